@@ -1,0 +1,170 @@
+"""
+How a context is configured: its token budget, when it is compacted, and by which policy.
+
+Everything here is checked when it is made, so that a `Config` in hand cannot be wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final, NamedTuple
+
+import msgspec
+
+from fastpaca.context import jsontext
+from fastpaca.errors import InvalidRequest
+
+TOKEN_BUDGET_DEFAULT: Final = 8000
+TRIGGER_RATIO_DEFAULT: Final = 0.7
+TARGET_RATIO_DEFAULT: Final = 0.5
+LIMIT_DEFAULT: Final = 200
+
+WINDOW_ENTRIES_MAX: Final = 50_000
+"""A window of more entries counts as above its trigger, however few tokens it holds."""
+
+
+class LastN(NamedTuple):
+    """
+    Keep the newest messages.
+
+    Attributes:
+        limit: How many messages a compaction keeps at most, the pinned aside.
+        target_ratio: Share of the token budget that a compaction for tokens shrinks the window to.
+        start_on_user: Whether a compaction also drops what stands before the first user message.
+    """
+
+    limit: int = LIMIT_DEFAULT
+    target_ratio: float = TARGET_RATIO_DEFAULT
+    start_on_user: bool = False
+
+
+class SkipParts(NamedTuple):
+    """
+    Strip parts of some kinds, then do as `LastN` does.
+
+    Attributes:
+        skip_kinds: What the type of a part begins with to be stripped.
+    """
+
+    skip_kinds: tuple[str, ...] = ("tool", "reasoning")
+    limit: int = LIMIT_DEFAULT
+    target_ratio: float = TARGET_RATIO_DEFAULT
+    start_on_user: bool = False
+
+
+class Manual(NamedTuple):
+    """Never rewrite the window: its owner compacts it."""
+
+
+Policy = LastN | SkipParts | Manual
+
+STRATEGIES: Final[dict[str, type[LastN] | type[SkipParts] | type[Manual]]] = {
+    "last_n": LastN,
+    "skip_parts": SkipParts,
+    "manual": Manual,
+}
+
+
+class Config(NamedTuple):
+    """The configuration of a context; *token_budget* is in tokens, *trigger_ratio* in (0, 1]."""
+
+    token_budget: int = TOKEN_BUDGET_DEFAULT
+    trigger_ratio: float = TRIGGER_RATIO_DEFAULT
+    policy: Policy = LastN()
+
+    def trigger(self, token_budget: int) -> int:
+        """Give the number of tokens above which a window of *token_budget* is compacted."""
+        return math.floor(token_budget * self.trigger_ratio)
+
+    def target(self, token_budget: int) -> int:
+        """Give the number of tokens that a compaction for tokens shrinks a window to."""
+        policy = self.policy
+        ratio = TARGET_RATIO_DEFAULT if isinstance(policy, Manual) else policy.target_ratio
+        return min(math.floor(token_budget * ratio), self.trigger(token_budget))
+
+
+def strategy_of(policy: Policy) -> str:
+    """Name the strategy of *policy*, as on the wire."""
+    return next(name for name, kind in STRATEGIES.items() if isinstance(policy, kind))
+
+
+def policy_text(policy: Policy) -> bytes:
+    """Write *policy* as JSON, defaults filled in."""
+    return msgspec.json.encode({"strategy": strategy_of(policy), "config": policy._asdict()})
+
+
+def parse_policy(text: bytes, field: str = "policy") -> Policy:
+    """
+    Read a policy from minified JSON, `{"strategy": …, "config": {…}}`.
+
+    Raises:
+        InvalidRequest: An unknown strategy or key, or a value that cannot be used.
+    """
+    found = jsontext.members(text, None, field)
+    for key in found:
+        if key not in ("strategy", "config"):
+            message = jsontext.unknown_key_message(key, ("strategy", "config"))
+            raise InvalidRequest(message, f"{field}.{key}")
+    kind = _strategy(found, f"{field}.strategy")
+    config = jsontext.members(found.get("config", b"{}"), None, f"{field}.config")
+    values: dict[str, object] = {}
+    for key, value in config.items():
+        path = f"{field}.config.{key}"
+        if key not in kind._fields:
+            raise InvalidRequest(_unknown_config_key(key, kind), path)
+        values[key] = _config_value(key, value, path)
+    return kind(**values)  # type: ignore[arg-type]  # keys and types were checked one by one
+
+
+def _strategy(found: jsontext.Members, field: str) -> type[LastN] | type[SkipParts] | type[Manual]:
+    known = ", ".join(STRATEGIES)
+    if "strategy" not in found:
+        raise InvalidRequest(f"A policy needs a strategy: one of {known}.", field)
+    name = jsontext.string(found["strategy"], field)
+    if name not in STRATEGIES:
+        message = jsontext.unknown_key_message(name, STRATEGIES).replace("key", "strategy", 1)
+        raise InvalidRequest(message, field)
+    return STRATEGIES[name]
+
+
+def _unknown_config_key(key: str, kind: type[LastN] | type[SkipParts] | type[Manual]) -> str:
+    if not kind._fields:
+        return f"Unknown key {key!r}; this strategy takes no configuration."
+    return jsontext.unknown_key_message(key, kind._fields)
+
+
+def _config_value(key: str, value: bytes, field: str) -> object:
+    if key == "limit":
+        return jsontext.integer(value, field, 1)
+    if key == "target_ratio":
+        return parse_ratio(value, field)
+    if key == "start_on_user":
+        if value not in (b"true", b"false"):
+            raise InvalidRequest(f"Must be true or false, not {jsontext.kind_of(value)}.", field)
+        return value == b"true"
+    kinds = jsontext.items(value, field)
+    return tuple(_skip_kind(kind, f"{field}[{place}]") for place, kind in enumerate(kinds))
+
+
+def _skip_kind(value: bytes, field: str) -> str:
+    kind = jsontext.string(value, field)
+    if not kind:
+        raise InvalidRequest("The kind is empty; name the beginning of a part's type.", field)
+    return kind
+
+
+def parse_ratio(value: bytes, field: str) -> float:
+    """
+    Read a number in (0, 1].
+
+    Raises:
+        InvalidRequest: It is something else.
+    """
+    if jsontext.kind_of(value) != "a number":
+        raise InvalidRequest(
+            f"Must be a number above 0 and at most 1, not {jsontext.kind_of(value)}.", field
+        )
+    ratio = float(value)
+    if not 0 < ratio <= 1:
+        raise InvalidRequest("Must be a number above 0 and at most 1.", field)
+    return ratio

@@ -1,0 +1,349 @@
+"""
+The state machine of one conversation.
+
+`Context` is a value. `apply` decides what an op does to it and gives the next value together with
+the events that a store must write; a refused op raises and leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import NamedTuple, TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from fastpaca.context import jsontext
+from fastpaca.context.config import Config, Manual, strategy_of
+from fastpaca.context.events import (
+    Appended,
+    Compacted,
+    Configured,
+    Created,
+    Event,
+    MetadataChanged,
+    Purged,
+    Stored,
+    Tombstoned,
+)
+from fastpaca.context.fit import WHOLE, Fitted, fit
+from fastpaca.context.message import Entry, log_entry, synthetic_entry
+from fastpaca.context.ops import Append, Compact, Counted, Delete, Op, PatchMetadata, Purge, Put
+from fastpaca.context.policies import compact, is_above_trigger
+from fastpaca.context.window import Segment, Window, persisted, segments
+from fastpaca.errors import (
+    ContextNotFound,
+    ContextPurged,
+    ContextTombstoned,
+    InvalidRequest,
+    VersionConflict,
+)
+
+
+T = TypeVar("T")
+
+
+class Status(StrEnum):
+    """Where a context is in its life."""
+
+    ACTIVE = "active"
+    TOMBSTONED = "tombstoned"
+    PURGED = "purged"
+
+
+class View(NamedTuple):
+    """
+    What one read of the window gives.
+
+    Attributes:
+        version: The version of the context that was read.
+        entries: The entries, oldest first.
+        used_tokens: Sum of their tokens; never above *token_budget* where fitting was asked for.
+        window_tokens: Sum over the stored window.
+        needs_compaction: Whether the stored window is above the trigger of *token_budget*.
+        segments: The runs of what is given.
+        token_budget: The budget that was applied.
+        fit: What fitting did: `whole`, `dropped`, `cut` or `empty`.
+    """
+
+    version: int
+    entries: Iterable[Entry]
+    used_tokens: int
+    window_tokens: int
+    needs_compaction: bool
+    segments: list[Segment]
+    token_budget: int
+    fit: str
+
+
+class Context(msgspec.Struct, frozen=True):
+    """
+    One conversation: its configuration, where its log ends, and its window.
+
+    Attributes:
+        id: The caller's id.
+        status: Whether it can be written.
+        config: Budget, trigger and policy.
+        metadata: The caller's metadata, a JSON object as text.
+        version: Grows by one with each appended message and each compact call.
+        last_seq: Seq of the newest message; 0 for an empty log.
+        revision: Grows by one with each commit; the engine counts it.
+        created_at_us: When it was created, in microseconds since 1970, UTC.
+        updated_at_us: When it was last changed in any way.
+        spoken_at_us: When its log or window last changed.
+        window: The LLM context before it is fitted.
+    """
+
+    id: str
+    status: Status
+    config: Config
+    metadata: bytes
+    version: int
+    last_seq: int
+    revision: int
+    created_at_us: int
+    updated_at_us: int
+    spoken_at_us: int
+    window: Window
+
+    @property
+    def needs_compaction(self) -> bool:
+        """Whether the window is above its trigger."""
+        return is_above_trigger(self.window, self.config, self.config.token_budget)
+
+    def check_writable(self) -> None:
+        """
+        Refuse what a deleted context refuses.
+
+        Raises:
+            ContextTombstoned: It was deleted for writing.
+            ContextPurged: Its content was erased.
+        """
+        if self.status is Status.PURGED:
+            raise ContextPurged
+        if self.status is Status.TOMBSTONED:
+            raise ContextTombstoned
+
+    def apply(self, op: Op, now_us: int) -> tuple[Context, tuple[Event, ...]]:
+        """
+        Decide what *op* does to this context at *now_us* (microseconds since 1970, UTC).
+
+        An op that changes nothing gives the same context and no events.
+
+        Raises:
+            ContextTombstoned: The context was deleted for writing.
+            ContextPurged: The context was purged.
+            VersionConflict: The op's *if_version* is not the current version.
+            InvalidRequest: A compaction refers to what the log does not hold.
+        """
+        if isinstance(op, Purge):
+            return self._purge(now_us)
+        if isinstance(op, Delete) and self.status is not Status.ACTIVE:
+            return self, ()
+        self.check_writable()
+        if isinstance(op, Append):
+            return self._append(op, now_us)
+        if isinstance(op, Compact):
+            return self._compact(op, now_us)
+        if isinstance(op, Put):
+            return self._put(op, now_us)
+        if isinstance(op, PatchMetadata):
+            return self._patch_metadata(op, now_us)
+        return self._touched(now_us, status=Status.TOMBSTONED), (Tombstoned(),)
+
+    def view(self, budget_tokens: int | None = None) -> View:
+        """Give the window fitted to *budget_tokens*, or to the context's own token budget."""
+        budget = self.config.token_budget if budget_tokens is None else budget_tokens
+        if budget_tokens is None and isinstance(self.config.policy, Manual):
+            fitted = Fitted(self.window.entries, self.window.tokens, WHOLE)
+        else:
+            fitted = fit(self.window, self.config, budget)
+        return View(
+            version=self.version,
+            entries=fitted.entries,
+            used_tokens=fitted.used_tokens,
+            window_tokens=self.window.tokens,
+            needs_compaction=is_above_trigger(self.window, self.config, budget),
+            segments=segments(fitted.entries),
+            token_budget=budget,
+            fit=fitted.fit,
+        )
+
+    def check_version(self, if_version: int | None) -> None:
+        """
+        Refuse to go on if *if_version* is given and is not the current version.
+
+        Raises:
+            VersionConflict: It is another.
+        """
+        if if_version is not None and if_version != self.version:
+            raise VersionConflict(expected=if_version, found=self.version)
+
+    def _append(self, op: Append, now_us: int) -> tuple[Context, tuple[Event, ...]]:
+        self.check_version(op.if_version)
+        at_us = max(now_us, self.spoken_at_us)  # times never fall along the log
+        events: list[Event] = []
+        seq, version, window = self.last_seq, self.version, self.window
+        for message in op.messages:
+            seq, version = seq + 1, version + 1
+            entry = log_entry(message.draft, message.counts, seq, version, at_us)
+            events.append(Appended(entry, message.draft, at_us))
+            window = window.admit(entry)
+            if is_above_trigger(window, self.config, self.config.token_budget):
+                smaller = compact(window, self.config)
+                if smaller is not window:
+                    events.append(self._compacted(window, smaller, version, seq, at_us))
+                    window = smaller
+        changed = self._touched(
+            at_us, version=version, last_seq=seq, window=window, spoken_at_us=at_us
+        )
+        return changed, tuple(events)
+
+    def _compacted(
+        self, before: Window, after: Window, version: int, last_seq: int, at_us: int
+    ) -> Compacted:
+        from_seq, to_seq = _changed_range(before, after)
+        return Compacted(
+            version=version,
+            strategy=strategy_of(self.config.policy),
+            from_seq=from_seq,
+            to_seq=to_seq,
+            tokens_before=before.tokens,
+            tokens_after=after.tokens,
+            window=persisted(after, last_seq),
+            replacement=(),
+            at_us=at_us,
+        )
+
+    def _compact(self, op: Compact, now_us: int) -> tuple[Context, tuple[Event, ...]]:
+        self.check_version(op.if_version)
+        at_us = max(now_us, self.spoken_at_us)
+        version = self.version + 1
+        entries, stored = self._placed(op.replacement, version, at_us)
+        after = Window(entries, self.window.cut_calls)
+        event = self._compacted(self.window, after, version, self.last_seq, at_us)
+        changed = self._touched(at_us, version=version, window=after, spoken_at_us=at_us)
+        return changed, (event._replace(strategy="manual", replacement=tuple(stored)),)
+
+    def _placed(
+        self, replacement: tuple[Entry | Counted, ...], version: int, at_us: int
+    ) -> tuple[list[Entry], list[Stored]]:
+        """Give each synthetic message its place, and the seqs up to the next reference."""
+        entries: list[Entry] = []
+        stored: list[Stored] = []
+        ends = _ends(replacement, self.last_seq)
+        covered = 0
+        for position, item in enumerate(replacement):
+            if isinstance(item, Entry):
+                if item.seq is None or not covered < item.seq <= self.last_seq:
+                    raise InvalidRequest(
+                        "A reference must name a message of the log, in ascending order.",
+                        f"replacement[{position}].seq",
+                    )
+                covered = item.seq
+                entries.append(item)
+            else:
+                covers = (covered + 1, ends[position])
+                stored.append(Stored(position, item.draft, item.counts))
+                entries.append(
+                    synthetic_entry(item.draft, item.counts, version, position, covers, at_us)
+                )
+        return entries, stored
+
+    def _put(self, op: Put, now_us: int) -> tuple[Context, tuple[Event, ...]]:
+        config = Config(
+            token_budget=_or(op.token_budget, self.config.token_budget),
+            trigger_ratio=_or(op.trigger_ratio, self.config.trigger_ratio),
+            policy=_or(op.policy, self.config.policy),
+        )
+        events: list[Event] = []
+        if not _same_config(config, self.config):
+            events.append(Configured())
+        metadata = self.metadata
+        if op.metadata is not None and not jsontext.same_value(op.metadata, metadata):
+            events.append(MetadataChanged())
+            metadata = op.metadata
+        if not events:
+            return self, ()
+        return self._touched(now_us, config=config, metadata=metadata), tuple(events)
+
+    def _patch_metadata(self, op: PatchMetadata, now_us: int) -> tuple[Context, tuple[Event, ...]]:
+        merged = jsontext.members(self.metadata, (), None)
+        for key, value in op.changes.items():
+            if value is None:
+                merged.pop(key, None)
+            else:
+                merged[key] = value
+        metadata = jsontext.joined(merged)
+        if jsontext.same_value(metadata, self.metadata):
+            return self, ()
+        return self._touched(now_us, metadata=metadata), (MetadataChanged(),)
+
+    def _purge(self, now_us: int) -> tuple[Context, tuple[Event, ...]]:
+        if self.status is Status.PURGED:
+            return self, ()
+        changed = self._touched(
+            now_us, status=Status.PURGED, metadata=b"{}", window=Window(), config=Config()
+        )
+        return changed, (Purged(),)
+
+    def _touched(self, now_us: int, **changes: object) -> Context:
+        updated_at_us = max(now_us, self.updated_at_us)
+        return replace(self, updated_at_us=updated_at_us, **changes)
+
+
+def create(context_id: str, op: Op, now_us: int) -> tuple[Context, tuple[Event, ...]]:
+    """
+    Decide what *op* does where there is no context yet: only `Put` makes one.
+
+    Raises:
+        ContextNotFound: It is another op.
+    """
+    if not isinstance(op, Put):
+        raise ContextNotFound
+    blank = Context(
+        id=context_id,
+        status=Status.ACTIVE,
+        config=Config(),
+        metadata=b"{}",
+        version=0,
+        last_seq=0,
+        revision=0,
+        created_at_us=now_us,
+        updated_at_us=now_us,
+        spoken_at_us=0,
+        window=Window(),
+    )
+    context, events = blank.apply(op, now_us)
+    return context, (Created(), *events)
+
+
+def _or(value: T | None, default: T) -> T:
+    return default if value is None else value
+
+
+def _same_config(left: Config, right: Config) -> bool:
+    # Policies are tuples: two kinds of the same values would count as equal.
+    return left == right and type(left.policy) is type(right.policy)
+
+
+def _ends(replacement: tuple[Entry | Counted, ...], last_seq: int) -> list[int]:
+    """Give per message the last seq before the next reference behind it."""
+    end = last_seq
+    ends = [0] * len(replacement)
+    for position in range(len(replacement) - 1, -1, -1):
+        item = replacement[position]
+        if isinstance(item, Entry) and item.seq is not None:
+            end = item.seq - 1
+        ends[position] = end
+    return ends
+
+
+def _changed_range(before: Window, after: Window) -> tuple[int | None, int | None]:
+    """Find the first and last seq whose entry is not the same in both windows."""
+    stays = {entry.body for entry in after}
+    went = [entry for entry in before if entry.body not in stays]
+    if not went:
+        return None, None
+    return min(e.covers_from for e in went), max(e.covers_to for e in went)

@@ -1,0 +1,74 @@
+"""Events: what an op has done to one context. A commit writes exactly these."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fastpaca.context.message import Counts, Draft, Entry
+from fastpaca.context.window import Persisted
+
+
+class Created(NamedTuple):
+    """The context came into being."""
+
+
+class Configured(NamedTuple):
+    """Its token budget, trigger ratio or policy changed."""
+
+
+class MetadataChanged(NamedTuple):
+    """Its metadata changed."""
+
+
+class Tombstoned(NamedTuple):
+    """It was deleted for writing."""
+
+
+class Purged(NamedTuple):
+    """Its content was erased."""
+
+
+class Appended(NamedTuple):
+    """A message was appended: *entry* as it stands in the log, at *at_us* (microseconds, UTC)."""
+
+    entry: Entry
+    draft: Draft
+    at_us: int
+
+
+class Stored(NamedTuple):
+    """A synthetic message of a replacement, at its *position*."""
+
+    position: int
+    draft: Draft
+    counts: Counts
+
+
+class Compacted(NamedTuple):
+    """
+    The window was rewritten, by a compact call (`manual`) or a policy.
+
+    Attributes:
+        version: The version it belongs to; for a trim, that of the append that caused it.
+        strategy: The strategy that did it.
+        from_seq: First seq whose place in the window changed; None if none did.
+        to_seq: Last such seq.
+        tokens_before: Tokens of the window before.
+        tokens_after: Tokens of the window after.
+        window: The window that resulted, in its stored form.
+        replacement: The synthetic messages that came with it.
+        at_us: When, in microseconds since 1970, UTC.
+    """
+
+    version: int
+    strategy: str
+    from_seq: int | None
+    to_seq: int | None
+    tokens_before: int
+    tokens_after: int
+    window: Persisted
+    replacement: tuple[Stored, ...]
+    at_us: int
+
+
+Event = Created | Configured | MetadataChanged | Tombstoned | Purged | Appended | Compacted

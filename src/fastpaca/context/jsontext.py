@@ -1,0 +1,230 @@
+"""
+JSON as text: what may come in, and how it is kept.
+
+Callers get back what they sent, value for value: integers of any size, `1.0`, key order, duplicate
+keys of their own. So values are kept as JSON text and never as decoded objects. The rules here make
+sure that what is kept can always be read back:
+
+- UTF-8 only, checked on the whole text, since skipped fields are not looked at by the decoder.
+- Insignificant white space is dropped on the way in; nothing else of the text changes.
+- Nesting ends at `DEPTH_MAX`, well below what any reader's own recursion limit allows.
+- An object whose meaning depends on which of two equal keys a reader takes is refused where the
+  key is one that fastpaca itself reads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Mapping
+from decimal import Decimal, InvalidOperation
+from difflib import get_close_matches
+from typing import Final
+
+import msgspec
+
+from fastpaca.errors import InvalidRequest
+
+DEPTH_MAX: Final = 128
+INTEGER_MAX: Final = 2**53 - 1  # the largest integer that every JSON reader keeps exact
+
+Members = dict[str, bytes]
+
+_members_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_items_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+_string_decoder = msgspec.json.Decoder(str)
+_brackets = bytes.maketrans(b"{}", b"[]")
+_all_but_brackets = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def minified(text: bytes, field: str | None = None) -> bytes:
+    """
+    Check that *text* is one JSON value in UTF-8 and drop its insignificant white space.
+
+    Raises:
+        InvalidRequest: It is not JSON or not UTF-8.
+    """
+    try:
+        if not text.isascii():
+            text.decode()  # the decoder below lets broken UTF-8 through inside of strings
+        return msgspec.json.format(text, indent=-1)
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(
+            f"The text is not UTF-8 (byte {error.start}); send UTF-8.", field
+        ) from None
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"Not valid JSON: {error}.", field) from None
+    except (RecursionError, MemoryError):
+        raise _too_deep(field) from None
+
+
+def check_depth(text: bytes, field: str) -> None:
+    """
+    Refuse minified JSON *text* that is nested deeper than `DEPTH_MAX`.
+
+    Works on the skeleton of brackets, with a handful of passes in C whatever the size, since a walk
+    in Python over 16 MiB would stall the event loop.
+    """
+    if text.count(b"[") + text.count(b"{") <= DEPTH_MAX:
+        return
+    bare = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    outside_strings = b"".join(bare.split(b'"')[::2])
+    skeleton = outside_strings.translate(_brackets, _all_but_brackets)
+    for _ in range(DEPTH_MAX):
+        if not skeleton:
+            return
+        skeleton = skeleton.replace(b"[]", b"")
+    if skeleton:
+        raise _too_deep(field)
+
+
+def _too_deep(field: str | None) -> InvalidRequest:
+    return InvalidRequest(f"Nested too deep; at most {DEPTH_MAX} levels are kept.", field)
+
+
+def kind_of(text: bytes) -> str:
+    """Name the JSON type of minified *text*, as an error message would."""
+    first = text[:1]
+    if first == b"{":
+        return "an object"
+    if first == b"[":
+        return "a list"
+    if first == b'"':
+        return "a string"
+    if first in (b"t", b"f"):
+        return "a boolean"
+    return "null" if first == b"n" else "a number"
+
+
+def members(text: bytes, known: Collection[str] | None, field: str | None) -> Members:
+    """
+    Split minified *text* into the members of an object, values as text.
+
+    Raises:
+        InvalidRequest: It is not an object, or one of the *known* keys (None: any key) stands in it
+            twice.
+    """
+    if text[:1] != b"{":
+        raise InvalidRequest(f"Must be an object, not {kind_of(text)}.", field)
+    try:
+        found = {key: bytes(value) for key, value in _members_decoder.decode(text).items()}
+    except (RecursionError, MemoryError):
+        raise _too_deep(field) from None
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"Not valid JSON: {error}.", field) from None
+    if not _has_length_of(found, text):
+        _refuse_repeated(text, known, field)
+    return found
+
+
+def _has_length_of(found: Members, text: bytes) -> bool:
+    """
+    Tell whether *found* accounts for every byte of *text*, so that no key stands twice.
+
+    Keys with escapes make it say no; the slow way then decides.
+    """
+    length = 1 + len(found) if found else 2
+    for key, value in found.items():
+        length += (len(key) if key.isascii() else len(key.encode())) + 3 + len(value)
+    return length == len(text)
+
+
+def _refuse_repeated(text: bytes, known: Collection[str] | None, field: str | None) -> None:
+    for key in repeated_keys(text):
+        if known is None or key in known:
+            path = f"{field}.{key}" if field else key
+            raise InvalidRequest(f"The key {key!r} is given twice; give it once.", path)
+
+
+def repeated_keys(text: bytes) -> list[str]:
+    """List the keys that stand more than once at the top of the object *text*."""
+    outermost: list[tuple[str, object]] = []
+
+    def note(pairs: list[tuple[str, object]]) -> None:
+        outermost[:] = pairs  # objects end from the inside out: the last to report is the top
+
+    json.loads(text, object_pairs_hook=note, parse_int=str, parse_float=str)
+    uses = Counter(key for key, _ in outermost)
+    return [key for key, times in uses.items() if times > 1]
+
+
+def items(text: bytes, field: str) -> list[bytes]:
+    """
+    Split minified *text* into the items of a list, each as text.
+
+    Raises:
+        InvalidRequest: It is not a list.
+    """
+    if text[:1] != b"[":
+        raise InvalidRequest(f"Must be a list, not {kind_of(text)}.", field)
+    return [bytes(item) for item in _items_decoder.decode(text)]
+
+
+def string(text: bytes, field: str) -> str:
+    """
+    Decode a JSON string.
+
+    Raises:
+        InvalidRequest: It is another kind of value.
+    """
+    if text[:1] != b'"':
+        raise InvalidRequest(f"Must be a string, not {kind_of(text)}.", field)
+    return _string_decoder.decode(text)
+
+
+def string_or_none(text: bytes | None) -> str | None:
+    """Decode a JSON string of somebody else's schema; None if it is anything else."""
+    return _string_decoder.decode(text) if text is not None and text[:1] == b'"' else None
+
+
+def integer(text: bytes, field: str, least: int) -> int:
+    """
+    Decode one of the API's own integers, from *least* to 2^53-1.
+
+    Raises:
+        InvalidRequest: It is something else or out of range.
+    """
+    wanted = f"Must be an integer from {least} to {INTEGER_MAX}"
+    if kind_of(text) != "a number":
+        raise InvalidRequest(f"{wanted}, not {kind_of(text)}.", field)
+    if not text.lstrip(b"-").isdigit():
+        raise InvalidRequest(f"{wanted}, written without fraction or exponent.", field)
+    if len(text) > 20 or not least <= (value := int(text)) <= INTEGER_MAX:
+        raise InvalidRequest(f"{wanted}.", field)
+    return value
+
+
+def joined(found: Mapping[str, bytes]) -> bytes:
+    """Write an object from its members, in their order."""
+    pairs = (msgspec.json.encode(key) + b":" + value for key, value in found.items())
+    return b"{" + b",".join(pairs) + b"}"
+
+
+def same_value(left: bytes, right: bytes) -> bool:
+    """
+    Tell whether two JSON texts mean the same value.
+
+    Numbers are compared exactly and by value, so that a client whose JSON reader writes `1.0` as
+    `1` is understood; `true` is not `1`; the order of keys does not matter.
+    """
+    return left == right or _comparable(left) == _comparable(right)
+
+
+def _comparable(text: bytes) -> object:
+    # Numbers become tagged values, so that 1, "1" and true stay three different things.
+    return json.loads(text, parse_int=_number, parse_float=_number)
+
+
+def _number(text: str) -> tuple[str, object]:
+    try:
+        return ("number", Decimal(text))
+    except InvalidOperation:  # an exponent beyond all bounds: equal only to itself
+        return ("number", text)
+
+
+def unknown_key_message(key: str, known: Collection[str]) -> str:
+    """Say that *key* is unknown, with the nearest known name or all of them."""
+    near = get_close_matches(key, known, n=1, cutoff=0.6)
+    if near:
+        return f"Unknown key {key!r}; did you mean {near[0]!r}?"
+    return f"Unknown key {key!r}; known are {', '.join(sorted(known))}."

@@ -1,0 +1,289 @@
+"""
+A message: what a caller sends, and how it stands in a log and a window.
+
+A message is kept as the JSON text it came in (`Draft.body`), and served as that text between the
+fields that the log adds (`Entry.body`). Nothing decodes it again unless something must be taken out.
+
+Token counts are decided once, when the message comes in: one per part, one for the calls that stand
+in its keys, and an overhead of 3 for the message plus the count of its role. A message that loses
+parts later costs what is left of these, never more than it had, so a new estimator changes no
+existing window.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+import msgspec
+
+from fastpaca.context import calls, jsontext
+from fastpaca.context.calls import Mark, Side
+from fastpaca.errors import InvalidRequest
+
+MESSAGE_OVERHEAD_TOKENS: Final = 3
+"""Tokens that frame a message, as OpenAI's chat format has them."""
+
+ANSWERED_KEYS: Final = frozenset({"seq", "version", "inserted_at"})
+"""Keys that the log itself answers; ignored on the way in."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Part(NamedTuple):
+    """One part of a message: its type, its JSON text, and its `text` if it is a text part."""
+
+    kind: str
+    body: bytes
+    text: str | None
+
+
+class Draft(NamedTuple):
+    """
+    A message as a caller sent it, checked, not yet in a log.
+
+    Attributes:
+        role: Who speaks.
+        body: The message as a JSON object without the fields that the log adds; has `metadata`.
+        parts: Its parts, in order.
+        keys: JSON text of the calls and results that stand in keys of the message, or None.
+        marks: Its calls and results.
+        opens_turn: Whether it is a user message that holds more than tool results.
+        token_count: The caller's own count in tokens, or None.
+        seq: The seq that the caller named, or None; only a compaction looks at it.
+    """
+
+    role: str
+    body: bytes
+    parts: tuple[Part, ...]
+    keys: bytes | None
+    marks: tuple[Mark, ...]
+    opens_turn: bool
+    token_count: int | None
+    seq: int | None
+
+
+class Counts(NamedTuple):
+    """
+    What a message costs, in tokens, piece by piece.
+
+    Attributes:
+        total: What counts: the caller's own count if there is one, else the sum of the rest.
+        overhead: The message itself and its role.
+        keys: The calls and results in its keys.
+        parts: Each part.
+    """
+
+    total: int
+    overhead: int
+    keys: int
+    parts: tuple[int, ...]
+
+
+class Form(NamedTuple):
+    """
+    What was taken out of a message on its way into the window.
+
+    Attributes:
+        kinds: The skip kinds that were stripped, sorted.
+        rules: The version of the stripping rules that did it.
+        without: Ids whose results were taken out, since their calls had been cut before.
+    """
+
+    kinds: tuple[str, ...] = ()
+    rules: int = 0
+    without: tuple[str, ...] = ()
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """
+    A message in a window or in a page of the log.
+
+    Attributes:
+        seq: Its place in the log; None for a synthetic message.
+        version: The version of the context that brought it.
+        position: Its place among the messages of its replacement; 0 for a message of the log.
+        role: Who speaks.
+        counts: What it costs as it stands here.
+        body: The JSON text as it is served.
+        marks: Its calls and results.
+        opens_turn: Whether it is a user message that holds more than tool results.
+        covers_from: First seq it stands for (stripped messages that vanished before it included).
+        covers_to: Last seq it stands for.
+        form: What was taken out of it; None if nothing was.
+    """
+
+    seq: int | None
+    version: int
+    position: int
+    role: str
+    counts: Counts
+    body: bytes
+    marks: tuple[Mark, ...]
+    opens_turn: bool
+    covers_from: int
+    covers_to: int
+    form: Form | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that this entry adds to a window."""
+        return self.counts.total
+
+
+def parse(text: bytes, field: str) -> Draft:
+    """
+    Check one message, given as minified JSON, and take it apart.
+
+    *field* is the path of the message in the request, for error messages.
+
+    Raises:
+        InvalidRequest: It is not a message; the error names the field and what would be right.
+    """
+    jsontext.check_depth(text, field)
+    message = jsontext.members(text, None, field)
+    role = _role(message, field)
+    parts, part_marks = _parts(message, field)
+    token_count = message.pop("token_count", None)
+    seq = message.get("seq")
+    if any(key in message for key in ANSWERED_KEYS):
+        message = {key: value for key, value in message.items() if key not in ANSWERED_KEYS}
+    _complete_metadata(message, field)
+    marks = (*part_marks, *calls.marks_of_keys(message))
+    return Draft(
+        role=role,
+        body=jsontext.joined(message),
+        parts=parts,
+        keys=_call_keys(message),
+        marks=marks,
+        opens_turn=opens_turn(role, len(parts), marks),
+        token_count=None
+        if token_count is None
+        else jsontext.integer(token_count, f"{field}.token_count", 0),
+        seq=int(seq) if seq is not None and seq.isdigit() and len(seq) < 20 else None,
+    )
+
+
+def _role(message: jsontext.Members, field: str) -> str:
+    if "role" not in message:
+        raise InvalidRequest(
+            "A message needs a role, such as 'user' or 'assistant'.", f"{field}.role"
+        )
+    role = jsontext.string(message["role"], f"{field}.role")
+    if not role:
+        raise InvalidRequest(
+            "The role is empty; name one, such as 'user' or 'assistant'.", f"{field}.role"
+        )
+    return role
+
+
+def _parts(message: jsontext.Members, field: str) -> tuple[tuple[Part, ...], list[Mark]]:
+    if "parts" not in message:
+        raise InvalidRequest(
+            'A message needs parts, such as [{"type": "text", "text": "Hello"}].', f"{field}.parts"
+        )
+    parts = []
+    marks = []
+    for place, body in enumerate(jsontext.items(message["parts"], f"{field}.parts")):
+        part, mark = _part(place, body, f"{field}.parts[{place}]")
+        parts.append(part)
+        if mark is not None:
+            marks.append(mark)
+    return tuple(parts), marks
+
+
+def _part(place: int, body: bytes, field: str) -> tuple[Part, Mark | None]:
+    found = jsontext.members(body, calls.PART_KEYS, field)
+    if "type" not in found:
+        raise InvalidRequest("A part needs a type, such as 'text'.", f"{field}.type")
+    kind = jsontext.string(found["type"], f"{field}.type")
+    text = jsontext.string_or_none(found.get("text")) if kind == "text" else None
+    return Part(kind, body, text), calls.mark_of_part(place, kind, found)
+
+
+def _complete_metadata(message: jsontext.Members, field: str) -> None:
+    metadata = message.setdefault("metadata", b"{}")
+    if metadata[:1] != b"{":
+        raise InvalidRequest(
+            f"Must be an object, not {jsontext.kind_of(metadata)}.", f"{field}.metadata"
+        )
+
+
+def _call_keys(message: jsontext.Members) -> bytes | None:
+    found: jsontext.Members = {
+        key: message[key] for key in calls.MESSAGE_KEYS if key in message
+    }
+    return jsontext.joined(found) if found else None
+
+
+def opens_turn(role: str, parts: int, marks: tuple[Mark, ...]) -> bool:
+    """Tell whether a message is a user message that holds more than tool results."""
+    if role != "user":
+        return False
+    results = {mark.place for mark in marks if mark.side is Side.RESULT and mark.place >= 0}
+    return parts == 0 or len(results) < parts
+
+
+def log_entry(draft: Draft, counts: Counts, seq: int, version: int, at_us: int) -> Entry:
+    """Give *draft* its place in the log. *at_us* is microseconds since 1970, UTC."""
+    return Entry(
+        seq=seq,
+        version=version,
+        position=0,
+        role=draft.role,
+        counts=counts,
+        body=render(draft.body, seq, version, counts.total, at_us),
+        marks=draft.marks,
+        opens_turn=draft.opens_turn,
+        covers_from=seq,
+        covers_to=seq,
+    )
+
+
+def synthetic_entry(
+    draft: Draft, counts: Counts, version: int, position: int, covers: tuple[int, int], at_us: int
+) -> Entry:
+    """Make an entry that stands in the window only, for the seqs in *covers* (inclusive)."""
+    return Entry(
+        seq=None,
+        version=version,
+        position=position,
+        role=draft.role,
+        counts=counts,
+        body=render(draft.body, None, version, counts.total, at_us),
+        marks=draft.marks,
+        opens_turn=draft.opens_turn,
+        covers_from=covers[0],
+        covers_to=covers[1],
+    )
+
+
+def render(body: bytes, seq: int | None, version: int, tokens: int, at_us: int) -> bytes:
+    """Write the JSON text of a stored message as readers get it."""
+    place = b"null" if seq is None else b"%d" % seq
+    return b'{"seq":%b,"version":%d,%b,"token_count":%d,"inserted_at":"%b"}' % (
+        place,
+        version,
+        body[1:-1],
+        tokens,
+        timestamp(at_us),
+    )
+
+
+def timestamp(at_us: int) -> bytes:
+    """Write microseconds since 1970 as UTC ISO-8601 with `Z`."""
+    moment = _EPOCH + timedelta(microseconds=at_us)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z").encode()
+
+
+_counts_decoder = msgspec.msgpack.Decoder(Counts)
+
+
+def encode_counts(counts: Counts) -> bytes:
+    """Write *counts* as they are stored."""
+    return msgspec.msgpack.encode(counts)
+
+
+def decode_counts(stored: bytes) -> Counts:
+    """Read what `encode_counts` wrote."""
+    return _counts_decoder.decode(stored)

@@ -1,0 +1,63 @@
+"""
+Operations: what a caller wants done to one context. Each carries all that deciding needs.
+
+Token counts come in with the op, and so does the moment (to `Context.apply`).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fastpaca.context.config import Policy
+from fastpaca.context.message import Counts, Draft, Entry
+
+
+class Put(NamedTuple):
+    """Create the context, or change its configuration; None leaves a value as it is."""
+
+    token_budget: int | None = None
+    trigger_ratio: float | None = None
+    policy: Policy | None = None
+    metadata: bytes | None = None
+
+
+class PatchMetadata(NamedTuple):
+    """Merge *changes* into the metadata: JSON text by key; None takes the key away."""
+
+    changes: dict[str, bytes | None]
+
+
+class Delete(NamedTuple):
+    """Tombstone the context: it stays readable and is never written again."""
+
+
+class Purge(NamedTuple):
+    """Erase the content of the context; its id is never used again."""
+
+
+class Counted(NamedTuple):
+    """A message on its way in, with what it costs."""
+
+    draft: Draft
+    counts: Counts
+
+
+class Append(NamedTuple):
+    """Append *messages* in order, all or none; *if_version* guards the version before them."""
+
+    messages: tuple[Counted, ...]
+    if_version: int | None = None
+
+
+class Compact(NamedTuple):
+    """
+    Make the window exactly the *replacement*: references to the log and synthetic messages.
+
+    A reference is the entry of the log itself, as it was appended; references ascend.
+    """
+
+    replacement: tuple[Entry | Counted, ...]
+    if_version: int | None = None
+
+
+Op = Put | PatchMetadata | Delete | Purge | Append | Compact

@@ -1,0 +1,145 @@
+"""
+Every error that a client can meet, one class each.
+
+A class has a stable `code`, typed fields, and a docstring that is its default message.
+Callers match on the class or the code, never on the text.
+Nothing here knows an HTTP status: the only translation is the table in `api/errors.py`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class FastpacaError(Exception):
+    """Something went wrong."""
+
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str | None = None, **fields: object) -> None:
+        self.message = message or (type(self).__doc__ or "").strip()
+        self.fields = {name: value for name, value in fields.items() if value is not None}
+        super().__init__(self.message)
+
+
+class InvalidRequest(FastpacaError):
+    """The request cannot be understood."""
+
+    code = "invalid_request"
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        self.field = field
+        super().__init__(message, field=field)
+
+
+class Unauthorized(FastpacaError):
+    """Send the API key as `Authorization: Bearer <key>`."""
+
+    code = "unauthorized"
+
+
+class Forbidden(FastpacaError):
+    """This request is not allowed here."""
+
+    code = "forbidden"
+
+
+class NotFound(FastpacaError):
+    """There is nothing here."""
+
+    code = "not_found"
+
+
+class ContextNotFound(NotFound):
+    """There is no context with this id; create it with PUT first."""
+
+
+class MethodNotAllowed(FastpacaError):
+    """This path answers other methods only; see the Allow header."""
+
+    code = "method_not_allowed"
+
+    def __init__(self, method: str, allowed: tuple[str, ...]) -> None:
+        self.allowed = allowed
+        super().__init__(f"{method} is not answered here; use {' or '.join(allowed)}.")
+
+
+class VersionConflict(FastpacaError):
+    """The op's *if_version* is not the current version of the context."""
+
+    code = "conflict"
+
+    def __init__(self, expected: int, found: int) -> None:
+        self.expected = expected
+        self.found = found
+        super().__init__(
+            f"Context version changed (expected {expected}, found {found})",
+            expected=expected,
+            found=found,
+        )
+
+
+class ContextTombstoned(FastpacaError):
+    """This context was deleted: it can still be read, but never written again."""
+
+    code = "tombstoned"
+
+
+class ContextPurged(FastpacaError):
+    """This context was purged; its id can never be used again."""
+
+    code = "purged"
+
+
+class IdempotencyConflict(FastpacaError):
+    """This Idempotency-Key was used before with another method, path or body; use a new key."""
+
+    code = "idempotency_conflict"
+
+
+class RequestTimeout(FastpacaError):
+    """The request did not arrive in time; send headers and body without pauses."""
+
+    code = "request_timeout"
+
+
+class UnsupportedMediaType(FastpacaError):
+    """Send the body as JSON, with `Content-Type: application/json`."""
+
+    code = "unsupported_media_type"
+
+
+class HeadersTooLarge(FastpacaError):
+    """The request line and headers are too large; they may be 64 KiB together."""
+
+    code = "headers_too_large"
+
+
+class PayloadTooLarge(FastpacaError):
+    """The body is too large."""
+
+    code = "payload_too_large"
+
+
+class RateLimited(FastpacaError):
+    """Too many requests; try again after the time in Retry-After."""
+
+    code = "rate_limited"
+
+    def __init__(self, message: str | None = None, retry_after_s: int = 1) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+
+class Unavailable(FastpacaError):
+    """The store cannot commit now; nothing was changed, try again."""
+
+    code = "unavailable"
+    retry_after_s: ClassVar[int] = 1
+
+
+class OutcomeUnknown(FastpacaError):
+    """The commit may or may not have happened; retry only with the same Idempotency-Key."""
+
+    code = "outcome_unknown"
+    retry_after_s: ClassVar[int] = 1

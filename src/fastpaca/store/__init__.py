@@ -1,0 +1,1 @@
+"""Durable truth: the port in `base.py`, and its adapters beside it."""

@@ -1,0 +1,242 @@
+"""
+The port of a store: what the engine asks of durable truth, and the rows that pass through it.
+
+Rows are keyed by the id of their context first, and nothing needs a transaction, a foreign key or a
+sequence across contexts, so the same port fits a database that is sharded by context.
+
+A store moves bytes and decides nothing. Every row is ready to be written: ids, seqs, versions and
+times come with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+
+class ContextRow(NamedTuple):
+    """
+    The state of a context, without its log and window.
+
+    Attributes:
+        id: The caller's id.
+        status: `active`, `tombstoned` or `purged`; of a purged context only *id* and *status* hold.
+        token_budget: In tokens.
+        trigger_ratio: In (0, 1].
+        policy: JSON text.
+        metadata: JSON text of an object.
+        version: See `Context.version`.
+        last_seq: Seq of the newest message.
+        revision: Number of commits that touched the context.
+        commit_id: 16 random bytes of the commit that wrote this row last.
+        created_at_us: Microseconds since 1970, UTC; so are the others.
+        updated_at_us: When anything of it last changed.
+        spoken_at_us: When its log or window last changed.
+    """
+
+    id: str
+    status: str
+    token_budget: int
+    trigger_ratio: float
+    policy: bytes
+    metadata: bytes
+    version: int
+    last_seq: int
+    revision: int
+    commit_id: bytes
+    created_at_us: int
+    updated_at_us: int
+    spoken_at_us: int
+
+
+class MessageRow(NamedTuple):
+    """A message of a log: JSON text as `Draft.body`, counts as `encode_counts` wrote them."""
+
+    seq: int
+    version: int
+    body: bytes
+    counts: bytes
+    at_us: int
+
+
+class SyntheticRow(NamedTuple):
+    """A synthetic message: its replacement's version, its position there, and as `MessageRow`."""
+
+    version: int
+    position: int
+    body: bytes
+    counts: bytes
+    at_us: int
+
+
+class CompactionRow(NamedTuple):
+    """A rewrite of the window, as `Compacted`; *window* is the stored form that resulted."""
+
+    version: int
+    strategy: str
+    from_seq: int | None
+    to_seq: int | None
+    tokens_before: int
+    tokens_after: int
+    window: bytes
+    at_us: int
+
+
+class AnswerRow(NamedTuple):
+    """
+    A stored answer to a request with an `Idempotency-Key`.
+
+    Attributes:
+        key: The caller's key; one namespace for the whole store.
+        fingerprint: Hash of method, path and body.
+        answer: The body that was answered.
+        at_us: When.
+    """
+
+    key: str
+    fingerprint: bytes
+    answer: bytes
+    at_us: int
+
+
+class Change(NamedTuple):
+    """
+    All that one commit writes for one context. All of it lands, or none.
+
+    Attributes:
+        row: The state after the commit; `row.revision` is *expected_revision* + 1.
+        expected_revision: The revision it was decided on; 0 if the context is new.
+        config_changed: Whether budget, trigger or policy differ (true when new).
+        metadata_changed: Whether the metadata differ (true when new).
+        messages: Appended messages, ascending, right behind the last ones.
+        synthetics: Messages of new replacements.
+        compactions: Rewrites of the window, in order; the last one's *window* is the current.
+        answers: Answers to keep; their keys were looked up before and are new.
+    """
+
+    row: ContextRow
+    expected_revision: int
+    config_changed: bool = False
+    metadata_changed: bool = False
+    messages: Sequence[MessageRow] = ()
+    synthetics: Sequence[SyntheticRow] = ()
+    compactions: Sequence[CompactionRow] = ()
+    answers: Sequence[AnswerRow] = ()
+
+    @property
+    def purges(self) -> bool:
+        """Whether this erases all content of the context, and leaves a hash of its id."""
+        return self.row.status == "purged"
+
+
+class Snapshot(NamedTuple):
+    """
+    What a context's state is rebuilt from, all read at one moment.
+
+    Attributes:
+        row: Its row.
+        window: The stored form of its window (`Persisted`), None if it was never rewritten.
+        messages: The messages of the log that the window needs (`context.window.ranges`), ascending.
+        synthetics: The synthetic messages that the window needs, by version and position.
+    """
+
+    row: ContextRow
+    window: bytes | None
+    messages: Sequence[MessageRow]
+    synthetics: Sequence[SyntheticRow]
+
+
+class CommitFailed(Exception):
+    """The commit certainly did not happen: nothing of it is in the store."""
+
+
+class CommitUnknown(Exception):
+    """
+    The commit may or may not have happened.
+
+    *fatal* says that the store can't be trusted any more in this process, as after a failed fsync.
+    """
+
+    def __init__(self, message: str, *, fatal: bool) -> None:
+        self.fatal = fatal
+        super().__init__(message)
+
+
+class ReadFailed(Exception):
+    """The store could not be read; trying again may help."""
+
+
+class StoreRefused(Exception):
+    """The store cannot be opened; the message is a sentence for the operator."""
+
+
+class Store(Protocol):
+    """
+    Durable truth. Methods may be called concurrently, from one event loop.
+
+    All reading methods raise `ReadFailed` when the store cannot be read.
+    """
+
+    @property
+    def name(self) -> str:
+        """What the start banner calls it; shows no password."""
+
+    async def open(self) -> None:
+        """
+        Get ready: recover, migrate, and take what must be held exclusively.
+
+        Raises:
+            StoreRefused: In use by another process, written by a newer release, or unusable.
+        """
+
+    async def close(self) -> None:
+        """Finish what is under way and let go. May be called on a store that never opened."""
+
+    async def load(self, context_id: str) -> Snapshot | None:
+        """Read what rebuilding the state of *context_id* needs; None if it never existed."""
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        """
+        Write *changes*, at most one per context, in one durable transaction.
+
+        Raises:
+            CommitFailed: Certainly nothing was written.
+            CommitUnknown: It may have been written.
+        """
+
+    async def messages(
+        self, context_id: str, from_seq: int, to_seq: int, limit: int, max_bytes: int
+    ) -> list[MessageRow]:
+        """
+        Read the log forward from *from_seq* to *to_seq*, inclusive.
+
+        Ends early after *limit* messages, or at the one whose body takes the sum above *max_bytes*
+        (which is left out unless it is the first).
+        """
+
+    async def messages_before(
+        self, context_id: str, before_seq: int, limit: int, max_bytes: int
+    ) -> list[MessageRow]:
+        """Read the newest *limit* messages below *before_seq*, ascending; ends as `messages`."""
+
+    async def contexts(self, prefix: str, after: str, limit: int) -> list[ContextRow]:
+        """
+        Read rows whose id begins with *prefix* and is above *after*, in byte order of the id.
+
+        Tombstoned ones are in, purged ones are not.
+        """
+
+    async def answers(self, keys: Sequence[str]) -> dict[str, AnswerRow]:
+        """Look up the stored answers of these idempotency *keys*."""
+
+    async def forget_answers(self, before_us: int) -> None:
+        """Delete answers older than *before_us*, a bounded number at a time."""
+
+    async def backup(self, path: Path) -> None:
+        """
+        Write a consistent copy of everything to the new file *path* while serving goes on.
+
+        Raises:
+            CommitFailed: This store has no such copy, or it could not be written.
+        """
