@@ -1,0 +1,630 @@
+"""
+The engine: operations wait, are applied in batches, and are answered once their commit is durable.
+
+How a write goes
+----------------
+An op for a context waits in a queue. When no commit is under way, all that wait are taken, applied in
+order to the committed states, and what they changed goes to the store as **one commit**. While it is
+under way the next batch fills: batching comes from load and never from a timer, so an idle engine adds
+no delay. Only after the commit are the new states published and the callers answered, refusals that
+rested on them included. A failed commit drops the batch, and memory is as it was.
+
+Ops on a context that is not in memory wait until it is loaded, in order, and do not hold up others.
+
+What is promised
+----------------
+- Memory equals committed state at every moment.
+- A write that was answered is durable; a refused one has left no trace.
+- Ops on one context are applied one after another, whatever the batches.
+- Everything that grows is bounded: the queue in ops and bytes, the hot contexts in bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple
+
+from fastpaca.clock import Clock
+from fastpaca.context import Context, Status, create
+from fastpaca.context.events import Compacted, Event
+from fastpaca.context.message import Entry
+from fastpaca.context.ops import Append, Compact, Op
+from fastpaca.engine import rows
+from fastpaca.engine.answers import Answers
+from fastpaca.engine.hot import Hot
+from fastpaca.errors import (
+    ContextNotFound,
+    FastpacaError,
+    IdempotencyConflict,
+    OutcomeUnknown,
+    RateLimited,
+    Unavailable,
+)
+from fastpaca.store.base import (
+    AnswerRow,
+    Change,
+    CommitFailed,
+    CommitUnknown,
+    ContextRow,
+    MessageRow,
+    ReadFailed,
+    Store,
+)
+from fastpaca.telemetry import Metrics
+
+logger = logging.getLogger(__name__)
+
+QUEUE_OPS_MAX: Final = 4096
+"""How many ops may wait or be under way; more are refused with 429."""
+
+QUEUE_BYTES_MAX: Final = 128 * 1024 * 1024
+"""How many bytes of messages may wait or be under way."""
+
+BATCH_OPS_MAX: Final = 256
+"""How many ops are applied in one go (about 20 µs each), so that others get their turn."""
+
+PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Where a page of messages ends early."""
+
+REBUILD_INLINE_MESSAGES: Final = 300
+"""Windows of more messages are rebuilt in a thread (about 10 µs a message)."""
+
+ANSWERS_KEPT_US: Final = 7 * 24 * 3600 * 1_000_000
+"""How long an answer is kept under its idempotency key."""
+
+
+class Keyed(NamedTuple):
+    """An idempotency key, and a hash of the method, path and body that it came with."""
+
+    key: str
+    fingerprint: bytes
+
+
+class Written(NamedTuple):
+    """
+    What became of a write.
+
+    Attributes:
+        context: The state after it.
+        events: What it did; empty if it changed nothing or was replayed.
+        answer: The body to answer with.
+        replayed: Whether the answer was stored before, under the same key.
+    """
+
+    context: Context
+    events: tuple[Event, ...]
+    answer: bytes
+    replayed: bool = False
+
+
+Shape = Callable[[Context, tuple[Event, ...]], bytes]
+"""Writes the body of the answer, from the state after an op and what the op did."""
+
+
+class _Waiting:
+    """An op that waits, with the future of its caller."""
+
+    __slots__ = ("context_id", "future", "keyed", "known", "looked_up_at", "op", "shape", "size")
+
+    def __init__(
+        self,
+        context_id: str,
+        op: Op,
+        shape: Shape,
+        keyed: Keyed | None,
+        future: asyncio.Future[Written],
+    ) -> None:
+        self.context_id = context_id
+        self.op = op
+        self.shape = shape
+        self.keyed = keyed
+        self.future = future
+        self.size = _size(op)
+        self.known: AnswerRow | None = None
+        self.looked_up_at = 0
+
+    def resolve(self, outcome: Written | BaseException) -> None:
+        if self.future.done():  # the caller has gone; what was decided stands
+            return
+        if isinstance(outcome, BaseException):
+            self.future.set_exception(outcome)
+        else:
+            self.future.set_result(outcome)
+
+
+class _Staged:
+    """What the ops of one batch have made of one context so far."""
+
+    __slots__ = ("answers", "before", "context", "events", "outcomes")
+
+    def __init__(self, context: Context | None) -> None:
+        self.before = context
+        self.context = context
+        self.events: list[Event] = []
+        self.answers: dict[str, AnswerRow] = {}
+        self.outcomes: list[tuple[_Waiting, Written | Exception]] = []
+
+
+class Engine:
+    """Applies operations to contexts over one store. Lives on one event loop."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        commit_ids: Callable[[], bytes],
+        *,
+        hot_bytes: int,
+        metrics: Metrics | None = None,
+        queue_ops_max: int = QUEUE_OPS_MAX,
+        on_fatal: Callable[[str], None] | None = None,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._commit_ids = commit_ids
+        self._metrics = metrics or Metrics()
+        self._hot = Hot(hot_bytes)
+        self._answers = Answers(store)
+        self._queue_ops_max = queue_ops_max
+        self._on_fatal = on_fatal
+        self._queued_ops = 0
+        self._queued_bytes = 0
+        self._ready: deque[_Waiting] = deque()
+        self._parked: dict[str, list[_Waiting]] = {}
+        self._absent: set[str] = set()
+        self._unanswered: list[_Waiting] = []
+        self._loads: dict[str, asyncio.Task[Context | None]] = {}
+        self._unparking: set[asyncio.Task[None]] = set()
+        self._running: asyncio.Task[None] | None = None
+        self._looking_up: asyncio.Task[None] | None = None
+        self._committed = _set_event()
+        self._idle = _set_event()
+        self._state = "starting"
+        self._fatal: str | None = None
+
+    # --- life ---------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """
+        Open the store and begin to serve.
+
+        Raises:
+            StoreRefused: The store cannot be opened.
+        """
+        await self._store.open()
+        self._state = "ok"
+
+    async def stop(self) -> None:
+        """Refuse new writes, finish and commit what is under way, and close the store."""
+        self._state = "stopping"
+        await self._idle.wait()
+        for load in list(self._loads.values()):
+            load.cancel()
+        await self._store.close()
+
+    @property
+    def health(self) -> tuple[str, str | None]:
+        """`ok`, `starting`, `stopping` or `degraded`, and the reason for the last."""
+        if self._fatal is not None:
+            return "degraded", self._fatal
+        return self._state, None
+
+    @property
+    def queued_ops(self) -> int:
+        """Operations that wait or are under way."""
+        return self._queued_ops
+
+    @property
+    def hot(self) -> Hot:
+        """The contexts in memory."""
+        return self._hot
+
+    # --- reads --------------------------------------------------------------------------------
+
+    def peek(self, context_id: str) -> Context | None:
+        """Give the committed state of a context if it is in memory."""
+        return self._hot.get(context_id)
+
+    async def read(self, context_id: str) -> Context:
+        """
+        Give the committed state of a context.
+
+        Raises:
+            ContextNotFound: There is none, or it was purged.
+            Unavailable: The store cannot be read.
+        """
+        context = self._hot.get(context_id)
+        if context is None and context_id not in self._absent:
+            context = await self._load(context_id)
+        if context is None or context.status is Status.PURGED:
+            raise ContextNotFound
+        return context
+
+    async def messages(
+        self, context: Context, from_seq: int, to_seq: int, limit: int
+    ) -> list[MessageRow]:
+        """
+        Read a page of the log forward, up to what *context* has published.
+
+        Raises:
+            Unavailable: The store cannot be read.
+        """
+        end = min(to_seq, context.last_seq)
+        if from_seq > end:
+            return []
+        try:
+            return await self._store.messages(context.id, from_seq, end, limit, PAGE_BYTES_MAX)
+        except ReadFailed as error:
+            raise _unreadable(error) from error
+
+    async def tail(self, context: Context, offset: int, limit: int) -> list[MessageRow]:
+        """
+        Read the newest *limit* messages but for *offset*, ascending.
+
+        Raises:
+            Unavailable: The store cannot be read.
+        """
+        before = context.last_seq - offset + 1
+        if before <= 1 or limit == 0:
+            return []
+        try:
+            return await self._store.messages_before(context.id, before, limit, PAGE_BYTES_MAX)
+        except ReadFailed as error:
+            raise _unreadable(error) from error
+
+    async def contexts(self, prefix: str, after: str, limit: int) -> list[ContextRow]:
+        """
+        Read rows of contexts in byte order of their ids; none is ahead of what is published.
+
+        Raises:
+            Unavailable: The store cannot be read.
+        """
+        try:
+            found = await self._store.contexts(prefix, after, limit)
+        except ReadFailed as error:
+            raise _unreadable(error) from error
+        await self._committed.wait()
+        return found
+
+    async def _load(self, context_id: str) -> Context | None:
+        """Load a context into memory, once for all who ask, also if the first of them leaves."""
+        load = self._loads.get(context_id)
+        if load is None:
+            load = self._loads[context_id] = asyncio.create_task(self._load_once(context_id))
+        try:
+            return await asyncio.shield(load)
+        except ReadFailed as error:
+            raise _unreadable(error) from error
+
+    async def _load_once(self, context_id: str) -> Context | None:
+        try:
+            snapshot = await self._store.load(context_id)
+            if snapshot is None:
+                return None
+            if len(snapshot.messages) > REBUILD_INLINE_MESSAGES:
+                context = await asyncio.to_thread(rows.rebuilt, snapshot)
+            else:
+                context = rows.rebuilt(snapshot)
+            # No commit of this context can be under way: its ops wait for this very load.
+            self._hot.put(context)
+            self._note_hot()
+            return context
+        finally:
+            del self._loads[context_id]
+
+    # --- writes -------------------------------------------------------------------------------
+
+    async def write(
+        self, context_id: str, op: Op, shape: Shape, keyed: Keyed | None = None
+    ) -> Written:
+        """
+        Apply *op* to a context and answer once that is durable.
+
+        Raises:
+            FastpacaError: The op was refused (see `Context.apply`), and nothing has changed.
+            IdempotencyConflict: The key was used before with another request.
+            RateLimited: Too much is waiting.
+            Unavailable: The store cannot commit; certainly nothing has changed.
+            OutcomeUnknown: The commit may have happened.
+        """
+        self._check_open()
+        future: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(context_id, op, shape, keyed, future)
+        if self._queued_ops and (
+            self._queued_ops >= self._queue_ops_max
+            or self._queued_bytes + waiting.size > QUEUE_BYTES_MAX
+        ):
+            raise RateLimited("Too many writes are waiting; try again in a second.")
+        self._idle.clear()
+        self._queued_ops += 1
+        self._queued_bytes += waiting.size
+        self._hot.pin(context_id)
+        if keyed is None:
+            self._enqueue(waiting)
+        else:
+            self._look_up(waiting)
+        return await future
+
+    def _check_open(self) -> None:
+        if self._fatal is not None:
+            raise Unavailable(f"The store takes no more writes: {self._fatal}.")
+        if self._state != "ok":
+            raise Unavailable(f"The server is {self._state}; try again.")
+
+    def _enqueue(self, waiting: _Waiting) -> None:
+        parked = self._parked.get(waiting.context_id)
+        if parked is not None:
+            parked.append(waiting)
+            return
+        self._ready.append(waiting)
+        if self._running is None:
+            self._running = asyncio.create_task(self._run())
+
+    def _settle(self, waiting: _Waiting, outcome: Written | BaseException) -> None:
+        """Answer the caller of an op and let go of what it held."""
+        self._queued_ops -= 1
+        self._queued_bytes -= waiting.size
+        if self._hot.unpin(waiting.context_id):
+            self._absent.discard(waiting.context_id)
+        waiting.resolve(outcome)
+        if not self._queued_ops:
+            self._idle.set()
+
+    def _look_up(self, waiting: _Waiting) -> None:
+        self._unanswered.append(waiting)
+        if self._looking_up is None:
+            self._looking_up = asyncio.create_task(self._look_up_answers())
+
+    async def _look_up_answers(self) -> None:
+        """Look up the keys of all ops that wait for it; ops that come meanwhile are the next."""
+        try:
+            while self._unanswered:
+                batch, self._unanswered = self._unanswered, []
+                looked_up_at = self._answers.commits
+                try:
+                    found = await self._answers.look_up({w.keyed.key for w in batch if w.keyed})
+                except ReadFailed as error:
+                    for waiting in batch:
+                        self._settle(waiting, _unreadable(error))
+                    continue
+                for waiting in batch:
+                    assert waiting.keyed is not None
+                    waiting.known = found.get(waiting.keyed.key)
+                    waiting.looked_up_at = looked_up_at
+                    self._enqueue(waiting)
+        finally:
+            self._looking_up = None
+
+    async def _run(self) -> None:
+        """Take batches and commit them for as long as anything is ready."""
+        try:
+            while self._ready:
+                size = min(len(self._ready), BATCH_OPS_MAX)
+                await self._run_batch([self._ready.popleft() for _ in range(size)])
+        finally:
+            self._running = None
+
+    async def _run_batch(self, batch: list[_Waiting]) -> None:
+        staged: dict[str, _Staged] = {}
+        keys: dict[str, AnswerRow] = {}
+        now_us = self._clock()
+        for waiting in batch:
+            self._stage(waiting, staged, keys, now_us)
+        changed = {key: stage for key, stage in staged.items() if stage.events}
+        for stage in staged.values():
+            if not stage.events:
+                self._answer(stage)
+        if changed:
+            self._committed.clear()
+            try:
+                await self._commit(changed)
+            finally:
+                self._committed.set()
+        self._metrics.write_queue_ops.set(self._queued_ops)
+
+    def _stage(
+        self,
+        waiting: _Waiting,
+        staged: dict[str, _Staged],
+        keys: dict[str, AnswerRow],
+        now_us: int,
+    ) -> None:
+        """Apply one op to what the batch has made of its context so far."""
+        context_id = waiting.context_id
+        if context_id in self._parked:
+            self._parked[context_id].append(waiting)
+            return
+        if waiting.keyed is not None and not self._answers.reaches_back_to(waiting.looked_up_at):
+            self._look_up(waiting)
+            return
+        stage = staged.get(context_id)
+        if stage is None:
+            context = self._hot.get(context_id)
+            if context is None and context_id not in self._absent:
+                self._park(waiting)
+                return
+            stage = staged[context_id] = _Staged(context)
+        stage.outcomes.append((waiting, self._outcome(waiting, stage, keys, now_us)))
+
+    def _outcome(
+        self, waiting: _Waiting, stage: _Staged, keys: dict[str, AnswerRow], now_us: int
+    ) -> Written | Exception:
+        op, context = waiting.op, stage.context
+        try:
+            if waiting.keyed and context is not None and context.status is not Status.PURGED:
+                replay = self._replay(waiting, waiting.keyed, context, keys)
+                if replay is not None:
+                    return replay
+            if context is None:
+                context, events = create(waiting.context_id, op, now_us)
+            else:
+                context, events = context.apply(op, now_us)
+            answer = waiting.shape(context, events)
+        except FastpacaError as error:
+            return error
+        except Exception as error:
+            # A defect. Deciding is pure, so nothing has changed, and the neighbours go on.
+            logger.exception("an op failed", extra={"context_id": waiting.context_id})
+            return error
+        stage.context = context
+        stage.events += events
+        if waiting.keyed is not None and events:
+            row = AnswerRow(waiting.keyed.key, waiting.keyed.fingerprint, answer, now_us)
+            stage.answers[row.key] = keys[row.key] = row
+        return Written(context, events, answer)
+
+    def _replay(
+        self, waiting: _Waiting, keyed: Keyed, context: Context, keys: dict[str, AnswerRow]
+    ) -> Written | None:
+        """Answer as before if the key of an op was used before, in the store or in this batch."""
+        row = keys.get(keyed.key) or self._answers.recent(keyed.key) or waiting.known
+        if row is None:
+            return None
+        if row.fingerprint != keyed.fingerprint:
+            raise IdempotencyConflict
+        return Written(context, (), row.answer, replayed=True)
+
+    def _park(self, waiting: _Waiting) -> None:
+        """Let an op wait until its context is loaded; ops that come after it wait behind it."""
+        self._parked[waiting.context_id] = [waiting]
+        task = asyncio.create_task(self._unpark(waiting.context_id))
+        self._unparking.add(task)
+        task.add_done_callback(self._unparking.discard)
+
+    async def _unpark(self, context_id: str) -> None:
+        outcome: Unavailable | None = None
+        try:
+            if await self._load(context_id) is None:
+                self._absent.add(context_id)
+        except Unavailable as error:
+            outcome = error
+        parked = self._parked.pop(context_id)
+        for waiting in parked:
+            if outcome is None:
+                self._enqueue(waiting)
+            else:
+                self._settle(waiting, outcome)
+
+    # --- commits ------------------------------------------------------------------------------
+
+    async def _commit(self, staged: dict[str, _Staged]) -> None:
+        """Commit what a batch has changed, in one piece or, if that is refused, one by one."""
+        stages = list(staged.values())
+        error = await self._commit_together(stages)
+        if error is None:
+            return
+        if len(stages) == 1:
+            self._fail(stages, error)
+            return
+        logger.warning("commit refused, trying its contexts one by one: %s", error)
+        for index, stage in enumerate(stages):
+            error = await self._commit_together([stage])
+            if error is not None:
+                self._fail([stage], error)
+                if self._fatal is not None:
+                    self._fail(stages[index + 1 :], Unavailable(str(self._fatal)))
+                    return
+
+    async def _commit_together(self, stages: Sequence[_Staged]) -> FastpacaError | None:
+        """Commit *stages* and publish them; the error if certainly nothing was written."""
+        commit_id = self._commit_ids()
+        changes = [self._change(stage, commit_id) for stage in stages]
+        started = time.perf_counter()
+        try:
+            await self._store.commit(changes)
+        except CommitFailed as error:
+            return Unavailable(f"The store cannot commit now, nothing was changed: {error}")
+        except CommitUnknown as error:
+            self._lose(stages, error)
+            return None
+        except Exception as error:
+            logger.exception("the store failed in a way that it does not document")
+            self._lose(stages, CommitUnknown(repr(error), fatal=True))
+            return None
+        self._metrics.commit_seconds.observe(time.perf_counter() - started)
+        self._metrics.commit_ops.observe(sum(len(stage.outcomes) for stage in stages))
+        self._publish(stages)
+        return None
+
+    def _change(self, stage: _Staged, commit_id: bytes) -> Change:
+        assert stage.context is not None
+        revision = 0 if stage.before is None else stage.before.revision
+        stage.context = rows.with_revision(stage.context, revision + 1)
+        return rows.change(stage.context, stage.events, list(stage.answers.values()), commit_id)
+
+    def _publish(self, stages: Sequence[_Staged]) -> None:
+        answers: list[AnswerRow] = []
+        for stage in stages:
+            assert stage.context is not None
+            self._hot.put(stage.context)
+            self._absent.discard(stage.context.id)
+            answers += stage.answers.values()
+            self._count(stage.events)
+            self._answer(stage)
+        self._answers.committed(answers)
+        self._note_hot()
+
+    def _answer(self, stage: _Staged) -> None:
+        for waiting, outcome in stage.outcomes:
+            self._settle(waiting, outcome)
+
+    def _fail(self, stages: Iterable[_Staged], error: FastpacaError) -> None:
+        """Nothing of *stages* was written: all their callers are told so, refused ones too."""
+        for stage in stages:
+            for waiting, _ in stage.outcomes:
+                self._settle(waiting, error)
+
+    def _lose(self, stages: Sequence[_Staged], error: CommitUnknown) -> None:
+        """Nobody knows whether *stages* were written: forget them, and stop if that is fatal."""
+        logger.error("the outcome of a commit is unknown: %s", error)
+        self._answers.drop_all()
+        for stage in stages:
+            assert stage.context is not None
+            self._hot.drop(stage.context.id)
+            for waiting, _ in stage.outcomes:
+                self._settle(waiting, OutcomeUnknown())
+        if error.fatal:
+            self._fatal = str(error)
+            if self._on_fatal is not None:
+                self._on_fatal(self._fatal)
+
+    def _count(self, events: Iterable[Event]) -> None:
+        for event in events:
+            if isinstance(event, Compacted):
+                self._metrics.compactions.labels(event.strategy).inc()
+                removed = event.tokens_before - event.tokens_after
+                self._metrics.compaction_tokens_removed.inc(max(removed, 0))
+
+    def _note_hot(self) -> None:
+        self._metrics.hot_contexts.set(len(self._hot))
+        self._metrics.hot_bytes.set(self._hot.bytes)
+
+    async def forget_old_answers(self) -> None:
+        """Delete stored answers that are older than they are promised to be kept."""
+        await self._store.forget_answers(self._clock() - ANSWERS_KEPT_US)
+
+
+def _size(op: Op) -> int:
+    """Bytes of the messages that *op* carries."""
+    if isinstance(op, Append):
+        return sum(len(message.draft.body) for message in op.messages)
+    if isinstance(op, Compact):
+        return sum(
+            len(item.body if isinstance(item, Entry) else item.draft.body)
+            for item in op.replacement
+        )
+    return 0
+
+
+def _set_event() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
+def _unreadable(error: ReadFailed) -> Unavailable:
+    return Unavailable(f"The store cannot be read now: {error}")

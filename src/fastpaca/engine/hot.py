@@ -1,0 +1,92 @@
+"""Hot contexts: the committed states in memory, least recently used out first, bounded in bytes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from fastpaca.context import Context
+
+CONTEXT_BYTES: Final = 2_000
+"""Estimate of what a context takes beside its entries: objects, id, configuration, metadata."""
+
+ENTRY_BYTES: Final = 700
+"""Estimate of what an entry takes beside its JSON text: the entry, its counts and its marks."""
+
+
+class Hot:
+    """
+    Committed states by context id, in at most about *bytes_max* bytes.
+
+    A context that operations wait for is pinned: it stays, whatever the bound says.
+    """
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._states: OrderedDict[str, tuple[Context, int]] = OrderedDict()
+        self._pins: dict[str, int] = {}
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def __contains__(self, context_id: str) -> bool:
+        return context_id in self._states
+
+    def get(self, context_id: str) -> Context | None:
+        """Give the state of a context and note its use; None if it is not in memory."""
+        found = self._states.get(context_id)
+        if found is None:
+            return None
+        self._states.move_to_end(context_id)
+        return found[0]
+
+    def put(self, context: Context) -> None:
+        """Keep *context*, in place of an older state of it."""
+        self._take_out(context.id)
+        size = _size(context)
+        self._states[context.id] = (context, size)
+        self.bytes += size
+        if self.bytes > self._bytes_max:
+            self._shrink()
+
+    def drop(self, context_id: str) -> None:
+        """Forget the state of a context."""
+        self._take_out(context_id)
+
+    def pin(self, context_id: str) -> None:
+        """Keep the state of a context in memory until `unpin` is called as often."""
+        self._pins[context_id] = self._pins.get(context_id, 0) + 1
+
+    def unpin(self, context_id: str) -> bool:
+        """Undo one `pin`; True if it was the last."""
+        left = self._pins[context_id] - 1
+        if left:
+            self._pins[context_id] = left
+            return False
+        del self._pins[context_id]
+        if self.bytes > self._bytes_max:
+            self._shrink()
+        return True
+
+    def _take_out(self, context_id: str) -> None:
+        found = self._states.pop(context_id, None)
+        if found is not None:
+            self.bytes -= found[1]
+
+    def _shrink(self) -> None:
+        """Let the least recently used go; the pinned move to the end, so that none is met twice."""
+        for _ in range(len(self._states)):
+            if self.bytes <= self._bytes_max:
+                return
+            context_id = next(iter(self._states))
+            if context_id in self._pins:
+                self._states.move_to_end(context_id)
+            else:
+                self._take_out(context_id)
+
+
+def _size(context: Context) -> int:
+    window = context.window
+    own = CONTEXT_BYTES + len(context.id) + len(context.metadata)
+    return own + window.weight + ENTRY_BYTES * len(window)

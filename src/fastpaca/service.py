@@ -1,0 +1,172 @@
+"""
+The story of each API verb: count the tokens, make the op, give the answer.
+
+Requests come in as values that cannot be wrong, made by `api/wire.py`; how an answer is written is
+handed in as a `Shape`, since a stored answer must be written before its commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from fastpaca.context import Context, View, jsontext
+from fastpaca.context.events import Appended
+from fastpaca.context.message import Draft, Entry, unrendered
+from fastpaca.context.ops import Append, Compact, Counted, Delete, PatchMetadata, Purge, Put
+from fastpaca.engine import Engine, Keyed, Shape, Written, rows
+from fastpaca.store.base import ContextRow, MessageRow
+from fastpaca.telemetry import Metrics
+from fastpaca.tokens import TokenCounter, count_message
+
+COUNT_INLINE_BYTES: Final = 64 * 1024
+"""Messages with more bytes are counted in a thread."""
+
+FIT_INLINE_ENTRIES: Final = 1000
+"""Windows with more entries are fitted in a thread."""
+
+
+def no_answer(context: Context, events: object) -> bytes:
+    """Answer nothing: the body of a 204."""
+    return b""
+
+
+class Service:
+    """What fastpaca does, one method per verb. Errors are those of `fastpaca.errors`."""
+
+    def __init__(self, engine: Engine, counter: TokenCounter, metrics: Metrics) -> None:
+        self._engine = engine
+        self._counter = counter
+        self._metrics = metrics
+
+    async def put(self, context_id: str, op: Put, shape: Shape) -> Written:
+        """Create the context or change its configuration."""
+        return await self._engine.write(context_id, op, shape)
+
+    async def get(self, context_id: str) -> Context:
+        """Give the context."""
+        return await self._engine.read(context_id)
+
+    async def contexts(self, prefix: str, after: str, limit: int) -> Sequence[ContextRow]:
+        """List contexts in byte order of their ids; *after* is exclusive."""
+        return await self._engine.contexts(prefix, after, limit)
+
+    async def patch_metadata(self, context_id: str, op: PatchMetadata, shape: Shape) -> Written:
+        """Merge into the metadata of the context."""
+        return await self._engine.write(context_id, op, shape)
+
+    async def delete(self, context_id: str, *, purge: bool) -> None:
+        """Tombstone the context, or erase it for good."""
+        await self._engine.write(context_id, Purge() if purge else Delete(), no_answer)
+
+    async def append(
+        self,
+        context_id: str,
+        drafts: Sequence[Draft],
+        if_version: int | None,
+        shape: Shape,
+        keyed: Keyed | None,
+    ) -> Written:
+        """Append messages, all or none."""
+        op = Append(await self._counted(drafts), if_version)
+        written = await self._engine.write(context_id, op, shape, keyed)
+        for event in written.events:
+            if isinstance(event, Appended):
+                self._metrics.count_message(
+                    event.entry.role,
+                    event.entry.tokens,
+                    counted_by_client=event.draft.token_count is not None,
+                )
+        return written
+
+    async def tail(self, context_id: str, offset: int, limit: int) -> Sequence[MessageRow]:
+        """Give the newest messages but for *offset*, oldest first."""
+        return await self._engine.tail(await self._engine.read(context_id), offset, limit)
+
+    async def messages(
+        self, context_id: str, from_seq: int | None, to_seq: int | None, limit: int
+    ) -> tuple[Sequence[MessageRow], int]:
+        """
+        Give a page of the log forward, and the version to go on from.
+
+        A negative *from_seq* means the newest so many. The version is the current one if the page
+        reaches the end, else that of its last message.
+        """
+        context = await self._engine.read(context_id)
+        first = 1 if from_seq is None else from_seq
+        if first < 0:
+            first = max(context.last_seq + first + 1, 1)
+        last = context.last_seq if to_seq is None else min(to_seq, context.last_seq)
+        page = await self._engine.messages(context, max(first, 1), last, limit)
+        return page, _page_version(page, first, context)
+
+    async def view(self, context: Context, budget_tokens: int | None) -> View:
+        """Give the LLM context: the window fitted to *budget_tokens* or to its own budget."""
+        budget = context.config.token_budget if budget_tokens is None else budget_tokens
+        if len(context.window) > FIT_INLINE_ENTRIES and context.window.tokens > budget:
+            return await asyncio.to_thread(context.view, budget_tokens)
+        return context.view(budget_tokens)
+
+    async def compact(
+        self,
+        context_id: str,
+        drafts: Sequence[Draft],
+        if_version: int | None,
+        shape: Shape,
+        keyed: Keyed | None,
+    ) -> Written:
+        """Make the window exactly *drafts*, those that equal messages of the log as references."""
+        references = await self._references(context_id, drafts)
+        rest = [draft for index, draft in enumerate(drafts) if index not in references]
+        counted = iter(await self._counted(rest))
+        replacement = tuple(
+            references[index] if index in references else next(counted)
+            for index in range(len(drafts))
+        )
+        return await self._engine.write(context_id, Compact(replacement, if_version), shape, keyed)
+
+    async def _counted(self, drafts: Sequence[Draft]) -> tuple[Counted, ...]:
+        """Count the tokens of *drafts*, in a thread if that would hold up the event loop."""
+        if sum(len(draft.body) for draft in drafts) > COUNT_INLINE_BYTES:
+            return await asyncio.to_thread(self._count, drafts)
+        return self._count(drafts)
+
+    def _count(self, drafts: Iterable[Draft]) -> tuple[Counted, ...]:
+        return tuple(Counted(draft, count_message(self._counter, draft)) for draft in drafts)
+
+    async def _references(self, context_id: str, drafts: Sequence[Draft]) -> dict[int, Entry]:
+        """Find which *drafts*, by index, are messages of the log given back unchanged."""
+        if not any(draft.seq for draft in drafts):
+            return {}
+        context = await self._engine.read(context_id)
+        in_window = {entry.seq: entry for entry in context.window if entry.form is None}
+        found: dict[int, Entry] = {}
+        newest = 0
+        for index, draft in enumerate(drafts):
+            if draft.seq is None or not newest < draft.seq <= context.last_seq:
+                continue
+            original = in_window.get(draft.seq) or await self._logged(context, draft.seq)
+            if original is not None and is_unchanged(draft, original):
+                found[index] = original
+                newest = draft.seq
+        return found
+
+    async def _logged(self, context: Context, seq: int) -> Entry | None:
+        """Give the message of the log at *seq* as it was appended."""
+        page = await self._engine.messages(context, seq, seq, 1)
+        return rows.entry(page[0]) if page else None
+
+
+def is_unchanged(draft: Draft, original: Entry) -> bool:
+    """Tell whether *draft* says the same as *original*, value for value."""
+    if draft.token_count is not None and draft.token_count != original.tokens:
+        return False
+    return jsontext.same_value(draft.body, unrendered(original.body))
+
+
+def _page_version(page: Sequence[MessageRow], first: int, context: Context) -> int:
+    if page:
+        newest = page[-1]
+        return context.version if newest.seq == context.last_seq else newest.version
+    return context.version if first > context.last_seq else 0
