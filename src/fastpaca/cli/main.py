@@ -1,0 +1,116 @@
+"""
+The command line: `fastpaca serve` and `fastpaca backup`.
+
+The flags of `serve` are made from the table of settings, so that a setting has its flag, its
+variable and its help in one place. A subcommand is imported when it is asked for: `backup` works
+without the packages of the server, and `--help` does not wait for them.
+
+The exit code is 0 when all went well, 1 when something failed, and 2 when what was asked for, or a
+setting, cannot be used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from fastpaca import __version__
+from fastpaca.settings import SETTINGS, Setting, SettingsError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command in *argv*, by default that of the process, and answer its exit code."""
+    args = _parser().parse_args(argv)
+    try:
+        exit_code: int = args.run(args)
+    except SettingsError as error:
+        print(f"fastpaca: {error}", file=sys.stderr)
+        return 2
+    return exit_code
+
+
+def _serve(args: argparse.Namespace) -> int:
+    try:
+        from fastpaca.cli import serve
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "fastpaca":
+            raise
+        print(
+            f"fastpaca: the server needs packages that are not installed ({error.name} is missing);"
+            " install them with: pip install 'fastpaca[server]'",
+            file=sys.stderr,
+        )
+        return 1
+    exit_code: int = serve.run(args)
+    return exit_code
+
+
+def _backup(args: argparse.Namespace) -> int:
+    from fastpaca.cli import backup
+
+    return backup.run(args)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fastpaca",
+        description="Keeps the conversations of language-model applications.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"fastpaca {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_serve(commands)
+    _add_backup(commands)
+    return parser
+
+
+def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "serve",
+        help="start a node",
+        description="Start a node. A flag wins over the environment variable that its help names.",
+        allow_abbrev=False,
+    )
+    for setting in SETTINGS:
+        _add_flag(parser, setting)
+    parser.set_defaults(run=_serve)
+
+
+def _add_flag(parser: argparse.ArgumentParser, setting: Setting) -> None:
+    default = f", default {setting.default}" if setting.default else ""
+    # A switch may stand alone: --metrics-public is --metrics-public=true.
+    may_stand_alone = setting.default in {"true", "false"}
+    parser.add_argument(
+        setting.flag,
+        dest=setting.name,
+        metavar=setting.metavar,
+        nargs="?" if may_stand_alone else None,
+        const="true" if may_stand_alone else None,
+        help=f"{setting.help} ({setting.variable}{default})",
+    )
+
+
+def _add_backup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "backup",
+        help="copy the data of a running node into a file",
+        description="Copy the data of a running node, consistently and without stopping it, into"
+        " a file that only its owner can read.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("file", metavar="FILE", help="the file to write; it must not exist")
+    parser.add_argument(
+        "--url",
+        default="http://127.0.0.1:4000",
+        help="the address of the node (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--api-key",
+        metavar="KEY",
+        help="the key of the node (FASTPACA_API_KEY, which other users of the machine cannot see)",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="replace FILE if it exists, once the copy is complete"
+    )
+    parser.set_defaults(run=_backup)

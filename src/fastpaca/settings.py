@@ -1,0 +1,464 @@
+"""
+What an operator can set, from environment variables and from flags of `fastpaca serve`.
+
+`SETTINGS` is the table of all of it: the flags, the documentation's check and the parsing are made
+from it. A value is parsed once, here, into a `Settings` that cannot be wrong; what cannot be used
+raises a `SettingsError` whose sentence names the variable or flag and says what would be right.
+
+Precedence: flag, then environment variable, then default. An empty variable counts as not set,
+except for the API key: a secret that came out empty by accident must not open the node to everyone.
+
+This is the only module that reads the environment.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
+
+MIB: Final = 1024 * 1024
+
+
+class SettingsError(Exception):
+    """A setting cannot be used. The message is a sentence for the operator and holds no secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """So many requests in so many seconds."""
+
+    count: int
+    period_seconds: int
+
+
+def _default_node_name() -> str:
+    return socket.gethostname() or "localhost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything an operator has decided about one node."""
+
+    host: str = "127.0.0.1"
+    port: int = 4000
+    data_dir: Path = Path("./fastpaca-data")
+    store: Literal["sqlite", "memory"] = "sqlite"
+    api_keys: tuple[str, ...] = field(default=(), repr=False)
+    cors_origins: tuple[str, ...] = ()
+    token_estimator: str = "tiktoken:gpt-4o"
+    rate_limit: RateLimit | None = None
+    max_body_bytes: int = 16 * MIB
+    hot_bytes: int = 256 * MIB
+    metrics_public: bool = False
+    node_name: str = field(default_factory=_default_node_name)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def is_loopback(self) -> bool:
+        """
+        Only programs on this machine can reach the node.
+
+        A host name other than `localhost` counts as reachable, whatever it resolves to today.
+        """
+        if self.host.lower() == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table: what a setting is called, its default, how its text is read."""
+
+    name: str
+    variable: str
+    default: str
+    help: str
+    parse: Callable[[str], Any]
+    metavar: str = "VALUE"
+
+    @property
+    def flag(self) -> str:
+        """The flag of `fastpaca serve`, named like the variable."""
+        return "--" + self.variable.removeprefix("FASTPACA_").replace("_", "-").lower()
+
+
+# --- parsing: each takes the text of a value, and raises ValueError with what would be right ---
+
+
+def _parse_host(text: str) -> str:
+    host = text[1:-1] if re.fullmatch(r"\[.*:.*\]", text) else text
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        if not _is_host_name(host):
+            raise ValueError(
+                "must be an IP address or a host name, such as 127.0.0.1, ::1 or 0.0.0.0"
+            ) from None
+    return host
+
+
+def _is_host_name(text: str) -> bool:
+    labels = text.removesuffix(".").split(".")
+    # A last label of digits is a mistyped IPv4 address; resolvers disagree about what it means.
+    return (
+        len(text) <= 253
+        and all(re.fullmatch(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)", label) for label in labels)
+        and not labels[-1].isdigit()
+    )
+
+
+def _parse_port(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65535:
+        raise ValueError("must be an integer from 0 to 65535, where 0 takes any free port")
+    return int(text)
+
+
+def _parse_data_dir(text: str) -> Path:
+    if not text or "\0" in text:
+        raise ValueError("must be the path of a directory")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError("begins with the home directory of a user who is not known here") from None
+
+
+def _parse_store(text: str) -> str:
+    # The address may hold a password, so no message repeats it.
+    if re.match(r"postgres(ql)?(\+\w+)?:", text, re.IGNORECASE):
+        raise ValueError(
+            "asks for PostgreSQL, which is not available in this release; use sqlite or memory"
+        )
+    return _one_of("sqlite", "memory")(text)
+
+
+def _parse_api_keys(text: str) -> tuple[str, ...]:
+    keys = _comma_separated(text)
+    if not keys:
+        raise ValueError("is set but holds no key; name one, or unset it to run without")
+    # A key travels in a header, where other characters do not arrive as they were sent.
+    if not all(re.fullmatch(r"[!-~]+", key) for key in keys):
+        raise ValueError("must consist of printable ASCII characters without spaces")
+    return keys
+
+
+def _parse_cors_origins(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_parse_origin(origin) for origin in _comma_separated(text)))
+
+
+def _parse_origin(text: str) -> str:
+    """Bring *text* into the form in which browsers send an origin."""
+    wanted = ValueError(
+        "must list origins, each a scheme, a host and perhaps a port, such as"
+        " https://app.example.com or http://localhost:3000"
+    )
+    try:
+        url = urlsplit(text.lower())
+        port = url.port
+    except ValueError:
+        raise wanted from None
+    if not (url.scheme and url.hostname) or "@" in url.netloc or re.search(r"[\s*]", text):
+        raise wanted
+    if url.path not in {"", "/"} or url.query or url.fragment:
+        raise wanted
+    host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
+    is_default_port = port is None or (url.scheme, port) in {("http", 80), ("https", 443)}
+    return f"{url.scheme}://{host}" + ("" if is_default_port else f":{port}")
+
+
+def _parse_token_estimator(text: str) -> str:
+    if text != "chars" and not re.fullmatch(r"tiktoken:[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}", text):
+        raise ValueError(
+            "must be chars, or tiktoken: and the name of a model or an encoding,"
+            " such as tiktoken:gpt-4o or tiktoken:o200k_base"
+        )
+    return text
+
+
+_PERIODS: Final = {"second": 1, "minute": 60, "hour": 3600}
+
+
+def _parse_rate_limit(text: str) -> RateLimit | None:
+    if text.lower() == "off":
+        return None
+    match = re.fullmatch(r"([1-9][0-9]{0,8})\s*/\s*(second|minute|hour)", text, re.IGNORECASE)
+    if not match:
+        raise ValueError("must be off, or a count per second, minute or hour, such as 100/second")
+    return RateLimit(int(match[1]), _PERIODS[match[2].lower()])
+
+
+_UNITS: Final = {
+    "": 1,
+    "b": 1,
+    "kb": 1000,
+    "mb": 1000**2,
+    "gb": 1000**3,
+    "kib": 1024,
+    "mib": MIB,
+    "gib": 1024 * MIB,
+}
+
+
+def _size(maximum: str, maximum_bytes: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        match = re.fullmatch(r"([0-9]{1,16})\s*([A-Za-z]*)", text)
+        unit = _UNITS.get(match[2].lower()) if match else None
+        if not match or unit is None or not 1 <= int(match[1]) * unit <= maximum_bytes:
+            raise ValueError(
+                f"must be a number of bytes from 1 to {maximum}, such as 16777216 or 16MiB"
+            )
+        return int(match[1]) * unit
+
+    return parse
+
+
+def _parse_switch(text: str) -> bool:
+    return _one_of("true", "false")(text) == "true"
+
+
+def _parse_node_name(text: str) -> str:
+    if not 1 <= len(text) <= 255 or not text.isprintable():
+        raise ValueError("must be 1 to 255 printable characters")
+    return text
+
+
+def _one_of(*values: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in values:
+            raise ValueError(f"must be {', '.join(values[:-1])} or {values[-1]}")
+        return text.lower()
+
+    return parse
+
+
+def _comma_separated(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(item.strip() for item in text.split(",") if item.strip()))
+
+
+# --- the tables ---
+
+SETTINGS: Final[tuple[Setting, ...]] = (
+    Setting("host", "FASTPACA_HOST", "127.0.0.1", "the address to listen on", _parse_host, "HOST"),
+    Setting("port", "PORT", "4000", "the port to listen on; 0 takes a free one", _parse_port, "N"),
+    Setting(
+        "data_dir",
+        "FASTPACA_DATA_DIR",
+        "./fastpaca-data",
+        "the directory that holds the data; made if it is missing",
+        _parse_data_dir,
+        "DIR",
+    ),
+    Setting(
+        "store",
+        "FASTPACA_STORE",
+        "sqlite",
+        "sqlite keeps everything in the data directory, memory forgets it at the end",
+        _parse_store,
+        "STORE",
+    ),
+    Setting(
+        "api_keys",
+        "FASTPACA_API_KEY",
+        "",
+        "the key that clients must send; several are separated by commas",
+        _parse_api_keys,
+        "KEY",
+    ),
+    Setting(
+        "cors_origins",
+        "FASTPACA_CORS_ORIGINS",
+        "",
+        "the origins whose pages may call this node from a browser, separated by commas",
+        _parse_cors_origins,
+        "ORIGINS",
+    ),
+    Setting(
+        "token_estimator",
+        "FASTPACA_TOKEN_ESTIMATOR",
+        "tiktoken:gpt-4o",
+        "how tokens are counted: tiktoken:MODEL, tiktoken:ENCODING, or chars (4 a token)",
+        _parse_token_estimator,
+        "NAME",
+    ),
+    Setting(
+        "rate_limit",
+        "FASTPACA_RATE_LIMIT",
+        "off",
+        "the most requests per key or address, such as 100/second (or minute, hour)",
+        _parse_rate_limit,
+        "LIMIT",
+    ),
+    Setting(
+        # One message is one row, and SQLite ends a row at 10**9 bytes.
+        "max_body_bytes",
+        "FASTPACA_MAX_BODY_BYTES",
+        "16MiB",
+        "the largest request body",
+        _size("512MiB", 512 * MIB),
+        "SIZE",
+    ),
+    Setting(
+        "hot_bytes",
+        "FASTPACA_HOT_BYTES",
+        "256MiB",
+        "the memory for contexts that are in use",
+        _size("1024GiB", 1024 * 1024 * MIB),
+        "SIZE",
+    ),
+    Setting(
+        "metrics_public",
+        "FASTPACA_METRICS_PUBLIC",
+        "false",
+        "whether /metrics answers without a key",
+        _parse_switch,
+        "true|false",
+    ),
+    Setting(
+        "node_name",
+        "FASTPACA_NODE_NAME",
+        "",
+        "how this node calls itself (default: the host name)",
+        _parse_node_name,
+        "NAME",
+    ),
+    Setting(
+        "log_level",
+        "FASTPACA_LOG_LEVEL",
+        "info",
+        "debug, info, warning or error",
+        _one_of("debug", "info", "warning", "error"),
+        "LEVEL",
+    ),
+)
+
+# Settings of functions that this release does not have. They do nothing, and stop nothing either:
+# DATABASE_URL, for one, stands in many environments for the sake of another program.
+UNUSED_VARIABLES: Final[frozenset[str]] = frozenset(
+    {
+        "DATABASE_URL",
+        "DB_POOL_SIZE",
+        "FASTPACA_ARCHIVER_BATCH_SIZE",
+        "FASTPACA_ARCHIVER_ENABLED",
+        "FASTPACA_ARCHIVE_FLUSH_INTERVAL_MS",
+        "FASTPACA_POSTGRES_URL",
+        "FASTPACA_STREAM_MAX_CONNECTIONS",
+        "FASTPACA_TAIL_KEEP",
+        "MIGRATE_ON_BOOT",
+    }
+)
+
+# Variables of the original fastpaca. Passed over in silence, data would land where nobody looks.
+_FOREIGN_VARIABLES: Final[Mapping[str, str]] = {
+    "FASTPACA_RAFT_DATA_DIR": "has no meaning here; name the data directory in FASTPACA_DATA_DIR",
+    "FASTPACA_CLUSTER_SEED": (
+        "has no meaning here, as nodes do not form clusters;"
+        " unset it, one node keeps everything in FASTPACA_DATA_DIR"
+    ),
+}
+
+
+# --- reading ---
+
+
+def load(
+    flags: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None
+) -> Settings:
+    """
+    Read the settings from *flags*, then from *environ*, by default the process's own.
+
+    *flags* maps names of settings to the text that was given on the command line, or to None;
+    other keys are ignored, so that `vars()` of an `argparse.Namespace` will do.
+
+    Raises:
+        SettingsError: A value cannot be used, or a variable is not known.
+    """
+    given = flags or {}
+    env = os.environ if environ is None else environ
+    _check_names(env)
+    _check_archiver(env)
+    values: dict[str, Any] = {}
+    for setting in SETTINGS:
+        text = given.get(setting.name)
+        if text is not None:
+            values[setting.name] = _value(setting, setting.flag, str(text))
+        elif _is_set(setting, env):
+            values[setting.name] = _value(setting, setting.variable, env[setting.variable])
+    return Settings(**values)
+
+
+def load_api_key(environ: Mapping[str, str] | None = None) -> str | None:
+    """
+    Read the key that a command sends to a node: the first one of the variable that the node reads.
+
+    Raises:
+        SettingsError: The variable holds no usable key.
+    """
+    env = os.environ if environ is None else environ
+    text = env.get("FASTPACA_API_KEY")
+    return parse_api_keys(text, "FASTPACA_API_KEY")[0] if text else None
+
+
+def parse_api_keys(text: str, source: str) -> tuple[str, ...]:
+    """
+    Read the keys in *text*, which stands in the variable or flag *source*.
+
+    Raises:
+        SettingsError: There is none, or one could not be sent in a header.
+    """
+    try:
+        return _parse_api_keys(text)
+    except ValueError as error:
+        raise SettingsError(f"{source} {error}.") from None
+
+
+def _is_set(setting: Setting, env: Mapping[str, str]) -> bool:
+    text = env.get(setting.variable)
+    return text is not None and (text.strip() != "" or setting.name == "api_keys")
+
+
+def _value(setting: Setting, source: str, text: str) -> object:
+    try:
+        return setting.parse(text.strip())
+    except ValueError as error:
+        # The text itself is not repeated: a password may have landed in the wrong variable.
+        raise SettingsError(f"{source} {error}.") from None
+
+
+def _check_names(env: Mapping[str, str]) -> None:
+    known = UNUSED_VARIABLES.union(setting.variable for setting in SETTINGS)
+    for name in sorted(env):
+        if name in _FOREIGN_VARIABLES:
+            raise SettingsError(f"{name} {_FOREIGN_VARIABLES[name]}.")
+        if name.startswith("FASTPACA_") and name not in known:
+            raise SettingsError(f"{name} is not a known variable; {_nearest(name, known)}.")
+
+
+def _nearest(name: str, known: frozenset[str]) -> str:
+    # Compared without the prefix, which would make everything look alike.
+    by_suffix = {other.removeprefix("FASTPACA_"): other for other in sorted(known)}
+    suffix = name.removeprefix("FASTPACA_").upper()
+    matches = difflib.get_close_matches(suffix, by_suffix, n=1, cutoff=0)
+    return f"the nearest one is {by_suffix[matches[0]]}"
+
+
+def _check_archiver(env: Mapping[str, str]) -> None:
+    name = "FASTPACA_ARCHIVER_ENABLED"
+    text = env.get(name, "").strip()
+    try:
+        is_enabled = bool(text) and _parse_switch(text)
+    except ValueError as error:
+        raise SettingsError(f"{name} {error}.") from None
+    if is_enabled:
+        raise SettingsError(
+            f"{name} asks for the archive, which is not available in this release; unset it."
+        )

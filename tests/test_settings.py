@@ -1,0 +1,332 @@
+"""What an operator may set, and what is told to one who sets something else."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastpaca import settings
+from fastpaca.settings import SETTINGS, RateLimit, Settings, SettingsError, load
+
+SECRET = "correct-horse-battery-staple"
+
+
+def load_one(variable: str, text: str) -> Settings:
+    return load(environ={variable: text})
+
+
+def refusal(variable: str, text: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load_one(variable, text)
+    return str(caught.value)
+
+
+def test_everything_has_a_default() -> None:
+    """
+    A node starts with nothing set, on loopback, with the store in the working directory.
+    """
+    node = load(environ={})
+    assert node == Settings()
+    assert (node.host, node.port, node.store) == ("127.0.0.1", 4000, "sqlite")
+    assert node.data_dir == Path("fastpaca-data")
+    assert (node.api_keys, node.cors_origins, node.rate_limit) == ((), (), None)
+    assert (node.max_body_bytes, node.hot_bytes) == (16 * 1024**2, 256 * 1024**2)
+    assert (node.token_estimator, node.log_level) == ("tiktoken:gpt-4o", "info")
+    assert node.metrics_public is False
+    assert node.node_name
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_table_tells_the_default_that_is_in_force(setting: settings.Setting) -> None:
+    """
+    The default in the table, which help and documentation show, reads as the default that is used.
+    """
+    assert setting.name in {field.name for field in dataclasses.fields(Settings)}
+    if setting.default:
+        assert setting.parse(setting.default) == getattr(Settings(), setting.name)
+
+
+def test_table_and_settings_name_the_same() -> None:
+    """
+    Every field has its row, every name is used once, and flags are named like their variables.
+    """
+    assert [s.name for s in SETTINGS] == [field.name for field in dataclasses.fields(Settings)]
+    assert len({s.variable for s in SETTINGS}) == len({s.flag for s in SETTINGS}) == len(SETTINGS)
+    flags = {s.variable: s.flag for s in SETTINGS}
+    assert flags["PORT"] == "--port"
+    assert flags["FASTPACA_API_KEY"] == "--api-key"
+    assert flags["FASTPACA_MAX_BODY_BYTES"] == "--max-body-bytes"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "name", "value"),
+    [
+        ("FASTPACA_HOST", "0.0.0.0", "host", "0.0.0.0"),
+        ("FASTPACA_HOST", "::", "host", "::"),
+        ("FASTPACA_HOST", "[::1]", "host", "::1"),
+        ("FASTPACA_HOST", "fe80::1%eth0", "host", "fe80::1%eth0"),
+        ("FASTPACA_HOST", "node-1.example.com", "host", "node-1.example.com"),
+        ("FASTPACA_HOST", " localhost ", "host", "localhost"),
+        ("PORT", "0", "port", 0),
+        ("PORT", "65535", "port", 65535),
+        ("FASTPACA_DATA_DIR", "/var/lib/fast paca", "data_dir", Path("/var/lib/fast paca")),
+        ("FASTPACA_DATA_DIR", "~/data", "data_dir", Path.home() / "data"),
+        ("FASTPACA_STORE", "sqlite", "store", "sqlite"),
+        ("FASTPACA_STORE", "Memory", "store", "memory"),
+        ("FASTPACA_API_KEY", "one", "api_keys", ("one",)),
+        ("FASTPACA_API_KEY", "new, old,new,", "api_keys", ("new", "old")),
+        ("FASTPACA_CORS_ORIGINS", "https://a.example", "cors_origins", ("https://a.example",)),
+        (
+            "FASTPACA_CORS_ORIGINS",
+            "HTTPS://A.example:443/, http://localhost:3000,https://a.example,http://[::1]:80",
+            "cors_origins",
+            ("https://a.example", "http://localhost:3000", "http://[::1]"),
+        ),
+        (
+            "FASTPACA_CORS_ORIGINS",
+            "tauri://localhost,chrome-extension://abcdef",
+            "cors_origins",
+            ("tauri://localhost", "chrome-extension://abcdef"),
+        ),
+        ("FASTPACA_TOKEN_ESTIMATOR", "chars", "token_estimator", "chars"),
+        ("FASTPACA_TOKEN_ESTIMATOR", "tiktoken:cl100k_base", "token_estimator", None),
+        ("FASTPACA_TOKEN_ESTIMATOR", "tiktoken:ft:gpt-4o:org::id", "token_estimator", None),
+        ("FASTPACA_RATE_LIMIT", "100/second", "rate_limit", RateLimit(100, 1)),
+        ("FASTPACA_RATE_LIMIT", "6000 / Minute", "rate_limit", RateLimit(6000, 60)),
+        ("FASTPACA_RATE_LIMIT", "1/hour", "rate_limit", RateLimit(1, 3600)),
+        ("FASTPACA_RATE_LIMIT", "off", "rate_limit", None),
+        ("FASTPACA_MAX_BODY_BYTES", "1", "max_body_bytes", 1),
+        ("FASTPACA_MAX_BODY_BYTES", "512MiB", "max_body_bytes", 512 * 1024**2),
+        ("FASTPACA_MAX_BODY_BYTES", "300 kB", "max_body_bytes", 300_000),
+        ("FASTPACA_HOT_BYTES", "2gib", "hot_bytes", 2 * 1024**3),
+        ("FASTPACA_HOT_BYTES", "1GB", "hot_bytes", 10**9),
+        ("FASTPACA_METRICS_PUBLIC", "TRUE", "metrics_public", True),
+        ("FASTPACA_NODE_NAME", "rack 3, node é", "node_name", "rack 3, node é"),
+        ("FASTPACA_LOG_LEVEL", "DEBUG", "log_level", "debug"),
+    ],
+)
+def test_usable_values_are_read(variable: str, text: str, name: str, value: Any) -> None:
+    """
+    A value in any of its documented forms is read as what it means.
+    """
+    read = getattr(load_one(variable, text), name)
+    assert read == (text if value is None and name == "token_estimator" else value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("FASTPACA_HOST", "http://localhost"),
+        ("FASTPACA_HOST", "127.0.0.1:4000"),
+        ("FASTPACA_HOST", "256.0.0.1"),
+        ("FASTPACA_HOST", "127.1"),
+        ("FASTPACA_HOST", "[::1"),
+        ("FASTPACA_HOST", "two words"),
+        ("FASTPACA_HOST", "-dash.example"),
+        ("FASTPACA_HOST", "a" * 64),
+        ("PORT", "65536"),
+        ("PORT", "-1"),
+        ("PORT", "4_000"),
+        ("PORT", "４０００"),
+        ("PORT", "http"),
+        ("FASTPACA_DATA_DIR", "nul\0"),
+        ("FASTPACA_DATA_DIR", "~nobody-of-this-name/data"),
+        ("FASTPACA_STORE", "rocksdb"),
+        ("FASTPACA_STORE", f"postgresql://me:{SECRET}@db/fastpaca"),
+        ("FASTPACA_STORE", f"postgres://me:{SECRET}@db/fastpaca"),
+        ("FASTPACA_API_KEY", ""),
+        ("FASTPACA_API_KEY", " , "),
+        ("FASTPACA_API_KEY", f"{SECRET} two words"),
+        ("FASTPACA_API_KEY", f"{SECRET}é"),
+        ("FASTPACA_CORS_ORIGINS", "*"),
+        ("FASTPACA_CORS_ORIGINS", "https://*.example.com"),
+        ("FASTPACA_CORS_ORIGINS", "null"),
+        ("FASTPACA_CORS_ORIGINS", "app.example.com"),
+        ("FASTPACA_CORS_ORIGINS", "https://a.example/path"),
+        ("FASTPACA_CORS_ORIGINS", "https://a.example?q"),
+        ("FASTPACA_CORS_ORIGINS", f"https://me:{SECRET}@a.example"),
+        ("FASTPACA_CORS_ORIGINS", "https://a.example:port"),
+        ("FASTPACA_CORS_ORIGINS", "https://[a.example"),
+        ("FASTPACA_CORS_ORIGINS", "https://"),
+        ("FASTPACA_TOKEN_ESTIMATOR", "gpt-4o"),
+        ("FASTPACA_TOKEN_ESTIMATOR", "tiktoken:"),
+        ("FASTPACA_TOKEN_ESTIMATOR", "tiktoken:two words"),
+        ("FASTPACA_RATE_LIMIT", "100"),
+        ("FASTPACA_RATE_LIMIT", "0/second"),
+        ("FASTPACA_RATE_LIMIT", "1.5/second"),
+        ("FASTPACA_RATE_LIMIT", "100/day"),
+        ("FASTPACA_MAX_BODY_BYTES", "0"),
+        ("FASTPACA_MAX_BODY_BYTES", "513MiB"),
+        ("FASTPACA_MAX_BODY_BYTES", "16 MiBytes"),
+        ("FASTPACA_MAX_BODY_BYTES", "1.5MiB"),
+        ("FASTPACA_MAX_BODY_BYTES", "-1"),
+        ("FASTPACA_MAX_BODY_BYTES", "9" * 5000),
+        ("FASTPACA_HOT_BYTES", "lots"),
+        ("FASTPACA_METRICS_PUBLIC", "maybe"),
+        ("FASTPACA_NODE_NAME", "a\nb"),
+        ("FASTPACA_NODE_NAME", "a" * 256),
+        ("FASTPACA_LOG_LEVEL", "loud"),
+        ("FASTPACA_ARCHIVER_ENABLED", "perhaps"),
+    ],
+)
+def test_unusable_value_stops_the_start_with_a_sentence(variable: str, text: str) -> None:
+    """
+    The sentence names the variable, says what would be right, and repeats nothing that was given.
+    """
+    sentence = refusal(variable, text)
+    assert sentence.startswith(f"{variable} ")
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+    assert SECRET not in sentence
+    assert any(words in sentence for words in ("must be", "must list", "must consist", "use ",
+                                               "name one", "not known"))  # fmt: skip
+
+
+def test_postgres_is_refused_by_name() -> None:
+    """
+    A store of a later release is told from a mistyped one.
+    """
+    assert "not available in this release" in refusal("FASTPACA_STORE", "postgresql://db/x")
+
+
+def test_flag_wins_over_variable() -> None:
+    """
+    A flag wins over its variable, and a flag that is not given leaves the variable in force.
+    """
+    environ = {"PORT": "5000", "FASTPACA_STORE": "memory"}
+    node = load({"port": "6000", "store": None}, environ)
+    assert (node.port, node.store) == (6000, "memory")
+
+
+def test_refused_flag_is_named_as_the_flag() -> None:
+    """
+    The sentence names what the operator wrote: the flag, if it came from there.
+    """
+    with pytest.raises(SettingsError, match=r"^--max-body-bytes must be"):
+        load({"max_body_bytes": "much"}, {"FASTPACA_MAX_BODY_BYTES": "16MiB"})
+    with pytest.raises(SettingsError, match=r"^--port must be"):
+        load({"port": ""}, {})
+
+
+def test_namespace_of_the_command_line_is_accepted() -> None:
+    """
+    What a parser has besides settings is passed over.
+    """
+    namespace = argparse.Namespace(port="0", run=print)
+    assert load(vars(namespace), {}).port == 0
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_empty_variable_counts_as_not_set(setting: settings.Setting) -> None:
+    """
+    An empty variable leaves the default, apart from the key, whose loss would open the node.
+    """
+    if setting.name == "api_keys":
+        assert "holds no key" in refusal(setting.variable, "")
+    else:
+        assert load_one(setting.variable, " ") == Settings()
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["FASTPACA_RAFT_DATA_DIR", "FASTPACA_CLUSTER_SEED"],
+)
+def test_variable_of_the_original_says_what_to_use_instead(variable: str) -> None:
+    """
+    A variable that used to mean something is never passed over in silence.
+    """
+    assert "FASTPACA_DATA_DIR" in refusal(variable, "/data")
+
+
+@pytest.mark.parametrize(
+    ("variable", "nearest"),
+    [
+        ("FASTPACA_API_KEYS", "FASTPACA_API_KEY"),
+        ("FASTPACA_DATADIR", "FASTPACA_DATA_DIR"),
+        ("FASTPACA_PORT", "PORT"),
+        ("FASTPACA_DATABASE_URL", "DATABASE_URL"),
+        ("FASTPACA_host", "FASTPACA_HOST"),
+        ("FASTPACA_CORS_ORIGIN", "FASTPACA_CORS_ORIGINS"),
+    ],
+)
+def test_unknown_variable_stops_with_the_nearest_name(variable: str, nearest: str) -> None:
+    """
+    A mistyped variable would otherwise do nothing, which for a key means an open node.
+    """
+    assert refusal(variable, SECRET) == (
+        f"{variable} is not a known variable; the nearest one is {nearest}."
+    )
+
+
+@pytest.mark.parametrize("variable", sorted(settings.UNUSED_VARIABLES))
+def test_variable_without_a_function_stops_nothing(variable: str) -> None:
+    """
+    Tuning of what this release does not have is harmless, and often meant for another program.
+    """
+    text = "false" if variable == "FASTPACA_ARCHIVER_ENABLED" else f"postgres://me:{SECRET}@db/x"
+    assert load_one(variable, text) == Settings()
+
+
+def test_archiver_cannot_be_enabled() -> None:
+    """
+    Who relies on an archive must not run without one unknowingly.
+    """
+    assert "not available in this release" in refusal("FASTPACA_ARCHIVER_ENABLED", "true")
+
+
+def test_foreign_variables_are_nobody_s_business() -> None:
+    """
+    Variables without the prefix belong to others.
+    """
+    assert load(environ={"HOST": "x", "LOG_LEVEL": "x", "fastpaca_x": "x"}) == Settings()
+
+
+def test_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Without a mapping, the environment of the process is read.
+    """
+    monkeypatch.setenv("PORT", "4321")
+    monkeypatch.setenv("FASTPACA_API_KEY", "new,old")
+    assert load().port == 4321
+    assert settings.load_api_key() == "new"
+
+
+def test_command_without_a_key_sends_none() -> None:
+    """
+    The key that a command sends is the node's newest, or none.
+    """
+    assert settings.load_api_key({}) is None
+    assert settings.load_api_key({"FASTPACA_API_KEY": "new,old"}) == "new"
+    with pytest.raises(SettingsError, match="FASTPACA_API_KEY must consist"):
+        settings.load_api_key({"FASTPACA_API_KEY": "two words"})
+
+
+def test_keys_do_not_show() -> None:
+    """
+    Settings can be logged.
+    """
+    assert SECRET not in repr(load_one("FASTPACA_API_KEY", SECRET))
+
+
+@pytest.mark.parametrize(
+    ("host", "is_loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("localhost", True),
+        ("LocalHost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.0.1", False),
+        ("my-machine", False),
+        ("localhost.example.com", False),
+    ],
+)
+def test_loopback_is_what_only_this_machine_reaches(host: str, is_loopback: bool) -> None:
+    """
+    Anything that might be reached from elsewhere is not loopback.
+    """
+    assert Settings(host=host).is_loopback is is_loopback
