@@ -28,8 +28,8 @@ check: $(DEV) ## check format, lint, types, the direction of imports and the doc
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/mkdocs build --strict
 	@if [ -d tests/docs ]; then set -x; $(PYTEST) --quiet tests/docs; fi
 
 fix: $(DEV) ## put right what format and lint can put right
