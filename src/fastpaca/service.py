@@ -27,7 +27,7 @@ FIT_INLINE_ENTRIES: Final = 1000
 """Windows with more entries are fitted in a thread."""
 
 
-def no_answer(context: Context, events: object) -> bytes:
+def no_answer(*_: object) -> bytes:
     """Answer nothing: the body of a 204."""
     return b""
 

@@ -1,8 +1,8 @@
 """
 What operators see: metrics and log lines.
 
-No label carries a context id, since there are as many contexts as there are conversations. Log lines
-are one JSON object each, on stderr.
+No label carries a context id, since there are as many contexts as there are conversations. Log
+lines are one JSON object each, on stderr.
 """
 
 from __future__ import annotations

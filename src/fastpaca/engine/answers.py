@@ -1,9 +1,9 @@
 """
 Stored answers to requests with an `Idempotency-Key`: found before an op is applied.
 
-A key is looked up in the store while the commit before is still under way, so that the look-up costs
-no time of its own. Keys committed since then are in memory; an op whose look-up is older than what
-memory reaches back to is looked up again.
+A key is looked up in the store while the commit before is still under way, so that the look-up
+costs no time of its own. Keys committed since then are in memory; an op whose look-up is older than
+what memory reaches back to is looked up again.
 """
 
 from __future__ import annotations

@@ -3,11 +3,11 @@ The engine: operations wait, are applied in batches, and are answered once their
 
 How a write goes
 ----------------
-An op for a context waits in a queue. When no commit is under way, all that wait are taken, applied in
-order to the committed states, and what they changed goes to the store as **one commit**. While it is
-under way the next batch fills: batching comes from load and never from a timer, so an idle engine adds
-no delay. Only after the commit are the new states published and the callers answered, refusals that
-rested on them included. A failed commit drops the batch, and memory is as it was.
+An op for a context waits in a queue. When no commit is under way, all that wait are taken, applied
+in order to the committed states, and what they changed goes to the store as **one commit**. While
+it is under way the next batch fills: batching comes from load and never from a timer, so an idle
+engine adds no delay. Only after the commit are the new states published and the callers answered,
+refusals that rested on them included. A failed commit drops the batch, and memory is as it was.
 
 Ops on a context that is not in memory wait until it is loaded, in order, and do not hold up others.
 

@@ -1,0 +1,101 @@
+"""
+Counting a message, piece by piece.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+
+from fastpaca.context.message import MESSAGE_OVERHEAD_TOKENS, Counts, Draft, Part
+from fastpaca.tokens.counter import TokenCounter
+from fastpaca.tokens.media import without_media
+
+LARGE_BYTES: Final = 16 * 1024
+"""
+Messages that weigh more together should be counted in a thread.
+
+Measured on a core of 2026: o200k_base takes up to 0.25 ms for a KiB of random letters, 0.07 ms for
+one of Chinese, 0.01 ms for one of English; a scan for media takes up to 0.35 ms for a KiB of nothing
+but tiny objects; to hand work to a thread and back takes 0.1 ms. So what is counted at once stalls
+the event loop for 6 ms at the very worst, and mostly for a fraction of one.
+"""
+
+_CACHED_ROLE_CHARS: Final = 64
+
+_ESCAPES: Final = re.compile(rb"((?:\\u[0-9a-fA-F]{4})+)|(?:\\[^u])+")
+# Where an escape begins, but for the second one of a pair: JSON text may be cut there.
+_BORDER: Final = re.compile(rb"(?<!\\)\\(?!u[dD][c-fC-F])")
+_STEP_BYTES: Final = 1 << 16
+
+
+def weight(draft: Draft) -> int:
+    """Give the bytes of *draft*, by which the time to count it can be foreseen."""
+    return len(draft.body)
+
+
+def count_message(counter: TokenCounter, draft: Draft) -> Counts:
+    """
+    Count *draft* with *counter*, piece by piece.
+
+    The caller's own count stands for the whole message if there is one. The pieces are counted all
+    the same: when some are taken out later, they are what the rest is reckoned by.
+    """
+    overhead = MESSAGE_OVERHEAD_TOKENS + _role_tokens(counter, draft.role)
+    keys = 0 if draft.keys is None else counter.count(_readable(draft.keys))
+    parts = tuple([_part_tokens(counter, part) for part in draft.parts])
+    counted = overhead + keys + sum(parts)
+    return Counts(
+        total=counted if draft.token_count is None else draft.token_count,
+        overhead=overhead,
+        keys=keys,
+        parts=parts,
+    )
+
+
+def _role_tokens(counter: TokenCounter, role: str) -> int:
+    # Roles are few and short; but a caller may send any, of any length.
+    return _cached(counter, role) if len(role) <= _CACHED_ROLE_CHARS else counter.count(role)
+
+
+@lru_cache(maxsize=256)
+def _cached(counter: TokenCounter, text: str) -> int:
+    return counter.count(text)
+
+
+def _part_tokens(counter: TokenCounter, part: Part) -> int:
+    if part.text is not None:
+        return counter.count(part.text)
+    text, tokens = without_media(part.body, counter)
+    return counter.count(_readable(text)) + tokens
+
+
+def _readable(json: bytes) -> str:
+    r"""
+    Decode JSON text, with characters in place of their escapes.
+
+    Many clients write `\u4f60` for a character beyond ASCII and many do not. A message costs the
+    same from either: the model is never given the escapes.
+    """
+    return (json if b"\\u" not in json else b"".join(_unescaped(json))).decode()
+
+
+def _unescaped(json: bytes) -> Iterator[bytes]:
+    """Unescape JSON text step by step, as to do it at once would hold the interpreter's lock."""
+    at = 0
+    while at < len(json):
+        border = _BORDER.search(json, at + _STEP_BYTES)
+        end = len(json) if border is None else border.start()
+        yield _ESCAPES.sub(_characters, json[at:end])
+        at = end
+
+
+def _characters(escapes: re.Match[bytes]) -> bytes:
+    run = escapes[1]
+    if run is None:
+        return escapes[0]
+    return msgspec.json.encode(msgspec.json.decode(b'"%b"' % run, type=str))[1:-1]

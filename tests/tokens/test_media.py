@@ -1,0 +1,646 @@
+"""Images and files in parts of every shape: by pixels, pages and seconds, never by length."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastpaca.context.message import parse
+from fastpaca.tokens import CharsCounter, count_message
+from fastpaca.tokens.image import IMAGE_TOKENS
+from fastpaca.tokens.media import _MEDIA_TYPES, Found, without_media
+from fastpaca.tokens.medium import FILE_TOKENS, STREAMS
+from fastpaca.tokens.pdf import PAGE_TOKENS
+from fastpaca.tokens.scan import DATA_KEYS, MEDIA_TYPE_KEYS, REFERENCE_KEYS
+from tests.tokens import files
+
+PNG = base64.b64encode(files.png(1000, 1000)).decode()
+JPEG = base64.b64encode(files.jpeg(1000, 1000, before=3)).decode()
+WEBP = base64.b64encode(files.lossless_webp(1000, 1000) + bytes(200)).decode()
+MEGAPIXEL = 1296  # tokens of each of these
+PDF = base64.b64encode(files.pdf(7)).decode()
+WAV = base64.b64encode(files.wav(5)).decode()
+ZIP = base64.b64encode(b"PK\x03\x04" + os.urandom(500)).decode()
+NOISE = base64.b64encode(bytes(range(1, 256)) * 4).decode()  # base64 of nothing known
+PROSE = "We keep the log, and the window is what a model is given. " * 20
+URL = "https://example.com/a"
+SIGNATURE = "EqQBCkYIBxgCKkA" + NOISE
+
+
+def dump(value: object) -> bytes:
+    """Write *value* as a part arrives: minified."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def look(part: dict[str, Any]) -> Found:
+    """Take the media out of *part*."""
+    return without_media(dump(part), CharsCounter())
+
+
+def emptied(value: Any, data: str) -> Any:
+    """Replace the strings that are *data*, or URLs of it, by empty ones."""
+    if isinstance(value, dict):
+        return {key: emptied(inner, data) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [emptied(inner, data) for inner in value]
+    return "" if isinstance(value, str) and value.endswith(data) else value
+
+
+def url(media_type: str, data: str) -> str:
+    """Make a data URL."""
+    return f"data:{media_type};base64,{data}"
+
+
+# name: part, the data in it, what that data costs
+DATA: dict[str, tuple[dict[str, Any], str, int]] = {
+    "OpenAI image_url": (
+        {"type": "image_url", "image_url": {"url": url("image/png", PNG), "detail": "high"}},
+        PNG,
+        MEGAPIXEL,
+    ),
+    "OpenAI image_url as a string": (
+        {"type": "image_url", "image_url": url("image/jpeg", JPEG)},
+        JPEG,
+        MEGAPIXEL,
+    ),
+    "OpenAI input_image": (
+        {"type": "input_image", "image_url": url("image/webp", WEBP), "detail": "auto"},
+        WEBP,
+        MEGAPIXEL,
+    ),
+    "OpenAI input_audio": (
+        {"type": "input_audio", "input_audio": {"data": WAV, "format": "wav"}},
+        WAV,
+        5 * 32 + 1,
+    ),
+    "OpenAI input_audio without a header": (
+        {"type": "input_audio", "input_audio": {"data": NOISE, "format": "pcm16"}},
+        NOISE,
+        -(-1020 * 32 // 8000),
+    ),
+    "OpenAI file": (
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": url("application/pdf", PDF)}},
+        PDF,
+        7 * PAGE_TOKENS,
+    ),
+    "OpenAI input_file": (
+        {"type": "input_file", "filename": "a.pdf", "file_data": PDF},
+        PDF,
+        7 * PAGE_TOKENS,
+    ),
+    "OpenAI input_file of an unknown kind": (
+        {"type": "input_file", "filename": "a.bin", "file_data": NOISE},
+        NOISE,
+        FILE_TOKENS,
+    ),
+    "OpenAI image_generation_call": (
+        {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": PNG},
+        PNG,
+        MEGAPIXEL,
+    ),
+    "OpenAI computer_call_output": (
+        {
+            "type": "computer_call_output",
+            "call_id": "c1",
+            "output": {"type": "computer_screenshot", "image_url": url("image/png", PNG)},
+        },
+        PNG,
+        MEGAPIXEL,
+    ),
+    "OpenAI function_call_output": (
+        {
+            "type": "function_call_output",
+            "call_id": "c1",
+            "output": [{"type": "input_image", "image_url": url("image/png", PNG)}],
+        },
+        PNG,
+        MEGAPIXEL,
+    ),
+    "Anthropic image": (
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}},
+        PNG,
+        MEGAPIXEL,
+    ),
+    "Anthropic document": (
+        {
+            "type": "document",
+            "source": {"type": "base64", "media_type": "application/pdf", "data": PDF},
+            "title": "A",
+            "citations": {"enabled": True},
+        },
+        PDF,
+        7 * PAGE_TOKENS,
+    ),
+    "Anthropic tool_result": (
+        {
+            "type": "tool_result",
+            "tool_use_id": "t1",
+            "content": [
+                {"type": "text", "text": "Here."},
+                {
+                    "type": "image",
+                    "source": {"data": JPEG, "media_type": "image/jpeg", "type": "base64"},
+                },
+            ],
+        },
+        JPEG,
+        MEGAPIXEL,
+    ),
+    "Anthropic document of blocks": (
+        {
+            "type": "document",
+            "source": {
+                "type": "content",
+                "content": [
+                    {
+                        "type": "image",
+                        "source": {"type": "base64", "media_type": "image/png", "data": PNG},
+                    }
+                ],
+            },
+        },
+        PNG,
+        MEGAPIXEL,
+    ),
+    "AI SDK file of a user interface": (
+        {"type": "file", "mediaType": "image/png", "filename": "a", "url": url("image/png", PNG)},
+        PNG,
+        MEGAPIXEL,
+    ),
+    "AI SDK file of a model": (
+        {"type": "file", "mediaType": "application/pdf", "data": PDF},
+        PDF,
+        7 * PAGE_TOKENS,
+    ),
+    "AI SDK image": ({"type": "image", "image": PNG}, PNG, MEGAPIXEL),
+    "AI SDK media in a result": (
+        {
+            "type": "tool-result",
+            "toolCallId": "c1",
+            "output": {
+                "type": "content",
+                "value": [{"type": "media", "data": PNG, "mediaType": "image/png"}],
+            },
+        },
+        PNG,
+        MEGAPIXEL,
+    ),
+    "AI SDK image-data in a result": (
+        {
+            "type": "tool-screenshot",
+            "state": "output-available",
+            "output": {"value": [{"type": "image-data", "data": PNG, "mediaType": "image/png"}]},
+        },
+        PNG,
+        MEGAPIXEL,
+    ),
+    "Gemini inlineData": (
+        {"type": "inline", "inlineData": {"mimeType": "image/png", "data": PNG}},
+        PNG,
+        MEGAPIXEL,
+    ),
+    "Gemini inline_data": (
+        {"type": "inline", "inline_data": {"mime_type": "audio/wav", "data": WAV}},
+        WAV,
+        5 * 32 + 1,
+    ),
+    "fastpaca file": (
+        {"type": "file", "media_type": "application/pdf", "data": PDF, "name": "a.pdf"},
+        PDF,
+        7 * PAGE_TOKENS,
+    ),
+    "fastpaca file with an original": (
+        {
+            "type": "file",
+            "media_type": "image/jpeg",
+            "original": {
+                "type": "image",
+                "source": {"type": "base64", "media_type": "image/jpeg", "data": JPEG},
+            },
+        },
+        JPEG,
+        MEGAPIXEL,
+    ),
+    "Bedrock image": (
+        {"type": "image", "image": {"format": "png", "source": {"bytes": PNG}}},
+        PNG,
+        MEGAPIXEL,
+    ),
+    "MCP image in a result": (
+        {
+            "type": "tool_result",
+            "tool_call_id": "c1",
+            "content": [{"type": "image", "data": PNG, "mimeType": "image/png"}],
+        },
+        PNG,
+        MEGAPIXEL,
+    ),
+    "MCP resource in a result": (
+        {
+            "type": "tool_result",
+            "tool_call_id": "c1",
+            "result": {
+                "resource": {"uri": "file:///a", "mimeType": "application/pdf", "blob": PDF}
+            },
+        },
+        PDF,
+        7 * PAGE_TOKENS,
+    ),
+    "a data URL of no type": ({"type": "x", "a": ["b", url("", PNG)]}, PNG, MEGAPIXEL),
+    "a data URL with parameters": (
+        {"type": "x", "a": "data:image/png;name=a.png;charset=utf-8;base64," + PNG},
+        PNG,
+        MEGAPIXEL,
+    ),
+    "data of no particular type": (
+        {"type": "file", "mediaType": "application/octet-stream", "data": PDF},
+        PDF,
+        7 * PAGE_TOKENS,
+    ),
+    "data under an unknown key beside a media type": (
+        {"type": "x", "mimeType": "image/png; a=b", "payload": PNG},
+        PNG,
+        MEGAPIXEL,
+    ),
+    "an archive": ({"type": "x", "data": ZIP}, ZIP, FILE_TOKENS),
+    "a text file": (
+        {"type": "file", "mediaType": "text/csv", "data": base64.b64encode(b"a,b\n" * 90).decode()},
+        base64.b64encode(b"a,b\n" * 90).decode(),
+        90,
+    ),
+    "a short text file": (
+        {"type": "file", "url": url("application/json", "eyJhIjoxfQ==")},
+        "eyJhIjoxfQ==",
+        2,
+    ),
+    "film": (
+        {
+            "type": "file",
+            "mediaType": "video/mp4",
+            "data": base64.b64encode(bytes(250_000)).decode(),
+        },
+        base64.b64encode(bytes(250_000)).decode(),
+        2 * 263,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_binary_data_is_counted_by_what_it_is(name: str) -> None:
+    """
+    Data leaves the counted JSON and costs its pixels, pages or seconds, once, in every shape.
+    """
+    part, data, tokens = DATA[name]
+    assert look(part) == Found(dump(emptied(part, data)), tokens)
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_the_order_of_keys_does_not_matter(name: str) -> None:
+    """
+    A type that comes after the data says as much as one that comes before.
+    """
+    part, data, tokens = DATA[name]
+
+    def turned(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: turned(value[key]) for key in reversed(value)}
+        return value
+
+    assert look(turned(part)) == Found(dump(emptied(turned(part), data)), tokens)
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_what_holds_a_part_does_not_change_its_media(name: str) -> None:
+    """
+    The same shape inside of a tool's result costs the same.
+    """
+    part, data, tokens = DATA[name]
+    outer = {
+        "type": "tool_result",
+        "tool_call_id": "c1",
+        "content": [{"type": "text", "text": "a"}, part],
+    }
+    assert look(outer) == Found(dump(emptied(outer, data)), tokens)
+
+
+@pytest.mark.parametrize("key", sorted(DATA_KEYS))
+def test_every_key_for_data_is_looked_at(key: bytes) -> None:
+    """
+    An image under any of the keys for data is found by how it begins.
+    """
+    part = {"type": "x", "a": [{key.decode(): PNG}]}
+    assert look(part) == Found(dump(emptied(part, PNG)), MEGAPIXEL)
+
+
+@pytest.mark.parametrize("key", sorted(MEDIA_TYPE_KEYS))
+def test_every_key_for_a_media_type_is_looked_at(key: bytes) -> None:
+    """
+    Data beside any of the keys for a media type is found.
+    """
+    part = {"type": "x", "a": [{"payload": PNG, key.decode(): "Image/PNG; q=1"}]}
+    assert look(part) == Found(dump(emptied(part, PNG)), MEGAPIXEL)
+
+
+@pytest.mark.parametrize("key", sorted(REFERENCE_KEYS))
+@pytest.mark.parametrize("kind", sorted(_MEDIA_TYPES))
+def test_every_key_for_a_reference_is_looked_at(key: bytes, kind: str) -> None:
+    """
+    A reference under any of the keys for one is found, in an object of any of the media's types.
+    """
+    assert look({"type": "x", "a": [{key.decode(): URL, "type": kind}]}).tokens > 0
+    assert look({"type": "x", "a": [{key.decode(): "", "type": kind}]}).tokens == 0
+
+
+# name: part, what the reference in it costs
+REFERENCES: dict[str, tuple[dict[str, Any], int]] = {
+    "OpenAI image_url": ({"type": "image_url", "image_url": {"url": URL}}, IMAGE_TOKENS),
+    "OpenAI image_url as a string": ({"type": "image_url", "image_url": URL}, IMAGE_TOKENS),
+    "OpenAI input_image": ({"type": "input_image", "image_url": URL}, IMAGE_TOKENS),
+    "OpenAI input_image by id": ({"type": "input_image", "file_id": "file-1"}, IMAGE_TOKENS),
+    "OpenAI file by id": ({"type": "file", "file": {"file_id": "file-1"}}, FILE_TOKENS),
+    "OpenAI input_file by id": ({"type": "input_file", "file_id": "file-1"}, FILE_TOKENS),
+    "OpenAI input_file": ({"type": "input_file", "file_url": URL}, FILE_TOKENS),
+    "Anthropic image": ({"type": "image", "source": {"type": "url", "url": URL}}, IMAGE_TOKENS),
+    "Anthropic image by id": (
+        {"type": "image", "source": {"type": "file", "file_id": "file_1"}},
+        IMAGE_TOKENS,
+    ),
+    "Anthropic document": (
+        {"type": "document", "source": {"type": "url", "url": URL}},
+        FILE_TOKENS,
+    ),
+    "AI SDK file": ({"type": "file", "mediaType": "image/png", "url": URL}, IMAGE_TOKENS),
+    "AI SDK file of a model": (
+        {"type": "file", "mediaType": "image/png", "data": URL},
+        IMAGE_TOKENS,
+    ),
+    "AI SDK image": ({"type": "image", "image": URL}, IMAGE_TOKENS),
+    "AI SDK image in a result": (
+        {"type": "tool-result", "output": {"value": [{"type": "image-url", "url": URL}]}},
+        IMAGE_TOKENS,
+    ),
+    "Gemini fileData": (
+        {"type": "x", "fileData": {"mimeType": "video/mp4", "fileUri": URL}},
+        STREAMS["video"].unread_tokens,
+    ),
+    "fastpaca file": ({"type": "file", "media_type": "audio/mpeg", "url": URL}, 1920),
+    "fastpaca file of no type": (
+        {
+            "type": "file",
+            "media_type": None,
+            "original": {"type": "image", "source": {"type": "url", "url": URL}},
+        },
+        IMAGE_TOKENS,
+    ),
+    "an image in a result": (
+        {
+            "type": "tool_result",
+            "content": [{"type": "image", "source": {"type": "url", "url": URL}}] * 2,
+        },
+        2 * IMAGE_TOKENS,
+    ),
+    "an image of the caller's own": ({"type": "image", "asset": "a1"}, IMAGE_TOKENS),
+}
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_a_medium_that_is_elsewhere_has_a_stated_price(name: str) -> None:
+    """
+    A URL or an id stays in the counted JSON, and the medium is counted by a default, once.
+    """
+    part, tokens = REFERENCES[name]
+    assert look(part) == Found(dump(part), tokens)
+
+
+NO_MEDIA: dict[str, dict[str, Any]] = {
+    "a call": {"type": "tool_call", "name": "read", "arguments": {"file_path": "/a.png"}},
+    "a thought and its signature": {"type": "thinking", "thinking": "a", "signature": SIGNATURE},
+    "an encrypted thought": {"type": "redacted_thinking", "data": SIGNATURE},
+    "OpenAI reasoning": {"type": "reasoning", "summary": [], "encrypted_content": SIGNATURE},
+    "AI SDK reasoning": {
+        "type": "reasoning",
+        "text": "a",
+        "providerMetadata": {"openai": {"reasoningEncryptedContent": SIGNATURE}},
+    },
+    "Gemini signature beside a media type": {
+        "type": "x",
+        "mimeType": "text/plain",
+        "thoughtSignature": SIGNATURE,
+    },
+    "a compaction": {"type": "compaction", "encrypted_content": SIGNATURE},
+    "a search result": {
+        "type": "web_search_tool_result",
+        "content": [{"type": "web_search_result", "url": URL, "encrypted_content": SIGNATURE}],
+    },
+    "a list of files": {
+        "type": "tool_result",
+        "content": {"files": [{"type": "file", "name": "a", "url": URL, "path": "a"}] * 3},
+    },
+    "images that a search found": {
+        "type": "tool_result",
+        "content": [{"type": "image", "title": "A", "url": URL}],
+    },
+    "a link to a resource": {
+        "type": "tool_result",
+        "content": [{"type": "resource_link", "uri": URL, "mimeType": "image/png"}],
+    },
+    "a source": {"type": "source-document", "mediaType": "application/pdf", "title": "A"},
+    "a text that is a data URL": {
+        "type": "tool_result",
+        "content": [{"type": "text", "text": url("image/png", PNG)}],
+    },
+    "a drawing as text": {"type": "image_of_mine", "a": "data:image/svg+xml,%3Csvg%3E"},
+    "prose under a key for data": {"type": "file", "data": PROSE},
+    "prose beside a media type": {"type": "file", "media_type": "text/plain", "data": PROSE},
+    "a text document": {
+        "type": "document",
+        "source": {"type": "text", "media_type": "text/plain", "data": "word"},
+    },
+    "a word beside a media type": {"type": "file", "media_type": "text/plain", "data": "words123"},
+    "base64 of nobody's": {"type": "x", "data": NOISE},
+    "base64 under an unknown key": {"type": "x", "output": PNG},
+    "an identifier beside a media type": {"type": "x", "mimeType": "a/b", "itemId": "A" * 300},
+}
+
+
+@pytest.mark.parametrize("name", NO_MEDIA)
+def test_what_is_no_medium_counts_as_json(name: str) -> None:
+    """
+    Signatures, encrypted reasoning, texts and lists of files stay as they are, at no extra cost.
+    """
+    part = NO_MEDIA[name]
+    assert look(part) == Found(dump(part), 0)
+
+
+def test_a_large_image_costs_its_pixels_and_not_its_base64() -> None:
+    """
+    1.9 MB of PNG are 1296 tokens and a few for the JSON around it, not 638,000.
+    """
+    data = base64.b64encode(files.png(1000, 1000, os.urandom(1_900_000))).decode()
+    source = {"type": "base64", "media_type": "image/png", "data": data}
+    message = {"role": "user", "parts": [{"type": "image", "source": source}]}
+    counts = count_message(CharsCounter(), parse(dump(message), "message"))
+    around = len(dump({"type": "image", "source": {**source, "data": ""}}))
+    assert counts.parts == (MEGAPIXEL + -(-around // 4),)
+    assert counts.total < 1400
+
+
+@pytest.mark.parametrize("unpadded", [True, False])
+@pytest.mark.parametrize("extra", [0, 1, 2])
+def test_the_url_safe_alphabet_and_missing_padding_are_read(unpadded: bool, extra: int) -> None:
+    """
+    Base64 in the other alphabet, with or without its padding, is the same image.
+    """
+    image = files.jpeg(1000, 1000) + b"\xff\xfe" * 200 + b"\xff" * extra
+    data = base64.urlsafe_b64encode(image).decode()
+    data = data.rstrip("=") if unpadded else data
+    assert "_" in data
+    assert look({"type": "file", "mediaType": "image/jpeg", "data": data}).tokens == MEGAPIXEL
+
+
+@pytest.mark.parametrize("escape", ["slashes", "lines", "plus"])
+def test_base64_that_an_encoder_escaped_is_read(escape: str) -> None:
+    r"""
+    Some encoders write `\/` for a slash or `\u002b` for a plus, and some break lines.
+    """
+    image = files.png(1000, 1000, b"\xff\xef\xbe" * 300)
+    data = (
+        base64.encodebytes(image).decode()
+        if escape == "lines"
+        else base64.b64encode(image).decode()
+    )
+    for prefix in ("", "data:image/png;base64,"):
+        part = dump({"type": "file", "mediaType": "image/png", "data": prefix + data})
+        if escape == "slashes":
+            part = part.replace(b"/", rb"\/")
+        if escape == "plus":
+            part = part.replace(b"+", rb"\u002B")
+        assert b"\\" in part
+        found = without_media(part, CharsCounter())
+        assert found.tokens == MEGAPIXEL
+        assert json.loads(found.text)["data"] == ""
+
+
+def test_several_media_in_a_part_are_cut_in_their_places() -> None:
+    """
+    What stands between two pieces of data stays, in its order.
+    """
+    part = {
+        "type": "tool_result",
+        "content": [
+            {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}},
+            {"type": "text", "text": "between"},
+            {"type": "input_file", "file_data": PDF, "inner": {"image_url": url("image/png", PNG)}},
+            {"type": "image", "source": {"type": "url", "url": URL}},
+        ],
+    }
+    found = look(part)
+    assert found.text == dump(emptied(emptied(part, PNG), PDF))
+    assert found.tokens == 2 * MEGAPIXEL + 7 * PAGE_TOKENS + IMAGE_TOKENS
+
+
+@pytest.mark.parametrize(
+    "data", ["A" * 300, "=" * 300, "/9j/" * 100, "iVBORw0KGgo" + "A" * 290, "JVBERi0" + "A" * 301]
+)
+def test_broken_data_has_a_price(data: str) -> None:
+    """
+    Data that is not what it is said to be costs a default, or stays text; it never fails.
+    """
+    for media_type in (
+        "image/png",
+        "application/pdf",
+        "audio/wav",
+        "video/mp4",
+        "text/plain",
+        "a/b",
+    ):
+        found = look({"type": "file", "mediaType": media_type, "data": data})
+        assert 0 <= found.tokens <= max(IMAGE_TOKENS, FILE_TOKENS)
+        assert 0 <= look({"type": "file", "url": url(media_type, data)}).tokens <= FILE_TOKENS
+
+
+def test_a_recording_that_claims_no_speed_has_a_bounded_price() -> None:
+    """
+    The speed in a header is believed down to a limit, so a byte is never worth many seconds.
+    """
+    sound = files.wav(1).replace((32_000).to_bytes(4, "little"), bytes(4))
+    part = {"type": "file", "mediaType": "audio/wav", "data": base64.b64encode(sound).decode()}
+    assert look(part).tokens == -(-len(sound) * 32 // 1000)
+
+
+_WORDS = ["type", "image", "file", "document", "source", "data", "url", "media_type", "mediaType"]
+_WORDS += ["text", "image_url", "input_image", "content", "file_data", "fileData", "result", "x"]
+_STRINGS = [
+    *_WORDS,
+    URL,
+    PNG,
+    PDF,
+    NOISE,
+    url("image/png", PNG),
+    url("", "!"),
+    "image/png",
+    "text/a",
+]
+_VALUES = st.recursive(
+    st.sampled_from([*_STRINGS, None, 1, 1.5, True, "", '"\\', "data:", "data:;base64,"]),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(_WORDS), inner, max_size=5)
+    ),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(st.sampled_from(_WORDS), _VALUES, max_size=6))
+def test_any_part_keeps_all_but_its_data(part: dict[str, Any]) -> None:
+    """
+    Whatever a part is made of, what is left is its JSON, with strings emptied and nothing else
+    changed, and the outcome is the same every time.
+    """
+    found = look(part)
+    assert found == look(part)
+    assert found.tokens >= 0
+    _assert_emptied(part, json.loads(found.text))
+
+
+def _assert_emptied(before: Any, after: Any) -> None:
+    if isinstance(before, dict):
+        assert list(before) == list(after)
+        for key in before:
+            _assert_emptied(before[key], after[key])
+    elif isinstance(before, list):
+        assert len(before) == len(after)
+        for one, other in zip(before, after, strict=True):
+            _assert_emptied(one, other)
+    else:
+        assert after in (before, "")
+
+
+@pytest.mark.parametrize(
+    "media_type", ["image/jpeg", "application/pdf", "text/plain", "audio/mpeg", ""]
+)
+def test_sixteen_megabytes_of_base64_take_linear_time(media_type: str) -> None:
+    """
+    As much data as a request may hold is read in well under a few seconds, whatever it is called.
+    """
+    data = b"QUFB" * (4 << 20)
+    part = b'{"type":"file","mediaType":"%b","data":"%b"}' % (media_type.encode(), data)
+    start = time.monotonic()
+    assert without_media(part, CharsCounter()).tokens > 0
+    assert time.monotonic() - start < 5
+
+
+def test_the_deepest_part_is_read() -> None:
+    """
+    An image at the greatest depth that is accepted is found there.
+    """
+    image = dump({"type": "image", "source": {"type": "url", "url": URL}})
+    part = b'{"type":"x","a":' + b'{"a":[' * 61 + image + b"]}" * 61 + b"}"
+    message = parse(b'{"role":"user","parts":[%b]}' % part, "message")
+    assert without_media(message.parts[0].body, CharsCounter()).tokens == IMAGE_TOKENS
