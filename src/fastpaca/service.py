@@ -16,6 +16,7 @@ from fastpaca.context.events import Appended
 from fastpaca.context.message import Draft, Entry, unrendered
 from fastpaca.context.ops import Append, Compact, Counted, Delete, PatchMetadata, Purge, Put
 from fastpaca.engine import Engine, Keyed, Shape, Written, rows
+from fastpaca.errors import ContextNotFound
 from fastpaca.store.base import ContextRow, MessageRow
 from fastpaca.telemetry import Metrics
 from fastpaca.tokens import TokenCounter, count_message
@@ -139,7 +140,10 @@ class Service:
         """Find which *drafts*, by index, are messages of the log given back unchanged."""
         if not any(draft.seq for draft in drafts):
             return {}
-        context = await self._engine.read(context_id)
+        try:
+            context = await self._engine.read(context_id)
+        except ContextNotFound:
+            return {}  # the op will be told whether it never was, or was purged
         in_window = {entry.seq: entry for entry in context.window if entry.form is None}
         found: dict[int, Entry] = {}
         newest = 0

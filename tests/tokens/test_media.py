@@ -16,7 +16,7 @@ from fastpaca.context.message import parse
 from fastpaca.tokens import CharsCounter, count_message
 from fastpaca.tokens.image import IMAGE_TOKENS
 from fastpaca.tokens.media import _MEDIA_TYPES, Found, without_media
-from fastpaca.tokens.medium import FILE_TOKENS, STREAMS
+from fastpaca.tokens.medium import FILE_TOKENS, STREAMS, Base64
 from fastpaca.tokens.pdf import PAGE_TOKENS
 from fastpaca.tokens.scan import DATA_KEYS, MEDIA_TYPE_KEYS, REFERENCE_KEYS
 from tests.tokens import files
@@ -275,6 +275,11 @@ DATA: dict[str, tuple[dict[str, Any], str, int]] = {
         base64.b64encode(b"a,b\n" * 90).decode(),
         90,
     ),
+    "a short text file in base64": (
+        {"type": "file", "mediaType": "text/plain", "data": "aGVsbG8gd29ybGQ="},
+        "aGVsbG8gd29ybGQ=",
+        3,
+    ),
     "a short text file": (
         {"type": "file", "url": url("application/json", "eyJhIjoxfQ==")},
         "eyJhIjoxfQ==",
@@ -344,7 +349,7 @@ def test_every_key_for_a_media_type_is_looked_at(key: bytes) -> None:
     """
     Data beside any of the keys for a media type is found.
     """
-    part = {"type": "x", "a": [{"payload": PNG, key.decode(): "Image/PNG; q=1"}]}
+    part = {"type": "x", "a": [{"payload": PNG, key.decode(): " Image/PNG ; q=1"}]}
     assert look(part) == Found(dump(emptied(part, PNG)), MEGAPIXEL)
 
 
@@ -368,6 +373,17 @@ REFERENCES: dict[str, tuple[dict[str, Any], int]] = {
     "OpenAI input_file by id": ({"type": "input_file", "file_id": "file-1"}, FILE_TOKENS),
     "OpenAI input_file": ({"type": "input_file", "file_url": URL}, FILE_TOKENS),
     "Anthropic image": ({"type": "image", "source": {"type": "url", "url": URL}}, IMAGE_TOKENS),
+    "Anthropic image with a cache mark": (
+        {
+            "type": "tool_result",
+            "content": {
+                "type": "image",
+                "source": {"type": "url", "url": URL},
+                "cache_control": {"type": "ephemeral"},
+            },
+        },
+        IMAGE_TOKENS,
+    ),
     "Anthropic image by id": (
         {"type": "image", "source": {"type": "file", "file_id": "file_1"}},
         IMAGE_TOKENS,
@@ -406,6 +422,7 @@ REFERENCES: dict[str, tuple[dict[str, Any], int]] = {
         },
         2 * IMAGE_TOKENS,
     ),
+    "an image that is nowhere": ({"type": "input_image", "detail": "low"}, IMAGE_TOKENS),
     "an image of the caller's own": ({"type": "image", "asset": "a1"}, IMAGE_TOKENS),
 }
 
@@ -433,6 +450,13 @@ NO_MEDIA: dict[str, dict[str, Any]] = {
         "type": "x",
         "mimeType": "text/plain",
         "thoughtSignature": SIGNATURE,
+    },
+    "encrypted content beside a media type": {
+        "type": "x",
+        "media_type": "text/plain",
+        "encrypted_content": SIGNATURE,
+        "redactedContent": SIGNATURE,
+        "cipherText": SIGNATURE,
     },
     "a compaction": {"type": "compaction", "encrypted_content": SIGNATURE},
     "a search result": {
@@ -464,6 +488,8 @@ NO_MEDIA: dict[str, dict[str, Any]] = {
         "source": {"type": "text", "media_type": "text/plain", "data": "word"},
     },
     "a word beside a media type": {"type": "file", "media_type": "text/plain", "data": "words123"},
+    "a long word, then prose": {"type": "file", "mediaType": "image/png", "data": PNG + " is it."},
+    "a short string under a key for data": {"type": "x", "data": "iVBORw0KGgoAAAAN"},
     "base64 of nobody's": {"type": "x", "data": NOISE},
     "base64 under an unknown key": {"type": "x", "output": PNG},
     "an identifier beside a media type": {"type": "x", "mimeType": "a/b", "itemId": "A" * 300},
@@ -526,6 +552,28 @@ def test_base64_that_an_encoder_escaped_is_read(escape: str) -> None:
         found = without_media(part, CharsCounter())
         assert found.tokens == MEGAPIXEL
         assert json.loads(found.text)["data"] == ""
+
+
+def test_an_escaped_media_type_is_read() -> None:
+    r"""
+    A data URL's own media type may have escapes too, and says what the data does not.
+    """
+    part = dump({"type": "x", "a": url("text/plain", "YWJjZGVmZ2g=")}).replace(b"/", rb"\/")
+    assert without_media(part, CharsCounter()) == Found(b'{"type":"x","a":""}', 2)
+
+
+@given(st.binary(max_size=40), st.integers(0, 50), st.integers(0, 50), st.integers(0, 3))
+def test_any_stretch_of_base64_is_decoded(data: bytes, at: int, size: int, missing: int) -> None:
+    """
+    A stretch of the data is what it would be of the whole, the end of a truncated one included.
+    """
+    encoded = base64.b64encode(data).rstrip(b"=")
+    encoded = encoded[: max(len(encoded) - missing, 0)]
+    kept = data[: len(encoded) * 3 // 4]
+    found = Base64(b"<" + encoded + b"=>", 1, len(encoded) + 2)
+    assert found.size == len(kept)
+    assert found.read(at, size) == kept[at : at + size]
+    assert found.whole() == kept
 
 
 def test_several_media_in_a_part_are_cut_in_their_places() -> None:

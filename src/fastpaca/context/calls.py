@@ -13,13 +13,15 @@ providers and SDKs (`design.md` section 7 and the providers' own references):
 | AI SDK model messages | part `tool-call` | part `tool-result` (both without `state`) | `toolCallId` |
 | AI SDK UI messages | part `tool-<name>`, `dynamic-tool`: call and result in one | the same part | `toolCallId` |
 
-A result belongs to the nearest earlier unanswered call with its id, since real logs repeat ids.
+A result belongs to the nearest earlier unanswered call with its id, since real logs repeat ids. What a
+message says twice, in a part and in a key, is one call or one result: that of the key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
+from itertools import accumulate
 from typing import Final, NamedTuple, Protocol
 
 from fastpaca.context import jsontext
@@ -31,6 +33,7 @@ RESULT_TYPES: Final = frozenset({"tool_result", "function_call_output"})
 MESSAGE_KEYS: Final = ("tool_calls", "tool_call_id")
 
 _CALL_ID_KEYS: Final = ("tool_call_id", "call_id", "id", "toolCallId")
+_USE_ID_KEYS: Final = ("id", "tool_call_id", "call_id", "toolCallId")  # Anthropic's are named `id`
 _RESULT_ID_KEYS: Final = ("tool_use_id", "tool_call_id", "call_id", "toolCallId")
 
 # Keys of a part that are read here: given twice, they would mean two things.
@@ -64,13 +67,20 @@ def side_of_part(kind: str, part: jsontext.Members) -> Side | None:
     """Tell whether a part of type *kind* is a call, a result, both in one, or neither."""
     if kind in CALL_TYPES or kind.endswith("_tool_use"):
         return Side.CALL
-    if kind in RESULT_TYPES or kind.endswith("_tool_result"):
-        return Side.RESULT
-    if kind in ("tool-call", "tool-result") and "state" not in part:
+    if kind in ("tool-call", "tool-result"):
+        if "state" in part:  # a UI part of a tool that is named so
+            return Side.BOTH
         return Side.CALL if kind == "tool-call" else Side.RESULT
+    if is_result(kind):
+        return Side.RESULT
     if kind == "dynamic-tool" or kind.startswith("tool-"):
         return Side.BOTH
     return None
+
+
+def is_result(kind: str) -> bool:
+    """Tell whether a part of type *kind* is a result and nothing else."""
+    return kind in RESULT_TYPES or kind.endswith("_tool_result") or kind == "tool-result"
 
 
 def mark_of_part(place: int, kind: str, part: jsontext.Members) -> Mark | None:
@@ -78,26 +88,57 @@ def mark_of_part(place: int, kind: str, part: jsontext.Members) -> Mark | None:
     side = side_of_part(kind, part)
     if side is None:
         return None
-    for key in _RESULT_ID_KEYS if side is Side.RESULT else _CALL_ID_KEYS:
+    for key in _id_keys(kind, side):
         found = jsontext.string_or_none(part.get(key))
         if found:
             return Mark(place, found, side)
     return None
 
 
-def marks_of_keys(message: jsontext.Members) -> list[Mark]:
-    """Read the calls and results that stand in keys of a *message*."""
+def _id_keys(kind: str, side: Side) -> tuple[str, ...]:
+    if side is Side.RESULT:
+        return _RESULT_ID_KEYS
+    return _USE_ID_KEYS if kind.endswith("tool_use") else _CALL_ID_KEYS
+
+
+def has_calls_in_keys(message: jsontext.Members) -> bool:
+    """Tell whether the keys of a *message* list calls, with ids or without."""
+    listed = message.get("tool_calls", b"[]")
+    return listed[:1] == b"[" and listed != b"[]"
+
+
+def answered_in_keys(message: jsontext.Members) -> str | None:
+    """Give the id of the call that a *message* as a whole is the result of, by its keys."""
+    return jsontext.string_or_none(message.get("tool_call_id")) or None
+
+
+def marks_of(part_marks: Iterable[Mark], message: jsontext.Members) -> tuple[Mark, ...]:
+    """Join the marks of the parts of a *message* and those of its keys."""
+    in_keys = _marks_of_keys(message)
+    if not in_keys:
+        return tuple(part_marks)
+    said = {(mark.id, mark.side) for mark in in_keys}
+    return (*(mark for mark in part_marks if (mark.id, mark.side) not in said), *in_keys)
+
+
+def _marks_of_keys(message: jsontext.Members) -> list[Mark]:
     marks = []
-    listed = message.get("tool_calls", b"")
-    for item in jsontext.items(listed, "tool_calls") if listed[:1] == b"[" else ():
+    for item in jsontext.items(message["tool_calls"], "") if has_calls_in_keys(message) else ():
         if item[:1] == b"{":
             found = jsontext.string_or_none(jsontext.members(item, (), None).get("id"))
             if found:
                 marks.append(Mark(KEYS, found, Side.CALL))
-    answered = jsontext.string_or_none(message.get("tool_call_id"))
-    if answered:
+    answered = answered_in_keys(message)
+    if answered is not None:
         marks.append(Mark(KEYS, answered, Side.RESULT))
     return marks
+
+
+class Spot(NamedTuple):
+    """Where a call or a result stands: the index of its message, and its mark there."""
+
+    index: int
+    mark: Mark
 
 
 class Pairing(NamedTuple):
@@ -105,36 +146,29 @@ class Pairing(NamedTuple):
     Which calls and results of a list of messages belong together.
 
     Attributes:
-        spans: (index of the call's message, index of the result's message), where they differ.
-        open_calls: (index of the message, mark) of the calls that have no result, in order.
-        orphans: (index of the message, mark) of the results that have no call, in order.
+        answers: (call, result) of each result that has its call.
+        open_calls: The calls that have no result, in order.
     """
 
-    spans: list[tuple[int, int]]
-    open_calls: list[tuple[int, Mark]]
-    orphans: list[tuple[int, Mark]]
+    answers: list[tuple[Spot, Spot]]
+    open_calls: list[Spot]
 
 
-def pair(entries: Sequence[Marked]) -> Pairing:
+def pair(entries: Iterable[Marked]) -> Pairing:
     """Pair each result with the nearest earlier unanswered call that has its id."""
-    waiting: dict[str, list[tuple[int, Mark]]] = {}
-    spans = []
-    orphans = []
+    waiting: dict[str, list[Spot]] = {}
+    answers = []
     for index, entry in enumerate(entries):
         for mark in entry.marks:
             if mark.side is Side.CALL:
-                waiting.setdefault(mark.id, []).append((index, mark))
-            elif mark.side is Side.RESULT:
-                calls = waiting.get(mark.id)
-                if not calls:
-                    orphans.append((index, mark))
-                elif (start := calls.pop()[0]) < index:
-                    spans.append((start, index))
+                waiting.setdefault(mark.id, []).append(Spot(index, mark))
+            elif mark.side is Side.RESULT and (calls := waiting.get(mark.id)):
+                answers.append((calls.pop(), Spot(index, mark)))
     open_calls = sorted(
         (call for calls in waiting.values() for call in calls),
-        key=lambda call: (call[0], call[1].place),
+        key=lambda call: (call.index, call.mark.place),
     )
-    return Pairing(spans, open_calls, orphans)
+    return Pairing(answers, open_calls)
 
 
 def joints(entries: Sequence[Marked]) -> tuple[list[bool], Pairing]:
@@ -147,21 +181,15 @@ def joints(entries: Sequence[Marked]) -> tuple[list[bool], Pairing]:
         end, so that a result on its way still finds its call.
     """
     pairing = pair(entries)
-    spans = pairing.spans
-    step = _running_step(entries)
-    waiting = [index for index, _ in pairing.open_calls if index >= step]
-    if waiting:
-        spans = [*spans, (waiting[0], len(entries) - 1)]
     inside = [0] * (len(entries) + 1)
-    for start, end in spans:
-        inside[start + 1] += 1
-        inside[end + 1] -= 1
-    flags = []
-    depth = 0
-    for change in inside[:-1]:
-        depth += change
-        flags.append(depth == 0)
-    return flags, pairing
+    for call, result in pairing.answers:
+        inside[call.index + 1] += 1
+        inside[result.index + 1] -= 1
+    step = _running_step(entries)
+    waiting = next((call.index for call in pairing.open_calls if call.index >= step), None)
+    if waiting is not None:
+        inside[waiting + 1] += 1
+    return [depth == 0 for depth in accumulate(inside[:-1])], pairing
 
 
 def _running_step(entries: Sequence[Marked]) -> int:
@@ -171,14 +199,13 @@ def _running_step(entries: Sequence[Marked]) -> int:
     Parallel calls often are messages of their own, and their results come in one by one.
     """
     start = len(entries)
-    while start and _has(entries[start - 1], Side.RESULT):
+    while start and sides_of(entries[start - 1]) == {Side.RESULT}:
         start -= 1
-    while start and _has(entries[start - 1], Side.CALL):
+    while start and sides_of(entries[start - 1]) == {Side.CALL}:
         start -= 1
     return start
 
 
-def _has(entry: Marked, side: Side) -> bool:
-    sides = {mark.side for mark in entry.marks}
-    other = Side.CALL if side is Side.RESULT else Side.RESULT
-    return side in sides and other not in sides
+def sides_of(entry: Marked) -> set[Side]:
+    """Tell which of the two sides *entry* holds; a part that is both counts as neither."""
+    return {mark.side for mark in entry.marks} - {Side.BOTH}

@@ -31,7 +31,7 @@ from fastpaca.context.fit import WHOLE, Fitted, fit
 from fastpaca.context.message import Entry, log_entry, synthetic_entry
 from fastpaca.context.ops import Append, Compact, Counted, Delete, Op, PatchMetadata, Purge, Put
 from fastpaca.context.policies import compact, is_above_trigger
-from fastpaca.context.window import Segment, Window, persisted, segments
+from fastpaca.context.window import Segment, Window, persisted, replaced, segments
 from fastpaca.errors import (
     ContextNotFound,
     ContextPurged,
@@ -221,7 +221,7 @@ class Context(msgspec.Struct, frozen=True):
         at_us = max(now_us, self.spoken_at_us)
         version = self.version + 1
         entries, stored = self._placed(op.replacement, version, at_us)
-        after = Window(entries, self.window.cut_calls)
+        after = replaced(self.window, entries)
         event = self._compacted(self.window, after, version, self.last_seq, at_us)
         changed = self._touched(at_us, version=version, window=after, spoken_at_us=at_us)
         return changed, (event._replace(strategy="manual", replacement=tuple(stored)),)

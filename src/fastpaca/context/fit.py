@@ -7,8 +7,8 @@ the same budget is given the same beginning for many turns, and a provider's pro
 hitting.
 
 If the newest block alone is too large, the texts and the string results in it are cut in the middle,
-longest first, down to a floor; then those of the pinned entries. What still does not fit is left out.
-Signatures, ids, arguments and binary data are never cut.
+longest first, down to a floor; then those of the pinned entries. What still does not fit is left out,
+whole groups at a time. Signatures, ids, arguments and binary data are never cut.
 
 What a shortened text costs is reckoned from its stored count, in proportion to the bytes that stay.
 No tokenizer is asked, so that a view does not depend on which one is configured today.
@@ -17,23 +17,26 @@ No tokenizer is asked, so that a view does not depend on which one is configured
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
 from fastpaca.context import jsontext
-from fastpaca.context.calls import Side, side_of_part
+from fastpaca.context.calls import Side, joints, side_of_part
 from fastpaca.context.config import Config, Manual
-from fastpaca.context.message import Counts, Entry
-from fastpaca.context.policies import NO_OPENER, Cut, Layout, cut_for_tokens
+from fastpaca.context.message import Entry
+from fastpaca.context.policies import NO_OPENER, Cut, Layout, cut_for_tokens, cut_to_user
 from fastpaca.context.window import Window
 
 FLOOR_TOKENS: Final = 256
-"""A text is never cut to fewer tokens than this, its marker aside."""
+"""A text is never cut to fewer tokens than this, its marker aside; nor to fewer bytes."""
 
 MARKER_TOKENS: Final = 16
 """What the marker in a cut text is counted as."""
+
+_WORTH_CUTTING_BYTES: Final = FLOOR_TOKENS + 64  # a shorter text would not get shorter by a marker
 
 _RESULT_KEYS: Final = ("content", "output", "result")
 
@@ -53,7 +56,7 @@ def fit(window: Window, config: Config, token_budget: int) -> Fitted:
     if window.tokens <= token_budget:
         return Fitted(window.entries, window.tokens, WHOLE)
     entries = window.entries
-    layout = Layout(entries)
+    layout = Layout(entries, window.pinned)
     cut = _replay(layout, config, token_budget)
     kept = cut.kept(entries)
     used = _total(kept)
@@ -83,29 +86,36 @@ def _replay(layout: Layout, config: Config, token_budget: int) -> Cut:
         if pinned + layout.tokens(*opener) + layout.tokens(start, end) > trigger:
             start, opener = cut_for_tokens(layout, start, end, target, token_budget)
     policy = config.policy
-    if not isinstance(policy, Manual) and policy.start_on_user and opener == NO_OPENER:
-        start = layout.first_turn(start)
+    if not isinstance(policy, Manual) and policy.start_on_user:
+        start, opener = cut_to_user(layout, start, opener)
     return Cut(layout.pinned, opener, start)
 
 
 def _shortened(pinned: list[Entry], newest: list[Entry], token_budget: int) -> list[Entry]:
     """Cut the texts of the *newest* block, then of the *pinned*, then leave out what is too much."""
-    shorter = cut_texts(newest, token_budget - _total(pinned))
-    room = token_budget - _total(shorter)
-    if room < _total(pinned):
-        pinned = cut_texts(pinned, room)
-    if _total(shorter) > token_budget:
-        shorter = []
-    return _as_fits(pinned, token_budget - _total(shorter)) + shorter
+    least = _total(cut_texts(newest, 0))
+    if least > token_budget:
+        newest, least = [], 0
+    pinned = _those_that_fit(pinned, token_budget - least)
+    newest = cut_texts(newest, token_budget - _total(pinned))
+    return cut_texts(pinned, token_budget - _total(newest)) + newest
 
 
-def _as_fits(entries: list[Entry], tokens: int) -> list[Entry]:
-    kept = []
-    for entry in entries:
-        if entry.tokens <= tokens:
-            kept.append(entry)
-            tokens -= entry.tokens
-    return kept
+def _those_that_fit(entries: list[Entry], tokens: int) -> list[Entry]:
+    """Choose the groups of *entries* that fit into *tokens* when all their texts are cut."""
+    flags, _ = joints(entries)
+    starts = [index for index, is_joint in enumerate(flags) if is_joint]
+    chosen: list[Entry] = []
+    for start, end in pairwise((*starts, len(entries))):
+        least = _total(cut_texts(entries[start:end], 0))
+        if least <= tokens:
+            chosen += entries[start:end]
+            tokens -= least
+    return chosen
+
+
+Path = tuple[str | int, ...]
+"""The keys and indexes that lead to a string inside of a part."""
 
 
 class Text(NamedTuple):
@@ -113,7 +123,7 @@ class Text(NamedTuple):
 
     entry: int
     part: int
-    path: tuple[str | int, ...]
+    path: Path
     tokens: int
 
 
@@ -160,45 +170,62 @@ def _texts(index: int, entry: Entry) -> Iterator[Text]:
         # A caller's own count stands for the whole message: each part has its share of it.
         tokens = entry.counts.parts[place] * entry.tokens // counted
         if tokens > FLOOR_TOKENS:
-            for path, length, whole in _cuttable(part):
-                yield Text(index, place, path, tokens * length // whole)
+            for path, value, whole in _cuttable(part):
+                share = tokens * len(value) // whole
+                if share > FLOOR_TOKENS and _is_worth_cutting(value):
+                    yield Text(index, place, path, share)
+
+
+def _is_worth_cutting(value: bytes) -> bool:
+    # A caller may count more tokens than there are bytes.
+    return len(value) > _WORTH_CUTTING_BYTES < len(_decoded(value).encode())
+
+
+def _decoded(value: bytes) -> str:
+    return msgspec.json.decode(value, type=str)
 
 
 def _parts(entry: Entry) -> list[bytes]:
     return jsontext.items(jsontext.members(entry.body, (), None)["parts"], "parts")
 
 
-def _cuttable(part: bytes) -> Iterator[tuple[tuple[str | int, ...], int, int]]:
-    """Give (path, bytes of the string, bytes that the part's count stands for) of each text."""
+def _cuttable(part: bytes) -> Iterator[tuple[Path, bytes, int]]:
+    """Give (path, JSON of the string, bytes that the part's count stands for) of each text."""
     found = jsontext.members(part, (), None)
     kind = jsontext.string(found["type"], "type")
     if kind == "text":
-        if found.get("text", b"")[:1] == b'"':
-            yield ("text",), 1, 1  # a text part is counted as its text alone
+        value = found.get("text", b"")
+        if value[:1] == b'"':
+            yield ("text",), value, len(value)  # a text part is counted as its text alone
         return
     side = side_of_part(kind, found)
     keys = {Side.RESULT: _RESULT_KEYS, Side.BOTH: ("output",)}.get(side, ()) if side else ()
     for key in keys:
         if key in found:
-            for path, length in _strings(found[key]):
-                yield (key, *path), length, len(part)
+            for path, value in _strings(found[key]):
+                yield (key, *path), value, len(part)
 
 
-def _strings(value: bytes) -> Iterator[tuple[tuple[str | int, ...], int]]:
+def _strings(value: bytes) -> Iterator[tuple[Path, bytes]]:
     """Find the strings in what a tool gave back: itself, its text blocks, or its text value."""
     if value[:1] == b'"':
         if not value.startswith(b'"data:'):
-            yield (), len(value)
+            yield (), value
     elif value[:1] == b"[":
         for index, item in enumerate(jsontext.items(value, "content")):
-            if item[:1] == b"{":
-                block = jsontext.members(item, (), None)
-                if block.get("type") == b'"text"' and block.get("text", b"")[:1] == b'"':
-                    yield (index, "text"), len(block["text"])
-    elif value[:1] == b"{":
-        output = jsontext.members(value, (), None)
-        if output.get("type") == b'"text"' and output.get("value", b"")[:1] == b'"':
-            yield ("value",), len(output["value"])
+            for path, text in _typed_text(item, "text"):
+                yield (index, *path), text
+    else:
+        yield from _typed_text(value, "value")
+
+
+def _typed_text(value: bytes, key: str) -> Iterator[tuple[Path, bytes]]:
+    """Find the string under *key* of an object of type `text`."""
+    if value[:1] == b"{":
+        block = jsontext.members(value, (), None)
+        text = block.get(key, b"")
+        if block.get("type") == b'"text"' and text[:1] == b'"':
+            yield (key,), text
 
 
 def _with_cuts(entry: Entry, texts: list[Text], level: int) -> Entry:
@@ -213,10 +240,10 @@ def _with_cuts(entry: Entry, texts: list[Text], level: int) -> Entry:
     return replace(entry, body=jsontext.joined(message), counts=counts)
 
 
-def _rewritten(value: bytes, path: tuple[str | int, ...], tokens: int, level: int) -> bytes:
+def _rewritten(value: bytes, path: Path, tokens: int, level: int) -> bytes:
     """Cut the string at *path* inside of *value*."""
     if not path:
-        return msgspec.json.encode(cut_middle(msgspec.json.decode(value, type=str), tokens, level))
+        return msgspec.json.encode(cut_middle(_decoded(value), tokens, level))
     key = path[0]
     if isinstance(key, int):
         listed = jsontext.items(value, "content")
@@ -234,7 +261,7 @@ def cut_middle(text: str, tokens: int, level: int) -> str:
     The marker in between says how many tokens were left out.
     """
     data = text.encode()
-    kept = len(data) * level // tokens
+    kept = max(len(data) * level // tokens, FLOOR_TOKENS)
     head = data[: kept - kept // 2].decode(errors="ignore")
     tail = data[len(data) - kept // 2 :].decode(errors="ignore")
     return f"{head}\n[... {tokens - level} tokens left out ...]\n{tail}"

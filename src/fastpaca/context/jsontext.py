@@ -28,6 +28,8 @@ from fastpaca.errors import InvalidRequest
 DEPTH_MAX: Final = 128
 INTEGER_MAX: Final = 2**53 - 1  # the largest integer that every JSON reader keeps exact
 
+KEY_SHOWN_CHARS: Final = 100  # how much of an unknown key an error message repeats
+
 Members = dict[str, bytes]
 
 _members_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -224,6 +226,8 @@ def _number(text: str) -> tuple[str, object]:
 
 def unknown_key_message(key: str, known: Collection[str]) -> str:
     """Say that *key* is unknown, with the nearest known name or all of them."""
+    if len(key) > KEY_SHOWN_CHARS:  # to compare one of megabytes would take seconds
+        key = key[:KEY_SHOWN_CHARS] + "…"
     near = get_close_matches(key, known, n=1, cutoff=0.6)
     if near:
         return f"Unknown key {key!r}; did you mean {near[0]!r}?"

@@ -12,13 +12,15 @@ existing window.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgspec
 
 from fastpaca.context import calls, jsontext
-from fastpaca.context.calls import Mark, Side
+from fastpaca.context.calls import Mark
 from fastpaca.errors import InvalidRequest
 
 MESSAGE_OVERHEAD_TOKENS: Final = 3
@@ -26,6 +28,13 @@ MESSAGE_OVERHEAD_TOKENS: Final = 3
 
 ANSWERED_KEYS: Final = frozenset({"seq", "version", "inserted_at"})
 """Keys that the log itself answers; ignored on the way in."""
+
+KNOWN_KEYS: Final = frozenset(
+    {"role", "parts", "id", "metadata", "token_count", *calls.MESSAGE_KEYS, *ANSWERED_KEYS}
+)
+"""Keys of a message that mean something here: given twice, they would mean two things."""
+
+_NOTHING: Final = frozenset({b"null", b"[]", b"{}", b'""'})
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -87,12 +96,12 @@ class Form(NamedTuple):
     Attributes:
         kinds: The skip kinds that were stripped, sorted.
         rules: The version of the stripping rules that did it.
-        without: Ids whose results were taken out, since their calls had been cut before.
+        without: Places of the results that were taken out, since their calls had been cut before.
     """
 
     kinds: tuple[str, ...] = ()
     rules: int = 0
-    without: tuple[str, ...] = ()
+    without: tuple[int, ...] = ()
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -111,6 +120,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         covers_from: First seq it stands for (stripped messages that vanished before it included).
         covers_to: Last seq it stands for.
         form: What was taken out of it; None if nothing was.
+        cut_after: Whether a cut fell into the turn that it opened, and it stayed: the calls that
+            made it stay may be gone.
     """
 
     seq: int | None
@@ -124,6 +135,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     covers_from: int
     covers_to: int
     form: Form | None = None
+    cut_after: bool = False
 
     @property
     def tokens(self) -> int:
@@ -141,7 +153,7 @@ def parse(text: bytes, field: str) -> Draft:
         InvalidRequest: It is not a message; the error names the field and what would be right.
     """
     jsontext.check_depth(text, field)
-    message = jsontext.members(text, None, field)
+    message = jsontext.members(text, KNOWN_KEYS, field)
     role = _role(message, field)
     parts, part_marks = _parts(message, field)
     token_count = message.pop("token_count", None)
@@ -149,14 +161,14 @@ def parse(text: bytes, field: str) -> Draft:
     if any(key in message for key in ANSWERED_KEYS):
         message = {key: value for key, value in message.items() if key not in ANSWERED_KEYS}
     _complete_metadata(message, field)
-    marks = (*part_marks, *calls.marks_of_keys(message))
+    marks = calls.marks_of(part_marks, message)
     return Draft(
         role=role,
         body=jsontext.joined(message),
         parts=parts,
         keys=_call_keys(message),
         marks=marks,
-        opens_turn=opens_turn(role, len(parts), marks),
+        opens_turn=opens_turn(role, [part.kind for part in parts], message),
         token_count=None
         if token_count is None
         else jsontext.integer(token_count, f"{field}.token_count", 0),
@@ -211,17 +223,18 @@ def _complete_metadata(message: jsontext.Members, field: str) -> None:
 
 def _call_keys(message: jsontext.Members) -> bytes | None:
     found: jsontext.Members = {
-        key: message[key] for key in calls.MESSAGE_KEYS if key in message
+        key: message[key]
+        for key in calls.MESSAGE_KEYS
+        if message.get(key, b"null") not in _NOTHING
     }
     return jsontext.joined(found) if found else None
 
 
-def opens_turn(role: str, parts: int, marks: tuple[Mark, ...]) -> bool:
-    """Tell whether a message is a user message that holds more than tool results."""
-    if role != "user":
+def opens_turn(role: str, kinds: Iterable[str], message: jsontext.Members) -> bool:
+    """Tell whether a *message* with parts of these *kinds* is a user's, of more than tool results."""
+    if role != "user" or calls.answered_in_keys(message) is not None:
         return False
-    results = {mark.place for mark in marks if mark.side is Side.RESULT and mark.place >= 0}
-    return parts == 0 or len(results) < parts
+    return not all(map(calls.is_result, kinds))
 
 
 def log_entry(draft: Draft, counts: Counts, seq: int, version: int, at_us: int) -> Entry:
@@ -270,10 +283,24 @@ def render(body: bytes, seq: int | None, version: int, tokens: int, at_us: int) 
     )
 
 
+def unrendered(body: bytes) -> bytes:
+    """Give back the JSON text of a message from what `render` made of it."""
+    message = jsontext.members(body, (), None)
+    for key in (*ANSWERED_KEYS, "token_count"):
+        message.pop(key, None)
+    return jsontext.joined(message)
+
+
 def timestamp(at_us: int) -> bytes:
     """Write microseconds since 1970 as UTC ISO-8601 with `Z`."""
-    moment = _EPOCH + timedelta(microseconds=at_us)
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z").encode()
+    seconds, microseconds = divmod(at_us, 1_000_000)
+    return b"%b.%06dZ" % (_to_the_second(seconds), microseconds)
+
+
+@lru_cache(maxsize=4096)
+def _to_the_second(seconds: int) -> bytes:
+    moment = _EPOCH + timedelta(seconds=seconds)
+    return moment.replace(tzinfo=None).isoformat().encode()
 
 
 _counts_decoder = msgspec.msgpack.Decoder(Counts)

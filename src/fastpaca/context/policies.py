@@ -16,17 +16,16 @@ A policy that is applied to its own outcome changes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from fastpaca.context.calls import joints
+from fastpaca.context.calls import Mark, Spot, joints
 from fastpaca.context.config import WINDOW_ENTRIES_MAX, Config, LastN, Manual, SkipParts
 from fastpaca.context.message import Entry, Form
 from fastpaca.context.strip import RULES, strip
-from fastpaca.context.window import CUT_CALLS_MAX, CutCall, Window
-
-PINNED_ROLES: Final = frozenset({"system", "developer"})
+from fastpaca.context.window import CutCall, Window
 
 
 class Cut(NamedTuple):
@@ -49,10 +48,10 @@ class Cut(NamedTuple):
         opener = entries[self.opener[0] : self.opener[1]]
         return [*entries[: self.pinned], *opener, *entries[self.start :]]
 
-    def dropped(self, size: int) -> Iterator[int]:
-        """Give the indexes of the entries that go, of a window of *size* entries."""
+    def dropped(self) -> Iterator[int]:
+        """Give the indexes of the entries that go."""
         stays = range(*self.opener)
-        return (index for index in range(self.pinned, min(self.start, size)) if index not in stays)
+        return (index for index in range(self.pinned, self.start) if index not in stays)
 
 
 NO_OPENER: Final = (0, 0)
@@ -64,90 +63,80 @@ class Layout:
 
     Attributes:
         size: How many entries there are.
-        pinned: How many of them are pinned.
+        pinned: How many of them are pinned, the rest of a group that reaches out of them included.
         joint: Per index, whether a cut right before it parts no group.
-        open_calls: (index, id) of the calls without a result.
+        pairing: Which calls and results belong together.
     """
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
+    def __init__(self, entries: Sequence[Entry], pinned: int) -> None:
         self.size = len(entries)
-        self.joint, pairing = joints(entries)
-        self.open_calls = [(index, mark.id) for index, mark in pairing.open_calls]
-        self.pinned = self._pinned(entries)
-        self._sums = _running_sums(entries)
+        self.joint, self.pairing = joints(entries)
+        self.pinned = pinned
+        while 0 < self.pinned < self.size and not self.joint[self.pinned]:
+            self.pinned += 1
+        self._sums = [0, *accumulate(entry.tokens for entry in entries)]
+        self._block = _block_starts(self.joint)
         self._turn = _turn_starts(entries, self.pinned)
-        self._holds_calls = _turns_with_calls(entries, self._turn)
-
-    def _pinned(self, entries: Sequence[Entry]) -> int:
-        size = _pinned_run(entries)
-        # A group that reaches from a pinned entry into the rest would be parted: pin less then.
-        while size and size < len(entries) and not self.joint[size]:
-            size -= 1
-        return size
+        self._holds_calls = {
+            turn
+            for turn, entry in zip(self._turn, entries, strict=True)
+            if entry.marks or entry.cut_after
+        }
 
     def tokens(self, start: int, end: int) -> int:
         """Sum the tokens of the entries from *start* to *end*, half open."""
-        return self._sums[end] - self._sums[start] if end > start else 0
+        return self._sums[end] - self._sums[start]
 
     def newest(self, end: int) -> int:
         """Find where the newest block of the entries before *end* starts."""
-        index = max(end - 1, self.pinned)
-        while index > self.pinned and not self.joint[index]:
-            index -= 1
+        return self._block[end - 1] if end > self.pinned else self.pinned
+
+    def next_joint(self, index: int) -> int:
+        """Find the first place from *index* on where a cut parts no group."""
+        while index < self.size and not self.joint[index]:
+            index += 1
         return index
+
+    def turn(self, index: int) -> int:
+        """Give the user message that opened the turn of the entry at *index*; -1 if there is none."""
+        return self._turn[index] if index < self.size else -1
 
     def opener(self, start: int) -> tuple[int, int]:
         """Find the block that opened the turn which a cut at *start* falls into."""
-        turn = self._turn[start] if start < self.size else -1
+        turn = self.turn(start)
         if turn < 0 or turn == start or turn not in self._holds_calls:
             return NO_OPENER
-        first = self.newest(turn + 1)
-        last = turn + 1
-        while last < start and not self.joint[last]:
-            last += 1
-        return first, last
+        return self._block[turn], self.next_joint(turn + 1)
 
-    def first_turn(self, start: int) -> int:
-        """Find the first user message from *start* on that a cut may leave first; else *start*."""
-        for index in range(start, self.size):
-            if self._turn[index] == index and self.joint[index]:
-                return index
-        return start
+    def first_turn(self, start: int) -> int | None:
+        """Find the first user message from *start* on that a cut may leave first."""
+        candidates = range(start, self.size)
+        return next((i for i in candidates if self._turn[i] == i and self.joint[i]), None)
 
     def last_turn(self) -> int:
         """
         Find where the running turn starts, if it holds calls; else the end.
 
-        Without any user message all that is not pinned is one turn that may not be stripped.
+        Without any user message all that is not pinned is one turn that may not be stripped: what
+        is left of it cannot tell whether it held calls before.
         """
-        turn = self._turn[-1] if self.size > self.pinned else self.size
+        if self.size == self.pinned:
+            return self.size
+        turn = self._turn[-1]
         if turn < 0:
             return self.pinned
         return turn if turn in self._holds_calls else self.size
 
 
-def _pinned_run(entries: Sequence[Entry]) -> int:
-    size = _leading_instructions(entries, 0)
-    if size < len(entries) and entries[size].seq is None:
-        at_the_beginning = size == 0
-        size += 1
-        if at_the_beginning:
-            size = _leading_instructions(entries, size)
-    return size
-
-
-def _leading_instructions(entries: Sequence[Entry], start: int) -> int:
-    index = start
-    while index < len(entries) and entries[index].role in PINNED_ROLES:
-        index += 1
-    return index
-
-
-def _running_sums(entries: Sequence[Entry]) -> list[int]:
-    sums = [0]
-    for entry in entries:
-        sums.append(sums[-1] + entry.tokens)
-    return sums
+def _block_starts(joint: Sequence[bool]) -> list[int]:
+    """Give per index where its block starts."""
+    starts = []
+    start = 0
+    for index, is_joint in enumerate(joint):
+        if is_joint:
+            start = index
+        starts.append(start)
+    return starts
 
 
 def _turn_starts(entries: Sequence[Entry], pinned: int) -> list[int]:
@@ -161,75 +150,63 @@ def _turn_starts(entries: Sequence[Entry], pinned: int) -> list[int]:
     return starts
 
 
-def _turns_with_calls(entries: Sequence[Entry], turns: Sequence[int]) -> set[int]:
-    """
-    Give the turns that hold calls, or held them before something was cut out of their middle.
-
-    Without the latter a second compaction would drop the opening message that the first one kept.
-    """
-    found = set()
-    for index, turn in enumerate(turns):
-        if turn < 0 or turn in found:
-            continue
-        if entries[index].marks or (index > turn and _gap_before(entries, index)):
-            found.add(turn)
-    return found
-
-
-def _gap_before(entries: Sequence[Entry], index: int) -> bool:
-    here, before = entries[index], entries[index - 1]
-    return (
-        here.seq is not None and before.seq is not None and here.covers_from != before.covers_to + 1
-    )
-
-
 def cut_for_tokens(
     layout: Layout, start: int, end: int, target: int, budget: int
 ) -> tuple[int, tuple[int, int]]:
     """
     Drop the oldest blocks between *start* and *end* until the rest is at or below *target* tokens.
 
-    Where no cut reaches the target with the opener of its turn, the newest block stays with it as
-    long as both fit under *budget*; then the opener goes; the newest block never does.
+    The newest block always stays. So does the opener of the turn that the cut falls into, if it and
+    the newest block fit under *budget*.
 
     Returns:
         The index of the first entry that stays, and the opener.
     """
-    pinned = layout.tokens(0, layout.pinned)
     newest = max(layout.newest(end), start)
-    cuts = [index for index in range(start, newest + 1) if index == start or layout.joint[index]]
-    for index in cuts:
-        opener = layout.opener(index)
-        if pinned + layout.tokens(*opener) + layout.tokens(index, end) <= target:
+    index = start
+    while True:
+        opener = opener_that_fits(layout, index, layout.tokens(newest, end), budget)
+        if index == newest or _total(layout, opener, index, end) <= target:
             return index, opener
-    opener = layout.opener(newest)
-    if pinned + layout.tokens(*opener) + layout.tokens(newest, end) <= budget:
-        return newest, opener
-    for index in cuts:
-        if pinned + layout.tokens(index, end) <= target:
-            return index, NO_OPENER
-    return newest, NO_OPENER
+        index = layout.next_joint(index + 1)
+
+
+def opener_that_fits(layout: Layout, start: int, newest_tokens: int, budget: int) -> tuple[int, int]:
+    """Give the opener of a cut at *start*, if it fits beside the pinned and the newest block."""
+    opener = layout.opener(start)
+    tokens = layout.tokens(0, layout.pinned) + layout.tokens(*opener) + newest_tokens
+    return opener if tokens <= budget else NO_OPENER
+
+
+def _total(layout: Layout, opener: tuple[int, int], start: int, end: int) -> int:
+    pinned = layout.tokens(0, layout.pinned)
+    return pinned + layout.tokens(*opener) + layout.tokens(start, end)
 
 
 def cut_to_newest(layout: Layout, config: Config, limit: int) -> Cut:
     """Decide what `last_n` keeps of a window, by number and then by tokens."""
     policy = config.policy
     assert not isinstance(policy, Manual)
-    budget, trigger = config.token_budget, config.trigger(config.token_budget)
-    newest = layout.newest(layout.size)
-    start = max(layout.pinned, layout.size - limit)
-    while start < newest and not layout.joint[start]:
-        start += 1
-    start = min(start, newest)
-    opener = layout.opener(start)
-    rest = layout.tokens(0, layout.pinned) + layout.tokens(start, layout.size)
-    if rest + layout.tokens(*opener) > budget:
-        opener = NO_OPENER
-    if 10 * (rest + layout.tokens(*opener)) > 9 * trigger:
-        start, opener = cut_for_tokens(layout, start, layout.size, config.target(budget), budget)
-    if policy.start_on_user and opener == NO_OPENER:
-        start = layout.first_turn(start)
+    budget, size = config.token_budget, layout.size
+    newest = layout.newest(size)
+    start = min(layout.next_joint(max(layout.pinned, size - limit)), newest)
+    opener = opener_that_fits(layout, start, layout.tokens(newest, size), budget)
+    if 10 * _total(layout, opener, start, size) > 9 * config.trigger(budget):
+        start, opener = cut_for_tokens(layout, start, size, config.target(budget), budget)
+    if policy.start_on_user:
+        start, opener = cut_to_user(layout, start, opener)
     return Cut(layout.pinned, opener, start)
+
+
+def cut_to_user(
+    layout: Layout, start: int, opener: tuple[int, int]
+) -> tuple[int, tuple[int, int]]:
+    """Drop what stands before the first user message, if there is one to begin with."""
+    first = start if opener == NO_OPENER else opener[0]
+    if layout.turn(first) == first:
+        return start, opener
+    found = layout.first_turn(start)
+    return (start, opener) if found is None else (found, NO_OPENER)
 
 
 def is_above_trigger(window: Window, config: Config, token_budget: int) -> bool:
@@ -243,19 +220,25 @@ def compact(window: Window, config: Config) -> Window:
     if isinstance(policy, Manual):
         return window
     before = window.entries
-    entries, cut_calls = _stripped(before, policy)
-    layout = Layout(entries)
+    entries, cut_calls = _stripped(before, window.pinned, policy)
+    layout = Layout(entries, window.pinned)
     cut = cut_to_newest(layout, config, _limit(policy, len(entries)))
-    gone = frozenset(cut.dropped(layout.size))
-    cut_calls += [
-        CutCall(name, entries[index].covers_to)
-        for index, name in layout.open_calls
-        if index in gone
-    ]
-    kept = cut.kept(entries)
+    kept = _marked(cut, entries, layout)
     if len(kept) == len(before) and all(map(_says_the_same, kept, before)):
         return window
-    return Window(kept, (*window.cut_calls, *cut_calls)[-CUT_CALLS_MAX:])
+    gone = frozenset(cut.dropped())
+    cut_calls += [_cut_call(entries, call) for call in layout.pairing.open_calls if call.index in gone]
+    return Window(kept, (*window.cut_calls, *cut_calls), window.pinned)
+
+
+def _marked(cut: Cut, entries: Sequence[Entry], layout: Layout) -> list[Entry]:
+    """Give the entries that stay; an opener remembers that a cut fell into its turn."""
+    kept = cut.kept(entries)
+    first, last = cut.opener
+    if first < last < cut.start:
+        turn = layout.turn(cut.start)
+        kept[cut.pinned + turn - first] = replace(entries[turn], cut_after=True)
+    return kept
 
 
 def _says_the_same(left: Entry, right: Entry) -> bool:
@@ -267,30 +250,65 @@ def _limit(policy: LastN | SkipParts, size: int) -> int:
     return min(policy.limit, WINDOW_ENTRIES_MAX // 2) if size > WINDOW_ENTRIES_MAX else policy.limit
 
 
-def _stripped(entries: list[Entry], policy: LastN | SkipParts) -> tuple[list[Entry], list[CutCall]]:
+def _cut_call(entries: Sequence[Entry], call: Spot) -> CutCall:
+    return CutCall(call.mark.id, entries[call.index].covers_to)
+
+
+def _stripped(
+    entries: list[Entry], pinned: int, policy: LastN | SkipParts
+) -> tuple[list[Entry], list[CutCall]]:
     """Strip all but the pinned and a running turn with calls; tell which open calls went."""
     if not isinstance(policy, SkipParts):
         return entries, []
-    layout = Layout(entries)
+    layout = Layout(entries, pinned)
     end = layout.last_turn()
     while layout.pinned < end < layout.size and not layout.joint[end]:
         end -= 1
-    left = [strip(entry, policy.skip_kinds) for entry in entries[layout.pinned : end]]
+    left: list[Entry | None] = list(entries)
+    for index in range(layout.pinned, end):
+        left[index] = strip(entries[index], policy.skip_kinds)
+    _restore_parted(entries, left, layout.pairing.answers)
     cut_calls = [
-        CutCall(name, entries[index].covers_to)
-        for index, name in layout.open_calls
-        if layout.pinned <= index < end and not _holds_call(left[index - layout.pinned], name)
+        _cut_call(entries, call)
+        for call in layout.pairing.open_calls
+        if _is_left(call.mark, entries[call.index], left[call.index]) is False
     ]
-    kinds = frozenset(policy.skip_kinds)
-    stripped = _covering(entries[layout.pinned : end], left, kinds)
-    return [*entries[: layout.pinned], *stripped, *entries[end:]], cut_calls
+    return _covering(entries, left, frozenset(policy.skip_kinds)), cut_calls
 
 
-def _holds_call(entry: Entry | None, name: str) -> bool:
-    return entry is not None and any(mark.id == name for mark in entry.marks)
+def _restore_parted(
+    entries: Sequence[Entry], left: list[Entry | None], answers: Sequence[tuple[Spot, Spot]]
+) -> None:
+    """Undo the stripping of messages where it would part a call from its result."""
+    parted = True
+    while parted:
+        parted = False
+        for pair in answers:
+            fates = {
+                _is_left(spot.mark, entries[spot.index], left[spot.index]) for spot in pair
+            }
+            if fates not in ({True}, {False}):
+                parted = True
+                for spot in pair:
+                    left[spot.index] = entries[spot.index]
 
 
-def _covering(entries: list[Entry], left: list[Entry | None], kinds: frozenset[str]) -> list[Entry]:
+def _is_left(mark: Mark, entry: Entry, rest: Entry | None) -> bool | None:
+    """Tell whether the call or result of *mark* is left; None if one of several such marks is."""
+    if rest is entry:
+        return True
+    before, after = (
+        [other.id == mark.id and other.side is mark.side for other in marks].count(True)
+        for marks in (entry.marks, rest.marks if rest is not None else ())
+    )
+    if before == after:
+        return True
+    return None if after else False
+
+
+def _covering(
+    entries: Sequence[Entry], left: Sequence[Entry | None], kinds: frozenset[str]
+) -> list[Entry]:
     """
     Let each entry that is *left* also cover the messages of the log that vanished right before it.
 

@@ -12,18 +12,23 @@ Rules, version 1, each decided by the message alone:
 - Calls and results always go together: if a kind takes one side of a family, it takes both. Calls
   and results in message keys are of the family of `tool_call`. A message with `tool_call_id` is a
   result as a whole.
+- The call and the result of a tool that the provider ran stand in one message: if a kind takes one
+  of them, the other goes too.
 - A message left without parts goes. One that never had any stays.
+
+Where these would still part a call from its result, as among shapes of different families, the
+policy leaves both messages as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from msgspec.structs import replace
 
 from fastpaca.context import calls, jsontext
-from fastpaca.context.calls import KEYS, Mark, Side
+from fastpaca.context.calls import KEYS, Mark
 from fastpaca.context.message import Counts, Entry, Form, opens_turn
 
 RULES: Final = 1
@@ -53,88 +58,123 @@ def strip(entry: Entry, kinds: Iterable[str], rules: int = RULES) -> Entry | Non
     wanted = tuple(sorted({*form.kinds, *kinds}))
     if wanted == form.kinds:
         return entry
-    return _reduced(entry, _Kinds(wanted).takes, form._replace(kinds=wanted, rules=rules))
+    message = jsontext.members(entry.body, (), None)
+    part_kinds = _part_kinds(message)
+    skips = _Skips(wanted)
+    gone = skips.places(part_kinds, entry.marks)
+    gone_keys: list[str] = []
+    if skips.takes_keys:
+        if calls.answered_in_keys(message) is not None:
+            return None
+        if calls.has_calls_in_keys(message):
+            gone_keys.append("tool_calls")
+    form = form._replace(kinds=wanted, rules=rules)
+    if not gone and not gone_keys:
+        return replace(entry, form=form)
+    if len(gone) == len(part_kinds):
+        return None
+    return _reduced(entry, message, gone, gone_keys, form)
 
 
-def without_results(entry: Entry, ids: Iterable[str]) -> Entry | None:
-    """Take the results of the calls with these *ids* out of *entry*; None if nothing is left."""
-    form = entry.form or Form()
-    gone = frozenset(ids)
-    places = {mark.place for mark in entry.marks if mark.side is Side.RESULT and mark.id in gone}
+def without_results(entry: Entry, places: Collection[int]) -> Entry | None:
+    """Take the results at these *places* out of *entry*; None if nothing is left of it."""
+    message = jsontext.members(entry.body, (), None)
+    gone_parts = [place for place in places if place != KEYS]
+    if KEYS in places and all(mark.place in places for mark in entry.marks):
+        return None
+    if gone_parts and len(gone_parts) == len(_part_kinds(message)):
+        return None
+    form = (entry.form or Form())._replace(without=tuple(sorted(places)))
+    gone_keys = ["tool_call_id"] if KEYS in places else []
+    return _reduced(entry, message, gone_parts, gone_keys, form)
 
-    def takes(place: int, kind: str, siblings: frozenset[str]) -> bool:
-        return place in places
 
-    return _reduced(entry, takes, form._replace(without=tuple(sorted({*form.without, *gone}))))
+class _Skips:
+    """
+    Decides for a set of skip kinds what goes.
 
-
-class _Kinds:
-    """Decides for a set of skip kinds which parts go."""
+    Attributes:
+        takes_keys: Whether the calls and results in keys of a message go.
+    """
 
     def __init__(self, kinds: tuple[str, ...]) -> None:
         self._kinds = kinds
         self._families = [family for family in _FAMILIES if any(map(self._begins, family))]
+        self.takes_keys = _KEYS_FAMILY in self._families
 
     def _begins(self, kind: str) -> bool:
         return kind.startswith(self._kinds) or _ALIASES.get(kind, kind).startswith(self._kinds)
 
-    def takes(self, place: int, kind: str, siblings: frozenset[str]) -> bool:
-        if place == KEYS:
-            return _KEYS_FAMILY in self._families
-        if _is_server_side(kind):
-            # Tools that the provider runs: call and result stand in one message, side by side.
-            return any(self._begins(other) for other in siblings if _is_server_side(other))
+    def places(self, kinds: list[str], marks: tuple[Mark, ...]) -> set[int]:
+        """Give the places of the parts that go, of a message with parts of these *kinds*."""
+        gone = {place for place, kind in enumerate(kinds) if self._takes(kind)}
+        for call, result in _served(kinds, marks):
+            if not gone.isdisjoint((call, result)):
+                gone |= {call, result}
+        return gone
+
+    def _takes(self, kind: str) -> bool:
         return self._begins(kind) or any(kind in family for family in self._families)
 
 
-def _is_server_side(kind: str) -> bool:
-    return kind.endswith(("_tool_use", "_tool_result"))
+def _served(kinds: list[str], marks: tuple[Mark, ...]) -> Iterator[tuple[int, int]]:
+    """Find the calls of tools that the provider ran, with their results, by place."""
+    for call, result in calls.pair([_Marks(marks)]).answers:
+        place, other = call.mark.place, result.mark.place
+        if kinds[place].endswith("_tool_use") and kinds[other].endswith("_tool_result"):
+            yield place, other
+
+
+class _Marks:
+    """The marks of a single message, to pair them."""
+
+    def __init__(self, marks: tuple[Mark, ...]) -> None:
+        self.marks = marks
 
 
 def _reduced(
-    entry: Entry, takes: Callable[[int, str, frozenset[str]], bool], form: Form
-) -> Entry | None:
-    """Rebuild *entry* without what *takes* (place, type, types beside it) says must go."""
-    message = jsontext.members(entry.body, (), None)
+    entry: Entry,
+    message: jsontext.Members,
+    gone: Collection[int],
+    gone_keys: Iterable[str],
+    form: Form,
+) -> Entry:
+    """Write the *message* of *entry* again without the parts and the keys that are *gone*."""
     parts = jsontext.items(message["parts"], "parts")
-    kinds = [_kind(part) for part in parts]
-    siblings = frozenset(kinds)
-    kept = [place for place, kind in enumerate(kinds) if not takes(place, kind, siblings)]
-    has_keys = any(key in message for key in calls.MESSAGE_KEYS)
-    keys_go = has_keys and takes(KEYS, "", siblings)
-    if len(kept) == len(parts) and not keys_go:
-        return replace(entry, form=form)
-    if not kept or (keys_go and "tool_call_id" in message):
-        return None
-    counts = _what_is_left(entry.counts, kept, keys_go)
-    if keys_go:
-        del message["tool_calls"]
+    kept = [place for place in range(len(parts)) if place not in gone]
+    for key in gone_keys:
+        del message[key]
+    counts = _what_is_left(entry.counts, kept, message)
     message["parts"] = b"[" + b",".join(parts[place] for place in kept) + b"]"
     message["token_count"] = b"%d" % counts.total
-    marks = _kept_marks(entry.marks, kept, keys_go)
+    kinds = _part_kinds(message)
     return replace(
         entry,
         form=form,
         body=jsontext.joined(message),
         counts=counts,
-        marks=marks,
-        opens_turn=opens_turn(entry.role, len(kept), marks),
+        marks=_marks(message, kinds),
+        opens_turn=opens_turn(entry.role, kinds, message),
     )
 
 
-def _kind(part: bytes) -> str:
-    return jsontext.string(jsontext.members(part, (), None)["type"], "type")
+def _part_kinds(message: jsontext.Members) -> list[str]:
+    parts = jsontext.items(message["parts"], "parts")
+    return [jsontext.string(jsontext.members(part, (), None)["type"], "type") for part in parts]
 
 
-def _what_is_left(counts: Counts, kept: list[int], keys_go: bool) -> Counts:
+def _marks(message: jsontext.Members, kinds: list[str]) -> tuple[Mark, ...]:
+    parts = jsontext.items(message["parts"], "parts")
+    in_parts = [
+        calls.mark_of_part(place, kind, jsontext.members(part, (), None))
+        for place, (part, kind) in enumerate(zip(parts, kinds, strict=True))
+    ]
+    return calls.marks_of([mark for mark in in_parts if mark is not None], message)
+
+
+def _what_is_left(counts: Counts, kept: list[int], message: jsontext.Members) -> Counts:
     parts = tuple(counts.parts[place] for place in kept)
-    keys = 0 if keys_go else counts.keys
+    has_keys = calls.has_calls_in_keys(message) or calls.answered_in_keys(message) is not None
+    keys = counts.keys if has_keys else 0
     total = min(counts.total, counts.overhead + keys + sum(parts))
     return Counts(total, counts.overhead, keys, parts)
-
-
-def _kept_marks(marks: tuple[Mark, ...], kept: list[int], keys_go: bool) -> tuple[Mark, ...]:
-    places = {old: new for new, old in enumerate(kept)}
-    if not keys_go:
-        places[KEYS] = KEYS
-    return tuple(mark._replace(place=places[mark.place]) for mark in marks if mark.place in places)

@@ -6,25 +6,33 @@ holds already. `persisted` writes that form, `rebuild` makes the same entries of
 byte, and that is what makes a restart, an eviction and another node see the same window.
 
 A window grows at its end for as long as nothing is compacted, so a stored form says *through* which
-seq it reaches; every message of the log after that has simply been admitted. Admission has one rule:
-the result of a call that a compaction cut out stays out too, since a model's provider refuses
-results without calls. `cut_calls` remembers those calls.
+seq it reaches; every message of the log after that has simply been admitted. Admission has two rules:
+
+- The result of a call that a compaction cut out stays out too, since a model's provider refuses
+  results without calls. `cut_calls` remembers those calls.
+- The instructions that a window begins with are pinned, and so is the one summary beside them.
+  `pinned` counts them: once something else has come, no later instruction joins them, even if a
+  compaction brings it up to them.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from heapq import merge
 from itertools import islice
 from typing import Final, NamedTuple
 
 import msgspec
 
-from fastpaca.context.calls import Side, pair
+from fastpaca.context.calls import KEYS, Mark, Side, pair
 from fastpaca.context.message import Entry, Form
 from fastpaca.context.strip import strip, without_results
 
-CUT_CALLS_MAX: Final = 1000
+CUT_CALLS_MAX: Final = 256
 """How many cut calls are remembered; the newest are the ones whose results may still come."""
+
+PINNED_ROLES: Final = frozenset({"system", "developer"})
 
 
 class CutCall(NamedTuple):
@@ -32,6 +40,11 @@ class CutCall(NamedTuple):
 
     id: str
     seq: int
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        """What it looked like, to pair it with its result."""
+        return (Mark(KEYS, self.id, Side.CALL),)
 
 
 class Window:
@@ -42,17 +55,20 @@ class Window:
     own length, so that an append costs the same whatever the window holds.
     """
 
-    __slots__ = ("_list", "_size", "cut_calls", "tokens")
+    __slots__ = ("_list", "_size", "cut_calls", "pinned", "tokens", "weight")
 
     def __init__(
         self,
         entries: Iterable[Entry] = (),
-        cut_calls: tuple[CutCall, ...] = (),
+        cut_calls: Iterable[CutCall] = (),
+        pinned: int = 0,
     ) -> None:
         self._list = list(entries)
         self._size = len(self._list)
         self.tokens = sum(entry.tokens for entry in self._list)
-        self.cut_calls = cut_calls
+        self.weight = sum(len(entry.body) for entry in self._list)  # bytes, for caches
+        self.cut_calls = _newest_calls(cut_calls)
+        self.pinned = pinned
 
     def __len__(self) -> int:
         return self._size
@@ -67,33 +83,127 @@ class Window:
 
     def admit(self, entry: Entry) -> Window:
         """Let the newest message of the log in, without the results of calls that were cut."""
-        admitted = entry
-        if self.cut_calls and any(mark.side is Side.RESULT for mark in entry.marks):
-            lost = self._results_of_cut_calls(entry)
-            reduced = without_results(entry, lost) if lost else entry
-            if reduced is None:
-                return self
-            admitted = reduced
-        return self._grown(admitted)
+        answered = self._cut_calls_of(entry)
+        if not answered:
+            return self._grown(entry, self.cut_calls)
+        waiting = Counter(self.cut_calls)
+        waiting.subtract(answered.values())
+        reduced = without_results(entry, answered.keys())
+        if reduced is not None:
+            return self._grown(reduced, _newest_calls(waiting.elements()))
+        waiting.update(_calls_in(entry))
+        return self._with_cut_calls(_newest_calls(waiting.elements()))
 
-    def _grown(self, entry: Entry) -> Window:
-        grown = Window.__new__(Window)
-        if len(self._list) == self._size:
-            grown._list = self._list
-        else:  # a sibling has grown already: this one goes its own way
+    def _grown(self, entry: Entry, cut_calls: tuple[CutCall, ...]) -> Window:
+        grown = self._with_cut_calls(cut_calls)
+        if len(self._list) != self._size:  # a sibling has grown already: this one goes its own way
             grown._list = self._list[: self._size]
         grown._list.append(entry)
         grown._size = self._size + 1
         grown.tokens = self.tokens + entry.tokens
-        grown.cut_calls = self.cut_calls
+        grown.weight = self.weight + len(entry.body)
+        grown.pinned = self.pinned + self._pins(entry)
         return grown
 
-    def _results_of_cut_calls(self, entry: Entry) -> set[str]:
-        cut = {call.id for call in self.cut_calls}
-        if not any(mark.id in cut for mark in entry.marks):
-            return set()
-        orphans = pair([*self, entry]).orphans
-        return {mark.id for index, mark in orphans if index == self._size and mark.id in cut}
+    def _with_cut_calls(self, cut_calls: tuple[CutCall, ...]) -> Window:
+        other = Window.__new__(Window)
+        other._list = self._list
+        other._size = self._size
+        other.tokens = self.tokens
+        other.weight = self.weight
+        other.pinned = self.pinned
+        other.cut_calls = cut_calls
+        return other
+
+    def _pins(self, entry: Entry) -> bool:
+        """Tell whether *entry* goes on with the instructions that are all there is so far."""
+        if self.pinned != self._size or entry.role not in PINNED_ROLES:
+            return False
+        if self._size == 0:
+            return True
+        last = self._list[self._size - 1]
+        is_lone_summary = self._size == 1 and last.seq is None
+        goes_on = last.covers_to + 1 == entry.covers_from
+        return goes_on and (is_lone_summary or last.role in PINNED_ROLES)
+
+    def _cut_calls_of(self, entry: Entry) -> dict[int, CutCall]:
+        """Find the results in *entry*, by place, that belong to calls which were cut."""
+        if not self.cut_calls:
+            return {}
+        names = {mark.id for mark in entry.marks if mark.side is Side.RESULT}
+        cut = [call for call in self.cut_calls if call.id in names]
+        if not cut:
+            return {}
+        # As they stood in the log: the nearest call counts, be it here or cut.
+        stood: list[CutCall | Entry] = [*merge(cut, self, key=_last_seq), entry]
+        answered = {}
+        for call, result in pair(stood).answers:
+            answerer = stood[call.index]
+            if stood[result.index] is entry and isinstance(answerer, CutCall):
+                answered[result.mark.place] = answerer
+        return answered
+
+
+def _newest_calls(cut_calls: Iterable[CutCall]) -> tuple[CutCall, ...]:
+    by_seq = sorted(cut_calls, key=lambda call: (call.seq, call.id))
+    return tuple(by_seq[-CUT_CALLS_MAX:])
+
+
+def _last_seq(item: CutCall | Entry) -> int:
+    return item.seq if isinstance(item, CutCall) else item.covers_to
+
+
+def pinned_run(entries: Sequence[Entry]) -> int:
+    """
+    Count the leading instructions, and the one synthetic message behind them or at the beginning.
+    """
+    size = _leading_instructions(entries, 0)
+    if size < len(entries) and entries[size].seq is None:
+        at_the_beginning = size == 0
+        size += 1
+        if at_the_beginning:
+            size = _leading_instructions(entries, size)
+    return size
+
+
+def _leading_instructions(entries: Sequence[Entry], start: int) -> int:
+    index = start
+    while index < len(entries) and entries[index].role in PINNED_ROLES:
+        index += 1
+    return index
+
+
+def replaced(before: Window, entries: Sequence[Entry]) -> Window:
+    """
+    Make a window of exactly these *entries*, in place of *before*.
+
+    A call that was waiting for its result and is not among them counts as cut, unless a synthetic
+    message makes it again.
+    """
+    waiting = Counter(before.cut_calls)
+    listed = before.entries
+    for spot in pair(listed).open_calls:
+        waiting[CutCall(spot.mark.id, listed[spot.index].covers_to)] += 1
+    for entry in entries:
+        if entry.seq is not None:
+            waiting.subtract(_calls_in(entry))
+    left = sorted(waiting.elements(), key=_last_seq)
+    for spot in pair(entries).open_calls:
+        if entries[spot.index].seq is None:
+            _drop_newest(left, spot.mark.id)
+    return Window(entries, left, pinned_run(entries))
+
+
+def _calls_in(entry: Entry) -> list[CutCall]:
+    made = [mark.id for mark in entry.marks if mark.side is Side.CALL]
+    return [CutCall(name, entry.covers_to) for name in made]
+
+
+def _drop_newest(cut_calls: list[CutCall], name: str) -> None:
+    for index in range(len(cut_calls) - 1, -1, -1):
+        if cut_calls[index].id == name:
+            del cut_calls[index]
+            return
 
 
 class Segment(NamedTuple):
@@ -107,13 +217,17 @@ class Segment(NamedTuple):
 def segments(entries: Iterable[Entry]) -> list[Segment]:
     """List the runs of *entries* that are references to the log and that are synthetic."""
     runs: list[Segment] = []
+    kind, from_seq, to_seq = "", 0, 0
     for entry in entries:
-        kind = "summary" if entry.seq is None else "live"
-        from_seq = entry.covers_from if entry.seq is None else entry.seq
-        if runs and runs[-1].kind == kind:
-            runs[-1] = runs[-1]._replace(to_seq=entry.covers_to)
-        else:
-            runs.append(Segment(kind, from_seq, entry.covers_to))
+        entry_kind = "summary" if entry.seq is None else "live"
+        if entry_kind != kind:
+            if kind:
+                runs.append(Segment(kind, from_seq, to_seq))
+            kind = entry_kind
+            from_seq = entry.covers_from if entry.seq is None else entry.seq
+        to_seq = entry.covers_to
+    if kind:
+        runs.append(Segment(kind, from_seq, to_seq))
     return runs
 
 
@@ -126,7 +240,8 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
         to_seq: Last seq it covers.
         kinds: Skip kinds that were stripped from its messages.
         rules: The version of the stripping rules that did it.
-        without: Ids whose results were taken out.
+        without: Places of the results that were taken out.
+        cut_after: See `Entry`.
         replacement: For synthetic messages, the version of their replacement.
         first: The position of the first of them in the replacement.
         last: The position of the last.
@@ -136,7 +251,8 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     to_seq: int
     kinds: tuple[str, ...] = ()
     rules: int = 0
-    without: tuple[str, ...] = ()
+    without: tuple[int, ...] = ()
+    cut_after: bool = False
     replacement: int | None = None
     first: int = 0
     last: int = 0
@@ -156,11 +272,13 @@ class Persisted(msgspec.Struct, frozen=True):
         through: The last seq of the log when this was written; what came later was admitted.
         runs: Its segments, in order.
         cut_calls: Calls that compactions cut out unanswered, as (id, seq).
+        pinned: How many of its entries are pinned.
     """
 
     through: int = 0
     runs: tuple[Run, ...] = ()
     cut_calls: tuple[tuple[str, int], ...] = ()
+    pinned: int = 0
 
     def encode(self) -> bytes:
         """Write it as JSON."""
@@ -184,7 +302,8 @@ def persisted(window: Window, last_seq: int) -> Persisted:
             runs[-1] = longer
         else:
             runs.append(run)
-    return Persisted(last_seq, tuple(runs), tuple((call.id, call.seq) for call in window.cut_calls))
+    cut_calls = tuple((call.id, call.seq) for call in window.cut_calls)
+    return Persisted(last_seq, tuple(runs), cut_calls, window.pinned)
 
 
 def _run_of(entry: Entry) -> Run:
@@ -196,6 +315,7 @@ def _run_of(entry: Entry) -> Run:
         kinds=form.kinds,
         rules=form.rules,
         without=form.without,
+        cut_after=entry.cut_after,
         replacement=entry.version if synthetic else None,
         first=entry.position,
         last=entry.position,
@@ -204,7 +324,9 @@ def _run_of(entry: Entry) -> Run:
 
 def _extended(run: Run, following: Run) -> Run | None:
     """Join two runs into one if what lies between them is nothing."""
-    if run.form != following.form or run.replacement != following.replacement:
+    if run.form != following.form or run.cut_after != following.cut_after:
+        return None
+    if run.replacement != following.replacement:
         return None
     if run.replacement is None:
         if following.from_seq != run.to_seq + 1:
@@ -241,7 +363,7 @@ def rebuild(
                 for entry in found
             )
             entries += _reformed(placed, run)
-    window = Window(entries, tuple(CutCall(*call) for call in stored.cut_calls))
+    window = Window(entries, (CutCall(*call) for call in stored.cut_calls), stored.pinned)
     for entry in log(stored.through + 1, last_seq):
         window = window.admit(entry)
     return window
@@ -249,22 +371,26 @@ def rebuild(
 
 def _reformed(found: Iterable[Entry], run: Run) -> Iterator[Entry]:
     """Take out of each entry what its run had lost; `covers` takes in what vanished before it."""
-    form = run.form
-    if form is None:
+    if run.form is None and not run.cut_after:
         yield from found
         return
     covered = run.from_seq
     for entry in found:
-        left: Entry | None = entry
-        if form.without:
-            left = without_results(entry, form.without)
-        if left is not None and form.kinds:
-            left = strip(left, form.kinds, form.rules)
+        left = _taken_out(entry, run.form or Form())
         if left is not None:
             if left.seq is not None:
                 left = msgspec.structs.replace(left, covers_from=covered)
                 covered = left.covers_to + 1
-            yield left
+            yield msgspec.structs.replace(left, cut_after=True) if run.cut_after else left
+
+
+def _taken_out(entry: Entry, form: Form) -> Entry | None:
+    left: Entry | None = entry
+    if form.without:
+        left = without_results(entry, form.without)
+    if left is not None and form.kinds:
+        left = strip(left, form.kinds, form.rules)
+    return left
 
 
 def ranges(stored: Persisted, last_seq: int) -> list[tuple[int, int]]:

@@ -1,0 +1,312 @@
+"""
+`make bench`: measure the ratios of `docs/benchmarks.md` in one run and print them.
+
+The server runs on one core, the load on the other. Every pair is measured in turns, at least three
+times; what is printed is the median of the ratios of the turns, and their spread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+
+from bench.load import Figures, Plan
+from bench.processes import load, node, serving
+
+TEXT = "The quick brown fox jumps over the lazy dog and runs on to the river, again and again. " * 5
+MESSAGE = {"role": "user", "parts": [{"type": "text", "text": TEXT}]}
+BODY = json.dumps({"message": MESSAGE}, separators=(",", ":"))
+APPEND = ("POST /v1/contexts/c{c}/messages HTTP/1.1", BODY)
+APPEND_KEYED = ("POST /v1/contexts/c{c}/messages HTTP/1.1\r\nIdempotency-Key: k-{n}", BODY)
+VIEW = ("GET /v1/contexts/c{c}/context HTTP/1.1", "")
+TAIL = ("GET /v1/contexts/c{c}/tail HTTP/1.1", "")
+CONTEXTS = 1000
+
+
+class Result(NamedTuple):
+    """
+    One ratio, as it was measured.
+
+    Attributes:
+        name: What is compared.
+        goal: What it is held to, such as ">= 0.5".
+        ratios: One per turn.
+        detail: The absolute figures behind it, of this machine and this day.
+    """
+
+    name: str
+    goal: str
+    ratios: list[float]
+    detail: str
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.ratios)
+
+    @property
+    def is_met(self) -> bool:
+        sign, value = self.goal.split()
+        return self.median >= float(value) if sign == ">=" else self.median <= float(value)
+
+
+class Bench:
+    """What all measurements share: how long, how often."""
+
+    def __init__(self, seconds: float, repeats: int, history: int) -> None:
+        self.seconds = seconds
+        self.repeats = repeats
+        self.history = history
+        self._runs = 0
+
+    def run(
+        self, port: int, *requests: tuple[str, str], connections: int = 64, contexts: int = CONTEXTS
+    ) -> Figures:
+        """Put load on a server."""
+        self._runs += 1
+        return load(
+            Plan(
+                port=port,
+                requests=list(requests),
+                connections=connections,
+                seconds=self.seconds,
+                contexts=contexts,
+                run=str(self._runs),
+            )
+        )
+
+    def turns(
+        self, left: Callable[[], float], right: Callable[[], float]
+    ) -> tuple[list[float], str]:
+        """Measure both in turns; the ratios, and the medians of both sides in words."""
+        pairs = []
+        for turn in range(self.repeats):
+            first, second = (left, right) if turn % 2 == 0 else (right, left)
+            a, b = first(), second()
+            pairs.append((a, b) if turn % 2 == 0 else (b, a))
+        lefts, rights = zip(*pairs, strict=True)
+        words = f"{statistics.median(lefts):,.0f} against {statistics.median(rights):,.0f}"
+        return [a / b for a, b in pairs], words
+
+
+def append_against_nothing(bench: Bench) -> Iterator[Result]:
+    """Durable appends, with and without a key, against the same POST answered at once."""
+    with node() as port, serving(["-m", "bench.baseline", "40000"]) as nothing:
+        create(port, CONTEXTS)
+        figures: list[Figures] = []
+
+        def append() -> float:
+            figures.append(bench.run(port, APPEND))
+            return figures[-1].per_second
+
+        ratios, words = bench.turns(append, lambda: bench.run(nothing, APPEND).per_second)
+        yield Result(
+            "durable append / same POST doing nothing", ">= 0.5", ratios, f"{words} a second"
+        )
+        ratios, words = bench.turns(lambda: bench.run(port, APPEND_KEYED).per_second, append)
+        yield Result("append with Idempotency-Key / without", ">= 0.8", ratios, f"{words} a second")
+        ratios, words = bench.turns(append, syncs_per_second)
+        yield Result(
+            "durable append / one fdatasync per record", ">= 3", ratios, f"{words} a second"
+        )
+        tails = [found.p99_ms / found.p50_ms for found in figures]
+        middle = sorted(figures, key=lambda found: found.p99_ms)[len(figures) // 2]
+        yield Result(
+            "append p99 / p50 at 64 connections",
+            "<= 4",
+            tails,
+            f"{middle.p99_ms:.1f} ms against {middle.p50_ms:.1f} ms",
+        )
+
+
+def syncs_per_second() -> float:
+    """Append records of 600 bytes to a file, each with an fdatasync of its own."""
+    record, count = b"x" * 600, 0
+    sync = getattr(os, "fdatasync", os.fsync)
+    with tempfile.NamedTemporaryFile(prefix="fastpaca-bench-") as file:
+        started = time.perf_counter()
+        while time.perf_counter() - started < 1.0:
+            file.write(record)
+            file.flush()
+            sync(file.fileno())
+            count += 1
+        return count / (time.perf_counter() - started)
+
+
+def view_against_nothing(bench: Bench) -> Iterator[Result]:
+    """Reads of a hot context of 100 messages against the same number of constant bytes."""
+    with node() as port:
+        create(port, 64, token_budget=1_000_000)
+        fill(port, 64, 100, text_bytes=250)
+        size = len(httpx.get(f"http://127.0.0.1:{port}/v1/contexts/c0/context").content)
+        with serving(["-m", "bench.baseline", str(size)]) as nothing:
+            ratios, words = bench.turns(
+                lambda: bench.run(port, VIEW, contexts=64).per_second,
+                lambda: bench.run(nothing, VIEW, contexts=64).per_second,
+            )
+        yield Result(
+            f"context read of {size:,} bytes / constant bytes",
+            ">= 0.85",
+            ratios,
+            f"{words} a second",
+        )
+        put = ("PUT /v1/contexts/same{c} HTTP/1.1", '{"token_budget":8000}')
+        empty = ("GET /v1/contexts/same{c}/context HTTP/1.1", "")
+        for number in range(64):
+            httpx.put(
+                f"http://127.0.0.1:{port}/v1/contexts/same{number}", json={"token_budget": 8000}
+            )
+        ratios, words = bench.turns(
+            lambda: bench.run(port, put, contexts=64).per_second,
+            lambda: bench.run(port, empty, contexts=64).per_second,
+        )
+        yield Result(
+            "identical PUT / read of an empty window", ">= 0.7", ratios, f"{words} a second"
+        )
+
+
+def history_against_none(bench: Bench) -> Iterator[Result]:
+    """Time of an append, a view and a tail on a log of many messages against one of a thousand."""
+    with node() as port:
+        for name, messages in (("c0", bench.history), ("c1", 1000)):
+            httpx.put(f"http://127.0.0.1:{port}/v1/contexts/{name}", json={"token_budget": 4000})
+            append_many(port, name, messages)
+
+        def time_of(request: tuple[str, str], context: str) -> Callable[[], float]:
+            one = (request[0].replace("c{c}", context), request[1])
+            return lambda: 1e6 / bench.run(port, one, connections=8, contexts=1).per_second
+
+        for word, request in (("append", APPEND), ("context read", VIEW), ("tail", TAIL)):
+            ratios, words = bench.turns(time_of(request, "c0"), time_of(request, "c1"))
+            yield Result(
+                f"{word} at {bench.history:,} messages / at 1,000",
+                "<= 1.2",
+                ratios,
+                f"{words} µs each",
+            )
+
+
+def wal_after_a_large_compact(bench: Bench) -> Iterator[Result]:
+    """Bytes that an append writes to the write-ahead log, after a compact of 8 MiB and before."""
+    del bench
+    with tempfile.TemporaryDirectory(prefix="fastpaca-bench-") as name, node(Path(name)) as port:
+        url = f"http://127.0.0.1:{port}/v1/contexts/c0"
+        httpx.put(url, json={"policy": {"strategy": "manual"}, "token_budget": 10**9})
+        ratios = []
+        details = []
+        for _ in range(3):
+            before = written_per_append(port, Path(name))
+            part = {"type": "text", "text": "x" * (8 * 1024 * 1024)}
+            httpx.post(
+                f"{url}/compact",
+                json={"replacement": [{"role": "system", "parts": [part]}]},
+                timeout=60,
+            ).raise_for_status()
+            after = written_per_append(port, Path(name))
+            ratios.append(after / before)
+            details.append(f"{after:,.0f} against {before:,.0f} bytes")
+        yield Result(
+            "WAL bytes per append after an 8 MiB compact / before", "<= 1.1", ratios, details[1]
+        )
+
+
+def written_per_append(port: int, folder: Path, appends: int = 300) -> float:
+    """Append one by one and see by how much the write-ahead log has grown."""
+    wal = next(folder.glob("*-wal"))
+    grown = count = 0
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        for _ in range(appends):
+            before = wal.stat().st_size
+            client.post("/v1/contexts/c0/messages", json={"message": MESSAGE}).raise_for_status()
+            after = wal.stat().st_size
+            if after >= before:  # else it began anew in between
+                grown, count = grown + after - before, count + 1
+    return grown / max(count, 1)
+
+
+def create(port: int, contexts: int, token_budget: int = 8000) -> None:
+    """Create contexts `c0`, `c1` …"""
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        for number in range(contexts):
+            client.put(
+                f"/v1/contexts/c{number}", json={"token_budget": token_budget}
+            ).raise_for_status()
+
+
+def fill(port: int, contexts: int, messages: int, text_bytes: int) -> None:
+    """Append *messages* to each context."""
+    text = (TEXT * (1 + text_bytes // len(TEXT)))[:text_bytes]
+    batch = [{"role": "user", "parts": [{"type": "text", "text": text}]}] * messages
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        for number in range(contexts):
+            client.post(
+                f"/v1/contexts/c{number}/messages", json={"messages": batch}
+            ).raise_for_status()
+
+
+def append_many(port: int, context: str, messages: int) -> None:
+    """Append so many short messages to one context."""
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        for start in range(0, messages, 1000):
+            batch = [
+                {"role": "user", "parts": [{"type": "text", "text": f"message {n}"}]}
+                for n in range(start, min(start + 1000, messages))
+            ]
+            client.post(
+                f"/v1/contexts/{context}/messages", json={"messages": batch}
+            ).raise_for_status()
+
+
+SECTIONS = {
+    "append": append_against_nothing,
+    "view": view_against_nothing,
+    "history": history_against_none,
+    "wal": wal_after_a_large_compact,
+}
+
+
+def main() -> int:
+    """Measure and print; 0 if every goal is met."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--only", action="append", choices=SECTIONS, help="measure only this")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of one measurement")
+    parser.add_argument("--repeats", type=int, default=5, help="turns of each pair (at least 3)")
+    parser.add_argument("--history", type=int, default=1_000_000, help="messages of a long log")
+    parser.add_argument(
+        "--json", type=Path, default=Path("bench-results.json"), help="where to write"
+    )
+    arguments = parser.parse_args()
+    bench = Bench(arguments.seconds, max(arguments.repeats, 3), arguments.history)
+    print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
+    print(f"{'ratio':<58} {'goal':>8} {'median':>7}  {'spread':>13}  figures")
+    results = []
+    for name in arguments.only or SECTIONS:
+        for result in SECTIONS[name](bench):
+            results.append(result)
+            spread = f"{min(result.ratios):.2f} … {max(result.ratios):.2f}"
+            mark = " " if result.is_met else "!"
+            median = f"{result.median:.2f}{mark}"
+            print(
+                f"{result.name:<58} {result.goal:>8} {median:>8} {spread:>13}  {result.detail}",
+                flush=True,
+            )
+    arguments.json.write_text(
+        json.dumps(
+            [{**r._asdict(), "median": r.median, "met": r.is_met} for r in results], indent=2
+        )
+    )
+    return 0 if all(result.is_met for result in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""Starting what is measured: a node, the baseline, a load, each on a core of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from bench.load import Figures, Plan
+
+SERVER_CORE, LOAD_CORE = 0, 1
+
+
+def _on_core(core: int) -> None:
+    if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > core:
+        os.sched_setaffinity(0, {core})
+
+
+@contextlib.contextmanager
+def serving(arguments: Sequence[str]) -> Iterator[int]:
+    """Run `python arguments…` on the server's core until the end of the block; gives its port."""
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=lambda: _on_core(SERVER_CORE),  # noqa: PLW1509  # nothing here has threads
+    )
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            if found := re.search(r"http://127\.0\.0\.1:(\d+)", line):
+                yield int(found[1])
+                return
+        raise RuntimeError(f"{' '.join(arguments)} did not start")
+    finally:
+        process.terminate()
+        process.wait(20)
+        process.stdout.close()
+
+
+@contextlib.contextmanager
+def node(folder: Path | None = None, *arguments: str) -> Iterator[int]:
+    """Run a node on a data directory of its own, or on *folder*; gives its port."""
+    with contextlib.ExitStack() as stack:
+        if folder is None:
+            folder = Path(
+                stack.enter_context(tempfile.TemporaryDirectory(prefix="fastpaca-bench-"))
+            )
+        serve = ["-m", "fastpaca", "serve", "--port", "0", "--data-dir", str(folder), *arguments]
+        yield stack.enter_context(serving(serve))
+
+
+def load(plan: Plan) -> Figures:
+    """Carry out *plan* in a process of its own on the load's core."""
+    plan.core = LOAD_CORE if (os.cpu_count() or 1) > LOAD_CORE else None
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.load"],
+        input=msgspec.json.encode(plan),
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    figures = msgspec.json.decode(done.stdout, type=Figures)
+    if figures.failures:
+        raise RuntimeError(f"{figures.failures} answers failed: {figures.first_failure}")
+    return figures

@@ -1,0 +1,115 @@
+"""
+The map of the service: what is answered where, and what every request passes on its way.
+
+`create_app` puts the ASGI application together. It neither starts nor stops anything: the engine
+behind it belongs to whoever made it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from starlette.types import ASGIApp
+
+from fastpaca.api.auth import Keys, Origins
+from fastpaca.api.contexts import Contexts
+from fastpaca.api.edge import Door, Edge
+from fastpaca.api.limits import Bodies, Pace, RateLimit
+from fastpaca.api.messages import Messages
+from fastpaca.api.operations import Backup, Operations
+from fastpaca.api.routes import CONTEXT, Route, Routes
+from fastpaca.api.window import Window
+from fastpaca.engine import Engine
+from fastpaca.service import Service
+from fastpaca.telemetry import Metrics
+
+
+class Rate(Protocol):
+    """So many requests in so many seconds."""
+
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def period_seconds(self) -> int: ...
+
+
+class EdgeSettings(Protocol):
+    """What of an operator's settings the edge goes by; see `fastpaca.settings.Settings`."""
+
+    @property
+    def api_keys(self) -> tuple[str, ...]: ...
+
+    @property
+    def cors_origins(self) -> tuple[str, ...]: ...
+
+    @property
+    def data_dir(self) -> Path: ...
+
+    @property
+    def is_loopback(self) -> bool: ...
+
+    @property
+    def max_body_bytes(self) -> int: ...
+
+    @property
+    def metrics_public(self) -> bool: ...
+
+    @property
+    def rate_limit(self) -> Rate | None: ...
+
+
+def create_app(
+    service: Service,
+    engine: Engine,
+    settings: EdgeSettings,
+    metrics: Metrics,
+    *,
+    backup: Backup,
+    pace: Pace | None = None,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> ASGIApp:
+    """
+    Make the ASGI application that answers for *service*.
+
+    Args:
+        service: Does what is asked.
+        engine: Says how it is.
+        settings: Keys, origins and limits.
+        metrics: Where requests are counted, and what `/metrics` shows.
+        backup: Writes a copy of all data to a new file.
+        pace: How slowly a body may come in.
+        monotonic: The clock of the rate limit, in seconds.
+    """
+    bodies = Bodies(settings.max_body_bytes, pace or Pace())
+    contexts = Contexts(service, bodies)
+    messages = Messages(service, bodies)
+    window = Window(service, bodies)
+    operations = Operations(engine, metrics, backup, settings.data_dir)
+    routes = (
+        Route("/v1/contexts", {"GET": contexts.listing}),
+        Route(CONTEXT, {"GET": contexts.get, "PUT": contexts.put, "DELETE": contexts.delete}),
+        Route(f"{CONTEXT}/metadata", {"PATCH": contexts.patch_metadata}),
+        Route(f"{CONTEXT}/messages", {"GET": messages.read, "POST": messages.append}),
+        Route(f"{CONTEXT}/tail", {"GET": messages.tail}),
+        Route(f"{CONTEXT}/context", {"GET": window.read}),
+        Route(f"{CONTEXT}/compact", {"POST": window.compact}),
+        Route("/health/live", {"GET": operations.live}, is_open=True, is_exempt=True),
+        Route("/health/ready", {"GET": operations.ready}, is_open=True, is_exempt=True),
+        Route("/metrics", {"GET": operations.metrics}, is_open=settings.metrics_public),
+        Route("/backup", {"POST": operations.backup}),
+    )
+    return Edge(Routes(routes), _door(settings, monotonic), metrics)
+
+
+def _door(settings: EdgeSettings, monotonic: Callable[[], float]) -> Door:
+    rate = settings.rate_limit
+    return Door(
+        keys=Keys(settings.api_keys),
+        origins=Origins(settings.cors_origins),
+        checks_host=settings.is_loopback and not settings.api_keys,
+        rate=RateLimit(rate.count, rate.period_seconds, monotonic) if rate else None,
+    )

@@ -1,0 +1,143 @@
+"""
+Who may ask: API keys, the origins of browser pages, and the host that a request names.
+
+A node without a key on a loopback address is open to every program of the machine, and so, through
+its browser, to every page of the web. Two checks close that way: a page's `Origin` must be one that
+the operator listed, and the `Host` must be the machine itself, since a page can make its own name
+point to 127.0.0.1 (DNS rebinding) and then has no foreign origin at all.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from hmac import compare_digest
+from typing import Final
+
+from fastpaca.api.request import Answer, Headers, Request
+from fastpaca.errors import Forbidden, Unauthorized
+
+PREFLIGHT_KEPT_S: Final = 600
+"""How long a browser may remember the answer to a preflight."""
+
+HOST_BYTES_MAX: Final = 255
+"""No host name is longer."""
+
+_PORT: Final = re.compile(r":[0-9]*$")
+_EXPOSED: Final = b"ETag, X-Request-Id, Idempotent-Replayed, Retry-After"
+_METHODS: Final = b"GET, HEAD, PUT, POST, PATCH, DELETE"
+_REQUEST_HEADERS: Final = (
+    b"Authorization, Content-Type, Idempotency-Key, If-None-Match, X-Request-Id"
+)
+
+
+class Keys:
+    """The API keys of the node; without any, everybody may ask."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._keys = tuple(key.encode() for key in keys)
+
+    def __bool__(self) -> bool:
+        return bool(self._keys)
+
+    def caller(self, request: Request) -> int | None:
+        """
+        Tell which key *request* carries; None if none that is known.
+
+        All keys are compared, each in constant time, so that the time taken tells nothing of them.
+        """
+        scheme, _, token = request.headers.get(b"authorization", b"").partition(b" ")
+        if scheme.lower() != b"bearer":
+            return None
+        sent = token.strip(b" ")
+        found = None
+        for number, key in enumerate(self._keys):
+            if compare_digest(key, sent):
+                found = number
+        return found
+
+
+def refuse(request: Request) -> Unauthorized:
+    """Say what is wrong with the key of *request*."""
+    if b"authorization" in request.headers:
+        return Unauthorized("This API key is not known; send `Authorization: Bearer <key>`.")
+    return Unauthorized()
+
+
+class Origins:
+    """The origins whose pages may read answers from a browser."""
+
+    def __init__(self, origins: Iterable[str]) -> None:
+        self._headers: dict[bytes, Headers] = {
+            origin.encode(): (
+                (b"access-control-allow-origin", origin.encode()),
+                (b"access-control-expose-headers", _EXPOSED),
+                (b"vary", b"Origin"),
+            )
+            for origin in origins
+        }
+        self.without: Headers = ((b"vary", b"Origin"),) if self._headers else ()
+
+    def headers(self, origin: bytes) -> Headers:
+        """
+        Give the headers that let a page of *origin* read the answer.
+
+        Raises:
+            Forbidden: It is not one of the listed.
+        """
+        found = self._headers.get(origin.lower())
+        if found is None:
+            raise Forbidden(
+                "Pages of this origin may not call this node; "
+                "list the origin in FASTPACA_CORS_ORIGINS if they should."
+            )
+        return found
+
+
+def is_preflight(request: Request) -> bool:
+    """Tell whether a browser asks beforehand what a page may send; it never sends a key then."""
+    return request.method == "OPTIONS" and b"access-control-request-method" in request.headers
+
+
+def preflight() -> Answer:
+    """Answer what a page of a listed origin may send."""
+    return Answer(
+        204,
+        headers=(
+            (b"access-control-allow-methods", _METHODS),
+            (b"access-control-allow-headers", _REQUEST_HEADERS),
+            (b"access-control-max-age", b"%d" % PREFLIGHT_KEPT_S),
+        ),
+    )
+
+
+def check_host(request: Request) -> None:
+    """
+    Refuse a request that names another host than this machine.
+
+    Raises:
+        Forbidden: It does.
+    """
+    host = request.headers.get(b"host")
+    if host is not None and (len(host) > HOST_BYTES_MAX or not _is_this_machine(host)):
+        raise Forbidden(
+            "This node answers to localhost, 127.0.0.1 and [::1] only; "
+            "set FASTPACA_API_KEY to serve it under another name."
+        )
+
+
+@lru_cache(maxsize=256)
+def _is_this_machine(host: bytes) -> bool:
+    name = _PORT.sub("", host.decode("latin-1")).lower()
+    if name == "localhost":
+        return True
+    if name.startswith("[") and name.endswith("]"):
+        name = name[1:-1]
+    elif ":" in name:
+        return False
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

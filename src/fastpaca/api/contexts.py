@@ -1,0 +1,70 @@
+"""Contexts themselves: create and change, read, list, patch metadata, delete."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastpaca.api import query, wire
+from fastpaca.api.limits import Bodies
+from fastpaca.api.request import Answer, Request
+from fastpaca.api.threads import parsed
+from fastpaca.context.events import Created
+from fastpaca.service import Service
+
+LIST_ROWS: Final = 200
+"""How many rows are read from the store and written at once (about 5 µs a row)."""
+
+LIST_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Where a page ends early, since metadata may be large."""
+
+
+class Contexts:
+    """Answers at `/v1/contexts`, `/v1/contexts/{id}` and `/v1/contexts/{id}/metadata`."""
+
+    def __init__(self, service: Service, bodies: Bodies) -> None:
+        self._service = service
+        self._bodies = bodies
+
+    async def put(self, request: Request) -> Answer:
+        """Create the context, or change it: a field that is not given keeps its value."""
+        query.parse(request.query, ())
+        op = await parsed(wire.parse_put, await self._bodies.read(request))
+        written = await self._service.put(request.context_id, op, wire.representation)
+        is_new = any(isinstance(event, Created) for event in written.events)
+        return Answer(201 if is_new else 200, written.answer)
+
+    async def get(self, request: Request) -> Answer:
+        """Give the context."""
+        query.parse(request.query, ())
+        return Answer(200, wire.representation(await self._service.get(request.context_id)))
+
+    async def listing(self, request: Request) -> Answer:
+        """Give a page of all contexts, in byte order of their ids."""
+        parameters = query.parse(request.query, ("prefix", "after", "limit"))
+        prefix = query.part_of_id(parameters, "prefix")
+        after: str | None = query.part_of_id(parameters, "after")
+        left = query.limit(parameters)
+        page: list[bytes] = []
+        size = 0
+        while left and size < LIST_BYTES_MAX and after is not None:
+            wanted = min(left, LIST_ROWS)
+            rows = await self._service.contexts(prefix, after, wanted + 1)
+            found = [wire.listed(row) for row in rows[:wanted]]
+            after = rows[wanted - 1].id if len(rows) > wanted else None
+            size += sum(map(len, found))
+            left -= wanted
+            page += found
+        return Answer(200, wire.contexts(page, after))
+
+    async def patch_metadata(self, request: Request) -> Answer:
+        """Merge into the metadata; a null takes its key away."""
+        query.parse(request.query, ())
+        op = await parsed(wire.parse_patch_metadata, await self._bodies.read(request))
+        written = await self._service.patch_metadata(request.context_id, op, wire.representation)
+        return Answer(200, written.answer)
+
+    async def delete(self, request: Request) -> Answer:
+        """Tombstone the context, or erase it for good."""
+        purge = query.flag(query.parse(request.query, ("purge",)), "purge")
+        await self._service.delete(request.context_id, purge=purge)
+        return Answer(204, headers=())

@@ -1,0 +1,159 @@
+"""
+The edge that every request passes: in ASGI, out ASGI, and between them one `Request`, one `Answer`.
+
+In order: a request id, the origin of a browser's page, the host, the API key, the rate limit, the
+route, its handler. Whatever goes wrong is answered in the same shape, and everything is timed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from time import perf_counter
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from starlette.types import Message, Receive, Scope, Send
+
+from fastpaca.api import auth, errors
+from fastpaca.api.auth import Keys, Origins
+from fastpaca.api.limits import Bodies, RateLimit
+from fastpaca.api.request import Answer, ClientGone, FileBody, Request
+from fastpaca.api.routes import Route, Routes, decode_id
+from fastpaca.errors import FastpacaError, MethodNotAllowed, NotFound
+from fastpaca.telemetry import Metrics
+
+if TYPE_CHECKING:
+    from prometheus_client import Histogram
+
+logger = logging.getLogger(__name__)
+
+METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"})
+"""Methods that have a label of their own in metrics; all others fold into `other`."""
+
+
+class Door(NamedTuple):
+    """
+    Who may come in, and how often.
+
+    Attributes:
+        keys: The API keys.
+        origins: The origins whose pages may call.
+        checks_host: Whether only requests that name this machine are answered.
+        rate: The rate limit, if there is one.
+    """
+
+    keys: Keys
+    origins: Origins
+    checks_host: bool
+    rate: RateLimit | None
+
+
+class Edge:
+    """The ASGI application."""
+
+    def __init__(self, routes: Routes, door: Door, metrics: Metrics) -> None:
+        self._routes = routes
+        self._door = door
+        self._metrics = metrics
+        self._timers: dict[tuple[str, str, int], Histogram] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            raise NotImplementedError(f"This application does not speak {scope['type']!r}.")
+        started = perf_counter()
+        request = Request(scope, receive)
+        route, raw_id = self._routes.find(scope["raw_path"])
+        try:
+            answer = await self._answer(request, route, raw_id)
+        except FastpacaError as error:
+            answer = errors.answer(error)
+        except ClientGone:
+            return
+        except Exception:
+            logger.exception("a request failed", extra={"request_id": request.id.decode()})
+            answer = errors.defect(request.id)
+        await self._send(request, answer, send)
+        self._note(route, request.method, answer.status, perf_counter() - started)
+
+    async def _answer(self, request: Request, route: Route | None, raw_id: bytes | None) -> Answer:
+        request.merge_headers()
+        preflight = self._admit(request, route)
+        if preflight is not None:
+            return preflight
+        if route is None:
+            raise NotFound("There is nothing at this path; /docs lists what there is.")
+        handler = route.handlers.get("GET" if request.method == "HEAD" else request.method)
+        if handler is None:
+            if request.method == "OPTIONS":
+                allow = ", ".join(route.methods).encode()
+                return Answer(204, headers=((b"allow", allow),))
+            raise MethodNotAllowed(request.method, route.methods)
+        if raw_id is not None:
+            request.context_id = decode_id(raw_id)
+        return await handler(request)
+
+    def _admit(self, request: Request, route: Route | None) -> Answer | None:
+        """Let *request* in, or answer it at the door if it is a browser's preflight."""
+        door = self._door
+        origin = request.headers.get(b"origin")
+        request.cors = door.origins.without if origin is None else door.origins.headers(origin)
+        if door.checks_host:
+            auth.check_host(request)
+        caller = door.keys.caller(request) if door.keys else None
+        if door.rate is not None and not (route and route.is_exempt):
+            door.rate.take(request.address if caller is None else caller)
+        if origin is not None and auth.is_preflight(request):
+            return auth.preflight()
+        if caller is None and door.keys and not (route and route.is_open):
+            raise auth.refuse(request)
+        return None
+
+    @staticmethod
+    async def _send(request: Request, answer: Answer, send: Send) -> None:
+        body = answer.body
+        headers = [*answer.headers, (b"x-request-id", request.id), *request.cors]
+        if answer.status not in (204, 304):
+            size = len(body) if isinstance(body, bytes) else body.size
+            headers.append((b"content-length", b"%d" % size))
+        # The server reads away what is still to come, and closes only then, so that no reset
+        # overtakes the answer.
+        if request.unread and (answer.status == 408 or not Bodies.ends_soon(request)):
+            headers.append((b"connection", b"close"))
+        start = {"type": "http.response.start", "status": answer.status, "headers": headers}
+        if isinstance(body, FileBody):
+            await _send_file(request, start, body, send)
+            return
+        await send(start)
+        await send(
+            {"type": "http.response.body", "body": b"" if request.method == "HEAD" else body}
+        )
+
+    def _note(self, route: Route | None, method: str, status: int, seconds: float) -> None:
+        path = route.path if route is not None else "other"
+        key = (path, method if method in METHODS else "other", status)
+        timer = self._timers.get(key)
+        if timer is None:
+            timer = self._metrics.http_request_seconds.labels(path, key[1], str(status))
+            self._timers[key] = timer
+        timer.observe(seconds)
+
+
+async def _send_file(request: Request, start: Message, body: FileBody, send: Send) -> None:
+    """Send *body* piece by piece, for as long as the client is there."""
+    gone = asyncio.create_task(_await_leaving(request.receive))
+    try:
+        await send(start)
+        async for chunk in body.chunks():
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            if gone.done():
+                return
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        gone.cancel()
+        body.close()
+
+
+async def _await_leaving(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

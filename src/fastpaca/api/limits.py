@@ -1,0 +1,246 @@
+"""
+Limits on what a client may ask for: the size and pace of a body, its media type, the request rate.
+
+A body is refused while it streams in, before it takes memory or time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Generator
+from typing import Any, Final, NamedTuple
+
+from starlette.types import Message
+
+from fastpaca.api.request import ClientGone, Request
+from fastpaca.errors import (
+    InvalidRequest,
+    PayloadTooLarge,
+    RateLimited,
+    RequestTimeout,
+    UnsupportedMediaType,
+)
+
+CALLERS_MAX: Final = 10_000
+"""How many keys and addresses the rate limit remembers; the least recently used are forgotten."""
+
+SHORT_BYTES: Final = 64 * 1024
+"""A refused body of at most so many bytes is let come, and the connection is kept."""
+
+ROUNDING_S: Final = 1e-9
+"""What sums of floats may be off by."""
+
+_JSON_TYPE: Final = re.compile(rb"application/json|[\w.!#$&^-]+/[\w.!#$&^+-]+\+json")
+_UTF_8: Final = frozenset({b"utf-8", b"utf8", b'"utf-8"', b'"utf8"'})
+
+
+class Pace(NamedTuple):
+    """
+    How slowly a body may come in.
+
+    Attributes:
+        idle_s: The longest pause between two pieces.
+        bytes_per_s: The rate that the whole must keep, after *idle_s* for a start.
+    """
+
+    idle_s: float = 30.0
+    bytes_per_s: int = 16 * 1024
+
+
+class Bodies:
+    """Reads the bodies of requests, within the limits of this node."""
+
+    def __init__(self, bytes_max: int, pace: Pace) -> None:
+        self._bytes_max = bytes_max
+        self._pace = pace
+
+    async def read(self, request: Request) -> bytes:
+        """
+        Give the whole body of *request*, which is JSON or empty.
+
+        Raises:
+            PayloadTooLarge: It is larger than this node takes.
+            UnsupportedMediaType: It is something else than JSON, or compressed.
+            RequestTimeout: It comes in too slowly.
+            ClientGone: It ends early, with the connection.
+        """
+        if not request.unread:
+            return b""
+        if self._declared(request) > 0:
+            check_media_type(request)
+        message = await _FirstMessage(request.receive, self._pace.idle_s)
+        body: bytes = _piece(request, message)
+        if request.unread:
+            body = await self._rest(request, body)
+        if len(body) > self._bytes_max:
+            raise self._too_large()
+        if body:
+            check_media_type(request)
+        return body
+
+    async def _rest(self, request: Request, body: bytes) -> bytes:
+        """Read on behind *body*, its first piece."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        pieces = [body]
+        size = len(body)
+        while request.unread:
+            if size > self._bytes_max:
+                raise self._too_large()
+            deadline = min(
+                loop.time() + self._pace.idle_s,
+                started + self._pace.idle_s + size / self._pace.bytes_per_s,
+            )
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await request.receive()
+            except TimeoutError:
+                raise RequestTimeout from None
+            pieces.append(_piece(request, message))
+            size += len(pieces[-1])
+        return b"".join(pieces)
+
+    def _declared(self, request: Request) -> int:
+        """Give the size that the request names, -1 if none; refuse one that is too large."""
+        text = request.headers.get(b"content-length")
+        if text is None:
+            return -1
+        if not text.isdigit():
+            raise InvalidRequest("Must be a number of bytes.", "Content-Length")
+        # Compared by length first: a number of a million digits is not worth converting.
+        if len(text) > 18 or int(text) > self._bytes_max:
+            raise self._too_large()
+        return int(text)
+
+    def _too_large(self) -> PayloadTooLarge:
+        return PayloadTooLarge(f"The body is too large; it may have {self._bytes_max} bytes.")
+
+    @staticmethod
+    def ends_soon(request: Request) -> bool:
+        """Tell whether what is still to come of a refused body is so little that it may come."""
+        length = request.headers.get(b"content-length", b"")
+        return length.isdigit() and len(length) < 10 and int(length) <= SHORT_BYTES
+
+
+def _piece(request: Request, message: Message) -> bytes:
+    """Take the piece of a body out of an ASGI *message*."""
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    request.unread = message.get("more_body", False)
+    piece: bytes = message.get("body", b"")
+    return piece
+
+
+class _FirstMessage:
+    """
+    Await the first message of a body, with a timer only if it has to be waited for.
+
+    Most bodies are there when their request is, and a timer would cost more than reading them.
+    """
+
+    __slots__ = ("_idle_s", "_receive")
+
+    def __init__(self, receive: Callable[[], Any], idle_s: float) -> None:
+        self._receive = receive
+        self._idle_s = idle_s
+
+    def __await__(self) -> Generator[Any, None, Message]:
+        steps = self._receive().__await__()
+        try:
+            waits_for = next(steps)
+        except StopIteration as arrived:
+            message: Message = arrived.value
+            return message
+        return (yield from self._waited(steps, waits_for).__await__())
+
+    async def _waited(self, steps: Generator[Any, None, Message], waits_for: Any) -> Message:
+        try:
+            async with asyncio.timeout(self._idle_s):
+                return await _Resumed(steps, waits_for)
+        except TimeoutError:
+            raise RequestTimeout from None
+
+
+class _Resumed:
+    """Go on with an await that was begun by hand and waits for a future."""
+
+    __slots__ = ("_steps", "_waits_for")
+
+    def __init__(self, steps: Generator[Any, None, Message], waits_for: Any) -> None:
+        self._steps = steps
+        self._waits_for = waits_for
+
+    def __await__(self) -> Generator[Any, None, Message]:
+        try:
+            yield self._waits_for
+        except BaseException:
+            self._steps.close()
+            raise
+        return (yield from self._steps)
+
+
+def check_media_type(request: Request) -> None:
+    """
+    Refuse a body that is not plain JSON. One that is not labelled at all is taken for JSON.
+
+    Raises:
+        UnsupportedMediaType: Its label says something else.
+    """
+    kind = request.headers.get(b"content-type")
+    if kind and kind != b"application/json" and not _is_json(kind):
+        raise UnsupportedMediaType
+    encoding = request.headers.get(b"content-encoding")
+    if encoding is not None and encoding.lower() != b"identity":
+        raise UnsupportedMediaType(
+            "Compressed bodies are not read; send the body without Content-Encoding."
+        )
+
+
+def _is_json(content_type: bytes) -> bool:
+    kind, *parameters = (part.strip() for part in content_type.lower().split(b";"))
+    if not _JSON_TYPE.fullmatch(kind):
+        return False
+    named = (parameter.partition(b"=") for parameter in parameters)
+    return all(name.strip() != b"charset" or value.strip() in _UTF_8 for name, _, value in named)
+
+
+class RateLimit:
+    """
+    So many requests in a period, for each key or address of its own.
+
+    A token bucket that holds *count* and is filled evenly over the period. Each is kept as the one
+    moment at which it will be full again (the generic cell rate algorithm).
+    """
+
+    def __init__(
+        self,
+        count: int,
+        period_s: float,
+        monotonic: Callable[[], float],
+        callers_max: int = CALLERS_MAX,
+    ) -> None:
+        self._interval_s = period_s / count
+        self._slack_s = period_s - self._interval_s
+        self._monotonic = monotonic
+        self._callers_max = callers_max
+        self._full_at: OrderedDict[int | str, float] = OrderedDict()
+
+    def take(self, caller: int | str) -> None:
+        """
+        Let one request of *caller* pass.
+
+        Raises:
+            RateLimited: There were too many.
+        """
+        now = self._monotonic()
+        full_at = max(self._full_at.get(caller, now), now)
+        wait_s = full_at - now - self._slack_s
+        if wait_s > ROUNDING_S:
+            raise RateLimited(retry_after_s=math.ceil(wait_s))
+        self._full_at[caller] = full_at + self._interval_s
+        self._full_at.move_to_end(caller)
+        if len(self._full_at) > self._callers_max:
+            self._full_at.popitem(last=False)

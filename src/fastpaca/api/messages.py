@@ -1,0 +1,70 @@
+"""The message log of a context: append to it, read its tail, read it forward."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from fastpaca.api import idempotency, query, wire
+from fastpaca.api.limits import Bodies
+from fastpaca.api.request import Answer, Request
+from fastpaca.api.threads import parsed
+from fastpaca.context import jsontext
+from fastpaca.errors import InvalidRequest
+from fastpaca.service import Service
+from fastpaca.store.base import MessageRow
+
+PLACE: Final = "messages"
+
+WRITE_ROWS: Final = 500
+"""How many messages are written at once (about 5 µs each), so that others get their turn."""
+
+
+class Messages:
+    """Answers at `/v1/contexts/{id}/messages` and `/v1/contexts/{id}/tail`."""
+
+    def __init__(self, service: Service, bodies: Bodies) -> None:
+        self._service = service
+        self._bodies = bodies
+
+    async def append(self, request: Request) -> Answer:
+        """Append a message, or a list of them, all or none."""
+        query.parse(request.query, ())
+        body = await self._bodies.read(request)
+        keyed = idempotency.keyed(request, PLACE, body)
+        found = await parsed(wire.parse_append, body)
+        shape = wire.appended_batch if found.is_batch else wire.appended
+        written = await self._service.append(
+            request.context_id, found.drafts, found.if_version, shape, keyed
+        )
+        return idempotency.answer(201, written)
+
+    async def tail(self, request: Request) -> Answer:
+        """Give the newest messages, oldest first."""
+        parameters = query.parse(request.query, ("offset", "limit"))
+        offset = query.integer(parameters, "offset", 0) or 0
+        limit = query.limit(parameters)
+        page = await self._service.tail(request.context_id, offset, limit)
+        return Answer(200, wire.tail(await _written(page)))
+
+    async def read(self, request: Request) -> Answer:
+        """Give a page of the log, forward by seq."""
+        parameters = query.parse(request.query, ("from_seq", "to_seq", "limit"))
+        from_seq = query.integer(parameters, "from_seq", -jsontext.INTEGER_MAX)
+        to_seq = query.integer(parameters, "to_seq", 0)
+        limit = query.limit(parameters)
+        if from_seq is not None and to_seq is not None and from_seq > to_seq > 0:
+            raise InvalidRequest("Must not be below from_seq.", "to_seq")
+        page, version = await self._service.messages(request.context_id, from_seq, to_seq, limit)
+        return Answer(200, wire.messages(await _written(page), version))
+
+
+async def _written(page: Sequence[MessageRow]) -> list[bytes]:
+    """Write the messages of a page, with a break for others now and then."""
+    texts: list[bytes] = []
+    for start in range(0, len(page), WRITE_ROWS):
+        if start:
+            await asyncio.sleep(0)
+        texts += map(wire.logged, page[start : start + WRITE_ROWS])
+    return texts

@@ -1,0 +1,108 @@
+"""What operators ask for: health, metrics, a backup."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from fastpaca.api import query, wire
+from fastpaca.api.request import Answer, FileBody, Headers, Request
+from fastpaca.engine import Engine
+from fastpaca.errors import RateLimited, Unavailable
+from fastpaca.store.base import CommitFailed, ReadFailed
+from fastpaca.telemetry import Metrics
+
+Backup = Callable[[Path], Awaitable[None]]
+"""Writes a consistent copy of everything to a new file; raises `CommitFailed` if it cannot."""
+
+BACKUP_RETRY_S: Final = 10
+
+_TEXT: Final[Headers] = ((b"content-type", CONTENT_TYPE_LATEST.encode()),)
+_SQLITE: Final[Headers] = (
+    (b"content-type", b"application/vnd.sqlite3"),
+    (b"content-disposition", b'attachment; filename="fastpaca.sqlite3"'),
+)
+_REASONS: Final = {
+    "starting": "The store is being opened.",
+    "stopping": "The node finishes what is under way and then ends.",
+}
+
+
+class Operations:
+    """Answers at `/health/live`, `/health/ready`, `/metrics` and `/backup`."""
+
+    def __init__(
+        self, engine: Engine, metrics: Metrics, backup: Backup, backup_directory: Path
+    ) -> None:
+        self._engine = engine
+        self._metrics = metrics
+        self._backup = backup
+        self._backup_directory = backup_directory
+        self._is_backing_up = False
+
+    async def live(self, _request: Request) -> Answer:
+        """Tell whether the process is of use; it is not after a fatal error of the store."""
+        status, reason = self._engine.health
+        return _ok() if status != "degraded" else Answer(503, wire.health(status, reason))
+
+    async def ready(self, _request: Request) -> Answer:
+        """Tell whether requests should be sent here."""
+        status, reason = self._engine.health
+        if status == "ok":
+            return _ok()
+        return Answer(503, wire.health(status, reason or _REASONS[status]))
+
+    async def metrics(self, _request: Request) -> Answer:
+        """Give all series, for Prometheus."""
+        return Answer(200, generate_latest(self._metrics.registry), _TEXT)
+
+    async def backup(self, request: Request) -> Answer:
+        """
+        Give a consistent copy of all data, made while serving goes on.
+
+        Raises:
+            RateLimited: Another copy is under way; each takes the disk space of all data.
+            Unavailable: The store has no such copy, or it could not be written.
+        """
+        query.parse(request.query, ())
+        if self._is_backing_up:
+            raise RateLimited(
+                "Another backup is under way; try again when it is done.", BACKUP_RETRY_S
+            )
+        self._is_backing_up = True
+        try:
+            file = await self._copied()
+        except BaseException:
+            self._end_backup()
+            raise
+        return Answer(200, FileBody(file, self._end_backup), _SQLITE)
+
+    def _end_backup(self) -> None:
+        self._is_backing_up = False
+
+    async def _copied(self) -> BinaryIO:
+        """Make the copy and open it; it has no name then any more, so none can stay behind."""
+        directory = await asyncio.to_thread(_new_directory, self._backup_directory)
+        try:
+            path = directory / "fastpaca.sqlite3"
+            await self._backup(path)
+            return await asyncio.to_thread(path.open, "rb")
+        except (CommitFailed, ReadFailed) as error:
+            raise Unavailable(f"No backup could be made: {error}") from error
+        finally:
+            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+
+
+def _ok() -> Answer:
+    return Answer(200, wire.health("ok"))
+
+
+def _new_directory(parent: Path) -> Path:
+    """Make a directory that only this user can read, in *parent* if there is one."""
+    return Path(tempfile.mkdtemp(prefix="backup-", dir=parent if parent.is_dir() else None))

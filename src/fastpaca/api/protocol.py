@@ -1,0 +1,532 @@
+"""
+One HTTP/1.1 connection: uvicorn's protocol, with the bounds that its parser does not have.
+
+httptools is fast and limits nothing: a header may grow for ever, or never end. What is added here:
+
+- A request line with its headers has at most 64 KiB and 100 headers, and arrives within 15 s.
+- What is not HTTP is answered like every other error, in JSON and with a request id, and ends the
+  connection. So is what two readers could understand in two ways: a request that says its length
+  twice, a path that is not a path, two hosts. The answer waits its turn behind earlier requests of
+  the same connection.
+- An answer that is sent before its request was read to the end is not lost to the reset that
+  closing a connection with unread data means: sending ends first, and what still arrives is thrown
+  away for a while.
+- A connection that asks for nothing, or does not read its answers, is let go.
+- Too many connections are told so and closed, before they cost memory.
+
+Nothing here knows what a request asks for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import re
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+import httptools
+from uvicorn._types import ASGI3Application
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+from uvicorn.server import ServerState
+
+from fastpaca.api import errors
+from fastpaca.errors import (
+    FastpacaError,
+    HeadersTooLarge,
+    InvalidRequest,
+    RequestTimeout,
+    Unavailable,
+)
+from fastpaca.telemetry import Metrics
+
+logger = logging.getLogger(__name__)
+
+WARNING_INTERVAL_SECONDS: Final = 60.0
+
+_SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """
+    The bounds of a connection.
+
+    Attributes:
+        head_bytes_max: Of a request line and its headers; also of the trailers behind a body.
+        headers_max: Headers of one request.
+        head_seconds: From the first byte of a request to the end of its headers.
+        idle_seconds: Between two requests, and before the first.
+        unread_seconds: How long a client may leave its answer unread without taking a byte of it.
+        linger_seconds: How long the rest of a request that was answered early is thrown away.
+        pipelined_max: Requests that may wait behind another one of their connection.
+        connections_max: Connections at the same time.
+    """
+
+    head_bytes_max: int = 64 * 1024
+    headers_max: int = 100
+    head_seconds: float = 15
+    idle_seconds: float = 75
+    unread_seconds: float = 60
+    linger_seconds: float = 5
+    pipelined_max: int = 64
+    connections_max: int = 4096
+
+
+class Refusals:
+    """Counts what never becomes a request that a route sees, for all connections of a server."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._seconds = metrics.http_request_seconds
+        self._warned_at = -WARNING_INTERVAL_SECONDS
+
+    def note(
+        self, error: FastpacaError, status: int, request_id: bytes, seconds: float, now: float
+    ) -> None:
+        """Count one; log it where an operator can do something about it, but not each time."""
+        self._seconds.labels("other", "other", str(status)).observe(seconds)
+        level = logging.DEBUG
+        if isinstance(error, Unavailable) and now - self._warned_at >= WARNING_INTERVAL_SECONDS:
+            self._warned_at = now
+            level = logging.WARNING
+        fields = {"type": error.code, "request_id": request_id.decode()}
+        logger.log(level, "a request was refused: %s", error.message, extra=fields)
+
+
+class _Enough(Exception):
+    """No more requests are taken from this connection."""
+
+
+class _Sending:
+    """
+    The transport of a connection as uvicorn's part of it sees it.
+
+    uvicorn closes when an answer is out, whether or not its request was read to the end.
+    """
+
+    __slots__ = ("_connection", "write")
+
+    def __init__(self, socket: asyncio.Transport, connection: Connection) -> None:
+        self._connection = connection
+        self.write = socket.write
+
+    def is_closing(self) -> bool:
+        return self._connection.is_closing
+
+    def close(self) -> None:
+        self._connection.end()
+
+
+class Connection(HttpToolsProtocol):
+    """
+    A connection to one client.
+
+    In what follows the *head* of a request is its request line and headers, and a request is *open*
+    from the end of its head to the end of its body. Of the requests that are not answered yet, one
+    is *running* and others wait behind it in `self.pipeline`; `self.cycle` is the newest.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        refusals: Refusals,
+        bounds: Bounds,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._refusals = refusals
+        self._bounds = bounds
+        self._in_head = False
+        self._is_open = False
+        self._is_deaf = False  # nothing more is understood
+        self._has_heard_all = False  # nothing more comes in
+        self._is_ending = False  # nothing more goes out
+        self._unused_bytes = 0  # read by the parser since it last gave something out
+        self._hosts = 0
+        self._began_at = 0.0
+        self._running: RequestResponseCycle | None = None
+        self._refusal: FastpacaError | None = None
+        self._deadline = math.inf
+        self._then: Callable[[], None] = self._expire
+        self._unsent = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._unread_timer: asyncio.TimerHandle | None = None
+
+    # --- the life of a connection -----------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request, or refuse the connection if there are too many."""
+        super().connection_made(transport)
+        self._socket = transport
+        self.transport = cast(asyncio.Transport, _Sending(transport, self))
+        excess = len(self.connections) - self._bounds.connections_max
+        if excess > self._bounds.connections_max // 8 + 1:
+            self.abort()
+        elif excess > 0:
+            self._refuse(Unavailable("Too many connections; try again in a second."))
+        else:
+            self._wait(self._bounds.idle_seconds)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the request under way that its client has gone."""
+        self._is_ending = True
+        self._stop_timer()
+        self._stop_watching()
+        super().connection_lost(exc)
+        # Connections and requests refer to each other, and are not to wait for the collector.
+        del self._then
+        self.cycle = None  # type: ignore[assignment]
+        self._running = None
+        self.pipeline.clear()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep a connection that the client has ended on its side until its answers are out."""
+        if self._is_open or self._is_ending or not self._owes_answers:
+            return False
+        self._has_heard_all = True
+        self._hear_no_more()
+        return True
+
+    def shutdown(self) -> None:
+        """Close as soon as no answer is owed."""
+        if self._owes_answers:
+            self.cycle.keep_alive = False
+        else:
+            self._socket.close()
+
+    def end(self) -> None:
+        """Close once the client can have read what was sent."""
+        if self._is_ending:
+            return
+        self._is_ending = True
+        if self._has_heard_all or not (self._is_open or self._is_deaf):
+            self._socket.close()
+            return
+        # Closing now would reset the connection, and the reset could overtake the answer.
+        if self._socket.can_write_eof():
+            self._socket.write_eof()
+        self.flow.resume_reading()
+        self._wait(self._bounds.linger_seconds)
+
+    def abort(self) -> None:
+        """Close now, whatever is under way."""
+        self._socket.abort()
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether no further answer can be sent."""
+        return self._is_ending or self._socket.is_closing()
+
+    @property
+    def _owes_answers(self) -> bool:
+        running = self._running
+        return running is not None and not (running.response_complete or running.disconnected)
+
+    # --- what comes in ----------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Give *data* to the parser, in pieces no larger than what a head may still have."""
+        if self._unused_bytes + len(data) <= self._bounds.head_bytes_max:
+            self._parse(data)
+        else:
+            rest = memoryview(data)
+            while rest and not self._is_deaf:
+                size = self._bounds.head_bytes_max - self._unused_bytes
+                self._parse(rest[:size])
+                rest = rest[size:]
+        if self._in_head and self._deadline == math.inf and not self._is_deaf:
+            self._wait_for_head()
+
+    def _parse(self, data: bytes | memoryview) -> None:
+        if self._is_deaf:
+            return
+        self._unused_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._is_deaf = True  # the request itself is answered as if it had not asked
+        except httptools.HttpParserCallbackError as error:
+            self._fail(error.__context__ or error)
+        except httptools.HttpParserError as error:
+            self._fail(error)
+        else:
+            if self._unused_bytes >= self._bounds.head_bytes_max:
+                self._refuse(HeadersTooLarge())
+
+    def _fail(self, error: BaseException) -> None:
+        """Go on after the parser, or a method that it called, met *error*."""
+        if isinstance(error, _Enough):
+            self._is_deaf = True
+        elif isinstance(error, FastpacaError):
+            self._refuse(error)
+        elif isinstance(error, httptools.HttpParserError):
+            self._refuse(InvalidRequest(f"This is not a valid HTTP/1.1 request: {error}."))
+        else:
+            raise error
+
+    def on_message_begin(self) -> None:
+        """Begin a request, unless the one before it was the last."""
+        if self._is_ending or self._is_deaf:
+            raise _Enough
+        super().on_message_begin()
+        self._stop_waiting()
+        self._began_at = self.loop.time()
+        self._in_head = True
+        self._hosts = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """
+        Note a header.
+
+        Raises:
+            HeadersTooLarge: There are too many.
+            InvalidRequest: The body comes in an encoding that is not understood.
+        """
+        if not self._in_head:
+            return  # a trailer: behind the body it could change what was decided already
+        if len(self.headers) >= self._bounds.headers_max:
+            raise HeadersTooLarge(f"Too many headers; send at most {self._bounds.headers_max}.")
+        name = name.lower()
+        value = value.rstrip(b" \t")
+        if name == b"host":
+            self._hosts += 1
+        elif name == b"expect":
+            self.expect_100_continue = value.lower() == b"100-continue"
+        elif name == b"transfer-encoding" and value.lower() != b"chunked":
+            raise InvalidRequest("The only transfer encoding that is understood is 'chunked'.")
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """
+        Begin to answer a request.
+
+        Raises:
+            InvalidRequest: The head cannot be understood, or in more than one way.
+        """
+        version = self.parser.get_http_version()
+        self._check_head(version)
+        self._in_head = False
+        self._is_open = True
+        self._unused_bytes = 0
+        self._stop_waiting()
+        if version == "1.0":
+            self.expect_100_continue = False
+        super().on_headers_complete()
+        if self.parser.should_upgrade() or len(self.pipeline) >= self._bounds.pipelined_max:
+            self.cycle.keep_alive = False
+
+    def _check_head(self, version: str) -> None:
+        if version not in {"1.1", "1.0"}:
+            raise InvalidRequest(f"HTTP/{version} is not spoken here; use HTTP/1.1.")
+        if not self.url.startswith(b"/"):
+            raise InvalidRequest("The request target must be a path, such as '/v1/contexts'.")
+        if b"#" in self.url:
+            raise InvalidRequest("A '#' in a path or a query is sent as '%23'.")
+        if self._hosts > 1 or (self._hosts == 0 and version == "1.1"):
+            raise InvalidRequest("An HTTP/1.1 request has one Host header.")
+        if version == "1.0" and self._has(b"transfer-encoding"):
+            raise InvalidRequest("HTTP/1.0 has no transfer encodings; send a Content-Length.")
+        # The parser takes what follows an upgrade for the other protocol, and would skip the body.
+        if self.parser.should_upgrade() and self._has(b"content-length", b"transfer-encoding"):
+            raise InvalidRequest("A request with a body is not upgraded; send it without Upgrade.")
+
+    def _has(self, *names: bytes) -> bool:
+        return any(name in names for name, _ in self.headers)
+
+    def on_body(self, body: bytes) -> None:
+        """Hand on a piece of the body."""
+        self._unused_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End a request."""
+        self._is_open = False
+        self._unused_bytes = 0
+        super().on_message_complete()
+        if self._is_ending:
+            self._socket.close()
+        elif self.cycle.response_complete:
+            self._wait(self._bounds.idle_seconds)
+        elif len(self.pipeline) >= self._bounds.pipelined_max:
+            self._is_deaf = True
+
+    def _hear_no_more(self) -> None:
+        """Make the request that was read last the last one of this connection."""
+        self._is_deaf = True
+        self.cycle.keep_alive = False
+
+    # --- what goes out ----------------------------------------------------------------------------
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        """Go on with what waits behind the answer that is now out."""
+        self.server_state.total_requests += 1
+        if self.is_closing:
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._refusal is not None:
+            self._answer(self._refusal)
+        elif self._is_open and self.expect_100_continue:
+            self.end()  # the client may never send the body that nobody asked it for
+        elif self._is_open:
+            self._wait(self._bounds.linger_seconds)
+        elif not self._in_head:
+            self._wait(self._bounds.idle_seconds)
+
+    def pause_writing(self) -> None:
+        """Watch a client that does not read its answer."""
+        super().pause_writing()
+        self._watch()
+
+    def resume_writing(self) -> None:
+        """Go on sending."""
+        self._stop_watching()
+        super().resume_writing()
+
+    # --- refusals ---------------------------------------------------------------------------------
+
+    def _refuse(self, error: FastpacaError) -> None:
+        """Answer *error* once all that was asked before is answered, and end the connection."""
+        self._is_deaf = True
+        self._stop_waiting()
+        if self._is_ending:
+            self._socket.close()
+        elif self._is_open and not self._take_back():
+            self.abort()  # the answer has begun: the client must not take it for whole
+        elif self._owes_answers:
+            self._refusal = error
+        else:
+            self._answer(error)
+
+    def _take_back(self) -> bool:
+        """Forget the open request; False if its answer has begun."""
+        if self.cycle.response_started:
+            return False
+        self._is_open = False
+        if self.pipeline:
+            self.pipeline.popleft()
+        else:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        return True
+
+    def _answer(self, error: FastpacaError) -> None:
+        request_id = request_id_of(self.headers or ())
+        answer = errors.answer(error)
+        assert isinstance(answer.body, bytes)
+        headers = (
+            *self.server_state.default_headers,
+            *answer.headers,
+            (b"content-length", b"%d" % len(answer.body)),
+            (b"x-request-id", request_id),
+            (b"connection", b"close"),
+        )
+        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+        self._socket.write(STATUS_LINE[answer.status] + lines + b"\r\n" + answer.body)
+        now = self.loop.time()
+        seconds = now - self._began_at if self._began_at else 0.0
+        self._refusals.note(error, answer.status, request_id, seconds, now)
+        self.end()
+
+    # --- waiting ----------------------------------------------------------------------------------
+
+    def _wait(self, seconds: float) -> None:
+        """Close in *seconds* if nothing happens until then."""
+        self._unsent = 0
+        self._wait_for(seconds, self._expire)
+
+    def _expire(self) -> None:
+        unsent = self._socket.get_write_buffer_size()
+        if unsent and (not self._unsent or unsent < self._unsent):
+            self._unsent = unsent  # the client is still taking its answer
+            self._wait_for(self._bounds.unread_seconds, self._expire)
+        else:
+            self.abort()
+
+    def _wait_for_head(self) -> None:
+        self._wait_for(self._bounds.head_seconds, self._refuse_slow_head)
+
+    def _refuse_slow_head(self) -> None:
+        if self.flow.read_paused:  # it is not the client who is slow
+            self._wait_for_head()
+            return
+        self._refuse(
+            RequestTimeout(
+                f"The headers did not arrive within {self._bounds.head_seconds:g} seconds;"
+                " send them without pauses."
+            )
+        )
+
+    def _wait_for(self, seconds: float, then: Callable[[], None]) -> None:
+        """Call *then* in *seconds*, in place of what was waited for before."""
+        self._deadline = self.loop.time() + seconds
+        self._then = then
+        # A timer costs more than all else here, so the one that runs stays, and looks again when it
+        # rings too early: most waiting ends with the next request.
+        if self._timer is None or self._timer_at > self._deadline:
+            self._set_timer(seconds)
+
+    def _stop_waiting(self) -> None:
+        self._deadline = math.inf
+
+    def _set_timer(self, seconds: float) -> None:
+        self._stop_timer()
+        self._timer_at = self.loop.time() + seconds
+        self._timer = self.loop.call_later(seconds, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._deadline == math.inf:
+            return
+        left = self._deadline - self.loop.time()
+        if left > 0:
+            self._set_timer(left)
+        else:
+            self._stop_waiting()
+            self._then()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _watch(self) -> None:
+        unsent = self._socket.get_write_buffer_size()
+        seconds = self._bounds.unread_seconds
+        self._unread_timer = self.loop.call_later(seconds, self._check_reading, unsent)
+
+    def _check_reading(self, unsent_before: int) -> None:
+        if self._socket.get_write_buffer_size() < unsent_before:
+            self._watch()
+        else:
+            self.abort()
+
+    def _stop_watching(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
+
+
+def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Give the caller's own request id, if a sane one stands in *headers*, or a new one."""
+    for name, value in headers:
+        if name == b"x-request-id" and _SANE_REQUEST_ID.fullmatch(value):
+            return value
+    return secrets.token_hex(12).encode()

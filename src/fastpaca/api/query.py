@@ -1,0 +1,116 @@
+"""Reading the query of a request: every parameter is known, stands once, and has a usable value."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from fastpaca.api.routes import ID_BYTES_MAX
+from fastpaca.context import jsontext
+from fastpaca.errors import InvalidRequest
+
+PAGE_MAX: Final = 10_000
+"""The most that one page holds."""
+
+PAGE_DEFAULT: Final = 100
+
+_INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,15}")
+_BROKEN_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
+Parameters = dict[str, str]
+
+_NONE: Final[Parameters] = {}
+
+
+def parse(query: bytes, known: tuple[str, ...]) -> Parameters:
+    """
+    Take a query string apart.
+
+    Raises:
+        InvalidRequest: A parameter is not *known* or stands twice, or the text is broken.
+    """
+    if not query:
+        return _NONE
+    found: Parameters = {}
+    for pair in query.split(b"&"):
+        if not pair:
+            continue
+        raw_name, _, raw_value = pair.partition(b"=")
+        name = _decoded(raw_name, None)
+        if name not in known:
+            raise InvalidRequest(_unknown_message(name, known), name)
+        if name in found:
+            raise InvalidRequest("This parameter is given twice; give it once.", name)
+        found[name] = _decoded(raw_value, name)
+    return found
+
+
+def _decoded(raw: bytes, field: str | None) -> str:
+    if _BROKEN_PERCENT.search(raw):
+        raise InvalidRequest("The query has a % that begins no percent-encoded byte.", field)
+    try:
+        return unquote_to_bytes(raw.replace(b"+", b" ")).decode()
+    except UnicodeDecodeError:
+        raise InvalidRequest("The query is not UTF-8.", field) from None
+
+
+def _unknown_message(name: str, known: tuple[str, ...]) -> str:
+    if not known:
+        return f"Unknown parameter {name!r}; there are none here."
+    return jsontext.unknown_key_message(name, known).replace("key", "parameter", 1)
+
+
+def integer(
+    found: Parameters, name: str, least: int, most: int = jsontext.INTEGER_MAX
+) -> int | None:
+    """
+    Read an integer from *least* to *most*; None if it is not given.
+
+    Raises:
+        InvalidRequest: The value is something else.
+    """
+    text = found.get(name)
+    if text is None:
+        return None
+    if not _INTEGER.fullmatch(text) or not least <= int(text) <= most:
+        raise InvalidRequest(f"Must be an integer from {least} to {most}.", name)
+    return int(text)
+
+
+def limit(found: Parameters) -> int:
+    """
+    Read how many a page may hold.
+
+    Raises:
+        InvalidRequest: The value cannot be used.
+    """
+    return integer(found, "limit", 1, PAGE_MAX) or PAGE_DEFAULT
+
+
+def flag(found: Parameters, name: str) -> bool:
+    """
+    Read `true` or `false`; false if it is not given.
+
+    Raises:
+        InvalidRequest: The value is something else.
+    """
+    text = found.get(name, "false")
+    if text not in ("true", "false"):
+        raise InvalidRequest("Must be true or false.", name)
+    return text == "true"
+
+
+def part_of_id(found: Parameters, name: str) -> str:
+    """
+    Read a context id or the beginning of one; empty if it is not given.
+
+    Raises:
+        InvalidRequest: No context id can look like that.
+    """
+    text = found.get(name, "")
+    if "\0" in text or len(text.encode()) > ID_BYTES_MAX:
+        raise InvalidRequest(
+            f"No context id has a NUL character or more than {ID_BYTES_MAX} bytes.", name
+        )
+    return text

@@ -1,0 +1,138 @@
+"""
+A request on its way through the edge, and the answer that it gets.
+
+Plain values over ASGI: a handler takes a `Request` and gives an `Answer`, and `edge.py` alone
+speaks ASGI to the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import re
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import BinaryIO, Final, NamedTuple
+
+from starlette.types import Receive, Scope
+
+from fastpaca.errors import InvalidRequest
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+JSON: Final[Headers] = ((b"content-type", b"application/json"),)
+
+CHUNK_BYTES: Final = 1024 * 1024
+
+# Given twice, these would mean two things, and a reader in front of us may take the other one.
+_SINGLE_HEADERS: Final = frozenset(
+    {b"authorization", b"content-length", b"content-type", b"host", b"idempotency-key", b"origin"}
+)
+
+
+_SANE_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+
+# Unique among all processes, and cheaper than a UUID for each request.
+_id_prefix = secrets.token_hex(8).encode()
+_id_numbers = itertools.count(1)
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its request was complete: nobody to answer."""
+
+
+class Request:
+    """
+    One request.
+
+    Attributes:
+        scope: What ASGI says of it.
+        receive: Gives its body, see `limits.py`.
+        method: `GET`, `POST` …
+        headers: Its headers, names in lower case.
+        id: What it is called in logs and in `X-Request-Id`.
+        context_id: The id in its path, or empty.
+        unread: Whether it has a body that was not read to the end.
+        cors: Headers that let a browser's page read the answer.
+    """
+
+    __slots__ = ("context_id", "cors", "headers", "id", "method", "receive", "scope", "unread")
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.scope = scope
+        self.receive = receive
+        self.method: str = scope["method"]
+        self.headers = headers
+        self.id = request_id(headers.get(b"x-request-id"))
+        self.context_id = ""
+        self.unread = b"content-length" in headers or b"transfer-encoding" in headers
+        self.cors: Headers = ()
+
+    @property
+    def query(self) -> bytes:
+        """The query string, without its question mark."""
+        found: bytes = self.scope["query_string"]
+        return found
+
+    @property
+    def address(self) -> str:
+        """Where it comes from; empty on a Unix socket."""
+        client = self.scope.get("client")
+        return client[0] if client else ""
+
+    def merge_headers(self) -> None:
+        """
+        Join headers that stand more than once, as HTTP says.
+
+        Raises:
+            InvalidRequest: One of them has a meaning only if it stands once.
+        """
+        pairs = self.scope["headers"]
+        if len(self.headers) == len(pairs):
+            return
+        merged: dict[bytes, bytes] = {}
+        for name, value in pairs:
+            if name in merged and name in _SINGLE_HEADERS:
+                shown = name.decode("latin-1").title()
+                raise InvalidRequest("This header is given twice; give it once.", shown)
+            merged[name] = merged[name] + b", " + value if name in merged else value
+        self.headers = merged
+
+
+def request_id(sent: bytes | None) -> bytes:
+    """Give the request id that the caller *sent*, if it is a sane one, or a new one."""
+    if sent is not None and _SANE_ID.fullmatch(sent):
+        return sent
+    return b"%b-%x" % (_id_prefix, next(_id_numbers))
+
+
+class FileBody:
+    """A body that is sent from an open *file*, which `close` closes before it calls *on_close*."""
+
+    def __init__(self, file: BinaryIO, on_close: Callable[[], None]) -> None:
+        self._file = file
+        self._on_close = on_close
+        self.size = os.fstat(file.fileno()).st_size
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Read the file, piece by piece."""
+        while chunk := await asyncio.to_thread(self._file.read, CHUNK_BYTES):
+            yield chunk
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+        self._on_close()
+
+
+class Answer(NamedTuple):
+    """What goes back: a status, a body (none for 204 and 304), and headers."""
+
+    status: int
+    body: bytes | FileBody = b""
+    headers: Headers = JSON
+
+
+Handler = Callable[[Request], Awaitable[Answer]]

@@ -1,0 +1,97 @@
+"""
+Finding the route of a request by the path as it was sent.
+
+Paths are taken apart before they are decoded, since `%2F` in a context id is no slash of the path.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from fastpaca.api.request import Handler
+from fastpaca.errors import InvalidRequest
+
+CONTEXT: Final = "/v1/contexts/{id}"
+"""How the paths of one context begin; what stands for `{id}` is percent-encoded."""
+
+ID_BYTES_MAX: Final = 512
+
+_BEFORE_ID: Final = CONTEXT.removesuffix("{id}").encode()
+_BROKEN_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
+
+class Route(NamedTuple):
+    """
+    A path and what answers there.
+
+    Attributes:
+        path: The path, as in the documentation; also its label in metrics.
+        handlers: By method. HEAD is answered where GET is, and OPTIONS everywhere.
+        is_open: Whether it needs no API key.
+        is_exempt: Whether the rate limit passes it by.
+    """
+
+    path: str
+    handlers: Mapping[str, Handler]
+    is_open: bool = False
+    is_exempt: bool = False
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods that are answered here, as in the `Allow` header."""
+        head = ("HEAD",) if "GET" in self.handlers else ()
+        return (*self.handlers, *head, "OPTIONS")
+
+
+class Routes:
+    """All routes, found by the path as it was sent."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._fixed: dict[bytes, Route] = {}
+        self._of_context: dict[bytes, Route] = {}
+        for route in routes:
+            if route.path.startswith(CONTEXT):
+                self._of_context[route.path.removeprefix(CONTEXT).encode()] = route
+            else:
+                self._fixed[route.path.encode()] = route
+
+    def find(self, raw_path: bytes) -> tuple[Route | None, bytes | None]:
+        """Give the route of a path and, if it has one, the context id as it was sent."""
+        if raw_path.startswith(_BEFORE_ID):
+            raw_id, slash, rest = raw_path[len(_BEFORE_ID) :].partition(b"/")
+            return self._of_context.get(slash + rest), raw_id
+        return self._fixed.get(raw_path), None
+
+
+def decode_id(raw: bytes) -> str:
+    """
+    Read a context id from its place in a path, percent-decoded once.
+
+    Raises:
+        InvalidRequest: It is none.
+    """
+    data = raw
+    if b"%" in raw:
+        if _BROKEN_PERCENT.search(raw):
+            raise _unusable("has a % that begins no percent-encoded byte; write % as %25")
+        data = unquote_to_bytes(raw)
+    if not data:
+        raise _unusable("is empty; name a context, or list them at /v1/contexts")
+    if len(data) > ID_BYTES_MAX:
+        raise _unusable(f"is {len(data)} bytes long; it may be {ID_BYTES_MAX}")
+    try:
+        context_id = data.decode()
+    except UnicodeDecodeError:
+        raise _unusable("is not UTF-8; percent-encode the bytes of its UTF-8 form") from None
+    if "\0" in context_id:
+        raise _unusable("holds a NUL character, which no id may")
+    if context_id in (".", ".."):
+        raise _unusable("is '.' or '..', which clients and proxies take for a step in the path")
+    return context_id
+
+
+def _unusable(why: str) -> InvalidRequest:
+    return InvalidRequest(f"The context id {why}.", "id")

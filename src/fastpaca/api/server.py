@@ -1,0 +1,157 @@
+"""The HTTP server: uvicorn, set up to be quiet and bounded; how it takes an address, and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, Final, cast
+
+import uvicorn
+
+from fastpaca.api.protocol import Bounds, Connection, Refusals
+from fastpaca.telemetry import Metrics
+
+logger = logging.getLogger(__name__)
+
+BACKLOG: Final = 1024
+"""Connections that may wait to be accepted."""
+
+FILES_KEPT_FREE: Final = 256
+"""File descriptors that connections leave to everything else."""
+
+
+class CannotListen(Exception):
+    """The address cannot be listened on. The message is a sentence for the operator."""
+
+
+class Server(uvicorn.Server):
+    """
+    Accepts connections until `should_exit`, and then lets what is under way finish.
+
+    Attributes:
+        grace_seconds: For how long; may be changed while it ends.
+    """
+
+    grace_seconds = 0.0
+
+    def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
+        """Leave the signals to the node, which knows what else there is to end."""
+        return contextlib.nullcontext()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more connections, wait for the answers under way, and cut off the rest."""
+        for server in self.servers:
+            server.close()
+        for listener in sockets or ():
+            listener.close()
+        for connection in self._connections:
+            connection.shutdown()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while self._is_busy and loop.time() < began + self.grace_seconds:  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.01)
+        if self._connections:
+            logger.warning("cutting off %d connections", len(self._connections))
+        for connection in self._connections:
+            connection.abort()
+        if self.server_state.tasks:
+            await asyncio.wait(self.server_state.tasks, timeout=0.5)
+
+    @property
+    def _connections(self) -> list[Connection]:
+        return cast(list[Connection], list(self.server_state.connections))
+
+    @property
+    def _is_busy(self) -> bool:
+        return bool(self.server_state.connections or self.server_state.tasks)
+
+
+def server_config(app: Any, metrics: Metrics, bounds: Bounds, log_level: str) -> uvicorn.Config:
+    """Configure uvicorn to serve *app* over connections of our own, and to say little."""
+    return uvicorn.Config(
+        app,
+        interface="asgi3",
+        lifespan="off",
+        http=cast(Any, partial(Connection, refusals=Refusals(metrics), bounds=bounds)),
+        ws="none",
+        loop="auto",
+        backlog=BACKLOG,
+        workers=1,
+        timeout_keep_alive=int(bounds.idle_seconds),
+        log_config=None,
+        log_level="error" if log_level == "error" else "warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+    )
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """
+    Take the address, so that the port is known before anything else is done; 0 takes a free one.
+
+    Raises:
+        CannotListen: It cannot be had.
+    """
+    with _sentences(host, port):
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        # A name with both kinds of address, such as localhost, is taken by its older one.
+        family, kind, protocol, _, address = min(found, key=lambda entry: entry[0])
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+        except OSError:
+            listener.close()
+            raise
+    return listener
+
+
+def listen(listener: socket.socket, host: str) -> None:
+    """
+    Let clients connect.
+
+    Raises:
+        CannotListen: Another process was faster.
+    """
+    with _sentences(host, listener.getsockname()[1]):
+        listener.listen(BACKLOG)
+
+
+@contextlib.contextmanager
+def _sentences(host: str, port: int) -> Iterator[None]:
+    """Turn the ways in which an address cannot be had into sentences."""
+    try:
+        yield
+    except socket.gaierror:
+        raise CannotListen(f"the host {host} has no address on this machine.") from None
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise CannotListen(f"cannot listen on {with_port(host, port)}: {reason}.") from None
+
+
+def with_port(host: str, port: int) -> str:
+    """Write an address as it stands in a URL."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def connections_max() -> int:
+    """Give the number of connections that there are files for, after asking for enough of them."""
+    wanted = Bounds().connections_max
+    try:
+        import resource  # noqa: PLC0415 - Unix only
+    except ImportError:
+        return wanted
+    needed = 2 * wanted
+    files, ceiling = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY or files >= needed:
+        return wanted
+    allowed = needed if ceiling == resource.RLIM_INFINITY else min(needed, ceiling)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, ceiling))
+        files = allowed
+    return max(1, min(wanted, (files - FILES_KEPT_FREE) * 3 // 4))

@@ -1,0 +1,142 @@
+"""The LLM context: read the window, or replace it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Final
+
+from fastpaca.api import idempotency, query, wire
+from fastpaca.api.limits import Bodies
+from fastpaca.api.request import JSON, Answer, Request
+from fastpaca.api.threads import parsed
+from fastpaca.context import Config, Context, Manual
+from fastpaca.service import Service
+
+PLACE: Final = "compact"
+
+VIEW_RULES: Final = 1
+"""
+The rules by which this release makes a view of a window: fitting, segments, how it is written.
+
+Grows whenever they change, so that no client goes on with what an older release answered.
+"""
+
+VIEWS_BYTES_MAX: Final = 32 * 1024 * 1024
+"""How much of the newest views is kept, so that reading again costs nothing."""
+
+VIEW_BYTES_MAX: Final = VIEWS_BYTES_MAX // 16
+"""Larger views are not kept."""
+
+VIEW_OVERHEAD_BYTES: Final = 1000
+"""What keeping a view takes beside its text."""
+
+
+class Window:
+    """Answers at `/v1/contexts/{id}/context` and `/v1/contexts/{id}/compact`."""
+
+    def __init__(self, service: Service, bodies: Bodies) -> None:
+        self._service = service
+        self._bodies = bodies
+        self._views = Views(VIEWS_BYTES_MAX)
+
+    async def read(self, request: Request) -> Answer:
+        """Give the window, fitted to the budget of the call or of the context."""
+        parameters = query.parse(request.query, ("budget_tokens", "if_version"))
+        budget_tokens = query.integer(parameters, "budget_tokens", 1)
+        if_version = query.integer(parameters, "if_version", 0)
+        context = await self._service.get(request.context_id)
+        context.check_version(if_version)
+        known = request.headers.get(b"if-none-match")
+        if known is not None and is_known(tag := etag(context, budget_tokens), known):
+            return Answer(304, headers=((b"etag", tag),))
+        kept = self._views.get(context, budget_tokens)
+        return kept or await self._made(context, budget_tokens)
+
+    async def _made(self, context: Context, budget_tokens: int | None) -> Answer:
+        body = wire.view(await self._service.view(context, budget_tokens))
+        answer = Answer(200, body, (*JSON, (b"etag", etag(context, budget_tokens))))
+        self._views.put(context, budget_tokens, answer, len(body))
+        return answer
+
+    async def compact(self, request: Request) -> Answer:
+        """Make the window exactly the replacement."""
+        query.parse(request.query, ())
+        body = await self._bodies.read(request)
+        keyed = idempotency.keyed(request, PLACE, body)
+        found = await parsed(wire.parse_compact, body)
+        written = await self._service.compact(
+            request.context_id, found.drafts, found.if_version, wire.compacted, keyed
+        )
+        return idempotency.answer(200, written)
+
+
+class Views:
+    """
+    The newest views, as they were answered.
+
+    A view is a function of a context's state and a budget, and the revision numbers the states of
+    a context: at the revision that a view was made of, it holds.
+    """
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._kept: OrderedDict[tuple[str, int | None], tuple[int, Answer, int]] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, context: Context, budget_tokens: int | None) -> Answer | None:
+        """Give the view of this very state, if it is kept."""
+        key = (context.id, budget_tokens)
+        found = self._kept.get(key)
+        if found is None or found[0] != context.revision:
+            return None
+        self._kept.move_to_end(key)
+        return found[1]
+
+    def put(self, context: Context, budget_tokens: int | None, answer: Answer, size: int) -> None:
+        """Keep a view, in place of those that were not asked for the longest time."""
+        key = (context.id, budget_tokens)
+        if key in self._kept:
+            self._bytes -= self._kept.pop(key)[2]
+        if size > VIEW_BYTES_MAX:
+            return
+        weight = size + VIEW_OVERHEAD_BYTES
+        self._kept[key] = (context.revision, answer, weight)
+        self._bytes += weight
+        while self._bytes > self._bytes_max:
+            self._bytes -= self._kept.popitem(last=False)[1][2]
+
+
+def etag(context: Context, budget_tokens: int | None) -> bytes:
+    """
+    Name the view that a read of *context* gives, without making it.
+
+    All that a view follows from: the state of the conversation (its versions, and the moments that
+    tell it from one that a restored backup gave the same versions), the budget and how it is
+    applied, the configuration, and the rules of this release.
+    """
+    config = context.config
+    is_whole = budget_tokens is None and isinstance(config.policy, Manual)
+    return b'"%x-%x-%x-%x-%d%b%b"' % (
+        context.created_at_us,
+        context.version,
+        context.spoken_at_us,
+        config.token_budget if budget_tokens is None else budget_tokens,
+        VIEW_RULES,
+        b"w" if is_whole else b"f",
+        _config_tag(config),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _config_tag(config: Config) -> bytes:
+    return blake2b(wire.config_text(config), digest_size=8).hexdigest().encode()
+
+
+def is_known(tag: bytes, if_none_match: bytes) -> bool:
+    """Tell whether *tag* is among those of an `If-None-Match` header, weak ones included."""
+    if if_none_match.strip() == b"*":
+        return True
+    # Our tags hold no comma, so that one inside of a foreign tag does no harm.
+    return any(known.strip().removeprefix(b"W/") == tag for known in if_none_match.split(b","))

@@ -1,0 +1,291 @@
+"""
+The one place that knows the names of JSON fields: bodies become values, values become answers.
+
+Bodies are read strictly. A key that is not known is refused with the nearest one that is, so that a
+misspelt option is never silently without effect. The fields that this API itself answers may come
+back in a body, as when a representation is changed and sent again, and mean nothing there.
+
+Answers are joined from stored text. No message is ever decoded to be sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import Final, NamedTuple, TypeVar
+
+import msgspec
+
+from fastpaca.context import Config, Context, View, jsontext, message
+from fastpaca.context.config import parse_policy, parse_ratio, policy_text
+from fastpaca.context.events import Appended, Event
+from fastpaca.context.message import Draft, Entry, decode_counts, timestamp
+from fastpaca.context.ops import PatchMetadata, Put
+from fastpaca.errors import InvalidRequest
+from fastpaca.store.base import ContextRow, MessageRow
+
+BATCH_MAX: Final = 1000
+"""The most messages of one append."""
+
+REPLACEMENT_MAX: Final = 10_000
+"""The most messages of one replacement: as many as one page of the log has."""
+
+ECHOED_KEYS: Final = frozenset(
+    {
+        *("id", "status", "version", "last_seq", "created_at", "updated_at"),
+        *("seq", "token_estimate", "inserted_at"),
+    }
+)
+"""Fields that only the server decides; ignored in a body."""
+
+_PUT_KEYS: Final = ("token_budget", "trigger_ratio", "policy", "metadata")
+_PATCH_KEYS: Final = ("metadata",)
+_APPEND_KEYS: Final = ("message", "messages", "if_version")
+_COMPACT_KEYS: Final = ("replacement", "if_version")
+
+T = TypeVar("T")
+
+
+class Drafts(NamedTuple):
+    """
+    The messages of a body, checked.
+
+    Attributes:
+        drafts: The messages.
+        if_version: The version that they rely on, or None.
+        is_batch: Whether they came as a list.
+    """
+
+    drafts: list[Draft]
+    if_version: int | None
+    is_batch: bool
+
+
+# --- bodies -----------------------------------------------------------------------------------
+
+
+def parse_put(body: bytes) -> Put:
+    """
+    Read the body of `PUT /v1/contexts/{id}`; empty means no field.
+
+    Raises:
+        InvalidRequest: It cannot be used; the error names the field.
+    """
+    found = _members(body or b"{}", _PUT_KEYS)
+    return Put(
+        token_budget=_read(found, "token_budget", _positive),
+        trigger_ratio=_read(found, "trigger_ratio", parse_ratio),
+        policy=_read(found, "policy", parse_policy),
+        metadata=_read(found, "metadata", _metadata),
+    )
+
+
+def parse_patch_metadata(body: bytes) -> PatchMetadata:
+    """
+    Read the body of `PATCH /v1/contexts/{id}/metadata`.
+
+    Raises:
+        InvalidRequest: It cannot be used; the error names the field.
+    """
+    found = _members(body, _PATCH_KEYS)
+    metadata = _metadata(_required(found, "metadata", 'Give the changes: {"metadata": {…}}.'))
+    # Here every key is read, so that none may stand twice.
+    changes = jsontext.members(metadata, None, "metadata")
+    return PatchMetadata({k: None if v == b"null" else v for k, v in changes.items()})
+
+
+def parse_append(body: bytes) -> Drafts:
+    """
+    Read the body of `POST /v1/contexts/{id}/messages`.
+
+    Raises:
+        InvalidRequest: It cannot be used; the error names the field.
+    """
+    found = _members(body, _APPEND_KEYS)
+    if_version = _if_version(found)
+    if "messages" not in found:
+        text = _required(found, "message", "Give a message, or a list of messages.")
+        return Drafts([message.parse(text, "message")], if_version, is_batch=False)
+    if "message" in found:
+        raise InvalidRequest("Give either message or messages, not both.", "messages")
+    texts = jsontext.items(found["messages"], "messages")
+    if not 1 <= len(texts) <= BATCH_MAX:
+        raise InvalidRequest(f"Give 1 to {BATCH_MAX} messages, not {len(texts)}.", "messages")
+    return Drafts(_drafts(texts, "messages"), if_version, is_batch=True)
+
+
+def parse_compact(body: bytes) -> Drafts:
+    """
+    Read the body of `POST /v1/contexts/{id}/compact`.
+
+    Raises:
+        InvalidRequest: It cannot be used; the error names the field.
+    """
+    found = _members(body, _COMPACT_KEYS)
+    hint = "Give the messages that the window shall become; [] empties it."
+    texts = jsontext.items(_required(found, "replacement", hint), "replacement")
+    if len(texts) > REPLACEMENT_MAX:
+        raise InvalidRequest(
+            f"Give at most {REPLACEMENT_MAX} messages, not {len(texts)}.", "replacement"
+        )
+    return Drafts(_drafts(texts, "replacement"), _if_version(found), is_batch=True)
+
+
+def _members(body: bytes, known: tuple[str, ...]) -> jsontext.Members:
+    text = jsontext.minified(body)
+    if text[:1] != b"{":
+        raise InvalidRequest(f"The body must be an object, not {jsontext.kind_of(text)}.")
+    found = jsontext.members(text, known, None)
+    for key in found:
+        if key not in known and key not in ECHOED_KEYS:
+            raise InvalidRequest(jsontext.unknown_key_message(key, known), key)
+    return found
+
+
+def _required(found: jsontext.Members, key: str, hint: str) -> bytes:
+    if key not in found:
+        raise InvalidRequest(f"This field is missing. {hint}", key)
+    return found[key]
+
+
+def _read(found: jsontext.Members, key: str, reader: Callable[[bytes, str], T]) -> T | None:
+    return reader(found[key], key) if key in found else None
+
+
+def _positive(text: bytes, field: str) -> int:
+    return jsontext.integer(text, field, 1)
+
+
+def _metadata(text: bytes, field: str = "metadata") -> bytes:
+    jsontext.check_depth(text, field)
+    if text[:1] != b"{":
+        raise InvalidRequest(f"Must be an object, not {jsontext.kind_of(text)}.", field)
+    return text
+
+
+def _if_version(found: jsontext.Members) -> int | None:
+    text = found.get("if_version", b"null")
+    return None if text == b"null" else jsontext.integer(text, "if_version", 0)
+
+
+def _drafts(texts: Iterable[bytes], field: str) -> list[Draft]:
+    return [message.parse(text, f"{field}[{place}]") for place, text in enumerate(texts)]
+
+
+# --- answers ----------------------------------------------------------------------------------
+
+
+def representation(context: Context, _events: object = ()) -> bytes:
+    """Write a context as it is read; a `Shape` as well."""
+    config = context.config
+    return _representation(
+        context, config.token_budget, config.trigger_ratio, _policy_text(config.policy)
+    )
+
+
+def listed(row: ContextRow) -> bytes:
+    """Write the row of a context as it is read."""
+    return _representation(row, row.token_budget, row.trigger_ratio, row.policy)
+
+
+def _representation(
+    context: Context | ContextRow, token_budget: int, trigger_ratio: float, policy: bytes
+) -> bytes:
+    return (
+        b'{"id":%b,"status":"%b","token_budget":%d,"trigger_ratio":%b,"policy":%b,"metadata":%b,'
+        b'"version":%d,"last_seq":%d,"created_at":"%b","updated_at":"%b"}'
+    ) % (
+        msgspec.json.encode(context.id),
+        context.status.encode(),
+        token_budget,
+        msgspec.json.encode(trigger_ratio),
+        policy,
+        context.metadata,
+        context.version,
+        context.last_seq,
+        timestamp(context.created_at_us),
+        timestamp(context.updated_at_us),
+    )
+
+
+# Typed, since policies are tuples and two kinds of the same values would count as equal.
+_policy_text = lru_cache(maxsize=1024, typed=True)(policy_text)
+
+
+@lru_cache(maxsize=1024, typed=True)
+def config_text(config: Config) -> bytes:
+    """Write what of a configuration decides how a window is read, its budget aside."""
+    return b"%b %b" % (msgspec.json.encode(config.trigger_ratio), policy_text(config.policy))
+
+
+def contexts(page: Iterable[bytes], following: str | None) -> bytes:
+    """Write a page of contexts, each as `listed` wrote it; *following* is where the next begins."""
+    return b'{"contexts":[%b],"next":%b}' % (b",".join(page), msgspec.json.encode(following))
+
+
+def appended(_context: Context, events: Sequence[Event]) -> bytes:
+    """Write the answer to the append of one message; a `Shape`."""
+    return next(_appended(event.entry) for event in events if isinstance(event, Appended))
+
+
+def appended_batch(_context: Context, events: Sequence[Event]) -> bytes:
+    """Write the answer to the append of a list of messages; a `Shape`."""
+    results = (_appended(event.entry) for event in events if isinstance(event, Appended))
+    return b'{"results":[%b]}' % b",".join(results)
+
+
+def _appended(entry: Entry) -> bytes:
+    assert entry.seq is not None
+    return b'{"seq":%d,"version":%d,"token_estimate":%d}' % (
+        entry.seq,
+        entry.version,
+        entry.tokens,
+    )
+
+
+def compacted(context: Context, _events: object) -> bytes:
+    """Write the answer to a compact call; a `Shape`."""
+    return b'{"version":%d}' % context.version
+
+
+def logged(row: MessageRow) -> bytes:
+    """Write a message of the log."""
+    tokens = decode_counts(row.counts).total
+    return message.render(row.body, row.seq, row.version, tokens, row.at_us)
+
+
+def tail(page: Iterable[bytes]) -> bytes:
+    """Write the tail of a log, each message as `logged` wrote it."""
+    return b'{"messages":[%b]}' % b",".join(page)
+
+
+def messages(page: Iterable[bytes], version: int) -> bytes:
+    """Write a page of a log, and the version to go on from."""
+    return b'{"messages":[%b],"version":%d}' % (b",".join(page), version)
+
+
+def view(found: View) -> bytes:
+    """Write one read of the LLM context."""
+    segments = (
+        b'{"type":"%b","from_seq":%d,"to_seq":%d}' % (s.kind.encode(), s.from_seq, s.to_seq)
+        for s in found.segments
+    )
+    return (
+        b'{"version":%d,"messages":[%b],"used_tokens":%d,"needs_compaction":%b,"segments":[%b],'
+        b'"token_budget":%d,"window_tokens":%d,"fit":"%b"}'
+    ) % (
+        found.version,
+        b",".join([entry.body for entry in found.entries]),
+        found.used_tokens,
+        b"true" if found.needs_compaction else b"false",
+        b",".join(segments),
+        found.token_budget,
+        found.window_tokens,
+        found.fit.encode(),
+    )
+
+
+def health(status: str, reason: str | None = None) -> bytes:
+    """Write how the node is."""
+    known = {"status": status} if reason is None else {"status": status, "reason": reason}
+    return msgspec.json.encode(known)

@@ -1,0 +1,266 @@
+"""
+`fastpaca serve`: put a node together, run it, and end it well.
+
+The composition root: here alone it is decided which store, counter and clock a node has.
+
+How a node ends
+---------------
+The first SIGTERM or SIGINT: no new connections, idle ones are closed, requests under way are
+answered for a few seconds, and what is left of them is cut off. A write that was taken is committed
+in any case, then the store is closed. A second signal leaves out the waiting for clients, nothing
+else.
+
+A store that cannot be trusted any more ends the node in the same way, quickly and with an exit code
+that makes a supervisor start it again.
+
+Whatever hangs, the process is gone after ten seconds. That is safe at any moment, since what was
+acknowledged is durable.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from fastpaca import __version__
+from fastpaca.api.app import create_app
+from fastpaca.api.protocol import Bounds
+from fastpaca.api.server import (
+    CannotListen,
+    Server,
+    bound_socket,
+    connections_max,
+    listen,
+    server_config,
+    with_port,
+)
+from fastpaca.clock import now_us
+from fastpaca.engine import Engine
+from fastpaca.service import Service
+from fastpaca.settings import Settings, SettingsError, load
+from fastpaca.store.base import Store, StoreRefused
+from fastpaca.store.memory import MemoryStore
+from fastpaca.store.sqlite import SqliteStore
+from fastpaca.telemetry import Metrics, log_to_stderr
+from fastpaca.tokens import TokenCounter, counter_for
+
+logger = logging.getLogger(__name__)
+
+FORGET_FIRST_SECONDS: Final = 60.0
+FORGET_INTERVAL_SECONDS: Final = 3600.0
+
+
+class Ending(NamedTuple):
+    """
+    How long the end of a node may take.
+
+    Attributes:
+        grace_seconds: How long requests under way are waited for.
+        fatal_grace_seconds: The same, when the store has failed for good.
+        seconds_max: When a node that still has not ended is ended by force.
+    """
+
+    grace_seconds: float = 7.0
+    fatal_grace_seconds: float = 0.5
+    seconds_max: float = 9.5
+
+
+def run(args: argparse.Namespace) -> int:
+    """
+    Serve with the settings in *args* and the environment until a signal comes; the exit code.
+
+    Raises:
+        SettingsError: A setting cannot be used.
+    """
+    settings = load(vars(args))
+    log_to_stderr(settings.log_level)
+    try:
+        with contextlib.closing(bound_socket(settings.host, settings.port)) as listener:
+            return Node(settings, _store(settings), _counter(settings), listener).run()
+    except (CannotListen, StoreRefused) as error:
+        print(f"fastpaca: {error}", file=sys.stderr)
+        return 1
+
+
+def _counter(settings: Settings) -> TokenCounter:
+    try:
+        return counter_for(settings.token_estimator)
+    except ValueError as error:
+        raise SettingsError(f"FASTPACA_TOKEN_ESTIMATOR cannot be used: {error}") from None
+
+
+def _store(settings: Settings) -> Store:
+    return MemoryStore() if settings.store == "memory" else SqliteStore(settings.data_dir)
+
+
+class Node:
+    """Everything that one process serves with."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        counter: TokenCounter,
+        listener: socket.socket,
+        ending: Ending | None = None,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._counter = counter
+        self._listener = listener
+        self._ending = ending or Ending()
+        metrics = Metrics()
+        self._engine = Engine(
+            store,
+            now_us,
+            partial(secrets.token_bytes, 16),
+            hot_bytes=settings.hot_bytes,
+            metrics=metrics,
+            on_fatal=self._fail,
+        )
+        service = Service(self._engine, counter, metrics)
+        app = create_app(service, self._engine, settings, metrics, backup=store.backup)
+        bounds = Bounds(connections_max=connections_max())
+        self._server = Server(server_config(app, metrics, bounds, settings.log_level))
+        self._exit_code = 0
+
+    def run(self) -> int:
+        """
+        Open the store, serve until a signal comes or the store fails, and give the exit code.
+
+        Raises:
+            CannotListen: Another process was faster to listen on the address.
+            StoreRefused: The store cannot be opened.
+        """
+        with asyncio.Runner(loop_factory=self._server.config.get_loop_factory()) as runner:
+            runner.run(self._run())
+        return self._exit_code
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_log_stray_error)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal, number)
+        await self._engine.start()
+        try:
+            await self._serve()
+        finally:
+            await self._engine.stop()
+        logger.info("stopped")
+
+    async def _serve(self) -> None:
+        listen(self._listener, self._settings.host)
+        self._announce()
+        # What start-up has made stays: there is no need to look through it for garbage.
+        gc.collect()
+        gc.freeze()
+        chore = asyncio.create_task(self._forget_old_answers())
+        try:
+            await self._server.serve([self._listener])
+        finally:
+            chore.cancel()
+
+    def _announce(self) -> None:
+        port = self._listener.getsockname()[1]
+        with contextlib.suppress(OSError):  # nobody may be reading
+            print(banner(self._settings, self._store, self._counter, port), flush=True)
+        if not self._settings.is_loopback and not self._settings.api_keys:
+            print(_boxed(_OPEN_TO_ALL), file=sys.stderr, flush=True)
+            logger.warning("listening on %s without an API key", self._settings.host)
+
+    async def _forget_old_answers(self) -> None:
+        """Clear away stored answers that have outlived their promise, now and then."""
+        await asyncio.sleep(FORGET_FIRST_SECONDS)
+        while True:
+            try:
+                await self._engine.forget_old_answers()
+            except Exception:
+                logger.exception("old answers could not be forgotten; trying again later")
+            await asyncio.sleep(FORGET_INTERVAL_SECONDS)
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def _on_signal(self, number: int) -> None:
+        name = signal.Signals(number).name
+        if not self._server.should_exit:
+            logger.info("%s: finishing what is under way", name)
+            self._end(self._ending.grace_seconds)
+        else:
+            logger.warning("%s again: not waiting for clients", name)
+            self._exit_code = 1
+            self._server.grace_seconds = 0
+
+    def _fail(self, reason: str) -> None:
+        logger.critical("the store has failed, this process ends: %s", reason)
+        self._exit_code = 1
+        self._end(self._ending.fatal_grace_seconds)
+
+    def _end(self, grace_seconds: float) -> None:
+        self._server.grace_seconds = grace_seconds
+        self._server.should_exit = True
+        watchdog = threading.Timer(self._ending.seconds_max, _end_by_force)
+        watchdog.daemon = True
+        watchdog.start()
+
+
+def _end_by_force() -> None:
+    logger.critical("something hangs; ending without it")
+    os._exit(1)
+
+
+def _log_stray_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log an error that no caller was there to meet."""
+    logger.error(context["message"], exc_info=context.get("exception"))
+
+
+# --- what the operator reads ----------------------------------------------------------------------
+
+_OPEN_TO_ALL: Final = (
+    "WARNING: THIS NODE IS OPEN TO EVERYBODY",
+    "",
+    "It listens beyond this machine, and no API key is set: whoever reaches",
+    "the address can read, change and delete all conversations.",
+    "",
+    "Set FASTPACA_API_KEY, or listen on 127.0.0.1.",
+)
+
+
+def banner(settings: Settings, store: Store, counter: TokenCounter, port: int) -> str:
+    """Say what is running, and where."""
+    is_memory = settings.store == "memory"
+    keys = len(settings.api_keys)
+    lines = {
+        "address": _address(settings.host, port),
+        "store": store.name,
+        "data directory": "none; everything is forgotten at the end"
+        if is_memory
+        else str(settings.data_dir.absolute()),
+        "token counter": counter.name,
+        "API key": f"set ({keys} keys)" if keys > 1 else "set" if keys else "none",
+    }
+    return "\n".join((f"fastpaca {__version__}", *(f"  {k:<15} {v}" for k, v in lines.items())))
+
+
+def _address(host: str, port: int) -> str:
+    if host == "0.0.0.0":  # noqa: S104 - it is shown, not listened on
+        return f"http://127.0.0.1:{port} (and all other addresses of this machine)"
+    if host == "::":
+        return f"http://[::1]:{port} (and all other addresses of this machine)"
+    return f"http://{with_port(host, port)}"
+
+
+def _boxed(lines: tuple[str, ...]) -> str:
+    width = max(len(line) for line in lines)
+    edge = "!" * (width + 8)
+    return "\n".join(("", edge, *(f"!!  {line:<{width}}  !!" for line in lines), edge, ""))

@@ -1,0 +1,184 @@
+"""A store that keeps everything in memory and nothing after the process: for tests and try-outs."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+
+from fastpaca.store.base import (
+    AnswerRow,
+    Change,
+    CommitFailed,
+    CompactionRow,
+    ContextRow,
+    MessageRow,
+    Snapshot,
+    SyntheticRow,
+)
+from fastpaca.store.snapshots import needs, purged_row
+
+
+class _Held:
+    """All rows of one context."""
+
+    def __init__(self, row: ContextRow) -> None:
+        self.row = row
+        self.messages: list[MessageRow] = []
+        self.synthetics: dict[tuple[int, int], SyntheticRow] = {}
+        self.compactions: list[CompactionRow] = []
+
+    def take(self, change: Change) -> None:
+        self.row = change.row
+        self.messages += change.messages
+        self.synthetics |= {(row.version, row.position): row for row in change.synthetics}
+        self.compactions += change.compactions
+
+    def snapshot(self) -> Snapshot:
+        window = self.compactions[-1].window if self.compactions else None
+        needed = needs(window, self.row.last_seq)
+        messages = [row for first, last in needed.log for row in self.messages[first - 1 : last]]
+        synthetics = [
+            self.synthetics[version, position]
+            for version, first, last in needed.replacements
+            for position in range(first, last + 1)
+        ]
+        return Snapshot(self.row, window, messages, synthetics)
+
+
+class MemoryStore:
+    """Keeps rows in dictionaries. Not durable; all else is as the port promises."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, _Held] = {}
+        self._ids: list[bytes] = []  # of those in _held, in order
+        self._purged: set[str] = set()
+        self._answers: dict[str, tuple[str, AnswerRow]] = {}  # with the id of their context
+
+    @property
+    def name(self) -> str:
+        """What the start banner calls it."""
+        return "memory"
+
+    async def open(self) -> None:
+        """Get ready: there is nothing to do."""
+
+    async def close(self) -> None:
+        """Let go: there is nothing to do."""
+
+    async def load(self, context_id: str) -> Snapshot | None:
+        """Read what rebuilding the state of a context needs."""
+        if context_id in self._purged:
+            return Snapshot(purged_row(context_id), None, [], [])
+        held = self._held.get(context_id)
+        return None if held is None else held.snapshot()
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        """
+        Take *changes* over, all or none.
+
+        Raises:
+            CommitFailed: One of them does not fit what is here.
+        """
+        self._check(changes)
+        for change in changes:  # purges first: the keys that they used are free again
+            if change.purges:
+                self._purge(change.row.id)
+        for change in changes:
+            if not change.purges:
+                self._take(change)
+
+    def _check(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            context_id = change.row.id
+            held = self._held.get(context_id)
+            revision = held.row.revision if held else 0
+            if context_id in self._purged or revision != change.expected_revision:
+                raise CommitFailed("a revision is not the expected one, or an id is taken")
+        self._check_keys(changes)
+
+    def _check_keys(self, changes: Sequence[Change]) -> None:
+        purged = {change.row.id for change in changes if change.purges}
+        seen: set[str] = set()
+        for change in changes:
+            if change.purges:
+                continue
+            if len(change.answers) > len(change.messages) + len(change.compactions):
+                raise CommitFailed("there are more answers than messages and compactions")
+            for answer in change.answers:
+                holder = self._answers.get(answer.key)
+                if answer.key in seen or (holder is not None and holder[0] not in purged):
+                    raise CommitFailed("a key is taken")
+                seen.add(answer.key)
+
+    def _take(self, change: Change) -> None:
+        held = self._held.get(change.row.id)
+        if held is None:
+            held = self._held[change.row.id] = _Held(change.row)
+            insort(self._ids, change.row.id.encode())
+        held.take(change)
+        self._answers |= {answer.key: (change.row.id, answer) for answer in change.answers}
+
+    def _purge(self, context_id: str) -> None:
+        self._purged.add(context_id)
+        if self._held.pop(context_id, None) is not None:
+            del self._ids[bisect_left(self._ids, context_id.encode())]
+            self._answers = {k: v for k, v in self._answers.items() if v[0] != context_id}
+
+    async def messages(
+        self, context_id: str, from_seq: int, to_seq: int, limit: int, max_bytes: int
+    ) -> list[MessageRow]:
+        """Read the log forward."""
+        held = self._held.get(context_id)
+        rows = held.messages[max(from_seq, 1) - 1 : max(to_seq, 0)] if held else []
+        return _bounded(rows[:limit], max_bytes)
+
+    async def messages_before(
+        self, context_id: str, before_seq: int, limit: int, max_bytes: int
+    ) -> list[MessageRow]:
+        """Read the newest messages below a seq."""
+        held = self._held.get(context_id)
+        end = min(max(before_seq - 1, 0), len(held.messages)) if held else 0
+        rows = held.messages[max(end - limit, 0) : end] if held else []
+        return _bounded(reversed(rows), max_bytes)[::-1]
+
+    async def contexts(self, prefix: str, after: str, limit: int) -> list[ContextRow]:
+        """Read rows in byte order of their ids."""
+        first = prefix.encode()
+        start = max(bisect_left(self._ids, first), bisect_right(self._ids, after.encode()))
+        found: list[ContextRow] = []
+        for name in islice(self._ids, start, start + limit):
+            if not name.startswith(first):
+                break
+            found.append(self._held[name.decode()].row)
+        return found
+
+    async def answers(self, keys: Sequence[str]) -> dict[str, AnswerRow]:
+        """Look up stored answers."""
+        return {key: self._answers[key][1] for key in keys if key in self._answers}
+
+    async def forget_answers(self, before_us: int) -> None:
+        """Delete old answers."""
+        self._answers = {k: v for k, v in self._answers.items() if v[1].at_us >= before_us}
+
+    async def backup(self, path: Path) -> None:
+        """
+        Refuse: there is nothing on disk.
+
+        Raises:
+            CommitFailed: Always.
+        """
+        raise CommitFailed(f"The memory store keeps nothing that could be written to {path}.")
+
+
+def _bounded(rows: Iterable[MessageRow], max_bytes: int) -> list[MessageRow]:
+    """Take *rows* until their bodies are more than *max_bytes* together; at least the first."""
+    page: list[MessageRow] = []
+    size = 0
+    for row in rows:
+        size += len(row.body)
+        if page and size > max_bytes:
+            break
+        page.append(row)
+    return page

@@ -1,0 +1,350 @@
+"""
+The store of a single node: SQLite, embedded, in a directory of its own.
+
+One thread writes, one transaction per commit; a few read, each page in one short transaction; one
+keeps the write-ahead log short. The event loop makes the rows and waits for nobody.
+
+- `sqlite_files` takes the directory, recovers and migrates.
+- `sqlite_rows` makes rows of changes, `sqlite_writes` runs them, `sqlite_errors` judges failures.
+- `sqlite_reads` answers the reading methods.
+- `sqlite_wal` is the write-ahead log, `sqlite_backup` a backup, `sqlite_threads` the threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple, TypeVar
+
+import apsw
+
+from fastpaca.store import sqlite_reads as reads
+from fastpaca.store import sqlite_writes as writes
+from fastpaca.store.base import (
+    AnswerRow,
+    Change,
+    CommitFailed,
+    CommitUnknown,
+    ContextRow,
+    MessageRow,
+    ReadFailed,
+    Snapshot,
+)
+from fastpaca.store.sqlite_backup import Backup
+from fastpaca.store.sqlite_errors import described, is_failed_sync
+from fastpaca.store.sqlite_files import DataDirectory
+from fastpaca.store.sqlite_rows import Batch, Numbers, Rows, ids_of_existing
+from fastpaca.store.sqlite_threads import Job, Threads
+from fastpaca.store.sqlite_wal import WAL_BYTES_MAX, Wal
+
+T = TypeVar("T")
+
+READERS: Final = 3
+
+WRITER_CACHE_BYTES: Final = 32 * 1024 * 1024
+
+KEYS_KEPT_MAX: Final = 16_384
+"""How many keys of contexts are remembered by id; others are looked up, many at a time."""
+
+_CLOSED: Final = "the store is closed"
+
+
+class _Open(NamedTuple):
+    """What an open store holds."""
+
+    writer: Threads
+    readers: Threads
+    wal: Wal
+    connections: list[apsw.Connection]
+
+
+class SqliteStore:
+    """
+    Durable truth in *directory*.
+
+    Args:
+        directory: Taken for this store alone; made if it is missing.
+        vfs: The name of the VFS to open the database with; None is the usual one.
+        synchronous: What SQLite is told about syncing; all but FULL can lose acknowledged writes.
+        wal_bytes_max: The ceiling of the write-ahead log.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        vfs: str | None = None,
+        synchronous: str = "FULL",
+        wal_bytes_max: int = WAL_BYTES_MAX,
+    ) -> None:
+        self._directory = DataDirectory(directory, vfs, synchronous)
+        self._wal_bytes_max = wal_bytes_max
+        self._open: _Open | None = None
+        self._keys: dict[str, int] = {}
+        self._numbers = Numbers(0, 0)
+        self._loss: str | None = None  # why nothing can be trusted any more
+        self._is_loss_told = False
+        self._is_erasure_left = False
+        self._erasing: asyncio.Task[None] | None = None
+        self._backing_up = asyncio.Lock()
+
+    @property
+    def name(self) -> str:
+        """What the start banner calls it."""
+        return "sqlite"
+
+    # --- life ---------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """
+        Take the directory, recover and migrate the database, and start the threads.
+
+        Raises:
+            StoreRefused: In use by another process, written by a newer release, or unusable.
+        """
+        connections = await asyncio.to_thread(self._connect)
+        first, second, *others = connections
+        wal = Wal(second, self._wal_bytes_max, self._lose_trust)
+        wal.start()
+        self._open = _Open(
+            writer=Threads("writer", [first], after=wal.look),
+            readers=Threads("reader", others),
+            wal=wal,
+            connections=connections,
+        )
+        self._erasing = asyncio.create_task(self._erase_what_is_left())
+
+    def _connect(self) -> list[apsw.Connection]:
+        """Give connections for the writer, for checkpoints, and for the readers."""
+        self._directory.take()
+        connections: list[apsw.Connection] = []
+        try:
+            connections.append(self._directory.prepare(WRITER_CACHE_BYTES))
+            connections += [self._directory.connect() for _ in range(1 + READERS)]
+            for reader in connections[2:]:
+                reader.pragma("query_only", True)
+            self._numbers = reads.numbers(connections[0])
+        except BaseException:
+            self._let_go(connections)
+            raise
+        return connections
+
+    async def close(self) -> None:
+        """Finish what is under way and let go."""
+        if self._open is None:
+            return
+        opened, self._open = self._open, None
+        async with self._backing_up:  # it notices at its next slice
+            if self._erasing is not None:
+                self._erasing.cancel()
+                await asyncio.wait([self._erasing])
+            await opened.readers.stop()
+            await opened.writer.stop()
+        await asyncio.to_thread(self._end, opened)
+
+    def _end(self, opened: _Open) -> None:
+        opened.wal.stop()
+        if self._loss is not None:
+            # What is in the log stays as it is, for the next start to recover.
+            for connection in opened.connections:
+                connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        self._let_go(opened.connections)
+
+    def _let_go(self, connections: Sequence[apsw.Connection]) -> None:
+        for connection in connections:
+            connection.close(force=True)
+        self._directory.let_go()
+
+    # --- reads --------------------------------------------------------------------------------
+
+    async def load(self, context_id: str) -> Snapshot | None:
+        """Read what rebuilding the state of a context needs."""
+        found = await self._read(partial(reads.load, context_id=context_id))
+        if found is None:
+            return None
+        key, snapshot = found
+        if snapshot.row.status != "purged":
+            self._remember({context_id: key})
+        return snapshot
+
+    async def messages(
+        self, context_id: str, from_seq: int, to_seq: int, limit: int, max_bytes: int
+    ) -> list[MessageRow]:
+        """Read the log forward."""
+        bounds = reads.Bounds(limit, max_bytes)
+        return await self._read(lambda c: reads.page(c, context_id, from_seq, to_seq, bounds))
+
+    async def messages_before(
+        self, context_id: str, before_seq: int, limit: int, max_bytes: int
+    ) -> list[MessageRow]:
+        """Read the newest messages below a seq."""
+        bounds = reads.Bounds(limit, max_bytes)
+        return await self._read(lambda c: reads.page_before(c, context_id, before_seq, bounds))
+
+    async def contexts(self, prefix: str, after: str, limit: int) -> list[ContextRow]:
+        """Read rows in byte order of their ids."""
+        return await self._read(lambda c: reads.contexts(c, prefix, after, limit))
+
+    async def answers(self, keys: Sequence[str]) -> dict[str, AnswerRow]:
+        """Look up stored answers."""
+        return await self._read(lambda c: reads.answers(c, keys))
+
+    async def _read(self, job: Job[T]) -> T:
+        if self._open is None:
+            raise ReadFailed(_CLOSED)
+        try:
+            return await self._open.readers.submit(job)
+        except (apsw.Error, OSError, MemoryError) as error:
+            raise ReadFailed(described(error)) from error
+
+    # --- writes -------------------------------------------------------------------------------
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        """
+        Write *changes* in one durable transaction; what they purge is erased when this returns.
+
+        Raises:
+            CommitFailed: Certainly nothing was written.
+            CommitUnknown: It may have been written.
+        """
+        keys = await self._find_keys(ids_of_existing(changes))
+        batch = Batch(keys, self._numbers)
+        for change in changes:
+            batch.add(change)
+        self._numbers = batch.numbers
+        if not batch.statements:
+            return
+        await self._write(partial(self._commit, statements=batch.statements))
+        self._remember(batch.new_keys)
+        for context_id in batch.purges:
+            self._keys.pop(context_id, None)
+        if batch.purges:
+            await self._erase_now()
+
+    async def _find_keys(self, context_ids: Sequence[str]) -> dict[str, int]:
+        """Give the keys of contexts that exist, from memory as far as they are there."""
+        known = {name: self._keys[name] for name in context_ids if name in self._keys}
+        if len(known) == len(context_ids):
+            return known
+        unknown = [name for name in context_ids if name not in known]
+        try:
+            found = await self._read(lambda c: reads.keys(c, unknown))
+        except ReadFailed as error:
+            raise CommitFailed(str(error)) from error
+        if len(found) < len(unknown):
+            raise CommitFailed("a context that is to be changed does not exist")
+        self._remember(found)
+        return known | found
+
+    def _remember(self, keys: dict[str, int]) -> None:
+        self._keys.update(keys)
+        while len(self._keys) > KEYS_KEPT_MAX:
+            del self._keys[next(iter(self._keys))]
+
+    async def forget_answers(self, before_us: int) -> None:
+        """Delete old answers, and go on with an erasure that was interrupted."""
+        while await self._write(partial(writes.forget_some, before_us=before_us)):
+            pass
+        if self._is_erasure_left:
+            await self._erase()
+
+    async def _erase_now(self) -> None:
+        """Erase what was just purged, for a caller who may not be told that nothing was written."""
+        try:
+            await self._erase()
+        except CommitFailed as error:
+            raise CommitUnknown(f"purged, but not erased yet: {error}", fatal=False) from error
+
+    async def _erase_what_is_left(self) -> None:
+        """Go on with erasures that the last process could not finish."""
+        with suppress(ReadFailed, CommitFailed, CommitUnknown):  # `forget_answers` tries again
+            self._is_erasure_left = await self._read(reads.is_erasure_left)
+            if self._is_erasure_left:
+                await self._erase()
+
+    async def _erase(self) -> None:
+        """Erase what purges have left, piece by piece, so that commits are not held up."""
+        self._is_erasure_left = True
+        while await self._write(writes.erase_some):
+            pass
+        await self._write(self._truncate_wal)
+        self._is_erasure_left = False
+
+    async def backup(self, path: Path) -> None:
+        """
+        Write a consistent copy of everything to the new file *path* while serving goes on.
+
+        Raises:
+            CommitFailed: It could not be written.
+        """
+        async with self._backing_up:
+            if self._open is None:
+                raise CommitFailed(_CLOSED)
+            writer = self._open.writer
+            try:
+                backup = await asyncio.to_thread(Backup, path)
+            except OSError as error:
+                raise CommitFailed(f"{path} cannot be made: {error.strerror}") from error
+            try:
+                while await self._write(backup.copy_slice):
+                    pass
+                await asyncio.to_thread(backup.sync)
+            except BaseException as error:
+                await writer.submit(backup.let_go)  # behind a slice that may be under way
+                await asyncio.to_thread(backup.remove)
+                if isinstance(error, apsw.Error | OSError):
+                    raise CommitFailed(f"{path} cannot be written: {described(error)}") from error
+                raise
+
+    # --- in the writer's thread ---------------------------------------------------------------
+
+    async def _write(self, job: Job[T]) -> T:
+        """Let the writer's thread run *job*, if what it would build on can be trusted."""
+        if self._open is None:
+            raise CommitFailed(_CLOSED)
+        return await self._open.writer.submit(partial(self._run, job))
+
+    def _run(self, job: Job[T], writer: apsw.Connection) -> T:
+        self._check_trust()
+        try:
+            return job(writer)
+        except CommitUnknown as error:
+            if error.fatal:
+                self._lose_trust(str(error))
+                self._is_loss_told = True
+            raise
+
+    def _lose_trust(self, reason: str) -> None:
+        self._loss = self._loss or reason
+
+    def _check_trust(self) -> None:
+        if self._loss is None:
+            return
+        if not self._is_loss_told:
+            # It was a checkpoint that failed. Nothing was written now, but the engine must hear of
+            # it, and this is how it can.
+            self._is_loss_told = True
+            raise CommitUnknown(self._loss, fatal=True)
+        raise CommitFailed(f"the store takes no more writes: {self._loss}")
+
+    def _commit(self, writer: apsw.Connection, statements: Sequence[tuple[str, Rows]]) -> None:
+        assert self._open is not None
+        try:
+            self._open.wal.make_room(writer)
+        except apsw.Error as error:
+            reason = f"the write-ahead log cannot be emptied: {described(error)}"
+            if is_failed_sync(error):
+                raise CommitUnknown(reason, fatal=True) from error
+            raise CommitFailed(reason) from error
+        writes.commit(writer, statements)
+
+    def _truncate_wal(self, writer: apsw.Connection) -> None:
+        assert self._open is not None
+        try:
+            self._open.wal.truncate(writer)
+        except apsw.Error as error:
+            reason = f"erased, but still in the write-ahead log: {described(error)}"
+            raise CommitUnknown(reason, fatal=is_failed_sync(error)) from error

@@ -1,0 +1,181 @@
+"""The data directory of a node on SQLite: its lock, its file, and connections to it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from fastpaca.store.base import StoreRefused
+from fastpaca.store.migrate import migrations, pending
+from fastpaca.store.sqlite_errors import APPLICATION_ID, described
+
+DATABASE_NAME: Final = "fastpaca.db"
+LOCK_NAME: Final = "fastpaca.lock"
+
+PAGE_BYTES: Final = 4096
+"""What file systems write as one. Smaller pages mean more work, larger ones a longer log."""
+
+READER_CACHE_BYTES: Final = 2 * 1024 * 1024
+"""Little: SQLite drops all that a connection has in its cache when another one writes."""
+
+BUSY_MS: Final = 10_000
+"""How long to wait for another connection; ours hold locks for milliseconds."""
+
+
+class DataDirectory:
+    """
+    A directory that one process has to itself.
+
+    Args:
+        path: Where; it is made if it is missing.
+        vfs: The name of the VFS to open the database with; None is the usual one.
+        synchronous: What SQLite is told about syncing; all but FULL can lose acknowledged writes.
+    """
+
+    def __init__(self, path: Path, vfs: str | None, synchronous: str) -> None:
+        self._path = path
+        self._vfs = vfs
+        self._synchronous = synchronous
+        self._lock: int | None = None
+
+    @property
+    def database(self) -> Path:
+        """The path of the database file."""
+        return self._path / DATABASE_NAME
+
+    def take(self) -> None:
+        """
+        Make the directory if it is missing, and keep other processes out.
+
+        Raises:
+            StoreRefused: It is in use, or cannot be used.
+        """
+        try:
+            self._make()
+            self._lock = os.open(self._path / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._note_pid(self._lock)
+        except BlockingIOError:
+            holder = self._holder()
+            self.let_go()
+            raise StoreRefused(
+                f"The data directory {self._path} is in use by another fastpaca process{holder}."
+            ) from None
+        except OSError as error:
+            self.let_go()
+            raise StoreRefused(
+                f"The data directory {self._path} cannot be used: {error.strerror}."
+            ) from error
+
+    def let_go(self) -> None:
+        """Let other processes in."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _make(self) -> None:
+        made = [path for path in (self._path, *self._path.parents) if not path.exists()]
+        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in made:
+            _sync_directory(path.parent)
+        if self._vfs is None:
+            # SQLite gives the files beside the database the mode that it finds here.
+            os.close(os.open(self.database, os.O_RDWR | os.O_CREAT, 0o600))
+
+    @staticmethod
+    def _note_pid(lock: int) -> None:
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+
+    def _holder(self) -> str:
+        text = os.pread(self._lock, 20, 0).strip() if self._lock is not None else b""
+        return f" (pid {text.decode()})" if text.isdigit() else ""
+
+    def prepare(self, cache_bytes: int) -> apsw.Connection:
+        """
+        Recover the database or make it, bring its schema up to date, and give the connection.
+
+        Raises:
+            StoreRefused: It is damaged, not ours, newer than this release, or cannot be used.
+        """
+        try:
+            connection = self.connect(cache_bytes)
+            try:
+                self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+            _sync_directory(self._path)
+        except apsw.Error as error:
+            raise StoreRefused(self._refusal(error)) from error
+        except OSError as error:
+            raise StoreRefused(f"{self.database} cannot be used: {error.strerror}.") from error
+        return connection
+
+    def connect(self, cache_bytes: int = READER_CACHE_BYTES) -> apsw.Connection:
+        """Open one more connection; each is used by one thread at a time."""
+        connection = apsw.Connection(str(self.database), vfs=self._vfs)
+        connection.set_busy_timeout(BUSY_MS)
+        try:
+            connection.execute(
+                f"""
+                PRAGMA synchronous = {self._synchronous};
+                PRAGMA fullfsync = ON;
+                PRAGMA checkpoint_fullfsync = ON;
+                PRAGMA wal_autocheckpoint = 0;
+                PRAGMA secure_delete = ON;
+                PRAGMA temp_store = MEMORY;
+                PRAGMA foreign_keys = OFF;
+                PRAGMA trusted_schema = OFF;
+                PRAGMA cache_size = -{cache_bytes // 1024};
+                """
+            )
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _prepare(self, connection: apsw.Connection) -> None:
+        # First of all: whatever an earlier process wrote to the log goes into the file and is
+        # synced. Else this process might build on pages that a failed sync had kept from the disk.
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        is_new = connection.execute("SELECT count(*) FROM sqlite_schema").get == 0
+        if not is_new and connection.pragma("application_id") != APPLICATION_ID:
+            raise StoreRefused(f"{self.database} is the database of another program.")
+        todo = pending(migrations("sqlite"), connection.pragma("user_version"))
+        if is_new:
+            connection.pragma("page_size", PAGE_BYTES)
+        if connection.pragma("journal_mode", "wal") != "wal":
+            raise StoreRefused(f"A write-ahead log cannot be kept beside {self.database}.")
+        for migration in todo:
+            connection.execute(
+                f"""
+                BEGIN IMMEDIATE;
+                {migration.sql}
+                PRAGMA application_id = {APPLICATION_ID};
+                PRAGMA user_version = {migration.version};
+                COMMIT;
+                """
+            )
+
+    def _refusal(self, error: apsw.Error) -> str:
+        if isinstance(error, apsw.NotADBError):
+            return f"{self.database} is not a database, or its beginning is damaged."
+        if isinstance(error, apsw.CorruptError):
+            return f"{self.database} is damaged ({described(error)}). Restore a backup."
+        if isinstance(error, apsw.BusyError):
+            return f"{self.database} is held open by another program."
+        return f"{self.database} cannot be used: {described(error)}."
+
+
+def _sync_directory(path: Path) -> None:
+    """Make the names in a directory last."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,289 @@
+"""
+Changes as rows for SQL, made on the event loop: the writer's thread runs next to no Python.
+
+Every row of every statement here changes exactly one row of a table. That is how a commit is
+checked: a revision that is not the expected one, or an id or key that is taken, makes the count too
+small.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from fastpaca.store.base import Change, CommitFailed
+
+SHORT_ID_BYTES: Final = 128
+LONG_ID_BYTES: Final = 512
+
+# --- statements, in the order in which they run ---
+
+DELETE_SHORT_ID: Final = "DELETE FROM short_ids WHERE id = ?"
+
+DELETE_LONG_ID: Final = "DELETE FROM long_ids WHERE id = ?"
+
+DELETE_CONTEXT: Final = "DELETE FROM contexts WHERE key = ? AND revision = ?"
+
+INSERT_PURGED: Final = """
+INSERT INTO purged SELECT ?1
+WHERE NOT EXISTS (SELECT 1 FROM short_ids WHERE id = ?2)
+    AND NOT EXISTS (SELECT 1 FROM long_ids WHERE id = ?2)
+"""
+
+INSERT_ERASURE: Final = "INSERT INTO erasures VALUES (?)"
+
+UPDATE_CONTEXT: Final = """
+UPDATE contexts SET version = ?, last_seq = ?, revision = ?, is_tombstoned = ?, updated_at_us = ?,
+    spoken_at_us = ?, commit_id = ?
+WHERE key = ? AND revision = ?
+"""
+
+INSERT_CONTEXT: Final = "INSERT INTO contexts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+INSERT_SHORT_ID: Final = """
+INSERT INTO short_ids SELECT ?1, ?2 + (1 << 40)
+WHERE NOT EXISTS (SELECT 1 FROM purged WHERE id_hash = ?3)
+"""
+
+INSERT_LONG_ID: Final = """
+INSERT INTO long_ids SELECT ?1, ?2 + (1 << 40)
+WHERE NOT EXISTS (SELECT 1 FROM purged WHERE id_hash = ?3)
+"""
+
+CLEAR_CONFIGURATION: Final = """
+UPDATE configurations SET context = NULL, token_budget = NULL, trigger_ratio = NULL, policy = NULL
+WHERE context = ?
+"""
+
+INSERT_CONFIGURATION: Final = """
+INSERT INTO configurations (context, token_budget, trigger_ratio, policy) VALUES (?, ?, ?, ?)
+"""
+
+CLEAR_METADATA: Final = "UPDATE metadata SET context = NULL, body = NULL WHERE context = ?"
+
+INSERT_METADATA: Final = "INSERT INTO metadata (context, body) VALUES (?, ?)"
+
+INSERT_MESSAGE: Final = """
+INSERT INTO messages (place, context, seq, version, body, counts, at_us)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+
+INSERT_SYNTHETIC: Final = """
+INSERT INTO synthetics (context, version, position, body, counts, at_us)
+VALUES (?, ?, ?, ?, ?, ?)
+"""
+
+INSERT_COMPACTION: Final = """
+INSERT INTO compactions (place, context, version, strategy, from_seq, to_seq, tokens_before,
+    tokens_after, window, at_us)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+# A key that only a purged context has used, whose answers are not erased yet, is free.
+INSERT_ANSWER: Final = """
+INSERT INTO answers (place, context, key_hash, fingerprint, answer, at_us) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (key_hash) DO UPDATE SET place = excluded.place, context = excluded.context,
+    fingerprint = excluded.fingerprint, answer = excluded.answer, at_us = excluded.at_us
+WHERE NOT EXISTS (SELECT 1 FROM contexts WHERE key = answers.context)
+"""
+
+_ORDER: Final = (
+    DELETE_SHORT_ID,
+    DELETE_LONG_ID,
+    DELETE_CONTEXT,
+    INSERT_PURGED,
+    INSERT_ERASURE,
+    UPDATE_CONTEXT,
+    INSERT_CONTEXT,
+    INSERT_SHORT_ID,
+    INSERT_LONG_ID,
+    CLEAR_CONFIGURATION,
+    INSERT_CONFIGURATION,
+    CLEAR_METADATA,
+    INSERT_METADATA,
+    INSERT_MESSAGE,
+    INSERT_SYNTHETIC,
+    INSERT_COMPACTION,
+    INSERT_ANSWER,
+)
+
+Rows = list[tuple[object, ...]]
+
+
+class Numbers(NamedTuple):
+    """The last numbers that were given: to a context as its key, to a row as its place."""
+
+    key: int
+    place: int
+
+
+def id_bytes(context_id: str) -> bytes:
+    """Write an id as its table holds it: all rows of a table have one size."""
+    text = context_id.encode()
+    return text.ljust(SHORT_ID_BYTES if is_short(text) else LONG_ID_BYTES, b"\0")
+
+
+def is_short(stored_id: bytes) -> bool:
+    """Tell which table an id belongs to."""
+    return len(stored_id) <= SHORT_ID_BYTES
+
+
+def id_hash(context_id: str) -> bytes:
+    """Give what stays of an id after a purge."""
+    return hashlib.sha256(context_id.encode()).digest()
+
+
+def key_hash(key: str) -> bytes:
+    """Give what is stored of an idempotency key: enough that no two keys ever meet."""
+    return hashlib.blake2b(key.encode(), digest_size=16).digest()
+
+
+class Batch:
+    """
+    The rows of one commit.
+
+    Args:
+        keys: The keys of the contexts that exist, by id.
+        numbers: The last ones given; new contexts and rows are numbered from there.
+    """
+
+    def __init__(self, keys: Mapping[str, int], numbers: Numbers) -> None:
+        self._keys = keys
+        self._rows: dict[str, Rows] = {statement: [] for statement in _ORDER}
+        self._key, self._place = numbers
+        self.new_keys: dict[str, int] = {}
+        self.purges: list[str] = []
+
+    @property
+    def numbers(self) -> Numbers:
+        """The last numbers given, by this batch or before it."""
+        return Numbers(self._key, self._place)
+
+    @property
+    def statements(self) -> list[tuple[str, Rows]]:
+        """What to run, in order."""
+        return [(statement, rows) for statement, rows in self._rows.items() if rows]
+
+    def add(self, change: Change) -> None:
+        """
+        Add the rows of *change*.
+
+        Raises:
+            CommitFailed: It holds more answers than there is to answer for.
+        """
+        if change.purges:
+            self._purge(change)
+            return
+        key = self._create(change) if change.expected_revision == 0 else self._update(change)
+        self._configure(key, change)
+        first_place = self._place + 1
+        self._add_messages(key, change)
+        self._add_compactions(key, change)
+        self._add_answers(key, change, range(first_place, self._place + 1))
+
+    def _create(self, change: Change) -> int:
+        row = change.row
+        self._key += 1
+        self.new_keys[row.id] = self._key
+        stored_id = id_bytes(row.id)
+        insert = INSERT_SHORT_ID if is_short(stored_id) else INSERT_LONG_ID
+        self._rows[insert].append((stored_id, self._key, id_hash(row.id)))
+        self._rows[INSERT_CONTEXT].append(
+            (
+                self._key,
+                row.version,
+                row.last_seq,
+                row.revision,
+                row.status != "active",
+                row.created_at_us,
+                row.updated_at_us,
+                row.spoken_at_us,
+                row.commit_id,
+            )
+        )
+        return self._key
+
+    def _update(self, change: Change) -> int:
+        row = change.row
+        key = self._keys[row.id]
+        self._rows[UPDATE_CONTEXT].append(
+            (
+                row.version,
+                row.last_seq,
+                row.revision,
+                row.status != "active",
+                row.updated_at_us,
+                row.spoken_at_us,
+                row.commit_id,
+                key,
+                change.expected_revision,
+            )
+        )
+        return key
+
+    def _configure(self, key: int, change: Change) -> None:
+        row = change.row
+        is_new = change.expected_revision == 0
+        if is_new or change.config_changed:
+            self._rows[INSERT_CONFIGURATION].append(
+                (
+                    key,
+                    row.token_budget,
+                    row.trigger_ratio,
+                    row.policy,
+                )
+            )
+        if is_new or change.metadata_changed:
+            self._rows[INSERT_METADATA].append((key, row.metadata))
+        if change.config_changed and not is_new:
+            self._rows[CLEAR_CONFIGURATION].append((key,))
+        if change.metadata_changed and not is_new:
+            self._rows[CLEAR_METADATA].append((key,))
+
+    def _add_messages(self, key: int, change: Change) -> None:
+        rows = self._rows[INSERT_MESSAGE]
+        for message in change.messages:
+            self._place += 1
+            rows.append((self._place, key, *message))
+
+    def _add_compactions(self, key: int, change: Change) -> None:
+        rows = self._rows[INSERT_COMPACTION]
+        for compaction in change.compactions:
+            self._place += 1
+            rows.append((self._place, key, *compaction))
+        self._rows[INSERT_SYNTHETIC] += [(key, *synthetic) for synthetic in change.synthetics]
+
+    def _add_answers(self, key: int, change: Change, places: Sequence[int]) -> None:
+        if len(change.answers) > len(places):
+            raise CommitFailed("there are more answers than messages and compactions")
+        rows = self._rows[INSERT_ANSWER]
+        for answer, place in zip(change.answers, places, strict=False):
+            rows.append(
+                (
+                    place,
+                    key,
+                    key_hash(answer.key),
+                    answer.fingerprint,
+                    answer.answer,
+                    answer.at_us,
+                )
+            )
+
+    def _purge(self, change: Change) -> None:
+        context_id = change.row.id
+        self.purges.append(context_id)
+        stored_id = id_bytes(context_id)
+        self._rows[INSERT_PURGED].append((id_hash(context_id), stored_id))
+        if change.expected_revision == 0:
+            return
+        key = self._keys[context_id]
+        delete = DELETE_SHORT_ID if is_short(stored_id) else DELETE_LONG_ID
+        self._rows[delete].append((stored_id,))
+        self._rows[DELETE_CONTEXT].append((key, change.expected_revision))
+        self._rows[INSERT_ERASURE].append((key,))
+
+
+def ids_of_existing(changes: Iterable[Change]) -> list[str]:
+    """List the ids of the contexts that *changes* take to exist."""
+    return [change.row.id for change in changes if change.expected_revision]

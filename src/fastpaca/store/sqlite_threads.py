@@ -1,0 +1,101 @@
+"""
+Threads that talk to SQLite, so that the event loop never waits for a disk.
+
+Jobs and their results pass through a `SimpleQueue` and `call_soon_threadsafe`, which cost the
+threads next to no Python: what they run of it, they take from the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+from typing import Any, NamedTuple, TypeVar
+
+import apsw
+
+T = TypeVar("T")
+
+Job = Callable[[apsw.Connection], T]
+
+
+class _Task(NamedTuple):
+    job: Job[Any]
+    future: asyncio.Future[Any]
+
+
+class Threads:
+    """Threads that take jobs from one queue, each with a connection of its own."""
+
+    def __init__(
+        self,
+        name: str,
+        connections: Sequence[apsw.Connection],
+        after: Job[None] | None = None,
+    ) -> None:
+        """Start one thread per connection; *after* is called behind each job, once it is told."""
+        self._loop = asyncio.get_running_loop()
+        self._queue: SimpleQueue[_Task | None] = SimpleQueue()
+        self._after = after
+        # Daemons, since a process that ends for a fatal error waits for nobody.
+        self._threads = [
+            threading.Thread(
+                target=self._work, args=(connection,), name=f"{name}-{number}", daemon=True
+            )
+            for number, connection in enumerate(connections)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, job: Job[T]) -> asyncio.Future[T]:
+        """Let a thread run *job*; it runs even if nobody waits for the result any more."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._queue.put(_Task(job, future))
+        return future
+
+    async def stop(self) -> None:
+        """Finish the jobs that were submitted, and end the threads; then submit no more."""
+        for _ in self._threads:
+            self._queue.put(None)
+        await asyncio.to_thread(self._join)
+
+    def _join(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self, connection: apsw.Connection) -> None:
+        while (task := self._queue.get()) is not None:
+            result: Any = None
+            error: BaseException | None = None
+            try:
+                result = task.job(connection)
+            except BaseException as raised:  # noqa: BLE001  # the caller gets it
+                error = raised
+            self._hand_over(task.future, result, error)
+            del task, result, error  # a big page should not live until the next job
+            if self._after is not None:
+                self._after(connection)
+
+    def _hand_over(
+        self, future: asyncio.Future[Any], result: object, error: BaseException | None
+    ) -> None:
+        while True:
+            try:
+                self._loop.call_soon_threadsafe(_settle, future, result, error)
+            except RuntimeError:  # the event loop is closed: nobody waits any more
+                return
+            except MemoryError:  # an answer must not get lost; memory may come back
+                time.sleep(0.01)
+            else:
+                return
+
+
+def _settle(future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
+    if future.done():  # whoever waited was cancelled
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)

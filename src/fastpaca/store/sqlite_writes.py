@@ -1,0 +1,172 @@
+"""What the writer's thread does: one transaction per call, and all of it or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import apsw
+
+from fastpaca.store.base import CommitFailed
+from fastpaca.store.sqlite_errors import judged
+from fastpaca.store.sqlite_rows import Rows
+
+PIECE_ROWS: Final = 1000
+"""How many rows a transaction erases or forgets, so that commits need not wait for a big purge."""
+
+PIECE_BYTES: Final = 4 * 1024 * 1024
+"""How many bytes of content a transaction erases; each page of it goes through the log."""
+
+# --- erasing what a purge has left to erase ---
+
+_ANY_ERASURE: Final = "SELECT context FROM erasures LIMIT 1"
+
+_MESSAGES: Final = "SELECT place, length(body) FROM messages WHERE context = ? LIMIT ?"
+
+_SYNTHETICS: Final = "SELECT place, length(body) FROM synthetics WHERE context = ? LIMIT ?"
+
+_COMPACTIONS: Final = "SELECT place, length(window) FROM compactions WHERE context = ? LIMIT ?"
+
+_CONFIGURATION: Final = "SELECT place, 0 FROM configurations WHERE context = ? LIMIT ?"
+
+_METADATA: Final = "SELECT place, length(body) FROM metadata WHERE context = ? LIMIT ?"
+
+_DELETE_ANSWER: Final = """
+DELETE FROM answers
+WHERE place = ? AND NOT EXISTS (SELECT 1 FROM contexts WHERE key = answers.context)
+"""
+
+_ERASE_MESSAGE: Final = """
+UPDATE messages SET context = NULL, seq = NULL, version = NULL, at_us = NULL, counts = NULL,
+    body = NULL
+WHERE place = ?
+"""
+
+_ERASE_SYNTHETIC: Final = """
+UPDATE synthetics SET context = NULL, version = NULL, position = NULL, at_us = NULL, counts = NULL,
+    body = NULL
+WHERE place = ?
+"""
+
+_ERASE_COMPACTION: Final = """
+UPDATE compactions SET context = NULL, version = NULL, strategy = NULL, from_seq = NULL,
+    to_seq = NULL, tokens_before = NULL, tokens_after = NULL, at_us = NULL, window = NULL
+WHERE place = ?
+"""
+
+_ERASE_CONFIGURATION: Final = """
+UPDATE configurations SET context = NULL, token_budget = NULL, trigger_ratio = NULL, policy = NULL
+WHERE place = ?
+"""
+
+_ERASE_METADATA: Final = "UPDATE metadata SET context = NULL, body = NULL WHERE place = ?"
+
+_END_ERASURE: Final = "DELETE FROM erasures WHERE context = ?"
+
+# Where the content of a context lies, and what to run for the places that are found there.
+_CONTENT: Final = (
+    (_MESSAGES, (_DELETE_ANSWER, _ERASE_MESSAGE)),
+    (_COMPACTIONS, (_DELETE_ANSWER, _ERASE_COMPACTION)),
+    (_SYNTHETICS, (_ERASE_SYNTHETIC,)),
+    (_CONFIGURATION, (_ERASE_CONFIGURATION,)),
+    (_METADATA, (_ERASE_METADATA,)),
+)
+
+# --- forgetting answers ---
+
+# Answers lie in the order in which they came. Where the clock was set back, one that is old may
+# stand behind one that is not, and waits for it.
+_FORGET_ANSWERS: Final = """
+DELETE FROM answers
+WHERE place IN (SELECT place FROM answers ORDER BY place LIMIT ?1) AND at_us < ?2
+"""
+
+
+@contextmanager
+def transaction(connection: apsw.Connection) -> Iterator[None]:
+    """
+    Write in one durable transaction.
+
+    Raises:
+        CommitFailed: Certainly nothing was written.
+        CommitUnknown: It may have been written.
+    """
+    at_commit = False
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        at_commit = True
+        connection.execute("COMMIT")
+    except BaseException as error:
+        raise judged(connection, error, at_commit=at_commit) from error
+
+
+def commit(connection: apsw.Connection, statements: Sequence[tuple[str, Rows]]) -> None:
+    """
+    Run *statements*, each for all of its rows, every one of which must change exactly one row.
+
+    Rows go one by one (`executemany`): statements of many rows at once are no faster, as measured,
+    since the short steps of single rows rarely lose the interpreter's lock to the event loop.
+
+    Raises:
+        CommitFailed: Certainly nothing was written.
+        CommitUnknown: It may have been written.
+    """
+    with transaction(connection):
+        changes = connection.total_changes()
+        for statement, rows in statements:
+            connection.executemany(statement, rows)
+            changes += len(rows)
+        if connection.total_changes() != changes:
+            raise CommitFailed("a revision is not the expected one, or an id or a key is taken")
+
+
+def erase_some(connection: apsw.Connection) -> bool:
+    """
+    Erase some of what purges have left, and tell whether there may be more.
+
+    Raises:
+        CommitFailed: Certainly nothing was written.
+        CommitUnknown: It may have been written.
+    """
+    key = connection.execute(_ANY_ERASURE).get
+    if key is None:
+        return False
+    with transaction(connection):
+        for found, statements in _CONTENT:
+            places = _piece(connection, found, key)
+            if places:
+                for statement in statements:
+                    connection.executemany(statement, places)
+                break
+        else:
+            connection.execute(_END_ERASURE, (key,))
+    return True
+
+
+def _piece(connection: apsw.Connection, found: str, key: int) -> list[tuple[int]]:
+    """List the places of as many rows as one transaction should erase."""
+    places: list[tuple[int]] = []
+    size = 0
+    rows: Iterable[tuple[Any, ...]] = connection.execute(found, (key, PIECE_ROWS)).fetchall()
+    for place, length in rows:
+        places.append((place,))
+        size += length
+        if size >= PIECE_BYTES:
+            break
+    return places
+
+
+def forget_some(connection: apsw.Connection, before_us: int) -> bool:
+    """
+    Delete some answers older than *before_us*, and tell whether there may be more.
+
+    Raises:
+        CommitFailed: Certainly nothing was written.
+        CommitUnknown: It may have been written.
+    """
+    with transaction(connection):
+        connection.execute(_FORGET_ANSWERS, (PIECE_ROWS, before_us))
+        changed = connection.changes()
+    return changed > 0

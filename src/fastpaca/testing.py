@@ -1,0 +1,144 @@
+"""
+A whole node in one process, for tests: the real application over a store, without sockets.
+
+    async with running_app() as client:
+        await client.put("/v1/contexts/demo")
+
+Nothing is mocked: requests pass the same edge, service and engine as those of a served node. What a
+node takes from its surroundings is handed in: the store, the clock, the counter of tokens.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx
+from starlette.types import ASGIApp
+
+from fastpaca.api.app import create_app
+from fastpaca.api.limits import Pace
+from fastpaca.clock import Clock
+from fastpaca.engine import Engine
+from fastpaca.service import Service
+from fastpaca.settings import Settings
+from fastpaca.store.base import Store
+from fastpaca.store.memory import MemoryStore
+from fastpaca.telemetry import Metrics
+from fastpaca.tokens import TokenCounter, counter_for
+
+BASE_URL: Final = "http://localhost:4000"
+
+BEGINNING_US: Final = 1_700_000_000_000_000
+"""When a `ManualClock` starts: 14 November 2023, 22:13:20 UTC."""
+
+
+class ManualClock:
+    """
+    A clock that stands still until it is moved.
+
+    Attributes:
+        now_us: Microseconds since 1970, UTC.
+    """
+
+    def __init__(self, now_us: int = BEGINNING_US) -> None:
+        self.now_us = now_us
+
+    def __call__(self) -> int:
+        return self.now_us
+
+    def advance(self, seconds: float) -> None:
+        """Move on, or back."""
+        self.now_us += int(seconds * 1_000_000)
+
+    def monotonic(self) -> float:
+        """Give the same time in seconds, as clocks that only measure do."""
+        return self.now_us / 1_000_000
+
+
+@dataclass(frozen=True)
+class Node:
+    """The parts of a node, put together and not started."""
+
+    app: ASGIApp
+    engine: Engine
+    service: Service
+    store: Store
+    metrics: Metrics
+    settings: Settings
+
+    def client(self, **options: Any) -> httpx.AsyncClient:
+        """Make a client whose requests go to this node; *options* are those of httpx."""
+        transport = httpx.ASGITransport(self.app)
+        return httpx.AsyncClient(**{"transport": transport, "base_url": BASE_URL, **options})
+
+
+def composed(
+    store: Store | None = None,
+    *,
+    clock: Clock | None = None,
+    counter: TokenCounter | None = None,
+    pace: Pace | None = None,
+    monotonic: Callable[[], float] | None = None,
+    queue_ops_max: int = 4096,
+    **settings: Any,
+) -> Node:
+    """
+    Put a node together.
+
+    Args:
+        store: Where everything is kept; in memory by default.
+        clock: The time of day; by default it stands still.
+        counter: Counts tokens; by default four characters are one.
+        pace: How slowly a body may come in.
+        monotonic: The clock of the rate limit, in seconds; by default it stands still.
+        queue_ops_max: How many writes may wait.
+        settings: As `fastpaca.settings.Settings`.
+    """
+    time = ManualClock()
+    numbers = itertools.count(1)
+    chosen = Settings(**settings)
+    kept = store or MemoryStore()
+    metrics = Metrics()
+    engine = Engine(
+        kept,
+        clock or time,
+        lambda: next(numbers).to_bytes(16, "big"),
+        hot_bytes=chosen.hot_bytes,
+        metrics=metrics,
+        queue_ops_max=queue_ops_max,
+    )
+    service = Service(engine, counter or counter_for("chars"), metrics)
+    app = create_app(
+        service,
+        engine,
+        chosen,
+        metrics,
+        backup=kept.backup,
+        pace=pace,
+        monotonic=monotonic or time.monotonic,
+    )
+    return Node(app, engine, service, kept, metrics, chosen)
+
+
+@asynccontextmanager
+async def running(node: Node) -> AsyncIterator[httpx.AsyncClient]:
+    """Start *node*, give a client of it, and stop it."""
+    await node.engine.start()
+    try:
+        async with node.client() as client:
+            yield client
+    finally:
+        await node.engine.stop()
+
+
+@asynccontextmanager
+async def running_app(
+    store: Store | None = None, *, clock: Clock | None = None, **options: Any
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Run a node and give a client of it; *options* are those of `composed`."""
+    async with running(composed(store, clock=clock, **options)) as client:
+        yield client

@@ -1,0 +1,259 @@
+"""What operators ask for over HTTP: health, metrics, backup."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+import pytest
+
+from fastpaca.api.request import CHUNK_BYTES
+from fastpaca.store.base import CommitFailed, CommitUnknown
+from fastpaca.store.memory import MemoryStore
+from fastpaca.testing import composed
+from tests.api.world import HELLO, Connection, GatedStore, append, create, error_of, run, scope_of
+
+# --- health -----------------------------------------------------------------------------------
+
+
+def test_a_node_is_ready_between_start_and_stop() -> None:
+    """Before the store is open and while the node ends it is alive, but not ready, and says why."""
+    node = composed()
+
+    async def look(client: httpx.AsyncClient, status: str) -> None:
+        assert (await client.get("/health/live")).json() == {"status": "ok"}
+        ready = await client.get("/health/ready")
+        assert ready.status_code == 503
+        assert ready.json() == {"status": status, "reason": ready.json()["reason"]}
+        assert ready.json()["reason"]
+
+    async def story() -> None:
+        async with node.client() as client:
+            await look(client, "starting")
+            error_of(await client.put("/v1/contexts/c"), 503, "unavailable")
+            await node.engine.start()
+            assert (await client.get("/health/ready")).json() == {"status": "ok"}
+            await create(client)
+            await node.engine.stop()
+            await look(client, "stopping")
+            answer = await client.put("/v1/contexts/d")
+            error_of(answer, 503, "unavailable")
+            assert answer.headers["retry-after"] == "1"
+
+    asyncio.run(story())
+
+
+def test_a_fatal_error_of_the_store_fails_liveness() -> None:
+    """A store that cannot be trusted any more takes the node out of service, reason included."""
+    store = GatedStore()
+
+    async def story(client: httpx.AsyncClient) -> None:
+        await create(client)
+        store.commit_error = CommitUnknown("fsync failed", fatal=True)
+        message = {"message": HELLO}
+        answer = await client.post("/v1/contexts/c/messages", json=message)
+        error_of(answer, 503, "outcome_unknown")
+        for path in ("/health/live", "/health/ready"):
+            answer = await client.get(path)
+            assert answer.status_code == 503
+            assert answer.json()["status"] == "degraded"
+            assert "fsync failed" in answer.json()["reason"]
+        store.commit_error = None
+        answer = await client.post("/v1/contexts/c/messages", json=message)
+        error_of(answer, 503, "unavailable")
+
+    run(story, composed(store))
+
+
+def test_a_commit_that_failed_fails_no_probe() -> None:
+    """What may go away by itself is no reason to be killed."""
+    store = GatedStore()
+
+    async def story(client: httpx.AsyncClient) -> None:
+        store.commit_error = CommitFailed("disk full")
+        error_of(await client.put("/v1/contexts/c"), 503, "unavailable")
+        assert (await client.get("/health/live")).status_code == 200
+
+    run(story, composed(store))
+
+
+# --- metrics ----------------------------------------------------------------------------------
+
+
+def test_metrics_count_requests_by_route() -> None:
+    """Routes are labelled by their template, what is unknown folds into `other`, no id is a label."""
+
+    async def story(client: httpx.AsyncClient) -> None:
+        await create(client, "some-secret-id")
+        for n in range(3):
+            await client.get(f"/v1/contexts/some-secret-id-{n}")
+            await client.get(f"/nothing/{n}")
+            await client.request(f"BREW{n}", "/v1/contexts/c")
+        await append(client, HELLO, context_id="some-secret-id")
+        answer = await client.get("/metrics")
+        assert answer.headers["content-type"].startswith("text/plain; version=")
+        text = answer.text
+        for route, method, status, count in (
+            ("/v1/contexts/{id}", "PUT", 201, 1),
+            ("/v1/contexts/{id}", "GET", 404, 3),
+            ("/v1/contexts/{id}", "other", 405, 3),
+            ("/v1/contexts/{id}/messages", "POST", 201, 1),
+            ("other", "GET", 404, 3),
+        ):
+            labels = f'method="{method}",route="{route}",status="{status}"'
+            assert f"fastpaca_http_request_seconds_count{{{labels}}} {count}.0" in text
+        assert "secret" not in text
+        assert "BREW" not in text
+        assert 'fastpaca_messages_append_total{role="user",source="server"} 1.0' in text
+
+    run(story)
+
+
+def test_all_promised_series_are_there() -> None:
+    """A fresh node shows every series by name, before anything has happened."""
+    names = [
+        "fastpaca_messages_append_total",
+        "fastpaca_messages_token_count",
+        "fastpaca_http_request_seconds",
+        "fastpaca_commit_seconds",
+        "fastpaca_commit_ops",
+        "fastpaca_compactions_total",
+        "fastpaca_compaction_tokens_removed_total",
+        "fastpaca_hot_contexts",
+        "fastpaca_hot_bytes",
+        "fastpaca_write_queue_ops",
+    ]
+
+    async def story(client: httpx.AsyncClient) -> None:
+        shown = re.findall(r"^# TYPE (\S+)", (await client.get("/metrics")).text, re.MULTILINE)
+        assert set(names) <= set(shown)
+
+    run(story)
+
+
+# --- backup -----------------------------------------------------------------------------------
+
+
+class CopyingStore(MemoryStore):
+    """Writes *pieces* as its backup, and holds up or fails in the middle if it is told to."""
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        super().__init__()
+        self.pieces = pieces
+        self.error: Exception | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.paths: list[Path] = []
+
+    async def backup(self, path: Path) -> None:
+        self.paths.append(path)
+        assert not path.exists()
+        with path.open("xb") as file:
+            for piece in self.pieces:
+                file.write(piece)
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+
+
+def test_a_backup_is_the_file_that_the_store_wrote(tmp_path: Path) -> None:
+    """The copy is sent whole, with its length, and leaves no file behind; the next one can follow."""
+    store = CopyingStore([b"SQLite format 3\0", b"x" * (3 * CHUNK_BYTES + 17)])
+
+    async def story(client: httpx.AsyncClient) -> None:
+        for _ in range(2):
+            answer = await client.post("/backup")
+            assert answer.status_code == 200
+            assert answer.headers["content-type"] == "application/vnd.sqlite3"
+            assert answer.headers["content-length"] == str(len(answer.content))
+            assert answer.content == b"".join(store.pieces)
+            assert list(tmp_path.iterdir()) == []
+        assert all(path.is_relative_to(tmp_path) for path in store.paths)
+        assert len(set(store.paths)) == 2
+
+    run(story, composed(store, data_dir=tmp_path))
+
+
+def test_a_backup_that_fails_leaves_no_file(tmp_path: Path) -> None:
+    """What the store says is passed on as 503, or stays inside as a 500; the file goes either way."""
+    store = CopyingStore([b"half"])
+
+    async def story(client: httpx.AsyncClient) -> None:
+        store.error = CommitFailed("the disk is full")
+        body = error_of(await client.post("/backup"), 503, "unavailable")
+        assert "the disk is full" in body["message"]
+        store.error = RuntimeError("a defect")
+        error_of(await client.post("/backup"), 500, "internal_error")
+        assert list(tmp_path.iterdir()) == []
+        store.error = None
+        assert (await client.post("/backup")).content == b"half"
+
+    run(story, composed(store, data_dir=tmp_path))
+
+
+def test_one_backup_at_a_time(tmp_path: Path) -> None:
+    """While a copy is made another is 429, and everything else goes on."""
+    store = CopyingStore([b"copy"])
+
+    async def story(client: httpx.AsyncClient) -> None:
+        store.gate.clear()
+        first = asyncio.create_task(client.post("/backup"))
+        while not store.paths:
+            await asyncio.sleep(0.001)
+        answer = await client.post("/backup")
+        error_of(answer, 429, "rate_limited")
+        assert int(answer.headers["retry-after"]) >= 1
+        await create(client)
+        store.gate.set()
+        assert (await first).content == b"copy"
+
+    run(story, composed(store, data_dir=tmp_path))
+
+
+def test_a_client_that_leaves_ends_its_backup(tmp_path: Path) -> None:
+    """A copy that nobody takes any more is not read to its end, and another can be made."""
+    store = CopyingStore([b"x" * CHUNK_BYTES] * 20)
+    node = composed(store, data_dir=tmp_path)
+
+    async def story(client: httpx.AsyncClient) -> None:
+        connection = Connection([b"", None])
+        await node.app(scope_of("POST", b"/backup", b"", []), connection.receive, connection.send)
+        reply = connection.reply
+        assert reply.status == 200
+        assert not reply.is_whole
+        assert len(reply.body) < 20 * CHUNK_BYTES
+        assert (await client.post("/backup")).status_code == 200
+        assert list(tmp_path.iterdir()) == []
+
+    run(story, node)
+
+
+def test_a_cancelled_backup_cleans_up(tmp_path: Path) -> None:
+    """A node that ends while a copy is made takes the file away."""
+    store = CopyingStore([b"copy"])
+
+    async def story(client: httpx.AsyncClient) -> None:
+        store.gate.clear()
+        first = asyncio.create_task(client.post("/backup"))
+        while not store.paths:
+            await asyncio.sleep(0.001)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        assert list(tmp_path.iterdir()) == []
+        store.gate.set()
+        assert (await client.post("/backup")).content == b"copy"
+
+    run(story, composed(store, data_dir=tmp_path))
+
+
+def test_a_store_without_a_copy_says_so() -> None:
+    """A node that keeps everything in memory has no backup, and that is 503."""
+
+    async def story(client: httpx.AsyncClient) -> None:
+        error_of(await client.post("/backup"), 503, "unavailable")
+
+    run(story)

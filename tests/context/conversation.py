@@ -1,0 +1,258 @@
+"""
+The smallest world that a context can live in: a value, and what its events have written.
+
+`Conversation` plays the engine and the store: it applies ops, keeps the rows that the events bring,
+and can make the context of these rows again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from fastpaca.context import Config, Context, Policy, jsontext
+from fastpaca.context.context import View, create
+from fastpaca.context.events import Appended, Compacted, Event
+from fastpaca.context.message import (
+    Counts,
+    Draft,
+    Entry,
+    decode_counts,
+    encode_counts,
+    log_entry,
+    parse,
+    synthetic_entry,
+)
+from fastpaca.context.ops import Append, Compact, Counted, Op, Put
+from fastpaca.context.window import Persisted, Window, ranges, rebuild
+
+Message = dict[str, Any]
+
+OVERHEAD = 4
+"""What a message costs beside its parts: 3, and 1 for its role."""
+
+
+def text(content: str) -> Message:
+    """A text part; it costs a token a character."""
+    return {"type": "text", "text": content}
+
+
+def user(*parts: Message | str, **keys: Any) -> Message:
+    """A message of the user."""
+    return message("user", *parts, **keys)
+
+
+def assistant(*parts: Message | str, **keys: Any) -> Message:
+    """A message of the model."""
+    return message("assistant", *parts, **keys)
+
+
+def system(*parts: Message | str, **keys: Any) -> Message:
+    """A message of instructions."""
+    return message("system", *parts, **keys)
+
+
+def tool(*parts: Message | str, **keys: Any) -> Message:
+    """A message that a tool gave back."""
+    return message("tool", *parts, **keys)
+
+
+def message(role: str, *parts: Message | str, **keys: Any) -> Message:
+    """A message of *role*; strings are text parts."""
+    listed = [text(part) if isinstance(part, str) else part for part in parts]
+    return {"role": role, "parts": listed, **keys}
+
+
+def call(name: str, **keys: Any) -> Message:
+    """A part that calls a tool; *name* is the id of the call."""
+    return {"type": "tool_call", "tool_call_id": name, **keys}
+
+
+def result(name: str, content: Any = "ok", **keys: Any) -> Message:
+    """A part with the result of the call *name*."""
+    return {"type": "tool_result", "tool_call_id": name, "content": content, **keys}
+
+
+def encoded(value: Any) -> bytes:
+    """Write *value* as the edge of the server hands it in: minified JSON."""
+    return jsontext.minified(json.dumps(value, ensure_ascii=False).encode())
+
+
+def counted(content: Mapping[str, Any]) -> Counted:
+    """Make a message that is ready to be appended, and count it."""
+    draft = parse(encoded(content), "message")
+    return Counted(draft, count(draft))
+
+
+def count(draft: Draft) -> Counts:
+    """Count a token a character of each text, and a token a byte of all other parts and keys."""
+    parts = tuple(
+        len(part.text) if part.text is not None else len(part.body) for part in draft.parts
+    )
+    keys = len(draft.keys) if draft.keys is not None else 0
+    total = OVERHEAD + keys + sum(parts)
+    return Counts(total if draft.token_count is None else draft.token_count, OVERHEAD, keys, parts)
+
+
+def tokens(content: Mapping[str, Any]) -> int:
+    """Give what *content* costs."""
+    return counted(content).counts.total
+
+
+class Row(NamedTuple):
+    """A message as a store keeps it."""
+
+    body: bytes
+    counts: bytes
+    version: int
+    at_us: int
+
+
+class Conversation:
+    """
+    A context, and what a store holds of it.
+
+    Attributes:
+        context: The hot context.
+        log: The rows of the log, from seq 1 on.
+        synthetics: The rows of replacements, by version and position.
+        stored: The stored form of the window, as JSON; None if it was never rewritten.
+        events: All that has happened.
+        now_us: The moment of the next op.
+    """
+
+    def __init__(
+        self,
+        policy: Policy | None = None,
+        token_budget: int | None = None,
+        trigger_ratio: float | None = None,
+    ) -> None:
+        self.now_us = 1_700_000_000_000_000
+        self.log: list[Row] = []
+        self.synthetics: dict[tuple[int, int], Row] = {}
+        self.stored: bytes | None = None
+        op = Put(token_budget, trigger_ratio, policy)
+        self.context, events = create("talk", op, self.now_us)
+        self.events: list[Event] = list(events)
+
+    def apply(self, op: Op) -> tuple[Event, ...]:
+        """Apply *op* and write down what its events say."""
+        self.now_us += 1000
+        self.context, events = self.context.apply(op, self.now_us)
+        self.events += events
+        for event in events:
+            if isinstance(event, Appended):
+                self._write(event)
+            elif isinstance(event, Compacted):
+                self._rewrite(event)
+        return events
+
+    def _write(self, event: Appended) -> None:
+        entry = event.entry
+        assert entry.seq == len(self.log) + 1, "the log has no holes"
+        row = Row(event.draft.body, encode_counts(entry.counts), entry.version, event.at_us)
+        self.log.append(row)
+
+    def _rewrite(self, event: Compacted) -> None:
+        self.stored = event.window.encode()
+        for one in event.replacement:
+            row = Row(one.draft.body, encode_counts(one.counts), event.version, event.at_us)
+            self.synthetics[event.version, one.position] = row
+
+    def say(self, *messages: Mapping[str, Any]) -> tuple[Event, ...]:
+        """Append *messages* in one op."""
+        return self.apply(Append(tuple(counted(one) for one in messages)))
+
+    def say_one_by_one(self, *messages: Mapping[str, Any]) -> None:
+        """Append *messages* in an op each."""
+        for one in messages:
+            self.say(one)
+
+    def compact(self, *replacement: int | Mapping[str, Any]) -> Compacted:
+        """Replace the window; a number is the seq of a message of the log."""
+        items = [self.logged(one) if isinstance(one, int) else counted(one) for one in replacement]
+        (event,) = self.apply(Compact(tuple(items)))
+        assert isinstance(event, Compacted)
+        return event
+
+    def logged(self, seq: int) -> Entry:
+        """Give the entry of the log at *seq*, as it was appended."""
+        row = self.log[seq - 1]
+        draft = parse(row.body, "message")
+        return log_entry(draft, decode_counts(row.counts), seq, row.version, row.at_us)
+
+    def between(self, from_seq: int, to_seq: int) -> list[Entry]:
+        """Give the entries of the log between two seqs, inclusive."""
+        return [self.logged(seq) for seq in range(from_seq, to_seq + 1)]
+
+    def replacement(self, version: int, first: int, last: int) -> list[Entry]:
+        """Give the synthetic entries of a replacement between two positions, inclusive."""
+        return [self._synthetic(version, position) for position in range(first, last + 1)]
+
+    def _synthetic(self, version: int, position: int) -> Entry:
+        row = self.synthetics[version, position]
+        draft = parse(row.body, "message")
+        counts = decode_counts(row.counts)
+        return synthetic_entry(draft, counts, version, position, (0, 0), row.at_us)
+
+    def cold(self) -> Context:
+        """Make the context again of what the store holds, as after a restart."""
+        stored = Persisted() if self.stored is None else Persisted.decode(self.stored)
+        needed = {
+            seq
+            for first, last in ranges(stored, len(self.log))
+            for seq in range(first, last + 1)
+        }
+
+        def between(from_seq: int, to_seq: int) -> list[Entry]:
+            assert needed.issuperset(range(from_seq, to_seq + 1)), "ranges() names all it needs"
+            return self.between(from_seq, to_seq)
+
+        window = rebuild(stored, between, self.replacement, len(self.log))
+        return msgspec.structs.replace(self.context, window=window)
+
+    def restart(self) -> None:
+        """Forget what is in memory, and go on with what the store holds."""
+        self.context = self.cold()
+
+    @property
+    def window(self) -> Window:
+        """The window of the context."""
+        return self.context.window
+
+    @property
+    def config(self) -> Config:
+        """The configuration of the context."""
+        return self.context.config
+
+    @property
+    def seqs(self) -> list[int | None]:
+        """The seqs of the window; None for what is synthetic."""
+        return [entry.seq for entry in self.window]
+
+    def seen(self, budget_tokens: int | None = None) -> list[int | None]:
+        """Give the seqs of a view."""
+        return seqs_of(self.context.view(budget_tokens))
+
+    def trims(self) -> list[Compacted]:
+        """List what policies have done."""
+        found = [event for event in self.events if isinstance(event, Compacted)]
+        return [event for event in found if event.strategy != "manual"]
+
+
+def seqs_of(view: View) -> list[int | None]:
+    """Give the seqs of *view*."""
+    return [entry.seq for entry in view.entries]
+
+
+def image(window: Window) -> tuple[Any, ...]:
+    """All that there is to know of a window, to compare."""
+    return tuple(window), window.tokens, window.weight, window.cut_calls
+
+
+def decoded(entries: Sequence[Entry]) -> list[Message]:
+    """Read the JSON of *entries*."""
+    return [json.loads(entry.body) for entry in entries]

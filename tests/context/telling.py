@@ -1,0 +1,211 @@
+"""A random story told to a context, op by op, with the source beside it to check against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from random import Random
+from typing import Any
+
+import pytest
+
+from fastpaca.context import Config, Manual, jsontext
+from fastpaca.context.context import Context
+from fastpaca.context.message import Entry
+from fastpaca.context.ops import Append, Compact, PatchMetadata
+from fastpaca.context.policies import compact
+from fastpaca.errors import FastpacaError
+from tests.context.conversation import Conversation, Message, counted, image
+from tests.context.oracle import (
+    Source,
+    check_pairs,
+    check_sums,
+    check_trim,
+    check_values,
+    check_view,
+)
+from tests.context.story import BUDGETS, Talk, drawn_policy, drawn_put
+
+
+class Told:
+    """
+    A conversation in the middle of a story.
+
+    Attributes:
+        rng: Where everything is drawn from.
+        conversation: The context and its store.
+        source: What was sent.
+        before: The window before the last append, that message admitted; None after other ops.
+    """
+
+    def __init__(self, rng: Random) -> None:
+        self.rng = rng
+        first = drawn_put(rng)
+        self.conversation = Conversation(first.policy, first.token_budget, first.trigger_ratio)
+        self.source = Source()
+        self.before: list[Entry] | None = None
+        self._talk = Talk(rng)
+
+    @property
+    def context(self) -> Context:
+        """The hot context."""
+        return self.conversation.context
+
+    @property
+    def window(self) -> list[Entry]:
+        """The entries of the window."""
+        return self.conversation.window.entries
+
+    def go_on(self) -> None:
+        """Let something happen."""
+        draw = self.rng.random()
+        self.before = None
+        if draw < 0.78:
+            self._append()
+        elif draw < 0.84:
+            self._append_many()
+        elif draw < 0.9:
+            self._compact()
+        elif draw < 0.95:
+            self.conversation.apply(drawn_put(self.rng))
+        elif draw < 0.97:
+            self.conversation.apply(PatchMetadata({"mood": b'"good"'}))
+        else:
+            self.conversation.restart()
+
+    def _append(self) -> None:
+        message = self._talk.next()
+        made = counted(message)
+        window = self.conversation.window
+        self.source.append(message, window.entries)
+        self.conversation.apply(Append((made,)))
+        logged = self.conversation.logged(self.context.last_seq)
+        self.before = window.admit(logged).entries
+
+    def _append_many(self) -> None:
+        for _ in range(self.rng.randint(2, 5)):
+            # One by one, so that the source sees each window; batches have a test of their own.
+            self._append()
+
+    def _compact(self) -> None:
+        replacement = self._replacement()
+        event = self.conversation.compact(*replacement)
+        self.source.replace(event.version, replacement)
+
+    def _replacement(self) -> list[int | Message]:
+        rng, last = self.rng, self.context.last_seq
+        kept: list[int | Message] = []
+        draw = rng.random()
+        if draw < 0.2:
+            pass
+        elif draw < 0.6 and last:  # the usual: instructions, a summary, the newest messages
+            kept += [seq for seq in (1,) if rng.random() < 0.5]
+            kept.append(self._talk.summary())
+            newest = rng.randint(0, min(last, 6))
+            kept += range(max(last - newest + 1, 2), last + 1)
+        else:
+            kept += sorted(rng.sample(range(1, last + 1), rng.randint(0, min(last, 6))))
+            for _ in range(rng.randint(0, 3)):
+                summary = self._talk.summary() if rng.random() < 0.7 else self._again()
+                kept.insert(rng.randint(0, len(kept)), summary)
+        return kept
+
+    def _again(self) -> Message:
+        """A message of the log as somebody else tells it."""
+        if not self.source.log:
+            return self._talk.summary()
+        return {**self.rng.choice(self.source.log), "retold": True}
+
+
+def tell(rng: Random, ops: int) -> Iterator[Told]:
+    """Tell a story of *ops* ops, and stop after each to look."""
+    told = Told(rng)
+    yield told
+    for _ in range(ops):
+        told.go_on()
+        yield told
+
+
+def views_fit(told: Told) -> None:
+    """Every view keeps its budget, adds up, and holds what it must."""
+    config, window = told.context.config, told.window
+    own = told.context.view()
+    check_sums(own, None if isinstance(config.policy, Manual) else config.token_budget)
+    check_view(told.source, window, config, own)
+    for budget in told.rng.sample(BUDGETS, 3):
+        view = told.context.view(budget)
+        check_sums(view, budget)
+        check_view(told.source, window, config, view)
+
+
+def log_is_untouched(told: Told) -> None:
+    """The log holds exactly what was sent, in order, value for value."""
+    rows = told.conversation.log
+    assert len(rows) == len(told.source.log) == told.context.last_seq
+    for row, sent in zip(rows, told.source.log, strict=True):
+        expected = {key: value for key, value in sent.items() if key != "token_count"}
+        expected.setdefault("metadata", {})
+        assert row.body == jsontext.minified(_written(expected))
+
+
+def _written(value: Mapping[str, Any]) -> bytes:
+    import msgspec
+
+    return msgspec.json.encode(value)
+
+
+def cold_equals_hot(told: Told) -> None:
+    """The window that is made again of what a store holds equals the one in memory."""
+    assert image(told.conversation.cold().window) == image(told.conversation.window)
+
+
+def windows_hold_together(told: Told) -> None:
+    """Nothing in the window is parted, emptied, or other than it was sent."""
+    check_values(told.source, told.window, may_be_cut=False)
+    check_pairs(told.source, told.window)
+
+
+def trims_keep_promises(told: Told) -> None:
+    """What the last append has trimmed had no promise to stay."""
+    config = told.context.config
+    if told.before is not None and not isinstance(config.policy, Manual):
+        check_trim(told.source, config, told.before, told.window)
+
+
+def policies_keep_promises(told: Told) -> None:
+    """Any policy may be applied to any window, and a second time changes nothing."""
+    policy = drawn_policy(told.rng)
+    ratio = told.rng.choice((0.3, 0.7, 1.0))
+    config = Config(told.rng.choice(BUDGETS), ratio, policy)
+    once = compact(told.conversation.window, config)
+    assert compact(once, config) is once
+    check_values(told.source, once.entries, may_be_cut=False)
+    check_pairs(told.source, once.entries)
+    if not isinstance(policy, Manual):
+        check_trim(told.source, config, told.window, once.entries)
+
+
+def refusals_leave_no_trace(told: Told) -> None:
+    """An op that is refused, and one that was decided but never committed, changes nothing."""
+    context, before = told.context, image(told.conversation.window)
+    stale = context.version + 1
+    with pytest.raises(FastpacaError):
+        context.apply(Append((counted(told.source.log[-1]),) if told.source.log else (), stale), 1)
+    with pytest.raises(FastpacaError):
+        context.apply(Compact((), stale), 1)
+    lost = counted({"role": "user", "parts": [{"type": "text", "text": "lost"}]})
+    context.apply(Append((lost, lost)), told.conversation.now_us)
+    context.apply(Compact((lost,)), told.conversation.now_us)
+    assert image(context.window) == before
+    assert told.context is context
+
+
+CHECKS: tuple[Callable[[Told], None], ...] = (
+    log_is_untouched,
+    cold_equals_hot,
+    windows_hold_together,
+    views_fit,
+    trims_keep_promises,
+    policies_keep_promises,
+    refusals_leave_no_trace,
+)
+"""All that must hold after every op."""

@@ -1,0 +1,23 @@
+"""A node to check the pages against."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.acceptance.server import running
+
+
+@pytest.fixture
+def fresh_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a running node that holds nothing."""
+    with running(tmp_path_factory.mktemp("node")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a running node that the tests of a module share."""
+    with running(tmp_path_factory.mktemp("node")) as address:
+        yield address

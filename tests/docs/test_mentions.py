@@ -1,0 +1,186 @@
+"""Whatever a user can set, call or meet has its place on a page, and pages name nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from fastpaca import errors
+from fastpaca.api.errors import status_of
+from fastpaca.cli.main import _parser
+from fastpaca.settings import _FOREIGN_VARIABLES, SETTINGS, UNUSED_VARIABLES, Setting
+from fastpaca.telemetry import Metrics
+from tests.docs.pages import page, pages
+
+# --- settings ---
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.variable)
+def test_setting_has_its_row(setting: Setting) -> None:
+    """
+    The page names each setting with its variable, flag and default, and says what it means.
+    """
+    rows = {row[0]: row for row in page("configuration").rows("Settings")}
+    _, flag, default, meaning = rows[f"`{setting.variable}`"]
+    assert flag == f"`{setting.flag}`"
+    assert default in {f"`{setting.default}`", "none", "the host name"}
+    assert setting.default or default in {"none", "the host name"}
+    assert meaning
+
+
+def test_no_setting_is_made_up() -> None:
+    """
+    A variable that a page names is one that the node knows.
+    """
+    known = UNUSED_VARIABLES | set(_FOREIGN_VARIABLES) | {s.variable for s in SETTINGS}
+    for found in pages():
+        assert set(re.findall(r"\bFASTPACA_[A-Z_]+\b", found.text)) <= known, found.name
+    assert len(page("configuration").rows("Settings")) == len(SETTINGS)
+
+
+def test_variables_without_effect_are_named() -> None:
+    """
+    Who sets a variable of a function that this release has not can read that it does nothing.
+    """
+    section = page("configuration").section("Variables without an effect in this release")
+    assert set(re.findall(r"`([A-Z_]+)`", section)) == UNUSED_VARIABLES
+
+
+def test_variables_that_stop_the_start_are_named() -> None:
+    """
+    Who meets a variable that stops the start can read why.
+    """
+    section = page("configuration").section("What stops the start")
+    for variable in _FOREIGN_VARIABLES:
+        assert f"`{variable}`" in section
+
+
+# --- commands ---
+
+
+def test_commands_and_their_flags_are_named() -> None:
+    """
+    Each subcommand, and each flag that is no setting, has its row.
+    """
+    rows = {row[0].strip("`"): row[1] for row in page("configuration").rows("Commands")}
+    for name, parser in _commands().items():
+        assert any(f"fastpaca {name}" in command for command in rows), name
+        for flag in _flags(parser) - {setting.flag for setting in SETTINGS if name == "serve"}:
+            assert flag in rows, f"{name} {flag}"
+
+
+def _commands() -> dict[str, argparse.ArgumentParser]:
+    actions = _parser()._actions
+    return dict(next(a.choices for a in actions if isinstance(a, argparse._SubParsersAction)))
+
+
+def _flags(parser: argparse.ArgumentParser) -> set[str]:
+    flags = {option for action in parser._actions for option in action.option_strings}
+    return flags - {"-h", "--help"}
+
+
+# --- errors ---
+
+
+def test_errors_have_their_row() -> None:
+    """
+    The page names each error with its status and code, and no other.
+    """
+    shown = [(int(row[0]), row[1].strip("`")) for row in page("rest-api").rows("Errors")]
+    known = {(status_of(error), error.code) for error in _errors(errors.FastpacaError)}
+    assert len(shown) == len(set(shown))
+    assert set(shown) == known
+
+
+def _errors(kind: type[errors.FastpacaError]) -> Iterator[errors.FastpacaError]:
+    """Give an error of each class that a client can meet; statuses go by class."""
+    error = kind.__new__(kind)
+    yield error
+    for narrower in kind.__subclasses__():
+        yield from _errors(narrower)
+
+
+# --- routes ---
+
+
+def test_routes_are_those_of_the_description(node: str) -> None:
+    """
+    The page and `/openapi.json` name the same methods and paths, and each has its section.
+    """
+    described = {
+        (method.upper(), re.sub(r"\{\w+\}", "{id}", path))
+        for path, methods in httpx.get(f"{node}/openapi.json").json()["paths"].items()
+        for method in methods
+        if method in {"get", "put", "post", "patch", "delete"}
+    }
+    rest = page("rest-api")
+    listed = {(row[0].strip("`"), _path(row[1])) for row in rest.rows("Routes")}
+    assert listed == described
+    for method, path in listed:
+        assert f"{method} {path}" in rest.headings
+
+
+def test_routes_are_answered(node: str) -> None:
+    """
+    No route that the page names is unknown to a node.
+    """
+    for method, path in (
+        (row[0].strip("`"), _path(row[1])) for row in page("rest-api").rows("Routes")
+    ):
+        answer = httpx.request("OPTIONS", node + path.replace("{id}", "x"))
+        assert method in answer.headers["allow"].split(", "), path
+
+
+def _path(cell: str) -> str:
+    found = re.search(r"`(/[^`]*)`", cell)
+    assert found, cell
+    return found[1]
+
+
+# --- fields ---
+
+Fields = dict[str, object]
+
+
+def _answers(node: str) -> dict[str, Fields]:
+    """Give an answer of each kind whose fields the page lists in a table."""
+    url = f"{node}/v1/contexts/fields"
+    context = httpx.put(url).json()
+    body = {"message": {"role": "user", "parts": []}}
+    httpx.post(f"{url}/messages", json=body).raise_for_status()
+    view = httpx.get(f"{url}/context").json()
+    return {
+        "Contexts": context,
+        "Messages": view["messages"][0],
+        "GET /v1/contexts/{id}/context": view,
+    }
+
+
+def test_fields_are_those_of_answers(node: str) -> None:
+    """
+    The tables of fields name all that a node answers, and nothing else.
+    """
+    for heading, answer in _answers(node).items():
+        tables = page("rest-api").tables(heading)
+        named = [sorted(row[0].strip("`") for row in table) for table in tables]
+        assert sorted(answer) in named, heading
+
+
+# --- metrics ---
+
+
+def test_metrics_have_their_row() -> None:
+    """
+    The page names each series with its labels, and no other.
+    """
+    shown = {row[0].strip("`"): row[1] for row in page("operations").rows("Metrics")}
+    known: dict[str, str] = {}
+    for series in vars(Metrics()).values():
+        if hasattr(series, "_labelnames"):
+            name = series._name + ("_total" if series._type == "counter" else "")
+            known[name] = ", ".join(f"`{label}`" for label in series._labelnames) or "none"
+    assert shown == known

@@ -1,0 +1,144 @@
+"""HTTP by hand: a client that sends any bytes, and our connections on a port of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+from starlette.types import ASGIApp
+from uvicorn.server import ServerState
+
+from fastpaca.api.protocol import Bounds, Connection
+from fastpaca.api.server import server_config
+from fastpaca.telemetry import Metrics
+
+PATIENCE_SECONDS = 10
+"""How long something may take that should take no time at all."""
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for what nothing announces."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
+
+
+class Reply(NamedTuple):
+    """An answer as it came over the wire, header names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Client:
+    """One connection to a server."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self.writer = writer
+
+    async def send(self, data: bytes) -> None:
+        """Send *data*; a server that has gone away is met when reading."""
+        self.writer.write(data)
+        with suppress(ConnectionError):
+            await asyncio.wait_for(self.writer.drain(), PATIENCE_SECONDS)
+
+    async def reply(self, method: str = "GET") -> Reply:
+        """Read one answer, to a request with *method*."""
+        return await asyncio.wait_for(self._reply(method), PATIENCE_SECONDS)
+
+    async def _reply(self, method: str) -> Reply:
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")[:-2]
+        version, status, _ = first.split(" ", 2)
+        assert version == "HTTP/1.1"
+        headers = {}
+        for line in lines:
+            name, _, value = line.partition(": ")
+            assert name.lower() not in headers, f"{name} is given twice"
+            headers[name.lower()] = value
+        size = int(headers.get("content-length", 0))
+        has_body = method != "HEAD" and int(status) >= 200
+        return Reply(int(status), headers, await self._reader.readexactly(size * has_body))
+
+    async def rest(self) -> bytes:
+        """Read until the server closes; a reset counts as a close."""
+        try:
+            return await asyncio.wait_for(self._reader.read(), PATIENCE_SECONDS)
+        except ConnectionError:
+            return b""
+
+
+@asynccontextmanager
+async def connected(port: int) -> AsyncIterator[Client]:
+    """Connect to a server on this machine."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**26)
+    try:
+        yield Client(reader, writer)
+    finally:
+        writer.transport.abort()
+        await asyncio.sleep(0)
+
+
+class Served(NamedTuple):
+    """
+    A server of our connections.
+
+    Attributes:
+        port: Where it listens.
+        state: What uvicorn knows: connections and tasks.
+        metrics: Where refusals are counted.
+        strays: Errors that nobody met.
+    """
+
+    port: int
+    state: ServerState
+    metrics: Metrics
+    strays: list[dict[str, Any]]
+
+    @property
+    def connections(self) -> list[Connection]:
+        return [c for c in self.state.connections if isinstance(c, Connection)]
+
+    def refusals(self, status: int) -> float:
+        """Count the requests that were refused with *status*."""
+        labels = {"route": "other", "method": "other", "status": str(status)}
+        name = "fastpaca_http_request_seconds_count"
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+    async def is_empty(self) -> None:
+        """Wait until every connection and request is gone."""
+        await until(lambda: not self.state.connections and not self.state.tasks)
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp, bounds: Bounds | None = None) -> AsyncIterator[Served]:
+    """Serve *app* on a free port; errors that nobody met fail the test."""
+    loop = asyncio.get_running_loop()
+    metrics = Metrics()
+    config = server_config(app, metrics, bounds or Bounds(), "info")
+    config.load()
+    state = ServerState()
+    make = cast(Callable[..., Connection], config.http_protocol_class)
+    made = partial(make, config, state, {}, loop)
+    listener = await loop.create_server(made, "127.0.0.1", 0)
+    served = Served(listener.sockets[0].getsockname()[1], state, metrics, [])
+    loop.set_exception_handler(lambda _, context: served.strays.append(context))
+    try:
+        yield served
+    finally:
+        listener.close()
+        for connection in served.connections:
+            connection.abort()
+        await served.is_empty()
+        loop.set_exception_handler(None)
+    assert served.strays == []

@@ -1,0 +1,210 @@
+"""
+A random life of an engine over a store: what is asked of it, and what the store must hold in the
+end.
+
+Everything is drawn from one seed. Operations come in concurrent bursts, so that batches form;
+callers leave while they wait; contexts are evicted; keys are used again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from fastpaca.context import Context, LastN, Manual, SkipParts
+from fastpaca.context.context import create
+from fastpaca.context.message import Counts, parse
+from fastpaca.context.ops import (
+    Append,
+    Compact,
+    Counted,
+    Delete,
+    Op,
+    PatchMetadata,
+    Purge,
+    Put,
+)
+from fastpaca.engine import Engine, Keyed, Written
+from fastpaca.errors import FastpacaError
+from fastpaca.store.base import AnswerRow, Change, MessageRow, Snapshot, Store
+from fastpaca.store.memory import MemoryStore
+
+CONTEXTS = tuple(f"c{n}" for n in range(6))
+FOREVER = 2**53
+
+
+class Done(NamedTuple):
+    """An op that was answered with success: its context, its moment, what became of it."""
+
+    context_id: str
+    op: Op
+    at_us: int
+    context: Context
+
+
+class Recorder:
+    """A store that hands everything on, and notes the commits and which of them were confirmed."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.commits: list[Sequence[Change]] = []
+        self.confirmed = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.store, name)
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        self.commits.append(changes)
+        await self.store.commit(changes)
+        self.confirmed += 1
+
+
+class Story:
+    """Plays *bursts* bursts of operations, drawn from *rng*, on an engine over *store*."""
+
+    def __init__(self, rng: random.Random, store: Store) -> None:
+        self.rng = rng
+        self.store = Recorder(store)
+        self.done: list[Done] = []
+        self.keys: list[tuple[str, Op, Keyed]] = []
+        ticks = itertools.count(1_700_000_000_000_000, 1_000)
+        ids = itertools.count(1)
+        self.engine = Engine(
+            self.store,  # type: ignore[arg-type]  # it hands on what it does not have
+            clock=lambda: next(ticks),
+            commit_ids=lambda: next(ids).to_bytes(16, "big"),
+            hot_bytes=40_000,
+        )
+
+    async def play(self, bursts: int) -> None:
+        """Start, play, and stop; errors of a store that failed are what callers get."""
+        await self.engine.start()
+        for _ in range(bursts):
+            await self._burst()
+        await self.engine.stop()
+
+    async def _burst(self) -> None:
+        tasks = [asyncio.create_task(self._one()) for _ in range(self.rng.randint(1, 8))]
+        if self.rng.random() < 0.2:
+            await asyncio.sleep(0)
+            self.rng.choice(tasks).cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self.rng.random() < 0.3:
+            self.engine.hot.drop(self.rng.choice(CONTEXTS))
+
+    async def _one(self) -> None:
+        context_id, op, keyed = self._draw()
+        try:
+            written = await self.engine.write(context_id, op, _answer, keyed)
+        except FastpacaError:
+            return
+        if not written.replayed and written.events:
+            self.done.append(Done(context_id, op, written.context.updated_at_us, written.context))
+
+    def _draw(self) -> tuple[str, Op, Keyed | None]:
+        if self.keys and self.rng.random() < 0.1:
+            return self.rng.choice(self.keys)
+        context_id = self.rng.choice(CONTEXTS)
+        op = self._op()
+        if isinstance(op, Append | Compact) and self.rng.random() < 0.3:
+            number = len(self.keys)
+            keyed = Keyed(f"key-{number}", b"%d" % number)
+            self.keys.append((context_id, op, keyed))
+            return context_id, op, keyed
+        return context_id, op, None
+
+    def _op(self) -> Op:
+        rng = self.rng
+        draw = rng.random()
+        if draw < 0.15:
+            policy = rng.choice([LastN(limit=rng.randint(1, 20)), SkipParts(), Manual(), None])
+            return Put(rng.choice([None, 50, 200, 1000]), rng.choice([None, 0.5, 1.0]), policy)
+        if draw < 0.8:
+            guard = rng.choice([None, None, None, rng.randint(0, 20)])
+            return Append(tuple(self._message() for _ in range(rng.choice([1, 1, 2, 5]))), guard)
+        if draw < 0.9:
+            return Compact(tuple(self._message() for _ in range(rng.randint(0, 3))))
+        if draw < 0.97:
+            return PatchMetadata({rng.choice("ab"): rng.choice([None, b'"x"', b"1.0"])})
+        return rng.choice([Delete(), Purge()])
+
+    def _message(self) -> Counted:
+        rng = self.rng
+        call = b'{"type":"tool_call","tool_call_id":"t%d"}' % rng.randint(0, 3)
+        result = b'{"type":"tool_result","tool_call_id":"t%d","content":"%s"}' % (
+            rng.randint(0, 3),
+            b"r" * rng.randint(0, 200),
+        )
+        text = b'{"type":"text","text":"%s"}' % (b"w " * rng.choice([1, 10, 40, 3000]))
+        role, part = rng.choice(
+            [(b"user", text), (b"assistant", text), (b"assistant", call), (b"tool", result)]
+        )
+        draft = parse(b'{"role":"%s","parts":[%s]}' % (role, part), "message")
+        tokens = len(part) // 4
+        return Counted(draft, Counts(tokens + 4, 4, 0, (tokens,)))
+
+
+def _answer(context: Context, events: object) -> bytes:
+    return b"%d" % context.version
+
+
+def check_batches(done: Sequence[Done]) -> None:
+    """Apply the ops of *done* one by one: each must come to the state that its batch came to."""
+    states: dict[str, Context] = {}
+    for index, (context_id, op, at_us, reached) in enumerate(done):
+        before = states.get(context_id)
+        if before is None:
+            after, _ = create(context_id, op, at_us)
+        else:
+            after, _ = before.apply(op, at_us)
+        states[context_id] = after
+        assert image(after) == image(reached), f"op {index} on {context_id}: {op!r}"
+
+
+def image(context: Context) -> tuple[object, ...]:
+    """All that a reader can tell of a context."""
+    view = context.view()
+    return (
+        *(context.status, context.config, context.metadata, context.version, context.last_seq),
+        [(entry.seq, entry.tokens, entry.body) for entry in context.window],
+        [entry.body for entry in view.entries],
+        (view.used_tokens, view.segments, view.fit, view.needs_compaction),
+    )
+
+
+async def content(store: Store, keys: Sequence[str]) -> dict[str, object]:
+    """Read all of *store* through its port."""
+    found: dict[str, object] = {"answers": await store.answers(keys)}
+    for context_id in CONTEXTS:
+        snapshot: Snapshot | None = await store.load(context_id)
+        log: list[MessageRow] = []
+        if snapshot is not None and snapshot.row.status != "purged":
+            log = await store.messages(context_id, 1, FOREVER, 10_000, FOREVER)
+            found[context_id] = (snapshot, log)
+        else:
+            found[context_id] = None if snapshot is None else "purged"
+    found["listed"] = await store.contexts("", "", 1000)
+    return found
+
+
+async def content_after(commits: Sequence[Sequence[Change]], keys: Sequence[str]) -> object:
+    """Say what a store holds after *commits*."""
+    store = MemoryStore()
+    await store.open()
+    for changes in commits:
+        await store.commit(changes)
+    return await content(store, keys)
+
+
+def all_keys(commits: Sequence[Sequence[Change]]) -> list[str]:
+    """List the idempotency keys that were ever written."""
+    rows: list[AnswerRow] = [
+        row for changes in commits for change in changes for row in change.answers
+    ]
+    return [row.key for row in rows]
+
+
+__all__ = ["Done", "Recorder", "Story", "Written", "check_batches", "content", "content_after"]
