@@ -9,6 +9,13 @@ hypothesis.settings.register_profile("fastpaca", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("fastpaca")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a seed and a number of runs be given to the simulations, as `make sim` does."""
+    group = parser.getgroup("fastpaca simulations")
+    group.addoption("--seed", type=int, default=None, help="first seed of the simulations")
+    group.addoption("--runs", type=int, default=None, help="how many seeds they try")
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     """Run async tests on the loop that the server runs on."""

@@ -9,6 +9,7 @@ callers leave while they wait; contexts are evicted; keys are used again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import random
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from typing import NamedTuple
 
 from fastpaca.context import Context, LastN, Manual, SkipParts
 from fastpaca.context.context import create
+from fastpaca.context.events import Event
 from fastpaca.context.message import Counts, parse
 from fastpaca.context.ops import (
     Append,
@@ -27,7 +29,7 @@ from fastpaca.context.ops import (
     Purge,
     Put,
 )
-from fastpaca.engine import Engine, Keyed, Written
+from fastpaca.engine import Engine, Keyed
 from fastpaca.errors import FastpacaError
 from fastpaca.store.base import AnswerRow, Change, MessageRow, Snapshot, Store
 from fastpaca.store.memory import MemoryStore
@@ -37,7 +39,7 @@ FOREVER = 2**53
 
 
 class Done(NamedTuple):
-    """An op that was answered with success: its context, its moment, what became of it."""
+    """An op that was applied: its context, its moment, what became of it."""
 
     context_id: str
     op: Op
@@ -97,12 +99,15 @@ class Story:
 
     async def _one(self) -> None:
         context_id, op, keyed = self._draw()
-        try:
-            written = await self.engine.write(context_id, op, _answer, keyed)
-        except FastpacaError:
-            return
-        if not written.replayed and written.events:
-            self.done.append(Done(context_id, op, written.context.updated_at_us, written.context))
+
+        def shape(context: Context, events: tuple[Event, ...]) -> bytes:
+            # Called in the order in which ops are applied, whoever still waits for the answer.
+            if events:
+                self.done.append(Done(context_id, op, context.updated_at_us, context))
+            return b"%d" % context.version
+
+        with contextlib.suppress(FastpacaError):
+            await self.engine.write(context_id, op, shape, keyed)
 
     def _draw(self) -> tuple[str, Op, Keyed | None]:
         if self.keys and self.rng.random() < 0.1:
@@ -145,10 +150,6 @@ class Story:
         draft = parse(b'{"role":"%s","parts":[%s]}' % (role, part), "message")
         tokens = len(part) // 4
         return Counted(draft, Counts(tokens + 4, 4, 0, (tokens,)))
-
-
-def _answer(context: Context, events: object) -> bytes:
-    return b"%d" % context.version
 
 
 def check_batches(done: Sequence[Done]) -> None:
@@ -206,5 +207,3 @@ def all_keys(commits: Sequence[Sequence[Change]]) -> list[str]:
     ]
     return [row.key for row in rows]
 
-
-__all__ = ["Done", "Recorder", "Story", "Written", "check_batches", "content", "content_after"]

@@ -72,7 +72,7 @@ async def _check_found(after: Path, story: Story, confirmed: int) -> None:
     raise Lost(f"what is there is no number of whole commits ({confirmed} were confirmed)")
 
 
-def test_power_loss_loses_nothing_acknowledged(tmp_path: Path, sim_seeds: list[int]) -> None:
+def test_power_loss_loses_nothing_acknowledged(tmp_path: Path, sim_seeds: range) -> None:
     """Whatever the disk had not confirmed may be gone or torn; what was acknowledged is there."""
     for seed in sim_seeds:
         folder = tmp_path / str(seed)
@@ -97,9 +97,9 @@ def test_power_loss_is_noticed_without_sync(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def sim_seeds(request: pytest.FixtureRequest) -> list[int]:
-    """The seeds of this run: one if it was asked for, else so many from a fixed beginning."""
-    seed, runs = request.config.getoption("--seed"), request.config.getoption("--runs")
-    if seed is not None:
-        return [int(seed)]
-    return list(range(int(runs or 60)))
+def sim_seeds(request: pytest.FixtureRequest) -> range:
+    """The seeds of this run: so many, from a first one on."""
+    first, runs = request.config.getoption("--seed"), request.config.getoption("--runs")
+    if first is None:
+        return range(runs or 60)
+    return range(first, first + (runs or 1))
