@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from itertools import count
+from typing import cast
 
 import msgspec
 import uvloop
@@ -66,8 +67,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.WriteTransport, transport)
         self._send()
 
     def _send(self) -> None:

@@ -84,8 +84,8 @@ class World:
             on_fatal=self.fatal.append,
         )
 
-    async def put(self, context_id: str, **values: int) -> Written:
-        return await self.write(context_id, Put(**values))
+    async def put(self, context_id: str, token_budget: int | None = None) -> Written:
+        return await self.write(context_id, Put(token_budget))
 
     async def append(
         self,

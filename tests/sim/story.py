@@ -134,7 +134,7 @@ class Story:
             return Compact(tuple(self._message() for _ in range(rng.randint(0, 3))))
         if draw < 0.97:
             return PatchMetadata({rng.choice("ab"): rng.choice([None, b'"x"', b"1.0"])})
-        return rng.choice([Delete(), Purge()])
+        return Delete() if rng.random() < 0.5 else Purge()
 
     def _message(self) -> Counted:
         rng = self.rng
@@ -206,4 +206,3 @@ def all_keys(commits: Sequence[Sequence[Change]]) -> list[str]:
         row for changes in commits for change in changes for row in change.answers
     ]
     return [row.key for row in rows]
-

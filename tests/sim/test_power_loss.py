@@ -13,8 +13,8 @@ import random
 from pathlib import Path
 
 import pytest
-from fastpaca.store.sqlite import SqliteStore
 
+from fastpaca.store.sqlite import SqliteStore
 from tests.sim.disk import Disk
 from tests.sim.story import Story, all_keys, check_batches, content, content_after
 
