@@ -31,7 +31,15 @@ from fastpaca.context.ops import (
 )
 from fastpaca.engine import Engine, Keyed
 from fastpaca.errors import FastpacaError
-from fastpaca.store.base import AnswerRow, Change, MessageRow, Snapshot, Store
+from fastpaca.store.base import (
+    AnswerRow,
+    Change,
+    CommitFailed,
+    CommitUnknown,
+    MessageRow,
+    Snapshot,
+    Store,
+)
 from fastpaca.store.memory import MemoryStore
 
 CONTEXTS = tuple(f"c{n}" for n in range(6))
@@ -48,20 +56,43 @@ class Done(NamedTuple):
 
 
 class Recorder:
-    """A store that hands everything on, and notes the commits and which of them were confirmed."""
+    """
+    A store that hands everything on, and notes what became of each commit.
+
+    Attributes:
+        commits: The changes of every commit that was tried, in order.
+        succeeded: The numbers of those that were confirmed.
+        failed: Of those that certainly failed.
+        unknown: Of those whose outcome nobody knows.
+    """
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self.commits: list[Sequence[Change]] = []
-        self.confirmed = 0
+        self.succeeded: list[int] = []
+        self.failed: list[int] = []
+        self.unknown: list[int] = []
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.store, name)
 
+    @property
+    def confirmed(self) -> int:
+        """How many commits were confirmed."""
+        return len(self.succeeded)
+
     async def commit(self, changes: Sequence[Change]) -> None:
+        number = len(self.commits)
         self.commits.append(changes)
-        await self.store.commit(changes)
-        self.confirmed += 1
+        try:
+            await self.store.commit(changes)
+        except CommitFailed:
+            self.failed.append(number)
+            raise
+        except CommitUnknown:
+            self.unknown.append(number)
+            raise
+        self.succeeded.append(number)
 
 
 class Story:
@@ -84,9 +115,25 @@ class Story:
     async def play(self, bursts: int) -> None:
         """Start, play, and stop; errors of a store that failed are what callers get."""
         await self.engine.start()
+        await self.play_on(bursts)
+        await self.engine.stop()
+
+    async def play_on(self, bursts: int) -> None:
+        """Play without starting and stopping."""
         for _ in range(bursts):
             await self._burst()
-        await self.engine.stop()
+
+    async def put(self, context_id: str) -> None:
+        """Create a context."""
+        await self.engine.write(context_id, Put(), lambda *_: b"")
+
+    async def append_code(self, context_id: str) -> str:
+        """Append a message; gives the code of the error that it met, or 201."""
+        try:
+            await self.engine.write(context_id, Append((self._message(),)), lambda *_: b"")
+        except FastpacaError as error:
+            return error.code
+        return "201"
 
     async def _burst(self) -> None:
         tasks = [asyncio.create_task(self._one()) for _ in range(self.rng.randint(1, 8))]

@@ -12,8 +12,6 @@ import asyncio
 import random
 from pathlib import Path
 
-import pytest
-
 from fastpaca.store.sqlite import SqliteStore
 from tests.sim.disk import Disk
 from tests.sim.story import Story, all_keys, check_batches, content, content_after
@@ -94,12 +92,3 @@ def test_power_loss_is_noticed_without_sync(tmp_path: Path) -> None:
         except Exception:  # noqa: BLE001  # lost, torn or unreadable: all are losses here
             losses += 1
     assert losses >= 3
-
-
-@pytest.fixture
-def sim_seeds(request: pytest.FixtureRequest) -> range:
-    """The seeds of this run: so many, from a first one on."""
-    first, runs = request.config.getoption("--seed"), request.config.getoption("--runs")
-    if first is None:
-        return range(runs or 60)
-    return range(first, first + (runs or 1))
