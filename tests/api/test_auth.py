@@ -75,7 +75,7 @@ def test_a_key_of_odd_bytes_is_just_wrong() -> None:
 
 
 def test_the_key_is_checked_before_anything_else() -> None:
-    """Without a key nobody learns what exists, which paths there are, or how large bodies may be."""
+    """Without a key nobody learns what exists, which paths there are, or which limits."""
     node = composed(api_keys=KEYS, max_body_bytes=10)
 
     async def story(client: httpx.AsyncClient) -> None:
@@ -88,6 +88,8 @@ def test_the_key_is_checked_before_anything_else() -> None:
             ("OPTIONS", b"/v1/contexts"),
             ("GET", b"/metrics"),
             ("POST", b"/backup"),
+            ("GET", b"/docs"),
+            ("GET", b"/openapi.json"),
         ):
             assert (await send(node.app, method, path)).status == 401, path
         body = b"x" * 100
@@ -112,7 +114,7 @@ def test_health_is_open() -> None:
 
 @pytest.mark.parametrize(("public", "status"), [(False, 401), (True, 200)])
 def test_metrics_are_open_if_the_operator_says_so(public: bool, status: int) -> None:
-    """`/metrics` needs the key, unless FASTPACA_METRICS_PUBLIC is set; nothing else opens with it."""
+    """`/metrics` needs the key, unless FASTPACA_METRICS_PUBLIC is set; all else needs it still."""
 
     async def story(client: httpx.AsyncClient) -> None:
         assert (await client.get("/metrics")).status_code == status
@@ -137,7 +139,14 @@ def test_two_authorization_headers_are_refused() -> None:
 
 @pytest.mark.parametrize(
     "origin",
-    ["https://evil.example.com", "null", "", APP + ".evil.com", "http://app.example.com", APP + ":1"],
+    [
+        "https://evil.example.com",
+        "null",
+        "",
+        APP + ".evil.com",
+        "http://app.example.com",
+        APP + ":1",
+    ],
 )
 @pytest.mark.parametrize("settings", [{}, {"cors_origins": (APP,)}, {"api_keys": KEYS}])
 def test_pages_of_other_origins_are_refused(origin: str, settings: dict[str, Any]) -> None:
@@ -155,7 +164,7 @@ def test_pages_of_other_origins_are_refused(origin: str, settings: dict[str, Any
 
 
 def test_listed_pages_can_read_every_answer() -> None:
-    """Errors too carry the headers that let a listed page read them, and `Vary: Origin` is always there."""
+    """Errors too carry the headers that let a listed page read them; `Vary` is always there."""
 
     async def story(client: httpx.AsyncClient) -> None:
         key = bearer("Bearer first-key")

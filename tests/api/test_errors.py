@@ -27,6 +27,8 @@ ROUTES = {
     "/health/ready": {"GET"},
     "/metrics": {"GET"},
     "/backup": {"POST"},
+    "/openapi.json": {"GET"},
+    "/docs": {"GET"},
 }
 
 
@@ -130,7 +132,7 @@ def test_a_sane_request_id_comes_back(sent: str) -> None:
 
 @pytest.mark.parametrize("sent", ["", " ", "a b", "x" * 129, 'a"b', "é", "a\tb", "<script>"])
 def test_other_request_ids_are_replaced(sent: str) -> None:
-    """What could break a log line or a header is not repeated; each request has an id of its own."""
+    """What could break a log line is not repeated; each such request gets an id of its own."""
 
     async def story(client: httpx.AsyncClient) -> None:
         seen = set()

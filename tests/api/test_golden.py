@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from fastpaca.store.memory import MemoryStore
+from fastpaca.store.sqlite import SqliteStore
 from fastpaca.testing import composed
 from tests.api.world import run
 
@@ -27,10 +29,14 @@ def stories() -> list[Any]:
 
 
 @pytest.mark.parametrize("story", stories())
-def test_golden_story(story: dict[str, Any]) -> None:
-    """Every golden request has its golden response: status, headers and body."""
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_golden_story(story: dict[str, Any], kind: str, tmp_path: Path) -> None:
+    """Every golden request has its golden response: status, headers and body, on every store."""
+    store = SqliteStore(tmp_path) if kind == "sqlite" else MemoryStore()
     given = story.get("settings", {})
-    settings = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
+    settings: dict[str, Any] = {
+        name: tuple(v) if isinstance(v, list) else v for name, v in given.items()
+    }
 
     async def play(client: httpx.AsyncClient) -> None:
         etags: dict[str, str] = {}
@@ -46,7 +52,7 @@ def test_golden_story(story: dict[str, Any]) -> None:
             else:
                 assert matches(expected["text"], response.text), where
 
-    run(play, composed(**settings))
+    run(play, composed(store, **settings))
 
 
 async def send(

@@ -230,7 +230,9 @@ def test_deep_bodies_are_refused_everywhere(body: str, levels: int) -> None:
 
 def test_white_space_around_values_goes() -> None:
     """Insignificant white space is not kept; that inside of strings is."""
-    body = b'\r\n{ "message" : {\t"role":"u" , "parts":[ {"type":"x", "v" : [ 1 , " a  b " ] } ] }}\n'
+    body = (
+        b'\r\n{ "message" : {\t"role":"u" , "parts":[ {"type":"x", "v" : [ 1 , " a  b " ] } ] }}\n'
+    )
 
     async def story(client: httpx.AsyncClient) -> None:
         await create(client)

@@ -15,7 +15,7 @@ LOG = "/v1/contexts/c/messages"
 TAIL = "/v1/contexts/c/tail"
 
 
-async def page(client: httpx.AsyncClient, path: str = LOG, **query: int) -> tuple[list[int], Any]:
+async def page(client: httpx.AsyncClient, path: str = LOG, **query: Any) -> tuple[list[int], Any]:
     """Read a page: the seqs of its messages, and its version."""
     response = await client.get(path, params=query)
     assert response.status_code == 200, response.text
@@ -47,8 +47,8 @@ async def page(client: httpx.AsyncClient, path: str = LOG, **query: int) -> tupl
         ({"limit": 10_000}, range(1, 6), 6),
     ],
 )
-def test_the_log_is_read_forward(query: dict[str, int], seqs: list[int], version: int) -> None:
-    """A page holds what was asked for; its version is the last message's, or at the end the current."""
+def test_the_log_is_read_forward(query: dict[str, Any], seqs: list[int], version: int) -> None:
+    """A page holds what was asked for; at the end of the log its version is the current one."""
 
     async def story(client: httpx.AsyncClient) -> None:
         await create(client, policy={"strategy": "manual"})
@@ -71,7 +71,7 @@ def test_the_log_is_read_forward(query: dict[str, int], seqs: list[int], version
         ({"limit": 10_000, "offset": 0}, range(1, 6)),
     ],
 )
-def test_the_tail_skips_the_newest(query: dict[str, int], seqs: list[int]) -> None:
+def test_the_tail_skips_the_newest(query: dict[str, Any], seqs: list[int]) -> None:
     """The tail leaves out `offset` newest messages and gives `limit` before them, oldest first."""
 
     async def story(client: httpx.AsyncClient) -> None:
@@ -168,7 +168,7 @@ def test_concurrent_appends_leave_no_hole() -> None:
 
 
 def test_concurrent_guards_let_one_through() -> None:
-    """Of many appends with the same `if_version` one is taken, and the others are told the version."""
+    """Of many appends with the same `if_version` one is taken; the others learn the version."""
 
     async def story(client: httpx.AsyncClient) -> None:
         await create(client)

@@ -13,8 +13,20 @@ import pytest
 from fastpaca.api.request import CHUNK_BYTES
 from fastpaca.store.base import CommitFailed, CommitUnknown
 from fastpaca.store.memory import MemoryStore
+from fastpaca.store.sqlite import SqliteStore
+from fastpaca.store.sqlite_files import DATABASE_NAME
 from fastpaca.testing import composed
-from tests.api.world import HELLO, Connection, GatedStore, append, create, error_of, run, scope_of
+from tests.api.world import (
+    HELLO,
+    Connection,
+    GatedStore,
+    append,
+    create,
+    error_of,
+    everything,
+    run,
+    scope_of,
+)
 
 # --- health -----------------------------------------------------------------------------------
 
@@ -84,7 +96,7 @@ def test_a_commit_that_failed_fails_no_probe() -> None:
 
 
 def test_metrics_count_requests_by_route() -> None:
-    """Routes are labelled by their template, what is unknown folds into `other`, no id is a label."""
+    """Routes are labelled by their template, the unknown folds into `other`, no id is a label."""
 
     async def story(client: httpx.AsyncClient) -> None:
         await create(client, "some-secret-id")
@@ -146,21 +158,29 @@ class CopyingStore(MemoryStore):
         self.error: Exception | None = None
         self.gate = asyncio.Event()
         self.gate.set()
+        self.has_begun = asyncio.Event()
         self.paths: list[Path] = []
 
     async def backup(self, path: Path) -> None:
         self.paths.append(path)
-        assert not path.exists()
-        with path.open("xb") as file:
-            for piece in self.pieces:
-                file.write(piece)
+        await asyncio.to_thread(self._write, path)
+        self.has_begun.set()
         await self.gate.wait()
         if self.error is not None:
             raise self.error
 
+    def _write(self, path: Path) -> None:
+        with path.open("xb") as file:
+            file.writelines(self.pieces)
+
+
+def left_in(directory: Path) -> list[Path]:
+    """The files that were left behind."""
+    return list(directory.iterdir())
+
 
 def test_a_backup_is_the_file_that_the_store_wrote(tmp_path: Path) -> None:
-    """The copy is sent whole, with its length, and leaves no file behind; the next one can follow."""
+    """The copy is sent whole, with its length, and leaves no file behind; another can follow."""
     store = CopyingStore([b"SQLite format 3\0", b"x" * (3 * CHUNK_BYTES + 17)])
 
     async def story(client: httpx.AsyncClient) -> None:
@@ -170,7 +190,7 @@ def test_a_backup_is_the_file_that_the_store_wrote(tmp_path: Path) -> None:
             assert answer.headers["content-type"] == "application/vnd.sqlite3"
             assert answer.headers["content-length"] == str(len(answer.content))
             assert answer.content == b"".join(store.pieces)
-            assert list(tmp_path.iterdir()) == []
+            assert left_in(tmp_path) == []
         assert all(path.is_relative_to(tmp_path) for path in store.paths)
         assert len(set(store.paths)) == 2
 
@@ -178,7 +198,7 @@ def test_a_backup_is_the_file_that_the_store_wrote(tmp_path: Path) -> None:
 
 
 def test_a_backup_that_fails_leaves_no_file(tmp_path: Path) -> None:
-    """What the store says is passed on as 503, or stays inside as a 500; the file goes either way."""
+    """A store that says why is 503, a defect is 500; the file goes either way."""
     store = CopyingStore([b"half"])
 
     async def story(client: httpx.AsyncClient) -> None:
@@ -187,7 +207,7 @@ def test_a_backup_that_fails_leaves_no_file(tmp_path: Path) -> None:
         assert "the disk is full" in body["message"]
         store.error = RuntimeError("a defect")
         error_of(await client.post("/backup"), 500, "internal_error")
-        assert list(tmp_path.iterdir()) == []
+        assert left_in(tmp_path) == []
         store.error = None
         assert (await client.post("/backup")).content == b"half"
 
@@ -201,8 +221,7 @@ def test_one_backup_at_a_time(tmp_path: Path) -> None:
     async def story(client: httpx.AsyncClient) -> None:
         store.gate.clear()
         first = asyncio.create_task(client.post("/backup"))
-        while not store.paths:
-            await asyncio.sleep(0.001)
+        await store.has_begun.wait()
         answer = await client.post("/backup")
         error_of(answer, 429, "rate_limited")
         assert int(answer.headers["retry-after"]) >= 1
@@ -226,7 +245,7 @@ def test_a_client_that_leaves_ends_its_backup(tmp_path: Path) -> None:
         assert not reply.is_whole
         assert len(reply.body) < 20 * CHUNK_BYTES
         assert (await client.post("/backup")).status_code == 200
-        assert list(tmp_path.iterdir()) == []
+        assert left_in(tmp_path) == []
 
     run(story, node)
 
@@ -238,16 +257,32 @@ def test_a_cancelled_backup_cleans_up(tmp_path: Path) -> None:
     async def story(client: httpx.AsyncClient) -> None:
         store.gate.clear()
         first = asyncio.create_task(client.post("/backup"))
-        while not store.paths:
-            await asyncio.sleep(0.001)
+        await store.has_begun.wait()
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first
-        assert list(tmp_path.iterdir()) == []
+        assert left_in(tmp_path) == []
         store.gate.set()
         assert (await client.post("/backup")).content == b"copy"
 
     run(story, composed(store, data_dir=tmp_path))
+
+
+def test_a_backup_can_be_served(tmp_path: Path) -> None:
+    """What comes from a node on SQLite is a database that another node can serve."""
+    there, back = tmp_path / "there", tmp_path / "back"
+
+    async def save(client: httpx.AsyncClient) -> list[bytes]:
+        await create(client)
+        await append(client, HELLO, HELLO)
+        copy = (await client.post("/backup")).content
+        back.mkdir()
+        await asyncio.to_thread((back / DATABASE_NAME).write_bytes, copy)
+        assert not any("backup" in path.name for path in left_in(there))
+        return await everything(client)
+
+    saved = run(save, composed(SqliteStore(there), data_dir=there))
+    assert run(everything, composed(SqliteStore(back), data_dir=back)) == saved
 
 
 def test_a_store_without_a_copy_says_so() -> None:
@@ -255,5 +290,22 @@ def test_a_store_without_a_copy_says_so() -> None:
 
     async def story(client: httpx.AsyncClient) -> None:
         error_of(await client.post("/backup"), 503, "unavailable")
+
+    run(story)
+
+
+# --- documentation ----------------------------------------------------------------------------
+
+
+def test_the_documentation_is_served() -> None:
+    """The OpenAPI document is JSON, and the page that shows it is HTML."""
+
+    async def story(client: httpx.AsyncClient) -> None:
+        document = await client.get("/openapi.json")
+        assert document.headers["content-type"] == "application/json"
+        assert document.json()["openapi"].startswith("3.")
+        page = await client.get("/docs")
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        assert page.content.lower().startswith(b"<!doctype html>")
 
     run(story)

@@ -64,7 +64,7 @@ REFUSED: list[tuple[str, str, dict[str, Any], int]] = [
 def test_a_refusal_leaves_no_trace(
     method: str, path: str, options: dict[str, Any], status: int, deleted: bool
 ) -> None:
-    """Representation, log, window and list are the same bytes before and after; nothing is written."""
+    """Representation, log, window and list are the same bytes as before; nothing is written."""
     store, clock = GatedStore(), ManualClock()
 
     async def story(client: httpx.AsyncClient) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import httpx
 import pytest
 
 from fastpaca.api.app import create_app
+from fastpaca.api.request import Answer
 from fastpaca.api.window import VIEW_BYTES_MAX, Views
 from fastpaca.context import Context, View
 from fastpaca.service import Service
@@ -78,7 +78,7 @@ def test_the_etag_stays_when_the_answer_does() -> None:
 
 
 def test_contexts_of_the_same_shape_have_etags_of_their_own() -> None:
-    """A context that took the place of another, as in a restored backup, is told from it by time."""
+    """A context that took the place of another, as in a restored backup, is told from it."""
     clock = ManualClock()
 
     async def story(client: httpx.AsyncClient) -> str:
@@ -157,9 +157,7 @@ class CountingService(Service):
 def counting_node() -> tuple[Node, CountingService]:
     node = composed()
     service = CountingService(node.engine, counter_for("chars"), node.metrics)
-    app = create_app(
-        service, node.engine, node.settings, node.metrics, backup=node.store.backup
-    )
+    app = create_app(service, node.engine, node.settings, node.metrics, backup=node.store.backup)
     return dataclasses.replace(node, app=app, service=service), service
 
 
@@ -212,14 +210,14 @@ def test_kept_views_are_bounded() -> None:
         for name in ("a", "b", "c"):
             await create(client, name)
             contexts.append(await node.service.get(name))
-        answer: Any = object()
+        answer = Answer(200, b"kept")
         a, b, c = contexts
         views.put(a, None, answer, 1000)
         views.put(b, None, answer, 1000)
-        assert views.get(a, None) is answer
+        assert views.get(a, None) == answer
         views.put(c, None, answer, 1000)
         assert views.get(b, None) is None
-        assert views.get(a, None) is views.get(c, None) is answer
+        assert views.get(a, None) == views.get(c, None) == answer
         assert views.get(a, 5) is None
         views.put(a, None, answer, VIEW_BYTES_MAX + 1)
         assert views.get(a, None) is None

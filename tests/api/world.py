@@ -1,4 +1,4 @@
-"""The smallest world an API test needs: a node, a client of it, and requests that no client would send."""
+"""The smallest world of an API test: a node, a client, and requests that no client would send."""
 
 from __future__ import annotations
 
@@ -99,11 +99,10 @@ class Connection:
     async def receive(self) -> Message:
         """Give the next piece; a number is a pause, None is the end of the connection."""
         self.asked += 1
-        while self._pieces and isinstance(self._pieces[0], float):
-            await asyncio.sleep(self._pieces.pop(0) or 0)
-        if not self._pieces:
-            await asyncio.Event().wait()
-        piece = self._pieces.pop(0)
+        piece = self._pieces.pop(0) if self._pieces else await asyncio.Future()
+        while isinstance(piece, float):
+            pause, piece = piece, self._pieces.pop(0) if self._pieces else await asyncio.Future()
+            await asyncio.sleep(pause)
         if piece is None:
             return {"type": "http.disconnect"}
         assert isinstance(piece, bytes)

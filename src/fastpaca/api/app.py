@@ -1,5 +1,9 @@
 """
-The map of the service: what is answered where, and what every request passes on its way.
+The map of the service: what is answered where.
+
+What every request passes on its way there is in `edge.py`: a request id, the origin of a page, the
+host, the API key, the rate limit, and behind the handler the one shape of errors and the metrics.
+Handlers read bodies through `limits.py` and make values of them in `wire.py`.
 
 `create_app` puts the ASGI application together. It neither starts nor stops anything: the engine
 behind it belongs to whoever made it.
@@ -19,7 +23,7 @@ from fastpaca.api.contexts import Contexts
 from fastpaca.api.edge import Door, Edge
 from fastpaca.api.limits import Bodies, Pace, RateLimit
 from fastpaca.api.messages import Messages
-from fastpaca.api.operations import Backup, Operations
+from fastpaca.api.operations import Backup, Operations, docs, openapi
 from fastpaca.api.routes import CONTEXT, Route, Routes
 from fastpaca.api.window import Window
 from fastpaca.engine import Engine
@@ -101,6 +105,8 @@ def create_app(
         Route("/health/ready", {"GET": operations.ready}, is_open=True, is_exempt=True),
         Route("/metrics", {"GET": operations.metrics}, is_open=settings.metrics_public),
         Route("/backup", {"POST": operations.backup}),
+        Route("/openapi.json", {"GET": openapi}),
+        Route("/docs", {"GET": docs}),
     )
     return Edge(Routes(routes), _door(settings, monotonic), metrics)
 
@@ -108,7 +114,7 @@ def create_app(
 def _door(settings: EdgeSettings, monotonic: Callable[[], float]) -> Door:
     rate = settings.rate_limit
     return Door(
-        keys=Keys(settings.api_keys),
+        keys=Keys(settings.api_keys) if settings.api_keys else None,
         origins=Origins(settings.cors_origins),
         checks_host=settings.is_loopback and not settings.api_keys,
         rate=RateLimit(rate.count, rate.period_seconds, monotonic) if rate else None,

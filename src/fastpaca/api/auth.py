@@ -34,13 +34,10 @@ _REQUEST_HEADERS: Final = (
 
 
 class Keys:
-    """The API keys of the node; without any, everybody may ask."""
+    """The API keys of the node."""
 
     def __init__(self, keys: Iterable[str]) -> None:
         self._keys = tuple(key.encode() for key in keys)
-
-    def __bool__(self) -> bool:
-        return bool(self._keys)
 
     def caller(self, request: Request) -> int | None:
         """

@@ -7,7 +7,7 @@ from typing import Final
 from fastpaca.api import query, wire
 from fastpaca.api.limits import Bodies
 from fastpaca.api.request import Answer, Request
-from fastpaca.api.threads import parsed
+from fastpaca.api.threads import done_to
 from fastpaca.context.events import Created
 from fastpaca.service import Service
 
@@ -28,7 +28,7 @@ class Contexts:
     async def put(self, request: Request) -> Answer:
         """Create the context, or change it: a field that is not given keeps its value."""
         query.parse(request.query, ())
-        op = await parsed(wire.parse_put, await self._bodies.read(request))
+        op = await done_to(await self._bodies.read(request), wire.parse_put)
         written = await self._service.put(request.context_id, op, wire.representation)
         is_new = any(isinstance(event, Created) for event in written.events)
         return Answer(201 if is_new else 200, written.answer)
@@ -59,7 +59,7 @@ class Contexts:
     async def patch_metadata(self, request: Request) -> Answer:
         """Merge into the metadata; a null takes its key away."""
         query.parse(request.query, ())
-        op = await parsed(wire.parse_patch_metadata, await self._bodies.read(request))
+        op = await done_to(await self._bodies.read(request), wire.parse_patch_metadata)
         written = await self._service.patch_metadata(request.context_id, op, wire.representation)
         return Answer(200, written.answer)
 

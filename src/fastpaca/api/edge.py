@@ -36,13 +36,13 @@ class Door(NamedTuple):
     Who may come in, and how often.
 
     Attributes:
-        keys: The API keys.
+        keys: The API keys; None lets everybody in.
         origins: The origins whose pages may call.
         checks_host: Whether only requests that name this machine are answered.
         rate: The rate limit, if there is one.
     """
 
-    keys: Keys
+    keys: Keys | None
     origins: Origins
     checks_host: bool
     rate: RateLimit | None
@@ -100,12 +100,12 @@ class Edge:
         request.cors = door.origins.without if origin is None else door.origins.headers(origin)
         if door.checks_host:
             auth.check_host(request)
-        caller = door.keys.caller(request) if door.keys else None
+        caller = None if door.keys is None else door.keys.caller(request)
         if door.rate is not None and not (route and route.is_exempt):
             door.rate.take(request.address if caller is None else caller)
         if origin is not None and auth.is_preflight(request):
             return auth.preflight()
-        if caller is None and door.keys and not (route and route.is_open):
+        if caller is None and door.keys is not None and not (route and route.is_open):
             raise auth.refuse(request)
         return None
 

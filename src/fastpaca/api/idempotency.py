@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Final
 
 from fastpaca.api.request import JSON, Answer, Headers, Request
+from fastpaca.api.threads import done_to
 from fastpaca.engine import Keyed, Written
 from fastpaca.errors import InvalidRequest
 
@@ -14,7 +15,7 @@ _KEY: Final = re.compile(rb"[ -~]{1,255}")
 _REPLAYED: Final[Headers] = (*JSON, (b"idempotent-replayed", b"true"))
 
 
-def keyed(request: Request, place: str, body: bytes) -> Keyed | None:
+async def keyed(request: Request, place: str, body: bytes) -> Keyed | None:
     """
     Read the key of *request*, if it has one, with a fingerprint of what was asked.
 
@@ -30,8 +31,9 @@ def keyed(request: Request, place: str, body: bytes) -> Keyed | None:
     if not _KEY.fullmatch(key):
         raise InvalidRequest("Must be 1 to 255 printable ASCII characters.", "Idempotency-Key")
     # No id holds a NUL, so that no two requests look alike.
-    said = f"{request.method}\0{request.context_id}\0{place}\0".encode()
-    return Keyed(key.decode(), sha256(said + body).digest())
+    said = sha256(f"{request.method}\0{request.context_id}\0{place}\0".encode())
+    await done_to(body, said.update)
+    return Keyed(key.decode(), said.digest())
 
 
 def answer(status: int, written: Written) -> Answer:

@@ -36,6 +36,9 @@ ROUNDING_S: Final = 1e-9
 _JSON_TYPE: Final = re.compile(rb"application/json|[\w.!#$&^-]+/[\w.!#$&^+-]+\+json")
 _UTF_8: Final = frozenset({b"utf-8", b"utf8", b'"utf-8"', b'"utf8"'})
 
+Steps = Generator[Any, None, Message]
+"""An await that is taken step by step."""
+
 
 class Pace(NamedTuple):
     """
@@ -69,39 +72,53 @@ class Bodies:
         """
         if not request.unread:
             return b""
-        if self._declared(request) > 0:
+        declared = self._declared(request)
+        if declared > 0:
             check_media_type(request)
-        message = await _FirstMessage(request.receive, self._pace.idle_s)
-        body: bytes = _piece(request, message)
+        # Most bodies are there when their request is. A timer would cost more than reading those,
+        # so the first step of the await is taken by hand.
+        steps = request.receive().__await__()
+        try:
+            waits_for = next(steps)
+        except StopIteration as arrived:
+            body = _piece(request, arrived.value)
+        else:
+            body = _piece(request, await self._first(steps, waits_for))
         if request.unread:
             body = await self._rest(request, body)
         if len(body) > self._bytes_max:
             raise self._too_large()
-        if body:
+        if body and declared <= 0:
             check_media_type(request)
         return body
+
+    async def _first(self, steps: Steps, waits_for: Any) -> Message:
+        """Wait for the first piece of a body, which was not there at once."""
+        try:
+            async with asyncio.timeout(self._pace.idle_s):
+                return await _Resumed(steps, waits_for)
+        except TimeoutError:
+            raise RequestTimeout from None
 
     async def _rest(self, request: Request, body: bytes) -> bytes:
         """Read on behind *body*, its first piece."""
         loop = asyncio.get_running_loop()
         started = loop.time()
-        pieces = [body]
-        size = len(body)
+        whole = bytearray(body)
         while request.unread:
-            if size > self._bytes_max:
+            if len(whole) > self._bytes_max:
                 raise self._too_large()
             deadline = min(
                 loop.time() + self._pace.idle_s,
-                started + self._pace.idle_s + size / self._pace.bytes_per_s,
+                started + self._pace.idle_s + len(whole) / self._pace.bytes_per_s,
             )
             try:
                 async with asyncio.timeout_at(deadline):
                     message = await request.receive()
             except TimeoutError:
                 raise RequestTimeout from None
-            pieces.append(_piece(request, message))
-            size += len(pieces[-1])
-        return b"".join(pieces)
+            whole += _piece(request, message)
+        return bytes(whole)
 
     def _declared(self, request: Request) -> int:
         """Give the size that the request names, -1 if none; refuse one that is too large."""
@@ -134,42 +151,12 @@ def _piece(request: Request, message: Message) -> bytes:
     return piece
 
 
-class _FirstMessage:
-    """
-    Await the first message of a body, with a timer only if it has to be waited for.
-
-    Most bodies are there when their request is, and a timer would cost more than reading them.
-    """
-
-    __slots__ = ("_idle_s", "_receive")
-
-    def __init__(self, receive: Callable[[], Any], idle_s: float) -> None:
-        self._receive = receive
-        self._idle_s = idle_s
-
-    def __await__(self) -> Generator[Any, None, Message]:
-        steps = self._receive().__await__()
-        try:
-            waits_for = next(steps)
-        except StopIteration as arrived:
-            message: Message = arrived.value
-            return message
-        return (yield from self._waited(steps, waits_for).__await__())
-
-    async def _waited(self, steps: Generator[Any, None, Message], waits_for: Any) -> Message:
-        try:
-            async with asyncio.timeout(self._idle_s):
-                return await _Resumed(steps, waits_for)
-        except TimeoutError:
-            raise RequestTimeout from None
-
-
 class _Resumed:
     """Go on with an await that was begun by hand and waits for a future."""
 
     __slots__ = ("_steps", "_waits_for")
 
-    def __init__(self, steps: Generator[Any, None, Message], waits_for: Any) -> None:
+    def __init__(self, steps: Steps, waits_for: Any) -> None:
         self._steps = steps
         self._waits_for = waits_for
 

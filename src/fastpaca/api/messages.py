@@ -9,7 +9,7 @@ from typing import Final
 from fastpaca.api import idempotency, query, wire
 from fastpaca.api.limits import Bodies
 from fastpaca.api.request import Answer, Request
-from fastpaca.api.threads import parsed
+from fastpaca.api.threads import done_to
 from fastpaca.context import jsontext
 from fastpaca.errors import InvalidRequest
 from fastpaca.service import Service
@@ -32,8 +32,8 @@ class Messages:
         """Append a message, or a list of them, all or none."""
         query.parse(request.query, ())
         body = await self._bodies.read(request)
-        keyed = idempotency.keyed(request, PLACE, body)
-        found = await parsed(wire.parse_append, body)
+        keyed = await idempotency.keyed(request, PLACE, body)
+        found = await done_to(body, wire.parse_append)
         shape = wire.appended_batch if found.is_batch else wire.appended
         written = await self._service.append(
             request.context_id, found.drafts, found.if_version, shape, keyed

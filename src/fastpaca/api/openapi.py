@@ -39,7 +39,7 @@ from fastpaca.api.spec import (
     with_shared_errors,
 )
 from fastpaca.context import jsontext
-from fastpaca.errors import ContextNotFound, OutcomeUnknown, RateLimited, VersionConflict
+from fastpaca.errors import ContextNotFound, OutcomeUnknown, VersionConflict
 
 _POLICY: Final = (
     "default-src 'none'; script-src '{script}'; style-src '{style}'; connect-src 'self';"
@@ -354,8 +354,7 @@ def _operation_paths() -> Spec:
                 "Operations",
                 "Give a page that shows this document and needs no network.",
                 answers={200: page},
-                errors=(RateLimited,),
-                is_open=True,
+                errors=GUARDED,
             )
         },
     }

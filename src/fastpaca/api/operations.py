@@ -1,4 +1,4 @@
-"""What operators ask for: health, metrics, a backup."""
+"""What operators and readers ask for: health, metrics, a backup, the documentation."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import BinaryIO, Final
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from fastpaca.api import query, wire
+from fastpaca.api.openapi import docs_page, openapi_bytes
 from fastpaca.api.request import Answer, FileBody, Headers, Request
 from fastpaca.engine import Engine
 from fastpaca.errors import RateLimited, Unavailable
@@ -26,7 +27,7 @@ BACKUP_RETRY_S: Final = 10
 _TEXT: Final[Headers] = ((b"content-type", CONTENT_TYPE_LATEST.encode()),)
 _SQLITE: Final[Headers] = (
     (b"content-type", b"application/vnd.sqlite3"),
-    (b"content-disposition", b'attachment; filename="fastpaca.sqlite3"'),
+    (b"content-disposition", b'attachment; filename="fastpaca.db"'),
 )
 _REASONS: Final = {
     "starting": "The store is being opened.",
@@ -90,13 +91,24 @@ class Operations:
         """Make the copy and open it; it has no name then any more, so none can stay behind."""
         directory = await asyncio.to_thread(_new_directory, self._backup_directory)
         try:
-            path = directory / "fastpaca.sqlite3"
+            path = directory / "fastpaca.db"
             await self._backup(path)
             return await asyncio.to_thread(path.open, "rb")
         except (CommitFailed, ReadFailed) as error:
             raise Unavailable(f"No backup could be made: {error}") from error
         finally:
             await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+
+
+async def openapi(_request: Request) -> Answer:
+    """Give the OpenAPI document."""
+    return Answer(200, openapi_bytes())
+
+
+async def docs(_request: Request) -> Answer:
+    """Give the page that shows the OpenAPI document."""
+    page, headers = docs_page()
+    return Answer(200, page, headers)
 
 
 def _ok() -> Answer:

@@ -180,10 +180,13 @@ class Connection(HttpToolsProtocol):
             self._wait(self._bounds.idle_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the request under way that its client has gone."""
+        """Tell the request under way that its client has gone; those that wait are not begun."""
         self._is_ending = True
         self._stop_timer()
         self._stop_watching()
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
         # Connections and requests refer to each other, and are not to wait for the collector.
         del self._then
@@ -211,7 +214,8 @@ class Connection(HttpToolsProtocol):
         if self._is_ending:
             return
         self._is_ending = True
-        if self._has_heard_all or not (self._is_open or self._is_deaf):
+        has_unread = (self._is_open or self._is_deaf) and not self._has_heard_all
+        if not has_unread or self._socket.is_closing():
             self._socket.close()
             return
         # Closing now would reset the connection, and the reset could overtake the answer.

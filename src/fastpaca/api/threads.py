@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-PARSE_INLINE_BYTES: Final = 128 * 1024
-"""Larger bodies are parsed in a thread (about 20 ms for a MiB of small parts)."""
+INLINE_BYTES: Final = 128 * 1024
+"""What is done to larger bodies is done in a thread (parsing takes about 20 ms for a MiB)."""
 
 T = TypeVar("T")
 
 
-async def parsed(parse: Callable[[bytes], T], body: bytes) -> T:
-    """Read *body* with *parse*, in a thread if it is large."""
-    if len(body) > PARSE_INLINE_BYTES:
-        return await asyncio.to_thread(parse, body)
-    return parse(body)
+async def done_to(body: bytes, work: Callable[[bytes], T]) -> T:
+    """Do *work* to *body*, in a thread if it is large."""
+    if len(body) > INLINE_BYTES:
+        return await asyncio.to_thread(work, body)
+    return work(body)

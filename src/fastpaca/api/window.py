@@ -10,7 +10,7 @@ from typing import Final
 from fastpaca.api import idempotency, query, wire
 from fastpaca.api.limits import Bodies
 from fastpaca.api.request import JSON, Answer, Request
-from fastpaca.api.threads import parsed
+from fastpaca.api.threads import done_to
 from fastpaca.context import Config, Context, Manual
 from fastpaca.service import Service
 
@@ -64,8 +64,8 @@ class Window:
         """Make the window exactly the replacement."""
         query.parse(request.query, ())
         body = await self._bodies.read(request)
-        keyed = idempotency.keyed(request, PLACE, body)
-        found = await parsed(wire.parse_compact, body)
+        keyed = await idempotency.keyed(request, PLACE, body)
+        found = await done_to(body, wire.parse_compact)
         written = await self._service.compact(
             request.context_id, found.drafts, found.if_version, wire.compacted, keyed
         )

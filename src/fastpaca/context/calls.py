@@ -199,13 +199,19 @@ def _running_step(entries: Sequence[Marked]) -> int:
     Parallel calls often are messages of their own, and their results come in one by one.
     """
     start = len(entries)
-    while start and sides_of(entries[start - 1]) == {Side.RESULT}:
+    while start and is_only(Side.RESULT, entries[start - 1]):
         start -= 1
-    while start and sides_of(entries[start - 1]) == {Side.CALL}:
+    while start and is_only(Side.CALL, entries[start - 1]):
         start -= 1
     return start
 
 
-def sides_of(entry: Marked) -> set[Side]:
-    """Tell which of the two sides *entry* holds; a part that is both counts as neither."""
-    return {mark.side for mark in entry.marks} - {Side.BOTH}
+def is_only(side: Side, entry: Marked) -> bool:
+    """Tell whether *entry* holds this *side* and not the other; a part that is both is neither."""
+    found = False
+    for mark in entry.marks:
+        if mark.side is side:
+            found = True
+        elif mark.side is not Side.BOTH:
+            return False
+    return found

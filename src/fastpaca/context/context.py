@@ -28,7 +28,7 @@ from fastpaca.context.events import (
     Tombstoned,
 )
 from fastpaca.context.fit import WHOLE, Fitted, fit
-from fastpaca.context.message import Entry, log_entry, synthetic_entry
+from fastpaca.context.message import Entry, as_appended, log_entry, synthetic_entry
 from fastpaca.context.ops import Append, Compact, Counted, Delete, Op, PatchMetadata, Purge, Put
 from fastpaca.context.policies import compact, is_above_trigger
 from fastpaca.context.window import Segment, Window, persisted, replaced, segments
@@ -182,6 +182,8 @@ class Context(msgspec.Struct, frozen=True):
 
     def _append(self, op: Append, now_us: int) -> tuple[Context, tuple[Event, ...]]:
         self.check_version(op.if_version)
+        if not op.messages:
+            return self, ()
         at_us = max(now_us, self.spoken_at_us)  # times never fall along the log
         events: list[Event] = []
         seq, version, window = self.last_seq, self.version, self.window
@@ -242,7 +244,7 @@ class Context(msgspec.Struct, frozen=True):
                         f"replacement[{position}].seq",
                     )
                 covered = item.seq
-                entries.append(item)
+                entries.append(as_appended(item))
             else:
                 covers = (covered + 1, ends[position])
                 stored.append(Stored(position, item.draft, item.counts))
@@ -261,7 +263,7 @@ class Context(msgspec.Struct, frozen=True):
         if not _same_config(config, self.config):
             events.append(Configured())
         metadata = self.metadata
-        if op.metadata is not None and not jsontext.same_value(op.metadata, metadata):
+        if op.metadata is not None and not jsontext.same_text(op.metadata, metadata):
             events.append(MetadataChanged())
             metadata = op.metadata
         if not events:
@@ -276,7 +278,7 @@ class Context(msgspec.Struct, frozen=True):
             else:
                 merged[key] = value
         metadata = jsontext.joined(merged)
-        if jsontext.same_value(metadata, self.metadata):
+        if jsontext.same_text(metadata, self.metadata):
             return self, ()
         return self._touched(now_us, metadata=metadata), (MetadataChanged(),)
 
@@ -342,8 +344,10 @@ def _ends(replacement: tuple[Entry | Counted, ...], last_seq: int) -> list[int]:
 
 def _changed_range(before: Window, after: Window) -> tuple[int | None, int | None]:
     """Find the first and last seq whose entry is not the same in both windows."""
+    was = {entry.body for entry in before}
     stays = {entry.body for entry in after}
-    went = [entry for entry in before if entry.body not in stays]
-    if not went:
+    changed = [entry for entry in before if entry.body not in stays]
+    changed += [entry for entry in after if entry.body not in was and entry.seq is not None]
+    if not changed:
         return None, None
-    return min(e.covers_from for e in went), max(e.covers_to for e in went)
+    return min(e.covers_from for e in changed), max(e.covers_to for e in changed)

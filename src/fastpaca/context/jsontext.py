@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -35,7 +35,9 @@ Members = dict[str, bytes]
 _members_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _items_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _string_decoder = msgspec.json.Decoder(str)
-_brackets = bytes.maketrans(b"{}", b"[]")
+_SPARSE: Final = 16  # fewer bracket pairs than one in so many bytes are quicker to walk over
+
+_to_square = bytes.maketrans(b"{}", b"[]")
 _all_but_brackets = bytes(set(range(256)) - set(b"[]{}"))
 
 
@@ -64,20 +66,29 @@ def check_depth(text: bytes, field: str) -> None:
     """
     Refuse minified JSON *text* that is nested deeper than `DEPTH_MAX`.
 
-    Works on the skeleton of brackets, with a handful of passes in C whatever the size, since a walk
-    in Python over 16 MiB would stall the event loop.
+    Works on the skeleton of brackets, mostly with passes in C, since a walk in Python over 16 MiB
+    would stall the event loop.
     """
     if text.count(b"[") + text.count(b"{") <= DEPTH_MAX:
         return
     bare = text.replace(b"\\\\", b"").replace(b'\\"', b"")
     outside_strings = b"".join(bare.split(b'"')[::2])
-    skeleton = outside_strings.translate(_brackets, _all_but_brackets)
-    for _ in range(DEPTH_MAX):
-        if not skeleton:
-            return
-        skeleton = skeleton.replace(b"[]", b"")
-    if skeleton:
+    if _depth(outside_strings.translate(_to_square, _all_but_brackets)) > DEPTH_MAX:
         raise _too_deep(field)
+
+
+def _depth(skeleton: bytes) -> int:
+    """Measure how deep *skeleton* is nested, which is nothing but balanced `[` and `]`."""
+    levels = 0
+    while skeleton.count(b"[]") * _SPARSE > len(skeleton):
+        skeleton = skeleton.replace(b"[]", b"")  # takes the innermost level off everywhere
+        levels += 1
+    depth = deepest = 0
+    for between in skeleton.split(b"[]")[:-1]:  # of the form `]]][[[`
+        opened = between.count(b"[")
+        depth += 2 * opened - len(between)
+        deepest = max(deepest, depth + 1)
+    return levels + deepest
 
 
 def _too_deep(field: str | None) -> InvalidRequest:
@@ -145,7 +156,10 @@ def repeated_keys(text: bytes) -> list[str]:
     def note(pairs: list[tuple[str, object]]) -> None:
         outermost[:] = pairs  # objects end from the inside out: the last to report is the top
 
-    json.loads(text, object_pairs_hook=note, parse_int=str, parse_float=str)
+    try:
+        json.loads(text, object_pairs_hook=note, parse_int=str, parse_float=str)
+    except RecursionError:
+        raise _too_deep(None) from None
     uses = Counter(key for key, _ in outermost)
     return [key for key, times in uses.items() if times > 1]
 
@@ -159,7 +173,10 @@ def items(text: bytes, field: str) -> list[bytes]:
     """
     if text[:1] != b"[":
         raise InvalidRequest(f"Must be a list, not {kind_of(text)}.", field)
-    return [bytes(item) for item in _items_decoder.decode(text)]
+    try:
+        return [bytes(item) for item in _items_decoder.decode(text)]
+    except RecursionError:
+        raise _too_deep(field) from None
 
 
 def string(text: bytes, field: str) -> str:
@@ -200,6 +217,22 @@ def joined(found: Mapping[str, bytes]) -> bytes:
     """Write an object from its members, in their order."""
     pairs = (msgspec.json.encode(key) + b":" + value for key, value in found.items())
     return b"{" + b",".join(pairs) + b"}"
+
+
+def same_text(left: bytes, right: bytes) -> bool:
+    """Tell whether two JSON texts are the same to the letter, but for how characters are escaped."""
+    return left == right or _spelled(left) == _spelled(right)
+
+
+def _spelled(text: bytes) -> object:
+    # Pairs keep their order, and numbers their digits; a string never equals either.
+    return json.loads(text, object_pairs_hook=tuple, parse_int=_Number, parse_float=_Number)
+
+
+class _Number(NamedTuple):
+    """A number, as it is written."""
+
+    text: str
 
 
 def same_value(left: bytes, right: bytes) -> bool:

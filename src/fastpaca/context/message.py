@@ -117,8 +117,10 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         body: The JSON text as it is served.
         marks: Its calls and results.
         opens_turn: Whether it is a user message that holds more than tool results.
-        covers_from: First seq it stands for (stripped messages that vanished before it included).
-        covers_to: Last seq it stands for.
+        covers_from: First seq it stands for, messages that were stripped and vanished before it
+            included.
+        covers_to: Last seq it stands for, messages that vanished behind it included where no other
+            entry can stand for them.
         form: What was taken out of it; None if nothing was.
         cut_after: Whether a cut fell into the turn that it opened, and it stayed: the calls that
             made it stay may be gone.
@@ -141,6 +143,11 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     def tokens(self) -> int:
         """Tokens that this entry adds to a window."""
         return self.counts.total
+
+    @property
+    def at_seq(self) -> int:
+        """Where in the log it stands: at its seq, or at the last one that it is a summary of."""
+        return self.covers_to if self.seq is None else self.seq
 
 
 def parse(text: bytes, field: str) -> Draft:
@@ -250,6 +257,17 @@ def log_entry(draft: Draft, counts: Counts, seq: int, version: int, at_us: int) 
         opens_turn=draft.opens_turn,
         covers_from=seq,
         covers_to=seq,
+    )
+
+
+def as_appended(entry: Entry) -> Entry:
+    """Give an *entry* of the log, of which nothing was taken out, as it was when it was appended."""
+    assert entry.seq is not None
+    assert entry.form is None
+    if entry.covers_from == entry.covers_to and not entry.cut_after:
+        return entry
+    return msgspec.structs.replace(
+        entry, covers_from=entry.seq, covers_to=entry.seq, cut_after=False
     )
 
 

@@ -15,17 +15,18 @@ A policy that is applied to its own outcome changes nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from fastpaca.context.calls import Mark, Spot, joints
+from fastpaca.context.calls import Side, Spot, joints
 from fastpaca.context.config import WINDOW_ENTRIES_MAX, Config, LastN, Manual, SkipParts
 from fastpaca.context.message import Entry, Form
 from fastpaca.context.strip import RULES, strip
-from fastpaca.context.window import CutCall, Window
+from fastpaca.context.window import CutCall, Held, Window
 
 
 class Cut(NamedTuple):
@@ -217,7 +218,9 @@ def is_above_trigger(window: Window, config: Config, token_budget: int) -> bool:
 def compact(window: Window, config: Config) -> Window:
     """Make *window* smaller by the policy of *config*; the same window if nothing changes."""
     policy = config.policy
-    if isinstance(policy, Manual):
+    if isinstance(policy, Manual) or window.pinned == len(window):
+        return window
+    if window.held is not None and window.held.holds(config, window.tokens):
         return window
     before = window.entries
     entries, cut_calls = _stripped(before, window.pinned, policy)
@@ -225,10 +228,19 @@ def compact(window: Window, config: Config) -> Window:
     cut = cut_to_newest(layout, config, _limit(policy, len(entries)))
     kept = _marked(cut, entries, layout)
     if len(kept) == len(before) and all(map(_says_the_same, kept, before)):
+        window.held = _held(cut, layout, config)
         return window
     gone = frozenset(cut.dropped())
     cut_calls += [_cut_call(entries, call) for call in layout.pairing.open_calls if call.index in gone]
     return Window(kept, (*window.cut_calls, *cut_calls), window.pinned)
+
+
+def _held(cut: Cut, layout: Layout, config: Config) -> Held | None:
+    """Note what holds up a window of which nothing is left to drop but the newest block."""
+    if cut.start != layout.newest(layout.size):
+        return None
+    waiting = [call.mark.id for call in layout.pairing.open_calls if call.index >= cut.start]
+    return Held(config, waiting, has_opener=cut.opener != NO_OPENER)
 
 
 def _marked(cut: Cut, entries: Sequence[Entry], layout: Layout) -> list[Entry]:
@@ -251,7 +263,7 @@ def _limit(policy: LastN | SkipParts, size: int) -> int:
 
 
 def _cut_call(entries: Sequence[Entry], call: Spot) -> CutCall:
-    return CutCall(call.mark.id, entries[call.index].covers_to)
+    return CutCall(call.mark.id, entries[call.index].at_seq)
 
 
 def _stripped(
@@ -267,65 +279,97 @@ def _stripped(
     left: list[Entry | None] = list(entries)
     for index in range(layout.pinned, end):
         left[index] = strip(entries[index], policy.skip_kinds)
-    _restore_parted(entries, left, layout.pairing.answers)
-    cut_calls = [
-        _cut_call(entries, call)
-        for call in layout.pairing.open_calls
-        if _is_left(call.mark, entries[call.index], left[call.index]) is False
-    ]
+    taken = _Taken(entries, left)
+    taken.restore_parted(layout.pairing.answers)
+    open_calls = layout.pairing.open_calls
+    cut_calls = [_cut_call(entries, call) for call in open_calls if taken.has(call) is True]
     return _covering(entries, left, frozenset(policy.skip_kinds)), cut_calls
 
 
-def _restore_parted(
-    entries: Sequence[Entry], left: list[Entry | None], answers: Sequence[tuple[Spot, Spot]]
-) -> None:
-    """Undo the stripping of messages where it would part a call from its result."""
-    parted = True
-    while parted:
-        parted = False
+class _Taken:
+    """Which calls and results the stripping of *entries* has taken, so that *left* is left."""
+
+    def __init__(self, entries: Sequence[Entry], left: list[Entry | None]) -> None:
+        self._entries = entries
+        self._left = left
+        self._marks = {
+            index: (_sides(entry), _sides(rest) if rest is not None else Counter())
+            for index, (entry, rest) in enumerate(zip(entries, left, strict=True))
+            if entry.marks and rest is not entry
+        }
+
+    def has(self, spot: Spot) -> bool | None:
+        """Tell whether it took the call or result at *spot*; None if it took another like it."""
+        if spot.index not in self._marks:
+            return False
+        what = (spot.mark.id, spot.mark.side is Side.CALL)
+        before, after = (sides[what] for sides in self._marks[spot.index])
+        if before == after:
+            return False
+        return None if after else True
+
+    def restore_parted(self, answers: Sequence[tuple[Spot, Spot]]) -> None:
+        """Undo the stripping of messages where it would part a call from its result."""
+        pairs_at: dict[int, list[tuple[Spot, Spot]]] = {}
         for pair in answers:
-            fates = {
-                _is_left(spot.mark, entries[spot.index], left[spot.index]) for spot in pair
-            }
-            if fates not in ({True}, {False}):
-                parted = True
+            for spot in pair:
+                if spot.index in self._marks:
+                    pairs_at.setdefault(spot.index, []).append(pair)
+        doubtful = [pair for pairs in pairs_at.values() for pair in pairs]
+        while doubtful:
+            pair = doubtful.pop()
+            if {self.has(spot) for spot in pair} not in ({True}, {False}):
                 for spot in pair:
-                    left[spot.index] = entries[spot.index]
+                    if self._marks.pop(spot.index, None) is not None:
+                        self._left[spot.index] = self._entries[spot.index]
+                        doubtful += pairs_at[spot.index]
 
 
-def _is_left(mark: Mark, entry: Entry, rest: Entry | None) -> bool | None:
-    """Tell whether the call or result of *mark* is left; None if one of several such marks is."""
-    if rest is entry:
-        return True
-    before, after = (
-        [other.id == mark.id and other.side is mark.side for other in marks].count(True)
-        for marks in (entry.marks, rest.marks if rest is not None else ())
+def _sides(entry: Entry) -> Counter[tuple[str, bool]]:
+    """Count the calls and results of *entry*, by id and side."""
+    return Counter(
+        (mark.id, mark.side is Side.CALL) for mark in entry.marks if mark.side is not Side.BOTH
     )
-    if before == after:
-        return True
-    return None if after else False
 
 
 def _covering(
     entries: Sequence[Entry], left: Sequence[Entry | None], kinds: frozenset[str]
 ) -> list[Entry]:
     """
-    Let each entry that is *left* also cover the messages of the log that vanished right before it.
+    Let the entries that are *left* also cover the messages of the log that vanished beside them.
 
     Only where rebuilding from the log with the form of the entry makes them vanish again: a stored
-    window would fall into a segment per stripped message otherwise.
+    window would fall into a segment per stripped message otherwise. An entry covers what vanished
+    before it; what vanished behind it only as long as the next entry has another form.
     """
     kept: list[Entry] = []
     vanished: Entry | None = None
     for entry, rest in zip(entries, left, strict=True):
         if rest is None:
             vanished = _joined_to(vanished, entry, kinds)
-        else:
-            if vanished is not None and _continues(vanished, rest):
-                rest = replace(rest, covers_from=vanished.covers_from)
-            kept.append(rest)
-            vanished = None
+            continue
+        _cover(kept, vanished, rest)
+        vanished = None
+    if vanished is not None:
+        _cover_behind(kept, vanished)
     return kept
+
+
+def _cover(kept: list[Entry], vanished: Entry | None, entry: Entry) -> None:
+    """Put *entry* behind those that are *kept*; between them *vanished* has vanished."""
+    if vanished is not None and _continues(vanished, entry):
+        entry = replace(entry, covers_from=vanished.covers_from)
+    elif vanished is not None:
+        _cover_behind(kept, vanished)
+    if kept and kept[-1].covers_to != kept[-1].at_seq and _continues(kept[-1], entry):
+        kept[-1] = replace(kept[-1], covers_to=kept[-1].at_seq)
+        entry = replace(entry, covers_from=kept[-1].at_seq + 1)
+    kept.append(entry)
+
+
+def _cover_behind(kept: list[Entry], vanished: Entry) -> None:
+    if kept and kept[-1].seq is not None and _continues(kept[-1], vanished):
+        kept[-1] = replace(kept[-1], covers_to=vanished.covers_to)
 
 
 def _joined_to(vanished: Entry | None, entry: Entry, kinds: frozenset[str]) -> Entry | None:

@@ -25,7 +25,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from fastpaca.context.calls import KEYS, Mark, Side, pair
+from fastpaca.context.calls import KEYS, Mark, Side, is_only, pair
+from fastpaca.context.config import Config, SkipParts
 from fastpaca.context.message import Entry, Form
 from fastpaca.context.strip import strip, without_results
 
@@ -47,15 +48,64 @@ class CutCall(NamedTuple):
         return (Mark(KEYS, self.id, Side.CALL),)
 
 
+class Held:
+    """
+    What keeps a window from becoming smaller: the calls of its newest block that wait for results.
+
+    A block only grows while nothing else comes than results of these, and calls beside them. To look
+    each time for something to drop would make a long step cost the square of its length.
+    """
+
+    __slots__ = ("_config", "_has_opener", "_waiting")
+
+    def __init__(self, config: Config, waiting: Iterable[str], *, has_opener: bool) -> None:
+        self._config = config
+        self._waiting = set(waiting)
+        self._has_opener = has_opener
+
+    def holds(self, config: Config, tokens: int) -> bool:
+        """Tell whether a window of so many *tokens* cannot become smaller under *config*."""
+        # An opener stays only for as long as it fits.
+        return config is self._config and (not self._has_opener or tokens <= config.token_budget)
+
+    def takes_in(self, entry: Entry, last: Entry) -> bool:
+        """Let *entry* come after *last*; tell whether it surely belongs to the newest block."""
+        results = [mark.id for mark in entry.marks if mark.side is Side.RESULT]
+        made = [mark.id for mark in entry.marks if mark.side is Side.CALL]
+        answers = set(results)
+        if len(answers) < len(results) or not answers <= self._waiting:
+            return False
+        if entry.opens_turn and self._has_opener and isinstance(self._config.policy, SkipParts):
+            return False  # the opener is of an earlier turn now, and may be stripped
+        if not results:
+            joins = is_only(Side.CALL, entry) and is_only(Side.CALL, last)
+        elif made:  # breaks a step of calls that wait, but not a chain of results
+            in_step = is_only(Side.CALL, last) or is_only(Side.RESULT, last)
+            joins = not in_step and answers.isdisjoint(made)
+        else:
+            joins = True
+        self._waiting -= answers
+        self._waiting.update(made)
+        return joins
+
+
 class Window:
     """
     Ordered entries with the sum of their tokens. A value: every change makes a new window.
 
     The entries of a window and of the windows grown from it share one list, of which each sees its
     own length, so that an append costs the same whatever the window holds.
+
+    Attributes:
+        tokens: What the entries cost together.
+        weight: The bytes of the entries.
+        cut_calls: Calls that compactions took out while they waited for their results.
+        pinned: How many entries at the beginning no policy may touch.
+        held: Why it cannot become smaller, if that is known. Says nothing that the entries do not
+            say, only sooner; so it is handed on to the next window and not kept.
     """
 
-    __slots__ = ("_list", "_size", "cut_calls", "pinned", "tokens", "weight")
+    __slots__ = ("_list", "_size", "cut_calls", "held", "pinned", "tokens", "weight")
 
     def __init__(
         self,
@@ -66,9 +116,10 @@ class Window:
         self._list = list(entries)
         self._size = len(self._list)
         self.tokens = sum(entry.tokens for entry in self._list)
-        self.weight = sum(len(entry.body) for entry in self._list)  # bytes, for caches
+        self.weight = sum(len(entry.body) for entry in self._list)
         self.cut_calls = _newest_calls(cut_calls)
         self.pinned = pinned
+        self.held: Held | None = None
 
     def __len__(self) -> int:
         return self._size
@@ -103,6 +154,8 @@ class Window:
         grown.tokens = self.tokens + entry.tokens
         grown.weight = self.weight + len(entry.body)
         grown.pinned = self.pinned + self._pins(entry)
+        if grown.held is not None and not grown.held.takes_in(entry, self._list[self._size - 1]):
+            grown.held = None
         return grown
 
     def _with_cut_calls(self, cut_calls: tuple[CutCall, ...]) -> Window:
@@ -113,6 +166,7 @@ class Window:
         other.weight = self.weight
         other.pinned = self.pinned
         other.cut_calls = cut_calls
+        other.held, self.held = self.held, None
         return other
 
     def _pins(self, entry: Entry) -> bool:
@@ -150,7 +204,7 @@ def _newest_calls(cut_calls: Iterable[CutCall]) -> tuple[CutCall, ...]:
 
 
 def _last_seq(item: CutCall | Entry) -> int:
-    return item.seq if isinstance(item, CutCall) else item.covers_to
+    return item.seq if isinstance(item, CutCall) else item.at_seq
 
 
 def pinned_run(entries: Sequence[Entry]) -> int:
@@ -183,7 +237,7 @@ def replaced(before: Window, entries: Sequence[Entry]) -> Window:
     waiting = Counter(before.cut_calls)
     listed = before.entries
     for spot in pair(listed).open_calls:
-        waiting[CutCall(spot.mark.id, listed[spot.index].covers_to)] += 1
+        waiting[CutCall(spot.mark.id, listed[spot.index].at_seq)] += 1
     for entry in entries:
         if entry.seq is not None:
             waiting.subtract(_calls_in(entry))
@@ -196,7 +250,7 @@ def replaced(before: Window, entries: Sequence[Entry]) -> Window:
 
 def _calls_in(entry: Entry) -> list[CutCall]:
     made = [mark.id for mark in entry.marks if mark.side is Side.CALL]
-    return [CutCall(name, entry.covers_to) for name in made]
+    return [CutCall(name, entry.at_seq) for name in made]
 
 
 def _drop_newest(cut_calls: list[CutCall], name: str) -> None:
@@ -225,7 +279,7 @@ def segments(entries: Iterable[Entry]) -> list[Segment]:
                 runs.append(Segment(kind, from_seq, to_seq))
             kind = entry_kind
             from_seq = entry.covers_from if entry.seq is None else entry.seq
-        to_seq = entry.covers_to
+        to_seq = entry.at_seq
     if kind:
         runs.append(Segment(kind, from_seq, to_seq))
     return runs
@@ -355,7 +409,8 @@ def rebuild(
     entries: list[Entry] = []
     for run in stored.runs:
         if run.replacement is None:
-            entries += _reformed(log(run.from_seq, run.to_seq), run)
+            found = log(run.from_seq, run.to_seq)
+            entries += _reformed(found, run) if run.form or run.cut_after else found
         else:
             found = replacement(run.replacement, run.first, run.last)
             placed = (
@@ -370,18 +425,23 @@ def rebuild(
 
 
 def _reformed(found: Iterable[Entry], run: Run) -> Iterator[Entry]:
-    """Take out of each entry what its run had lost; `covers` takes in what vanished before it."""
-    if run.form is None and not run.cut_after:
-        yield from found
-        return
+    """
+    Take out of each entry what its run had lost.
+
+    The next entry covers what vanished before it; the last also covers what vanished behind it.
+    """
+    form = run.form or Form()
+    left = [rest for entry in found if (rest := _taken_out(entry, form)) is not None]
     covered = run.from_seq
-    for entry in found:
-        left = _taken_out(entry, run.form or Form())
-        if left is not None:
-            if left.seq is not None:
-                left = msgspec.structs.replace(left, covers_from=covered)
-                covered = left.covers_to + 1
-            yield msgspec.structs.replace(left, cut_after=True) if run.cut_after else left
+    for index, entry in enumerate(left, start=1):
+        covers_from, covers_to = entry.covers_from, entry.covers_to
+        if entry.seq is not None:
+            covers_from = covered
+            covers_to = run.to_seq if index == len(left) else entry.seq
+            covered = covers_to + 1
+        yield msgspec.structs.replace(
+            entry, covers_from=covers_from, covers_to=covers_to, cut_after=run.cut_after
+        )
 
 
 def _taken_out(entry: Entry, form: Form) -> Entry | None:
