@@ -28,19 +28,17 @@ class Node:
     """A running node, spoken to over HTTP."""
 
     def __init__(self, url: str, api_key: str | None) -> None:
-        self._address = urlsplit(url).netloc
+        self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
         self._headers = {"Content-Type": "application/json"}
         if api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
 
     def call(self, method: str, path: str, body: Json | None = None) -> Json:
         """Send a request and give what it answers; end with the message of an error."""
-        connection = http.client.HTTPConnection(self._address, timeout=30)
         text = None if body is None else json.dumps(body)
-        connection.request(method, path, text, self._headers)
-        response = connection.getresponse()
+        self._connection.request(method, path, text, self._headers)
+        response = self._connection.getresponse()
         answer = response.read()
-        connection.close()
         if response.status >= 400:
             sys.exit(f"{method} {path}: {response.status} {answer.decode()}")
         return json.loads(answer) if answer else {}
@@ -162,18 +160,19 @@ def cache(node: Node) -> None:
     """A window that is cut rarely and deeply keeps its beginning; one that slides does not."""
     rows = []
     for target_ratio in (0.3, 0.5, 0.6, 0.7):
-        starts, sent, repeated = 0, 0, 0
+        beginnings, sent, repeated = 0, 0, 0
         before: list[Json] = []
         with node.conversation("last_n", 4000, target_ratio=target_ratio) as talk:
-            for number, view in alternate(talk, 400, 100):
-                if number % 2 == 0:
-                    continue  # the model is called after each message of the user
+            for number in range(1, 201, 2):
+                talk.say("user", f"Message {number}.", tokens=100)
+                view = talk.read()  # for the call of the model, which answers
+                talk.say("assistant", f"Message {number + 1}.", tokens=100)
                 messages = view["messages"]
-                starts += messages[:1] != before[:1]
+                beginnings += messages[:1] != before[:1]
                 sent += view["used_tokens"]
                 repeated += 100 * common_prefix(before, messages)
                 before = messages
-        rows.append((target_ratio, starts, sent, repeated, f"{repeated / sent:.0%}"))
+        rows.append((target_ratio, beginnings, sent, repeated, f"{repeated / sent:.0%}"))
     table(("target_ratio", "beginnings", "tokens sent", "of them repeated", "share"), *rows)
 
 

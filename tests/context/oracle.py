@@ -318,12 +318,16 @@ class Groups:
 
     def __init__(self, source: Source, window: Sequence[Entry]) -> None:
         found = [halves(json.loads(entry.body)) for entry in window]
-        places = {entry.seq: place for place, entry in enumerate(window) if entry.seq is not None}
+        places = {
+            Spot(entry.seq or 0, half): place
+            for place, entry in enumerate(window)
+            for half in found[place]
+        }
         answered = pairs(source.log)
         self._spans = [
-            (places[call.seq], places[result.seq])
+            (places[call], places[result])
             for call, result in answered
-            if call.seq in places and result.seq in places
+            if call in places and result in places
         ]
         paired = {call for call, _ in answered}
         end = len(window)

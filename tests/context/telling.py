@@ -10,9 +10,11 @@ import pytest
 
 from fastpaca.context import Config, Manual, jsontext
 from fastpaca.context.context import Context
+from fastpaca.context.events import Compacted
 from fastpaca.context.message import Entry
 from fastpaca.context.ops import Append, Compact, PatchMetadata
 from fastpaca.context.policies import compact
+from fastpaca.context.window import Window
 from fastpaca.errors import FastpacaError
 from tests.context.conversation import Conversation, Message, counted, image
 from tests.context.oracle import (
@@ -54,6 +56,12 @@ class Told:
     def window(self) -> list[Entry]:
         """The entries of the window."""
         return self.conversation.window.entries
+
+    def replacements(self) -> list[int]:
+        """List the versions that compact calls have made."""
+        events = self.conversation.events
+        made = [event for event in events if isinstance(event, Compacted)]
+        return [event.version for event in made if event.strategy == "manual"]
 
     def go_on(self) -> None:
         """Let something happen."""
@@ -165,10 +173,14 @@ def windows_hold_together(told: Told) -> None:
 
 
 def trims_keep_promises(told: Told) -> None:
-    """What the last append has trimmed had no promise to stay."""
-    config = told.context.config
-    if told.before is not None and not isinstance(config.policy, Manual):
-        check_trim(told.source, config, told.before, told.window)
+    """What the last append has trimmed had no promise to stay; what is left above it had one."""
+    config, window = told.context.config, told.conversation.window
+    if told.before is None or isinstance(config.policy, Manual):
+        return
+    check_trim(told.source, config, told.before, told.window)
+    if window.tokens > config.trigger(config.token_budget):
+        seen_afresh = Window(window, window.cut_calls, window.pinned)
+        assert compact(seen_afresh, config) is seen_afresh
 
 
 def policies_keep_promises(told: Told) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from tests.acceptance.server import running
@@ -21,3 +22,10 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a running node that the tests of a module share."""
     with running(tmp_path_factory.mktemp("node")) as address:
         yield address
+
+
+@pytest.fixture(scope="module")
+def client(node: str) -> Iterator[httpx.Client]:
+    """Speaks to the node that the tests of a module share."""
+    with httpx.Client(base_url=node, trust_env=False) as client:
+        yield client

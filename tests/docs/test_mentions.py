@@ -107,13 +107,13 @@ def _errors(kind: type[errors.FastpacaError]) -> Iterator[errors.FastpacaError]:
 # --- routes ---
 
 
-def test_routes_are_those_of_the_description(node: str) -> None:
+def test_routes_are_those_of_the_description(client: httpx.Client) -> None:
     """
     The page and `/openapi.json` name the same methods and paths, and each has its section.
     """
     described = {
         (method.upper(), re.sub(r"\{\w+\}", "{id}", path))
-        for path, methods in httpx.get(f"{node}/openapi.json").json()["paths"].items()
+        for path, methods in client.get("/openapi.json").json()["paths"].items()
         for method in methods
         if method in {"get", "put", "post", "patch", "delete"}
     }
@@ -124,14 +124,14 @@ def test_routes_are_those_of_the_description(node: str) -> None:
         assert f"{method} {path}" in rest.headings
 
 
-def test_routes_are_answered(node: str) -> None:
+def test_routes_are_answered(client: httpx.Client) -> None:
     """
     No route that the page names is unknown to a node.
     """
     for method, path in (
         (row[0].strip("`"), _path(row[1])) for row in page("rest-api").rows("Routes")
     ):
-        answer = httpx.request("OPTIONS", node + path.replace("{id}", "x"))
+        answer = client.options(path.replace("{id}", "x"))
         assert method in answer.headers["allow"].split(", "), path
 
 
@@ -146,13 +146,13 @@ def _path(cell: str) -> str:
 Fields = dict[str, object]
 
 
-def _answers(node: str) -> dict[str, Fields]:
+def _answers(client: httpx.Client) -> dict[str, Fields]:
     """Give an answer of each kind whose fields the page lists in a table."""
-    url = f"{node}/v1/contexts/fields"
-    context = httpx.put(url).json()
+    url = "/v1/contexts/fields"
+    context = client.put(url).json()
     body = {"message": {"role": "user", "parts": []}}
-    httpx.post(f"{url}/messages", json=body).raise_for_status()
-    view = httpx.get(f"{url}/context").json()
+    client.post(f"{url}/messages", json=body).raise_for_status()
+    view = client.get(f"{url}/context").json()
     return {
         "Contexts": context,
         "Messages": view["messages"][0],
@@ -160,11 +160,11 @@ def _answers(node: str) -> dict[str, Fields]:
     }
 
 
-def test_fields_are_those_of_answers(node: str) -> None:
+def test_fields_are_those_of_answers(client: httpx.Client) -> None:
     """
     The tables of fields name all that a node answers, and nothing else.
     """
-    for heading, answer in _answers(node).items():
+    for heading, answer in _answers(client).items():
         tables = page("rest-api").tables(heading)
         named = [sorted(row[0].strip("`") for row in table) for table in tables]
         assert sorted(answer) in named, heading

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import DOCS, ROOT, Page, pages
+from tests.docs.pages import page as page_named
 
 ALL = pytest.mark.parametrize("page", pages(), ids=repr)
 
@@ -30,6 +31,15 @@ def _leads(page: Page, link: str) -> bool:
     if not target.exists():
         return False
     return not anchor or anchor in Page(target).anchors
+
+
+@ALL
+def test_named_files_exist(page: Page) -> None:
+    """
+    A file of the source tree that a page names is there.
+    """
+    named = re.findall(r"`((?:src|tests|docs|requirements|scripts)/[\w./-]+)`", page.text)
+    assert not [name for name in named if not (ROOT / name).exists()]
 
 
 def test_site_links_stay_inside_of_the_site() -> None:
@@ -82,6 +92,14 @@ def test_prose_has_one_sentence_a_line(page: Page) -> None:
         and re.search(r"[a-z`)*][.!?] [A-Z`\[]", line)
     ]
     assert not several
+
+
+def test_glossary_is_in_order() -> None:
+    """
+    A word is found in the glossary by its place, and stands there once.
+    """
+    words = [row[0].strip("*").lower() for row in page_named("glossary").rows("Glossary")]
+    assert words == sorted(set(words))
 
 
 @ALL

@@ -62,7 +62,8 @@ def fit(window: Window, config: Config, token_budget: int) -> Fitted:
     used = _total(kept)
     if used <= token_budget:
         return Fitted(kept, used, DROPPED)
-    kept = _shortened(entries[: cut.pinned], entries[cut.start :], token_budget)
+    opener = entries[slice(*layout.opener(cut.start))]
+    kept = _shortened(entries[: cut.pinned], opener, entries[cut.start :], token_budget)
     return Fitted(kept, _total(kept), _what_was_done(entries, kept))
 
 
@@ -91,11 +92,19 @@ def _replay(layout: Layout, config: Config, token_budget: int) -> Cut:
     return Cut(layout.pinned, opener, start)
 
 
-def _shortened(pinned: list[Entry], newest: list[Entry], token_budget: int) -> list[Entry]:
-    """Cut the texts of the *newest* block, then of the *pinned*, then leave out what is too much."""
+def _shortened(
+    pinned: list[Entry], opener: list[Entry], newest: list[Entry], token_budget: int
+) -> list[Entry]:
+    """
+    Cut the texts of the *newest* block, then of the *pinned*, then leave out what is too much.
+
+    The *opener* of the turn stays as it is if a cut of the newest block makes room for it.
+    """
     least = _total(cut_texts(newest, 0))
     if least > token_budget:
         newest, least = [], 0
+    elif _total(pinned) + _total(opener) + least <= token_budget:
+        pinned = pinned + opener
     pinned = _those_that_fit(pinned, token_budget - least)
     newest = cut_texts(newest, token_budget - _total(pinned))
     return cut_texts(pinned, token_budget - _total(newest)) + newest

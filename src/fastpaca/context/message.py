@@ -29,6 +29,8 @@ MESSAGE_OVERHEAD_TOKENS: Final = 3
 ANSWERED_KEYS: Final = frozenset({"seq", "version", "inserted_at"})
 """Keys that the log itself answers; ignored on the way in."""
 
+_ADDED_KEYS: Final = ANSWERED_KEYS | {"token_count"}
+
 KNOWN_KEYS: Final = frozenset(
     {"role", "parts", "id", "metadata", "token_count", *calls.MESSAGE_KEYS, *ANSWERED_KEYS}
 )
@@ -163,15 +165,12 @@ def parse(text: bytes, field: str) -> Draft:
     message = jsontext.members(text, KNOWN_KEYS, field)
     role = _role(message, field)
     parts, part_marks = _parts(message, field)
-    token_count = message.pop("token_count", None)
-    seq = message.get("seq")
-    if any(key in message for key in ANSWERED_KEYS):
-        message = {key: value for key, value in message.items() if key not in ANSWERED_KEYS}
-    _complete_metadata(message, field)
+    token_count, seq = message.get("token_count"), message.get("seq")
+    body = _kept(text, message, field)
     marks = calls.marks_of(part_marks, message)
     return Draft(
         role=role,
-        body=jsontext.joined(message),
+        body=body,
         parts=parts,
         keys=_call_keys(message),
         marks=marks,
@@ -220,12 +219,17 @@ def _part(place: int, body: bytes, field: str) -> tuple[Part, Mark | None]:
     return Part(kind, body, text), calls.mark_of_part(place, kind, found)
 
 
-def _complete_metadata(message: jsontext.Members, field: str) -> None:
-    metadata = message.setdefault("metadata", b"{}")
-    if metadata[:1] != b"{":
+def _kept(text: bytes, message: jsontext.Members, field: str) -> bytes:
+    """Give what is kept of the *text* of a message: all but what the log adds, with metadata."""
+    metadata = message.get("metadata")
+    if metadata is not None and metadata[:1] != b"{":
         raise InvalidRequest(
             f"Must be an object, not {jsontext.kind_of(metadata)}.", f"{field}.metadata"
         )
+    if not _ADDED_KEYS.isdisjoint(message):
+        message = jsontext.members(text, None, field)  # of keys given twice, one would be lost
+        text = jsontext.joined({k: v for k, v in message.items() if k not in _ADDED_KEYS})
+    return text if metadata is not None else text[:-1] + b',"metadata":{}}'
 
 
 def _call_keys(message: jsontext.Members) -> bytes | None:

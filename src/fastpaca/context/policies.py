@@ -173,10 +173,18 @@ def cut_for_tokens(
 
 
 def opener_that_fits(layout: Layout, start: int, newest_tokens: int, budget: int) -> tuple[int, int]:
-    """Give the opener of a cut at *start*, if it fits beside the pinned and the newest block."""
+    """
+    Give the opener of a cut at *start*, if it fits beside the pinned and the newest block.
+
+    A newest block that does not fit by itself is cut in every view, and can make room: then half of
+    the budget is for the pinned and the opener.
+    """
     opener = layout.opener(start)
-    tokens = layout.tokens(0, layout.pinned) + layout.tokens(*opener) + newest_tokens
-    return opener if tokens <= budget else NO_OPENER
+    pinned = layout.tokens(0, layout.pinned)
+    tokens = pinned + layout.tokens(*opener)
+    if pinned + newest_tokens > budget:
+        return opener if 2 * tokens <= budget else NO_OPENER
+    return opener if tokens + newest_tokens <= budget else NO_OPENER
 
 
 def _total(layout: Layout, opener: tuple[int, int], start: int, end: int) -> int:

@@ -240,8 +240,10 @@ class Engine:
         context = self._hot.get(context_id)
         if context is None and context_id not in self._absent:
             context = await self._load(context_id)
-        if context is None or context.status is Status.PURGED:
+        if context is None:
             raise ContextNotFound
+        if context.status is Status.PURGED:
+            raise ContextNotFound("This context was purged; its id can never be used again.")
         return context
 
     async def messages(
@@ -518,6 +520,7 @@ class Engine:
         if error is None:
             return
         if len(stages) == 1:
+            logger.error("%s", error)
             self._fail(stages, error)
             return
         logger.warning("commit refused, trying its contexts one by one: %s", error)

@@ -112,7 +112,8 @@ class Change(NamedTuple):
         messages: Appended messages, ascending, right behind the last ones.
         synthetics: Messages of new replacements.
         compactions: Rewrites of the window, in order; the last one's *window* is the current.
-        answers: Answers to keep; their keys were looked up before and are new.
+        answers: Answers to keep, at most one per message and compaction here; their keys were
+            looked up before and are new.
     """
 
     row: ContextRow
@@ -137,7 +138,7 @@ class Snapshot(NamedTuple):
     Attributes:
         row: Its row.
         window: The stored form of its window (`Persisted`), None if it was never rewritten.
-        messages: The messages of the log that the window needs (`context.window.ranges`), ascending.
+        messages: The messages of the log that the window needs (`window.ranges`), ascending.
         synthetics: The synthetic messages that the window needs, by version and position.
     """
 

@@ -162,14 +162,14 @@ class MemoryStore:
         """Delete old answers."""
         self._answers = {k: v for k, v in self._answers.items() if v[1].at_us >= before_us}
 
-    async def backup(self, path: Path) -> None:
+    async def backup(self, path: Path) -> None:  # noqa: ARG002  # the port has it
         """
         Refuse: there is nothing on disk.
 
         Raises:
             CommitFailed: Always.
         """
-        raise CommitFailed(f"The memory store keeps nothing that could be written to {path}.")
+        raise CommitFailed("the memory store keeps nothing on a disk that could be copied")
 
 
 def _bounded(rows: Iterable[MessageRow], max_bytes: int) -> list[MessageRow]:

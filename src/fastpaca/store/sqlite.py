@@ -123,6 +123,8 @@ class SqliteStore:
         connections: list[apsw.Connection] = []
         try:
             connections.append(self._directory.prepare(WRITER_CACHE_BYTES))
+            # A log that one huge commit has made longer is cut back when it begins anew.
+            connections[0].pragma("journal_size_limit", self._wal_bytes_max)
             connections += [self._directory.connect() for _ in range(1 + READERS)]
             for reader in connections[2:]:
                 reader.pragma("query_only", True)
@@ -190,6 +192,8 @@ class SqliteStore:
 
     async def answers(self, keys: Sequence[str]) -> dict[str, AnswerRow]:
         """Look up stored answers."""
+        if not keys:
+            return {}
         return await self._read(lambda c: reads.answers(c, keys))
 
     async def _read(self, job: Job[T]) -> T:
@@ -284,10 +288,7 @@ class SqliteStore:
             if self._open is None:
                 raise CommitFailed(_CLOSED)
             writer = self._open.writer
-            try:
-                backup = await asyncio.to_thread(Backup, path)
-            except OSError as error:
-                raise CommitFailed(f"{path} cannot be made: {error.strerror}") from error
+            backup = Backup(path)
             try:
                 while await self._write(backup.copy_slice):
                     pass
@@ -296,7 +297,7 @@ class SqliteStore:
                 await writer.submit(backup.let_go)  # behind a slice that may be under way
                 await asyncio.to_thread(backup.remove)
                 if isinstance(error, apsw.Error | OSError):
-                    raise CommitFailed(f"{path} cannot be written: {described(error)}") from error
+                    raise CommitFailed(f"it cannot be written: {described(error)}") from error
                 raise
 
     # --- in the writer's thread ---------------------------------------------------------------

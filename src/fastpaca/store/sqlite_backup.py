@@ -19,17 +19,11 @@ SLICE_PAGES: Final = 256
 
 
 class Backup:
-    """A copy under way, into a new file that only its owner can read."""
+    """A copy under way, into the new file *path* that only its owner can read."""
 
     def __init__(self, path: Path) -> None:
-        """
-        Make the file.
-
-        Raises:
-            OSError: It exists, or cannot be made.
-        """
         self._path = path
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        self._is_made = False
         self._target: apsw.Connection | None = None
         self._copy: apsw.Backup | None = None
 
@@ -38,6 +32,7 @@ class Backup:
         Copy some pages, and tell whether there are more; called by the writer's thread.
 
         Raises:
+            OSError: The file exists, or cannot be made.
             apsw.Error: The database cannot be read, or the copy cannot be written.
         """
         if self._copy is None:
@@ -52,9 +47,11 @@ class Backup:
         return False
 
     def _begin(self, writer: apsw.Connection) -> apsw.Backup:
+        os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        self._is_made = True
         self._target = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READWRITE)
         # Half a copy is of no use, so the copy needs no journal, and is synced when it is whole.
-        self._target.execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")
+        self._target.execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF").fetchall()
         return self._target.backup("main", writer, "main")
 
     def let_go(self, _: apsw.Connection) -> None:
@@ -79,5 +76,6 @@ class Backup:
                 os.close(descriptor)
 
     def remove(self) -> None:
-        """Remove the file, which is not a whole copy."""
-        self._path.unlink(missing_ok=True)
+        """Remove the file, which is not a whole copy, if it was made here."""
+        if self._is_made:
+            self._path.unlink(missing_ok=True)

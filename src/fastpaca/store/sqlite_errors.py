@@ -28,6 +28,8 @@ def described(error: BaseException) -> str:
         return f"{error} ({name})"
     if isinstance(error, CommitFailed):
         return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return f"{type(error).__name__}: {error}"
 
 

@@ -133,7 +133,7 @@ class DataDirectory:
                 PRAGMA trusted_schema = OFF;
                 PRAGMA cache_size = -{cache_bytes // 1024};
                 """
-            )
+            ).fetchall()  # to the end: execute() stops at the first statement that gives a row
         except BaseException:
             connection.close()
             raise
@@ -160,7 +160,7 @@ class DataDirectory:
                 PRAGMA user_version = {migration.version};
                 COMMIT;
                 """
-            )
+            ).fetchall()
 
     def _refusal(self, error: apsw.Error) -> str:
         if isinstance(error, apsw.NotADBError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import apsw
 
@@ -11,7 +11,7 @@ from fastpaca.store.base import AnswerRow, ContextRow, MessageRow, Snapshot, Syn
 from fastpaca.store.snapshots import needs, purged_row
 from fastpaca.store.sqlite_rows import LONG_ID_BYTES, Numbers, id_bytes, id_hash, key_hash
 
-_KEY: Final = "SELECT context FROM ids WHERE id = ?"
+_KEYS: Final = "SELECT id, context FROM ids WHERE id IN (SELECT value FROM carray(?))"
 
 # As the fields of ContextRow behind the id.
 _STATE: Final = """
@@ -61,10 +61,10 @@ FROM page CROSS JOIN states ON states.key = page.context ORDER BY page.id
 """
 
 # The answers of a purged context are gone from the moment of the purge, and erased after it.
-_ANSWER: Final = """
+_ANSWERS: Final = """
 SELECT answers.key_hash, answers.fingerprint, answers.answer, answers.at_us
 FROM answers JOIN contexts ON contexts.key = answers.context
-WHERE answers.key_hash = ?
+WHERE answers.key_hash IN (SELECT value FROM carray(?))
 """
 
 _IS_ERASURE_LEFT: Final = "SELECT EXISTS (SELECT 1 FROM erasures)"
@@ -103,8 +103,9 @@ def is_erasure_left(connection: apsw.Connection) -> bool:
 
 def keys(connection: apsw.Connection, context_ids: Sequence[str]) -> dict[str, int]:
     """Look up the keys of contexts, as far as they exist."""
-    found = ((name, connection.execute(_KEY, (id_bytes(name),)).get) for name in context_ids)
-    return {name: key for name, key in found if key is not None}
+    by_bytes = {id_bytes(context_id): context_id for context_id in context_ids}
+    found = connection.execute(_KEYS, (_array(by_bytes),))
+    return {by_bytes[stored_id]: key for stored_id, key in found}
 
 
 def load(connection: apsw.Connection, context_id: str) -> tuple[int, Snapshot] | None:
@@ -186,10 +187,15 @@ def _behind(prefix: bytes) -> bytes:
     return prefix[:-1] + bytes([prefix[-1] + 1])
 
 
+def _array(values: Iterable[bytes]) -> Any:
+    """Bind many values as one: a fraction of the work of a statement for each."""
+    return apsw.carray(tuple(values), flags=apsw.SQLITE_CARRAY_BLOB)
+
+
 def answers(connection: apsw.Connection, wanted: Iterable[str]) -> dict[str, AnswerRow]:
-    """Look up stored answers."""
+    """Look up stored answers, at least one."""
     by_hash = {key_hash(key): key for key in wanted}
-    found = connection.executemany(_ANSWER, [(hashed,) for hashed in by_hash])
+    found = connection.execute(_ANSWERS, (_array(by_hash),))
     return {
         by_hash[hashed]: AnswerRow(by_hash[hashed], fingerprint, answer, at_us)
         for hashed, fingerprint, answer, at_us in found

@@ -32,8 +32,8 @@ _CONFIGURATION: Final = "SELECT place, 0 FROM configurations WHERE context = ? L
 
 _METADATA: Final = "SELECT place, length(body) FROM metadata WHERE context = ? LIMIT ?"
 
-_DELETE_ANSWER: Final = """
-DELETE FROM answers
+_ERASE_ANSWER: Final = """
+UPDATE answers SET context = NULL, key_hash = NULL, fingerprint = NULL, answer = NULL
 WHERE place = ? AND NOT EXISTS (SELECT 1 FROM contexts WHERE key = answers.context)
 """
 
@@ -66,8 +66,8 @@ _END_ERASURE: Final = "DELETE FROM erasures WHERE context = ?"
 
 # Where the content of a context lies, and what to run for the places that are found there.
 _CONTENT: Final = (
-    (_MESSAGES, (_DELETE_ANSWER, _ERASE_MESSAGE)),
-    (_COMPACTIONS, (_DELETE_ANSWER, _ERASE_COMPACTION)),
+    (_MESSAGES, (_ERASE_ANSWER, _ERASE_MESSAGE)),
+    (_COMPACTIONS, (_ERASE_ANSWER, _ERASE_COMPACTION)),
     (_SYNTHETICS, (_ERASE_SYNTHETIC,)),
     (_CONFIGURATION, (_ERASE_CONFIGURATION,)),
     (_METADATA, (_ERASE_METADATA,)),

@@ -126,14 +126,15 @@ WHERE context IS NOT NULL;
 
 -- Keys are hashed: a random key dirties a page of the index with every insert, and short entries make for
 -- fewer pages. A row lies at the place of the message or compaction that it answers for, so that a purge
--- finds it without one more index. Rows are deleted when they are old; they hold no content.
+-- finds it without one more index. Rows are deleted when they are old, the oldest first, the empty ones
+-- included; what may stay behind of their neighbours then goes as soon as those are old.
 CREATE TABLE answers (
     place INTEGER PRIMARY KEY,
-    context INTEGER NOT NULL,
-    key_hash BLOB NOT NULL UNIQUE,
-    fingerprint BLOB NOT NULL,
-    at_us INTEGER NOT NULL,
-    answer BLOB NOT NULL
+    context INTEGER,
+    key_hash BLOB UNIQUE,
+    fingerprint BLOB,
+    at_us INTEGER,
+    answer BLOB
 ) STRICT;
 
 -- What stays of a purged context: SHA-256 of its id.

@@ -1,0 +1,702 @@
+"""
+Worked examples of what each policy keeps.
+
+A message of `ten` costs 10 tokens: 6 for its text and 4 for itself. Windows are shown as the seqs of
+their messages; None stands for a summary.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+
+from fastpaca.context import Config, LastN, Manual, Policy, SkipParts
+from fastpaca.context.config import WINDOW_ENTRIES_MAX
+from fastpaca.context.policies import compact
+from tests.context.conversation import (
+    Conversation,
+    Message,
+    assistant,
+    call,
+    decoded,
+    result,
+    system,
+    text,
+    tokens,
+    tool,
+    user,
+)
+
+TEN = "sixsix"
+
+
+def ask() -> Message:
+    """A question of 10 tokens."""
+    return user(TEN)
+
+
+def reply() -> Message:
+    """An answer of 10 tokens."""
+    return assistant(TEN)
+
+
+def remind() -> Message:
+    """An instruction of 10 tokens."""
+    return system(TEN)
+
+
+def calls(name: str) -> Message:
+    """A call, with a text, 10 tokens by the caller's own count."""
+    return assistant(TEN, call(name), token_count=10)
+
+
+def gives(name: str) -> Message:
+    """The result of that call, 10 tokens by the caller's own count."""
+    return tool(result(name), token_count=10)
+
+
+def test_the_examples_cost_what_they_say() -> None:
+    """
+    Each message of the examples costs 10 tokens.
+    """
+    assert {tokens(one) for one in (ask(), reply(), remind(), calls("a"), gives("a"))} == {10}
+
+
+class Example(NamedTuple):
+    """A window, a policy with budget and trigger, and the seqs that the policy keeps."""
+
+    name: str
+    policy: Policy
+    budget: int
+    messages: list[Message]
+    kept: list[int]
+
+
+EXAMPLES = [
+    Example(
+        "last_n keeps the newest messages",
+        LastN(limit=4),
+        1000,
+        [ask(), reply(), ask(), reply(), ask(), reply()],
+        [3, 4, 5, 6],
+    ),
+    Example(
+        "the limit does not count the pinned",
+        LastN(limit=2),
+        1000,
+        [remind(), remind(), ask(), reply(), ask(), reply()],
+        [1, 2, 5, 6],
+    ),
+    Example(
+        "below the limit and nine tenths of the trigger (63 tokens) nothing goes",
+        LastN(),
+        100,
+        [ask(), reply(), ask(), reply(), ask(), reply()],
+        [1, 2, 3, 4, 5, 6],
+    ),
+    Example(
+        "above that, the oldest go until half of the budget is used",
+        LastN(),
+        100,
+        [ask(), reply(), ask(), reply(), ask(), reply(), ask()],
+        [3, 4, 5, 6, 7],
+    ),
+    Example(
+        "the target is a share of the budget",
+        LastN(target_ratio=0.2),
+        100,
+        [ask(), reply(), ask(), reply(), ask(), reply(), ask()],
+        [6, 7],
+    ),
+    Example(
+        "a target above the trigger counts as the trigger",
+        LastN(target_ratio=1.0),
+        100,
+        [ask(), reply(), ask(), reply(), ask(), reply(), ask(), reply()],
+        [2, 3, 4, 5, 6, 7, 8],
+    ),
+    Example(
+        "the newest message stays, whatever its size",
+        LastN(),
+        100,
+        [ask(), reply(), user("x" * 500)],
+        [3],
+    ),
+    Example(
+        "the pinned stay, whatever their size",
+        LastN(),
+        100,
+        [system("x" * 500), ask(), reply()],
+        [1, 3],
+    ),
+    Example(
+        "instructions in the middle are messages like others",
+        LastN(limit=2),
+        1000,
+        [remind(), ask(), remind(), ask(), reply()],
+        [1, 4, 5],
+    ),
+    Example(
+        "a group that straddles the limit goes",
+        LastN(limit=2),
+        1000,
+        [ask(), reply(), calls("a"), gives("a"), ask()],
+        [5],
+    ),
+    Example(
+        "a limit at the edge of a group keeps it",
+        LastN(limit=3),
+        1000,
+        [ask(), reply(), ask(), calls("a"), gives("a")],
+        [3, 4, 5],
+    ),
+    Example(
+        "the newest group stays, however long it is",
+        LastN(limit=1),
+        1000,
+        [reply(), calls("a"), reply(), reply(), gives("a")],
+        [2, 3, 4, 5],
+    ),
+    Example(
+        "messages between a call and its result belong to the group",
+        LastN(limit=3),
+        1000,
+        [calls("a"), remind(), reply(), gives("a"), reply()],
+        [5],
+    ),
+    Example(
+        "an unanswered call spans only its own message",
+        LastN(limit=2),
+        1000,
+        [calls("a"), ask(), reply()],
+        [2, 3],
+    ),
+    Example(
+        "calls that are being answered stay, so that results on their way find them",
+        LastN(limit=1),
+        1000,
+        [reply(), calls("a"), calls("b"), gives("b")],
+        [2, 3, 4],
+    ),
+    Example(
+        "a result belongs to the nearest earlier unanswered call with its id",
+        LastN(limit=2),
+        1000,
+        [calls("a"), gives("a"), calls("a"), gives("a")],
+        [3, 4],
+    ),
+    Example(
+        "calls with the same id are answered from the inside out",
+        LastN(limit=2),
+        1000,
+        [calls("a"), calls("a"), gives("a"), gives("a")],
+        [1, 2, 3, 4],
+    ),
+    Example(
+        "a result that never had a call is a message like others",
+        LastN(limit=2),
+        1000,
+        [gives("x"), gives("y"), reply()],
+        [2, 3],
+    ),
+    Example(
+        "a cut inside a turn with calls keeps its opening message beside the limit",
+        LastN(limit=2),
+        1000,
+        [ask(), reply(), ask(), calls("a"), gives("a"), calls("b"), gives("b")],
+        [3, 6, 7],
+    ),
+    Example(
+        "a cut inside a turn without calls keeps no opening message",
+        LastN(limit=2),
+        1000,
+        [ask(), reply(), reply(), reply()],
+        [3, 4],
+    ),
+    Example(
+        "a call without an id does not make a turn worth its opening message",
+        LastN(limit=1),
+        1000,
+        [ask(), assistant({"type": "tool_call"}), reply()],
+        [3],
+    ),
+    Example(
+        "an opening message counts towards the target",
+        LastN(),
+        100,
+        [ask(), calls("a"), gives("a"), calls("b"), gives("b"), calls("c"), gives("c")],
+        [1, 4, 5, 6, 7],
+    ),
+    Example(
+        "an opening message that leaves no room for the target stays with the newest group alone",
+        LastN(),
+        100,
+        [user("x" * 46), calls("a"), gives("a"), calls("b"), gives("b")],
+        [1, 4, 5],
+    ),
+    Example(
+        "an opening message that does not fit beside the newest group goes, and only it",
+        LastN(),
+        100,
+        [user("x" * 90), calls("a"), gives("a"), calls("b"), gives("b")],
+        [2, 3, 4, 5],
+    ),
+    Example(
+        "a user message of nothing but results opens no turn",
+        LastN(limit=2),
+        1000,
+        [ask(), calls("a"), user(result("a")), calls("b"), user(result("b"))],
+        [1, 4, 5],
+    ),
+    Example(
+        "a user message of results and a text opens a turn",
+        LastN(limit=2),
+        1000,
+        [ask(), calls("a"), user(result("a"), TEN), calls("b"), gives("b")],
+        [2, 3, 4, 5],
+    ),
+    Example(
+        "a turn that holds but the result of an earlier call has its opening message kept too",
+        LastN(limit=1),
+        1000,
+        [ask(), calls("a"), ask(), gives("a"), reply()],
+        [2, 3, 4, 5],
+    ),
+    Example(
+        "start_on_user drops what stands before the first question",
+        LastN(limit=3, start_on_user=True),
+        1000,
+        [ask(), reply(), ask(), reply()],
+        [3, 4],
+    ),
+    Example(
+        "start_on_user keeps all if there is no question to start on",
+        LastN(limit=2, start_on_user=True),
+        1000,
+        [ask(), reply(), reply(), reply()],
+        [3, 4],
+    ),
+    Example(
+        "start_on_user has its question in an opening message",
+        LastN(limit=2, start_on_user=True),
+        1000,
+        [remind(), ask(), calls("a"), gives("a"), calls("b"), gives("b")],
+        [1, 2, 5, 6],
+    ),
+    Example(
+        "start_on_user leaves no group open",
+        LastN(limit=4, start_on_user=True),
+        1000,
+        [reply(), calls("a"), ask(), gives("a"), reply()],
+        [2, 3, 4, 5],
+    ),
+    Example(
+        "manual keeps everything",
+        Manual(),
+        1,
+        [ask(), reply(), ask()],
+        [1, 2, 3],
+    ),
+]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_example(example: Example) -> None:
+    """
+    A policy keeps what the example says, and a second time changes nothing.
+    """
+    talk = Conversation(Manual())
+    talk.say(*example.messages)
+    config = Config(example.budget, policy=example.policy)
+    window = compact(talk.window, config)
+    assert [entry.seq for entry in window] == example.kept
+    assert compact(window, config) is window
+
+
+def test_a_trim_waits_for_the_trigger() -> None:
+    """
+    A window is trimmed when its tokens are strictly above the trigger, and not before.
+    """
+    talk = Conversation(LastN(limit=2), token_budget=100)
+    talk.say_one_by_one(*[ask() for _ in range(7)])
+    assert talk.seqs == [1, 2, 3, 4, 5, 6, 7]  # 70 of 70: the limit alone triggers nothing
+    talk.say(ask())
+    assert talk.seqs == [7, 8]
+
+
+def test_a_trim_leaves_room_so_that_the_beginning_stays() -> None:
+    """
+    Between two trims the window only grows at its end, for many messages.
+    """
+    talk = Conversation(LastN(), token_budget=1000)
+    starts = []
+    for _ in range(500):
+        talk.say(ask())
+        starts.append(talk.seqs[0])
+    assert len(set(starts)) == 22  # 70 messages to the trigger, then 21 more to each trim
+
+
+def test_a_window_of_too_many_entries_is_trimmed() -> None:
+    """
+    More than 50,000 entries count as above the trigger, and half of that stays at most.
+    """
+    talk = Conversation(Manual())
+    for _ in range(WINDOW_ENTRIES_MAX // 1000):
+        talk.say(*[user(token_count=0)] * 1000)
+    config = Config(policy=LastN(limit=100_000))
+    assert not talk.context.needs_compaction
+    talk.say(user(token_count=0))
+    assert talk.context.needs_compaction
+    window = compact(talk.window, config)
+    assert len(window) == WINDOW_ENTRIES_MAX // 2
+    assert compact(window, config) is window
+
+
+# Pinned
+
+
+def test_the_summary_behind_the_instructions_is_pinned() -> None:
+    """
+    One synthetic message right behind the leading instructions survives every policy.
+    """
+    talk = Conversation(Manual())
+    talk.say(remind(), ask(), reply(), ask(), reply())
+    talk.compact(1, assistant("so far"), 4, 5)
+    assert kept_seqs(talk, LastN(limit=1)) == [1, None, 5]
+
+
+def test_the_summary_at_the_beginning_is_pinned() -> None:
+    """
+    One synthetic message at the very beginning is pinned, with the instructions behind it.
+    """
+    talk = Conversation(Manual())
+    talk.say(remind(), ask(), reply(), ask(), reply())
+    talk.compact(assistant("so far"), 1, 4, 5)
+    assert kept_seqs(talk, LastN(limit=1)) == [None, 1, 5]
+
+
+def test_only_one_summary_is_pinned() -> None:
+    """
+    Of several synthetic messages only the first is pinned; the others are messages like others.
+    """
+    talk = Conversation(Manual())
+    talk.say(remind(), ask(), reply())
+    talk.compact(1, assistant("first"), assistant("second"), 3)
+    window = compact(talk.window, Config(1000, policy=LastN(limit=1)))
+    assert [one["parts"][0]["text"] for one in decoded(window.entries)] == [TEN, "first", TEN]
+
+
+def test_instructions_that_a_cut_brings_to_the_front_are_not_pinned() -> None:
+    """
+    What was no leading instruction never becomes one, or reminders would pile up for ever.
+    """
+    talk = Conversation(LastN(limit=3), token_budget=50)
+    talk.say(remind(), ask())
+    for _ in range(20):
+        talk.say_one_by_one(remind(), ask(), reply())
+    assert talk.seqs[0] == 1
+    assert talk.window.pinned == 1
+    assert len(talk.window) <= 5
+
+
+def test_a_caller_may_change_the_instructions() -> None:
+    """
+    After a replacement the instructions that it begins with are the pinned ones.
+    """
+    talk = Conversation(Manual())
+    talk.say(remind(), ask(), reply(), remind(), ask(), reply())
+    talk.compact(4, 5, 6)
+    assert kept_seqs(talk, LastN(limit=1)) == [4, 6]
+
+
+def test_instructions_after_an_emptied_window_are_pinned() -> None:
+    """
+    An empty window begins anew: instructions that come first are pinned again.
+    """
+    talk = Conversation(Manual())
+    talk.say(remind(), ask())
+    talk.compact()
+    talk.say(remind(), remind(), ask(), reply())
+    assert kept_seqs(talk, LastN(limit=1)) == [3, 4, 6]
+
+
+def test_instructions_after_a_lone_summary_are_pinned() -> None:
+    """
+    A window that is a summary and nothing else takes instructions behind it.
+    """
+    talk = Conversation(Manual())
+    talk.say(ask(), reply())
+    talk.compact(user("so far"))
+    talk.say(remind(), ask(), reply())
+    assert kept_seqs(talk, LastN(limit=1)) == [None, 3, 5]
+
+
+def test_instructions_behind_a_summary_that_follows_instructions_are_not_pinned() -> None:
+    """
+    Behind instructions and their summary the conversation begins.
+    """
+    talk = Conversation(Manual())
+    talk.say(remind(), ask(), reply())
+    talk.compact(1, user("so far"))
+    talk.say(remind(), ask(), reply())
+    assert kept_seqs(talk, LastN(limit=1)) == [1, None, 6]
+
+
+def test_a_group_that_reaches_out_of_the_pinned_stays_with_them() -> None:
+    """
+    Pinned entries are never dropped and groups never parted: so the result of their call stays.
+    """
+    talk = Conversation(Manual())
+    talk.say(ask())
+    talk.compact(assistant("so far", call("a")))
+    talk.say(gives("a"), ask(), reply(), ask(), reply())
+    assert kept_seqs(talk, LastN(limit=1)) == [None, 2, 6]
+
+
+def kept_seqs(talk: Conversation, policy: Policy) -> list[int | None]:
+    """Give the seqs that *policy* keeps of the window, with room enough for its tokens."""
+    config = Config(1000, policy=policy)
+    window = compact(talk.window, config)
+    assert compact(window, config) is window
+    return [entry.seq for entry in window]
+
+
+# The task of a running turn
+
+
+def test_the_task_stays_for_as_long_as_the_turn_runs() -> None:
+    """
+    A turn of many steps is cut again and again, and its opening message is still there.
+    """
+    talk = Conversation(LastN(), token_budget=100)
+    talk.say_one_by_one(remind(), ask(), reply(), user("the task"))
+    for step in range(50):
+        talk.say_one_by_one(calls(f"c{step}"), gives(f"c{step}"))
+        assert 4 in talk.seqs
+        assert talk.seqs[0] == 1
+    assert len(talk.trims()) > 5
+
+
+def test_the_task_stays_when_the_calls_of_its_turn_are_gone() -> None:
+    """
+    A second trim keeps the opening message that the first one kept for calls which are gone since.
+    """
+    talk = Conversation(LastN(limit=2), token_budget=100)
+    talk.say_one_by_one(ask(), calls("a"), gives("a"), *[reply() for _ in range(5)])
+    assert talk.seqs == [1, 7, 8]
+    talk.say_one_by_one(*[reply() for _ in range(5)])
+    assert talk.seqs == [1, 12, 13]
+    talk.restart()
+    talk.say_one_by_one(*[reply() for _ in range(5)])
+    assert talk.seqs == [1, 17, 18]
+
+
+def test_the_task_of_a_finished_turn_goes_with_it() -> None:
+    """
+    When the turn is over and the cut falls behind it, its opening message has no promise left.
+    """
+    talk = Conversation(LastN(limit=2), token_budget=100)
+    talk.say_one_by_one(ask(), calls("a"), gives("a"), *[reply() for _ in range(5)])
+    talk.say_one_by_one(*[ask() if n % 2 else reply() for n in range(6)])
+    assert 1 not in talk.seqs
+
+
+# Calls that are cut
+
+
+def test_the_late_result_of_a_cut_call_stays_out_of_the_window() -> None:
+    """
+    A provider refuses a result without its call: the log has it, the window does not.
+    """
+    talk = Conversation(LastN(limit=1), token_budget=10)
+    talk.say_one_by_one(calls("a"), ask(), gives("a"), reply())
+    assert talk.seqs == [4]
+    talk.say(gives("a"))
+    assert talk.context.last_seq == 5
+    assert talk.seqs == [5], "the call was answered: another result is as broken as it was sent"
+
+
+def test_of_a_message_only_the_late_result_stays_out() -> None:
+    """
+    What else a message holds is let in.
+    """
+    talk = Conversation(LastN(limit=1), token_budget=10)
+    talk.say_one_by_one(calls("a"), ask())
+    talk.say(user(result("a"), TEN))
+    assert [one["parts"] for one in decoded(talk.window.entries)] == [[text(TEN)]]
+    talk.restart()
+    assert [one["parts"] for one in decoded(talk.window.entries)] == [[text(TEN)]]
+
+
+def test_a_late_result_finds_the_nearest_call() -> None:
+    """
+    Where an id is used again, a result belongs to the newer call, and is let in with it.
+    """
+    talk = Conversation(LastN(limit=1), token_budget=10)
+    talk.say_one_by_one(calls("a"), ask(), calls("a"), gives("a"))
+    assert talk.seqs == [3, 4]
+    talk.say(gives("a"))
+    assert talk.seqs == [3, 4], "this one is the answer to the call that was cut"
+
+
+def test_a_call_that_a_replacement_leaves_out_is_cut() -> None:
+    """
+    A result that comes after its step was replaced by a summary has no call in the window.
+    """
+    talk = Conversation(Manual())
+    talk.say(ask(), calls("a"))
+    talk.compact(user("so far"))
+    talk.say(gives("a"), reply())
+    assert talk.seqs == [None, 4]
+
+
+def test_a_call_that_a_replacement_makes_again_is_not_cut() -> None:
+    """
+    A caller may shorten a call that waits for its result.
+    """
+    talk = Conversation(Manual())
+    talk.say(ask(), calls("a"))
+    talk.compact(user("so far"), assistant(call("a")))
+    talk.say(gives("a"))
+    assert talk.seqs == [None, None, 3]
+
+
+def test_a_call_that_a_replacement_brings_back_is_not_cut() -> None:
+    """
+    A call that a policy had cut may be brought back from the log; then its result is let in.
+    """
+    talk = Conversation(LastN(limit=1), token_budget=10)
+    talk.say_one_by_one(calls("a"), ask())
+    assert talk.seqs == [2]
+    talk.compact(1)
+    talk.say(gives("a"))
+    assert talk.seqs == [1, 3]
+
+
+# skip_parts
+
+
+def thinks(content: str = "hm") -> Message:
+    """A part of reasoning."""
+    return {"type": "reasoning", "text": content}
+
+
+def test_skip_parts_removes_tools_and_reasoning_from_finished_turns() -> None:
+    """
+    Calls, results and reasoning go; a message left without parts goes; texts stay.
+    """
+    talk = Conversation(Manual())
+    talk.say(
+        ask(),
+        assistant(thinks(), TEN, call("a")),
+        tool(result("a")),
+        assistant(thinks()),
+        reply(),
+        ask(),
+        reply(),
+    )
+    window = compact(talk.window, Config(1000, policy=SkipParts()))
+    assert [entry.seq for entry in window] == [1, 2, 5, 6, 7]
+    assert decoded(window.entries)[1]["parts"] == [text(TEN)]
+    assert window.entries[1].tokens == 10
+
+
+def test_skip_parts_leaves_a_running_turn_with_calls_alone() -> None:
+    """
+    The last turn is not stripped if it holds a call with an id.
+    """
+    talk = Conversation(Manual())
+    talk.say(ask(), calls("a"), gives("a"), ask(), assistant(thinks(), call("b")), gives("b"))
+    window = compact(talk.window, Config(1000, policy=SkipParts()))
+    assert [entry.seq for entry in window] == [1, 2, 4, 5, 6]
+    assert window.entries[3].body == talk.logged(5).body
+
+
+def test_skip_parts_strips_a_last_turn_without_calls() -> None:
+    """
+    Reasoning alone is no working state.
+    """
+    talk = Conversation(Manual())
+    talk.say(ask(), assistant(thinks(), TEN))
+    window = compact(talk.window, Config(1000, policy=SkipParts()))
+    assert decoded(window.entries)[1]["parts"] == [text(TEN)]
+
+
+def test_skip_parts_never_strips_the_pinned() -> None:
+    """
+    Instructions and the summary beside them stay as they are.
+    """
+    talk = Conversation(Manual())
+    talk.say(system(thinks(), TEN), ask(), assistant(thinks(), TEN), ask())
+    talk.compact(1, assistant(thinks("a summary")), 3, 4)
+    window = compact(talk.window, Config(1000, policy=SkipParts()))
+    assert [entry.body for entry in window][:2] == [entry.body for entry in talk.window][:2]
+    assert decoded(window.entries)[2]["parts"] == [text(TEN)]
+
+
+def test_skip_parts_then_does_as_last_n() -> None:
+    """
+    What is stripped is counted and cut like any other window.
+    """
+    talk = Conversation(Manual())
+    talk.say(*[message for _ in range(10) for message in (ask(), assistant(thinks(), TEN))])
+    window = compact(talk.window, Config(1000, policy=SkipParts(limit=3)))
+    assert [entry.seq for entry in window] == [18, 19, 20]
+    window = compact(talk.window, Config(100, policy=SkipParts()))
+    assert window.tokens == 50
+
+
+def test_skip_parts_keeps_a_group_that_reaches_into_the_running_turn() -> None:
+    """
+    A call of an earlier turn whose result came in the running one is stripped on no side.
+    """
+    talk = Conversation(Manual())
+    talk.say(ask(), calls("late"), ask(), calls("a"), gives("late"), gives("a"))
+    window = compact(talk.window, Config(1000, policy=SkipParts()))
+    assert window is talk.window
+
+
+def test_skip_parts_remembers_the_open_calls_that_it_strips() -> None:
+    """
+    The late result of a stripped call stays out of the window.
+    """
+    talk = Conversation(SkipParts(), token_budget=50)
+    talk.say_one_by_one(ask(), calls("a"), ask(), reply())
+    talk.say_one_by_one(gives("a"), reply())
+    assert 5 not in talk.seqs
+
+
+def test_skip_parts_with_other_kinds_later() -> None:
+    """
+    A change of the configuration acts on what is in the window; what was stripped stays stripped.
+    """
+    talk = Conversation(Manual())
+    turn = [ask(), assistant(thinks(), TEN, call("a")), gives("a"), ask()]
+    talk.say(*turn)
+    once = compact(talk.window, Config(1000, policy=SkipParts(("reasoning",))))
+    assert [part["type"] for part in decoded(once.entries)[1]["parts"]] == ["text", "tool_call"]
+    twice = compact(once, Config(1000, policy=SkipParts(("tool",))))
+    at_once = compact(talk.window, Config(1000, policy=SkipParts(("tool", "reasoning"))))
+    assert twice.entries == at_once.entries
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_the_stored_form_of_a_stripped_window_is_tiny(silent: bool) -> None:
+    """
+    However often a long conversation is stripped, a handful of segments says what its window is.
+    """
+    talk = Conversation(SkipParts(), token_budget=4000)
+    talk.say(remind())
+    longest = 0
+    for turn in range(150):
+        talk.say(ask())
+        for step in range(3):
+            name = f"{turn}.{step}"
+            talk.say_one_by_one(assistant(thinks(), call(name)), tool(result(name, "x" * 50)))
+        if not silent:
+            talk.say(reply())
+        if talk.trims():
+            longest = max(longest, len(talk.trims()[-1].window.runs))
+    assert len(talk.trims()) > 40
+    assert longest <= 4

@@ -1,0 +1,137 @@
+"""The numbers that the pages name as limits, prices and rules are those of the code."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from fastpaca.api import query, routes, wire
+from fastpaca.api.limits import CALLERS_MAX, Pace
+from fastpaca.api.protocol import Bounds
+from fastpaca.api.window import VIEWS_BYTES_MAX
+from fastpaca.context.config import WINDOW_ENTRIES_MAX, Config, LastN, SkipParts
+from fastpaca.context.fit import FLOOR_TOKENS, MARKER_TOKENS
+from fastpaca.context.jsontext import DEPTH_MAX
+from fastpaca.context.message import MESSAGE_OVERHEAD_TOKENS
+from fastpaca.context.window import CUT_CALLS_MAX
+from fastpaca.engine import engine
+from fastpaca.settings import Settings
+from fastpaca.store.sqlite_files import DATABASE_NAME, LOCK_NAME
+from fastpaca.store.sqlite_wal import WAL_BYTES_MAX
+from fastpaca.tokens import image, medium, pdf
+from tests.docs.pages import page
+
+KIB = 1024
+MIB = 1024 * KIB
+BOUNDS = Bounds()
+PACE = Pace()
+SETTINGS = Settings()
+
+LIMITS = {
+    "request body": f"`FASTPACA_MAX_BODY_BYTES`, {SETTINGS.max_body_bytes // MIB} MiB by default",
+    "request line and headers": f"{BOUNDS.head_bytes_max // KIB} KiB together,"
+    f" {BOUNDS.headers_max} headers",
+    "time for the headers of a request": f"{BOUNDS.head_seconds:g} seconds",
+    "pause in a body": f"{PACE.idle_s:g} seconds",
+    "pace of a body": f"{PACE.bytes_per_s // KIB} KiB a second on average,"
+    f" after {PACE.idle_s:g} seconds",
+    "an answer that the client does not read": f"{BOUNDS.unread_seconds:g} seconds without a byte",
+    "a connection without a request": f"{BOUNDS.idle_seconds:g} seconds",
+    "connections": f"{BOUNDS.connections_max}, or fewer where the system allows fewer files",
+    "requests": "`FASTPACA_RATE_LIMIT`, off by default, per key or address",
+    "keys and addresses that the rate limit remembers": f"{CALLERS_MAX:,}",
+    "writes that wait or are under way": f"{engine.QUEUE_OPS_MAX}",
+    "their messages": f"{engine.QUEUE_BYTES_MAX // MIB} MiB",
+    "operations applied at once": f"{engine.BATCH_OPS_MAX}",
+    "messages in an append": f"{wire.BATCH_MAX}",
+    "messages in a replacement": f"{wire.REPLACEMENT_MAX:,}",
+    "nesting of a message or of metadata": f"{DEPTH_MAX} levels",
+    "entries of a page": f"{query.PAGE_MAX:,}",
+    "bytes of a page": f"{engine.PAGE_BYTES_MAX // MIB} MiB",
+    "entries of a window": f"{WINDOW_ENTRIES_MAX:,}",
+    "remembered cut calls of a context": f"{CUT_CALLS_MAX}",
+    "contexts in memory": f"`FASTPACA_HOT_BYTES`, {SETTINGS.hot_bytes // MIB} MiB by default,"
+    " an estimate",
+    "rendered LLM contexts in memory": f"{VIEWS_BYTES_MAX // MIB} MiB",
+    "stored answers of idempotency keys": f"{engine.ANSWERS_KEPT_US // 86_400_000_000} days",
+    "backups": "1 at a time",
+}
+
+REQUEST_LIMITS = {
+    "body": f"`FASTPACA_MAX_BODY_BYTES`, {SETTINGS.max_body_bytes // MIB} MiB",
+    "request line and headers": LIMITS["request line and headers"],
+    "nesting of a message": f"{DEPTH_MAX} levels",
+    "messages in one append": f"{wire.BATCH_MAX}",
+    "messages in one replacement": f"{wire.REPLACEMENT_MAX:,}",
+    "`limit` of `tail`, `messages` and the list of contexts": f"{query.PAGE_MAX:,}",
+    "a page of messages or contexts": f"{engine.PAGE_BYTES_MAX // MIB} MiB",
+    "context id": f"{routes.ID_BYTES_MAX} bytes",
+    "`Idempotency-Key`": "255 characters",
+    "writes that wait": f"{engine.QUEUE_OPS_MAX}, or {engine.QUEUE_BYTES_MAX // MIB} MiB",
+}
+
+MEDIA = {
+    "image (PNG, JPEG, GIF, WebP, BMP)": (28, 28, 2576, image.IMAGE_TOKENS_MAX),
+    "image whose size cannot be read, such as behind a URL": (image.IMAGE_TOKENS,),
+    "PDF": (pdf.PAGE_TOKENS,),
+    "audio": (medium.STREAMS[medium.AUDIO].tokens_per_second,),
+    "video": (medium.STREAMS[medium.VIDEO].tokens_per_second,),
+    "text file": (),
+    "another file, or one behind a URL or an id": (medium.FILE_TOKENS,),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "heading", "expected"),
+    [("operations", "Limits", LIMITS), ("rest-api", "Limits", REQUEST_LIMITS)],
+)
+def test_limits_are_those_of_the_code(name: str, heading: str, expected: dict[str, str]) -> None:
+    """
+    A table of limits names each of them with the number that the code has.
+    """
+    assert {row[0]: row[1] for row in page(name).rows(heading)} == expected
+
+
+def test_prices_of_media_are_those_of_the_code() -> None:
+    """
+    The table of media names the tokens that the code takes for each.
+    """
+    rows = [row for row in page("operations").rows("Token counts") if row[0] in MEDIA]
+    assert {row[0]: tuple(map(int, re.findall(r"\d+", row[1]))) for row in rows} == MEDIA
+
+
+def test_numbers_of_policies_are_those_of_the_code() -> None:
+    """
+    The defaults of budgets and policies, and the rules of fitting, stand as the code has them.
+    """
+    text = page("context-management").text
+    config = Config()
+    budget, trigger = config.token_budget, config.trigger(config.token_budget)
+    last_n, skip_parts = LastN(), SkipParts()
+    for phrase in (
+        f"`token_budget`, default {budget} ",
+        f"floor({budget} × {config.trigger_ratio}) = {trigger} ",
+        f"by default {config.target(budget)} ",
+        f'"limit": {last_n.limit}, "target_ratio": {last_n.target_ratio}',
+        f'"skip_kinds": ["{skip_parts.skip_kinds[0]}", "{skip_parts.skip_kinds[1]}"]',
+        f"{MESSAGE_OVERHEAD_TOKENS} for the message",
+        f"more than {WINDOW_ENTRIES_MAX:,} entries",
+        f"newest {CUT_CALLS_MAX} such calls",
+        f"floor of {FLOOR_TOKENS} tokens",
+        f"counted as {MARKER_TOKENS} tokens",
+    ):
+        assert phrase in text, phrase
+
+
+def test_names_and_numbers_of_the_store_are_those_of_the_code() -> None:
+    """
+    The files of the data directory, and the bounds of the write-ahead log, stand as the code has
+    them.
+    """
+    storage = page("storage")
+    files = [row[0].strip("`") for row in storage.rows("What is on the disk")]
+    assert {DATABASE_NAME, f"{DATABASE_NAME}-wal", f"{DATABASE_NAME}-shm", LOCK_NAME} < set(files)
+    section = storage.section("What is synced, and when")
+    for size in (WAL_BYTES_MAX // 16, WAL_BYTES_MAX // 2, WAL_BYTES_MAX):
+        assert f"{size // MIB} MiB" in section
