@@ -1,8 +1,10 @@
 """
 A whole run: many replays at once over one server, the restarts afterwards, and the table.
 
-A restarted server must answer with the same bytes: a window that was just rebuilt from the store equals the hot one.
-So must one that counts tokens in another way, since counts are stored; only a text that is cut for a read is counted
+A restarted server must answer with the same bytes: a window that was just rebuilt from the store
+equals the hot one.
+So must one that counts tokens in another way, since counts are stored; only a text that is cut for
+a read is counted
 anew, so cut views are then held to their budget alone.
 """
 
@@ -11,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,15 +42,18 @@ class Campaign:
     seed: int
     prefix: str = "acceptance"
     progress: Progress = lambda line: None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What the server is told while the replays run; not after the restarts."""
 
     def over_own_server(self, directory: Path) -> list[Outcome]:
         """
-        Replay everything over a server with its data in *directory*, and ask it again after restarts.
+        Replay everything over a server with its data in *directory*, and ask it again after
+        restarts.
 
         Raises:
             ServerFailed: It did not start, or did not end as it should.
         """
-        with running(directory) as url:
+        with running(directory, **self.environment) as url:
             outcomes = asyncio.run(self._replay_all(url))
         for label, environment in (
             ("restart", {}),
@@ -65,14 +70,15 @@ class Campaign:
 
     async def _replay_all(self, url: str) -> list[Outcome]:
         started, done = time.monotonic(), 0
+        total = sum(run.weight for run in self.runs)
 
         async def replay(http: httpx.AsyncClient, run: Run) -> Outcome:
             nonlocal done
             outcome = await Replay(http, run, self.seed, self.prefix).run()
-            done += 1
-            if done % max(1, len(self.runs) // 20) == 0:
+            before, done = done, done + run.weight
+            if before * 20 // total < done * 20 // total:
                 seconds = time.monotonic() - started
-                self.progress(f"{done} of {len(self.runs)} replays after {seconds:.0f} s")
+                self.progress(f"{done:,} of {total:,} messages after {seconds:.0f} s")
             for finding in outcome.findings:
                 self.progress(str(finding))
             return outcome

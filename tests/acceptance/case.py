@@ -2,7 +2,8 @@
 What is known when a read of the LLM context is judged: the log, the configuration, the answer.
 
 A `Log` is what was appended. `Expected` is what is known of the answer before it comes.
-A `Case` joins them with the answer, and compares each returned message with its source once, for all rules.
+A `Case` joins them with the answer, and compares each returned message with its source once, for
+all rules.
 """
 
 from __future__ import annotations
@@ -40,8 +41,10 @@ class Slot(NamedTuple):
     """
     An entry of a window that is known.
 
-    A message of the log has a *seq* and the indexes of the parts it has *kept*. A summary has neither; it stands
-    for the seqs from somewhere in *first* to *last*. Its token count is None until the server was asked for it.
+    A message of the log has a *seq* and the indexes of the parts it has *kept*. A summary has
+    neither; it stands
+    for the seqs from somewhere in *first* to *last*. Its token count is None until the server was
+    asked for it.
     """
 
     seq: int | None
@@ -98,7 +101,8 @@ class Log:
         """
         Return spans from the unanswered calls of the last turn to the end of the log.
 
-        The contract lets an unanswered call span its own message only. But the result of such a call may be yet to
+        The contract lets an unanswered call span its own message only. But the result of such a
+        call may be yet to
         come, and a window that holds on to the call until then breaks no promise, so both are fair.
         """
         turn = self.opener_of(self.last_seq) or 1
@@ -114,7 +118,10 @@ class Log:
         return next(turns, None)
 
     def running_turn(self, last_seq: int) -> int | None:
-        """Return where the last turn began when the log ended at *last_seq*, if it holds a call with an id."""
+        """
+        Return where the last turn began when the log ended at *last_seq*, if it holds a call with
+        an id.
+        """
         opener = self.opener_of(last_seq)
         if opener is None:
             return None
@@ -133,7 +140,10 @@ class Expected:
     config: Mapping[str, Any] = field(default_factory=dict)
     overridden: bool = False
     window: tuple[Slot, ...] | None = None
-    """The stored window where it is known entry by entry: what `manual` was given, or what was just read whole."""
+    """
+    The stored window where it is known entry by entry: what `manual` was given, or what was just
+    read whole.
+    """
 
     @property
     def is_budget_promised(self) -> bool:
@@ -179,7 +189,10 @@ class Expected:
         return by_name or is_skipped(part, self.skip_kinds)
 
     def may_vanish(self, message: Message) -> bool:
-        """Tell whether stripping may leave nothing of *message*; of a known window, nothing more vanishes."""
+        """
+        Tell whether stripping may leave nothing of *message*; of a known window, nothing more
+        vanishes.
+        """
         if self.strategy != SKIP_PARTS or self.window is not None:
             return False
         if TOOL_CALL_ID in message and "tool" in self.skip_kinds:
@@ -188,11 +201,16 @@ class Expected:
 
 
 class Material(NamedTuple):
-    """What a view is made from: the pinned entries and the rest, of which the newest group is the end."""
+    """
+    What a view is made from: the pinned entries and the rest, of which the newest group is the end.
+
+    How far the *newest* group reaches back is open to two readings; *surely_newest* is the shorter.
+    """
 
     pinned: Sequence[Slot]
     rest: Sequence[Slot]
     newest: Sequence[Slot]
+    surely_newest: Sequence[Slot]
     blocks: Sequence[Sequence[int]]
 
     @property
@@ -237,9 +255,15 @@ class Case:
         seqs = [slot.seq for slot in rest if slot.seq is not None]
         spans = [pair.span for pair in self._material_pairs(window)]
         divided = blocks(seqs, spans + self.open_spans)
-        newest = set(divided[-1]) if divided else set()
+        newest = set(divided[-1] if divided else ())
+        shortest = blocks(seqs, spans) if self.open_spans else divided
+        surely_newest = set(shortest[-1] if shortest else ())
         return Material(
-            window[:count], rest, [slot for slot in rest if slot.seq in newest], divided
+            window[:count],
+            rest,
+            [slot for slot in rest if slot.seq in newest],
+            [slot for slot in rest if slot.seq in surely_newest],
+            divided,
         )
 
     @cached_property
@@ -273,7 +297,9 @@ class Case:
 
     @cached_property
     def run_start(self) -> int:
-        """The first seq of the unbroken run that ends the view; one beyond the log if there is none."""
+        """
+        The first seq of the unbroken run that ends the view; one beyond the log if there is none.
+        """
         start = self.log.last_seq + 1
         for seq in reversed(self.material.rest_seqs):
             if seq in self.returned:
@@ -306,8 +332,11 @@ class Case:
         slots = {slot.seq: slot for more in (self.material.pinned, *also) for slot in more}
         for seq in self.also_leading:
             slots[seq] = self.log.slots[seq - 1]
-        tokens = sum(slot.token_count or 0 for slot in slots.values())
-        return tokens <= self.expected.token_budget
+        return self.fit_alone(slots.values())
+
+    def fit_alone(self, slots: Iterable[Slot]) -> bool:
+        """Tell whether *slots* fit under the budget."""
+        return sum(slot.token_count or 0 for slot in slots) <= self.expected.token_budget
 
     def window(self) -> tuple[Slot, ...]:
         """Return the entries of a view that shows a stored window whole."""

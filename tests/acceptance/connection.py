@@ -1,18 +1,23 @@
 """
 A transport for httpx over one plain keep-alive connection.
 
-The suite makes several hundred thousand small requests. The pool that httpx brings costs more than the server that is
+The suite makes several hundred thousand small requests. The pool that httpx brings costs more than
+the server that is
 tested, and one caller with one connection needs none.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from asyncio import IncompleteReadError, StreamReader, StreamWriter
 
 import httpx
 
 TIMEOUT_SECONDS = 60
+
+# httpx writes a line for each request, which costs more than sending it.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 class Connection(httpx.AsyncBaseTransport):

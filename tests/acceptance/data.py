@@ -2,8 +2,10 @@
 The real conversations, and the shapes in which applications would send them.
 
 A source is read in its normalised form (`role`, `parts`, `metadata`).
-Where the original was spoken in a provider's own shape, the same conversation is also turned back into that shape,
-so that calls and results are met as message keys (OpenAI), as `tool_use` blocks (Anthropic) and as one part that is
+Where the original was spoken in a provider's own shape, the same conversation is also turned back
+into that shape,
+so that calls and results are met as message keys (OpenAI), as `tool_use` blocks (Anthropic) and as
+one part that is
 both (AI SDK).
 Everything here is a function of files; nothing talks to a server.
 """
@@ -97,7 +99,8 @@ def _joined(read: Iterable[Conversation]) -> Conversation:
     """
     Chain recorded replies, each a conversation of one message, into one long conversation.
 
-    The prompts were not recorded, so each reply is preceded by a user message with the name of its recording.
+    The prompts were not recorded, so each reply is preceded by a user message with the name of its
+    recording.
     """
     messages: list[Message] = []
     for one in read:
@@ -124,7 +127,9 @@ def _raw_ui_messages(source: str) -> Iterator[Message]:
 
 
 def as_openai(message: Message) -> Message:
-    """Write *message* as OpenAI's chat format does: calls and the id of a result are message keys."""
+    """
+    Write *message* as OpenAI's chat format does: calls and the id of a result are message keys.
+    """
     texts = [part for part in message["parts"] if part["type"] != "tool_call"]
     calls = [_openai_call(part) for part in message["parts"] if part["type"] == "tool_call"]
     results = [part for part in texts if part["type"] == "tool_result"]
@@ -148,7 +153,9 @@ def _openai_result(part: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def as_anthropic(message: Message) -> Message:
-    """Write *message* as Anthropic's API does: typed blocks, and tool results that the user brings."""
+    """
+    Write *message* as Anthropic's API does: typed blocks, and tool results that the user brings.
+    """
     role = message["metadata"].get("original_role", message["role"])
     return {**message, "role": role, "parts": [_anthropic_part(p) for p in message["parts"]]}
 
@@ -179,7 +186,8 @@ def with_own_counts(message: Message) -> Message:
     """
     Give *message* a token count of its own, as an application with its own tokenizer does.
 
-    The count is far from what any tokenizer would say, so that a server which counts again is found out.
+    The count is far from what any tokenizer would say, so that a server which counts again is found
+    out.
     """
     size = len(json.dumps(message["parts"], ensure_ascii=False))
     return {**message, "token_count": 7 + size // 3}

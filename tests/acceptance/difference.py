@@ -2,7 +2,8 @@
 How a returned message differs from the one that was appended.
 
 Values are compared as JSON text: 1, 1.0 and true differ, and the order of keys counts.
-A message may come back whole, stripped (parts or tool keys left out) or cut (the middle of a text replaced by a
+A message may come back whole, stripped (parts or tool keys left out) or cut (the middle of a text
+replaced by a
 marker); every other difference is a fault.
 """
 
@@ -17,14 +18,17 @@ from tests.acceptance.pairing import TOOL_CALL_ID, TOOL_CALLS, Message, Part
 
 ANSWERED_BY_SERVER = ("seq", "version", "token_count", "inserted_at")
 
-# A text is cut down to no less than 256 tokens. In the densest scripts a character is at most about three of them,
+# A text is cut down to no less than 256 tokens. In the densest scripts a character is at most about
+# three of them,
 # and the marker is part of what is left.
 KEPT_CHARACTERS_MIN = 64
 MARKER_CHARACTERS_MAX = 160
 
 
 def canonical(value: Any) -> str:
-    """Write *value* as JSON text that is equal only for values that are equal in type and key order."""
+    """
+    Write *value* as JSON text that is equal only for values that are equal in type and key order.
+    """
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -91,7 +95,9 @@ def compare(source: Message, returned: Message) -> Difference:
 def _match_parts(
     source: Sequence[Part], returned: Sequence[Part]
 ) -> tuple[list[int], list[int], list[str]]:
-    """Find the *returned* parts, in order, among those of the *source*: which are kept, which cut."""
+    """
+    Find the *returned* parts, in order, among those of the *source*: which are kept, which cut.
+    """
     kept: list[int] = []
     cut: list[int] = []
     faults: list[str] = []

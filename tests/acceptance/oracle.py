@@ -1,8 +1,10 @@
 """
 What must hold of every single read of the LLM context.
 
-The checkers know the contract and nothing of the server: each is a function of a `Case`, which is the log as it was
-appended, the configuration, and one answer. Each yields sentences; no sentence means nothing is wrong.
+The checkers know the contract and nothing of the server: each is a function of a `Case`, which is
+the log as it was
+appended, the configuration, and one answer. Each yields sentences; no sentence means nothing is
+wrong.
 What must hold from one read to the next is in `steps.py`.
 """
 
@@ -14,7 +16,7 @@ from typing import Any, NamedTuple
 
 from tests.acceptance.case import MANUAL, SKIP_PARTS, Case, Slot
 from tests.acceptance.difference import compare, fingerprint
-from tests.acceptance.pairing import TOOL_CALL_ID, Place, holds_call_id, is_skipped
+from tests.acceptance.pairing import TOOL_CALL_ID, Place, holds_call_id, is_skipped, opens_turn
 from tests.acceptance.view import Segment
 
 
@@ -98,10 +100,15 @@ def check_fit(case: Case) -> Iterator[str]:
         yield f"fit is {view.fit}, and used_tokens is not below window_tokens"
     if (view.fit == "empty") != (not view.messages):
         yield f"fit is {view.fit} with {len(view.messages)} messages"
+    pinned, newest = case.material.pinned, case.material.newest
+    if view.fit == "empty" and any(case.fit_alone(group) for group in (pinned, newest) if group):
+        yield "fit is empty though the pinned or the newest group would have fitted alone"
 
 
 def check_values(case: Case) -> Iterator[str]:
-    """What is returned of the log equals what was appended, value for value, and nothing is emptied."""
+    """
+    What is returned of the log equals what was appended, value for value, and nothing is emptied.
+    """
     for returned in case.view.messages:
         seq = returned["seq"]
         difference = case.differences.get(seq)
@@ -141,7 +148,9 @@ def _check_stripped(case: Case, seq: int) -> Iterator[str]:
 
 
 def _check_passed_over(case: Case, until: int) -> Iterator[str]:
-    """What is older than a stripped message has nothing left to strip but pairs that reach beyond it."""
+    """
+    What is older than a stripped message has nothing left to strip but pairs that reach beyond it.
+    """
     held = {
         place
         for pair in case.log.pairs
@@ -166,7 +175,8 @@ def check_cutting(case: Case) -> Iterator[str]:
     allowed = {slot.seq for slot in (*case.material.pinned, *case.material.newest)}
     allowed.update(case.also_leading)
     if case.expected.window is None and case.expected.strategy == SKIP_PARTS:
-        # The newest group of a stripped window is not known from outside; it is at least the last message shown.
+        # The newest group of a stripped window is not known from outside; it is at least the last
+        # message shown.
         allowed.update(case.view.seqs[-1:])
     for seq in cut:
         if seq not in allowed:
@@ -184,10 +194,13 @@ def check_pairing(case: Case) -> Iterator[str]:
 
 
 def check_pinned(case: Case) -> Iterator[str]:
-    """The pinned entries are there, unless even they do not fit."""
+    """
+    The pinned entries are there whenever they fit beside the newest group.
+
+    Where they do not, the contract does not say which of the two goes when cutting does not help.
+    """
     view, material = case.view, case.material
-    tight = view.fit == "cut" and not case.fits(material.newest)
-    if tight or (case.expected.is_budget_promised and not case.fits()):
+    if case.expected.is_budget_promised and not case.fits(material.newest):
         return
     for slot in material.pinned:
         if slot.seq is not None and slot.seq not in case.returned:
@@ -201,7 +214,7 @@ def check_newest(case: Case) -> Iterator[str]:
     """The newest group is there, untouched, whenever it fits beside the pinned."""
     if case.expected.is_budget_promised and not case.fits(case.material.newest):
         return
-    for slot in case.material.newest:
+    for slot in case.material.surely_newest:
         difference = case.differences.get(slot.seq or 0)
         if difference is None:
             if not case.expected.may_vanish(slot.message):
@@ -246,7 +259,8 @@ def _take_live(segments: list[Segment], seqs: list[int]) -> str | None:
     """
     Take the segments of one live run off the list, and return what is wrong with them.
 
-    A run with a gap in it (the pinned, then the rest) may be one segment or one on each side of the gap.
+    A run with a gap in it (the pinned, then the rest) may be one segment or one on each side of the
+    gap.
     """
     while seqs:
         if not segments or segments[0].type != "live" or segments[0].from_seq != seqs[0]:
@@ -272,7 +286,9 @@ def _shown(segments: Sequence[Segment]) -> str:
 
 
 def check_window(case: Case) -> Iterator[str]:
-    """Of a window that is known, what is returned are its entries as they are; unfitted, all of them."""
+    """
+    Of a window that is known, what is returned are its entries as they are; unfitted, all of them.
+    """
     window = case.expected.window
     if window is None:
         return
@@ -317,48 +333,50 @@ def _check_summary_segment(case: Case, window: Sequence[Slot]) -> Iterator[str]:
 
 
 def missing_opener(case: Case) -> int | None:
-    """
-    Return the seq of a turn's opening user message if a cut inside that turn dropped it.
-
-    It is promised for turns that hold tool calls with ids.
-    """
+    """Return the seq of a turn's opening user message if a cut inside that turn dropped it."""
     newest = [slot.seq for slot in case.material.newest if slot.seq is not None]
     start = case.run_start if case.run_start <= case.log.last_seq else min(newest, default=0)
     opener = case.log.opener_of(start)
     if opener is None or opener in case.returned or opener not in case.material.rest_seqs:
         return None
-    if case.expected.may_vanish(case.log[opener].message):
-        return None
-    return opener if _turn_holds_calls(case, opener, start) else None
+    return None if case.expected.may_vanish(case.log[opener].message) else opener
 
 
-def _turn_holds_calls(case: Case, opener: int, start: int) -> bool:
-    """Tell whether the turn of *opener* holds calls with ids; of a stripped turn, any that are still there."""
-    is_stripping = case.expected.strategy == SKIP_PARTS
-    for seq in range(start if is_stripping else opener, case.log.last_seq + 1):
-        if seq > opener and case.log.opener_of(seq) != opener:
-            return False
-        difference = case.differences.get(seq)
-        untouched = difference is not None and not difference.is_stripped
-        if holds_call_id(case.log[seq].message) and (untouched or not is_stripping):
-            return True
-    return False
+def is_opener_promised(case: Case, opener: int) -> bool:
+    """
+    Tell whether a cut behind *opener* must keep it: its turn holds calls with ids, and it fits.
+    """
+    return _turn_holds_calls(case, opener) and case.fits(
+        case.material.newest, [case.log.slots[opener - 1]]
+    )
 
 
-def opener_fits(case: Case, opener: int) -> bool:
-    """Tell whether *opener* would fit beside the pinned and the newest group."""
-    return case.fits(case.material.newest, [case.log.slots[opener - 1]])
-
-
-def opener_always_fitted(case: Case, opener: int) -> bool:
+def was_opener_always_promised(case: Case, opener: int) -> bool:
     """
     Tell whether *opener* would have fitted beside the pinned and any one group since.
 
-    A cut for a budget that is asked for is found by replaying the window, so an earlier group counts as well.
+    A cut for a budget that is asked for is found by replaying the window, so an earlier group
+    counts as well, and so does that the first call may have come late.
     """
     later = [block for block in case.material.blocks if block[-1] > opener]
     largest = max(later, key=case.log.tokens, default=[])
-    return case.fits([case.log.slots[seq - 1] for seq in {opener, *largest}])
+    first = case.log[min(opener + 1, case.log.last_seq)].message
+    slots = [case.log.slots[seq - 1] for seq in {opener, *largest}]
+    return holds_call_id(first) and _turn_holds_calls(case, opener) and case.fits(slots)
+
+
+def _turn_holds_calls(case: Case, opener: int) -> bool:
+    """Tell whether a turn holds calls with ids; of a stripped window, only what is shown counts."""
+    for seq in range(opener, case.log.last_seq + 1):
+        if seq > opener and opens_turn(case.log[seq].message):
+            return False
+        difference = case.differences.get(seq)
+        is_shown = difference is not None and not difference.is_stripped
+        if holds_call_id(case.log[seq].message) and (
+            is_shown or case.expected.strategy != SKIP_PARTS
+        ):
+            return True
+    return False
 
 
 CHECKERS = {

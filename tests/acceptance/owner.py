@@ -1,7 +1,8 @@
 """
 What the owner of a `manual` context does: decide when to summarise, and what stays.
 
-The owner knows the whole conversation, also what comes, and so never parts a call from a result that is still to come.
+The owner knows the whole conversation, also what comes, and so never parts a call from a result
+that is still to come.
 Kept messages are sent back as they were read, so that they stay references to the log.
 """
 

@@ -1,10 +1,14 @@
 """
 Which result answers which call, which messages belong together, and where turns begin.
 
-A result belongs to the nearest earlier unanswered call with its id; recorded conversations repeat ids.
-Four shapes are read: parts `tool_call`/`tool_result`, Anthropic's `tool_use`/`tool_result`, OpenAI's message keys
-`tool_calls` and `tool_call_id`, and AI SDK parts, which are call and result in one and so need no pairing.
-Calls that a provider runs itself (`server_tool_use`, `mcp_tool_use`) are paired as well: whoever parts them breaks
+A result belongs to the nearest earlier unanswered call with its id; recorded conversations repeat
+ids.
+Four shapes are read: parts `tool_call`/`tool_result`, Anthropic's `tool_use`/`tool_result`,
+OpenAI's message keys
+`tool_calls` and `tool_call_id`, and AI SDK parts, which are call and result in one and so need no
+pairing.
+Calls that a provider runs itself (`server_tool_use`, `mcp_tool_use`) are paired as well: whoever
+parts them breaks
 the conversation too.
 """
 
@@ -53,7 +57,9 @@ class Half(NamedTuple):
 
 
 def halves(message: Message) -> Iterator[Half]:
-    """Yield the calls and results of *message* that have an id and can be parted from each other."""
+    """
+    Yield the calls and results of *message* that have an id and can be parted from each other.
+    """
     for index, part in enumerate(message["parts"]):
         half = _half(part, index)
         if half is not None:

@@ -1,8 +1,11 @@
 """
-One conversation, replayed message by message against a running server, with every answer held against the contract.
+One conversation, replayed message by message against a running server, with every answer held
+against the contract.
 
-A replay knows what it appended and nothing of how the server works. It stops at the first broken rule.
-What it does besides appending and reading (refused writes, repeated keys, other budgets) is drawn from a seed, so that
+A replay knows what it appended and nothing of how the server works. It stops at the first broken
+rule.
+What it does besides appending and reading (refused writes, repeated keys, other budgets) is drawn
+from a seed, so that
 a failure can be repeated.
 """
 
@@ -22,9 +25,9 @@ from tests.acceptance.difference import canonical, compare
 from tests.acceptance.oracle import (
     Violation,
     check,
+    is_opener_promised,
     missing_opener,
-    opener_always_fitted,
-    opener_fits,
+    was_opener_always_promised,
 )
 from tests.acceptance.owner import Cuts, Replacement, emptying, is_due, replacement
 from tests.acceptance.plan import Run
@@ -77,7 +80,9 @@ class Tally:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of a replay: what it saw, what was broken, and the views a restart must not change."""
+    """
+    The end of a replay: what it saw, what was broken, and the views a restart must not change.
+    """
 
     run: Run
     context_id: str
@@ -108,6 +113,7 @@ class Replay:
         self._seen: Case | None = None
         self._seen_last_seq = 0
         self._tokens: int | None = None
+        self._tag = ""
         self._excused: set[int] = set()
         self._index = 0
         self._tally = Tally()
@@ -238,9 +244,14 @@ class Replay:
     # Reading
 
     async def _read(self) -> Case | None:
-        """Read the LLM context and hold it against everything; None when only sums were looked at."""
+        """
+        Read the LLM context and hold it against everything; None when only sums were looked at.
+        """
         response = await self._traffic.context()
         self._tally.reads += 1
+        if self._tag and self._rarely():
+            await self._traffic.expect_changed(self._tag)
+        self._tag = response.headers["etag"]
         last = self._index == len(self._run.conversation.messages) - 1
         if self._run.is_thinned and self._index % THINNED_EVERY and not last:
             self._check_sums(response.content)
@@ -273,7 +284,9 @@ class Replay:
         return Case(self._log, view, expected)
 
     def _check_sums(self, content: bytes) -> None:
-        """Hold the sums of an answer against the budget and the sums of the last, without parsing it."""
+        """
+        Hold the sums of an answer against the budget and the sums of the last, without parsing it.
+        """
         sums = {name.decode(): int(digits) for name, digits in SUMS.findall(content)}
         if set(sums) != {"used_tokens", "window_tokens"}:
             raise broken("answer", "used_tokens or window_tokens is missing")
@@ -293,12 +306,13 @@ class Replay:
         """
         Hold the loss of a turn's opening message against the promise to keep it when it fits.
 
-        It is judged when it is lost: what did not fit then does not come back when it would.
+        It is judged when it is lost: what was not promised then does not come back when it would
+        be.
         """
         opener = missing_opener(case)
         if opener is None or opener in self._excused:
             return []
-        if self._run.is_thinned or not opener_fits(case, opener):
+        if self._run.is_thinned or not is_opener_promised(case, opener):
             self._excused.add(opener)
             return []
         detail = f"seq {opener} opens the turn that was cut, would have fitted, and is missing"
@@ -343,7 +357,7 @@ class Replay:
             detail = f"window_tokens is {case.view.window_tokens}, and {own.view.window_tokens}"
             violations.append(Violation("arithmetic", f"{detail} without an own budget"))
         opener = None if known is None else missing_opener(case)
-        if opener is not None and opener_always_fitted(case, opener):
+        if opener is not None and was_opener_always_promised(case, opener):
             detail = f"seq {opener} opens the turn that was cut, would have fitted, and is missing"
             violations.append(Violation("opener", detail))
         if violations:

@@ -1,4 +1,7 @@
-"""The real server as a process of its own: started on a free port, found by its banner, ended by SIGTERM."""
+"""
+The real server as a process of its own: started on a free port, found by its banner, ended by
+SIGTERM.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """
 What must hold from one read of the LLM context to the next.
 
-A trim happens when an append lifts the window above the trigger, and only then; it drops the oldest, deep enough and
+A trim happens when an append lifts the window above the trigger, and only then; it drops the
+oldest, deep enough and
 no deeper than the policy says; what left a window never returns to it.
 The reads compared are those that show the stored window whole.
 """
@@ -93,7 +94,9 @@ def check_arithmetic(step: Step) -> Iterator[str]:
 
 
 def check_nothing_returns(step: Step) -> Iterator[str]:
-    """What was dropped or stripped stays so; below the trigger nothing is dropped or stripped at all."""
+    """
+    What was dropped or stripped stays so; below the trigger nothing is dropped or stripped at all.
+    """
     if not step.is_whole:
         return
     known = step.before.returned | set(step.appended)
@@ -175,15 +178,15 @@ def check_running_turn(step: Step) -> Iterator[str]:
 
 
 def check_start_on_user(step: Step) -> Iterator[str]:
-    """With `start_on_user` a trimmed window begins with a user message, if it holds one."""
+    """With `start_on_user` a trimmed window begins with a user's message, if it holds one."""
     expected, log = step.after.expected, step.after.log
     if not expected.config.get("start_on_user") or not step.is_whole:
         return
     if not step.is_surely_trimmed or step.is_minimal:
         return
-    roles = [log[seq].message["role"] for seq in step.after.rest]
-    if "user" in roles and roles[0] != "user":
-        yield f"the window begins with a message of role {roles[0]} at seq {step.after.rest[0]}"
+    rest = step.after.rest
+    if any(opens_turn(log[seq].message) for seq in rest) and not opens_turn(log[rest[0]].message):
+        yield f"the window begins with seq {rest[0]}, which is no user's message"
 
 
 CHECKERS = {

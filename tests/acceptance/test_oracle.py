@@ -1,7 +1,8 @@
 """
 The judges judged: for each rule a view that keeps it and a view, made by hand, that breaks it.
 
-No server is needed. Each test begins with an answer that is right, breaks one thing, and names the rule that must see it.
+No server is needed. Each test begins with an answer that is right, breaks one thing, and names the
+rule that must see it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,11 @@ import pytest
 from tests.acceptance import oracle, steps
 from tests.acceptance.case import LAST_N, MANUAL, SKIP_PARTS, Case, Expected, Log, Slot
 from tests.acceptance.difference import compare, is_cut_text
-from tests.acceptance.oracle import missing_opener, opener_always_fitted, opener_fits
+from tests.acceptance.oracle import (
+    is_opener_promised,
+    missing_opener,
+    was_opener_always_promised,
+)
 from tests.acceptance.pairing import Message, Pair, Place, blocks, opens_turn, pairs_of
 from tests.acceptance.steps import Step, check_step
 from tests.acceptance.view import Malformed, Segment, View, parse_view
@@ -69,7 +74,9 @@ def returned(log: Log, seq: int, /, **changes: Any) -> dict[str, Any]:
 def view_of(
     log: Log, messages: Sequence[int | Mapping[str, Any]], budget: int = 100, **changes: Any
 ) -> View:
-    """Make an honest answer out of *messages*: of sequence numbers, or of messages as they stand."""
+    """
+    Make an honest answer out of *messages*: of sequence numbers, or of messages as they stand.
+    """
     shown = [returned(log, one) if isinstance(one, int) else dict(one) for one in messages]
     used = sum(one["token_count"] for one in shown)
     view = View(
@@ -554,6 +561,13 @@ def test_needless_empty_answer_is_seen() -> None:
     assert {"pinned", "newest"} <= judged(view, log)
 
 
+def test_empty_answer_where_something_fits_is_seen() -> None:
+    """Where the pinned and the newest group do not fit together, one of them still comes."""
+    log = log_of([said("system", text("x")), said("user", text("hi"))], tokens=30)
+    empty = view_of(log, [], 40, fit="empty", window_tokens=60, needs_compaction=True)
+    assert judged(empty, log) == {"fit"}
+
+
 def test_hole_is_seen() -> None:
     """What is dropped is the oldest, never something in between."""
     assert "contiguous" in judged(view_of(log_of(), [1, 2, 5, 7]))
@@ -595,7 +609,9 @@ def test_wrong_fit_is_seen() -> None:
     ids=["by gap", "by run"],
 )
 def test_run_with_a_gap_may_be_one_segment_or_two(segments: list[tuple[str, int, int]]) -> None:
-    """The pinned and the rest may be told apart or not; the ends must be messages that are there."""
+    """
+    The pinned and the rest may be told apart or not; the ends must be messages that are there.
+    """
     view = view_of(log_of(), [1, 6, 7], segments=tuple(Segment(*one) for one in segments))
     assert judged(view) == set()
 
@@ -669,6 +685,7 @@ def test_summary_that_leaves_before_the_oldest_message_is_seen() -> None:
     """The summary of a replacement is pinned: a smaller budget drops messages before it."""
     log, _, window = summarised()
     view = view_of(log, [1, 6, 7], 45, fit="dropped", window_tokens=49, needs_compaction=True)
+    assert view.used_tokens == 30
     known = expect(log, MANUAL, 45, window=window, overridden=True)
     assert "pinned" in judged(view, log, known)
 
@@ -688,8 +705,8 @@ def test_lost_opener_is_seen() -> None:
     log = agent_log()
     case = Case(log, view_of(log, [1, 5, 6, 7, 8]), expect(log))
     assert missing_opener(case) == 2
-    assert opener_fits(case, 2)
-    assert opener_always_fitted(case, 2)
+    assert is_opener_promised(case, 2)
+    assert was_opener_always_promised(case, 2)
     assert missing_opener(Case(log, view_of(log, [1, 2, 5, 6, 7, 8]), expect(log))) is None
 
 
@@ -699,13 +716,15 @@ def test_opener_that_does_not_fit_is_not_promised() -> None:
     view = view_of(log, [1, 7, 8], 35, fit="dropped", window_tokens=80, needs_compaction=True)
     case = Case(log, view, expect(log, budget=35))
     assert missing_opener(case) == 2
-    assert not opener_fits(case, 2)
+    assert not is_opener_promised(case, 2)
 
 
 def test_turn_without_calls_does_not_promise_its_opener() -> None:
     """Only turns that hold calls with ids keep their opening message."""
     log = log_of([said("user", text("tell")), said("assistant", text("a")), said("assistant")])
-    assert missing_opener(Case(log, view_of(log, [2, 3]), expect(log))) is None
+    case = Case(log, view_of(log, [2, 3]), expect(log))
+    assert missing_opener(case) == 1
+    assert not is_opener_promised(case, 1)
 
 
 # From one read to the next
@@ -718,7 +737,9 @@ def step_rules(
     messages: Sequence[Message] = TALK,
     **changes: Any,
 ) -> set[str]:
-    """Judge the step in which the last of *messages* was appended, with a budget of 60, trigger 42."""
+    """
+    Judge the step in which the last of *messages* was appended, with a budget of 60, trigger 42.
+    """
     log = log_of(messages[:-1])
     expected = expect(log, strategy, 60, **changes)
     earlier = Case(log, view_of(log, before, 60), expected)

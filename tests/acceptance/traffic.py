@@ -1,4 +1,6 @@
-"""The calls that a replay makes, each held to the status and the headers that the contract gives it."""
+"""
+The calls that a replay makes, each held to the status and the headers that the contract gives it.
+"""
 
 from __future__ import annotations
 
@@ -118,6 +120,10 @@ class Traffic:
         answer = await self.call("GET", "/context", 304, query=query, headers=known)
         if answer.content:
             raise broken("etag", "a 304 has a body")
+
+    async def expect_changed(self, old_tag: str) -> None:
+        """Ask for the LLM context with the tag of an earlier version: a whole answer comes."""
+        await self.call("GET", "/context", 200, headers={"If-None-Match": old_tag})
 
     async def messages(self, path: str, **query: int) -> dict[str, Any]:
         """Read messages of the log: *path* is `tail` or `messages`."""

@@ -99,6 +99,14 @@ def test_operations_are_named_once() -> None:
     assert {tag for _, _, operation in operations() for tag in operation["tags"]} == tags
 
 
+def test_links_lead_to_what_takes_an_id() -> None:
+    """A context that was put leads to every operation on one context."""
+    on_one = {found["operationId"] for path, _, found in operations() if "{id}" in path}
+    put = SPEC["paths"]["/v1/contexts/{id}"]["put"]["responses"]
+    for status in ("200", "201"):
+        assert {link["operationId"] for link in put[status]["links"].values()} == on_one
+
+
 def test_parameters_in_the_path_are_described() -> None:
     """What stands in braces is a parameter, and every one of them stands in its path."""
     for path, _, operation in operations():

@@ -488,6 +488,18 @@ async def test_client_that_goes_in_the_middle_of_a_body_is_noticed(app: App) -> 
         await asyncio.wait_for(app.gone.wait(), PATIENCE_SECONDS)
 
 
+async def test_client_that_goes_leaves_nothing_behind(app: App) -> None:
+    """
+    Requests that a client has sent in one go end when it has gone, whichever of them was under way.
+    """
+    async with serving(app) as served:
+        async with connected(served.port) as client:
+            await client.send(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n" + (GET + b"\r\n") * 30)
+            await until(lambda: app.asked)
+        app.may_answer.set()
+        await served.is_empty()
+
+
 async def test_client_that_has_said_all_gets_its_answers(app: App) -> None:
     """
     A client may end its side of the connection once its requests are out.

@@ -24,8 +24,9 @@ def jpeg(width: int, height: int, *, before: int = 0, marker: int = 0xC0) -> byt
     frame = struct.pack(">HBHHB", 17, 8, height, width, 3) + b"\1\x22\0\2\x11\1\3\x11\1"
     scan = b"\xff\xda" + struct.pack(">H", 12) + bytes(10) + b"\x12\x34" * 50
     tables = b"\xff\xdb" + struct.pack(">H", 67) + bytes(65)
+    tables += b"\xff\xc4" + struct.pack(">H", 31) + b"\1" * 29  # looks like a frame, and is none
     head = b"\xff\xd8\xff\xe0" + struct.pack(">H", 16) + b"JFIF\0\1\1\0\0\1\0\1\0\0"
-    padding = b"\xff\xff"  # any marker may be preceded by these
+    padding = b"\xff\xff\xff"  # any marker may be preceded by these
     return head + metadata * before + tables + padding + bytes([0xFF, marker]) + frame + scan
 
 

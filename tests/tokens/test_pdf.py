@@ -57,9 +57,9 @@ def test_compressed_bombs_are_not_unpacked() -> None:
     """
     bomb = zlib.compress(bytes(64 << 20), 9)
     data = b"%PDF-1.5\n" + (b"<</Type/ObjStm>>stream\n" + bomb + b"\nendstream\n") * 40
-    start = time.monotonic()
+    start = time.process_time()
     assert pages_of_pdf(data) == -(-len(data) // PAGE_BYTES)
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ def test_malformed_files_take_linear_time(unit: bytes) -> None:
     """
     Megabytes of half a structure are read through once.
     """
-    start = time.monotonic()
+    start = time.process_time()
     assert 1 <= pages_of_pdf(unit * (4_000_000 // len(unit))) <= PAGES_MAX
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 @given(

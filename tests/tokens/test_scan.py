@@ -135,9 +135,9 @@ def test_a_megabyte_of_anything_is_scanned_once(unit: str) -> None:
     """
     items = ",".join([unit] * (1_000_000 // len(unit)))
     part = f'{{"type":"image","content":[{items}]}}'.encode()
-    start = time.monotonic()
+    start = time.process_time()
     assert sum(1 for _ in objects(part)) >= 1
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize("char", ["A", '\\"', "\\\\", "\\u4f60"])
@@ -146,10 +146,10 @@ def test_a_string_of_megabytes_is_scanned_once(char: str) -> None:
     Nor does it matter what a long string is made of.
     """
     text = char * (4_000_000 // len(char))
-    start = time.monotonic()
+    start = time.process_time()
     (found,) = (item for item, _ in objects(f'{{"type":"image","a":"{text}"}}'.encode()))
     assert [end - start for _, start, end in found.texts] == [len(text)]
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_nesting_needs_no_stack() -> None:

@@ -47,6 +47,12 @@ _POLICY: Final = (
 )
 
 
+_OF_A_CONTEXT: Final = (
+    *("getContext", "putContext", "patchMetadata", "deleteContext"),
+    *("appendMessages", "readMessages", "readTail", "readWindow", "compactWindow"),
+)
+
+
 @lru_cache(maxsize=1)
 def openapi_bytes() -> bytes:
     """Give the document as JSON."""
@@ -158,6 +164,7 @@ def _context_paths() -> Spec:
                 ),
                 answers={201: representation, 200: representation},
                 told={201: "Created.", 200: "There already; changed if need be."},
+                leads_to=_OF_A_CONTEXT,
                 errors=(*written, *WITH_BODY),
             ),
             "delete": operation(

@@ -21,10 +21,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -39,6 +38,7 @@ from uvicorn.protocols.http.httptools_impl import (
 from uvicorn.server import ServerState
 
 from fastpaca.api import errors
+from fastpaca.api.alarm import Alarm
 from fastpaca.errors import (
     FastpacaError,
     HeadersTooLarge,
@@ -157,11 +157,8 @@ class Connection(HttpToolsProtocol):
         self._began_at = 0.0
         self._running: RequestResponseCycle | None = None
         self._refusal: FastpacaError | None = None
-        self._deadline = math.inf
-        self._then: Callable[[], None] = self._expire
+        self._alarm = Alarm(self.loop)
         self._unsent = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
         self._unread_timer: asyncio.TimerHandle | None = None
 
     # --- the life of a connection -----------------------------------------------------------------
@@ -182,14 +179,13 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request under way that its client has gone; those that wait are not begun."""
         self._is_ending = True
-        self._stop_timer()
+        self._alarm.stop()
         self._stop_watching()
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
             self._running.message_event.set()
         super().connection_lost(exc)
         # Connections and requests refer to each other, and are not to wait for the collector.
-        del self._then
         self.cycle = None  # type: ignore[assignment]
         self._running = None
         self.pipeline.clear()
@@ -250,7 +246,7 @@ class Connection(HttpToolsProtocol):
                 size = self._bounds.head_bytes_max - self._unused_bytes
                 self._parse(rest[:size])
                 rest = rest[size:]
-        if self._in_head and self._deadline == math.inf and not self._is_deaf:
+        if self._in_head and not self._alarm.is_set and not self._is_deaf:
             self._wait_for_head()
 
     def _parse(self, data: bytes | memoryview) -> None:
@@ -285,7 +281,7 @@ class Connection(HttpToolsProtocol):
         if self._is_ending or self._is_deaf:
             raise _Enough
         super().on_message_begin()
-        self._stop_waiting()
+        self._alarm.clear()
         self._began_at = self.loop.time()
         self._in_head = True
         self._hosts = 0
@@ -324,7 +320,7 @@ class Connection(HttpToolsProtocol):
         self._in_head = False
         self._is_open = True
         self._unused_bytes = 0
-        self._stop_waiting()
+        self._alarm.clear()
         if version == "1.0":
             self.expect_100_continue = False
         super().on_headers_complete()
@@ -409,7 +405,7 @@ class Connection(HttpToolsProtocol):
     def _refuse(self, error: FastpacaError) -> None:
         """Answer *error* once all that was asked before is answered, and end the connection."""
         self._is_deaf = True
-        self._stop_waiting()
+        self._alarm.clear()
         if self._is_ending:
             self._socket.close()
         elif self._is_open and not self._take_back():
@@ -454,18 +450,18 @@ class Connection(HttpToolsProtocol):
     def _wait(self, seconds: float) -> None:
         """Close in *seconds* if nothing happens until then."""
         self._unsent = 0
-        self._wait_for(seconds, self._expire)
+        self._alarm.set(seconds, self._expire)
 
     def _expire(self) -> None:
         unsent = self._socket.get_write_buffer_size()
         if unsent and (not self._unsent or unsent < self._unsent):
             self._unsent = unsent  # the client is still taking its answer
-            self._wait_for(self._bounds.unread_seconds, self._expire)
+            self._alarm.set(self._bounds.unread_seconds, self._expire)
         else:
             self.abort()
 
     def _wait_for_head(self) -> None:
-        self._wait_for(self._bounds.head_seconds, self._refuse_slow_head)
+        self._alarm.set(self._bounds.head_seconds, self._refuse_slow_head)
 
     def _refuse_slow_head(self) -> None:
         if self.flow.read_paused:  # it is not the client who is slow
@@ -477,39 +473,6 @@ class Connection(HttpToolsProtocol):
                 " send them without pauses."
             )
         )
-
-    def _wait_for(self, seconds: float, then: Callable[[], None]) -> None:
-        """Call *then* in *seconds*, in place of what was waited for before."""
-        self._deadline = self.loop.time() + seconds
-        self._then = then
-        # A timer costs more than all else here, so the one that runs stays, and looks again when it
-        # rings too early: most waiting ends with the next request.
-        if self._timer is None or self._timer_at > self._deadline:
-            self._set_timer(seconds)
-
-    def _stop_waiting(self) -> None:
-        self._deadline = math.inf
-
-    def _set_timer(self, seconds: float) -> None:
-        self._stop_timer()
-        self._timer_at = self.loop.time() + seconds
-        self._timer = self.loop.call_later(seconds, self._ring)
-
-    def _ring(self) -> None:
-        self._timer = None
-        if self._deadline == math.inf:
-            return
-        left = self._deadline - self.loop.time()
-        if left > 0:
-            self._set_timer(left)
-        else:
-            self._stop_waiting()
-            self._then()
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def _watch(self) -> None:
         unsent = self._socket.get_write_buffer_size()

@@ -80,6 +80,7 @@ def operation(
     body: Spec | None = None,
     told: dict[int, str] | None = None,
     headers: tuple[str, ...] = (),
+    leads_to: tuple[str, ...] = (),
     is_open: bool = False,
 ) -> Spec:
     """
@@ -95,10 +96,14 @@ def operation(
         body: Its body, if it has one.
         told: What each status means.
         headers: Headers of its successful answers.
+        leads_to: Operations that can be called with the same id once this one has succeeded.
         is_open: Whether it needs no key.
     """
+    same_id = {"parameters": {"id": "$request.path.id"}}
+    links = {"links": {other: {"operationId": other, **same_id} for other in leads_to}}
     successes = {
         str(status): _response((told or {}).get(status, "Done."), content, headers)
+        | (links if leads_to else {})
         for status, content in answers.items()
     }
     return {
@@ -217,8 +222,8 @@ def limit(what: str) -> Spec:
 
 def id_part(description: str) -> Spec:
     """Describe a context id or the beginning of one."""
-    kept = ("type", "maxLength")
-    return {"description": description, **{key: CONTEXT_ID[key] for key in kept}}
+    schema = {"type": "string", "maxLength": CONTEXT_ID["maxLength"], "pattern": "^[^\\u0000]*$"}
+    return {"description": description, **schema}
 
 
 def _header_parameter(name: str, description: str, pattern: str | None = None) -> Spec:
@@ -263,8 +268,8 @@ PARAMETERS: Final[Spec] = {
     "ifNoneMatch": _header_parameter("If-None-Match", "The `ETag` of an earlier answer."),
     "requestId": _header_parameter(
         "X-Request-Id",
-        "What the request is called in logs; one that does not fit is replaced.",
-        "^[A-Za-z0-9._:-]{1,128}$",
+        "What the request is called in logs. One that is not 1 to 128 letters, digits or `.`, `_`,"
+        " `:`, `-` is replaced.",
     ),
 }
 

@@ -1,0 +1,134 @@
+"""Changes for tests: an author keeps count of one context, as the engine does."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+
+from fastpaca.context.window import Persisted, Run
+from fastpaca.store.base import (
+    AnswerRow,
+    Change,
+    CompactionRow,
+    ContextRow,
+    MessageRow,
+    SyntheticRow,
+)
+
+BEGINNING_US = 1_700_000_000_000_000
+
+_commit_numbers = itertools.count(1)
+
+
+def body(number: int, size: int = 0) -> bytes:
+    """Make a message of about *size* bytes that tells its *number*."""
+    text = f"message {number} " + "x" * size
+    return b'{"role":"user","parts":[{"type":"text","text":"%s"}]}' % text.encode()
+
+
+def answer(key: str, at_us: int = BEGINNING_US) -> AnswerRow:
+    """Make an answer to keep under *key*."""
+    return AnswerRow(
+        key, b"fingerprint of " + key.encode(), b'{"seq":1,"key":"%s"}' % key.encode(), at_us
+    )
+
+
+class Author:
+    """Writes the changes of one context, one after the other."""
+
+    def __init__(self, context_id: str) -> None:
+        self.row = ContextRow(
+            id=context_id,
+            status="active",
+            token_budget=8000,
+            trigger_ratio=0.7,
+            policy=b'{"strategy":"last_n","config":{}}',
+            metadata=b"{}",
+            version=0,
+            last_seq=0,
+            revision=0,
+            commit_id=b"",
+            created_at_us=BEGINNING_US,
+            updated_at_us=BEGINNING_US,
+            spoken_at_us=0,
+        )
+        self.log: list[MessageRow] = []
+
+    def create(self, **values: object) -> Change:
+        """Bring the context into being, with *values* for its row."""
+        return self._change({**values}, config_changed=True, metadata_changed=True)
+
+    def append(
+        self, *bodies: bytes, answers: Sequence[AnswerRow] = (), count: int = 0, size: int = 0
+    ) -> Change:
+        """Append *bodies*, or *count* messages of about *size* bytes."""
+        last = self.row.last_seq
+        texts = bodies or [body(last + number, size) for number in range(1, count + 1)]
+        messages = [
+            MessageRow(
+                seq=last + number,
+                version=self.row.version + number,
+                body=text,
+                counts=b"\x94%d" % number,
+                at_us=BEGINNING_US + last + number,
+            )
+            for number, text in enumerate(texts, 1)
+        ]
+        self.log += messages
+        values: dict[str, object] = {
+            "version": self.row.version + len(messages),
+            "last_seq": last + len(messages),
+            "spoken_at_us": BEGINNING_US + last + len(messages),
+        }
+        return self._change(values, messages=messages, answers=answers)
+
+    def compact(
+        self,
+        runs: Iterable[Run],
+        synthetics: Iterable[bytes] = (),
+        answers: Sequence[AnswerRow] = (),
+    ) -> Change:
+        """Rewrite the window as *runs*, with *synthetics* as the messages of a replacement."""
+        version = self.row.version + 1
+        rows = [
+            SyntheticRow(version, position, text, b"\x95", BEGINNING_US)
+            for position, text in enumerate(synthetics)
+        ]
+        return self._change(
+            {"version": version},
+            compactions=[self.compaction(version, runs)],
+            synthetics=rows,
+            answers=answers,
+        )
+
+    def compaction(self, version: int, runs: Iterable[Run]) -> CompactionRow:
+        """Make the row of a compaction that leads to a window of *runs*."""
+        window = Persisted(self.row.last_seq, tuple(runs)).encode()
+        return CompactionRow(version, "manual", None, 7, 1000, 10, window, BEGINNING_US)
+
+    def configure(self, **values: object) -> Change:
+        """Change budget, trigger ratio or policy."""
+        return self._change(values, config_changed=True)
+
+    def describe(self, metadata: bytes) -> Change:
+        """Change the metadata."""
+        return self._change({"metadata": metadata}, metadata_changed=True)
+
+    def tombstone(self) -> Change:
+        """Delete the context for writing."""
+        return self._change({"status": "tombstoned"})
+
+    def purge(self) -> Change:
+        """Erase the context."""
+        return self._change({"status": "purged"})
+
+    def _change(self, values: dict[str, object], **content: object) -> Change:
+        before = self.row.revision
+        number = next(_commit_numbers)
+        marks = {
+            "revision": before + 1,
+            "commit_id": number.to_bytes(16, "big"),
+            "updated_at_us": BEGINNING_US + number,
+        }
+        self.row = self.row._replace(**{**marks, **values})  # type: ignore[arg-type]  # names are checked by _replace
+        return Change(row=self.row, expected_revision=before, **content)  # type: ignore[arg-type]  # as above

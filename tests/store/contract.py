@@ -1,0 +1,707 @@
+"""
+The meaning of a store: what `fastpaca.store.base.Store` promises, as tests that every store runs.
+
+A store's own test file derives a class from `StoreContract` and gives it the fixture `make_store`,
+which makes stores that are not open yet. What only one store does is tested in its own file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from fastpaca.context.window import Run
+from fastpaca.store.base import Change, CommitFailed, ContextRow, Store
+from tests.store.author import BEGINNING_US, Author, answer, body
+
+MakeStore = Callable[[], Store]
+
+ALL = 10**9
+MIB = 1024 * 1024
+
+
+def on_store(
+    test: Callable[[Any, Store], Awaitable[None]],
+) -> Callable[[Any, MakeStore], None]:
+    """Let an async test of an open store run as a plain test."""
+
+    def run(self: object, make_store: MakeStore) -> None:
+        asyncio.run(_run(self, make_store()))
+
+    async def _run(self: object, store: Store) -> None:
+        await store.open()
+        try:
+            await test(self, store)
+        finally:
+            await store.close()
+
+    run.__name__ = test.__name__
+    run.__doc__ = test.__doc__
+    return run
+
+
+async def create(store: Store, *names: str) -> list[Author]:
+    """Bring contexts into being, in one commit."""
+    authors = [Author(name) for name in names]
+    await store.commit([author.create() for author in authors])
+    return authors
+
+
+async def listed(store: Store, prefix: str = "", after: str = "", limit: int = ALL) -> list[str]:
+    """List ids."""
+    return [row.id for row in await store.contexts(prefix, after, limit)]
+
+
+async def loaded_row(store: Store, context_id: str) -> ContextRow:
+    """Load the row of a context that exists."""
+    snapshot = await store.load(context_id)
+    assert snapshot is not None
+    return snapshot.row
+
+
+async def refused(store: Store, *changes: Change) -> None:
+    """Commit what must be refused."""
+    with pytest.raises(CommitFailed):
+        await store.commit(changes)
+
+
+class LifeContract:
+    """How a store begins and ends."""
+
+    def test_close_without_open(self, make_store: MakeStore) -> None:
+        """A store that never opened can be closed."""
+        asyncio.run(make_store().close())
+
+    @on_store
+    async def test_close_twice(self, store: Store) -> None:
+        """Closing twice is closing once."""
+        await store.close()
+
+    def test_name_is_for_people(self, make_store: MakeStore) -> None:
+        """A store has a name before it is open."""
+        assert make_store().name
+
+    @on_store
+    async def test_a_new_store_is_empty(self, store: Store) -> None:
+        """Nothing is in a new store, and asking for it is no error."""
+        assert await store.load("nobody") is None
+        assert await store.contexts("", "", 10) == []
+        assert await store.messages("nobody", 1, 10, 10, ALL) == []
+        assert await store.messages_before("nobody", 10, 10, ALL) == []
+        assert await store.answers(["nothing"]) == {}
+
+
+class LoadContract:
+    """What a snapshot holds."""
+
+    @on_store
+    async def test_row_comes_back_as_committed(self, store: Store) -> None:
+        """Every value of a row comes back exactly."""
+        author = Author("c")
+        change = author.create(
+            token_budget=2**53 - 1,
+            trigger_ratio=0.1 + 0.2,
+            policy=b'{"strategy":"skip_parts","config":{"skip_kinds":["\xc3\xa9"]}}',
+            metadata=b'{"a":1.0,"b":"\\u0000"}',
+            commit_id=bytes(range(16)),
+            created_at_us=1,
+            updated_at_us=2**53 - 1,
+            spoken_at_us=0,
+        )
+        await store.commit([change])
+        snapshot = await store.load("c")
+        assert snapshot is not None
+        assert snapshot.row == change.row
+        assert type(snapshot.row.trigger_ratio) is float
+        assert (snapshot.window, snapshot.messages, snapshot.synthetics) == (None, [], [])
+
+    @on_store
+    async def test_whole_ratio_stays_a_float(self, store: Store) -> None:
+        """A trigger ratio of 1.0 is not turned into the integer."""
+        await store.commit([Author("c").create(trigger_ratio=1.0)])
+        assert repr((await loaded_row(store, "c")).trigger_ratio) == "1.0"
+
+    @on_store
+    async def test_messages_come_back_byte_for_byte(self, store: Store) -> None:
+        """Bodies and counts are kept as they are: escapes, scripts, the empty and the huge."""
+        (author,) = await create(store, "c")
+        bodies = [
+            b"{}",
+            b'{"text":"\\u0000 \\ud83d\\ude00"}',
+            '{"text":"中文 עברית 😀 \uffff"}'.encode(),
+            b'{"n":1.0,"big":1180591620717411303424}',
+            b'{"text":"%s"}' % (b"m" * MIB),
+            b"",
+        ]
+        await store.commit([author.append(*bodies)])
+        snapshot = await store.load("c")
+        assert snapshot is not None
+        assert snapshot.messages == author.log
+        assert [row.body for row in snapshot.messages] == bodies
+
+    @on_store
+    async def test_without_compaction_the_window_needs_the_whole_log(self, store: Store) -> None:
+        """A window that was never rewritten is rebuilt from all messages, also of many commits."""
+        (author,) = await create(store, "c")
+        for _ in range(5):
+            await store.commit([author.append(count=3)])
+        snapshot = await store.load("c")
+        assert snapshot is not None
+        assert snapshot.window is None
+        assert snapshot.messages == author.log
+
+    @on_store
+    async def test_snapshot_holds_what_the_window_needs(self, store: Store) -> None:
+        """Messages that the window does not refer to are left out; what came after it is in."""
+        (author,) = await create(store, "c")
+        await store.commit([author.append(count=20)])
+        change = author.compact([Run(2, 3), Run(4, 4, kinds=("tool",), rules=1), Run(9, 9)])
+        await store.commit([change])
+        await store.commit([author.append(count=2)])
+        snapshot = await store.load("c")
+        assert snapshot is not None
+        assert snapshot.window == change.compactions[0].window
+        assert [row.seq for row in snapshot.messages] == [2, 3, 4, 9, 21, 22]
+        assert snapshot.messages == [author.log[seq - 1] for seq in (2, 3, 4, 9, 21, 22)]
+
+    @on_store
+    async def test_snapshot_holds_the_synthetics_of_the_window(self, store: Store) -> None:
+        """Of all replacements ever made, those come that the window refers to, in order."""
+        (author,) = await create(store, "c")
+        await store.commit([author.append(count=3)])
+        first = author.compact([Run(1, 3, replacement=4)], [b"a0", b"a1", b"a2"])
+        await store.commit([first])
+        second = author.compact(
+            [
+                Run(1, 2, replacement=5, first=0, last=0),
+                Run(1, 2, replacement=4, first=1, last=2),
+            ],
+            [b"b0", b"b1"],
+        )
+        await store.commit([second])
+        snapshot = await store.load("c")
+        assert snapshot is not None
+        assert snapshot.synthetics == [*first.synthetics[1:], second.synthetics[0]]
+        assert snapshot.messages == []
+
+    @on_store
+    async def test_last_compaction_of_a_commit_is_current(self, store: Store) -> None:
+        """Of several compactions in one commit, the window of the last one counts."""
+        (author,) = await create(store, "c")
+        change = author.append(count=3)
+        compactions = [author.compaction(version, [Run(version, version)]) for version in (1, 2, 3)]
+        await store.commit([change._replace(compactions=compactions)])
+        snapshot = await store.load("c")
+        assert snapshot is not None
+        assert snapshot.window == compactions[-1].window
+        assert [row.seq for row in snapshot.messages] == [3]
+
+    @on_store
+    async def test_empty_window_needs_nothing(self, store: Store) -> None:
+        """After a compaction to nothing, nothing is read until something new is appended."""
+        (author,) = await create(store, "c")
+        await store.commit([author.append(count=3)])
+        await store.commit([author.compact([])])
+        snapshot = await store.load("c")
+        assert snapshot is not None
+        assert snapshot.messages == []
+
+    @on_store
+    async def test_configuration_and_metadata_change_apart(self, store: Store) -> None:
+        """A new configuration leaves the metadata as they are, and the other way round."""
+        (author,) = await create(store, "c")
+        for number in range(5):
+            configured = author.configure(token_budget=number + 1, policy=b"%d" % number)
+            await store.commit([configured])
+            assert await loaded_row(store, "c") == configured.row
+            described = author.describe(b'{"n":"%s"}' % (b"x" * number * 3000))
+            await store.commit([described])
+            assert await loaded_row(store, "c") == described.row
+
+    @on_store
+    async def test_a_tombstoned_context_stays_readable(self, store: Store) -> None:
+        """A tombstone changes the status and takes nothing away."""
+        (author,) = await create(store, "c")
+        await store.commit([author.append(count=2, answers=[answer("k")])])
+        await store.commit([author.tombstone()])
+        snapshot = await store.load("c")
+        assert snapshot is not None
+        assert snapshot.row == author.row
+        assert snapshot.row.status == "tombstoned"
+        assert snapshot.messages == author.log
+        assert await store.messages("c", 1, 2, 10, ALL) == author.log
+        assert await listed(store) == ["c"]
+        assert await store.answers(["k"]) == {"k": answer("k")}
+
+
+class CommitContract:
+    """All of a commit lands, or nothing."""
+
+    @on_store
+    async def test_nothing_to_commit(self, store: Store) -> None:
+        """An empty commit is no error."""
+        await store.commit([])
+
+    @on_store
+    async def test_many_contexts_in_one_commit(self, store: Store) -> None:
+        """New and old contexts are written together."""
+        authors = await create(store, *(f"old-{n}" for n in range(100)))
+        news = [Author(f"new-{n}") for n in range(100)]
+        await store.commit(
+            [author.append(count=n % 3) for n, author in enumerate(authors)]
+            + [author.create() for author in news]
+        )
+        for author in [*authors, *news]:
+            assert await loaded_row(store, author.row.id) == author.row
+            assert await store.messages(author.row.id, 1, ALL, 10, ALL) == author.log
+
+    @on_store
+    async def test_all_kinds_of_rows_in_one_change(self, store: Store) -> None:
+        """A change may create, append, compact and keep answers at once."""
+        author = Author("c")
+        created = author.create()
+        appended = author.append(count=3, answers=[answer("a"), answer("b")])
+        compacted = author.compact(
+            [Run(1, 2, replacement=4), Run(3, 3)], [b"summary"], [answer("c")]
+        )
+        change = compacted._replace(
+            expected_revision=created.expected_revision,
+            row=compacted.row._replace(revision=1),
+            config_changed=True,
+            metadata_changed=True,
+            messages=appended.messages,
+            answers=[*appended.answers, *compacted.answers],
+        )
+        await store.commit([change])
+        snapshot = await store.load("c")
+        assert snapshot is not None
+        assert snapshot.row == change.row
+        assert [row.seq for row in snapshot.messages] == [3]
+        assert snapshot.synthetics == change.synthetics
+        assert await store.answers(["a", "b", "c"]) == {key: answer(key) for key in "abc"}
+
+    @on_store
+    async def test_another_revision_fails_the_whole_commit(self, store: Store) -> None:
+        """A change decided on another revision takes its neighbours down with it."""
+        good, bad = await create(store, "good", "bad")
+        before = await store.load("good"), await store.load("bad")
+        for wrong in (2, 3, 7):
+            stale = bad.append(count=1)._replace(expected_revision=wrong)
+            changes = [Author("new").create(), stale, good.append(count=1, answers=[answer("k")])]
+            await refused(store, *changes)
+            good, bad = Author("good"), Author("bad")
+            good.create()
+            bad.create()
+        assert (await store.load("good"), await store.load("bad")) == before
+        assert await store.load("new") is None
+        assert await store.messages("good", 1, 9, 9, ALL) == []
+        assert await store.answers(["k"]) == {}
+
+    @on_store
+    async def test_new_context_that_exists_is_refused(self, store: Store) -> None:
+        """An id is given once; what is under it stays as it was."""
+        (author,) = await create(store, "c")
+        await store.commit([author.append(count=1)])
+        await refused(store, Author("c").create(metadata=b'{"x":1}'))
+        assert await loaded_row(store, "c") == author.row
+        assert await store.messages("c", 1, 9, 9, ALL) == author.log
+
+    @on_store
+    async def test_change_of_what_does_not_exist_is_refused(self, store: Store) -> None:
+        """A change of a context that is not there fails, and does not make it."""
+        ghost = Author("ghost")
+        ghost.create()
+        await refused(store, ghost.append(count=1))
+        await refused(store, ghost.purge())
+        assert await store.load("ghost") is None
+
+    @on_store
+    async def test_a_key_is_used_once(self, store: Store) -> None:
+        """An answer under a key that is taken fails the whole commit."""
+        one, two = await create(store, "one", "two")
+        await store.commit([one.append(count=1, answers=[answer("k")])])
+        before = await store.load("two")
+        await refused(store, two.append(count=1, answers=[answer("k", 7)]))
+        assert await store.load("two") == before
+        assert await store.answers(["k"]) == {"k": answer("k")}
+
+    @on_store
+    async def test_a_refused_commit_leaves_the_store_usable(self, store: Store) -> None:
+        """After a refusal the same context can be written as if nothing had been."""
+        (author,) = await create(store, "c")
+        await refused(store, Author("c").create())
+        await store.commit([author.append(count=2)])
+        assert await store.messages("c", 1, 9, 9, ALL) == author.log
+
+    @on_store
+    async def test_concurrent_commits_and_reads(self, store: Store) -> None:
+        """Commits and reads that are called at once do not disturb each other."""
+
+        async def write(name: str) -> Author:
+            (author,) = await create(store, name)
+            for _ in range(5):
+                await store.commit([author.append(count=3)])
+                page = await store.messages(name, 1, ALL, 100, ALL)
+                assert page == author.log
+            return author
+
+        authors = await asyncio.gather(*(write(f"c{n}") for n in range(20)))
+        for author in authors:
+            assert await loaded_row(store, author.row.id) == author.row
+
+
+class LogContract:
+    """Pages of the log."""
+
+    @on_store
+    async def test_forward_page_is_inclusive(self, store: Store) -> None:
+        """A page runs from its first to its last seq, both in, as far as there are messages."""
+        (author,) = await create(store, "c")
+        await store.commit([author.append(count=10)])
+        for from_seq, to_seq in [(1, 10), (3, 5), (4, 4), (8, 99), (10, 10), (-5, 2), (0, 1)]:
+            expected = [row for row in author.log if from_seq <= row.seq <= to_seq]
+            assert await store.messages("c", from_seq, to_seq, 100, ALL) == expected
+        for from_seq, to_seq in [(11, 20), (5, 4), (-9, 0)]:
+            assert await store.messages("c", from_seq, to_seq, 100, ALL) == []
+
+    @on_store
+    async def test_forward_page_ends_at_its_limit(self, store: Store) -> None:
+        """A page holds no more messages than asked for, the first ones."""
+        (author,) = await create(store, "c")
+        await store.commit([author.append(count=10)])
+        assert await store.messages("c", 2, 9, 3, ALL) == author.log[1:4]
+        assert await store.messages("c", 2, 9, 0, ALL) == []
+
+    @on_store
+    async def test_forward_page_ends_at_its_size(self, store: Store) -> None:
+        """A page ends before the message that makes it too big, but never before the first."""
+        (author,) = await create(store, "c")
+        await store.commit([author.append(b"aaaa", b"bbbb", b"cc", b"dddddddd", b"")])
+        sizes = {0: 1, 3: 1, 4: 1, 7: 1, 8: 2, 9: 2, 10: 3, 17: 3, 18: 5, ALL: 5}
+        for max_bytes, count in sizes.items():
+            assert await store.messages("c", 1, 5, 9, max_bytes) == author.log[:count], max_bytes
+        assert await store.messages("c", 4, 5, 9, 1) == author.log[3:4]
+
+    @on_store
+    async def test_backward_page_is_ascending(self, store: Store) -> None:
+        """The newest messages below a seq come in the order of the log."""
+        (author,) = await create(store, "c")
+        await store.commit([author.append(count=10)])
+        assert await store.messages_before("c", 11, 3, ALL) == author.log[7:]
+        assert await store.messages_before("c", 5, 3, ALL) == author.log[1:4]
+        assert await store.messages_before("c", 99, 3, ALL) == author.log[7:]
+        assert await store.messages_before("c", 3, 99, ALL) == author.log[:2]
+        for nothing in (1, 0, -4):
+            assert await store.messages_before("c", nothing, 3, ALL) == []
+        assert await store.messages_before("c", 5, 0, ALL) == []
+
+    @on_store
+    async def test_backward_page_ends_at_its_size(self, store: Store) -> None:
+        """The size counts from the newest, which is in whatever its size."""
+        (author,) = await create(store, "c")
+        await store.commit([author.append(b"", b"dddddddd", b"cc", b"bbbb", b"aaaa")])
+        sizes = {0: 1, 4: 1, 7: 1, 8: 2, 10: 3, 17: 3, 18: 5, ALL: 5}
+        for max_bytes, count in sizes.items():
+            assert await store.messages_before("c", 6, 9, max_bytes) == author.log[5 - count :]
+
+    @on_store
+    async def test_pages_do_not_mix_contexts(self, store: Store) -> None:
+        """Logs that were written alternately are read apart."""
+        authors = await create(store, *(f"c{n}" for n in range(5)))
+        for _ in range(4):
+            await store.commit(
+                [author.append(body(n), body(n)) for n, author in enumerate(authors)]
+            )
+        for author in authors:
+            assert await store.messages(author.row.id, 1, ALL, 100, ALL) == author.log
+            assert await store.messages_before(author.row.id, 9, 3, ALL) == author.log[5:]
+
+    @on_store
+    async def test_big_pages(self, store: Store) -> None:
+        """Thousands of messages, and bodies of many MiB, come in one page if that is asked for."""
+        many, big = await create(store, "many", "big")
+        await store.commit([many.append(count=5000)])
+        await store.commit([big.append(count=6, size=2 * MIB)])
+        assert await store.messages("many", 1, ALL, 5000, ALL) == many.log
+        assert await store.messages("big", 1, ALL, 10, 5 * MIB) == big.log[:2]
+        assert await store.messages_before("big", 7, 10, 5 * MIB) == big.log[4:]
+
+
+IDS_IN_ORDER = (
+    "\x01",
+    " ",
+    "%",
+    "%a",
+    "*",
+    "A",
+    "[a]",
+    "\\",
+    "_",
+    "a",
+    "a ",
+    "a%",
+    "a_",
+    "aa",
+    "a" * 127,
+    "a" * 128,
+    "a" * 128 + "\x01",
+    "a" * 129,
+    "a" * 512,
+    "aé",
+    "b",
+    "é" * 64,
+    "é" * 64 + "z",
+    "\ud7ff",
+    "\ue000",
+    "\uffff",
+    "\uffff\uffff",
+    "😀",
+    "😀" * 32,
+    "😀" * 128,
+    "\U0010ffff",
+    "\U0010ffff\U0010ffff",
+)
+
+
+class ListContract:
+    """Lists of contexts."""
+
+    def test_ids_in_order_are_in_byte_order(self) -> None:
+        """The list that the other tests compare with is right itself."""
+        assert sorted(IDS_IN_ORDER, key=str.encode) == list(IDS_IN_ORDER)
+        assert max(len(name.encode()) for name in IDS_IN_ORDER) == 512
+
+    @on_store
+    async def test_ids_come_in_byte_order(self, store: Store) -> None:
+        """Order is that of the bytes, whatever script, case and length."""
+        for name in (*IDS_IN_ORDER[::2], *IDS_IN_ORDER[1::2]):
+            await create(store, name)
+        assert await listed(store) == list(IDS_IN_ORDER)
+
+    @on_store
+    async def test_every_id_can_be_loaded(self, store: Store) -> None:
+        """Ids that look alike are different contexts."""
+        authors = await create(store, *IDS_IN_ORDER)
+        for number, author in enumerate(authors):
+            await store.commit([author.append(body(number))])
+        for author in authors:
+            assert await loaded_row(store, author.row.id) == author.row
+            assert await store.messages(author.row.id, 1, 9, 9, ALL) == author.log
+        for missing in ("", "aaa", "a" * 130, "A" * 512, "\U0010fffe"):
+            assert await store.load(missing) is None
+
+    @on_store
+    async def test_list_goes_on_behind_any_string(self, store: Store) -> None:
+        """`after` is exclusive, and need not be the id of a context."""
+        await create(store, *IDS_IN_ORDER)
+        for after in (*IDS_IN_ORDER, "", "aaa", "a" * 126, "a" * 300, "zzz", "\U0010ffff" * 9):
+            expected = [name for name in IDS_IN_ORDER if name.encode() > after.encode()]
+            assert await listed(store, after=after) == expected, after
+
+    @on_store
+    async def test_prefix_is_taken_literally(self, store: Store) -> None:
+        """No character of a prefix has a special meaning, and case counts."""
+        await create(store, *IDS_IN_ORDER)
+        for prefix in (*IDS_IN_ORDER, "", "a" * 100, "é", "?", "a%b", "\U0010ffff"):
+            expected = [name for name in IDS_IN_ORDER if name.startswith(prefix)]
+            assert await listed(store, prefix) == expected, prefix
+            for after in ("a", "a" * 128, "😀"):
+                rest = [name for name in expected if name.encode() > after.encode()]
+                assert await listed(store, prefix, after) == rest, (prefix, after)
+
+    @on_store
+    async def test_paging_meets_every_context_once(self, store: Store) -> None:
+        """Going on behind the last id of a page loses and repeats none."""
+        await create(store, *IDS_IN_ORDER)
+        for limit in (1, 3, 100):
+            found: list[str] = []
+            while page := await listed(store, after=found[-1] if found else "", limit=limit):
+                assert len(page) <= limit
+                found += page
+            assert found == list(IDS_IN_ORDER)
+
+    @on_store
+    async def test_list_gives_whole_rows(self, store: Store) -> None:
+        """A listed row is the row that loading gives."""
+        one, two = await create(store, "one", "two")
+        changes = [one.configure(trigger_ratio=1.0), two.describe(b'{"a":[1,2]}')]
+        await store.commit(changes)
+        await store.commit([one.append(count=2), two.tombstone()])
+        assert await store.contexts("", "", 10) == [one.row, two.row]
+
+    @on_store
+    async def test_tombstoned_are_listed_and_purged_are_not(self, store: Store) -> None:
+        """A limit counts the contexts that are listed, not those that are gone."""
+        one, _, three, _ = await create(store, "1", "2", "3", "4")
+        await store.commit([one.purge(), three.tombstone()])
+        assert await listed(store, limit=2) == ["2", "3"]
+        assert await listed(store) == ["2", "3", "4"]
+
+
+class AnswersContract:
+    """Answers kept under idempotency keys."""
+
+    @on_store
+    async def test_answers_are_found_by_key(self, store: Store) -> None:
+        """Of many keys asked for, those that are there are answered, exactly as kept."""
+        one, two = await create(store, "one", "two")
+        keys = ["k", "K", "k ", "%", "~" * 255, "ключ"]
+        rows = {key: answer(key, BEGINNING_US + n) for n, key in enumerate(keys)}
+        await store.commit(
+            [
+                one.append(count=3, answers=[rows[key] for key in keys[:3]]),
+                two.append(count=3, answers=[rows[key] for key in keys[3:]]),
+            ]
+        )
+        assert await store.answers(keys) == rows
+        assert await store.answers(["k", "other", "k", "kk"]) == {"k": rows["k"]}
+        assert await store.answers([]) == {}
+
+    @on_store
+    async def test_many_keys_at_once(self, store: Store) -> None:
+        """Thousands of keys can be looked up in one call."""
+        (author,) = await create(store, "c")
+        rows = {f"key-{n}": answer(f"key-{n}") for n in range(2000)}
+        await store.commit([author.append(count=2000, answers=list(rows.values()))])
+        assert await store.answers([*rows, *(f"no-{n}" for n in range(2000))]) == rows
+
+    @on_store
+    async def test_compactions_have_answers_too(self, store: Store) -> None:
+        """An answer may belong to a compaction."""
+        (author,) = await create(store, "c")
+        await store.commit([author.compact([], answers=[answer("k")])])
+        assert await store.answers(["k"]) == {"k": answer("k")}
+
+    @on_store
+    async def test_old_answers_are_forgotten(self, store: Store) -> None:
+        """All that are older than the given moment go, thousands too; others stay."""
+        authors = await create(store, *(f"c{n}" for n in range(4)))
+        for number in range(1, 5):
+            rows = [answer(f"{number}-{n}", number * 100) for n in range(700)]
+            author = authors[number - 1]
+            await store.commit([author.append(count=700, answers=rows)])
+        await store.forget_answers(100)
+        assert len(await store.answers(["1-0", "2-0", "3-0", "4-0"])) == 4
+        await store.forget_answers(399)
+        for number, count in {1: 0, 2: 0, 3: 0, 4: 700}.items():
+            keys = [f"{number}-{n}" for n in range(700)]
+            assert len(await store.answers(keys)) == count
+        assert await store.messages_before("c0", 701, 1, ALL) == authors[0].log[-1:]
+
+    @on_store
+    async def test_a_forgotten_key_is_free(self, store: Store) -> None:
+        """A key whose answer was forgotten can be used again, also by another context."""
+        one, two = await create(store, "one", "two")
+        await store.commit([one.append(count=1, answers=[answer("k", 1)])])
+        await store.forget_answers(2)
+        await store.commit([two.append(count=1, answers=[answer("k", 3)])])
+        assert await store.answers(["k"]) == {"k": answer("k", 3)}
+        await store.commit([one.purge()])
+        assert await store.answers(["k"]) == {"k": answer("k", 3)}
+
+
+class PurgeContract:
+    """What a purge takes and what it leaves."""
+
+    @on_store
+    async def test_a_purge_leaves_the_status(self, store: Store) -> None:
+        """Of a purged context nothing is found but that it was purged."""
+        (author,) = await create(store, "c")
+        await store.commit([author.append(count=3, answers=[answer("a")])])
+        change = author.compact([Run(1, 3, replacement=4)], [b"summary"], [answer("b")])
+        await store.commit([change])
+        await store.commit([author.purge()])
+        snapshot = await store.load("c")
+        assert snapshot is not None
+        assert (snapshot.row.id, snapshot.row.status) == ("c", "purged")
+        assert (snapshot.window, snapshot.messages, snapshot.synthetics) == (None, [], [])
+        assert await store.messages("c", 1, 9, 9, ALL) == []
+        assert await store.messages_before("c", 9, 9, ALL) == []
+        assert await store.contexts("", "", 9) == []
+        assert await store.answers(["a", "b"]) == {}
+
+    @on_store
+    async def test_a_purged_id_is_never_used_again(self, store: Store) -> None:
+        """Neither a new context nor a change of the old one is taken."""
+        for name in ("short", "long" * 128):
+            (author,) = await create(store, name)
+            await store.commit([author.purge()])
+            await refused(store, Author(name).create())
+            await refused(store, author.append(count=1))
+            await refused(store, author.purge())
+            snapshot = await store.load(name)
+            assert snapshot is not None
+            assert snapshot.row.status == "purged"
+        assert await listed(store) == []
+
+    @on_store
+    async def test_a_purge_leaves_the_neighbours(self, store: Store) -> None:
+        """Contexts that were written together with a purged one are as they were."""
+        authors = await create(store, *(f"c{n}" for n in range(6)))
+        for number in range(30):
+            await store.commit(
+                [
+                    author.append(count=1, size=200, answers=[answer(f"{author.row.id}-{number}")])
+                    for author in authors
+                ]
+            )
+        await store.commit([author.purge() for author in authors[::2]])
+        for author in authors[1::2]:
+            name = author.row.id
+            snapshot = await store.load(name)
+            assert snapshot is not None
+            assert (snapshot.row, snapshot.messages) == (author.row, author.log)
+            keys = [f"{name}-{number}" for number in range(30)]
+            assert len(await store.answers(keys)) == 30
+        assert await listed(store) == ["c1", "c3", "c5"]
+
+    @on_store
+    async def test_a_big_context_is_purged(self, store: Store) -> None:
+        """Thousands of messages and many MiB go like one."""
+        many, big = await create(store, "many", "big")
+        await store.commit([many.append(count=3500, size=50), big.append(count=12, size=MIB)])
+        await store.commit([many.purge(), big.purge()])
+        for name in ("many", "big"):
+            assert await store.messages(name, 1, ALL, 10, ALL) == []
+            assert (await loaded_row(store, name)).status == "purged"
+
+    @on_store
+    async def test_a_purge_goes_with_other_changes(self, store: Store) -> None:
+        """A purge lands together with the rest of its commit, or not at all."""
+        gone, stays = await create(store, "gone", "stays")
+        await store.commit([gone.append(count=1, answers=[answer("k")])])
+        await refused(store, gone.purge(), Author("stays").create())
+        assert (await loaded_row(store, "gone")).status == "active"
+        assert await store.answers(["k"]) == {"k": answer("k")}
+        gone.row = await loaded_row(store, "gone")
+        purge = gone.purge()._replace(
+            messages=Author("x").append(count=2).messages, answers=[answer("lost")]
+        )
+        await store.commit([stays.append(count=1, answers=[answer("k", 5)]), purge])
+        assert (await loaded_row(store, "gone")).status == "purged"
+        assert await store.answers(["k", "lost"]) == {"k": answer("k", 5)}
+        assert await store.messages("stays", 1, 9, 9, ALL) == stays.log
+
+    @on_store
+    async def test_a_context_can_be_purged_as_it_begins(self, store: Store) -> None:
+        """An id can be made unusable without ever having been used, unless it is in use."""
+        await store.commit([Author("c").purge()])
+        assert (await loaded_row(store, "c")).status == "purged"
+        (author,) = await create(store, "d")
+        await refused(store, Author("d").purge())
+        assert await loaded_row(store, "d") == author.row
+
+
+class StoreContract(
+    LifeContract,
+    LoadContract,
+    CommitContract,
+    LogContract,
+    ListContract,
+    AnswersContract,
+    PurgeContract,
+):
+    """All of it."""
