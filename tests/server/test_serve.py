@@ -164,6 +164,17 @@ def test_second_process_on_the_same_data_is_refused(tmp_path: Path) -> None:
         assert ask(connection, "GET", "/v1/contexts/a")[0] == 200
 
 
+def test_copies_of_a_backup_that_was_killed_are_cleared_away(tmp_path: Path) -> None:
+    """
+    What a killed process left of a backup takes no space for longer than until the next start.
+    """
+    left = tmp_path / "data" / "backup-x1y2z3"
+    left.mkdir(parents=True)
+    (left / "fastpaca.db").write_bytes(b"half of it")
+    with started(tmp_path):
+        assert not left.exists()
+
+
 def test_unknown_model_is_a_sentence(tmp_path: Path) -> None:
     """
     A model that nobody knows ends the start with code 2, like every setting that cannot be used.

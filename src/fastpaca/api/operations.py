@@ -35,6 +35,10 @@ _REASONS: Final = {
 }
 
 
+_PREFIX: Final = "backup-"
+"""How the directories begin in which copies are made."""
+
+
 class Operations:
     """Answers at `/health/live`, `/health/ready`, `/metrics` and `/backup`."""
 
@@ -117,4 +121,10 @@ def _ok() -> Answer:
 
 def _new_directory(parent: Path) -> Path:
     """Make a directory that only this user can read, in *parent* if there is one."""
-    return Path(tempfile.mkdtemp(prefix="backup-", dir=parent if parent.is_dir() else None))
+    return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent if parent.is_dir() else None))
+
+
+def clear_broken_backups(data_dir: Path) -> None:
+    """Remove the copies that a process left in *data_dir* because it was killed over a backup."""
+    for left in data_dir.glob(f"{_PREFIX}*"):
+        shutil.rmtree(left, ignore_errors=True)

@@ -35,6 +35,7 @@ from typing import Any, Final, NamedTuple
 
 from fastpaca import __version__
 from fastpaca.api.app import create_app
+from fastpaca.api.operations import clear_broken_backups
 from fastpaca.api.protocol import Bounds
 from fastpaca.api.server import (
     CannotListen,
@@ -153,6 +154,8 @@ class Node:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal, number)
         await self._engine.start()
+        if self._settings.store != "memory":
+            clear_broken_backups(self._settings.data_dir)  # ours alone: the store holds its lock
         try:
             await self._serve()
         finally:
