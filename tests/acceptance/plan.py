@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from random import Random
 from typing import Any, Literal, NamedTuple
 
@@ -33,7 +34,7 @@ DEFAULT_RATIO = 0.7
 
 SAMPLE_CONVERSATIONS = 2
 SAMPLE_PROFILES = 2
-SAMPLE_MESSAGES_MAX = 120
+SAMPLE_MESSAGES_MAX = 90
 
 Habit = Literal["eager", "late", "never"]
 
@@ -146,7 +147,7 @@ class Run:
     conversation: Conversation
     configuration: Configuration
 
-    @property
+    @cached_property
     def is_thinned(self) -> bool:
         """
         Tell whether most reads look at the sums only.

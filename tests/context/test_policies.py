@@ -657,6 +657,35 @@ def test_skip_parts_keeps_a_group_that_reaches_into_the_running_turn() -> None:
     assert window is talk.window
 
 
+@pytest.mark.parametrize(
+    ("kinds", "made", "given"),
+    [
+        (("tool",), {"type": "function_call", "call_id": "a"}, result("a")),
+        (("function",), {"type": "function_call", "call_id": "a"}, result("a")),
+        (
+            ("web_search",),
+            {"type": "server_tool_use", "id": "a"},
+            {"type": "web_search_tool_result", "tool_use_id": "a"},
+        ),
+        (
+            ("server",),
+            {"type": "server_tool_use", "id": "a"},
+            {"type": "web_search_tool_result", "tool_use_id": "a"},
+        ),
+    ],
+)
+def test_skip_parts_never_takes_one_side(
+    kinds: tuple[str, ...], made: Message, given: Message
+) -> None:
+    """
+    Where the kinds would take a call and leave its result, both messages stay as they are.
+    """
+    talk = Conversation(Manual())
+    talk.say(ask(), assistant(thinks(), made), assistant(thinks(), given), ask(), reply())
+    config = Config(1000, policy=SkipParts((*kinds, "reasoning")))
+    assert compact(talk.window, config) is talk.window
+
+
 def test_skip_parts_remembers_the_open_calls_that_it_strips() -> None:
     """
     The late result of a stripped call stays out of the window.

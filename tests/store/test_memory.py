@@ -21,6 +21,6 @@ class TestMemoryStore(StoreContract):
 
 def test_backup_is_refused_in_a_sentence(tmp_path: Path) -> None:
     """There is nothing to copy, and that is what the operator reads."""
-    with pytest.raises(CommitFailed, match="^the memory store keeps nothing"):
+    with pytest.raises(CommitFailed, match=r"^the memory store keeps nothing"):
         asyncio.run(MemoryStore().backup(tmp_path / "copy.db"))
     assert list(tmp_path.iterdir()) == []

@@ -214,12 +214,12 @@ def test_interrupted_erasure_is_not_a_failed_commit(tmp_path: Path) -> None:
     tell(tmp_path, story)
 
 
-def test_commit_that_was_rolled_back_does_not_come_back(tmp_path: Path) -> None:
+def test_commit_that_is_not_seen_does_not_come_back(tmp_path: Path) -> None:
     """
-    A commit that fails once its mark is on the disk is gone after the next start as well.
+    A commit that fails when its mark is in the log is seen after the next start if it is seen now.
 
-    A sync that is done and then reports another error leaves the log as a failure to enter the
-    frames into its index would.
+    A sync that reports another error leaves the log as a failure to enter the frames into its
+    index would.
     """
 
     async def story(store: SqliteStore, faults: Faults) -> None:
@@ -233,12 +233,31 @@ def test_commit_that_was_rolled_back_does_not_come_back(tmp_path: Path) -> None:
                 raise failure
 
         faults.check = once
-        with pytest.raises(CommitFailed):
+        with pytest.raises(CommitUnknown) as caught:
             await store.commit([author.append(count=1)])
+        assert not caught.value.fatal
+        assert (await loaded_row(store, "c")).last_seq == 0
         copy_as_after_kill(tmp_path / "data", tmp_path / "copy")
 
     tell(tmp_path / "data", story)
     assert asyncio.run(found_again(tmp_path / "copy", "c")) == 0
+
+
+def test_commit_that_failed_in_vain_is_found(tmp_path: Path) -> None:
+    """An error that SQLite itself passes over leaves a commit that happened, and nobody denies it."""
+
+    async def story(store: SqliteStore, faults: Faults) -> None:
+        (author,) = await create(store, "c")
+        await store.commit([author.append(count=8, size=MIB)])
+        failure = sqlite_error(apsw.IOError, apsw.SQLITE_IOERR_TRUNCATE)
+        faults.fail("truncate", "-wal", failure)  # as when the log is cut back after a huge commit
+        with pytest.raises(CommitUnknown) as caught:
+            await write_on(store, author)
+        assert not caught.value.fatal
+        assert await loaded_row(store, "c") == author.row
+        await store.commit([author.append(count=1)])
+
+    tell(tmp_path, story, wal_bytes_max=MIB)
 
 
 def test_application_id_spells_the_name() -> None:

@@ -26,7 +26,7 @@ APPROXIMATE = """
     anthropic/claude-haiku-4.5 gemini-2.5-pro models/gemini-1.5-flash gemma-3-27b-it
     meta-llama/Llama-3.1-8B-Instruct llama3.3:70b codellama:13b mistral-large-latest
     mixtral-8x7b codestral-2501 qwen2.5-72b-instruct Qwen/QwQ-32B deepseek-chat deepseek-reasoner
-    grok-4 command-r-plus kimi-k2 glm-4.6 phi-4 amazon.nova-pro-v1:0 gpt-6 gpt-2 o5-mini
+    grok-4 command-r-plus kimi-k2 glm-4.6 phi-4 amazon.nova-pro-v1:0 gpt-6 gpt-4.7 gpt-2 o5-mini
 """
 
 

@@ -1,0 +1,261 @@
+"""The window: how it grows, what it looks like to a reader, and how it is stored and made again."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fastpaca.context import LastN, Manual, SkipParts
+from fastpaca.context.ops import Put
+from fastpaca.context.window import (
+    CUT_CALLS_MAX,
+    CutCall,
+    Persisted,
+    Run,
+    Segment,
+    Window,
+    persisted,
+    ranges,
+    segments,
+)
+from tests.context.conversation import (
+    Conversation,
+    Message,
+    assistant,
+    call,
+    image,
+    result,
+    system,
+    tool,
+    user,
+)
+
+
+def live(from_seq: int, to_seq: int) -> Segment:
+    """A run of messages of the log."""
+    return Segment("live", from_seq, to_seq)
+
+
+def summary(from_seq: int, to_seq: int) -> Segment:
+    """A run of synthetic messages."""
+    return Segment("summary", from_seq, to_seq)
+
+
+def talk_of(count: int) -> Conversation:
+    """Make a conversation of so many messages, which nobody trims."""
+    talk = Conversation(Manual())
+    talk.say(*[user("hi") for _ in range(count)])
+    return talk
+
+
+# Growing
+
+
+def test_windows_grown_from_one_are_independent() -> None:
+    """
+    A window is a value: what is admitted to one is not in another.
+    """
+    talk = talk_of(3)
+    entries = talk.between(1, 3)
+    base = Window(entries[:1])
+    left, right = base.admit(entries[1]), base.admit(entries[2])
+    further = left.admit(entries[2])
+    assert [[entry.seq for entry in one] for one in (base, left, right, further)] == [
+        [1],
+        [1, 2],
+        [1, 3],
+        [1, 2, 3],
+    ]
+    assert [one.tokens for one in (base, left, right, further)] == [6, 12, 12, 18]
+    assert [len(one) for one in (base, left, right, further)] == [1, 2, 2, 3]
+
+
+def test_a_window_weighs_its_bytes() -> None:
+    """
+    A cache is told how many bytes of messages a window holds.
+    """
+    talk = talk_of(5)
+    assert talk.window.weight == sum(len(entry.body) for entry in talk.window)
+
+
+def test_the_list_of_entries_is_the_callers_own() -> None:
+    """
+    Who changes the list that is given changes no window.
+    """
+    window = talk_of(3).window
+    window.entries.clear()
+    assert len(window.entries) == len(window) == 3
+
+
+def test_only_so_many_cut_calls_are_remembered() -> None:
+    """
+    Calls that nobody ever answers do not pile up; the newest are remembered.
+    """
+    talk = Conversation(LastN(limit=1), token_budget=1)
+    talk.say_one_by_one(
+        *[one for n in range(300) for one in (assistant(call(f"{n}")), assistant("x"))]
+    )
+    assert len(talk.window.cut_calls) == CUT_CALLS_MAX
+    assert talk.window.cut_calls[-1] == CutCall("299", 599)
+
+
+# Segments
+
+
+@pytest.mark.parametrize(
+    ("replacement", "expected"),
+    [
+        ([], []),
+        ([1, 2, 3, 4, 5], [live(1, 5)]),
+        ([2, 4], [live(2, 4)]),
+        (["s"], [summary(1, 5)]),
+        (["s", 4, 5], [summary(1, 3), live(4, 5)]),
+        ([1, "s", 4, 5], [live(1, 1), summary(2, 3), live(4, 5)]),
+        ([1, "s", "s", 4], [live(1, 1), summary(2, 3), live(4, 4)]),
+        ([1, "s", 3, "s", 5], [live(1, 1), summary(2, 2), live(3, 3), summary(4, 4), live(5, 5)]),
+        ([1, 2, "s"], [live(1, 2), summary(3, 5)]),
+        ([5, "s"], [live(5, 5), summary(6, 5)]),
+        (["s", 1], [summary(1, 0), live(1, 1)]),
+    ],
+    ids=str,
+)
+def test_segments(replacement: list[int | str], expected: list[Segment]) -> None:
+    """
+    Runs of the log reach from their first to their last seq, summaries over what they stand for.
+
+    A summary that stands for nothing has an empty range.
+    """
+    talk = talk_of(5)
+    talk.compact(*[one if isinstance(one, int) else assistant(one) for one in replacement])
+    assert segments(talk.window) == talk.context.view().segments == expected
+
+
+def test_segments_grow_with_the_window() -> None:
+    """
+    What is appended behind a summary is live.
+    """
+    talk = talk_of(3)
+    talk.compact(user("so far"))
+    talk.say(user("hi"), user("hi"))
+    assert segments(talk.window) == [summary(1, 3), live(4, 5)]
+
+
+def test_a_trim_shows_as_a_gap_in_no_segment() -> None:
+    """
+    The pinned and the rest are one run of the log, from the first to the last seq.
+    """
+    talk = Conversation(LastN(limit=2), token_budget=10)
+    talk.say_one_by_one(system("be kind"), *[user("hi")] * 5)
+    assert talk.seqs == [1, 6]
+    assert segments(talk.window) == [live(1, 6)]
+
+
+# The stored form
+
+
+def test_a_window_that_was_never_rewritten_is_not_stored() -> None:
+    """
+    Without a stored form the window is the whole log.
+    """
+    assert ranges(Persisted(), 5) == [(1, 5)]
+    talk = talk_of(5)
+    assert talk.stored is None
+    assert image(talk.cold().window) == image(talk.window)
+
+
+def test_the_stored_form_of_a_trim() -> None:
+    """
+    A trimmed window is a few ranges of seqs, and the seq that the log ended at.
+    """
+    talk = Conversation(LastN(limit=2), token_budget=10)
+    talk.say_one_by_one(system("be kind"), *[user("hi")] * 5)
+    stored = persisted(talk.window, 6)
+    assert stored == Persisted(6, (Run(1, 1), Run(6, 6)), (), 1)
+    assert ranges(stored, 6) == [(1, 1), (6, 6)]
+    assert ranges(stored, 9) == [(1, 1), (6, 6), (7, 9)]
+
+
+def test_the_stored_form_of_a_replacement() -> None:
+    """
+    Synthetic messages are rows of their own; the stored form names their version and positions.
+    """
+    talk = talk_of(5)
+    talk.compact(user("a"), user("b"), 4, 5)
+    assert talk.stored is not None
+    stored = Persisted.decode(talk.stored)
+    assert stored.runs == (Run(1, 3, replacement=6, first=0, last=1), Run(4, 5))
+    assert ranges(stored, 5) == [(4, 5)]
+
+
+def test_the_stored_form_of_a_stripped_window() -> None:
+    """
+    What was stripped alike is one segment, messages that vanished included.
+    """
+    thought = {"type": "reasoning", "text": "hm"}
+    talk = Conversation(Manual())
+    talk.say(user("hi"), assistant(thought), assistant(thought), assistant("ok", thought))
+    talk.apply(Put(token_budget=40, policy=SkipParts()))
+    talk.say(user("hi"))
+    assert talk.stored is not None
+    stored = Persisted.decode(talk.stored)
+    assert stored.runs == (Run(1, 5, kinds=("reasoning", "tool"), rules=1),)
+    assert talk.seqs == [1, 4, 5]
+    assert image(talk.cold().window) == image(talk.window)
+
+
+def test_what_vanishes_at_the_end_is_covered_by_what_is_before() -> None:
+    """
+    A turn that ends with nothing but results leaves no hole between two segments.
+    """
+    talk = Conversation(Manual())
+    talk.say(user("hi"), assistant("a", call("a")), tool(result("a")))
+    talk.say(user("hi"), assistant("a", call("b")))
+    talk.apply(Put(token_budget=220, policy=SkipParts()))
+    talk.say(tool(result("b")))
+    assert talk.stored is not None
+    stripped = Run(1, 3, kinds=("reasoning", "tool"), rules=1)
+    assert Persisted.decode(talk.stored).runs == (stripped, Run(4, 6))
+    assert talk.seqs == [1, 2, 4, 5, 6]
+    assert segments(talk.window) == [live(1, 6)]
+    assert image(talk.cold().window) == image(talk.window)
+    talk.say(user("hi"), assistant("a", call("c")), tool(result("c", "x" * 50)))
+    assert Persisted.decode(talk.stored).runs[0] == Run(1, 6, kinds=stripped.kinds, rules=1)
+    assert image(talk.cold().window) == image(talk.window)
+
+
+def test_stored_forms_are_small_json() -> None:
+    """
+    What a compaction writes is a line of JSON.
+    """
+    talk = Conversation(LastN(limit=2), token_budget=10)
+    talk.say_one_by_one(*[user("hi")] * 50)
+    assert talk.stored is not None
+    assert len(talk.stored) < 100
+    assert json.loads(talk.stored)["runs"] == [{"from_seq": 50, "to_seq": 50}]
+
+
+@pytest.mark.parametrize("policy", [LastN(limit=3), SkipParts(limit=3)])
+def test_a_restart_in_the_middle_of_everything(policy: LastN | SkipParts) -> None:
+    """
+    A window with a summary, a kept task, cut calls and stripped messages is made again as it was.
+    """
+    talk = Conversation(policy, token_budget=80)
+    thought = {"type": "reasoning", "text": "hm"}
+    turn: list[Message] = [
+        user("hi"),
+        assistant(thought, "a", call("lost")),
+        user(result("a"), "x"),
+        assistant(call("b")),
+        tool(result("b")),
+        user(result("lost"), "x"),
+    ]
+    talk.say(system("be kind"))
+    talk.compact(1, user("so far"))
+    for _ in range(10):
+        for one in turn:
+            talk.say(one)
+            assert image(talk.cold().window) == image(talk.window)
+            if talk.context.last_seq % 5 == 0:
+                talk.restart()
+    assert len(talk.trims()) > 10
