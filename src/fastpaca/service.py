@@ -19,10 +19,7 @@ from fastpaca.engine import Engine, Keyed, Shape, Written, rows
 from fastpaca.errors import ContextNotFound
 from fastpaca.store.base import ContextRow, MessageRow
 from fastpaca.telemetry import Metrics
-from fastpaca.tokens import TokenCounter, count_message
-
-COUNT_INLINE_BYTES: Final = 64 * 1024
-"""Messages with more bytes are counted in a thread."""
+from fastpaca.tokens import LARGE_BYTES, TokenCounter, count_message, weight
 
 FIT_INLINE_ENTRIES: Final = 1000
 """Windows with more entries are fitted in a thread."""
@@ -129,7 +126,7 @@ class Service:
 
     async def _counted(self, drafts: Sequence[Draft]) -> tuple[Counted, ...]:
         """Count the tokens of *drafts*, in a thread if that would hold up the event loop."""
-        if sum(len(draft.body) for draft in drafts) > COUNT_INLINE_BYTES:
+        if sum(map(weight, drafts)) > LARGE_BYTES:
             return await asyncio.to_thread(self._count, drafts)
         return self._count(drafts)
 

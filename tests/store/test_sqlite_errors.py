@@ -244,7 +244,7 @@ def test_commit_that_is_not_seen_does_not_come_back(tmp_path: Path) -> None:
 
 
 def test_commit_that_failed_in_vain_is_found(tmp_path: Path) -> None:
-    """An error that SQLite itself passes over leaves a commit that happened, and nobody denies it."""
+    """An error that SQLite itself passes over leaves a commit that happened; nobody denies it."""
 
     async def story(store: SqliteStore, faults: Faults) -> None:
         (author,) = await create(store, "c")

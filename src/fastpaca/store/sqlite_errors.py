@@ -18,14 +18,15 @@ from fastpaca.store.base import CommitFailed, CommitUnknown
 APPLICATION_ID: Final = 0x66706361
 """Stands in the header of the file and says whose it is: `fpca`."""
 
+_NAMES: Final = {**apsw.mapping_result_codes, **apsw.mapping_extended_result_codes}
+
 _FAILED_SYNCS: Final = frozenset({apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC})
 
 
 def described(error: BaseException) -> str:
     """Say in a few words what went wrong, with the name that SQLite's manual has for it."""
     if isinstance(error, apsw.Error):
-        name = apsw.mapping_extended_result_codes.get(_code(error), "no code")
-        return f"{error} ({name})"
+        return f"{error} ({_NAMES.get(_code(error), 'no code')})"
     if isinstance(error, CommitFailed):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
@@ -69,7 +70,7 @@ def judged(
     if _code(error) == apsw.SQLITE_IOERR:
         # Could have been a sync: whoever reports it does not say.
         return CommitUnknown(reason, fatal=True)
-    return _overwritten(connection, reason)
+    return _settled(connection, reason)
 
 
 def _code(error: apsw.Error) -> int:
@@ -86,16 +87,17 @@ def _is_rolled_back(connection: apsw.Connection) -> bool:
     return not connection.in_transaction
 
 
-def _overwritten(connection: apsw.Connection, reason: str) -> CommitFailed | CommitUnknown:
+def _settled(connection: apsw.Connection, reason: str) -> CommitUnknown:
     """
-    Make sure that a commit that was rolled back does not come back.
+    Make sure that what this process sees from now on is what the next one will see.
 
-    Here all of its frames may be in the log, synced, mark included: entering them into the index is
-    what failed. This process does not see them, but whoever recovers the log would. A commit that
-    changes nothing takes their place and breaks the chain; if even that fails, nobody can tell.
+    Here all frames of the commit may be in the log, synced, mark included: entering them into the
+    index is what failed. This process does not see them, but whoever recovers the log would. A
+    commit that changes nothing takes their place and breaks the chain. With that the outcome is
+    final, and can be read; if even that fails, nobody can tell.
     """
     try:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     except apsw.Error as error:
         return CommitUnknown(f"{reason}; then {described(error)}", fatal=True)
-    return CommitFailed(reason)
+    return CommitUnknown(reason, fatal=False)
