@@ -4,8 +4,7 @@ A whole run: many replays at once over one server, the restarts afterwards, and 
 A restarted server must answer with the same bytes: a window that was just rebuilt from the store
 equals the hot one.
 So must one that counts tokens in another way, since counts are stored; only a text that is cut for
-a read is counted
-anew, so cut views are then held to their budget alone.
+a read is counted anew, so cut views are then held to their budget alone.
 """
 
 from __future__ import annotations

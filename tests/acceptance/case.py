@@ -1,9 +1,9 @@
 """
 What is known when a read of the LLM context is judged: the log, the configuration, the answer.
 
-A `Log` is what was appended. `Expected` is what is known of the answer before it comes.
-A `Case` joins them with the answer, and compares each returned message with its source once, for
-all rules.
+`Expected` is what is known of the answer before it comes.
+A `Case` joins it with the log and the answer, and compares each returned message with its source
+once, for all rules.
 """
 
 from __future__ import annotations
@@ -16,117 +16,24 @@ from itertools import takewhile
 from math import floor
 from typing import Any, NamedTuple
 
-from tests.acceptance.difference import Difference, compare, fingerprint
+from tests.acceptance.difference import Difference
+from tests.acceptance.log import Log, Slot
 from tests.acceptance.pairing import (
     TOOL_CALL_ID,
     Message,
     Pair,
-    Pairing,
     Place,
     blocks,
-    holds_call_id,
     is_pinned_role,
     is_provider_run,
     is_skipped,
-    opens_turn,
+    newest_block,
 )
 from tests.acceptance.view import View
 
 LAST_N = "last_n"
 SKIP_PARTS = "skip_parts"
 MANUAL = "manual"
-
-
-class Slot(NamedTuple):
-    """
-    An entry of a window that is known.
-
-    A message of the log has a *seq* and the indexes of the parts it has *kept*. A summary has
-    neither; it stands
-    for the seqs from somewhere in *first* to *last*. Its token count is None until the server was
-    asked for it.
-    """
-
-    seq: int | None
-    message: Message
-    token_count: int | None
-    kept: tuple[int, ...] = ()
-    first: tuple[int, int] = (0, 0)
-    last: int = 0
-
-
-class Logged(NamedTuple):
-    """One appended message and what the server answered to it."""
-
-    message: Message
-    token_count: int
-    version: int
-    fingerprint: Mapping[str, str]
-
-
-@dataclass
-class Log:
-    """Everything that was appended so far, in order."""
-
-    entries: list[Logged] = field(default_factory=list)
-    slots: list[Slot] = field(default_factory=list)
-    pairing: Pairing = field(default_factory=Pairing)
-    pinned: int = 0
-    """The length of the leading run of instructions."""
-
-    def append(self, message: Message, token_count: int, version: int) -> int:
-        """Add *message* and return its seq."""
-        if self.pinned == len(self.entries) and is_pinned_role(message):
-            self.pinned += 1
-        self.entries.append(Logged(message, token_count, version, fingerprint(message)))
-        every_part = tuple(range(len(message["parts"])))
-        self.slots.append(Slot(self.last_seq, message, token_count, every_part))
-        self.pairing.add(self.last_seq, message)
-        return self.last_seq
-
-    def __getitem__(self, seq: int) -> Logged:
-        return self.entries[seq - 1]
-
-    @property
-    def last_seq(self) -> int:
-        """The seq of the newest message, 0 when there is none."""
-        return len(self.entries)
-
-    @property
-    def pairs(self) -> Sequence[Pair]:
-        """The calls that have their result, as the log stands."""
-        return self.pairing.pairs
-
-    def open_spans(self) -> list[tuple[int, int]]:
-        """
-        Return spans from the unanswered calls of the last turn to the end of the log.
-
-        The contract lets an unanswered call span its own message only. But the result of such a
-        call may be yet to
-        come, and a window that holds on to the call until then breaks no promise, so both are fair.
-        """
-        turn = self.opener_of(self.last_seq) or 1
-        return [(call.seq, self.last_seq) for call in self.pairing.unanswered() if call.seq >= turn]
-
-    def tokens(self, seqs: Iterable[int]) -> int:
-        """Return the sum of the token counts of the messages at *seqs*."""
-        return sum(self[seq].token_count for seq in seqs)
-
-    def opener_of(self, seq: int) -> int | None:
-        """Return the seq of the user message that opens the turn of the message at *seq*."""
-        turns = (one for one in range(seq, 0, -1) if opens_turn(self[one].message))
-        return next(turns, None)
-
-    def running_turn(self, last_seq: int) -> int | None:
-        """
-        Return where the last turn began when the log ended at *last_seq*, if it holds a call with
-        an id.
-        """
-        opener = self.opener_of(last_seq)
-        if opener is None:
-            return None
-        turn = range(opener, last_seq + 1)
-        return opener if any(holds_call_id(self[seq].message) for seq in turn) else None
 
 
 @dataclass(frozen=True)
@@ -211,7 +118,6 @@ class Material(NamedTuple):
     rest: Sequence[Slot]
     newest: Sequence[Slot]
     surely_newest: Sequence[Slot]
-    blocks: Sequence[Sequence[int]]
 
     @property
     def rest_seqs(self) -> list[int]:
@@ -235,10 +141,7 @@ class Case:
             seq = returned["seq"]
             if seq is None or not 1 <= seq <= self.log.last_seq:
                 continue
-            if fingerprint(returned) == self.log[seq].fingerprint:
-                differences[seq] = Difference(self.log.slots[seq - 1].kept, ())
-            else:
-                differences[seq] = compare(self.log[seq].message, returned)
+            differences[seq] = self.log.compare(returned)
         return differences
 
     @cached_property
@@ -253,27 +156,31 @@ class Case:
         count = _pinned_slots(window)
         rest = window[count:]
         seqs = [slot.seq for slot in rest if slot.seq is not None]
-        spans = [pair.span for pair in self._material_pairs(window)]
-        divided = blocks(seqs, spans + self.open_spans)
-        newest = set(divided[-1] if divided else ())
-        shortest = blocks(seqs, spans) if self.open_spans else divided
-        surely_newest = set(shortest[-1] if shortest else ())
+        spans = self._spans_of(window)
+        newest = newest_block(seqs, [*spans, *self.open_spans])
+        surely_newest = newest_block(seqs, spans)
+        of_seq = {slot.seq: slot for slot in rest}
         return Material(
             window[:count],
             rest,
-            [slot for slot in rest if slot.seq in newest],
-            [slot for slot in rest if slot.seq in surely_newest],
-            divided,
+            [of_seq[seq] for seq in newest],
+            [of_seq[seq] for seq in surely_newest],
         )
+
+    @cached_property
+    def groups(self) -> list[list[int]]:
+        """The seqs of the window, divided wherever a cut parts nothing."""
+        window = self.log.slots if self.expected.window is None else self.expected.window
+        return blocks(self.material.rest_seqs, [*self._spans_of(window), *self.open_spans])
 
     @cached_property
     def open_spans(self) -> list[tuple[int, int]]:
         """The calls of the last turn that may be yet to be answered, with what follows them."""
         return self.log.open_spans()
 
-    def _material_pairs(self, window: Sequence[Slot]) -> Sequence[Pair]:
+    def _spans_of(self, window: Sequence[Slot]) -> list[tuple[int, int]]:
         if self.expected.window is None:
-            return self.log.pairs
+            return self.log.pairing.spans
         kept = {slot.seq: slot.kept for slot in window}
 
         def holds(place: Place) -> bool:
@@ -281,7 +188,7 @@ class Case:
                 return place.seq in kept
             return place.slot in kept.get(place.seq, ())
 
-        return [pair for pair in self.log.pairs if holds(pair.call) and holds(pair.result)]
+        return [pair.span for pair in self.log.pairs if holds(pair.call) and holds(pair.result)]
 
     def keeps(self, place: Place) -> bool:
         """Tell whether the call or result at *place* is still there."""
@@ -296,17 +203,24 @@ class Case:
         ]
 
     @cached_property
-    def run_start(self) -> int:
+    def run(self) -> list[int]:
         """
-        The first seq of the unbroken run that ends the view; one beyond the log if there is none.
+        The seqs of the log from the oldest possible cut on, without a hole.
+
+        Some of them may have been stripped away altogether.
         """
-        start = self.log.last_seq + 1
+        run: list[int] = []
         for seq in reversed(self.material.rest_seqs):
-            if seq in self.returned:
-                start = seq
-            elif not self.expected.may_vanish(self.log[seq].message):
+            if seq not in self.returned and not self.expected.may_vanish(self.log[seq].message):
                 break
-        return start
+            run.append(seq)
+        return run[::-1]
+
+    @cached_property
+    def run_start(self) -> int:
+        """The first message shown of the run that ends the view; beyond the log if none is."""
+        shown = (seq for seq in self.run if seq in self.returned)
+        return next(shown, self.log.last_seq + 1)
 
     @cached_property
     def also_leading(self) -> list[int]:
@@ -329,10 +243,10 @@ class Case:
 
     def fits(self, *also: Sequence[Slot]) -> bool:
         """Tell whether the pinned, and *also* these, fit under the budget."""
-        slots = {slot.seq: slot for more in (self.material.pinned, *also) for slot in more}
-        for seq in self.also_leading:
-            slots[seq] = self.log.slots[seq - 1]
-        return self.fit_alone(slots.values())
+        leading = [self.log.slots[seq - 1] for seq in self.also_leading]
+        slots = [slot for more in (self.material.pinned, leading, *also) for slot in more]
+        of_log = {slot.seq: slot for slot in slots if slot.seq is not None}
+        return self.fit_alone([*of_log.values(), *(slot for slot in slots if slot.seq is None)])
 
     def fit_alone(self, slots: Iterable[Slot]) -> bool:
         """Tell whether *slots* fit under the budget."""

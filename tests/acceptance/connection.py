@@ -2,8 +2,7 @@
 A transport for httpx over one plain keep-alive connection.
 
 The suite makes several hundred thousand small requests. The pool that httpx brings costs more than
-the server that is
-tested, and one caller with one connection needs none.
+the server that is tested, and one caller with one connection needs none.
 """
 
 from __future__ import annotations

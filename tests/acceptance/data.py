@@ -3,10 +3,8 @@ The real conversations, and the shapes in which applications would send them.
 
 A source is read in its normalised form (`role`, `parts`, `metadata`).
 Where the original was spoken in a provider's own shape, the same conversation is also turned back
-into that shape,
-so that calls and results are met as message keys (OpenAI), as `tool_use` blocks (Anthropic) and as
-one part that is
-both (AI SDK).
+into that shape, so that calls and results are met as message keys (OpenAI), as `tool_use` blocks
+(Anthropic) and as one part that is both (AI SDK).
 Everything here is a function of files; nothing talks to a server.
 """
 

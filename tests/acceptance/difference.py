@@ -3,8 +3,7 @@ How a returned message differs from the one that was appended.
 
 Values are compared as JSON text: 1, 1.0 and true differ, and the order of keys counts.
 A message may come back whole, stripped (parts or tool keys left out) or cut (the middle of a text
-replaced by a
-marker); every other difference is a fault.
+replaced by a marker); every other difference is a fault.
 """
 
 from __future__ import annotations
@@ -19,8 +18,7 @@ from tests.acceptance.pairing import TOOL_CALL_ID, TOOL_CALLS, Message, Part
 ANSWERED_BY_SERVER = ("seq", "version", "token_count", "inserted_at")
 
 # A text is cut down to no less than 256 tokens. In the densest scripts a character is at most about
-# three of them,
-# and the marker is part of what is left.
+# three of them, and the marker is part of what is left.
 KEPT_CHARACTERS_MIN = 64
 MARKER_CHARACTERS_MAX = 160
 

@@ -14,7 +14,8 @@ from itertools import accumulate
 from random import Random
 from typing import Any
 
-from tests.acceptance.case import Case, Slot
+from tests.acceptance.case import Case
+from tests.acceptance.log import Slot
 from tests.acceptance.pairing import Message, pairs_of
 from tests.acceptance.plan import Configuration
 

@@ -4,16 +4,15 @@ Which result answers which call, which messages belong together, and where turns
 A result belongs to the nearest earlier unanswered call with its id; recorded conversations repeat
 ids.
 Four shapes are read: parts `tool_call`/`tool_result`, Anthropic's `tool_use`/`tool_result`,
-OpenAI's message keys
-`tool_calls` and `tool_call_id`, and AI SDK parts, which are call and result in one and so need no
-pairing.
+OpenAI's message keys `tool_calls` and `tool_call_id`, and AI SDK parts, which are call and result
+in one and so need no pairing.
 Calls that a provider runs itself (`server_tool_use`, `mcp_tool_use`) are paired as well: whoever
-parts them breaks
-the conversation too.
+parts them breaks the conversation too.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -91,6 +90,7 @@ class Pairing:
     """The pairs of a log, kept up to date while the log grows."""
 
     pairs: list[Pair] = field(default_factory=list)
+    spans: list[tuple[int, int]] = field(default_factory=list)
     _unanswered: dict[str, list[Place]] = field(default_factory=dict)
 
     def add(self, seq: int, message: Message) -> None:
@@ -100,7 +100,9 @@ class Pairing:
             if half.kind == "call":
                 waiting.append(Place(seq, half.slot))
             elif waiting:
-                self.pairs.append(Pair(waiting.pop(), Place(seq, half.slot)))
+                pair = Pair(waiting.pop(), Place(seq, half.slot))
+                self.pairs.append(pair)
+                self.spans.append(pair.span)
 
     def unanswered(self) -> Iterator[Place]:
         """Yield the calls that have no result yet."""
@@ -135,6 +137,22 @@ def blocks(seqs: Sequence[int], spans: Iterable[tuple[int, int]]) -> list[list[i
         divided[-1].append(seq)
         held_to = max(held_to, reach.get(seq, seq))
     return divided
+
+
+def newest_block(seqs: Sequence[int], spans: Sequence[tuple[int, int]]) -> Sequence[int]:
+    """
+    Return the last of the blocks into which *spans*, ordered by where they end, divide *seqs*.
+
+    It is found from the end, and so without looking at the whole log.
+    """
+    if not seqs:
+        return ()
+    start = seqs[-1]
+    for first, last in reversed(spans):
+        if last < start:
+            break
+        start = min(start, first)
+    return seqs[bisect_left(seqs, start) :]
 
 
 def is_pinned_role(message: Message) -> bool:

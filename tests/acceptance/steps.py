@@ -2,8 +2,7 @@
 What must hold from one read of the LLM context to the next.
 
 A trim happens when an append lifts the window above the trigger, and only then; it drops the
-oldest, deep enough and
-no deeper than the policy says; what left a window never returns to it.
+oldest, deep enough and no deeper than the policy says; what left a window never returns to it.
 The reads compared are those that show the stored window whole.
 """
 
@@ -31,12 +30,12 @@ class Step:
         """The seqs that were appended between the reads."""
         return range(self.before_last_seq + 1, self.after.log.last_seq + 1)
 
-    @property
+    @cached_property
     def untrimmed_tokens(self) -> int:
         """What the window would hold if nothing had been dropped."""
         return self.before.view.window_tokens + self.after.log.tokens(self.appended)
 
-    @property
+    @cached_property
     def is_surely_quiet(self) -> bool:
         """Tell whether nothing can have lifted the window above its trigger."""
         lowest, _ = self.after.expected.triggers
@@ -143,7 +142,7 @@ def check_greed(step: Step) -> Iterator[str]:
     if not step.is_surely_trimmed or not step.is_whole or not step.run:
         return
     was = [seq for seq in sorted(step.before.returned) if seq > step.after.log.pinned]
-    spans = [pair.span for pair in step.after.log.pairs] + step.after.open_spans
+    spans = step.after.log.pairing.spans + step.after.open_spans
     window = [*was, *step.appended]
     dropped = [block for block in blocks(window, spans) if block[-1] < step.run[0]]
     if not dropped:

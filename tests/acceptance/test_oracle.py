@@ -7,6 +7,7 @@ rule that must see it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,16 +16,25 @@ from typing import Any
 import pytest
 
 from tests.acceptance import oracle, steps
-from tests.acceptance.case import LAST_N, MANUAL, SKIP_PARTS, Case, Expected, Log, Slot
+from tests.acceptance.case import LAST_N, MANUAL, SKIP_PARTS, Case, Expected
 from tests.acceptance.difference import compare, is_cut_text
+from tests.acceptance.log import Log, Slot
 from tests.acceptance.oracle import (
     is_opener_promised,
     missing_opener,
     was_opener_always_promised,
 )
-from tests.acceptance.pairing import Message, Pair, Place, blocks, opens_turn, pairs_of
+from tests.acceptance.pairing import (
+    Message,
+    Pair,
+    Place,
+    blocks,
+    newest_block,
+    opens_turn,
+    pairs_of,
+)
 from tests.acceptance.steps import Step, check_step
-from tests.acceptance.view import Malformed, Segment, View, parse_view
+from tests.acceptance.view import Malformed, Segment, View, ViewReader, parse_view
 
 LONG = "".join(f"sentence {number} of many. " for number in range(200))
 CUT = LONG[:900] + "\n[… 712 tokens left out …]\n" + LONG[-900:]
@@ -524,6 +534,15 @@ def test_blocks_divide_between_spans_only() -> None:
     assert blocks([1, 2, 3, 4, 5, 6, 7], [(2, 4), (3, 5)]) == [[1], [2, 3, 4, 5], [6], [7]]
 
 
+@pytest.mark.parametrize("spans", [[], [(2, 4)], [(5, 6)], [(1, 2), (2, 4), (3, 6)], [(4, 6)]])
+def test_newest_block_is_the_last_of_the_blocks(spans: list[tuple[int, int]]) -> None:
+    """Found from the end, the newest group is the same."""
+    for last in range(1, 7):
+        seqs = list(range(1, last + 1))
+        within = [span for span in spans if span[1] <= last]
+        assert newest_block(seqs, within) == blocks(seqs, within)[-1]
+
+
 def test_user_message_of_results_alone_opens_no_turn() -> None:
     """Anthropic's results come from the user, and do not begin a turn."""
     brought = {"type": "tool_result", "tool_use_id": "a", "content": "found"}
@@ -843,6 +862,26 @@ def test_answer_is_read_as_the_view_it_was() -> None:
     """A well-formed answer is read without loss."""
     view = view_of(log_of(), [1, 6, 7])
     assert parse_view(body_of(view)) == view
+
+
+def test_answers_are_read_alike_one_by_one_and_in_a_row() -> None:
+    """What is taken over from the answer before is what stands in this one."""
+    log, reader = log_of(), ViewReader()
+    altered = returned(log, 6, parts=[text("]")], metadata={"messages": []})
+    views: list[list[int | Mapping[str, Any]]] = [[1, 5, 6], [1, 5, 6, 7], [1, 6, 7]]
+    views += [[1, altered, 7], [], [2, 3], [1, 2, 3, 7]]
+    for shown in views:
+        body = body_of(view_of(log, shown))
+        for separators in ((",", ":"), (", ", ": ")):
+            content = json.dumps(body, separators=separators).encode()
+            assert reader.read(content) == parse_view(body)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"version":1,"messages":[', b"\xff"])
+def test_answer_that_is_no_json_is_seen(content: bytes) -> None:
+    """Half an answer is no answer."""
+    with pytest.raises(Malformed):
+        ViewReader().read(content)
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 FITS = ("whole", "dropped", "cut", "empty")
+HEAD = re.compile(r'\{"version":(\d+),"messages":\[')
 
 
 class Segment(NamedTuple):
@@ -52,6 +55,10 @@ def parse_view(body: Any) -> View:
     messages = _field(body, "messages", list)
     for index, message in enumerate(messages):
         check_message(message, f"messages[{index}]")
+    return _view(body, messages)
+
+
+def _view(body: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]) -> View:
     fit = _field(body, "fit", str)
     if fit not in FITS:
         raise Malformed(f"fit is {fit!r}")
@@ -65,6 +72,62 @@ def parse_view(body: Any) -> View:
         window_tokens=_field(body, "window_tokens", int),
         fit=fit,
     )
+
+
+class ViewReader:
+    """
+    Reads the answers of one context, one after the other.
+
+    A message that came before, byte for byte, is the same object again and is not parsed twice:
+    most of a view is what the last one was, and this is where most of the time would go.
+    """
+
+    def __init__(self) -> None:
+        self._known: list[tuple[str, dict[str, Any]]] = []
+        self._decoder = json.JSONDecoder()
+
+    def read(self, content: bytes) -> View:
+        """
+        Read an answer.
+
+        Raises:
+            Malformed: It is no JSON, or a field is missing or of another type.
+        """
+        try:
+            return self._read(content.decode())
+        except (ValueError, IndexError) as error:
+            raise Malformed(f"the answer is no JSON: {error}") from error
+
+    def _read(self, text: str) -> View:
+        head = HEAD.match(text)
+        if head is None:
+            return parse_view(json.loads(text))
+        messages, end = self._messages(text, head.end())
+        rest = json.loads("{" + text[end:].removeprefix("]").removeprefix(","))
+        return _view({"version": int(head.group(1)), **rest}, messages)
+
+    def _messages(self, text: str, start: int) -> tuple[list[dict[str, Any]], int]:
+        """Read the messages from *start*, and return them and where their list ends."""
+        found: list[tuple[str, dict[str, Any]]] = []
+        position = 0
+        while text[start] != "]":
+            start += text[start] == ","
+            place = self._find(text, start, position)
+            if place is None:
+                message, end = self._decoder.raw_decode(text, start)
+                check_message(message, f"messages[{len(found)}]")
+                found.append((text[start:end], message))
+            else:
+                found.append(self._known[place])
+                position = place + 1
+            start += len(found[-1][0])
+        self._known = found
+        return [message for _, message in found], start
+
+    def _find(self, text: str, start: int, position: int) -> int | None:
+        known = self._known
+        places = range(position, len(known))
+        return next((one for one in places if text.startswith(known[one][0], start)), None)
 
 
 def check_message(message: Any, where: str) -> None:

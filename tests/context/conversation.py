@@ -202,9 +202,7 @@ class Conversation:
         """Make the context again of what the store holds, as after a restart."""
         stored = Persisted() if self.stored is None else Persisted.decode(self.stored)
         needed = {
-            seq
-            for first, last in ranges(stored, len(self.log))
-            for seq in range(first, last + 1)
+            seq for first, last in ranges(stored, len(self.log)) for seq in range(first, last + 1)
         }
 
         def between(from_seq: int, to_seq: int) -> list[Entry]:

@@ -1,8 +1,8 @@
 """
 What must hold of every window and of every view, worked out from the messages as they were sent.
 
-Nothing here looks at how the core does it: calls and results are found in decoded JSON by a table of
-their own, and what became of each part is told by the number `n` that stories give it.
+Nothing here looks at how the core does it: calls and results are found in decoded JSON by a table
+of their own, and what became of each part is told by the number `n` that stories give it.
 """
 
 from __future__ import annotations
@@ -181,7 +181,9 @@ def key_of(entry: Entry) -> object:
 
 
 def check_values(source: Source, entries: Sequence[Entry], *, may_be_cut: bool) -> None:
-    """What is returned is what was sent, but for parts and keys that were left out, and cut texts."""
+    """
+    What is returned is what was sent, but for parts and keys that were left out, and cut texts.
+    """
     for entry in entries:
         returned, sent = json.loads(entry.body), source.sent(entry)
         assert returned["seq"] == entry.seq

@@ -1,11 +1,12 @@
 """
-Random conversations: such as models, tools and applications have, and such as no provider would take.
+Random conversations: such as models, tools and applications have, and such as no provider would
+take.
 
-Everything is drawn from one `random.Random`, so that a story can be told again from its seed, and so
-that Hypothesis can hand in a source of its own and make a failing story shorter.
+Everything is drawn from one `random.Random`, so that a story can be told again from its seed, and
+so that Hypothesis can hand in a source of its own and make a failing story shorter.
 
-Every part and every listed call carries a number of its own, `n`. A check can tell by it what became
-of each, without knowing how the core goes about it.
+Every part and every listed call carries a number of its own, `n`. A check can tell by it what
+became of each, without knowing how the core goes about it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ KINDS = (
     ("text",),
     (),
 )
-ALPHABETS = ("abc", "漢字😀", "ключ", "a\u0000\u001f\\\"/", "é\u0301\ufffe\u200f")
+ALPHABETS = ("abc", "漢字😀", "ключ", 'a\u0000\u001f\\"/', "é\u0301\ufffe\u200f")
 
 
 class Talk:
@@ -202,7 +203,7 @@ class Talk:
 
     def _odd_parts(self) -> Message:
         kind = self._rng.choice(("text", "tool_call", "tool_result", "tool-x", "custom", ""))
-        odd = {"type": kind, "text": self._rng.choice((None, 1, [], {"a": 1})), "id": 7}
+        odd: Message = {"type": kind, "text": self._rng.choice((None, 1, [], {"a": 1})), "id": 7}
         role = self._rng.choice(("user", "assistant"))
         return self._message(role, {**odd, "tool_call_id": None, "n": next(self._numbers)})
 

@@ -179,7 +179,7 @@ def trims_keep_promises(told: Told) -> None:
         return
     check_trim(told.source, config, told.before, told.window)
     if window.tokens > config.trigger(config.token_budget):
-        seen_afresh = Window(window, window.cut_calls, window.pinned)
+        seen_afresh = Window.of(window, window.cut_calls, window.pinned)
         assert compact(seen_afresh, config) is seen_afresh
 
 

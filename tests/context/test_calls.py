@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 
 from fastpaca.context.calls import KEYS, Mark, Side, joints, pair
-from tests.context.conversation import Message, assistant, call, counted, message, result, tool, user
+from tests.context.conversation import (
+    Message,
+    assistant,
+    call,
+    counted,
+    message,
+    result,
+    tool,
+    user,
+)
 
 CALL, RESULT, BOTH = Side.CALL, Side.RESULT, Side.BOTH
 
@@ -84,8 +93,8 @@ def test_what_is_said_twice_is_one() -> None:
 def found(*messages: Message) -> tuple[list[tuple[int, int]], list[int]]:
     """Give the pairs of *messages*, by index, and the messages of open calls."""
     pairing = pair([counted(one).draft for one in messages])
-    pairs = [(call.index, result.index) for call, result in pairing.answers]
-    return sorted(pairs), [spot.index for spot in pairing.open_calls]
+    pairs = [(call.at, result.at) for call, result in pairing.answers]
+    return sorted(pairs), [spot.at for spot in pairing.open_calls]
 
 
 def test_a_result_belongs_to_the_nearest_unanswered_call() -> None:
@@ -117,7 +126,8 @@ def test_call_and_result_in_one_message() -> None:
     Tools that a provider runs itself are called and answered in one message.
     """
     served = assistant(
-        {"type": "server_tool_use", "id": "a"}, {"type": "web_search_tool_result", "tool_use_id": "a"}
+        {"type": "server_tool_use", "id": "a"},
+        {"type": "web_search_tool_result", "tool_use_id": "a"},
     )
     assert found(served) == ([(0, 0)], [])
     assert cuts(served, served, served) == [0, 1, 2]

@@ -120,7 +120,8 @@ def test_ratios_are_numbers_up_to_one(text: bytes, ratio: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [b"0", b"0.0", b"-0.1", b"1.0000001", b"2", b"1e400", b"1e-400", b"true", b'"0.5"', b"null"]
+    "text",
+    [b"0", b"0.0", b"-0.1", b"1.0000001", b"2", b"1e400", b"1e-400", b"true", b'"0.5"', b"null"],
 )
 def test_other_values_are_no_ratios(text: bytes) -> None:
     """

@@ -136,10 +136,10 @@ def test_a_change_acts_from_now_on() -> None:
     """
     talk = Conversation(LastN(), token_budget=1000)
     talk.say(*[user("sixsix")] * 20)
-    assert not talk.context.needs_compaction
+    assert not talk.context.view().needs_compaction
     talk.apply(Put(token_budget=100))
-    assert talk.context.needs_compaction
     assert talk.context.view().needs_compaction
+    assert talk.context.needs_compaction
     assert len(talk.window) == 20
     assert talk.context.view().used_tokens <= 100
     talk.say(user("sixsix"))
@@ -327,6 +327,17 @@ def test_a_replacement_that_changes_nothing_has_a_version() -> None:
     talk.say(user("a"))
     event = talk.compact(1)
     assert (event.from_seq, event.to_seq, talk.context.version) == (None, None, 2)
+
+
+def test_a_summary_of_nothing_changes_no_seq() -> None:
+    """
+    A replacement in an empty conversation stands for no messages of the log.
+    """
+    talk = Conversation()
+    event = talk.compact(user("to begin with"))
+    assert (event.from_seq, event.to_seq) == (None, None)
+    event = talk.compact()
+    assert (event.from_seq, event.to_seq) == (None, None)
 
 
 def test_a_replacement_may_bring_back_what_was_dropped() -> None:

@@ -7,6 +7,7 @@ A text costs a token a character here, and a message 4 more; the marker in a cut
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -83,7 +84,8 @@ def test_other_policies_are_fitted_to_their_own_budget(policy: LastN | SkipParts
 
 def test_the_oldest_groups_are_dropped_as_trims_would_have() -> None:
     """
-    At 80 tokens a trim under this budget leaves 50, so at 210 there have been five, and 60 are left.
+    At 80 tokens a trim under this budget leaves 50, so at 210 there have been five, and 60 are
+    left.
     """
     talk = manual(system("sixsix"), *[user("sixsix")] * 20)
     view = talk.context.view(100)
@@ -138,7 +140,7 @@ def test_repeated_reads_begin_at_the_same_message_for_many_turns() -> None:
     for _ in range(1000):
         talk.say(user("sixsix"))
         starts.append(seqs_of(talk.context.view(1000))[0])
-    moved = sum(left != right for left, right in zip(starts, starts[1:], strict=False))
+    moved = sum(left != right for left, right in pairwise(starts))
     assert moved == 44  # once in 21 messages
 
 
@@ -156,7 +158,7 @@ def test_an_agent_reads_the_same_beginning_for_many_steps() -> None:
             talk.say(tool(result(name), token_count=10))
             starts.append(seqs_of(talk.context.view(1000))[:3])
     assert all(start[:2] == [1, 2] for start in starts)
-    moved = sum(left != right for left, right in zip(starts, starts[1:], strict=False))
+    moved = sum(left != right for left, right in pairwise(starts))
     assert moved <= 30  # of 600
 
 
@@ -388,7 +390,9 @@ def test_what_is_counted_is_what_the_body_says() -> None:
         assert sum(counted) == view.used_tokens <= budget
 
 
-@pytest.mark.parametrize("character", ["a", "é", "漢", "😀", "\u0000", '"', "\\", "\u200f", "e\u0301"])
+@pytest.mark.parametrize(
+    "character", ["a", "é", "漢", "😀", "\u0000", '"', "\\", "\u200f", "e\u0301"]
+)
 def test_texts_are_cut_on_character_boundaries(character: str) -> None:
     """
     A cut never splits a character, in any script.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -207,7 +208,9 @@ def test_brackets_in_strings_are_no_nesting(decoy: bytes) -> None:
         jsontext.check_depth(deep, "message")
 
 
-trees = st.recursive(st.just([]), lambda inner: st.lists(inner, min_size=1, max_size=3))
+trees: st.SearchStrategy[list[Any]] = st.recursive(
+    st.just([]), lambda inner: st.lists(inner, min_size=1, max_size=3)
+)
 
 
 @given(st.lists(trees, min_size=1, max_size=4), st.integers(0, 140))

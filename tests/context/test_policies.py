@@ -1,8 +1,8 @@
 """
 Worked examples of what each policy keeps.
 
-A message of `ten` costs 10 tokens: 6 for its text and 4 for itself. Windows are shown as the seqs of
-their messages; None stands for a summary.
+A message of `ten` costs 10 tokens: 6 for its text and 4 for itself. Windows are shown as the seqs
+of their messages; None stands for a summary.
 """
 
 from __future__ import annotations
@@ -345,9 +345,9 @@ def test_a_window_of_too_many_entries_is_trimmed() -> None:
     for _ in range(WINDOW_ENTRIES_MAX // 1000):
         talk.say(*[user(token_count=0)] * 1000)
     config = Config(policy=LastN(limit=100_000))
-    assert not talk.context.needs_compaction
+    assert not talk.context.view().needs_compaction
     talk.say(user(token_count=0))
-    assert talk.context.needs_compaction
+    assert talk.context.view().needs_compaction
     window = compact(talk.window, config)
     assert len(window) == WINDOW_ENTRIES_MAX // 2
     assert compact(window, config) is window

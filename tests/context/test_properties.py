@@ -2,7 +2,8 @@
 What must hold whatever is sent: random stories, and after every op of each a look at one rule.
 
 The stories are in `story.py`, the rules in `telling.py`, and what they are checked against, worked
-out from the messages alone, in `oracle.py`. The simulation tells longer stories and checks all rules.
+out from the messages alone, in `oracle.py`. The simulation tells longer stories and checks all
+rules.
 """
 
 from __future__ import annotations

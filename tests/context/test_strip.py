@@ -126,7 +126,8 @@ def test_calls_in_keys_go_with_the_tools() -> None:
     assert "tool_calls" not in left
     assert left["token_count"] == 4 + len("stays")
     assert left_of(assistant(tool_calls=[{"id": "a"}]), *DEFAULT) is None
-    for nothing in (None, [], {}, "x"):
+    nothings: list[Any] = [None, [], {}, "x"]
+    for nothing in nothings:
         left = left_of(assistant("stays", tool_calls=nothing), *DEFAULT)
         assert left is not None
         assert left["tool_calls"] == nothing

@@ -58,7 +58,7 @@ def test_windows_grown_from_one_are_independent() -> None:
     """
     talk = talk_of(3)
     entries = talk.between(1, 3)
-    base = Window(entries[:1])
+    base = Window.of(entries[:1])
     left, right = base.admit(entries[1]), base.admit(entries[2])
     further = left.admit(entries[2])
     assert [[entry.seq for entry in one] for one in (base, left, right, further)] == [
@@ -206,22 +206,20 @@ def test_the_stored_form_of_a_stripped_window() -> None:
 
 def test_what_vanishes_at_the_end_is_covered_by_what_is_before() -> None:
     """
-    A turn that ends with nothing but results leaves no hole between two segments.
+    Turns that end with nothing but results leave no holes, and no segment each.
     """
-    talk = Conversation(Manual())
-    talk.say(user("hi"), assistant("a", call("a")), tool(result("a")))
-    talk.say(user("hi"), assistant("a", call("b")))
-    talk.apply(Put(token_budget=220, policy=SkipParts()))
-    talk.say(tool(result("b")))
-    assert talk.stored is not None
-    stripped = Run(1, 3, kinds=("reasoning", "tool"), rules=1)
-    assert Persisted.decode(talk.stored).runs == (stripped, Run(4, 6))
-    assert talk.seqs == [1, 2, 4, 5, 6]
-    assert segments(talk.window) == [live(1, 6)]
-    assert image(talk.cold().window) == image(talk.window)
-    talk.say(user("hi"), assistant("a", call("c")), tool(result("c", "x" * 50)))
-    assert Persisted.decode(talk.stored).runs[0] == Run(1, 6, kinds=stripped.kinds, rules=1)
-    assert image(talk.cold().window) == image(talk.window)
+    talk = Conversation(SkipParts(), token_budget=600)
+    kinds = ("reasoning", "tool")
+    for turn in range(1, 6):
+        name = f"c{turn}"
+        talk.say_one_by_one(user("hi"), assistant("a", call(name)), tool(result(name, "x" * 200)))
+        assert image(talk.cold().window) == image(talk.window)
+        if turn > 1:
+            assert talk.stored is not None
+            stripped = Run(1, 3 * turn - 3, kinds=kinds, rules=1)
+            running = Run(3 * turn - 2, 3 * turn)
+            assert Persisted.decode(talk.stored).runs == (stripped, running)
+            assert segments(talk.window) == [live(1, 3 * turn)]
 
 
 def test_stored_forms_are_small_json() -> None:

@@ -157,6 +157,41 @@ def test_failed_sync_of_a_checkpoint_is_fatal(tmp_path: Path) -> None:
     tell(tmp_path, story, wal_bytes_max=MIB)
 
 
+def test_failed_sync_while_the_log_begins_anew_is_fatal(tmp_path: Path) -> None:
+    """A commit does not go on behind a sync that failed on its behalf."""
+
+    async def story(store: SqliteStore, faults: Faults) -> None:
+        (author,) = await create(store, "c")
+        assert store._open is not None
+        await asyncio.to_thread(store._open.wal.stop)  # all is left to the writer
+        faults.fail("sync", ".db", SYNC_FAILED)
+        with pytest.raises(CommitUnknown) as caught:
+            await write_on(store, author)
+        assert caught.value.fatal
+        assert (await loaded_row(store, "c")).last_seq == author.row.last_seq - 1
+
+    tell(tmp_path, story, wal_bytes_max=MIB)
+
+
+def test_loss_is_told_to_a_commit_whoever_met_it(tmp_path: Path) -> None:
+    """A sync that fails in a chore is fatal for the next commit, not for the chore alone."""
+
+    async def story(store: SqliteStore, faults: Faults) -> None:
+        (author,) = await create(store, "c")
+        await store.commit([author.append(count=1, answers=[answer("k", 1)])])
+        faults.fail("sync", "-wal", SYNC_FAILED)
+        with pytest.raises(CommitUnknown):
+            await store.forget_answers(2)
+        faults.stop()
+        with pytest.raises(CommitUnknown) as caught:
+            await store.commit([author.append(count=1)])
+        assert caught.value.fatal
+        with pytest.raises(CommitFailed):
+            await store.commit([author.append(count=1)])
+
+    tell(tmp_path, story)
+
+
 def test_full_disk_under_the_log_refuses_and_recovers(tmp_path: Path) -> None:
     """Where the log cannot be emptied, it stays within its ceiling, and what is there stays."""
 

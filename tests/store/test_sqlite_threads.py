@@ -85,6 +85,21 @@ def test_the_follow_up_runs_behind_every_job(connections: list[apsw.Connection])
     assert seen == [connections[0]] * 2
 
 
+def test_a_failing_follow_up_stops_nothing(connections: list[apsw.Connection]) -> None:
+    """Whatever happens behind a job, the next one is answered."""
+
+    def fail(_: apsw.Connection) -> None:
+        raise KeyError
+
+    async def main() -> None:
+        threads = Threads("test", connections[:1], after=fail)
+        for _ in range(3):
+            assert await threads.submit(lambda _: "goes on") == "goes on"
+        await threads.stop()
+
+    asyncio.run(main())
+
+
 def test_a_closed_loop_stops_nothing(connections: list[apsw.Connection]) -> None:
     """A job that ends when its event loop is gone does not take the thread down."""
     begin, done = threading.Event(), threading.Event()

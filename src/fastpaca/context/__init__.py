@@ -5,27 +5,28 @@ Theory of operation
 -------------------
 
 A conversation is a **context**. It owns two things and never confuses them. The **message log** is
-every message ever appended, immutable, in `seq` order: 1, 2, 3, no holes. The **window** is the part
-of the log, or a rewrite of it, that is sent to a model, as an ordered list of entries: references to
-the log, and synthetic messages.
+every message ever appended, immutable, in `seq` order: 1, 2, 3, no holes. The **window** is the
+part of the log, or a rewrite of it, that is sent to a model, as an ordered list of entries:
+references to the log, and synthetic messages.
 
-`Context` (`context.py`) is a value. `Context.apply(op, now)` gives the next value and the events that
-a store must write, or raises and has done nothing. Moments, ids and token counts come in with the op.
+`Context` (`context.py`) is a value. `Context.apply(op, now)` gives the next value and the events
+that a store must write, or raises and has done nothing. Moments, ids and token counts come in with
+the op.
 
 An **append** puts an entry at the end of the log and of the window. If the window's tokens are then
-strictly above the **trigger**, the **policy** (`policies.py`) makes it smaller, within the version of
-that append. A **compact** call makes the window exactly what the caller gives. Nothing ever touches
-the log.
+strictly above the **trigger**, the **policy** (`policies.py`) makes it smaller, within the version
+of that append. A **compact** call makes the window exactly what the caller gives. Nothing ever
+touches the log.
 
 A **read** fits the window to a budget (`fit.py`) and stores nothing.
 
-Calls of tools and their results are recognised in the shapes of several providers (`calls.py`), and a
-cut never parts them.
+Calls of tools and their results are recognised in the shapes of several providers (`calls.py`), and
+a cut never parts them.
 
-Everything is kept and served as the JSON text it came in (`jsontext.py`, `message.py`), so that values
-come back as they were sent. What is stored of a window is tiny, and rebuilding it from that and the
-log gives the same bytes (`window.py`). For the same reason token counts are decided once, when a
-message comes in, and stripping (`strip.py`) has versioned rules.
+Everything is kept and served as the JSON text it came in (`jsontext.py`, `message.py`), so that
+values come back as they were sent. What is stored of a window is tiny, and rebuilding it from that
+and the log gives the same bytes (`window.py`). For the same reason token counts are decided once,
+when a message comes in, and stripping (`strip.py`) has versioned rules.
 """
 
 from fastpaca.context.config import Config, LastN, Manual, Policy, SkipParts

@@ -6,15 +6,15 @@ providers and SDKs (`design.md` section 7 and the providers' own references):
 
 | shape | call | result | id in |
 | --- | --- | --- | --- |
-| fastpaca | part `tool_call` | part `tool_result` | `tool_call_id`, `call_id` |
-| Anthropic | part `tool_use`, `server_tool_use` … | part `tool_result`, `…_tool_result` | `id`; `tool_use_id` |
-| OpenAI Chat | message key `tool_calls` | message key `tool_call_id` | `id`; the key itself |
-| OpenAI Responses | part `function_call` | part `function_call_output` | `call_id` |
-| AI SDK model messages | part `tool-call` | part `tool-result` (both without `state`) | `toolCallId` |
-| AI SDK UI messages | part `tool-<name>`, `dynamic-tool`: call and result in one | the same part | `toolCallId` |
+| fastpaca | `tool_call` | `tool_result` | `tool_call_id`, `call_id` |
+| Anthropic | `tool_use`, `…_tool_use` | `tool_result`, `…_tool_result` | `id`; `tool_use_id` |
+| OpenAI Chat | key `tool_calls` | key `tool_call_id` | `id`; the key itself |
+| OpenAI Responses | `function_call` | `function_call_output` | `call_id` |
+| AI SDK model messages | `tool-call` | `tool-result`, both without `state` | `toolCallId` |
+| AI SDK UI messages | `tool-<name>`, `dynamic-tool` | the same part | `toolCallId` |
 
-A result belongs to the nearest earlier unanswered call with its id, since real logs repeat ids. What a
-message says twice, in a part and in a key, is one call or one result: that of the key.
+A result belongs to the nearest earlier unanswered call with its id, since real logs repeat ids.
+What a message says twice, in a part and in a key, is one call or one result: that of the key.
 """
 
 from __future__ import annotations
@@ -135,9 +135,9 @@ def _marks_of_keys(message: jsontext.Members) -> list[Mark]:
 
 
 class Spot(NamedTuple):
-    """Where a call or a result stands: the index of its message, and its mark there."""
+    """A call or a result in a list of messages: the index of its message, and its mark there."""
 
-    index: int
+    at: int
     mark: Mark
 
 
@@ -166,7 +166,7 @@ def pair(entries: Iterable[Marked]) -> Pairing:
                 answers.append((calls.pop(), Spot(index, mark)))
     open_calls = sorted(
         (call for calls in waiting.values() for call in calls),
-        key=lambda call: (call.index, call.mark.place),
+        key=lambda call: (call.at, call.mark.place),
     )
     return Pairing(answers, open_calls)
 
@@ -183,10 +183,10 @@ def joints(entries: Sequence[Marked]) -> tuple[list[bool], Pairing]:
     pairing = pair(entries)
     inside = [0] * (len(entries) + 1)
     for call, result in pairing.answers:
-        inside[call.index + 1] += 1
-        inside[result.index + 1] -= 1
+        inside[call.at + 1] += 1
+        inside[result.at + 1] -= 1
     step = _running_step(entries)
-    waiting = next((call.index for call in pairing.open_calls if call.index >= step), None)
+    waiting = next((call.at for call in pairing.open_calls if call.at >= step), None)
     if waiting is not None:
         inside[waiting + 1] += 1
     return [depth == 0 for depth in accumulate(inside[:-1])], pairing

@@ -40,7 +40,6 @@ from fastpaca.errors import (
     VersionConflict,
 )
 
-
 T = TypeVar("T")
 
 
@@ -348,6 +347,7 @@ def _changed_range(before: Window, after: Window) -> tuple[int | None, int | Non
     stays = {entry.body for entry in after}
     changed = [entry for entry in before if entry.body not in stays]
     changed += [entry for entry in after if entry.body not in was and entry.seq is not None]
-    if not changed:
+    ranges = [(e.covers_from, e.covers_to) for e in changed if e.covers_from <= e.covers_to]
+    if not ranges:
         return None, None
-    return min(e.covers_from for e in changed), max(e.covers_to for e in changed)
+    return min(first for first, _ in ranges), max(last for _, last in ranges)

@@ -6,9 +6,9 @@ entries had come in one by one under the budget asked for. So a reader who asks 
 the same budget is given the same beginning for many turns, and a provider's prompt cache keeps
 hitting.
 
-If the newest block alone is too large, the texts and the string results in it are cut in the middle,
-longest first, down to a floor; then those of the pinned entries. What still does not fit is left out,
-whole groups at a time. Signatures, ids, arguments and binary data are never cut.
+If the newest block alone is too large, the texts and the string results in it are cut in the
+middle, longest first, down to a floor; then those of the pinned entries. What still does not fit is
+left out, whole groups at a time. Signatures, ids, arguments and binary data are never cut.
 
 What a shortened text costs is reckoned from its stored count, in proportion to the bytes that stay.
 No tokenizer is asked, so that a view does not depend on which one is configured today.
@@ -26,8 +26,9 @@ from msgspec.structs import replace
 from fastpaca.context import jsontext
 from fastpaca.context.calls import Side, joints, side_of_part
 from fastpaca.context.config import Config, Manual
+from fastpaca.context.layout import NO_OPENER, Cut, Layout
 from fastpaca.context.message import Entry
-from fastpaca.context.policies import NO_OPENER, Cut, Layout, cut_for_tokens, cut_to_user
+from fastpaca.context.policies import cut_for_tokens, cut_to_user
 from fastpaca.context.window import Window
 
 FLOOR_TOKENS: Final = 256
@@ -158,7 +159,9 @@ def cut_texts(entries: list[Entry], token_budget: int) -> list[Entry]:
 
 
 def _level(costs: list[int], excess: int) -> int:
-    """Find the highest level to cut all longer texts to that saves *excess* tokens, or the floor."""
+    """
+    Find the highest level to cut all longer texts to that saves *excess* tokens, or the floor.
+    """
     low, high = FLOOR_TOKENS, max(costs, default=FLOOR_TOKENS)
     while low < high:
         level = (low + high + 1) // 2

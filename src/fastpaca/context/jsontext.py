@@ -219,7 +219,9 @@ def joined(found: Mapping[str, bytes]) -> bytes:
 
 
 def same_text(left: bytes, right: bytes) -> bool:
-    """Tell whether two JSON texts are the same to the letter, but for how characters are escaped."""
+    """
+    Tell whether two JSON texts are the same to the letter, but for how characters are escaped.
+    """
     return left == right or _spelled(left) == _spelled(right)
 
 

@@ -2,7 +2,8 @@
 A message: what a caller sends, and how it stands in a log and a window.
 
 A message is kept as the JSON text it came in (`Draft.body`), and served as that text between the
-fields that the log adds (`Entry.body`). Nothing decodes it again unless something must be taken out.
+fields that the log adds (`Entry.body`). Nothing decodes it again unless something must be taken
+out.
 
 Token counts are decided once, when the message comes in: one per part, one for the calls that stand
 in its keys, and an overhead of 3 for the message plus the count of its role. A message that loses
@@ -234,15 +235,15 @@ def _kept(text: bytes, message: jsontext.Members, field: str) -> bytes:
 
 def _call_keys(message: jsontext.Members) -> bytes | None:
     found: jsontext.Members = {
-        key: message[key]
-        for key in calls.MESSAGE_KEYS
-        if message.get(key, b"null") not in _NOTHING
+        key: message[key] for key in calls.MESSAGE_KEYS if message.get(key, b"null") not in _NOTHING
     }
     return jsontext.joined(found) if found else None
 
 
 def opens_turn(role: str, kinds: Iterable[str], message: jsontext.Members) -> bool:
-    """Tell whether a *message* with parts of these *kinds* is a user's, of more than tool results."""
+    """
+    Tell whether a *message* with parts of these *kinds* is a user's, of more than tool results.
+    """
     if role != "user" or calls.answered_in_keys(message) is not None:
         return False
     return not all(map(calls.is_result, kinds))
@@ -265,7 +266,9 @@ def log_entry(draft: Draft, counts: Counts, seq: int, version: int, at_us: int) 
 
 
 def as_appended(entry: Entry) -> Entry:
-    """Give an *entry* of the log, of which nothing was taken out, as it was when it was appended."""
+    """
+    Give an *entry* of the log, of which nothing was taken out, as it was when it was appended.
+    """
     assert entry.seq is not None
     assert entry.form is None
     if entry.covers_from == entry.covers_to and not entry.cut_after:

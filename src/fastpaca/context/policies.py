@@ -16,144 +16,22 @@ A policy that is applied to its own outcome changes nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from itertools import accumulate
-from typing import Final, NamedTuple
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from fastpaca.context.calls import Side, Spot, joints
+from fastpaca.context.calls import Side, Spot
 from fastpaca.context.config import WINDOW_ENTRIES_MAX, Config, LastN, Manual, SkipParts
+from fastpaca.context.held import Held
+from fastpaca.context.layout import NO_OPENER, Cut, Layout, Span
 from fastpaca.context.message import Entry, Form
 from fastpaca.context.strip import RULES, strip
-from fastpaca.context.window import CutCall, Held, Window
-
-
-class Cut(NamedTuple):
-    """
-    Which entries of a window stay: the pinned, the opener, and all from *start* on.
-
-    Attributes:
-        pinned: How many entries at the beginning are pinned.
-        opener: (from, to), half open: the block of the user message that opened the turn which the
-            cut falls into; (0, 0) if none is kept.
-        start: Index of the first of the newest entries that stay.
-    """
-
-    pinned: int
-    opener: tuple[int, int]
-    start: int
-
-    def kept(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Give the entries that stay."""
-        opener = entries[self.opener[0] : self.opener[1]]
-        return [*entries[: self.pinned], *opener, *entries[self.start :]]
-
-    def dropped(self) -> Iterator[int]:
-        """Give the indexes of the entries that go."""
-        stays = range(*self.opener)
-        return (index for index in range(self.pinned, self.start) if index not in stays)
-
-
-NO_OPENER: Final = (0, 0)
-
-
-class Layout:
-    """
-    What the choice of a cut needs to know of a list of entries, computed once.
-
-    Attributes:
-        size: How many entries there are.
-        pinned: How many of them are pinned, the rest of a group that reaches out of them included.
-        joint: Per index, whether a cut right before it parts no group.
-        pairing: Which calls and results belong together.
-    """
-
-    def __init__(self, entries: Sequence[Entry], pinned: int) -> None:
-        self.size = len(entries)
-        self.joint, self.pairing = joints(entries)
-        self.pinned = pinned
-        while 0 < self.pinned < self.size and not self.joint[self.pinned]:
-            self.pinned += 1
-        self._sums = [0, *accumulate(entry.tokens for entry in entries)]
-        self._block = _block_starts(self.joint)
-        self._turn = _turn_starts(entries, self.pinned)
-        self._holds_calls = {
-            turn
-            for turn, entry in zip(self._turn, entries, strict=True)
-            if entry.marks or entry.cut_after
-        }
-
-    def tokens(self, start: int, end: int) -> int:
-        """Sum the tokens of the entries from *start* to *end*, half open."""
-        return self._sums[end] - self._sums[start]
-
-    def newest(self, end: int) -> int:
-        """Find where the newest block of the entries before *end* starts."""
-        return self._block[end - 1] if end > self.pinned else self.pinned
-
-    def next_joint(self, index: int) -> int:
-        """Find the first place from *index* on where a cut parts no group."""
-        while index < self.size and not self.joint[index]:
-            index += 1
-        return index
-
-    def turn(self, index: int) -> int:
-        """Give the user message that opened the turn of the entry at *index*; -1 if there is none."""
-        return self._turn[index] if index < self.size else -1
-
-    def opener(self, start: int) -> tuple[int, int]:
-        """Find the block that opened the turn which a cut at *start* falls into."""
-        turn = self.turn(start)
-        if turn < 0 or turn == start or turn not in self._holds_calls:
-            return NO_OPENER
-        return self._block[turn], self.next_joint(turn + 1)
-
-    def first_turn(self, start: int) -> int | None:
-        """Find the first user message from *start* on that a cut may leave first."""
-        candidates = range(start, self.size)
-        return next((i for i in candidates if self._turn[i] == i and self.joint[i]), None)
-
-    def last_turn(self) -> int:
-        """
-        Find where the running turn starts, if it holds calls; else the end.
-
-        Without any user message all that is not pinned is one turn that may not be stripped: what
-        is left of it cannot tell whether it held calls before.
-        """
-        if self.size == self.pinned:
-            return self.size
-        turn = self._turn[-1]
-        if turn < 0:
-            return self.pinned
-        return turn if turn in self._holds_calls else self.size
-
-
-def _block_starts(joint: Sequence[bool]) -> list[int]:
-    """Give per index where its block starts."""
-    starts = []
-    start = 0
-    for index, is_joint in enumerate(joint):
-        if is_joint:
-            start = index
-        starts.append(start)
-    return starts
-
-
-def _turn_starts(entries: Sequence[Entry], pinned: int) -> list[int]:
-    """Give per entry the index of the user message that opened its turn, or -1."""
-    starts = [-1] * len(entries)
-    turn = -1
-    for index in range(pinned, len(entries)):
-        if entries[index].opens_turn:
-            turn = index
-        starts[index] = turn
-    return starts
+from fastpaca.context.window import CutCall, Window
 
 
 def cut_for_tokens(
     layout: Layout, start: int, end: int, target: int, budget: int
-) -> tuple[int, tuple[int, int]]:
+) -> tuple[int, Span]:
     """
     Drop the oldest blocks between *start* and *end* until the rest is at or below *target* tokens.
 
@@ -172,7 +50,7 @@ def cut_for_tokens(
         index = layout.next_joint(index + 1)
 
 
-def opener_that_fits(layout: Layout, start: int, newest_tokens: int, budget: int) -> tuple[int, int]:
+def opener_that_fits(layout: Layout, start: int, newest_tokens: int, budget: int) -> Span:
     """
     Give the opener of a cut at *start*, if it fits beside the pinned and the newest block.
 
@@ -187,7 +65,7 @@ def opener_that_fits(layout: Layout, start: int, newest_tokens: int, budget: int
     return opener if tokens + newest_tokens <= budget else NO_OPENER
 
 
-def _total(layout: Layout, opener: tuple[int, int], start: int, end: int) -> int:
+def _total(layout: Layout, opener: Span, start: int, end: int) -> int:
     pinned = layout.tokens(0, layout.pinned)
     return pinned + layout.tokens(*opener) + layout.tokens(start, end)
 
@@ -207,9 +85,7 @@ def cut_to_newest(layout: Layout, config: Config, limit: int) -> Cut:
     return Cut(layout.pinned, opener, start)
 
 
-def cut_to_user(
-    layout: Layout, start: int, opener: tuple[int, int]
-) -> tuple[int, tuple[int, int]]:
+def cut_to_user(layout: Layout, start: int, opener: Span) -> tuple[int, Span]:
     """Drop what stands before the first user message, if there is one to begin with."""
     first = start if opener == NO_OPENER else opener[0]
     if layout.turn(first) == first:
@@ -239,16 +115,21 @@ def compact(window: Window, config: Config) -> Window:
         window.held = _held(cut, layout, config)
         return window
     gone = frozenset(cut.dropped())
-    cut_calls += [_cut_call(entries, call) for call in layout.pairing.open_calls if call.index in gone]
-    return Window(kept, (*window.cut_calls, *cut_calls), window.pinned)
+    cut_calls += [_cut_call(entries, call) for call in layout.pairing.open_calls if call.at in gone]
+    return Window.of(kept, (*window.cut_calls, *cut_calls), window.pinned)
 
 
 def _held(cut: Cut, layout: Layout, config: Config) -> Held | None:
     """Note what holds up a window of which nothing is left to drop but the newest block."""
     if cut.start != layout.newest(layout.size):
         return None
-    waiting = [call.mark.id for call in layout.pairing.open_calls if call.index >= cut.start]
-    return Held(config, waiting, has_opener=cut.opener != NO_OPENER)
+    waiting = [call.mark.id for call in layout.pairing.open_calls if call.at >= cut.start]
+    has_opener = cut.opener != NO_OPENER
+    budget = config.token_budget
+    newest_fits = _total(layout, NO_OPENER, cut.start, layout.size) <= budget
+    # An opener beside a block that fits goes when both no longer do; see `opener_that_fits`.
+    tokens_max = budget if has_opener and newest_fits else None
+    return Held(config, waiting, has_opener=has_opener, tokens_max=tokens_max)
 
 
 def _marked(cut: Cut, entries: Sequence[Entry], layout: Layout) -> list[Entry]:
@@ -271,7 +152,7 @@ def _limit(policy: LastN | SkipParts, size: int) -> int:
 
 
 def _cut_call(entries: Sequence[Entry], call: Spot) -> CutCall:
-    return CutCall(call.mark.id, entries[call.index].at_seq)
+    return CutCall(call.mark.id, entries[call.at].at_seq)
 
 
 def _stripped(
@@ -308,10 +189,10 @@ class _Taken:
 
     def has(self, spot: Spot) -> bool | None:
         """Tell whether it took the call or result at *spot*; None if it took another like it."""
-        if spot.index not in self._marks:
+        if spot.at not in self._marks:
             return False
         what = (spot.mark.id, spot.mark.side is Side.CALL)
-        before, after = (sides[what] for sides in self._marks[spot.index])
+        before, after = (sides[what] for sides in self._marks[spot.at])
         if before == after:
             return False
         return None if after else True
@@ -321,16 +202,16 @@ class _Taken:
         pairs_at: dict[int, list[tuple[Spot, Spot]]] = {}
         for pair in answers:
             for spot in pair:
-                if spot.index in self._marks:
-                    pairs_at.setdefault(spot.index, []).append(pair)
+                if spot.at in self._marks:
+                    pairs_at.setdefault(spot.at, []).append(pair)
         doubtful = [pair for pairs in pairs_at.values() for pair in pairs]
         while doubtful:
             pair = doubtful.pop()
             if {self.has(spot) for spot in pair} not in ({True}, {False}):
                 for spot in pair:
-                    if self._marks.pop(spot.index, None) is not None:
-                        self._left[spot.index] = self._entries[spot.index]
-                        doubtful += pairs_at[spot.index]
+                    if self._marks.pop(spot.at, None) is not None:
+                        self._left[spot.at] = self._entries[spot.at]
+                        doubtful += pairs_at[spot.at]
 
 
 def _sides(entry: Entry) -> Counter[tuple[str, bool]]:

@@ -6,13 +6,9 @@ holds already. `persisted` writes that form, `rebuild` makes the same entries of
 byte, and that is what makes a restart, an eviction and another node see the same window.
 
 A window grows at its end for as long as nothing is compacted, so a stored form says *through* which
-seq it reaches; every message of the log after that has simply been admitted. Admission has two rules:
-
-- The result of a call that a compaction cut out stays out too, since a model's provider refuses
-  results without calls. `cut_calls` remembers those calls.
-- The instructions that a window begins with are pinned, and so is the one summary beside them.
-  `pinned` counts them: once something else has come, no later instruction joins them, even if a
-  compaction brings it up to them.
+seq it reaches; every message of the log after that has simply been admitted. Admission has one
+rule: the result of a call that a compaction cut out stays out too, since a model's provider refuses
+results without calls. `cut_calls` remembers those calls.
 """
 
 from __future__ import annotations
@@ -24,16 +20,16 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
-from fastpaca.context.calls import KEYS, Mark, Side, is_only, pair
-from fastpaca.context.config import Config, SkipParts
+from fastpaca.context.calls import KEYS, Mark, Side, pair
+from fastpaca.context.held import Held
 from fastpaca.context.message import Entry, Form
+from fastpaca.context.pinned import follows_pinned, pinned_run
 from fastpaca.context.strip import strip, without_results
 
 CUT_CALLS_MAX: Final = 256
 """How many cut calls are remembered; the newest are the ones whose results may still come."""
-
-PINNED_ROLES: Final = frozenset({"system", "developer"})
 
 
 class CutCall(NamedTuple):
@@ -48,89 +44,55 @@ class CutCall(NamedTuple):
         return (Mark(KEYS, self.id, Side.CALL),)
 
 
-class Held:
-    """
-    What keeps a window from becoming smaller: the calls of its newest block that wait for results.
-
-    A block only grows while nothing else comes than results of these, and calls beside them. To look
-    each time for something to drop would make a long step cost the square of its length.
-    """
-
-    __slots__ = ("_config", "_has_opener", "_waiting")
-
-    def __init__(self, config: Config, waiting: Iterable[str], *, has_opener: bool) -> None:
-        self._config = config
-        self._waiting = set(waiting)
-        self._has_opener = has_opener
-
-    def holds(self, config: Config, tokens: int) -> bool:
-        """Tell whether a window of so many *tokens* cannot become smaller under *config*."""
-        # An opener stays only for as long as it fits.
-        return config is self._config and (not self._has_opener or tokens <= config.token_budget)
-
-    def takes_in(self, entry: Entry, last: Entry) -> bool:
-        """Let *entry* come after *last*; tell whether it surely belongs to the newest block."""
-        results = [mark.id for mark in entry.marks if mark.side is Side.RESULT]
-        made = [mark.id for mark in entry.marks if mark.side is Side.CALL]
-        answers = set(results)
-        if len(answers) < len(results) or not answers <= self._waiting:
-            return False
-        if entry.opens_turn and self._has_opener and isinstance(self._config.policy, SkipParts):
-            return False  # the opener is of an earlier turn now, and may be stripped
-        if not results:
-            joins = is_only(Side.CALL, entry) and is_only(Side.CALL, last)
-        elif made:  # breaks a step of calls that wait, but not a chain of results
-            in_step = is_only(Side.CALL, last) or is_only(Side.RESULT, last)
-            joins = not in_step and answers.isdisjoint(made)
-        else:
-            joins = True
-        self._waiting -= answers
-        self._waiting.update(made)
-        return joins
-
-
-class Window:
+class Window(msgspec.Struct, eq=False):
     """
     Ordered entries with the sum of their tokens. A value: every change makes a new window.
 
-    The entries of a window and of the windows grown from it share one list, of which each sees its
-    own length, so that an append costs the same whatever the window holds.
+    Windows that grow from each other share one list, of which each sees its own length, so that an
+    append costs the same whatever the window holds.
 
     Attributes:
-        tokens: What the entries cost together.
-        weight: The bytes of the entries.
+        shared: The list; all behind *size* belongs to others.
+        size: How many entries there are.
+        tokens: What they cost together.
+        weight: Their bytes, for caches.
         cut_calls: Calls that compactions took out while they waited for their results.
         pinned: How many entries at the beginning no policy may touch.
-        held: Why it cannot become smaller, if that is known. Says nothing that the entries do not
-            say, only sooner; so it is handed on to the next window and not kept.
+        held: Why it cannot become smaller, if that is known. It says nothing that the entries do
+            not say, only sooner, and goes on to the next window instead of being copied.
     """
 
-    __slots__ = ("_list", "_size", "cut_calls", "held", "pinned", "tokens", "weight")
+    shared: list[Entry] = []
+    size: int = 0
+    tokens: int = 0
+    weight: int = 0
+    cut_calls: tuple[CutCall, ...] = ()
+    pinned: int = 0
+    held: Held | None = None
 
-    def __init__(
-        self,
-        entries: Iterable[Entry] = (),
-        cut_calls: Iterable[CutCall] = (),
-        pinned: int = 0,
-    ) -> None:
-        self._list = list(entries)
-        self._size = len(self._list)
-        self.tokens = sum(entry.tokens for entry in self._list)
-        self.weight = sum(len(entry.body) for entry in self._list)
-        self.cut_calls = _newest_calls(cut_calls)
-        self.pinned = pinned
-        self.held: Held | None = None
+    @staticmethod
+    def of(entries: Iterable[Entry], cut_calls: Iterable[CutCall] = (), pinned: int = 0) -> Window:
+        """Make a window of *entries*."""
+        listed = list(entries)
+        return Window(
+            shared=listed,
+            size=len(listed),
+            tokens=sum(entry.tokens for entry in listed),
+            weight=sum(len(entry.body) for entry in listed),
+            cut_calls=_newest_calls(cut_calls),
+            pinned=pinned,
+        )
 
     def __len__(self) -> int:
-        return self._size
+        return self.size
 
     def __iter__(self) -> Iterator[Entry]:
-        return islice(self._list, self._size)
+        return islice(self.shared, self.size)
 
     @property
     def entries(self) -> list[Entry]:
         """The entries, as a list of the caller's own."""
-        return self._list[: self._size]
+        return self.shared[: self.size]
 
     def admit(self, entry: Entry) -> Window:
         """Let the newest message of the log in, without the results of calls that were cut."""
@@ -143,42 +105,28 @@ class Window:
         if reduced is not None:
             return self._grown(reduced, _newest_calls(waiting.elements()))
         waiting.update(_calls_in(entry))
-        return self._with_cut_calls(_newest_calls(waiting.elements()))
+        held, self.held = self.held, None
+        return replace(self, cut_calls=_newest_calls(waiting.elements()), held=held)
 
     def _grown(self, entry: Entry, cut_calls: tuple[CutCall, ...]) -> Window:
-        grown = self._with_cut_calls(cut_calls)
-        if len(self._list) != self._size:  # a sibling has grown already: this one goes its own way
-            grown._list = self._list[: self._size]
-        grown._list.append(entry)
-        grown._size = self._size + 1
-        grown.tokens = self.tokens + entry.tokens
-        grown.weight = self.weight + len(entry.body)
-        grown.pinned = self.pinned + self._pins(entry)
-        if grown.held is not None and not grown.held.takes_in(entry, self._list[self._size - 1]):
-            grown.held = None
-        return grown
-
-    def _with_cut_calls(self, cut_calls: tuple[CutCall, ...]) -> Window:
-        other = Window.__new__(Window)
-        other._list = self._list
-        other._size = self._size
-        other.tokens = self.tokens
-        other.weight = self.weight
-        other.pinned = self.pinned
-        other.cut_calls = cut_calls
-        other.held, self.held = self.held, None
-        return other
-
-    def _pins(self, entry: Entry) -> bool:
-        """Tell whether *entry* goes on with the instructions that are all there is so far."""
-        if self.pinned != self._size or entry.role not in PINNED_ROLES:
-            return False
-        if self._size == 0:
-            return True
-        last = self._list[self._size - 1]
-        is_lone_summary = self._size == 1 and last.seq is None
-        goes_on = last.covers_to + 1 == entry.covers_from
-        return goes_on and (is_lone_summary or last.role in PINNED_ROLES)
+        last = self.shared[self.size - 1] if self.size else None
+        held, self.held = self.held, None
+        if held is not None and last is not None and not held.takes_in(entry, last):
+            held = None
+        shared = self.shared
+        if len(shared) != self.size:  # a sibling has grown already: this one goes its own way
+            shared = shared[: self.size]
+        shared.append(entry)
+        pins = self.pinned == self.size and follows_pinned(entry, last, self.size)
+        return Window(
+            shared=shared,
+            size=self.size + 1,
+            tokens=self.tokens + entry.tokens,
+            weight=self.weight + len(entry.body),
+            cut_calls=cut_calls,
+            pinned=self.pinned + pins,
+            held=held,
+        )
 
     def _cut_calls_of(self, entry: Entry) -> dict[int, CutCall]:
         """Find the results in *entry*, by place, that belong to calls which were cut."""
@@ -189,11 +137,12 @@ class Window:
         if not cut:
             return {}
         # As they stood in the log: the nearest call counts, be it here or cut.
-        stood: list[CutCall | Entry] = [*merge(cut, self, key=_last_seq), entry]
+        present: Iterable[CutCall | Entry] = self
+        stood = [*merge(cut, present, key=_last_seq), entry]
         answered = {}
         for call, result in pair(stood).answers:
-            answerer = stood[call.index]
-            if stood[result.index] is entry and isinstance(answerer, CutCall):
+            answerer = stood[call.at]
+            if stood[result.at] is entry and isinstance(answerer, CutCall):
                 answered[result.mark.place] = answerer
         return answered
 
@@ -207,26 +156,6 @@ def _last_seq(item: CutCall | Entry) -> int:
     return item.seq if isinstance(item, CutCall) else item.at_seq
 
 
-def pinned_run(entries: Sequence[Entry]) -> int:
-    """
-    Count the leading instructions, and the one synthetic message behind them or at the beginning.
-    """
-    size = _leading_instructions(entries, 0)
-    if size < len(entries) and entries[size].seq is None:
-        at_the_beginning = size == 0
-        size += 1
-        if at_the_beginning:
-            size = _leading_instructions(entries, size)
-    return size
-
-
-def _leading_instructions(entries: Sequence[Entry], start: int) -> int:
-    index = start
-    while index < len(entries) and entries[index].role in PINNED_ROLES:
-        index += 1
-    return index
-
-
 def replaced(before: Window, entries: Sequence[Entry]) -> Window:
     """
     Make a window of exactly these *entries*, in place of *before*.
@@ -237,15 +166,15 @@ def replaced(before: Window, entries: Sequence[Entry]) -> Window:
     waiting = Counter(before.cut_calls)
     listed = before.entries
     for spot in pair(listed).open_calls:
-        waiting[CutCall(spot.mark.id, listed[spot.index].at_seq)] += 1
+        waiting[CutCall(spot.mark.id, listed[spot.at].at_seq)] += 1
     for entry in entries:
         if entry.seq is not None:
             waiting.subtract(_calls_in(entry))
     left = sorted(waiting.elements(), key=_last_seq)
     for spot in pair(entries).open_calls:
-        if entries[spot.index].seq is None:
+        if entries[spot.at].seq is None:
             _drop_newest(left, spot.mark.id)
-    return Window(entries, left, pinned_run(entries))
+    return Window.of(entries, left, pinned_run(entries))
 
 
 def _calls_in(entry: Entry) -> list[CutCall]:
@@ -387,7 +316,7 @@ def _extended(run: Run, following: Run) -> Run | None:
             return None
     elif following.first != run.last + 1 or following.from_seq != run.from_seq:
         return None
-    return msgspec.structs.replace(run, to_seq=following.to_seq, last=following.last)
+    return replace(run, to_seq=following.to_seq, last=following.last)
 
 
 def rebuild(
@@ -414,11 +343,10 @@ def rebuild(
         else:
             found = replacement(run.replacement, run.first, run.last)
             placed = (
-                msgspec.structs.replace(entry, covers_from=run.from_seq, covers_to=run.to_seq)
-                for entry in found
+                replace(entry, covers_from=run.from_seq, covers_to=run.to_seq) for entry in found
             )
             entries += _reformed(placed, run)
-    window = Window(entries, (CutCall(*call) for call in stored.cut_calls), stored.pinned)
+    window = Window.of(entries, (CutCall(*call) for call in stored.cut_calls), stored.pinned)
     for entry in log(stored.through + 1, last_seq):
         window = window.admit(entry)
     return window
@@ -439,9 +367,7 @@ def _reformed(found: Iterable[Entry], run: Run) -> Iterator[Entry]:
             covers_from = covered
             covers_to = run.to_seq if index == len(left) else entry.seq
             covered = covers_to + 1
-        yield msgspec.structs.replace(
-            entry, covers_from=covers_from, covers_to=covers_to, cut_after=run.cut_after
-        )
+        yield replace(entry, covers_from=covers_from, covers_to=covers_to, cut_after=run.cut_after)
 
 
 def _taken_out(entry: Entry, form: Form) -> Entry | None:

@@ -32,6 +32,7 @@ from fastpaca.store.base import (
     MessageRow,
     ReadFailed,
     Snapshot,
+    StoreRefused,
 )
 from fastpaca.store.sqlite_backup import Backup
 from fastpaca.store.sqlite_errors import described, is_failed_sync
@@ -129,8 +130,10 @@ class SqliteStore:
             for reader in connections[2:]:
                 reader.pragma("query_only", True)
             self._numbers = reads.numbers(connections[0])
-        except BaseException:
+        except BaseException as error:
             self._let_go(connections)
+            if isinstance(error, apsw.Error):
+                raise StoreRefused(self._directory.refusal(error)) from error
             raise
         return connections
 
@@ -221,7 +224,7 @@ class SqliteStore:
         self._numbers = batch.numbers
         if not batch.statements:
             return
-        await self._write(partial(self._commit, statements=batch.statements))
+        await self._submit(partial(self._commit, statements=batch.statements))
         self._remember(batch.new_keys)
         for context_id in batch.purges:
             self._keys.pop(context_id, None)
@@ -302,36 +305,41 @@ class SqliteStore:
 
     # --- in the writer's thread ---------------------------------------------------------------
 
-    async def _write(self, job: Job[T]) -> T:
-        """Let the writer's thread run *job*, if what it would build on can be trusted."""
+    async def _submit(self, job: Job[T]) -> T:
         if self._open is None:
             raise CommitFailed(_CLOSED)
-        return await self._open.writer.submit(partial(self._run, job))
+        return await self._open.writer.submit(job)
+
+    async def _write(self, job: Job[T]) -> T:
+        """Let the writer's thread run *job*, if what it would build on can be trusted."""
+        return await self._submit(partial(self._run, job))
 
     def _run(self, job: Job[T], writer: apsw.Connection) -> T:
-        self._check_trust()
+        if self._loss is not None:
+            raise CommitFailed(f"the store takes no more writes: {self._loss}")
         try:
             return job(writer)
         except CommitUnknown as error:
             if error.fatal:
                 self._lose_trust(str(error))
-                self._is_loss_told = True
             raise
 
     def _lose_trust(self, reason: str) -> None:
         self._loss = self._loss or reason
 
-    def _check_trust(self) -> None:
-        if self._loss is None:
-            return
-        if not self._is_loss_told:
-            # It was a checkpoint that failed. Nothing was written now, but the engine must hear of
-            # it, and this is how it can.
-            self._is_loss_told = True
-            raise CommitUnknown(self._loss, fatal=True)
-        raise CommitFailed(f"the store takes no more writes: {self._loss}")
-
     def _commit(self, writer: apsw.Connection, statements: Sequence[tuple[str, Rows]]) -> None:
+        """Commit, and tell once that nothing can be trusted any more, whatever lost the trust."""
+        try:
+            if not self._is_loss_told:
+                self._check_trust()
+            self._run(partial(self._commit_in_room, statements=statements), writer)
+        except CommitUnknown as error:
+            self._is_loss_told = self._is_loss_told or error.fatal
+            raise
+
+    def _commit_in_room(
+        self, writer: apsw.Connection, statements: Sequence[tuple[str, Rows]]
+    ) -> None:
         assert self._open is not None
         try:
             self._open.wal.make_room(writer)
@@ -340,7 +348,14 @@ class SqliteStore:
             if is_failed_sync(error):
                 raise CommitUnknown(reason, fatal=True) from error
             raise CommitFailed(reason) from error
+        self._check_trust()
         writes.commit(writer, statements)
+
+    def _check_trust(self) -> None:
+        # A checkpoint may have failed to sync, and a commit is the one way to let the engine know:
+        # nothing of it is written, but it says that nothing will be any more.
+        if self._loss is not None:
+            raise CommitUnknown(self._loss, fatal=True)
 
     def _truncate_wal(self, writer: apsw.Connection) -> None:
         assert self._open is not None

@@ -111,7 +111,7 @@ class DataDirectory:
                 raise
             _sync_directory(self._path)
         except apsw.Error as error:
-            raise StoreRefused(self._refusal(error)) from error
+            raise StoreRefused(self.refusal(error)) from error
         except OSError as error:
             raise StoreRefused(f"{self.database} cannot be used: {error.strerror}.") from error
         return connection
@@ -162,7 +162,8 @@ class DataDirectory:
                 """
             ).fetchall()
 
-    def _refusal(self, error: apsw.Error) -> str:
+    def refusal(self, error: apsw.Error) -> str:
+        """Say in a sentence why the database is of no use."""
         if isinstance(error, apsw.NotADBError):
             return f"{self.database} is not a database, or its beginning is damaged."
         if isinstance(error, apsw.CorruptError):

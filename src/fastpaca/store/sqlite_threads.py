@@ -11,6 +11,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
@@ -76,7 +77,8 @@ class Threads:
             self._hand_over(task.future, result, error)
             del task, result, error  # a big page should not live until the next job
             if self._after is not None:
-                self._after(connection)
+                with suppress(Exception):  # no defect there may keep the next job from an answer
+                    self._after(connection)
 
     def _hand_over(
         self, future: asyncio.Future[Any], result: object, error: BaseException | None

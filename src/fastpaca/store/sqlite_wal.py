@@ -69,9 +69,15 @@ class Wal:
             return  # the next look will tell
         self._bytes = max(frames, 0) * FRAME_BYTES
         self._bytes_to_copy = max(frames - copied, 0) * FRAME_BYTES
-        if self._bytes_to_copy >= self._bytes_max // 16 and not self._is_awake:
+        if self._bytes_to_copy >= self._bytes_worth_copying and not self._is_awake:
             self._is_awake = True
             self._wakes.put(True)
+
+    @property
+    def _bytes_worth_copying(self) -> int:
+        # In long runs, pages that are written again and again are copied once. In short ones, the
+        # copy catches up with a writer that does not pause, so that the log can begin anew.
+        return self._bytes_max // (4 if self._bytes < self._bytes_max // 2 else 32)
 
     def make_room(self, writer: apsw.Connection) -> None:
         """

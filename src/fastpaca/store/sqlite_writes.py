@@ -130,10 +130,10 @@ def erase_some(connection: apsw.Connection) -> bool:
         CommitFailed: Certainly nothing was written.
         CommitUnknown: It may have been written.
     """
-    key = connection.execute(_ANY_ERASURE).get
-    if key is None:
-        return False
     with transaction(connection):
+        key = connection.execute(_ANY_ERASURE).get
+        if key is None:
+            return False
         for found, statements in _CONTENT:
             places = _piece(connection, found, key)
             if places:
