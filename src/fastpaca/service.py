@@ -24,6 +24,9 @@ from fastpaca.tokens import LARGE_BYTES, TokenCounter, count_message, weight
 FIT_INLINE_ENTRIES: Final = 1000
 """Windows with more entries are fitted in a thread."""
 
+FIT_INLINE_BYTES: Final = 256 * 1024
+"""So are windows of more bytes."""
+
 
 def no_answer(*_: object) -> bytes:
     """Answer nothing: the body of a 204."""
@@ -102,7 +105,9 @@ class Service:
     async def view(self, context: Context, budget_tokens: int | None) -> View:
         """Give the LLM context: the window fitted to *budget_tokens* or to its own budget."""
         budget = context.config.token_budget if budget_tokens is None else budget_tokens
-        if len(context.window) > FIT_INLINE_ENTRIES and context.window.tokens > budget:
+        window = context.window
+        is_large = len(window) > FIT_INLINE_ENTRIES or window.weight > FIT_INLINE_BYTES
+        if is_large and window.tokens > budget:
             return await asyncio.to_thread(context.view, budget_tokens)
         return context.view(budget_tokens)
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from tests.acceptance.campaign import Campaign, findings, table
 from tests.acceptance.data import DATA, SHAPES, available
+from tests.acceptance.outcome import Outcome
 from tests.acceptance.plan import PROFILES, Run, full_plan, plan_for
-from tests.acceptance.replay import Outcome
 from tests.acceptance.server import ServerFailed
 
 

@@ -21,8 +21,9 @@ import httpx
 
 from tests.acceptance.connection import Connection
 from tests.acceptance.oracle import Violation
+from tests.acceptance.outcome import Finding, Outcome
 from tests.acceptance.plan import Run
-from tests.acceptance.replay import Finding, Outcome, Replay
+from tests.acceptance.replay import Replay
 from tests.acceptance.server import running
 from tests.acceptance.traffic import Broken, Traffic
 

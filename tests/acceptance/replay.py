@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -22,13 +21,9 @@ import httpx
 from tests.acceptance.case import MANUAL, Case, Expected
 from tests.acceptance.difference import canonical, compare
 from tests.acceptance.log import Log, Slot
-from tests.acceptance.oracle import (
-    Violation,
-    check,
-    is_opener_promised,
-    missing_opener,
-    was_opener_always_promised,
-)
+from tests.acceptance.opener import is_opener_promised, missing_opener, was_opener_always_promised
+from tests.acceptance.oracle import Violation, check
+from tests.acceptance.outcome import Finding, Outcome, Tally
 from tests.acceptance.owner import Cuts, Replacement, emptying, is_due, replacement
 from tests.acceptance.plan import Run
 from tests.acceptance.steps import Step, check_step
@@ -39,60 +34,6 @@ RARELY = 0.04
 THINNED_EVERY = 12
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 SUMS = re.compile(rb'"(used_tokens|window_tokens)" ?: ?(\d+)')
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A broken rule, and where."""
-
-    run: Run
-    message_index: int
-    seed: int
-    violation: Violation
-
-    def __str__(self) -> str:
-        conversation, configuration = self.run.conversation, self.run.configuration
-        return (
-            f"[{self.violation.rule}] {self.violation.detail}\n"
-            f"  source {conversation.source}, conversation {conversation.id}, "
-            f"shape {conversation.shape}, message {self.message_index} "
-            f"(seq {self.message_index + 1})\n"
-            f"  configuration {configuration.name}: {canonical(configuration.body())}\n"
-            f"  again: python -m tests.acceptance --source {conversation.source} "
-            f"--conversation '{conversation.id}' --shape {conversation.shape} "
-            f"--configuration {configuration.name} --first {len(conversation.messages)} "
-            f"--seed {self.seed}"
-        )
-
-
-@dataclass
-class Tally:
-    """What a replay saw."""
-
-    messages: int = 0
-    reads: int = 0
-    checks: int = 0
-    compactions: int = 0
-    window_starts: int = 0
-    kept_tokens: int = 0
-    history_tokens: int = 0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """
-    The end of a replay: what it saw, what was broken, and the views a restart must not change.
-    """
-
-    run: Run
-    context_id: str
-    tally: Tally
-    findings: tuple[Finding, ...] = ()
-    views: dict[int | None, bytes] = field(default_factory=dict)
-
-    def with_findings(self, more: Sequence[Finding]) -> Outcome:
-        """Return the same outcome with *more* that was broken."""
-        return replace(self, findings=(*self.findings, *more))
 
 
 class Replay:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from tests.acceptance.case import LAST_N, MANUAL, SKIP_PARTS, Case
+from tests.acceptance.case import MANUAL, SKIP_PARTS, Case
 from tests.acceptance.oracle import Violation
 from tests.acceptance.pairing import blocks, opens_turn
 
@@ -135,26 +135,41 @@ def check_depth(step: Step) -> Iterator[str]:
 
 
 def check_greed(step: Step) -> Iterator[str]:
-    """A trim of `last_n` drops no group that could have stayed."""
+    """A trim drops no group that could have stayed."""
     expected = step.after.expected
-    if expected.strategy != LAST_N or expected.config.get("start_on_user"):
+    if expected.config.get("start_on_user") or not step.is_surely_trimmed:
         return
-    if not step.is_surely_trimmed or not step.is_whole or not step.run:
+    if not step.is_whole or not step.run:
         return
-    was = [seq for seq in sorted(step.before.returned) if seq > step.after.log.pinned]
-    spans = step.after.log.pairing.spans + step.after.open_spans
-    window = [*was, *step.appended]
-    dropped = [block for block in blocks(window, spans) if block[-1] < step.run[0]]
-    if not dropped:
-        return
-    more = [seq for seq in window if dropped[-1][0] <= seq < step.run[0] and seq != step.opener]
+    more = _newest_dropped(step)
     tokens = step.after.view.window_tokens + step.after.log.tokens(more)
-    count = len(step.run) + len(more)
+    count = len(step.after.rest) + len(more)
     if more and tokens <= expected.target and count <= expected.limit:
         yield (
             f"a trim dropped the group {more}, with which {count} messages of {tokens} tokens "
             f"would have met the target {expected.target:.0f} and the limit {expected.limit}"
         )
+
+
+def _newest_dropped(step: Step) -> list[int]:
+    """
+    Return the group before the cut, and what else is gone since, but for an opener that was kept.
+
+    What stripping may have left nothing of was not dropped.
+    """
+    log, expected = step.after.log, step.after.expected
+    turn = log.running_turn(log.last_seq) or log.last_seq + 1
+    was = [seq for seq in sorted(step.before.returned) if seq > log.pinned]
+    window = [
+        seq
+        for seq in (*was, *step.appended)
+        if seq != step.opener and (seq >= turn or not expected.may_vanish(log[seq].message))
+    ]
+    groups = blocks(window, [*log.pairing.spans, *step.after.open_spans])
+    starts = [group[0] for group in groups if group[-1] < step.run[0]]
+    if not starts:
+        return []
+    return [seq for seq in window if starts[-1] <= seq < step.run[0]]
 
 
 def check_running_turn(step: Step) -> Iterator[str]:

@@ -19,11 +19,7 @@ from tests.acceptance import oracle, steps
 from tests.acceptance.case import LAST_N, MANUAL, SKIP_PARTS, Case, Expected
 from tests.acceptance.difference import compare, is_cut_text
 from tests.acceptance.log import Log, Slot
-from tests.acceptance.oracle import (
-    is_opener_promised,
-    missing_opener,
-    was_opener_always_promised,
-)
+from tests.acceptance.opener import is_opener_promised, missing_opener, was_opener_always_promised
 from tests.acceptance.pairing import (
     Message,
     Pair,
@@ -797,6 +793,18 @@ def test_missing_trim_is_seen() -> None:
 def test_greedy_trim_is_seen() -> None:
     """A group that fits under the target stays."""
     assert "greed" in step_rules([1, 3, 4, 5, 6], [1, 7])
+
+
+def test_greedy_trim_of_a_stripped_window_is_seen() -> None:
+    """`skip_parts` too keeps what fits; what it stripped away altogether was not dropped."""
+    talk = [*TALK[:3], said("tool", result("a")), said("assistant", text("yes")), *TALK[5:]]
+    log = log_of(talk)
+    bare = returned(log, 3, parts=[text("I look")], token_count=5)
+    before = [1, 3, 4, 5, 6]
+    changes: dict[str, Any] = {"config": {"target_ratio": 0.7}, "messages": talk}
+    assert step_rules(before, [1, bare, 5, 6, 7], SKIP_PARTS, **changes) == {"depth", "flag up"}
+    assert step_rules(before, [1, 5, 6, 7], SKIP_PARTS, **changes) == set()
+    assert "greed" in step_rules(before, [1, 6, 7], SKIP_PARTS, **changes)
 
 
 def test_limit_that_is_not_kept_is_seen() -> None:

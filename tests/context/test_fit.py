@@ -11,21 +11,27 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fastpaca.context import LastN, Manual, SkipParts
 from fastpaca.context.context import View
 from fastpaca.context.fit import FLOOR_TOKENS, MARKER_TOKENS, cut_middle
+from fastpaca.errors import InvalidRequest
 from tests.context.conversation import (
     Conversation,
     Message,
     assistant,
     call,
+    counted,
+    encoded,
     result,
     seqs_of,
     system,
     tool,
     user,
 )
+from tests.context.strategies import long_messages, the_same_every_time
 
 LONG = "".join(f"word{number:04} " for number in range(500))[:4000]
 
@@ -405,3 +411,32 @@ def test_texts_are_cut_on_character_boundaries(character: str) -> None:
         assert whole.startswith(head)
         assert whole.endswith(tail)
         cut.encode()
+
+
+@given(st.lists(long_messages, min_size=1, max_size=3), st.integers(1, 5000))
+@settings(the_same_every_time, max_examples=200)
+def test_messages_of_any_shape_can_be_cut(sent: list[Message], budget: int) -> None:
+    """
+    Whatever the shape of a message: never a failure, never above the budget, only texts shorter.
+    """
+    talk = Conversation(Manual())
+    for one in sent:
+        try:
+            talk.say(json.loads(encoded(one)))
+        except (UnicodeEncodeError, InvalidRequest):
+            continue  # not JSON: lone surrogates, infinities
+    view = talk.context.view(budget)
+    assert view.used_tokens <= budget
+    assert view.used_tokens == sum(one["token_count"] for one in shown(view))
+    for given_back in shown(view):
+        original = json.loads(talk.logged(given_back["seq"]).body)
+        assert list(given_back) == list(original)
+        assert [list(part) for part in given_back["parts"]] == [
+            list(part) for part in original["parts"]
+        ]
+        assert marks_of(given_back) == marks_of(original)
+
+
+def marks_of(given_back: Message) -> object:
+    """Find the calls and results of a message."""
+    return counted({key: given_back[key] for key in given_back if key != "seq"}).draft.marks

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fastpaca.context import jsontext
 from fastpaca.errors import InvalidRequest
-from tests.context.test_properties import the_same_every_time
+from tests.context.strategies import the_same_every_time
 
 # minified
 

@@ -24,7 +24,7 @@ from fastpaca.context.message import (
 )
 from fastpaca.errors import InvalidRequest
 from tests.context.conversation import call, counted, encoded, message, result, text, user
-from tests.context.test_properties import the_same_every_time
+from tests.context.strategies import anything, parts, the_same_every_time
 
 PARTS = b'"parts":[{"type":"text","text":"hi"}]'
 
@@ -209,38 +209,6 @@ def test_nesting_is_counted_from_the_message(levels: int, fits: bool) -> None:
     else:
         with pytest.raises(InvalidRequest, match="128"):
             parsed(sent)
-
-
-anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(
-                [
-                    "type",
-                    "text",
-                    "id",
-                    "tool_call_id",
-                    "tool_calls",
-                    "toolCallId",
-                    "state",
-                    "content",
-                ]
-            )
-            | st.text(max_size=3),
-            inner,
-            max_size=4,
-        )
-    ),
-    max_leaves=8,
-)
-kinds = st.sampled_from(
-    ["text", "tool_call", "tool_use", "tool_result", "tool-x", "dynamic-tool", "reasoning", "", "x"]
-)
-parts = st.builds(
-    lambda kind, rest: {**rest, "type": kind}, kinds, st.dictionaries(st.text(), anything)
-)
 
 
 @given(

@@ -558,6 +558,7 @@ def test_a_call_that_a_replacement_makes_again_is_not_cut() -> None:
     talk = Conversation(Manual())
     talk.say(ask(), calls("a"))
     talk.compact(user("so far"), assistant(call("a")))
+    assert talk.window.cut_calls == ()
     talk.say(gives("a"))
     assert talk.seqs == [None, None, 3]
 
@@ -570,6 +571,7 @@ def test_a_call_that_a_replacement_brings_back_is_not_cut() -> None:
     talk.say_one_by_one(calls("a"), ask())
     assert talk.seqs == [2]
     talk.compact(1)
+    assert talk.window.cut_calls == ()
     talk.say(gives("a"))
     assert talk.seqs == [1, 3]
 

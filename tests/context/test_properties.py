@@ -8,11 +8,12 @@ rules.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from random import Random
 
 import msgspec
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastpaca.context import Config, Context, LastN, SkipParts
@@ -20,8 +21,19 @@ from fastpaca.context.events import Event
 from fastpaca.context.ops import Append
 from fastpaca.context.policies import compact
 from fastpaca.context.window import Persisted, persisted
-from tests.context.conversation import Conversation, counted, image, system, user
+from fastpaca.errors import InvalidRequest
+from tests.context.conversation import (
+    Conversation,
+    Message,
+    counted,
+    encoded,
+    image,
+    system,
+    user,
+)
+from tests.context.oracle import check_sums
 from tests.context.story import BUDGETS, Talk, drawn_policy, drawn_put
+from tests.context.strategies import messages, seeds, sources, the_same_every_time
 from tests.context.telling import (
     Told,
     cold_equals_hot,
@@ -35,17 +47,6 @@ from tests.context.telling import (
 )
 
 OPS = 15
-
-the_same_every_time = settings(
-    derandomize=True,
-    database=None,
-    deadline=None,
-    max_examples=60,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
-
-sources = st.randoms(use_true_random=False, note_method_calls=False)
-seeds = st.integers(0, 2**32).map(Random)
 
 
 def after_every_op(rng: Random, check: Callable[[Told], None]) -> None:
@@ -223,6 +224,33 @@ def test_policies_may_follow_each_other(rng: Random) -> None:
         windows_hold_together(told)
         told.conversation.stored = persisted(window, told.context.last_seq).encode()
         cold_equals_hot(told)
+
+
+@given(
+    st.lists(messages, max_size=8),
+    st.sampled_from(BUDGETS),
+    st.sampled_from([LastN(2), SkipParts(), SkipParts(("tool_", "server"), 2)]),
+)
+@the_same_every_time
+def test_messages_of_any_shape_go_through_every_policy(
+    sent: list[Message], budget: int, policy: LastN | SkipParts
+) -> None:
+    """
+    Nothing that is taken as a message makes a policy, a view or a restart fail.
+    """
+    talk = Conversation(policy, budget)
+    for message in sent:
+        try:
+            content = encoded(message)
+        except (UnicodeEncodeError, InvalidRequest):
+            continue  # not JSON: lone surrogates, infinities
+        talk.say(json.loads(content))
+        assert image(talk.cold().window) == image(talk.window)
+        for asked in (None, 1, 100, 600):
+            check_sums(talk.context.view(asked), budget if asked is None else asked)
+    if talk.log:
+        talk.compact(user("so far"), talk.context.last_seq)
+        assert image(talk.cold().window) == image(talk.window)
 
 
 @given(st.integers(1, 400), st.sampled_from([LastN(), LastN(3), SkipParts(), LastN(200, 1.0)]))

@@ -28,8 +28,10 @@ def seeds(request: pytest.FixtureRequest) -> range:
     """The seeds to try: as options and environment say, else a few that are always the same."""
 
     def asked(option: str, default: int) -> int:
-        given = request.config.getoption(f"--{option}", default=None)
-        return int(given or os.environ.get(f"FASTPACA_SIM_{option.upper()}") or default)
+        given = request.config.getoption(f"--{option}")
+        if given is None:
+            given = os.environ.get(f"FASTPACA_SIM_{option.upper()}", default)
+        return int(given)
 
     first = asked("seed", SEED)
     return range(first, first + asked("runs", RUNS))

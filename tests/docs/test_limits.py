@@ -11,9 +11,10 @@ from fastpaca.api.limits import CALLERS_MAX, Pace
 from fastpaca.api.protocol import Bounds
 from fastpaca.api.window import VIEWS_BYTES_MAX
 from fastpaca.context.config import WINDOW_ENTRIES_MAX, Config, LastN, SkipParts
+from fastpaca.context.context import METADATA_BYTES_MAX
 from fastpaca.context.fit import FLOOR_TOKENS, MARKER_TOKENS
 from fastpaca.context.jsontext import DEPTH_MAX
-from fastpaca.context.message import MESSAGE_OVERHEAD_TOKENS
+from fastpaca.context.message import CALLS_IN_KEYS_MAX, MESSAGE_OVERHEAD_TOKENS, PARTS_MAX
 from fastpaca.context.window import CUT_CALLS_MAX
 from fastpaca.engine import engine
 from fastpaca.settings import Settings
@@ -46,6 +47,9 @@ LIMITS = {
     "operations applied at once": f"{engine.BATCH_OPS_MAX}",
     "messages in an append": f"{wire.BATCH_MAX}",
     "messages in a replacement": f"{wire.REPLACEMENT_MAX:,}",
+    "parts of a message": f"{PARTS_MAX:,}",
+    "calls in the keys of a message": f"{CALLS_IN_KEYS_MAX}",
+    "metadata of a context": f"{METADATA_BYTES_MAX // KIB} KiB of JSON",
     "nesting of a message or of metadata": f"{DEPTH_MAX} levels",
     "entries of a page": f"{query.PAGE_MAX:,}",
     "bytes of a page": f"{engine.PAGE_BYTES_MAX // MIB} MiB",

@@ -488,3 +488,41 @@ def test_defect_in_one_op_harms_nobody_else() -> None:
         assert (context.version, context.status) == (2, "active")
 
     run(story)
+
+
+def test_late_load_does_not_bring_back_an_older_state() -> None:
+    """A read of a context that does not exist yet may end after it was made and written to."""
+
+    async def story(world: World) -> None:
+        world.store.load_gate.clear()
+        making = asyncio.create_task(world.put("a"))
+        await settle()
+        world.store.load_gate.set()
+        while "a" in world.engine._loads:  # when it ends, nobody knows yet that there is none
+            await asyncio.sleep(0)
+        world.store.keeps_next_load = True
+        reading = asyncio.create_task(world.engine.read("a"))
+        await making
+        await world.append("a", "one")
+        world.engine.hot.drop("a")
+        world.store.release.set()
+        assert (await reading).version == 1
+        assert (await world.engine.read("a")).version == 1
+        assert (await world.append("a", "two")).context.version == 2
+
+    run(story)
+
+
+def test_state_that_was_overtaken_is_read_anew() -> None:
+    """A context whose state in memory is not the store's is refused once, and then goes on."""
+
+    async def story(world: World) -> None:
+        await world.put("a")
+        other = World(world.store)
+        await other.engine.start()
+        await other.append("a", "from elsewhere")
+        with pytest.raises(Unavailable):
+            await world.append("a", "here")
+        assert (await world.append("a", "here")).context.version == 2
+
+    run(story)

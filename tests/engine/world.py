@@ -27,7 +27,10 @@ class ScriptedStore(MemoryStore):
         loads: The ids of every load, in order.
         gate: Commits wait while it is closed.
         load_gate: Loads wait while it is closed.
-        failures: Errors to raise instead of committing, by commit, None for none; the last stays.
+        refuses: Gives the error to raise instead of committing these changes, or None.
+        unreadable: The error to raise instead of loading, or None.
+        keeps_next_load: Whether the next load reads, and then waits for *release* to answer.
+        release: See above.
     """
 
     def __init__(self) -> None:
@@ -40,13 +43,19 @@ class ScriptedStore(MemoryStore):
         self.load_gate.set()
         self.refuses: Callable[[Sequence[Change]], Exception | None] = lambda changes: None
         self.unreadable: Exception | None = None
+        self.keeps_next_load = False
+        self.release = asyncio.Event()
 
     async def load(self, context_id: str) -> Snapshot | None:
         self.loads.append(context_id)
         await self.load_gate.wait()
         if self.unreadable is not None:
             raise self.unreadable
-        return await super().load(context_id)
+        found = await super().load(context_id)
+        if self.keeps_next_load:
+            self.keeps_next_load = False
+            await self.release.wait()
+        return found
 
     async def commit(self, changes: Sequence[Change]) -> None:
         self.commits.append(changes)

@@ -18,6 +18,7 @@ import msgspec
 
 from fastpaca.context import Config, Context, View, jsontext, message
 from fastpaca.context.config import parse_policy, parse_ratio, policy_text
+from fastpaca.context.context import METADATA_BYTES_MAX
 from fastpaca.context.events import Appended, Event
 from fastpaca.context.message import Draft, Entry, decode_counts, timestamp
 from fastpaca.context.ops import PatchMetadata, Put
@@ -160,6 +161,10 @@ def _metadata(text: bytes, field: str = "metadata") -> bytes:
     jsontext.check_depth(text, field)
     if text[:1] != b"{":
         raise InvalidRequest(f"Must be an object, not {jsontext.kind_of(text)}.", field)
+    if len(text) > METADATA_BYTES_MAX:
+        raise InvalidRequest(
+            f"The metadata are {len(text)} bytes of JSON; they may be {METADATA_BYTES_MAX}.", field
+        )
     return text
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -39,6 +39,9 @@ from fastpaca.errors import (
     InvalidRequest,
     VersionConflict,
 )
+
+METADATA_BYTES_MAX: Final = 256 * 1024
+"""The most bytes of a context's metadata: they are read and written as a whole."""
 
 T = TypeVar("T")
 
@@ -271,14 +274,25 @@ class Context(msgspec.Struct, frozen=True):
 
     def _patch_metadata(self, op: PatchMetadata, now_us: int) -> tuple[Context, tuple[Event, ...]]:
         merged = jsontext.members(self.metadata, (), None)
-        for key, value in op.changes.items():
+        changes = {
+            key: value
+            for key, value in op.changes.items()
+            if (value is None and key in merged) or (value is not None and merged.get(key) != value)
+        }
+        if not changes:
+            return self, ()
+        for key, value in changes.items():
             if value is None:
-                merged.pop(key, None)
+                del merged[key]
             else:
                 merged[key] = value
         metadata = jsontext.joined(merged)
-        if jsontext.same_text(metadata, self.metadata):
-            return self, ()
+        if len(metadata) > METADATA_BYTES_MAX:
+            raise InvalidRequest(
+                f"The metadata would be {len(metadata)} bytes of JSON; they may be "
+                f"{METADATA_BYTES_MAX}.",
+                "metadata",
+            )
         return self._touched(now_us, metadata=metadata), (MetadataChanged(),)
 
     def _purge(self, now_us: int) -> tuple[Context, tuple[Event, ...]]:

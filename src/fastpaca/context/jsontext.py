@@ -14,9 +14,11 @@ sure that what is kept can always be read back:
 
 from __future__ import annotations
 
+import codecs
 import json
+import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
 from typing import Final, NamedTuple
@@ -37,6 +39,12 @@ _items_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _string_decoder = msgspec.json.Decoder(str)
 _SPARSE: Final = 16  # fewer bracket pairs than one in so many bytes are quicker to walk over
 
+_HALF_PAIR: Final = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]"
+)
+_HALF_PAIR_HINT: Final = " A \\u escape that is half of a surrogate pair stands for no character."
+_TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}:,]', re.DOTALL)
+
 _to_square = bytes.maketrans(b"{}", b"[]")
 _all_but_brackets = bytes(set(range(256)) - set(b"[]{}"))
 
@@ -48,6 +56,10 @@ def minified(text: bytes, field: str | None = None) -> bytes:
     Raises:
         InvalidRequest: It is not JSON or not UTF-8.
     """
+    if not text or text.isspace():
+        raise InvalidRequest("The text is empty; send JSON.", field)
+    if text.startswith(codecs.BOM_UTF8):
+        raise InvalidRequest("The text begins with a byte order mark; send it without.", field)
     try:
         if not text.isascii():
             text.decode()  # the decoder below lets broken UTF-8 through inside of strings
@@ -57,7 +69,8 @@ def minified(text: bytes, field: str | None = None) -> bytes:
             f"The text is not UTF-8 (byte {error.start}); send UTF-8.", field
         ) from None
     except msgspec.DecodeError as error:
-        raise InvalidRequest(f"Not valid JSON: {error}.", field) from None
+        hint = _HALF_PAIR_HINT if _HALF_PAIR.search(text) else ""
+        raise InvalidRequest(f"Not valid JSON: {error}.{hint}", field) from None
     except (RecursionError, MemoryError):
         raise _too_deep(field) from None
 
@@ -234,6 +247,32 @@ class _Number(NamedTuple):
     """A number, as it is written."""
 
     text: str
+
+
+def without(text: bytes, keys: Collection[str]) -> bytes:
+    """
+    Take the members with these *keys* out of the object *text*; all others stay to the letter.
+
+    That includes what stands twice: an object of members by key would lose one of them.
+    """
+    found = members(text, (), None)
+    if _has_length_of(found, text):
+        return joined({key: value for key, value in found.items() if key not in keys})
+    kept = [key + b":" + value for key, value in _pairs(text) if string(key, "") not in keys]
+    return b"{" + b",".join(kept) + b"}"
+
+
+def _pairs(text: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Walk over the members of the object *text*, keys and values as text, in order."""
+    depth, start, key = 0, 1, b""
+    for token in _TOKEN.finditer(text):
+        mark = token[0]
+        if depth == 1 and mark == b":":
+            key, start = text[start : token.start()], token.end()
+        elif depth == 1 and mark in (b",", b"}") and key:
+            yield key, text[start : token.start()]
+            key, start = b"", token.end()
+        depth += (mark in (b"{", b"[")) - (mark in (b"}", b"]"))
 
 
 def same_value(left: bytes, right: bytes) -> bool:

@@ -30,6 +30,12 @@ MESSAGE_OVERHEAD_TOKENS: Final = 3
 ANSWERED_KEYS: Final = frozenset({"seq", "version", "inserted_at"})
 """Keys that the log itself answers; ignored on the way in."""
 
+PARTS_MAX: Final = 10_000
+"""The most parts of a message; each costs every look at it some microseconds."""
+
+CALLS_IN_KEYS_MAX: Final = 1_000
+"""The most calls in the keys of a message; providers end at 128."""
+
 _ADDED_KEYS: Final = ANSWERED_KEYS | {"token_count"}
 
 KNOWN_KEYS: Final = frozenset(
@@ -169,6 +175,10 @@ def parse(text: bytes, field: str) -> Draft:
     token_count, seq = message.get("token_count"), message.get("seq")
     body = _kept(text, message, field)
     marks = calls.marks_of(part_marks, message)
+    if len(marks) > CALLS_IN_KEYS_MAX + len(part_marks):
+        raise InvalidRequest(
+            f"A message makes at most {CALLS_IN_KEYS_MAX} calls in its keys.", f"{field}.tool_calls"
+        )
     return Draft(
         role=role,
         body=body,
@@ -201,9 +211,15 @@ def _parts(message: jsontext.Members, field: str) -> tuple[tuple[Part, ...], lis
         raise InvalidRequest(
             'A message needs parts, such as [{"type": "text", "text": "Hello"}].', f"{field}.parts"
         )
+    bodies = jsontext.items(message["parts"], f"{field}.parts")
+    if len(bodies) > PARTS_MAX:
+        raise InvalidRequest(
+            f"A message has at most {PARTS_MAX} parts, not {len(bodies)}; send several messages.",
+            f"{field}.parts",
+        )
     parts = []
     marks = []
-    for place, body in enumerate(jsontext.items(message["parts"], f"{field}.parts")):
+    for place, body in enumerate(bodies):
         part, mark = _part(place, body, f"{field}.parts[{place}]")
         parts.append(part)
         if mark is not None:
@@ -228,8 +244,7 @@ def _kept(text: bytes, message: jsontext.Members, field: str) -> bytes:
             f"Must be an object, not {jsontext.kind_of(metadata)}.", f"{field}.metadata"
         )
     if not _ADDED_KEYS.isdisjoint(message):
-        message = jsontext.members(text, None, field)  # of keys given twice, one would be lost
-        text = jsontext.joined({k: v for k, v in message.items() if k not in _ADDED_KEYS})
+        text = jsontext.without(text, _ADDED_KEYS)
     return text if metadata is not None else text[:-1] + b',"metadata":{}}'
 
 
@@ -310,10 +325,7 @@ def render(body: bytes, seq: int | None, version: int, tokens: int, at_us: int) 
 
 def unrendered(body: bytes) -> bytes:
     """Give back the JSON text of a message from what `render` made of it."""
-    message = jsontext.members(body, (), None)
-    for key in (*ANSWERED_KEYS, "token_count"):
-        message.pop(key, None)
-    return jsontext.joined(message)
+    return jsontext.without(body, _ADDED_KEYS)
 
 
 def timestamp(at_us: int) -> bytes:

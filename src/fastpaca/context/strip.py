@@ -121,6 +121,8 @@ def _served(kinds: list[str], marks: tuple[Mark, ...]) -> Iterator[tuple[int, in
     """Find the calls of tools that the provider ran, with their results, by place."""
     for call, result in calls.pair([_Marks(marks)]).answers:
         place, other = call.mark.place, result.mark.place
+        if KEYS in (place, other):
+            continue
         if kinds[place].endswith("_tool_use") and kinds[other].endswith("_tool_result"):
             yield place, other
 

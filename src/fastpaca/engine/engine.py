@@ -48,10 +48,12 @@ from fastpaca.store.base import (
     AnswerRow,
     Change,
     CommitFailed,
+    CommitOvertaken,
     CommitUnknown,
     ContextRow,
     MessageRow,
     ReadFailed,
+    Snapshot,
     Store,
 )
 from fastpaca.telemetry import Metrics
@@ -178,6 +180,7 @@ class Engine:
         self._absent: set[str] = set()
         self._unanswered: list[_Waiting] = []
         self._loads: dict[str, asyncio.Task[Context | None]] = {}
+        self._overtaken: set[str] = set()  # loads that a commit of their context has overtaken
         self._unparking: set[asyncio.Task[None]] = set()
         self._running: asyncio.Task[None] | None = None
         self._looking_up: asyncio.Task[None] | None = None
@@ -304,16 +307,17 @@ class Engine:
 
     async def _load_once(self, context_id: str) -> Context | None:
         try:
-            snapshot = await self._store.load(context_id)
-            if snapshot is None:
-                return None
-            if len(snapshot.messages) > REBUILD_INLINE_MESSAGES:
-                context = await asyncio.to_thread(rows.rebuilt, snapshot)
-            else:
-                context = rows.rebuilt(snapshot)
-            # No commit of this context can be under way: its ops wait for this very load.
-            self._hot.put(context)
-            self._note_hot()
+            while True:
+                self._overtaken.discard(context_id)
+                snapshot = await self._store.load(context_id)
+                context = None if snapshot is None else await _rebuilt(snapshot)
+                if context_id in self._hot:
+                    return self._hot.get(context_id)
+                if context_id not in self._overtaken:
+                    break
+            if context is not None:
+                self._hot.put(context)
+                self._note_hot()
             return context
         finally:
             del self._loads[context_id]
@@ -540,6 +544,8 @@ class Engine:
         try:
             await self._store.commit(changes)
         except CommitFailed as error:
+            if isinstance(error, CommitOvertaken) and len(stages) == 1:
+                self._forget(changes[0].row.id)
             return Unavailable(f"The store cannot commit now, nothing was changed: {error}")
         except CommitUnknown as error:
             self._lose(stages, error)
@@ -565,6 +571,8 @@ class Engine:
             assert stage.context is not None
             self._hot.put(stage.context)
             self._absent.discard(stage.context.id)
+            if stage.context.id in self._loads:
+                self._overtaken.add(stage.context.id)
             answers += stage.answers.values()
             self._count(stage.events)
             self._answer(stage)
@@ -587,13 +595,18 @@ class Engine:
         self._answers.drop_all()
         for stage in stages:
             assert stage.context is not None
-            self._hot.drop(stage.context.id)
+            self._forget(stage.context.id)
             for waiting, _ in stage.outcomes:
                 self._settle(waiting, OutcomeUnknown())
         if error.fatal:
             self._fatal = str(error)
             if self._on_fatal is not None:
                 self._on_fatal(self._fatal)
+
+    def _forget(self, context_id: str) -> None:
+        """What memory says of a context is not to be relied on: the next op loads it anew."""
+        self._hot.drop(context_id)
+        self._absent.discard(context_id)
 
     def _count(self, events: Iterable[Event]) -> None:
         for event in events:
@@ -621,6 +634,13 @@ def _size(op: Op) -> int:
             for item in op.replacement
         )
     return 0
+
+
+async def _rebuilt(snapshot: Snapshot) -> Context:
+    """Make a context of its rows, in a thread if that would hold up the event loop."""
+    if len(snapshot.messages) > REBUILD_INLINE_MESSAGES:
+        return await asyncio.to_thread(rows.rebuilt, snapshot)
+    return rows.rebuilt(snapshot)
 
 
 def _set_event() -> asyncio.Event:

@@ -152,6 +152,10 @@ class CommitFailed(Exception):
     """The commit certainly did not happen: nothing of it is in the store."""
 
 
+class CommitOvertaken(CommitFailed):
+    """It rests on a state that is not the current one: a revision, an id or a key says so."""
+
+
 class CommitUnknown(Exception):
     """
     The commit may or may not have happened.

@@ -11,6 +11,7 @@ from fastpaca.store.base import (
     AnswerRow,
     Change,
     CommitFailed,
+    CommitOvertaken,
     CompactionRow,
     ContextRow,
     MessageRow,
@@ -95,7 +96,7 @@ class MemoryStore:
             held = self._held.get(context_id)
             revision = held.row.revision if held else 0
             if context_id in self._purged or revision != change.expected_revision:
-                raise CommitFailed("a revision is not the expected one, or an id is taken")
+                raise CommitOvertaken("a revision is not the expected one, or an id is taken")
         self._check_keys(changes)
 
     def _check_keys(self, changes: Sequence[Change]) -> None:
@@ -109,7 +110,7 @@ class MemoryStore:
             for answer in change.answers:
                 holder = self._answers.get(answer.key)
                 if answer.key in seen or (holder is not None and holder[0] not in purged):
-                    raise CommitFailed("a key is taken")
+                    raise CommitOvertaken("a key is taken")
                 seen.add(answer.key)
 
     def _take(self, change: Change) -> None:

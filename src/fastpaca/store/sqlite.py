@@ -27,6 +27,7 @@ from fastpaca.store.base import (
     AnswerRow,
     Change,
     CommitFailed,
+    CommitOvertaken,
     CommitUnknown,
     ContextRow,
     MessageRow,
@@ -242,7 +243,7 @@ class SqliteStore:
         except ReadFailed as error:
             raise CommitFailed(str(error)) from error
         if len(found) < len(unknown):
-            raise CommitFailed("a context that is to be changed does not exist")
+            raise CommitOvertaken("a context that is to be changed does not exist")
         self._remember(found)
         return known | found
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import apsw
 
-from fastpaca.store.base import CommitFailed, CommitUnknown
+from fastpaca.store.base import CommitFailed, CommitOvertaken, CommitUnknown
 
 APPLICATION_ID: Final = 0x66706361
 """Stands in the header of the file and says whose it is: `fpca`."""
@@ -60,7 +60,7 @@ def judged(
         return CommitUnknown(f"a transaction could not be rolled back: {reason}", fatal=True)
     if not at_commit or was_open:
         # No commit mark was written: COMMIT did not begin, or was refused and left all as it was.
-        return CommitFailed(reason)
+        return error if isinstance(error, CommitOvertaken) else CommitFailed(reason)
     if not isinstance(error, apsw.Error):
         # The error is Python's. SQLite may have been done already when it struck.
         return CommitUnknown(reason, fatal=not isinstance(error, MemoryError))

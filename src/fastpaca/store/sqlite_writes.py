@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import apsw
 
-from fastpaca.store.base import CommitFailed
+from fastpaca.store.base import CommitOvertaken
 from fastpaca.store.sqlite_errors import judged
 from fastpaca.store.sqlite_rows import Rows
 
@@ -119,7 +119,7 @@ def commit(connection: apsw.Connection, statements: Sequence[tuple[str, Rows]]) 
             connection.executemany(statement, rows)
             changes += len(rows)
         if connection.total_changes() != changes:
-            raise CommitFailed("a revision is not the expected one, or an id or a key is taken")
+            raise CommitOvertaken("a revision is not the expected one, or an id or a key is taken")
 
 
 def erase_some(connection: apsw.Connection) -> bool:
