@@ -498,7 +498,8 @@ def test_late_load_does_not_bring_back_an_older_state() -> None:
         making = asyncio.create_task(world.put("a"))
         await settle()
         world.store.load_gate.set()
-        while "a" in world.engine._loads:  # when it ends, nobody knows yet that there is none
+        # When it ends, nobody knows yet that there is none.
+        while "a" in world.engine._loads:  # noqa: ASYNC110  # the engine has no event for it
             await asyncio.sleep(0)
         world.store.keeps_next_load = True
         reading = asyncio.create_task(world.engine.read("a"))
