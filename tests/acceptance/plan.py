@@ -24,10 +24,11 @@ from tests.acceptance.data import (
     SHAPES,
     UI_MESSAGE,
     Conversation,
+    Message,
     conversations,
 )
 from tests.acceptance.difference import canonical
-from tests.acceptance.pairing import halves
+from tests.acceptance.pairing import halves, pinned_count
 
 DEFAULT_BUDGET = 8000
 DEFAULT_RATIO = 0.7
@@ -65,7 +66,10 @@ class Configuration:
 @dataclass(frozen=True)
 class Profile:
     """
-    A configuration without its budget, which is *share* of a conversation, *least* tokens at least.
+    A configuration without its budget.
+
+    The budget has room for the leading instructions and a *share* of the rest of a conversation,
+    and is *least* tokens at least; without a share it is *least*, whatever the instructions take.
     """
 
     name: str
@@ -80,7 +84,11 @@ class Profile:
         """Return the configuration for *conversation*."""
         if self.name == "last_n-default":
             return Configuration(self.name, self.strategy, is_default=True)
-        budget = max(self.least, int(self.share * rough_tokens(conversation)))
+        pinned = pinned_count(conversation.messages)
+        room = self.share * rough_tokens(conversation.messages[pinned:])
+        if self.share:
+            room += rough_tokens(conversation.messages[:pinned]) / self.trigger_ratio
+        budget = max(self.least, int(room))
         return Configuration(
             self.name, self.strategy, budget, self.trigger_ratio, self.config, self.habit
         )
@@ -163,10 +171,10 @@ class Run:
         return len(self.conversation.messages)
 
 
-def rough_tokens(conversation: Conversation) -> int:
-    """Estimate the tokens of a conversation: a quarter of its bytes."""
-    own = sum(int(one.get("token_count", 0)) for one in conversation.messages)
-    parts = (canonical(one["parts"]) for one in conversation.messages)
+def rough_tokens(messages: Sequence[Message]) -> int:
+    """Estimate the tokens of *messages*: a quarter of their bytes, or what they say themselves."""
+    own = sum(int(one.get("token_count", 0)) for one in messages)
+    parts = (canonical(one["parts"]) for one in messages)
     return own or sum(len(text.encode()) for text in parts) // 4
 
 

@@ -73,7 +73,11 @@ class Config(NamedTuple):
     policy: Policy = LastN()
 
     def trigger(self, token_budget: int) -> int:
-        """Give the number of tokens above which a window of *token_budget* is compacted."""
+        """
+        Give the number of tokens above which a window of *token_budget* is compacted.
+
+        In binary floating point, so that a client that computes it comes to the same number.
+        """
         return math.floor(token_budget * self.trigger_ratio)
 
     def target(self, token_budget: int) -> int:
