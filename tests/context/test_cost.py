@@ -88,6 +88,13 @@ def results_with_words(count: int) -> list[Counted]:
     return [counted(one) for one in [assistant(*[call(name) for name in names]), *given]]
 
 
+def long_opener(count: int) -> list[Counted]:
+    """A question between a call and its result, which many steps stand between, and many more."""
+    steps_of = [assistant("hm") for _ in range(count)]
+    made = [assistant(call("a")), user("the task"), *steps_of, tool(result("a")), *steps_of]
+    return [counted(one) for one in made]
+
+
 def leading_instructions(count: int) -> list[Counted]:
     """Nothing but instructions, all pinned."""
     return [counted(system("be kind"))] * count
@@ -137,7 +144,7 @@ def test_appends_cost_the_same_at_any_length_of_the_log(policy: Policy) -> None:
     assert cost(300) < 2.5 * cost(150)
 
 
-VIEWED = [*STORIES[:-1], lambda count: [counted(user("sixsix"))] * count]
+VIEWED = [*STORIES[:-1], long_opener, lambda count: [counted(user("sixsix"))] * count]
 
 
 @pytest.mark.parametrize("story", VIEWED)

@@ -336,6 +336,27 @@ def test_pinned_that_cannot_be_cut_enough_are_left_out() -> None:
     assert view.used_tokens == 1000
 
 
+def test_pinned_groups_are_left_out_as_groups() -> None:
+    """
+    A call among the instructions never stands there without its result.
+    """
+    huge = {"type": "image", "data": LONG}
+    view = manual(system(call("a")), system(result("a"), huge), user("hi")).context.view(1000)
+    assert seqs_of(view) == [3]
+
+
+def test_the_task_stays_whole_beside_a_result_that_is_cut() -> None:
+    """
+    A newest group that is cut anyway makes room for the message that opened its turn.
+    """
+    talk = manual(user("old"), user("x" * 300), assistant(call("a")), tool(result("a", LONG)))
+    view = talk.context.view(1000)
+    assert (view.fit, view.used_tokens) == ("cut", 1000)
+    assert seqs_of(view) == [2, 3, 4]
+    assert shown(view)[0]["parts"] == [{"type": "text", "text": "x" * 300}]
+    assert seqs_of(talk.context.view(600)) == [3, 4], "no cut of the result makes room enough"
+
+
 def test_pinned_are_given_when_the_newest_is_left_out() -> None:
     """
     A newest group that cannot be made to fit makes room for the whole of the pinned.

@@ -243,6 +243,20 @@ EXAMPLES = [
         [2, 3, 4, 5],
     ),
     Example(
+        "beside a newest group that is above the budget by itself, it stays up to half of it",
+        LastN(),
+        100,
+        [ask(), reply(), user("x" * 46), calls("a"), tool(result("a"), token_count=500)],
+        [3, 4, 5],
+    ),
+    Example(
+        "and goes if it takes more, so that a cut of the group leaves something to read",
+        LastN(),
+        100,
+        [ask(), reply(), user("x" * 47), calls("a"), tool(result("a"), token_count=500)],
+        [4, 5],
+    ),
+    Example(
         "a user message of nothing but results opens no turn",
         LastN(limit=2),
         1000,
@@ -283,6 +297,13 @@ EXAMPLES = [
         1000,
         [remind(), ask(), calls("a"), gives("a"), calls("b"), gives("b")],
         [1, 2, 5, 6],
+    ),
+    Example(
+        "start_on_user is content with an opening message, though later questions follow",
+        LastN(limit=4, start_on_user=True),
+        1000,
+        [remind(), ask(), calls("a"), gives("a"), calls("b"), gives("b"), ask(), reply()],
+        [1, 2, 5, 6, 7, 8],
     ),
     Example(
         "start_on_user leaves no group open",
@@ -430,6 +451,27 @@ def test_instructions_after_a_lone_summary_are_pinned() -> None:
     talk.compact(user("so far"))
     talk.say(remind(), ask(), reply())
     assert kept_seqs(talk, LastN(limit=1)) == [None, 3, 5]
+
+
+def test_instructions_behind_what_vanished_are_not_pinned() -> None:
+    """
+    Something else has come between, even if nothing is left of it.
+    """
+    talk = Conversation(SkipParts(), token_budget=14)
+    talk.say_one_by_one(remind(), user(thinks()), remind())
+    assert talk.seqs == [1, 3]
+    assert talk.window.pinned == 1
+
+
+def test_instructions_between_a_summary_and_the_rest_are_not_pinned() -> None:
+    """
+    In a replacement, too, the summary ends the instructions before it.
+    """
+    talk = Conversation(Manual())
+    talk.say(remind(), ask(), remind(), ask(), reply())
+    talk.compact(1, user("so far"), 3, 4, 5)
+    assert talk.window.pinned == 2
+    assert kept_seqs(talk, LastN(limit=1)) == [1, None, 5]
 
 
 def test_instructions_behind_a_summary_that_follows_instructions_are_not_pinned() -> None:
@@ -651,10 +693,11 @@ def test_skip_parts_then_does_as_last_n() -> None:
 
 def test_skip_parts_keeps_a_group_that_reaches_into_the_running_turn() -> None:
     """
-    A call of an earlier turn whose result came in the running one is stripped on no side.
+    A call of an earlier turn whose result came in the running one stays, with all between them.
     """
     talk = Conversation(Manual())
-    talk.say(ask(), calls("late"), ask(), calls("a"), gives("late"), gives("a"))
+    between = assistant(thinks(), TEN)
+    talk.say(ask(), calls("late"), between, ask(), calls("a"), gives("late"), gives("a"))
     window = compact(talk.window, Config(1000, policy=SkipParts()))
     assert window is talk.window
 
@@ -685,6 +728,24 @@ def test_skip_parts_never_takes_one_side(
     talk = Conversation(Manual())
     talk.say(ask(), assistant(thinks(), made), assistant(thinks(), given), ask(), reply())
     config = Config(1000, policy=SkipParts((*kinds, "reasoning")))
+    assert compact(talk.window, config) is talk.window
+
+
+def test_skip_parts_leaves_whole_what_hangs_together() -> None:
+    """
+    A message that stays whole for one of its calls keeps the others too, and their results.
+    """
+    talk = Conversation(Manual())
+    talk.say(
+        ask(),
+        assistant({"type": "function_call", "call_id": "a"}),
+        assistant(result("a"), call("b")),
+        assistant(result("b"), call("c")),
+        tool(result("c")),
+        ask(),
+        reply(),
+    )
+    config = Config(1000, policy=SkipParts())
     assert compact(talk.window, config) is talk.window
 
 

@@ -62,6 +62,7 @@ class Layout:
             self.pinned += 1
         self._sums = [0, *accumulate(entry.tokens for entry in entries)]
         self._block = _block_starts(self.joint)
+        self._next_joint = _next_joints(self.joint)
         self._turn = _turn_starts(entries, self.pinned)
         self._holds_calls = {
             turn
@@ -79,9 +80,7 @@ class Layout:
 
     def next_joint(self, index: int) -> int:
         """Find the first place from *index* on where a cut parts no group."""
-        while index < self.size and not self.joint[index]:
-            index += 1
-        return index
+        return self._next_joint[index]
 
     def turn(self, index: int) -> int:
         """
@@ -125,6 +124,14 @@ def _block_starts(joint: Sequence[bool]) -> list[int]:
             start = index
         starts.append(start)
     return starts
+
+
+def _next_joints(joint: Sequence[bool]) -> list[int]:
+    """Give per index, the end included, the first joint from there on."""
+    found = [len(joint)] * (len(joint) + 1)
+    for index in range(len(joint) - 1, -1, -1):
+        found[index] = index if joint[index] else found[index + 1]
+    return found
 
 
 def _turn_starts(entries: Sequence[Entry], pinned: int) -> list[int]:

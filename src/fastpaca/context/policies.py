@@ -3,12 +3,11 @@ The policies: deterministic functions that make a window smaller.
 
 What every policy keeps:
 
-- **Pinned** entries: the leading run of `system` and `developer` messages, and the one synthetic
-  message right after it or at the very beginning. Never dropped, never stripped.
-- **Groups**: no cut parts a call from its result. Entries that must stay together are a block, and
-  a window is only ever cut between blocks. The newest block always stays.
+- **Pinned** entries (`pinned.py`). Never dropped, never stripped.
+- **Groups** (`calls.py`): no cut parts a call from its result. Entries that must stay together are
+  a block, and a window is only ever cut between blocks. The newest block always stays.
 - **The task**: if the cut falls inside a turn that holds tool calls, the user message that opened
-  this turn stays too, when it fits under the budget.
+  this turn stays too, when it fits.
 
 A policy that is applied to its own outcome changes nothing.
 """
@@ -35,8 +34,8 @@ def cut_for_tokens(
     """
     Drop the oldest blocks between *start* and *end* until the rest is at or below *target* tokens.
 
-    The newest block always stays. So does the opener of the turn that the cut falls into, if it and
-    the newest block fit under *budget*.
+    The newest block always stays. So does the opener of the turn that the cut falls into, if it
+    fits beside that.
 
     Returns:
         The index of the first entry that stays, and the opener.

@@ -1,0 +1,107 @@
+"""
+A window that is not looked at again and again comes out as if it were.
+
+`Held` only saves work: whatever it says must be what looking would have found. So each story is
+told twice here, to a context, and to a window that forgets at every step what it knew.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from fastpaca.context import LastN, Policy, SkipParts
+from fastpaca.context.ops import Append, Put
+from fastpaca.context.policies import compact, is_above_trigger
+from fastpaca.context.window import Window
+from tests.context.conversation import (
+    Conversation,
+    Message,
+    assistant,
+    call,
+    counted,
+    image,
+    result,
+    system,
+    tool,
+    user,
+)
+
+POLICIES: list[Policy] = [
+    LastN(),
+    LastN(limit=2),
+    LastN(limit=1, target_ratio=1.0),
+    LastN(start_on_user=True),
+    SkipParts(),
+    SkipParts(("reasoning",), limit=2),
+]
+
+
+def drawn(rng: Random) -> Message:
+    """Draw a message such as steps are made of; ids are few, so that they repeat."""
+    one, other = rng.choices("abc", k=2)
+    thought = {"type": "reasoning", "text": "hm"}
+    content = rng.choice(
+        [
+            user("x"),
+            user("x", thought),
+            assistant("x"),
+            system("x"),
+            assistant(call(one)),
+            assistant(call(one), call(other)),
+            assistant(thought, call(one)),
+            tool(result(one)),
+            tool(result(one)),
+            tool(result(one), result(other)),
+            user(result(one), "x"),
+            user(result(one), thought),
+            assistant(result(one), call(other)),
+            assistant(call(one), result(other)),
+            assistant({"type": "tool-x", "toolCallId": one}, call(other)),
+        ]
+    )
+    return {**content, "token_count": rng.choice([5, 10, 10, 40])}
+
+
+CHOICES = [counted(drawn(Random(seed))) for seed in range(400)]
+
+
+def looked_at(window: Window, talk: Conversation) -> Window:
+    """Let the newest message in as the context did, with a window that knows nothing."""
+    admitted = window.admit(talk.logged(talk.context.last_seq))
+    forgetful = Window.of(admitted, admitted.cut_calls, admitted.pinned)
+    if is_above_trigger(forgetful, talk.config, talk.config.token_budget):
+        return compact(forgetful, talk.config)
+    return forgetful
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=repr)
+@pytest.mark.parametrize("budget", [1, 30, 60, 120])
+def test_what_is_held_is_what_looking_would_find(policy: Policy, budget: int) -> None:
+    """
+    After every append of every story both windows are the same.
+    """
+    for seed in range(120):
+        rng = Random(seed)
+        talk = Conversation(policy, token_budget=budget, trigger_ratio=rng.choice([0.5, 1.0]))
+        window = talk.window
+        for _ in range(14):
+            talk.apply(Append((rng.choice(CHOICES),)))
+            window = looked_at(window, talk)
+            assert image(talk.window) == image(window), f"seed {seed}"
+            if rng.random() < 0.05:
+                talk.apply(Put(token_budget=rng.choice([budget, 20, 90])))
+
+
+def test_a_change_of_the_configuration_is_noticed() -> None:
+    """
+    What was held under one configuration is looked at again under another.
+    """
+    talk = Conversation(LastN(), token_budget=200)
+    talk.say_one_by_one(user("x" * 76), assistant(call("a"), call("b"), token_count=80))
+    talk.say(tool(result("a"), token_count=10))
+    assert talk.seqs == [1, 2, 3]
+    talk.apply(Put(token_budget=100))
+    talk.say(tool(result("b"), token_count=5))
+    assert talk.seqs == [2, 3, 4]
