@@ -144,6 +144,11 @@ def check_greed(step: Step) -> Iterator[str]:
     more = _newest_dropped(step)
     tokens = step.after.view.window_tokens + step.after.log.tokens(more)
     count = len(step.after.rest) + len(more)
+    # A cut before that group may fall inside a turn, whose opener it would have had to keep.
+    is_stripped = expected.strategy != "last_n"  # the calls of older turns are gone there
+    task = step.after.log.running_turn(more[0]) if more and not is_stripped else None
+    if task is not None and task < more[0] and task not in step.after.returned:
+        tokens += step.after.log.tokens([task])
     if more and tokens <= expected.target and count <= expected.limit:
         yield (
             f"a trim dropped the group {more}, with which {count} messages of {tokens} tokens "
