@@ -145,7 +145,9 @@ def check_greed(step: Step) -> Iterator[str]:
     tokens = step.after.view.window_tokens + step.after.log.tokens(more)
     count = len(step.after.rest) + len(more)
     # A cut before that group may fall inside a turn, whose opener it would have had to keep.
-    is_stripped = expected.strategy != "last_n"  # the calls of older turns are gone there
+    # Where tools were stripped the calls of older turns are gone, and with them that need.
+    kinds = expected.config.get("skip_kinds", ["tool"]) if expected.strategy != "last_n" else []
+    is_stripped = "tool" in kinds
     task = step.after.log.running_turn(more[0]) if more and not is_stripped else None
     if task is not None and task < more[0] and task not in step.after.returned:
         tokens += step.after.log.tokens([task])
