@@ -363,6 +363,19 @@ def test_a_replacement_brings_back_what_was_stripped() -> None:
     assert list(talk.window) == talk.between(2, 2)
 
 
+def test_a_reference_is_the_message_as_it_was_appended() -> None:
+    """
+    What the window knew of a message goes: here, that a cut fell into the turn which it opened.
+    """
+    talk = Conversation(LastN(limit=1), token_budget=100)
+    talk.say(user("hi"), assistant(call("a"), token_count=60), assistant("ok", token_count=30))
+    opener = talk.window.entries[0]
+    assert opener.cut_after
+    talk.apply(Compact((opener,)))
+    assert list(talk.window) == [talk.logged(1)]
+    assert image(talk.cold().window) == image(talk.window)
+
+
 def test_a_replacement_may_be_above_the_trigger() -> None:
     """
     A caller's own replacement is not trimmed; the next append is what triggers.

@@ -170,7 +170,7 @@ def _level(costs: list[int], excess: int) -> int:
             low = level
         else:
             high = level - 1
-    return max(low, FLOOR_TOKENS)
+    return low
 
 
 def _texts(index: int, entry: Entry) -> Iterator[Text]:

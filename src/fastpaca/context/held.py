@@ -42,14 +42,13 @@ class Held:
 
     def takes_in(self, entry: Entry, last: Entry) -> bool:
         """Let *entry* come after *last*; tell whether it surely belongs to the newest block."""
-        results = [mark.id for mark in entry.marks if mark.side is Side.RESULT]
-        made = [mark.id for mark in entry.marks if mark.side is Side.CALL]
-        answers = set(results)
-        if len(answers) < len(results) or not answers <= self._waiting:
+        answers = {mark.id for mark in entry.marks if mark.side is Side.RESULT}
+        made = {mark.id for mark in entry.marks if mark.side is Side.CALL}
+        if not answers <= self._waiting:
             return False
         if entry.opens_turn and self._has_opener and isinstance(self._config.policy, SkipParts):
             return False  # the opener is of an earlier turn now, and may be stripped
-        if not results:
+        if not answers:
             joins = is_only(Side.CALL, entry) and is_only(Side.CALL, last)
         elif made:  # breaks a step of calls that wait, but not a chain of results
             in_step = is_only(Side.CALL, last) or is_only(Side.RESULT, last)
@@ -57,5 +56,5 @@ class Held:
         else:
             joins = True
         self._waiting -= answers
-        self._waiting.update(made)
+        self._waiting |= made
         return joins
