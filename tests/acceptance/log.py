@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import NamedTuple
 
 from tests.acceptance.difference import Difference, compare, fingerprint
@@ -111,6 +112,12 @@ class Log:
         """Return the seq of the user message that opens the turn of the message at *seq*."""
         turns = (one for one in range(seq, 0, -1) if opens_turn(self[one].message))
         return next(turns, None)
+
+    def turn_holds_calls(self, opener: int) -> bool:
+        """Tell whether the turn that *opener* opens holds a call with an id."""
+        rest = (self[seq].message for seq in range(opener + 1, self.last_seq + 1))
+        turn = takewhile(lambda message: not opens_turn(message), rest)
+        return any(holds_call_id(message) for message in turn)
 
     def running_turn(self, last_seq: int) -> int | None:
         """

@@ -56,7 +56,7 @@ class Step:
     @cached_property
     def opener(self) -> int | None:
         """The user message in front, which may have been kept for the turn it opens alone."""
-        first = self.after.rest[0] if self.after.rest else None
+        first = self.after.rest[0] if len(self.after.rest) > 1 else None
         return first if first and opens_turn(self.after.log[first].message) else None
 
     @property
@@ -142,15 +142,8 @@ def check_greed(step: Step) -> Iterator[str]:
     if not step.is_whole or not step.run:
         return
     more = _newest_dropped(step)
-    tokens = step.after.view.window_tokens + step.after.log.tokens(more)
+    tokens = step.after.view.window_tokens + step.after.log.tokens([*more, *_task_of(step, more)])
     count = len(step.after.rest) + len(more)
-    # A cut before that group may fall inside a turn, whose opener it would have had to keep.
-    # Where tools were stripped the calls of older turns are gone, and with them that need.
-    kinds = expected.config.get("skip_kinds", ["tool"]) if expected.strategy != "last_n" else []
-    is_stripped = "tool" in kinds
-    task = step.after.log.running_turn(more[0]) if more and not is_stripped else None
-    if task is not None and task < more[0] and task not in step.after.returned:
-        tokens += step.after.log.tokens([task])
     if more and tokens <= expected.target and count <= expected.limit:
         yield (
             f"a trim dropped the group {more}, with which {count} messages of {tokens} tokens "
@@ -180,6 +173,21 @@ def _newest_dropped(step: Step) -> list[int]:
     # A group of which one end may have vanished is not known whole.
     is_whole = all((call in more) == (result in more) for call, result in log.pairing.spans)
     return more if is_whole else []
+
+
+def _task_of(step: Step, more: list[int]) -> list[int]:
+    """
+    Return the opener that a cut before *more* would have had to keep besides, if it is not there.
+
+    Only a turn with calls keeps its opener; where tools are stripped, only the last turn has any.
+    """
+    log, expected = step.after.log, step.after.expected
+    opener = log.opener_of(more[0]) if more else None
+    if opener is None or opener == more[0] or opener in step.after.returned:
+        return []
+    strips_tools = expected.strategy == SKIP_PARTS and "tool" in expected.skip_kinds
+    is_running = opener == log.running_turn(log.last_seq)
+    return [opener] if is_running or (not strips_tools and log.turn_holds_calls(opener)) else []
 
 
 def check_running_turn(step: Step) -> Iterator[str]:

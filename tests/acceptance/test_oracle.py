@@ -708,11 +708,15 @@ def test_summary_that_leaves_before_the_oldest_message_is_seen() -> None:
 # The opening message of a turn
 
 
-def agent_log() -> Log:
+def agent_messages() -> list[Message]:
     talk: list[Message] = [said("system", text("be brief")), said("user", text("fix it"))]
     for step in "abc":
         talk += [said("assistant", call(step)), said("tool", result(step))]
-    return log_of(talk)
+    return talk
+
+
+def agent_log() -> Log:
+    return log_of(agent_messages())
 
 
 def test_lost_opener_is_seen() -> None:
@@ -793,6 +797,15 @@ def test_missing_trim_is_seen() -> None:
 def test_greedy_trim_is_seen() -> None:
     """A group that fits under the target stays."""
     assert "greed" in step_rules([1, 3, 4, 5, 6], [1, 7])
+
+
+def test_group_that_would_need_the_task_beside_it_may_go() -> None:
+    """A cut inside a turn with calls keeps the opener, and so needs room for two."""
+    talk = [*agent_messages(), said("assistant", text("done")), said("user", text("thanks"))]
+    changes: dict[str, Any] = {"messages": talk, "config": {"target_ratio": 0.5}}
+    assert step_rules([1, 2, 7, 8, 9], [1, 10], **changes) == set()
+    changes["config"] = {"target_ratio": 0.67}
+    assert "greed" in step_rules([1, 2, 7, 8, 9], [1, 10], **changes)
 
 
 def test_greedy_trim_of_a_stripped_window_is_seen() -> None:

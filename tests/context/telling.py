@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from random import Random
-from typing import Any
 
 import pytest
 
-from fastpaca.context import Config, Manual, jsontext
+from fastpaca.context import Config, Manual
 from fastpaca.context.context import Context
 from fastpaca.context.events import Compacted
 from fastpaca.context.message import Entry
@@ -16,7 +15,7 @@ from fastpaca.context.ops import Append, Compact, PatchMetadata
 from fastpaca.context.policies import compact
 from fastpaca.context.window import Window
 from fastpaca.errors import FastpacaError
-from tests.context.conversation import Conversation, Message, counted, image
+from tests.context.conversation import Conversation, Message, counted, encoded, image
 from tests.context.oracle import (
     Source,
     check_pairs,
@@ -152,13 +151,7 @@ def log_is_untouched(told: Told) -> None:
     for row, sent in zip(rows, told.source.log, strict=True):
         expected = {key: value for key, value in sent.items() if key != "token_count"}
         expected.setdefault("metadata", {})
-        assert row.body == jsontext.minified(_written(expected))
-
-
-def _written(value: Mapping[str, Any]) -> bytes:
-    import msgspec
-
-    return msgspec.json.encode(value)
+        assert row.body == encoded(expected)
 
 
 def cold_equals_hot(told: Told) -> None:

@@ -208,6 +208,22 @@ def test_brackets_in_strings_are_no_nesting(decoy: bytes) -> None:
         jsontext.check_depth(deep, "message")
 
 
+@pytest.mark.parametrize("height", [1, 2, 5, 20])
+@pytest.mark.parametrize(("levels", "fits"), [(128, True), (129, False)])
+def test_what_stands_beside_changes_no_depth(height: int, levels: int, fits: bool) -> None:
+    """
+    A deep text with many shallow neighbours on each level is as deep as without them.
+    """
+    text = beside = b"[" * height + b"]" * height
+    for _ in range(levels - height):
+        text = b"[" + b",".join([beside, text, *[beside] * 5]) + b"]"
+    if fits:
+        jsontext.check_depth(text, "message")
+    else:
+        with pytest.raises(InvalidRequest):
+            jsontext.check_depth(text, "message")
+
+
 trees: st.SearchStrategy[list[Any]] = st.recursive(
     st.just([]), lambda inner: st.lists(inner, min_size=1, max_size=3)
 )

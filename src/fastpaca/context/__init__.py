@@ -21,7 +21,7 @@ touches the log.
 A **read** fits the window to a budget (`fit.py`) and stores nothing.
 
 Calls of tools and their results are recognised in the shapes of several providers (`calls.py`), and
-a cut never parts them.
+a cut never parts them (`layout.py`). Instructions at the beginning are never cut (`pinned.py`).
 
 Everything is kept and served as the JSON text it came in (`jsontext.py`, `message.py`), so that
 values come back as they were sent. What is stored of a window is tiny, and rebuilding it from that

@@ -2,7 +2,7 @@
 Tool calls and their results: how they are recognised, and which messages they bind together.
 
 A call and its result may stand in parts or in keys of the message, in the shapes of several
-providers and SDKs (`design.md` section 7 and the providers' own references):
+providers and SDKs:
 
 | shape | call | result | id in |
 | --- | --- | --- | --- |
