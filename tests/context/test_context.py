@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from msgspec.structs import replace
 
 from fastpaca.context import Config, LastN, Manual, SkipParts, Status
 from fastpaca.context.context import create
@@ -239,7 +240,7 @@ def test_a_version_that_is_not_current_is_refused(op: Append | Compact) -> None:
         talk.apply(op)
     assert (refusal.value.expected, refusal.value.found) == (5, 1)
     assert image(talk.window) == before
-    talk.apply(op._replace(if_version=1))
+    talk.apply(replace(op, if_version=1))
     assert talk.context.version == 2
 
 

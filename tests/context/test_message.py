@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from fastpaca.context.message import (
     Counts,
@@ -17,6 +18,7 @@ from fastpaca.context.message import (
     encode_counts,
     log_entry,
     parse,
+    plain,
     render,
     synthetic_entry,
     timestamp,
@@ -35,6 +37,33 @@ def parsed(content: bytes) -> Draft:
 
 
 # What is taken
+
+
+members = st.sampled_from(
+    [b'"role":"user"', b'"role":"tool"', b'"role":""', b'"r\\u006fle":"system"', b'"id":"a"', PARTS]
+    + [b'"parts":[%b]' % b",".join(p) for p in ([], [b'{"type":"text","text":"a \\": b"}'])]
+    + [
+        b'"parts":[{"text":"hi","type":"text"},{"type":"text","text":"ho"}]',
+        b'"parts":[{"type":"text","text":"hi","text":"ho"}]',
+        b'"parts":[{"type":"tool_call","text":"hi"}]',
+        b'"parts":[{"type":"text","text":"hi","n":1}]',
+    ]
+)
+
+
+@given(st.lists(members, min_size=1, max_size=4))
+@example([b'"role":"user"', PARTS])
+def test_plain_messages_are_the_same_read_in_one_go(found: list[bytes]) -> None:
+    """
+    What is read in one go is what comes of taking it apart, and nothing is read that is refused.
+    """
+    draft = plain(b"{%b}" % b",".join(found))
+    if draft is None:
+        assert found != [b'"role":"user"', PARTS], "the plainest message is read in one go"
+        return
+    apart = parsed(b'{"seq":7,%b}' % b",".join(found))  # a plain message has no seq
+    assert replace(apart, body=b"", seq=None) == replace(draft, body=b"")
+    assert json.loads(apart.body) == json.loads(draft.body)
 
 
 def test_a_message_is_kept_as_it_was_sent() -> None:

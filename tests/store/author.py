@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 
+from msgspec.structs import replace
+
 from fastpaca.context.window import Persisted, Run
 from fastpaca.store.base import (
     AnswerRow,
@@ -130,5 +132,5 @@ class Author:
             "commit_id": number.to_bytes(16, "big"),
             "updated_at_us": BEGINNING_US + number,
         }
-        self.row = self.row._replace(**{**marks, **values})  # type: ignore[arg-type]  # names are checked by _replace
+        self.row = replace(self.row, **{**marks, **values})
         return Change(row=self.row, expected_revision=before, **content)  # type: ignore[arg-type]  # as above

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from fastpaca.context.window import Run
 from fastpaca.store.base import Change, CommitFailed, ContextRow, Store
@@ -193,7 +194,7 @@ class LoadContract:
         (author,) = await create(store, "c")
         change = author.append(count=3)
         compactions = [author.compaction(version, [Run(version, version)]) for version in (1, 2, 3)]
-        await store.commit([change._replace(compactions=compactions)])
+        await store.commit([replace(change, compactions=compactions)])
         snapshot = await store.load("c")
         assert snapshot is not None
         assert snapshot.window == compactions[-1].window
@@ -267,9 +268,10 @@ class CommitContract:
         compacted = author.compact(
             [Run(1, 2, replacement=4), Run(3, 3)], [b"summary"], [answer("c")]
         )
-        change = compacted._replace(
+        change = replace(
+            compacted,
             expected_revision=created.expected_revision,
-            row=compacted.row._replace(revision=1),
+            row=replace(compacted.row, revision=1),
             config_changed=True,
             metadata_changed=True,
             messages=appended.messages,
@@ -289,7 +291,7 @@ class CommitContract:
         good, bad = await create(store, "good", "bad")
         before = await store.load("good"), await store.load("bad")
         for wrong in (2, 3, 7):
-            stale = bad.append(count=1)._replace(expected_revision=wrong)
+            stale = replace(bad.append(count=1), expected_revision=wrong)
             changes = [Author("new").create(), stale, good.append(count=1, answers=[answer("k")])]
             await refused(store, *changes)
             good, bad = Author("good"), Author("bad")
@@ -677,8 +679,8 @@ class PurgeContract:
         assert (await loaded_row(store, "gone")).status == "active"
         assert await store.answers(["k"]) == {"k": answer("k")}
         gone.row = await loaded_row(store, "gone")
-        purge = gone.purge()._replace(
-            messages=Author("x").append(count=2).messages, answers=[answer("lost")]
+        purge = replace(
+            gone.purge(), messages=Author("x").append(count=2).messages, answers=[answer("lost")]
         )
         await store.commit([stays.append(count=1, answers=[answer("k", 5)]), purge])
         assert (await loaded_row(store, "gone")).status == "purged"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from fastpaca.context.window import Run
 from fastpaca.store.base import AnswerRow, Change, CommitFailed, ReadFailed, Store
@@ -106,7 +107,7 @@ class World:
             return author.tombstone()
         if kind == "purge":
             return author.purge()
-        return author.append(count=1)._replace(expected_revision=draw(st.integers(0, 9)))
+        return replace(author.append(count=1), expected_revision=draw(st.integers(0, 9)))
 
     def _compact(self, author: Author) -> Change:
         draw = self.data.draw

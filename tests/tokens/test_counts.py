@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from fastpaca.context import jsontext
-from fastpaca.context.message import MESSAGE_OVERHEAD_TOKENS, Draft, parse
+from fastpaca.context.message import MESSAGE_OVERHEAD_TOKENS, Counts, Draft, parse
 from fastpaca.tokens import CharsCounter, TiktokenCounter, TokenCounter, count_message, weight
 
 
@@ -53,7 +54,7 @@ def test_a_text_part_counts_as_its_text_alone(characters: Characters) -> None:
     part = {"type": "text", "text": "Hello", "cache_control": {"type": "ephemeral"}}
     counts = count_message(characters, draft({"role": "user", "parts": [part]}))
     assert counts.overhead == MESSAGE_OVERHEAD_TOKENS + len("user")
-    assert counts == (counts.overhead + 5, counts.overhead, 0, (5,))
+    assert counts == Counts(counts.overhead + 5, counts.overhead, 0, (5,))
 
 
 def test_any_other_part_counts_as_its_json(characters: Characters) -> None:
@@ -93,7 +94,7 @@ def test_the_callers_count_stands_and_the_pieces_are_counted_all_the_same(
     message = {"role": "user", "parts": [{"type": "text", "text": "Hello"}]}
     counts = count_message(characters, draft(message))
     given = count_message(characters, draft({**message, "token_count": token_count}))
-    assert given == counts._replace(total=token_count)
+    assert given == replace(counts, total=token_count)
 
 
 def test_escapes_of_characters_cost_what_the_characters_cost(o200k: TokenCounter) -> None:

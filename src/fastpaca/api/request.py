@@ -13,8 +13,9 @@ import os
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final
 
+import msgspec
 from starlette.types import Receive, Scope
 
 from fastpaca.errors import InvalidRequest
@@ -127,7 +128,7 @@ class FileBody:
         self._on_close()
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """What goes back: a status, a body (none for 204 and 304), and headers."""
 
     status: int

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -39,6 +39,9 @@ ECHOED_KEYS: Final = frozenset(
 )
 """Fields that only the server decides; ignored in a body."""
 
+_MESSAGE: Final = b'{"message":'
+"""How the body of an append of one message begins."""
+
 _PUT_KEYS: Final = ("token_budget", "trigger_ratio", "policy", "metadata")
 _PATCH_KEYS: Final = ("metadata",)
 _APPEND_KEYS: Final = ("message", "messages", "if_version")
@@ -47,7 +50,7 @@ _COMPACT_KEYS: Final = ("replacement", "if_version")
 T = TypeVar("T")
 
 
-class Drafts(NamedTuple):
+class Drafts(msgspec.Struct, frozen=True, gc=False):
     """
     The messages of a body, checked.
 
@@ -72,7 +75,7 @@ def parse_put(body: bytes) -> Put:
     Raises:
         InvalidRequest: It cannot be used; the error names the field.
     """
-    found = _members(body or b"{}", _PUT_KEYS)
+    found = _members(jsontext.minified(body or b"{}"), _PUT_KEYS)
     return Put(
         token_budget=_read(found, "token_budget", _positive),
         trigger_ratio=_read(found, "trigger_ratio", parse_ratio),
@@ -88,7 +91,7 @@ def parse_patch_metadata(body: bytes) -> PatchMetadata:
     Raises:
         InvalidRequest: It cannot be used; the error names the field.
     """
-    found = _members(body, _PATCH_KEYS)
+    found = _members(jsontext.minified(body), _PATCH_KEYS)
     metadata = _metadata(_required(found, "metadata", 'Give the changes: {"metadata": {…}}.'))
     # Here every key is read, so that none may stand twice.
     changes = jsontext.members(metadata, None, "metadata")
@@ -102,11 +105,17 @@ def parse_append(body: bytes) -> Drafts:
     Raises:
         InvalidRequest: It cannot be used; the error names the field.
     """
-    found = _members(body, _APPEND_KEYS)
+    text = jsontext.minified(body)
+    if text.startswith(_MESSAGE):
+        # Read in one go if it is a plain message and nothing else: else it does not end here.
+        draft = message.plain(text[len(_MESSAGE) : -1])
+        if draft is not None:
+            return Drafts([draft], None, is_batch=False)
+    found = _members(text, _APPEND_KEYS)
     if_version = _if_version(found)
     if "messages" not in found:
-        text = _required(found, "message", "Give a message, or a list of messages.")
-        return Drafts([message.parse(text, "message")], if_version, is_batch=False)
+        one = _required(found, "message", "Give a message, or a list of messages.")
+        return Drafts([message.parse(one, "message")], if_version, is_batch=False)
     if "message" in found:
         raise InvalidRequest("Give either message or messages, not both.", "messages")
     texts = jsontext.items(found["messages"], "messages")
@@ -122,7 +131,7 @@ def parse_compact(body: bytes) -> Drafts:
     Raises:
         InvalidRequest: It cannot be used; the error names the field.
     """
-    found = _members(body, _COMPACT_KEYS)
+    found = _members(jsontext.minified(body), _COMPACT_KEYS)
     hint = "Give the messages that the window shall become; [] empties it."
     texts = jsontext.items(_required(found, "replacement", hint), "replacement")
     if len(texts) > REPLACEMENT_MAX:
@@ -132,8 +141,7 @@ def parse_compact(body: bytes) -> Drafts:
     return Drafts(_drafts(texts, "replacement"), _if_version(found), is_batch=True)
 
 
-def _members(body: bytes, known: tuple[str, ...]) -> jsontext.Members:
-    text = jsontext.minified(body)
+def _members(text: bytes, known: tuple[str, ...]) -> jsontext.Members:
     if text[:1] != b"{":
         raise InvalidRequest(f"The body must be an object, not {jsontext.kind_of(text)}.")
     found = jsontext.members(text, known, None)

@@ -228,7 +228,7 @@ class Context(msgspec.Struct, frozen=True):
         after = replaced(self.window, entries)
         event = self._compacted(self.window, after, version, self.last_seq, at_us)
         changed = self._touched(at_us, version=version, window=after, spoken_at_us=at_us)
-        return changed, (event._replace(strategy="manual", replacement=tuple(stored)),)
+        return changed, (replace(event, strategy="manual", replacement=tuple(stored)),)
 
     def _placed(
         self, replacement: tuple[Entry | Counted, ...], version: int, at_us: int

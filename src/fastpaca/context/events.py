@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 from fastpaca.context.message import Counts, Draft, Entry
 from fastpaca.context.window import Persisted
 
 
-class Created(NamedTuple):
+class Created(msgspec.Struct, frozen=True, gc=False):
     """The context came into being."""
 
 
-class Configured(NamedTuple):
+class Configured(msgspec.Struct, frozen=True, gc=False):
     """Its token budget, trigger ratio or policy changed."""
 
 
-class MetadataChanged(NamedTuple):
+class MetadataChanged(msgspec.Struct, frozen=True, gc=False):
     """Its metadata changed."""
 
 
-class Tombstoned(NamedTuple):
+class Tombstoned(msgspec.Struct, frozen=True, gc=False):
     """It was deleted for writing."""
 
 
-class Purged(NamedTuple):
+class Purged(msgspec.Struct, frozen=True, gc=False):
     """Its content was erased."""
 
 
-class Appended(NamedTuple):
+class Appended(msgspec.Struct, frozen=True, gc=False):
     """A message was appended: *entry* as it stands in the log, at *at_us* (microseconds, UTC)."""
 
     entry: Entry
@@ -36,7 +36,7 @@ class Appended(NamedTuple):
     at_us: int
 
 
-class Stored(NamedTuple):
+class Stored(msgspec.Struct, frozen=True, gc=False):
     """A synthetic message of a replacement, at its *position*."""
 
     position: int
@@ -44,7 +44,7 @@ class Stored(NamedTuple):
     counts: Counts
 
 
-class Compacted(NamedTuple):
+class Compacted(msgspec.Struct, frozen=True, gc=False):
     """
     The window was rewritten, by a compact call (`manual`) or a policy.
 

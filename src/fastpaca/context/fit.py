@@ -246,7 +246,7 @@ def _with_cuts(entry: Entry, texts: list[Text], level: int) -> Entry:
     for text in texts:
         parts[text.part] = _rewritten(parts[text.part], text.path, text.tokens, level)
     saved = sum(text.tokens - level - MARKER_TOKENS for text in texts)
-    counts = entry.counts._replace(total=entry.tokens - saved)
+    counts = replace(entry.counts, total=entry.tokens - saved)
     message["parts"] = b"[" + b",".join(parts) + b"]"
     message["token_count"] = b"%d" % counts.total
     return replace(entry, body=jsontext.joined(message), counts=counts)

@@ -6,13 +6,13 @@ Token counts come in with the op, and so does the moment (to `Context.apply`).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 from fastpaca.context.config import Policy
 from fastpaca.context.message import Counts, Draft, Entry
 
 
-class Put(NamedTuple):
+class Put(msgspec.Struct, frozen=True, gc=False):
     """Create the context, or change its configuration; None leaves a value as it is."""
 
     token_budget: int | None = None
@@ -21,35 +21,35 @@ class Put(NamedTuple):
     metadata: bytes | None = None
 
 
-class PatchMetadata(NamedTuple):
+class PatchMetadata(msgspec.Struct, frozen=True, gc=False):
     """Merge *changes* into the metadata: JSON text by key; None takes the key away."""
 
     changes: dict[str, bytes | None]
 
 
-class Delete(NamedTuple):
+class Delete(msgspec.Struct, frozen=True, gc=False):
     """Tombstone the context: it stays readable and is never written again."""
 
 
-class Purge(NamedTuple):
+class Purge(msgspec.Struct, frozen=True, gc=False):
     """Erase the content of the context; its id is never used again."""
 
 
-class Counted(NamedTuple):
+class Counted(msgspec.Struct, frozen=True, gc=False):
     """A message on its way in, with what it costs."""
 
     draft: Draft
     counts: Counts
 
 
-class Append(NamedTuple):
+class Append(msgspec.Struct, frozen=True, gc=False):
     """Append *messages* in order, all or none; *if_version* guards the version before them."""
 
     messages: tuple[Counted, ...]
     if_version: int | None = None
 
 
-class Compact(NamedTuple):
+class Compact(msgspec.Struct, frozen=True, gc=False):
     """
     Make the window exactly the *replacement*: references to the log and synthetic messages.
 

@@ -68,7 +68,7 @@ def strip(entry: Entry, kinds: Iterable[str], rules: int = RULES) -> Entry | Non
             return None
         if calls.has_calls_in_keys(message):
             gone_keys.append("tool_calls")
-    form = form._replace(kinds=wanted, rules=rules)
+    form = replace(form, kinds=wanted, rules=rules)
     if not gone and not gone_keys:
         return replace(entry, form=form)
     if len(gone) == len(part_kinds):
@@ -84,7 +84,7 @@ def without_results(entry: Entry, places: Collection[int]) -> Entry | None:
         return None
     if gone_parts and len(gone_parts) == len(_part_kinds(message)):
         return None
-    form = (entry.form or Form())._replace(without=tuple(sorted(places)))
+    form = replace(entry.form or Form(), without=tuple(sorted(places)))
     gone_keys = ["tool_call_id"] if KEYS in places else []
     return _reduced(entry, message, gone_parts, gone_keys, form)
 

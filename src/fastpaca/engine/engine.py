@@ -26,7 +26,9 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from fastpaca.clock import Clock
 from fastpaca.context import Context, Status, create
@@ -79,14 +81,14 @@ ANSWERS_KEPT_US: Final = 7 * 24 * 3600 * 1_000_000
 """How long an answer is kept under its idempotency key."""
 
 
-class Keyed(NamedTuple):
+class Keyed(msgspec.Struct, frozen=True, gc=False):
     """An idempotency key, and a hash of the method, path and body that it came with."""
 
     key: str
     fingerprint: bytes
 
 
-class Written(NamedTuple):
+class Written(msgspec.Struct, frozen=True, gc=False):
     """
     What became of a write.
 

@@ -14,8 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import msgspec
 
-class ContextRow(NamedTuple):
+
+class ContextRow(msgspec.Struct, frozen=True, gc=False):
     """
     The state of a context, without its log and window.
 
@@ -83,7 +85,7 @@ class CompactionRow(NamedTuple):
     at_us: int
 
 
-class AnswerRow(NamedTuple):
+class AnswerRow(msgspec.Struct, frozen=True, gc=False):
     """
     A stored answer to a request with an `Idempotency-Key`.
 
@@ -100,7 +102,7 @@ class AnswerRow(NamedTuple):
     at_us: int
 
 
-class Change(NamedTuple):
+class Change(msgspec.Struct, frozen=True, gc=False):
     """
     All that one commit writes for one context. All of it lands, or none.
 
