@@ -23,9 +23,19 @@ def _on_core(core: int) -> None:
         os.sched_setaffinity(0, {core})
 
 
+Process = subprocess.Popen[str]
+
+
 @contextlib.contextmanager
 def serving(arguments: Sequence[str]) -> Iterator[int]:
     """Run `python arguments…` on the server's core until the end of the block; gives its port."""
+    with serving_process(arguments) as (port, _):
+        yield port
+
+
+@contextlib.contextmanager
+def serving_process(arguments: Sequence[str]) -> Iterator[tuple[int, Process]]:
+    """Run `python arguments…` as `serving` does; gives its port and the process."""
     process = subprocess.Popen(
         [sys.executable, *arguments],
         stdout=subprocess.PIPE,
@@ -37,7 +47,7 @@ def serving(arguments: Sequence[str]) -> Iterator[int]:
     try:
         for line in process.stdout:
             if found := re.search(r"http://127\.0\.0\.1:(\d+)", line):
-                yield int(found[1])
+                yield int(found[1]), process
                 return
         raise RuntimeError(f"{' '.join(arguments)} did not start")
     finally:
@@ -56,6 +66,14 @@ def node(folder: Path | None = None, *arguments: str) -> Iterator[int]:
             )
         serve = ["-m", "fastpaca", "serve", "--port", "0", "--data-dir", str(folder), *arguments]
         yield stack.enter_context(serving(serve))
+
+
+@contextlib.contextmanager
+def node_process(folder: Path, *arguments: str) -> Iterator[tuple[int, Process]]:
+    """Run a node on *folder*; gives its port and the process."""
+    serve = ["-m", "fastpaca", "serve", "--port", "0", "--data-dir", str(folder), *arguments]
+    with serving_process(serve) as (port, process):
+        yield port, process
 
 
 def load(plan: Plan) -> Figures:

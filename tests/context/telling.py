@@ -13,7 +13,7 @@ from fastpaca.context.events import Compacted
 from fastpaca.context.message import Entry
 from fastpaca.context.ops import Append, Compact, PatchMetadata
 from fastpaca.context.policies import compact
-from fastpaca.context.window import Window
+from fastpaca.context.window import Window, persisted, segments
 from fastpaca.errors import FastpacaError
 from tests.context.conversation import Conversation, Message, counted, encoded, image
 from tests.context.oracle import (
@@ -36,6 +36,7 @@ class Told:
         conversation: The context and its store.
         source: What was sent.
         before: The window before the last append, that message admitted; None after other ops.
+        windows: The window that each version has led to.
     """
 
     def __init__(self, rng: Random) -> None:
@@ -44,6 +45,7 @@ class Told:
         self.conversation = Conversation(first.policy, first.token_budget, first.trigger_ratio)
         self.source = Source()
         self.before: list[Entry] | None = None
+        self.windows = {0: self.conversation.window}
         self._talk = Talk(rng)
 
     @property
@@ -87,6 +89,7 @@ class Told:
         self.conversation.apply(Append((made,)))
         logged = self.conversation.logged(self.context.last_seq)
         self.before = window.admit(logged).entries
+        self.windows[self.context.version] = self.conversation.window
 
     def _append_many(self) -> None:
         for _ in range(self.rng.randint(2, 5)):
@@ -97,6 +100,7 @@ class Told:
         replacement = self._replacement()
         event = self.conversation.compact(*replacement)
         self.source.replace(event.version, replacement)
+        self.windows[self.context.version] = self.conversation.window
 
     def _replacement(self) -> list[int | Message]:
         rng, last = self.rng, self.context.last_seq
@@ -159,6 +163,12 @@ def cold_equals_hot(told: Told) -> None:
     assert image(told.conversation.cold().window) == image(told.conversation.window)
 
 
+def stored_segments_are_those_of_the_window(told: Told) -> None:
+    """The stored form of the window tells its segments, and no message has to be looked at."""
+    window = told.conversation.window
+    assert persisted(window, told.context.last_seq).segments == segments(window)
+
+
 def windows_hold_together(told: Told) -> None:
     """Nothing in the window is parted, emptied, or other than it was sent."""
     check_values(told.source, told.window, may_be_cut=False)
@@ -207,6 +217,7 @@ def refusals_leave_no_trace(told: Told) -> None:
 CHECKS: tuple[Callable[[Told], None], ...] = (
     log_is_untouched,
     cold_equals_hot,
+    stored_segments_are_those_of_the_window,
     windows_hold_together,
     views_fit,
     trims_keep_promises,

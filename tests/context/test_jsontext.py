@@ -248,6 +248,39 @@ def test_depth_is_measured_right_in_every_shape(branches: list[object], wrapped:
         assert not too_deep
 
 
+@pytest.mark.parametrize("short_by", range(24))
+@pytest.mark.parametrize(("levels", "fits"), [(128, True), (129, False)])
+def test_where_a_long_text_is_looked_at_in_steps_changes_no_depth(
+    levels: int, fits: bool, short_by: int
+) -> None:
+    """
+    A long text is looked at step by step; no step ends in the middle of something and forgets it.
+    """
+    filler = b'"%b"' % (b"x" * ((1 << 16) - short_by))
+    decoy = b'"\\\\\\"[[\\\\","]]\\"{"'
+    opened = b"[" * (levels - 1)
+    deep = b"[%b]" % b",".join([filler, decoy, opened + filler + b"]" * (levels - 1), decoy])
+    if fits:
+        jsontext.check_depth(deep, "message")
+    else:
+        with pytest.raises(InvalidRequest):
+            jsontext.check_depth(deep, "message")
+
+
+@pytest.mark.parametrize(("levels", "fits"), [(128, True), (129, False)])
+def test_a_long_text_of_nothing_but_brackets_has_its_depth(levels: int, fits: bool) -> None:
+    """
+    That holds as well where every step ends deep inside.
+    """
+    branch = b"[" * 99 + b"]" * 99
+    text = b"[%b]" % b",".join([*[branch] * 1000, b"[" * (levels - 1) + b"]" * (levels - 1)])
+    if fits:
+        jsontext.check_depth(text, "message")
+    else:
+        with pytest.raises(InvalidRequest):
+            jsontext.check_depth(text, "message")
+
+
 def depth(value: object) -> int:
     """Count the levels of nested lists."""
     return 1 + max(map(depth, value), default=0) if isinstance(value, list) else 0

@@ -10,6 +10,7 @@ from fastpaca.context import LastN, Manual, SkipParts
 from fastpaca.context.ops import Put
 from fastpaca.context.window import (
     CUT_CALLS_MAX,
+    MARK_BYTES,
     CutCall,
     Persisted,
     Run,
@@ -18,6 +19,7 @@ from fastpaca.context.window import (
     persisted,
     ranges,
     segments,
+    weight_of,
 )
 from tests.context.conversation import (
     Conversation,
@@ -71,12 +73,28 @@ def test_windows_grown_from_one_are_independent() -> None:
     assert [len(one) for one in (base, left, right, further)] == [1, 2, 2, 3]
 
 
-def test_a_window_weighs_its_bytes() -> None:
+def test_a_window_weighs_what_its_entries_weigh() -> None:
     """
-    A cache is told how many bytes of messages a window holds.
+    A cache is told what a window takes, also of one that grew by and by.
     """
     talk = talk_of(5)
-    assert talk.window.weight == sum(len(entry.body) for entry in talk.window)
+    talk.say(assistant(call("a")), tool(result("a")))
+    assert talk.window.weight == sum(map(weight_of, talk.window))
+    assert talk.window.weight == Window.of(talk.window).weight
+
+
+def test_all_that_an_entry_holds_has_weight() -> None:
+    """
+    Text, parts and calls count, so that no kind of conversation takes memory for nothing.
+    """
+    talk = Conversation(Manual())
+    talk.say(user("hi"), user("hi" + 1000 * "x"), user("hi", "hi"))
+    talk.say(assistant(call("a")), assistant(call("a" * 1000)))
+    short, long, two, brief, named = map(weight_of, talk.window)
+    assert long >= short + 1000
+    assert two > short + len(talk.window.entries[2].body) - len(talk.window.entries[0].body)
+    assert brief > len(talk.window.entries[3].body) + MARK_BYTES
+    assert named >= brief + 2 * 999  # in the text, and as the id
 
 
 def test_the_list_of_entries_is_the_callers_own() -> None:
@@ -216,10 +234,35 @@ def test_what_vanishes_at_the_end_is_covered_by_what_is_before() -> None:
         assert image(talk.cold().window) == image(talk.window)
         if turn > 1:
             assert talk.stored is not None
-            stripped = Run(1, 3 * turn - 3, kinds=kinds, rules=1)
+            stripped = Run(1, 3 * turn - 3, kinds=kinds, rules=1, vanished_behind=1)
             running = Run(3 * turn - 2, 3 * turn)
             assert Persisted.decode(talk.stored).runs == (stripped, running)
             assert segments(talk.window) == [live(1, 3 * turn)]
+
+
+def test_the_stored_form_tells_its_segments() -> None:
+    """
+    They begin and end with messages that are there, whatever vanished at their ends.
+    """
+    thought = {"type": "reasoning", "text": "hm"}
+    talk = Conversation(Manual())
+    talk.say(*[user("hi")] * 2)
+    talk.compact(user("so far"))
+    talk.say(assistant(thought), user("hi"), assistant(thought))
+    talk.apply(Put(token_budget=40, policy=SkipParts()))
+    talk.say(user("hi"))
+    assert stored_segments(talk) == segments(talk.window) == [summary(1, 2), live(4, 6)]
+    talk.compact(user("a"), 4, user("b"), user("c"))
+    assert stored_segments(talk) == [summary(1, 3), live(4, 4), summary(5, 6)]
+    assert segments(talk.window) == stored_segments(talk)
+    talk.compact()
+    assert stored_segments(talk) == segments(talk.window) == []
+
+
+def stored_segments(talk: Conversation) -> list[Segment]:
+    """The segments that the newest stored form tells."""
+    assert talk.stored is not None
+    return Persisted.decode(talk.stored).segments
 
 
 def test_stored_forms_are_small_json() -> None:

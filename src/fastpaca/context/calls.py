@@ -24,6 +24,8 @@ from enum import Enum
 from itertools import accumulate
 from typing import Final, NamedTuple, Protocol
 
+import msgspec
+
 from fastpaca.context import jsontext
 
 KEYS: Final = -1  # the place of a call or result that stands in keys of its message
@@ -48,7 +50,7 @@ class Side(Enum):
     BOTH = 3
 
 
-class Mark(NamedTuple):
+class Mark(msgspec.Struct, frozen=True, gc=False):
     """A call or a result in a message: the index of its part (or `KEYS`), its id, its side."""
 
     place: int

@@ -79,7 +79,7 @@ class View(NamedTuple):
     fit: str
 
 
-class Context(msgspec.Struct, frozen=True):
+class Context(msgspec.Struct, frozen=True, gc=False):
     """
     One conversation: its configuration, where its log ends, and its window.
 

@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 import msgspec
@@ -37,6 +38,8 @@ Members = dict[str, bytes]
 _members_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _items_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _string_decoder = msgspec.json.Decoder(str)
+_STEP_BYTES: Final = 1 << 16
+_RISE: Final = {ord("["): 1, ord("]"): -1}
 _SPARSE: Final = 16  # fewer bracket pairs than one in so many bytes are quicker to walk over
 
 _HALF_PAIR: Final = re.compile(
@@ -80,28 +83,48 @@ def check_depth(text: bytes, field: str) -> None:
     Refuse minified JSON *text* that is nested deeper than `DEPTH_MAX`.
 
     Works on the skeleton of brackets, mostly with passes in C, since a walk in Python over 16 MiB
-    would stall the event loop.
+    would take seconds; and step by step, since each pass holds the interpreter's lock.
     """
     if text.count(b"[") + text.count(b"{") <= DEPTH_MAX:
         return
-    bare = text.replace(b"\\\\", b"").replace(b'\\"', b"")
-    outside_strings = b"".join(bare.split(b'"')[::2])
-    if _depth(outside_strings.translate(_to_square, _all_but_brackets)) > DEPTH_MAX:
-        raise _too_deep(field)
+    depth = 0
+    for skeleton in _skeletons(text):
+        room = DEPTH_MAX - depth
+        if _height_at_most(skeleton) > room and _height(skeleton) > room:
+            raise _too_deep(field)
+        depth += 2 * skeleton.count(b"[") - len(skeleton)
 
 
-def _depth(skeleton: bytes) -> int:
-    """Measure how deep *skeleton* is nested, which is nothing but balanced `[` and `]`."""
+def _skeletons(text: bytes) -> Iterator[bytes]:
+    """Give the brackets outside of strings, all as `[` or `]`, step by step."""
+    at, in_string = 0, False
+    while at < len(text):
+        step = text[at : at + _STEP_BYTES]
+        if (len(step) - len(step.rstrip(b"\\"))) % 2:  # an escape stays in one piece
+            step = text[at : at + _STEP_BYTES + 1]
+        at += len(step)
+        pieces = step.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
+        outside = b"".join(pieces[in_string::2])
+        yield outside.translate(_to_square, _all_but_brackets)
+        in_string ^= len(pieces) % 2 == 0
+
+
+def _height_at_most(skeleton: bytes) -> int:
+    """Tell quickly how high *skeleton* rises at most; exactly that if it is balanced."""
     levels = 0
     while skeleton.count(b"[]") * _SPARSE > len(skeleton):
         skeleton = skeleton.replace(b"[]", b"")  # takes the innermost level off everywhere
         levels += 1
-    depth = deepest = 0
-    for between in skeleton.split(b"[]")[:-1]:  # of the form `]]][[[`
-        opened = between.count(b"[")
-        depth += 2 * opened - len(between)
-        deepest = max(deepest, depth + 1)
-    return levels + deepest
+    depth = highest = 0
+    for between in skeleton.split(b"[]"):  # of the form `]]][[[`
+        depth += 2 * between.count(b"[") - len(between)
+        highest = max(highest, depth + 1)
+    return levels + highest
+
+
+def _height(skeleton: bytes) -> int:
+    """Tell how high *skeleton* rises above where it begins."""
+    return max(accumulate(map(_RISE.__getitem__, skeleton)), default=0)
 
 
 def _too_deep(field: str | None) -> InvalidRequest:

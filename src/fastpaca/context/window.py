@@ -31,6 +31,15 @@ from fastpaca.context.strip import strip, without_results
 CUT_CALLS_MAX: Final = 256
 """How many cut calls are remembered; the newest are the ones whose results may still come."""
 
+ENTRY_BYTES: Final = 350
+"""What an entry takes in memory beside its JSON text: the entry, its place, its counts."""
+
+PART_BYTES: Final = 16
+"""What the count of a part takes; more than 256 tokens are an object of their own, few are not."""
+
+MARK_BYTES: Final = 120
+"""What a mark takes beside its id: the mark, the id as an object, their places."""
+
 
 class CutCall(NamedTuple):
     """An unanswered call that a compaction took out of the window: its id, the seq it stood at."""
@@ -44,7 +53,7 @@ class CutCall(NamedTuple):
         return (Mark(KEYS, self.id, Side.CALL),)
 
 
-class Window(msgspec.Struct, eq=False):
+class Window(msgspec.Struct, eq=False, gc=False):
     """
     Ordered entries with the sum of their tokens. A value: every change makes a new window.
 
@@ -55,7 +64,7 @@ class Window(msgspec.Struct, eq=False):
         shared: The list; all behind *size* belongs to others.
         size: How many entries there are.
         tokens: What they cost together.
-        weight: Their bytes, for caches.
+        weight: About how many bytes they take in memory.
         cut_calls: Calls that compactions took out while they waited for their results.
         pinned: How many entries at the beginning no policy may touch.
         held: Why it cannot become smaller, if that is known. It says nothing that the entries do
@@ -78,7 +87,7 @@ class Window(msgspec.Struct, eq=False):
             shared=listed,
             size=len(listed),
             tokens=sum(entry.tokens for entry in listed),
-            weight=sum(len(entry.body) for entry in listed),
+            weight=sum(map(weight_of, listed)),
             cut_calls=_newest_calls(cut_calls),
             pinned=pinned,
         )
@@ -122,7 +131,7 @@ class Window(msgspec.Struct, eq=False):
             shared=shared,
             size=self.size + 1,
             tokens=self.tokens + entry.tokens,
-            weight=self.weight + len(entry.body),
+            weight=self.weight + weight_of(entry),
             cut_calls=cut_calls,
             pinned=self.pinned + pins,
             held=held,
@@ -147,6 +156,14 @@ class Window(msgspec.Struct, eq=False):
         return answered
 
 
+def weight_of(entry: Entry) -> int:
+    """Estimate the bytes that *entry* takes in memory."""
+    weight = ENTRY_BYTES + len(entry.body) + PART_BYTES * len(entry.counts.parts)
+    for mark in entry.marks:
+        weight += MARK_BYTES + len(mark.id)
+    return weight
+
+
 def _newest_calls(cut_calls: Iterable[CutCall]) -> tuple[CutCall, ...]:
     by_seq = sorted(cut_calls, key=lambda call: (call.seq, call.id))
     return tuple(by_seq[-CUT_CALLS_MAX:])
@@ -168,7 +185,7 @@ def replaced(before: Window, entries: Sequence[Entry]) -> Window:
     for spot in pair(listed).open_calls:
         waiting[CutCall(spot.mark.id, listed[spot.at].at_seq)] += 1
     for entry in entries:
-        if entry.seq is not None:
+        if entry.marks and entry.seq is not None:
             waiting.subtract(_calls_in(entry))
     left = sorted(waiting.elements(), key=_last_seq)
     for spot in pair(entries).open_calls:
@@ -228,6 +245,8 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
         replacement: For synthetic messages, the version of their replacement.
         first: The position of the first of them in the replacement.
         last: The position of the last.
+        vanished_before: How many of the seqs it covers vanished before its first message.
+        vanished_behind: How many vanished behind its last one.
     """
 
     from_seq: int
@@ -239,6 +258,8 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     replacement: int | None = None
     first: int = 0
     last: int = 0
+    vanished_before: int = 0
+    vanished_behind: int = 0
 
     @property
     def form(self) -> Form | None:
@@ -263,6 +284,22 @@ class Persisted(msgspec.Struct, frozen=True):
     cut_calls: tuple[tuple[str, int], ...] = ()
     pinned: int = 0
 
+    @property
+    def segments(self) -> list[Segment]:
+        """The segments of the window as it was when this was written; see `segments`."""
+        found: list[Segment] = []
+        kind, from_seq, to_seq = "", 0, 0
+        for run in self.runs:
+            run_kind = "live" if run.replacement is None else "summary"
+            if run_kind != kind:
+                if kind:
+                    found.append(Segment(kind, from_seq, to_seq))
+                kind, from_seq = run_kind, run.from_seq + run.vanished_before
+            to_seq = run.to_seq - run.vanished_behind
+        if kind:
+            found.append(Segment(kind, from_seq, to_seq))
+        return found
+
     def encode(self) -> bytes:
         """Write it as JSON."""
         return msgspec.json.encode(self)
@@ -278,45 +315,53 @@ _persisted_decoder = msgspec.json.Decoder(Persisted)
 
 def persisted(window: Window, last_seq: int) -> Persisted:
     """Write down *window*, of a context whose log ends at *last_seq*."""
-    runs: list[Run] = []
-    for entry in window:
-        run = _run_of(entry)
-        if runs and (longer := _extended(runs[-1], run)) is not None:
-            runs[-1] = longer
-        else:
-            runs.append(run)
     cut_calls = tuple((call.id, call.seq) for call in window.cut_calls)
-    return Persisted(last_seq, tuple(runs), cut_calls, window.pinned)
+    runs = tuple(_run(first, last) for first, last in _stretches(window))
+    return Persisted(last_seq, runs, cut_calls, window.pinned)
 
 
-def _run_of(entry: Entry) -> Run:
-    form = entry.form or Form()
-    synthetic = entry.seq is None
-    return Run(
-        from_seq=entry.covers_from,
-        to_seq=entry.covers_to,
-        kinds=form.kinds,
-        rules=form.rules,
-        without=form.without,
-        cut_after=entry.cut_after,
-        replacement=entry.version if synthetic else None,
-        first=entry.position,
-        last=entry.position,
+def _stretches(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Entry]]:
+    """Give the first and the last of the *entries* that make one run, run by run."""
+    first: Entry | None = None
+    last: Entry | None = None
+    for entry in entries:
+        if first is None or last is None or not _follows(entry, last):
+            if first is not None and last is not None:
+                yield first, last
+            first = entry
+        last = entry
+    if first is not None and last is not None:
+        yield first, last
+
+
+def _follows(entry: Entry, last: Entry) -> bool:
+    """Tell whether nothing lies between *last* and *entry*, and both have lost the same."""
+    if entry.form != last.form or entry.cut_after != last.cut_after:
+        return False
+    if entry.seq is not None:
+        return last.seq is not None and entry.covers_from == last.covers_to + 1
+    return (
+        last.seq is None
+        and (entry.version, entry.position) == (last.version, last.position + 1)
+        and entry.covers_from == last.covers_from
     )
 
 
-def _extended(run: Run, following: Run) -> Run | None:
-    """Join two runs into one if what lies between them is nothing."""
-    if run.form != following.form or run.cut_after != following.cut_after:
-        return None
-    if run.replacement != following.replacement:
-        return None
-    if run.replacement is None:
-        if following.from_seq != run.to_seq + 1:
-            return None
-    elif following.first != run.last + 1 or following.from_seq != run.from_seq:
-        return None
-    return replace(run, to_seq=following.to_seq, last=following.last)
+def _run(first: Entry, last: Entry) -> Run:
+    form = first.form or Form()
+    return Run(
+        from_seq=first.covers_from,
+        to_seq=last.covers_to,
+        kinds=form.kinds,
+        rules=form.rules,
+        without=form.without,
+        cut_after=first.cut_after,
+        replacement=first.version if first.seq is None else None,
+        first=first.position,
+        last=last.position,
+        vanished_before=0 if first.seq is None else first.seq - first.covers_from,
+        vanished_behind=last.covers_to - last.at_seq,
+    )
 
 
 def rebuild(

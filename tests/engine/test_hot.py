@@ -1,0 +1,113 @@
+"""What the contexts in memory take: the estimate is honest, and no collector looks at them."""
+
+from __future__ import annotations
+
+import gc
+import json
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from fastpaca.context import Context, create, jsontext
+from fastpaca.context.message import encode_counts, parse
+from fastpaca.context.ops import Append, Counted, Put
+from fastpaca.engine import rows
+from fastpaca.engine.hot import Hot
+from fastpaca.store.base import MessageRow, Snapshot
+from fastpaca.tokens import CharsCounter, count_message
+
+Message = dict[str, Any]
+
+ID = "conversation-of-a-customer"
+
+COUNTER = CharsCounter()  # the counts of roles are kept for each counter
+
+
+def text(chars: int) -> Message:
+    """A part of so many characters."""
+    return {"type": "text", "text": "x" * chars}
+
+
+def step(calls: int) -> list[Message]:
+    """A message of so many calls, and one of their results."""
+    names = [f"call_{number:020}" for number in range(calls)]
+    made = [{"type": "tool_call", "tool_call_id": name, "name": "search"} for name in names]
+    given = [{"type": "tool_result", "tool_call_id": name, "content": "found"} for name in names]
+    return [{"role": "assistant", "parts": made}, {"role": "tool", "parts": given}]
+
+
+def counted(message: Message) -> Counted:
+    """Read a message as the server does."""
+    draft = parse(jsontext.minified(json.dumps(message).encode()), "message")
+    return Counted(draft, count_message(COUNTER, draft))
+
+
+def grown(messages: list[Message], metadata: bytes) -> Context:
+    """Make a context that was hot from its first message on."""
+    context, _ = create("".join(ID), Put(10**9, metadata=bytes(bytearray(metadata))), 1)
+    for number, message in enumerate(messages):
+        context, _ = context.apply(Append((counted(message),)), 10**15 + number)
+    return context
+
+
+def loaded(messages: list[Message], metadata: bytes) -> Context:
+    """Make the same context as a load does."""
+    context, _ = create("".join(ID), Put(10**9, metadata=bytes(bytearray(metadata))), 1)
+    log = []
+    for seq, message in enumerate(messages, start=1):
+        one = counted(message)
+        counts = encode_counts(one.counts)
+        log.append(MessageRow(seq, seq, one.draft.body, counts, 10**15 + seq))
+    row = rows.context_row(context, bytes(16))
+    row = replace(row, version=len(log), last_seq=len(log))
+    return rows.rebuilt(Snapshot(row, None, log, []))
+
+
+SHAPES = {
+    "many small messages": ([{"role": "user", "parts": [text(20)]}] * 200, b"{}"),
+    "usual messages": ([{"role": "user", "parts": [text(200)]}] * 100, b"{}"),
+    "few big messages": ([{"role": "user", "parts": [text(50_000)]}] * 5, b"{}"),
+    "messages of many parts": ([{"role": "user", "parts": [text(20)] * 100}] * 10, b"{}"),
+    "a call in each message": (step(1) * 100, b"{}"),
+    "many calls in a message": (step(50) * 5, b"{}"),
+    "metadata": ([{"role": "user", "parts": [text(20)]}], b'{"of":"%b"}' % (b"x" * 20_000)),
+}
+
+
+@pytest.mark.parametrize("make", [grown, loaded])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_estimate_of_a_context_is_what_it_takes(
+    shape: str, make: Callable[[list[Message], bytes], Context]
+) -> None:
+    """
+    What is bounded is memory, so the estimate has to be right for every kind of conversation.
+    """
+    make(*SHAPES[shape])  # whatever is made once and kept is there now
+    hot = Hot(10**9)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        kept = [make(*SHAPES[shape]) for _ in range(5)]
+        gc.collect()
+        taken = tracemalloc.get_traced_memory()[0] / len(kept)
+    finally:
+        tracemalloc.stop()
+    hot.put(kept[0])
+    # The allocator needs a tenth more than what it is asked for.
+    assert 0.9 * taken <= hot.bytes <= 1.2 * taken
+
+
+def test_a_context_in_memory_costs_the_collector_next_to_nothing() -> None:
+    """
+    A message in memory is nothing that Python's garbage collector would look through.
+
+    With millions of them it would hold up everybody for tenths of a second.
+    """
+    context = loaded(*SHAPES["many calls in a message"])
+    gc.collect()  # it lets go of tuples that hold nothing to look at
+    entry = context.window.entries[0]
+    held = (context, context.window, entry, entry.counts, entry.marks, *entry.marks)
+    assert [thing for thing in held if gc.is_tracked(thing)] == []
