@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -55,15 +55,25 @@ class Author:
             spoken_at_us=0,
         )
         self.log: list[MessageRow] = []
+        self.compactions: list[CompactionRow] = []
 
     def create(self, **values: object) -> Change:
         """Bring the context into being, with *values* for its row."""
         return self._change({**values}, config_changed=True, metadata_changed=True)
 
     def append(
-        self, *bodies: bytes, answers: Sequence[AnswerRow] = (), count: int = 0, size: int = 0
+        self,
+        *bodies: bytes,
+        answers: Sequence[AnswerRow] = (),
+        count: int = 0,
+        size: int = 0,
+        trims: Mapping[int, Iterable[Run]] | None = None,
     ) -> Change:
-        """Append *bodies*, or *count* messages of about *size* bytes."""
+        """
+        Append *bodies*, or *count* messages of about *size* bytes.
+
+        *trims* are rewrites of the window, by the number of the message that causes them.
+        """
         last = self.row.last_seq
         texts = bodies or [body(last + number, size) for number in range(1, count + 1)]
         messages = [
@@ -72,7 +82,7 @@ class Author:
                 version=self.row.version + number,
                 body=text,
                 counts=b"\x94%d" % number,
-                at_us=BEGINNING_US + last + number,
+                at_us=BEGINNING_US + self.row.version + number,
             )
             for number, text in enumerate(texts, 1)
         ]
@@ -80,9 +90,14 @@ class Author:
         values: dict[str, object] = {
             "version": self.row.version + len(messages),
             "last_seq": last + len(messages),
-            "spoken_at_us": BEGINNING_US + last + len(messages),
+            "spoken_at_us": BEGINNING_US + self.row.version + len(messages),
         }
-        return self._change(values, messages=messages, answers=answers)
+        compactions = [
+            self.compaction(self.row.version + number, runs, last + number)
+            for number, runs in (trims or {}).items()
+        ]
+        self.compactions += compactions
+        return self._change(values, messages=messages, compactions=compactions, answers=answers)
 
     def compact(
         self,
@@ -96,17 +111,23 @@ class Author:
             SyntheticRow(version, position, text, b"\x95", BEGINNING_US)
             for position, text in enumerate(synthetics)
         ]
+        compaction = self.compaction(version, runs)
+        self.compactions.append(compaction)
         return self._change(
-            {"version": version},
-            compactions=[self.compaction(version, runs)],
+            {"version": version, "spoken_at_us": compaction.at_us},
+            compactions=[compaction],
             synthetics=rows,
             answers=answers,
         )
 
-    def compaction(self, version: int, runs: Iterable[Run]) -> CompactionRow:
+    def compaction(
+        self, version: int, runs: Iterable[Run], through: int | None = None
+    ) -> CompactionRow:
         """Make the row of a compaction that leads to a window of *runs*."""
-        window = Persisted(self.row.last_seq, tuple(runs)).encode()
-        return CompactionRow(version, "manual", None, 7, 1000, 10, window, BEGINNING_US)
+        last_seq = self.row.last_seq if through is None else through
+        window = Persisted(last_seq, tuple(runs)).encode()
+        at_us = BEGINNING_US + version
+        return CompactionRow(version, "manual", None, 7, 1000, 10, window, at_us)
 
     def configure(self, **values: object) -> Change:
         """Change budget, trigger ratio or policy."""

@@ -8,14 +8,19 @@ which makes stores that are not open yet. What only one store does is tested in 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
+from itertools import pairwise
+from random import Random
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from fastpaca.context.window import Run
-from fastpaca.store.base import Change, CommitFailed, ContextRow, Store
+from fastpaca.context.window import Persisted, Run, segments
+from fastpaca.engine import rows
+from fastpaca.store.base import Change, ChangesPage, CommitFailed, ContextRow, Store
+from tests.context.conversation import image
+from tests.context.telling import Told, tell
 from tests.store.author import BEGINNING_US, Author, answer, body
 
 MakeStore = Callable[[], Store]
@@ -93,6 +98,9 @@ class LifeContract:
         assert await store.messages("nobody", 1, 10, 10, ALL) == []
         assert await store.messages_before("nobody", 10, 10, ALL) == []
         assert await store.answers(["nothing"]) == {}
+        assert await store.load_at("nobody", 0) is None
+        assert await store.changes("nobody", 3, 9, 9, ALL) == ([], [], 3)
+        assert await store.compactions("nobody", 0, 9, 9, ALL) == []
 
 
 class LoadContract:
@@ -432,6 +440,317 @@ class LogContract:
         assert await store.messages_before("big", 7, 10, 5 * MIB) == big.log[4:]
 
 
+async def told(store: Store) -> Author:
+    """
+    Commit a story of 14 versions: appends, batches with trims, and compact calls.
+
+    The versions 4, 5, 10 and 14 are compactions; the first two of 6 to 9 are trimmed as well.
+    """
+    (author,) = await create(store, "c")
+    await store.commit([author.append(count=3)])
+    await store.commit([author.compact([Run(1, 3, replacement=4)], [b"summary"])])
+    await store.commit([author.compact([Run(2, 3)])])
+    trims = {1: [Run(3, 4)], 2: [Run(4, 5)]}
+    await store.commit([author.append(count=4, trims=trims)])
+    await store.commit([author.compact([])])
+    await store.commit([author.append(count=3)])
+    await store.commit([author.compact([Run(9, 10), Run(10, 10, replacement=14)], [b"new"])])
+    assert author.row.version == 14
+    return author
+
+
+def happened(author: Author, after: int, through: int, lost: Collection[int] = ()) -> ChangesPage:
+    """Give the page of all changes between two versions, but for those that were *lost*."""
+    there = set(range(after + 1, through + 1)).difference(lost)
+    return ChangesPage(
+        [row for row in author.log if row.version in there],
+        [row for row in author.compactions if row.version in there],
+        through,
+    )
+
+
+async def walked(store: Store, limit: int, max_bytes: int = ALL) -> list[ChangesPage]:
+    """Read all changes of a context, page by page."""
+    pages = [ChangesPage([], [], 0)]
+    while pages[-1].through < (await loaded_row(store, "c")).version:
+        pages.append(await store.changes("c", pages[-1].through, ALL, limit, max_bytes))
+        assert pages[-1].through > pages[-2].through
+    return pages
+
+
+def together(pages: list[ChangesPage]) -> ChangesPage:
+    """Put pages together."""
+    return ChangesPage(
+        [row for page in pages for row in page.messages],
+        [row for page in pages for row in page.compactions],
+        pages[-1].through,
+    )
+
+
+class ChangesContract:
+    """Changes by version."""
+
+    @on_store
+    async def test_changes_between_two_versions(self, store: Store) -> None:
+        """A page begins behind the one version and ends with the other, wherever they are."""
+        author = await told(store)
+        for after in range(14):
+            for to in range(after + 1, 15):
+                page = await store.changes("c", after, to, 99, ALL)
+                assert page == happened(author, after, to), (after, to)
+
+    @on_store
+    async def test_what_is_still_to_come_is_not_read(self, store: Store) -> None:
+        """A page goes no further than the versions that there are."""
+        author = await told(store)
+        assert await store.changes("c", 12, 99, 99, ALL) == happened(author, 12, 14)
+        for after, to in [(14, 14), (14, 99), (20, 99), (5, 5), (7, 3)]:
+            assert await store.changes("c", after, to, 99, ALL) == ([], [], after)
+
+    @on_store
+    async def test_changes_end_at_their_limit(self, store: Store) -> None:
+        """A page holds no more versions than asked for, whole ones, and at least one."""
+        author = await told(store)
+        for limit in (0, 1, 2, 3, 5):
+            pages = await walked(store, limit)
+            assert together(pages) == happened(author, 0, 14)
+            for before, page in pairwise(pages):
+                expected = min(before.through + max(limit, 1), 14)
+                assert page == happened(author, before.through, expected)
+
+    @on_store
+    async def test_changes_end_at_their_size(self, store: Store) -> None:
+        """Bodies and windows count, and a message is never parted from the trim that it caused."""
+        (author,) = await create(store, "c")
+        await store.commit([author.append(b"a" * 10, b"b" * 10, b"c" * 10, trims={2: []})])
+        await store.commit([author.compact([])])
+        window = len(author.compactions[0].window)
+        sizes = [10, 20 + window, 30 + window, 30 + 2 * window]
+        assert len(author.compactions[1].window) == window
+        for through, size in enumerate(sizes, 1):
+            assert await store.changes("c", 0, 4, 9, size) == happened(author, 0, through)
+            below = max(through - 1, 1)
+            assert await store.changes("c", 0, 4, 9, size - 1) == happened(author, 0, below)
+        assert together(await walked(store, 99, 0)) == happened(author, 0, 4)
+        assert len(await walked(store, 99, 0)) == 5
+
+    @on_store
+    async def test_changes_go_on_behind_what_is_lost(self, store: Store) -> None:
+        """Rows that are gone for ever are not there, and no page stops for them."""
+        (author,) = await create(store, "c")
+        lost = {1, 4, 5, 6, 9, 14, 15}
+        for _ in range(5):
+            change = author.append(count=3, trims={3: [Run(1, 1)]})
+            left = [row for row in change.messages if row.version not in lost]
+            await store.commit([replace(change, messages=left)])
+        author.log = [row for row in author.log if row.version not in lost]
+        for after in range(15):
+            for to in range(after + 1, 16):
+                page = await store.changes("c", after, to, 99, ALL)
+                assert page == happened(author, after, to), (after, to)
+        for limit in (1, 2, 3):
+            assert together(await walked(store, limit)) == happened(author, 0, 15)
+        assert await store.changes("c", 0, 15, 1, ALL) == happened(author, 0, 2)
+        assert await store.changes("c", 3, 15, 1, ALL) == happened(author, 3, 6)
+        assert await store.changes("c", 3, 5, 1, ALL) == ([], [], 5)
+        assert await store.messages("c", 1, 99, 99, ALL) == author.log
+        assert await store.messages_before("c", 7, 2, ALL) == author.log[:2]
+
+    @on_store
+    async def test_changes_of_many_contexts_do_not_mix(self, store: Store) -> None:
+        """Contexts that were written together are read apart."""
+        authors = await create(store, *(f"c{n}" for n in range(5)))
+        for number in range(4):
+            await store.commit(
+                [author.append(body(n), trims={1: []}) for n, author in enumerate(authors)]
+            )
+            await store.commit([author.compact([]) for author in authors[: number + 1]])
+        for author in authors:
+            page = await store.changes(author.row.id, 0, ALL, 99, ALL)
+            assert page == happened(author, 0, author.row.version)
+
+    @on_store
+    async def test_thousands_of_changes(self, store: Store) -> None:
+        """A long story is read in few pages or in many, from anywhere."""
+        (author,) = await create(store, "c")
+        for _ in range(4):
+            await store.commit(
+                [author.append(count=1000, trims={n: [Run(1, 1)] for n in range(7, 1000, 7)})]
+            )
+        assert await store.changes("c", 0, ALL, 9999, ALL) == happened(author, 0, 4000)
+        assert await store.changes("c", 3210, ALL, 50, ALL) == happened(author, 3210, 3260)
+        assert await store.changes("c", 3000, 3100, 200, ALL) == happened(author, 3000, 3100)
+
+    @on_store
+    async def test_changes_of_a_deleted_context(self, store: Store) -> None:
+        """A tombstone takes no change away, a purge takes all of them."""
+        author = await told(store)
+        await store.commit([author.tombstone()])
+        assert await store.changes("c", 0, 99, 99, ALL) == happened(author, 0, 14)
+        await store.commit([author.purge()])
+        assert await store.changes("c", 0, 99, 99, ALL) == ([], [], 0)
+        assert await store.changes("c", 5, 99, 99, ALL) == ([], [], 5)
+
+
+class CompactionsContract:
+    """The history of compactions."""
+
+    @on_store
+    async def test_compactions_between_two_versions(self, store: Store) -> None:
+        """They come oldest first, behind the one version and up to the other."""
+        author = await told(store)
+        assert [row.version for row in author.compactions] == [4, 5, 6, 7, 10, 14]
+        for after in range(-1, 16):
+            for to in range(16):
+                expected = [row for row in author.compactions if after < row.version <= to]
+                assert await store.compactions("c", after, to, 99, ALL) == expected
+
+    @on_store
+    async def test_compactions_end_at_their_limit(self, store: Store) -> None:
+        """A page holds no more than asked for, the oldest ones."""
+        author = await told(store)
+        assert await store.compactions("c", 4, 99, 2, ALL) == author.compactions[1:3]
+        assert await store.compactions("c", 4, 99, 0, ALL) == []
+
+    @on_store
+    async def test_compactions_end_at_their_size(self, store: Store) -> None:
+        """Windows count, and the first is there whatever its size."""
+        author = await told(store)
+        sizes = [len(row.window) for row in author.compactions]
+        for count in range(1, 7):
+            size = sum(sizes[:count])
+            assert await store.compactions("c", 0, 99, 99, size) == author.compactions[:count]
+            page = await store.compactions("c", 0, 99, 99, size - 1)
+            assert page == author.compactions[: max(count - 1, 1)]
+
+    @on_store
+    async def test_compactions_of_a_deleted_context(self, store: Store) -> None:
+        """A tombstone takes none away, a purge takes all of them."""
+        author = await told(store)
+        await store.commit([author.tombstone()])
+        assert await store.compactions("c", 0, 99, 99, ALL) == author.compactions
+        await store.commit([author.purge()])
+        assert await store.compactions("c", 0, 99, 99, ALL) == []
+
+
+class PastContract:
+    """What a context was."""
+
+    @on_store
+    async def test_row_of_the_past(self, store: Store) -> None:
+        """Version, end of the log and moment are those of then, all else is of now."""
+        author = Author("c")
+        await store.commit([author.create()])
+        then = [author.row]
+        for change in (
+            author.append(count=1),
+            author.append(count=1, trims={1: [Run(2, 2)]}),
+            author.compact([Run(1, 2, replacement=3)], [b"summary"]),
+            author.compact([]),
+            author.append(count=1),
+        ):
+            await store.commit([change])
+            then.append(change.row)
+        await store.commit([author.configure(token_budget=7)])
+        await store.commit([author.describe(b'{"x":1}')])
+        await store.commit([author.tombstone()])
+        for version, row in enumerate(then):
+            snapshot = await store.load_at("c", version)
+            assert snapshot is not None
+            assert snapshot.row == replace(
+                author.row,
+                version=version,
+                last_seq=row.last_seq,
+                spoken_at_us=row.spoken_at_us,
+            )
+
+    @on_store
+    async def test_snapshot_of_the_past_holds_what_its_window_needs(self, store: Store) -> None:
+        """The window is that of the newest compaction up to then, with what came behind it."""
+        author = await told(store)
+        expected: dict[int, tuple[int | None, list[int], list[bytes]]] = {
+            0: (None, [], []),
+            1: (None, [1], []),
+            3: (None, [1, 2, 3], []),
+            4: (4, [], [b"summary"]),
+            5: (5, [2, 3], []),
+            6: (6, [3, 4], []),
+            7: (7, [4, 5], []),
+            8: (7, [4, 5, 6], []),
+            9: (7, [4, 5, 6, 7], []),
+            10: (10, [], []),
+            13: (10, [8, 9, 10], []),
+            14: (14, [9, 10], [b"new"]),
+        }
+        windows = {row.version: row.window for row in author.compactions}
+        for version, (compaction, seqs, bodies) in expected.items():
+            snapshot = await store.load_at("c", version)
+            assert snapshot is not None
+            assert snapshot.window == (None if compaction is None else windows[compaction])
+            assert snapshot.messages == [author.log[seq - 1] for seq in seqs], version
+            assert [row.body for row in snapshot.synthetics] == bodies
+        assert await store.load_at("c", 14) == await store.load("c")
+
+    @on_store
+    async def test_the_past_of_what_is_lost(self, store: Store) -> None:
+        """Messages that are gone for ever are not there; all else is where it was."""
+        (author,) = await create(store, "c")
+        change = author.append(count=6)
+        await store.commit([replace(change, messages=change.messages[::2])])
+        snapshot = await store.load_at("c", 4)
+        assert snapshot is not None
+        assert [row.seq for row in snapshot.messages] == [1, 3]
+        assert (snapshot.row.last_seq, snapshot.row.version) == (4, 4)
+
+    @on_store
+    async def test_versions_that_there_are_not(self, store: Store) -> None:
+        """Before the first and behind the newest version there is nothing, nor after a purge."""
+        author = await told(store)
+        for version in (-1, 15, 10**9):
+            assert await store.load_at("c", version) is None
+        assert await store.load_at("C", 0) is None
+        await store.commit([author.purge()])
+        for version in (0, 5, 14):
+            assert await store.load_at("c", version) is None
+
+    @on_store
+    async def test_every_window_of_a_story_can_be_made_again(self, store: Store) -> None:
+        """Whatever happened, in whatever batches, each version's window is rebuilt as it was."""
+        for seed in range(4):
+            told = await committed(store, Random(seed), f"story-{seed}")
+            log = told.conversation.log
+            assert len(told.windows) == told.context.version + 1
+            for version, window in told.windows.items():
+                snapshot = await store.load_at(f"story-{seed}", version)
+                assert snapshot is not None
+                past = rows.rebuilt(snapshot)
+                assert image(past.window) == image(window), (seed, version)
+                assert past.last_seq == sum(row.version <= version for row in log)
+                assert past.version == version
+            found = await store.compactions(f"story-{seed}", 0, ALL, ALL, ALL)
+            assert len(found) > 10
+            for row in found:
+                stored = Persisted.decode(row.window)
+                assert stored.segments == segments(told.windows[row.version])
+
+
+async def committed(store: Store, rng: Random, context_id: str) -> Told:
+    """Tell a random story, and commit it in batches of any size."""
+    done = revision = 0
+    for told in tell(rng, 60):
+        if revision and rng.random() < 0.5:
+            continue
+        revision += 1
+        context = replace(told.context, id=context_id, revision=revision)
+        events = told.conversation.events[done:]
+        done = len(told.conversation.events)
+        await store.commit([rows.change(context, events, [], revision.to_bytes(16, "big"))])
+    if done < len(told.conversation.events):
+        context = replace(told.context, id=context_id, revision=revision + 1)
+        await store.commit([rows.change(context, told.conversation.events[done:], [], b"x" * 16)])
+    return told
+
+
 IDS_IN_ORDER = (
     "\x01",
     " ",
@@ -702,6 +1021,9 @@ class StoreContract(
     LoadContract,
     CommitContract,
     LogContract,
+    ChangesContract,
+    CompactionsContract,
+    PastContract,
     ListContract,
     AnswersContract,
     PurgeContract,

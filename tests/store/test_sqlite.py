@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import apsw
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from fastpaca.context.window import Run
+from fastpaca.store import sqlite_reads as reads
 from fastpaca.store.base import AnswerRow, Change, CommitFailed, ReadFailed, Store
 from fastpaca.store.memory import MemoryStore
 from fastpaca.store.sqlite import KEYS_KEPT_MAX, SqliteStore
+from fastpaca.store.sqlite_files import DATABASE_NAME
 from tests.store.author import Author, body
 from tests.store.contract import ALL, MakeStore, StoreContract, create
 
@@ -70,6 +76,9 @@ async def content(store: Store) -> object:
         [await store.messages(name, 1, ALL, 1000, ALL) for name in NAMES],
         [await store.messages(name, 2, 7, 4, 150) for name in NAMES],
         [await store.messages_before(name, 8, 4, 150) for name in NAMES],
+        [await store.changes(name, 2, 9, 4, 900) for name in NAMES],
+        [await store.compactions(name, 1, 9, 2, 150) for name in NAMES],
+        [await store.load_at(name, version) for name in NAMES for version in (0, 3, 7)],
         await store.answers(KEYS),
     )
 
@@ -194,6 +203,42 @@ def test_contexts_that_are_not_remembered_are_found(tmp_path: Path) -> None:
         await store.close()
 
     asyncio.run(main())
+
+
+def test_reads_by_version_cost_the_same_at_any_length(tmp_path: Path) -> None:
+    """SQLite executes as many steps in a context of thousands of messages as in one of hundreds."""
+    trims = {number: [Run(1, 1)] for number in range(50, 501, 50)}
+
+    async def main() -> None:
+        store = SqliteStore(tmp_path)
+        await store.open()
+        for name, commits in {"short": 1, "long": 12}.items():
+            (author,) = await create(store, name)
+            for _ in range(commits):
+                await store.commit([author.append(count=500, trims=trims)])
+        await store.close()
+
+    asyncio.run(main())
+    connection = apsw.Connection(str(tmp_path / DATABASE_NAME), flags=apsw.SQLITE_OPEN_READONLY)
+    bounds = reads.Bounds(20, ALL)
+    for read in (
+        lambda name, version: reads.changes(connection, name, version - 35, version, bounds),
+        lambda name, version: reads.compactions(connection, name, version - 250, version, bounds),
+        lambda name, version: reads.load_at(connection, name, version - 25),
+    ):
+        short, long = partial(read, "short", 300), partial(read, "long", 3300)
+        assert short()  # reads the schema, too
+        assert steps(connection, short) == steps(connection, long)
+    connection.close()
+
+
+def steps(connection: apsw.Connection, read: Callable[[], object]) -> int:
+    """Count the steps that SQLite takes for *read*, which finds something."""
+    count = itertools.count(1)
+    connection.set_progress_handler(lambda: next(count) < 0, 1)
+    assert read()
+    connection.set_progress_handler(None)
+    return next(count)
 
 
 def test_closed_store_refuses_in_its_own_words(tmp_path: Path) -> None:

@@ -223,9 +223,16 @@ def test_failed_read_may_be_tried_again(tmp_path: Path) -> None:
         with pytest.raises(ReadFailed):
             await store.load("c")
         with pytest.raises(ReadFailed):
+            await store.load_at("c", 1)
+        with pytest.raises(ReadFailed):
+            await store.changes("c", 0, 1, 9, ALL)
+        with pytest.raises(ReadFailed):
+            await store.compactions("c", 0, 1, 9, ALL)
+        with pytest.raises(ReadFailed):
             await store.contexts("", "", 9)
         faults.stop()
         assert await store.messages("c", 1, 9, 9, ALL) == author.log
+        assert await store.changes("c", 0, 1, 9, ALL) == (author.log, [], 1)
         assert await loaded_row(store, "c") == author.row
 
     tell(tmp_path, story)

@@ -150,6 +150,21 @@ class Snapshot(NamedTuple):
     synthetics: Sequence[SyntheticRow]
 
 
+class ChangesPage(NamedTuple):
+    """
+    The changes of a conversation, version by version.
+
+    Attributes:
+        messages: Those that were appended, ascending.
+        compactions: Rewrites of the window, ascending.
+        through: The last version of which everything that there is is here.
+    """
+
+    messages: list[MessageRow]
+    compactions: list[CompactionRow]
+    through: int
+
+
 class CommitFailed(Exception):
     """The commit certainly did not happen: nothing of it is in the store."""
 
@@ -203,6 +218,15 @@ class Store(Protocol):
     async def load(self, context_id: str) -> Snapshot | None:
         """Read what rebuilding the state of *context_id* needs; None if it never existed."""
 
+    async def load_at(self, context_id: str, version: int) -> Snapshot | None:
+        """
+        Read what rebuilding the window takes as it was after *version*.
+
+        In the row, *version*, `last_seq` and `spoken_at_us` are those of that moment, all else is
+        of now. None if there is no such version: of a context that never existed or was purged,
+        or one that is still to come.
+        """
+
     async def commit(self, changes: Sequence[Change]) -> None:
         """
         Write *changes*, at most one per context, in one durable transaction.
@@ -226,6 +250,27 @@ class Store(Protocol):
         self, context_id: str, before_seq: int, limit: int, max_bytes: int
     ) -> list[MessageRow]:
         """Read the newest *limit* messages below *before_seq*, ascending; ends as `messages`."""
+
+    async def changes(
+        self, context_id: str, after_version: int, to_version: int, limit: int, max_bytes: int
+    ) -> ChangesPage:
+        """
+        Read what happened behind *after_version* up to *to_version*, inclusive.
+
+        Ends early after *limit* versions, or at the one whose rows take the sum of bodies and
+        windows above *max_bytes*; the first one is always there. Versions that do not exist yet
+        are not read; those whose rows are missing are, and are simply not there.
+        """
+
+    async def compactions(
+        self, context_id: str, after_version: int, to_version: int, limit: int, max_bytes: int
+    ) -> list[CompactionRow]:
+        """
+        Read rewrites of the window behind *after_version* up to *to_version*, oldest first.
+
+        Ends early after *limit*, or at the one whose window takes the sum above *max_bytes*
+        (which is left out unless it is the first).
+        """
 
     async def contexts(self, prefix: str, after: str, limit: int) -> list[ContextRow]:
         """

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
+from typing import Final
 
 from fastpaca.store.base import (
     AnswerRow,
     Change,
+    ChangesPage,
     CommitFailed,
     CommitOvertaken,
     CompactionRow,
@@ -18,7 +21,10 @@ from fastpaca.store.base import (
     Snapshot,
     SyntheticRow,
 )
-from fastpaca.store.snapshots import needs, purged_row
+from fastpaca.store.pages import VERSION, bounded, changes_page
+from fastpaca.store.snapshots import dated, needs, purged_row, row_at, seq_at
+
+_SEQ: Final = attrgetter("seq")
 
 
 class _Held:
@@ -37,15 +43,40 @@ class _Held:
         self.compactions += change.compactions
 
     def snapshot(self) -> Snapshot:
-        window = self.compactions[-1].window if self.compactions else None
-        needed = needs(window, self.row.last_seq)
-        messages = [row for first, last in needed.log for row in self.messages[first - 1 : last]]
+        return self._snapshot(self.row, self._compaction_at(self.row.version))
+
+    def snapshot_at(self, version: int) -> Snapshot | None:
+        if not 0 <= version <= self.row.version:
+            return None
+        compaction = self._compaction_at(version)
+        return dated(self._snapshot(row_at(self.row, version, compaction), compaction), compaction)
+
+    def _snapshot(self, row: ContextRow, compaction: CompactionRow | None) -> Snapshot:
+        window = None if compaction is None else compaction.window
+        needed = needs(window, row.last_seq)
+        messages = [row for first, last in needed.log for row in self.log(first, last)]
         synthetics = [
             self.synthetics[version, position]
             for version, first, last in needed.replacements
             for position in range(first, last + 1)
         ]
-        return Snapshot(self.row, window, messages, synthetics)
+        return Snapshot(row, window, messages, synthetics)
+
+    def log(self, from_seq: int, to_seq: int) -> list[MessageRow]:
+        start = bisect_left(self.messages, from_seq, key=_SEQ)
+        return self.messages[start : bisect_right(self.messages, to_seq, key=_SEQ)]
+
+    def rewrites(self, after_version: int, to_version: int) -> list[CompactionRow]:
+        start = bisect_right(self.compactions, after_version, key=VERSION)
+        return self.compactions[start : bisect_right(self.compactions, to_version, key=VERSION)]
+
+    def seq_at(self, version: int) -> int:
+        return seq_at(version, self._compaction_at(version))
+
+    def _compaction_at(self, version: int) -> CompactionRow | None:
+        """Give the newest compaction up to *version*."""
+        index = bisect_right(self.compactions, version, key=VERSION)
+        return self.compactions[index - 1] if index else None
 
 
 class MemoryStore:
@@ -74,6 +105,11 @@ class MemoryStore:
             return Snapshot(purged_row(context_id), None, [], [])
         held = self._held.get(context_id)
         return None if held is None else held.snapshot()
+
+    async def load_at(self, context_id: str, version: int) -> Snapshot | None:
+        """Read what rebuilding the window takes as it was after a version."""
+        held = self._held.get(context_id)
+        return None if held is None else held.snapshot_at(version)
 
     async def commit(self, changes: Sequence[Change]) -> None:
         """
@@ -132,17 +168,37 @@ class MemoryStore:
     ) -> list[MessageRow]:
         """Read the log forward."""
         held = self._held.get(context_id)
-        rows = held.messages[max(from_seq, 1) - 1 : max(to_seq, 0)] if held else []
-        return _bounded(rows[:limit], max_bytes)
+        rows = held.log(from_seq, to_seq) if held else []
+        return bounded(rows[:limit], max_bytes)
 
     async def messages_before(
         self, context_id: str, before_seq: int, limit: int, max_bytes: int
     ) -> list[MessageRow]:
         """Read the newest messages below a seq."""
         held = self._held.get(context_id)
-        end = min(max(before_seq - 1, 0), len(held.messages)) if held else 0
+        end = bisect_left(held.messages, before_seq, key=_SEQ) if held else 0
         rows = held.messages[max(end - limit, 0) : end] if held else []
-        return _bounded(reversed(rows), max_bytes)[::-1]
+        return bounded(reversed(rows), max_bytes)[::-1]
+
+    async def changes(
+        self, context_id: str, after_version: int, to_version: int, limit: int, max_bytes: int
+    ) -> ChangesPage:
+        """Read what happened between two versions."""
+        held = self._held.get(context_id)
+        through = min(to_version, held.row.version) if held else 0
+        if held is None or through <= after_version:
+            return ChangesPage([], [], after_version)
+        messages = held.log(held.seq_at(after_version) + 1, held.seq_at(through))
+        rewrites = held.rewrites(after_version, through)
+        return changes_page(messages, rewrites, through, limit, max_bytes)
+
+    async def compactions(
+        self, context_id: str, after_version: int, to_version: int, limit: int, max_bytes: int
+    ) -> list[CompactionRow]:
+        """Read rewrites of the window."""
+        held = self._held.get(context_id)
+        rows = held.rewrites(after_version, to_version) if held else []
+        return bounded(rows[:limit], max_bytes)
 
     async def contexts(self, prefix: str, after: str, limit: int) -> list[ContextRow]:
         """Read rows in byte order of their ids."""
@@ -171,15 +227,3 @@ class MemoryStore:
             CommitFailed: Always.
         """
         raise CommitFailed("the memory store keeps nothing on a disk that could be copied")
-
-
-def _bounded(rows: Iterable[MessageRow], max_bytes: int) -> list[MessageRow]:
-    """Take *rows* until their bodies are more than *max_bytes* together; at least the first."""
-    page: list[MessageRow] = []
-    size = 0
-    for row in rows:
-        size += len(row.body)
-        if page and size > max_bytes:
-            break
-        page.append(row)
-    return page

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
+from msgspec.structs import replace
+
 from fastpaca.context.window import Persisted, ranges
-from fastpaca.store.base import ContextRow
+from fastpaca.store.base import CompactionRow, ContextRow, Snapshot
 
 
 class Needs(NamedTuple):
@@ -39,6 +42,45 @@ def _joined(found: list[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             joined.append((first, last))
     return joined
+
+
+class _Through(msgspec.Struct):
+    """Of a stored window, where the log ended."""
+
+    through: int
+
+
+_through_decoder = msgspec.json.Decoder(_Through)
+
+
+def seq_at(version: int, compaction: CompactionRow | None) -> int:
+    """
+    Tell where the log ended at *version*, of which *compaction* is the newest up to it.
+
+    Messages have no index by version, which every append would have to pay for. They need none:
+    behind a compaction each version is an appended message. So messages may be lost without harm to
+    this, and compactions are never.
+    """
+    if compaction is None:
+        return version
+    return _through_decoder.decode(compaction.window).through + version - compaction.version
+
+
+def row_at(row: ContextRow, version: int, compaction: CompactionRow | None) -> ContextRow:
+    """Give *row* with the version and the end of the log that it had at *version*, as `seq_at`."""
+    return replace(row, version=version, last_seq=seq_at(version, compaction))
+
+
+def dated(snapshot: Snapshot, compaction: CompactionRow | None) -> Snapshot:
+    """
+    Let the row of *snapshot* say when its conversation came to where it is.
+
+    That is when the newest of its messages came, or the newest *compaction*: one of them has
+    brought the version.
+    """
+    moments = [found.at_us for found in (compaction, *snapshot.messages[-1:]) if found is not None]
+    row = replace(snapshot.row, spoken_at_us=max(moments, default=0))
+    return snapshot._replace(row=row)
 
 
 def purged_row(context_id: str) -> ContextRow:

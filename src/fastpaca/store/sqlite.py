@@ -13,7 +13,7 @@ keeps the write-ahead log short. The event loop makes the rows and waits for nob
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -26,9 +26,11 @@ from fastpaca.store import sqlite_writes as writes
 from fastpaca.store.base import (
     AnswerRow,
     Change,
+    ChangesPage,
     CommitFailed,
     CommitOvertaken,
     CommitUnknown,
+    CompactionRow,
     ContextRow,
     MessageRow,
     ReadFailed,
@@ -72,6 +74,8 @@ class SqliteStore:
         vfs: The name of the VFS to open the database with; None is the usual one.
         synchronous: What SQLite is told about syncing; all but FULL can lose acknowledged writes.
         wal_bytes_max: The ceiling of the write-ahead log.
+        on_fatal: Told on the event loop, once and at once, why nothing can be trusted any more;
+            that may be met while nobody waits for a commit.
     """
 
     def __init__(
@@ -81,9 +85,12 @@ class SqliteStore:
         vfs: str | None = None,
         synchronous: str = "FULL",
         wal_bytes_max: int = WAL_BYTES_MAX,
+        on_fatal: Callable[[str], None] | None = None,
     ) -> None:
         self._directory = DataDirectory(directory, vfs, synchronous)
         self._wal_bytes_max = wal_bytes_max
+        self._on_fatal = on_fatal
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._open: _Open | None = None
         self._keys: dict[str, int] = {}
         self._numbers = Numbers(0, 0)
@@ -107,6 +114,7 @@ class SqliteStore:
         Raises:
             StoreRefused: In use by another process, written by a newer release, or unusable.
         """
+        self._loop = asyncio.get_running_loop()
         connections = await asyncio.to_thread(self._connect)
         first, second, *others = connections
         wal = Wal(second, self._wal_bytes_max, self._lose_trust)
@@ -176,6 +184,10 @@ class SqliteStore:
             self._remember({context_id: key})
         return snapshot
 
+    async def load_at(self, context_id: str, version: int) -> Snapshot | None:
+        """Read what rebuilding the window takes as it was after a version."""
+        return await self._read(lambda c: reads.load_at(c, context_id, version))
+
     async def messages(
         self, context_id: str, from_seq: int, to_seq: int, limit: int, max_bytes: int
     ) -> list[MessageRow]:
@@ -189,6 +201,24 @@ class SqliteStore:
         """Read the newest messages below a seq."""
         bounds = reads.Bounds(limit, max_bytes)
         return await self._read(lambda c: reads.page_before(c, context_id, before_seq, bounds))
+
+    async def changes(
+        self, context_id: str, after_version: int, to_version: int, limit: int, max_bytes: int
+    ) -> ChangesPage:
+        """Read what happened between two versions."""
+        bounds = reads.Bounds(limit, max_bytes)
+        return await self._read(
+            lambda c: reads.changes(c, context_id, after_version, to_version, bounds)
+        )
+
+    async def compactions(
+        self, context_id: str, after_version: int, to_version: int, limit: int, max_bytes: int
+    ) -> list[CompactionRow]:
+        """Read rewrites of the window."""
+        bounds = reads.Bounds(limit, max_bytes)
+        return await self._read(
+            lambda c: reads.compactions(c, context_id, after_version, to_version, bounds)
+        )
 
     async def contexts(self, prefix: str, after: str, limit: int) -> list[ContextRow]:
         """Read rows in byte order of their ids."""
@@ -326,7 +356,16 @@ class SqliteStore:
             raise
 
     def _lose_trust(self, reason: str) -> None:
+        """Note that nothing can be trusted any more, in whichever thread that is met."""
         self._loss = self._loss or reason
+        assert self._loop is not None
+        with suppress(RuntimeError):  # the event loop is closed: nobody is left to be told
+            self._loop.call_soon_threadsafe(self._tell_loss)
+
+    def _tell_loss(self) -> None:
+        on_fatal, self._on_fatal = self._on_fatal, None
+        if on_fatal is not None and self._loss is not None:
+            on_fatal(self._loss)
 
     def _commit(self, writer: apsw.Connection, statements: Sequence[tuple[str, Rows]]) -> None:
         """Commit, and tell once that nothing can be trusted any more, whatever lost the trust."""

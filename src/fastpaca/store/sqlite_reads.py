@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 import apsw
 
-from fastpaca.store.base import AnswerRow, ContextRow, MessageRow, Snapshot, SyntheticRow
-from fastpaca.store.snapshots import needs, purged_row
+from fastpaca.store.base import (
+    AnswerRow,
+    ChangesPage,
+    CompactionRow,
+    ContextRow,
+    MessageRow,
+    Snapshot,
+    SyntheticRow,
+)
+from fastpaca.store.pages import bounded, changes_page
+from fastpaca.store.snapshots import dated, needs, purged_row, row_at, seq_at
 from fastpaca.store.sqlite_rows import LONG_ID_BYTES, Numbers, id_bytes, id_hash, key_hash
 
 _KEYS: Final = "SELECT id, context FROM ids WHERE id IN (SELECT value FROM carray(?))"
@@ -24,6 +34,12 @@ _IS_PURGED: Final = "SELECT 1 FROM purged WHERE id_hash = ?"
 
 _WINDOW: Final = """
 SELECT window FROM compactions WHERE context = ? ORDER BY version DESC LIMIT 1
+"""
+
+# As the fields of CompactionRow.
+_COMPACTION_AT: Final = """
+SELECT version, strategy, from_seq, to_seq, tokens_before, tokens_after, window, at_us
+FROM compactions WHERE context = ? AND version <= ? ORDER BY version DESC LIMIT 1
 """
 
 # As the fields of MessageRow.
@@ -48,6 +64,17 @@ _PAGE_BEFORE: Final = """
 SELECT seq, version, body, counts, at_us FROM messages
 WHERE context = (SELECT context FROM ids WHERE id = ?) AND seq < ?
 ORDER BY seq DESC LIMIT ?
+"""
+
+_VERSION: Final = """
+SELECT key, version FROM contexts WHERE key = (SELECT context FROM ids WHERE id = ?)
+"""
+
+# As the fields of CompactionRow.
+_COMPACTIONS: Final = """
+SELECT version, strategy, from_seq, to_seq, tokens_before, tokens_after, window, at_us
+FROM compactions WHERE context = (SELECT context FROM ids WHERE id = ?)
+    AND version > ? AND version <= ? ORDER BY version LIMIT ?
 """
 
 # Both tables of ids are walked in order and merged: a page costs the same wherever it begins.
@@ -85,9 +112,9 @@ SELECT max(
 
 
 class Bounds(NamedTuple):
-    """Where a page of messages ends: after so many, or at the one that makes it too big."""
+    """Where a page ends: after so many rows (or versions), or at what makes it too big."""
 
-    messages: int
+    rows: int
     bytes: int
 
 
@@ -110,16 +137,46 @@ def keys(connection: apsw.Connection, context_ids: Sequence[str]) -> dict[str, i
 
 def load(connection: apsw.Connection, context_id: str) -> tuple[int, Snapshot] | None:
     """Read what rebuilding the state of a context needs, and its key."""
-    connection.execute("BEGIN")
-    try:
+    with _one_moment(connection):
         found = connection.execute(_STATE, (id_bytes(context_id),)).get
         if found is None:
             return _purged(connection, context_id)
         key, *state = found
-        return key, _snapshot(connection, key, ContextRow(context_id, *state))
+        window = connection.execute(_WINDOW, (key,)).get
+        return key, _snapshot(connection, key, ContextRow(context_id, *state), window)
+
+
+def load_at(connection: apsw.Connection, context_id: str, version: int) -> Snapshot | None:
+    """Read what rebuilding the window takes as it was after a version."""
+    with _one_moment(connection):
+        found = connection.execute(_STATE, (id_bytes(context_id),)).get
+        if found is None:
+            return None
+        key, *state = found
+        row = ContextRow(context_id, *state)
+        if not 0 <= version <= row.version:
+            return None
+        compaction = _compaction_at(connection, key, version)
+        window = None if compaction is None else compaction.window
+        past = row_at(row, version, compaction)
+        return dated(_snapshot(connection, key, past, window), compaction)
+
+
+@contextmanager
+def _one_moment(connection: apsw.Connection) -> Iterator[None]:
+    """Let several statements see the same state of the database."""
+    connection.execute("BEGIN")
+    try:
+        yield
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+
+
+def _compaction_at(connection: apsw.Connection, key: int, version: int) -> CompactionRow | None:
+    """Read the newest compaction up to *version*."""
+    found = connection.execute(_COMPACTION_AT, (key, version)).get
+    return None if found is None else CompactionRow._make(found)
 
 
 def _purged(connection: apsw.Connection, context_id: str) -> tuple[int, Snapshot] | None:
@@ -128,8 +185,9 @@ def _purged(connection: apsw.Connection, context_id: str) -> tuple[int, Snapshot
     return 0, Snapshot(purged_row(context_id), None, [], [])
 
 
-def _snapshot(connection: apsw.Connection, key: int, row: ContextRow) -> Snapshot:
-    window: bytes | None = connection.execute(_WINDOW, (key,)).get
+def _snapshot(
+    connection: apsw.Connection, key: int, row: ContextRow, window: bytes | None
+) -> Snapshot:
     needed = needs(window, row.last_seq)
     log = connection.executemany(_LOG, [(key, *between) for between in needed.log])
     messages = list(map(MessageRow._make, log))
@@ -143,30 +201,72 @@ def page(
     connection: apsw.Connection, context_id: str, from_seq: int, to_seq: int, bounds: Bounds
 ) -> list[MessageRow]:
     """Read the log forward."""
-    found = connection.execute(_PAGE, (id_bytes(context_id), from_seq, to_seq, bounds.messages))
-    return _bounded(found, bounds)
+    found = connection.execute(_PAGE, (id_bytes(context_id), from_seq, to_seq, bounds.rows))
+    return _messages(found, bounds)
 
 
 def page_before(
     connection: apsw.Connection, context_id: str, before_seq: int, bounds: Bounds
 ) -> list[MessageRow]:
     """Read the newest messages below a seq, ascending."""
-    found = connection.execute(_PAGE_BEFORE, (id_bytes(context_id), before_seq, bounds.messages))
-    return _bounded(found, bounds)[::-1]
+    found = connection.execute(_PAGE_BEFORE, (id_bytes(context_id), before_seq, bounds.rows))
+    return _messages(found, bounds)[::-1]
 
 
-def _bounded(found: apsw.Cursor, bounds: Bounds) -> list[MessageRow]:
-    """Take messages until they are too big together; the first one is always taken."""
-    rows: list[MessageRow] = []
-    size = 0
-    for values in found:
-        row = MessageRow._make(values)
-        size += len(row.body)
-        if rows and size > bounds.bytes:
-            found.close()  # it holds a snapshot of the database
-            break
-        rows.append(row)
-    return rows
+def _messages(found: apsw.Cursor, bounds: Bounds) -> list[MessageRow]:
+    try:
+        return bounded(map(MessageRow._make, found), bounds.bytes)
+    finally:
+        found.close()  # it holds a snapshot of the database
+
+
+def changes(
+    connection: apsw.Connection,
+    context_id: str,
+    after_version: int,
+    to_version: int,
+    bounds: Bounds,
+) -> ChangesPage:
+    """Read what happened between two versions."""
+    with _one_moment(connection):
+        stored_id = id_bytes(context_id)
+        key, version = connection.execute(_VERSION, (stored_id,)).get or (0, 0)
+        through = min(to_version, version)
+        if through <= after_version:
+            return ChangesPage([], [], after_version)
+        ends = [seq_at(at, _compaction_at(connection, key, at)) for at in (after_version, through)]
+        # A row more than is wanted tells where the page ends, if rows are missing.
+        more = max(bounds.rows, 1) + 1
+        messages = connection.execute(_PAGE, (stored_id, ends[0] + 1, ends[1], more))
+        compactions = connection.execute(_COMPACTIONS, (stored_id, after_version, through, more))
+        try:
+            return changes_page(
+                map(MessageRow._make, messages),
+                map(CompactionRow._make, compactions),
+                through,
+                bounds.rows,
+                bounds.bytes,
+            )
+        finally:
+            messages.close()
+            compactions.close()
+
+
+def compactions(
+    connection: apsw.Connection,
+    context_id: str,
+    after_version: int,
+    to_version: int,
+    bounds: Bounds,
+) -> list[CompactionRow]:
+    """Read rewrites of the window."""
+    found = connection.execute(
+        _COMPACTIONS, (id_bytes(context_id), after_version, to_version, bounds.rows)
+    )
+    try:
+        return bounded(map(CompactionRow._make, found), bounds.bytes)
+    finally:
+        found.close()  # it holds a snapshot of the database
 
 
 def contexts(connection: apsw.Connection, prefix: str, after: str, limit: int) -> list[ContextRow]:

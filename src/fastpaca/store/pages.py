@@ -1,0 +1,61 @@
+"""Where a page of rows ends, whatever the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from heapq import merge
+from itertools import groupby
+from operator import attrgetter
+from typing import Final, TypeVar
+
+from fastpaca.store.base import ChangesPage, CompactionRow, MessageRow
+
+Row = MessageRow | CompactionRow
+R = TypeVar("R", MessageRow, CompactionRow)
+
+VERSION: Final = attrgetter("version")
+
+
+def size(row: Row) -> int:
+    """Give the bytes that *row* adds to a page: those of what has no bound of its own."""
+    return len(row.body if isinstance(row, MessageRow) else row.window)
+
+
+def bounded(rows: Iterable[R], max_bytes: int) -> list[R]:
+    """Take *rows* until they are more than *max_bytes* together; at least the first."""
+    page: list[R] = []
+    left = max_bytes
+    for row in rows:
+        left -= size(row)
+        if page and left < 0:
+            break
+        page.append(row)
+    return page
+
+
+def changes_page(
+    messages: Iterable[MessageRow],
+    compactions: Iterable[CompactionRow],
+    through: int,
+    limit: int,
+    max_bytes: int,
+) -> ChangesPage:
+    """
+    Take whole versions of *messages* and *compactions* until they are too many or too big.
+
+    At least one is taken. *through* is the last version that there may be rows of.
+    """
+    page = ChangesPage([], [], through)
+    sources: tuple[Iterable[Row], ...] = (messages, compactions)
+    left = max_bytes
+    for taken, (version, group) in enumerate(groupby(merge(*sources, key=VERSION), VERSION)):
+        rows = list(group)
+        left -= sum(map(size, rows))
+        if taken and (taken >= limit or left < 0):
+            return page._replace(through=version - 1)
+        for row in rows:
+            if isinstance(row, MessageRow):
+                page.messages.append(row)
+            else:
+                page.compactions.append(row)
+    return page
