@@ -1,4 +1,4 @@
-"""What all tests share: the event loop that async tests run on, and how Hypothesis behaves."""
+"""What all tests share: the event loop of async tests, Hypothesis, the seeds of simulations."""
 
 import hypothesis
 import pytest
@@ -14,6 +14,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("fastpaca simulations")
     group.addoption("--seed", type=int, default=None, help="first seed of the simulations")
     group.addoption("--runs", type=int, default=None, help="how many seeds they try")
+    group.addoption("--seconds", type=float, default=None, help="how long an overload lasts")
+
+
+@pytest.fixture
+def sim_runs() -> int:
+    """How many seeds a simulation tries unless asked for more; a module may say otherwise."""
+    return 60
+
+
+@pytest.fixture
+def sim_seeds(request: pytest.FixtureRequest, sim_runs: int) -> range:
+    """The seeds of this run: so many, from a first one on; a first one alone is tried alone."""
+    first, runs = request.config.getoption("--seed"), request.config.getoption("--runs")
+    if first is None:
+        return range(runs or sim_runs)
+    return range(first, first + (runs or 1))
 
 
 @pytest.fixture(scope="session")

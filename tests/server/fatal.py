@@ -39,7 +39,7 @@ STORES = {"sync": FailedSync, "hang": NeverCloses}
 if __name__ == "__main__":
     log_to_stderr("info")
     with bound_socket("127.0.0.1", 0) as listener:
-        store = STORES[sys.argv[1]]()
+        store = STORES[sys.argv[1]]
         settings = Settings(store="memory", token_estimator="chars")
         ending = Ending(grace_seconds=0.5, seconds_max=1.5)
-        sys.exit(Node(settings, store, counter_for("chars"), listener, ending).run())
+        sys.exit(Node(settings, lambda _: store(), counter_for("chars"), listener, ending).run())

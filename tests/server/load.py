@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-import httpx
+from tests.server.raw import GONE, Client, Reply, connected
+
+ANSWERS_KEPT: Final = 300
 
 CONFIGS: Final[tuple[dict[str, Any], ...]] = (
     {"token_budget": 300, "policy": {"strategy": "last_n", "config": {"limit": 12}}},
@@ -27,10 +31,6 @@ class Write(NamedTuple):
     ids: tuple[str, ...]
     key: str | None
 
-    @property
-    def headers(self) -> dict[str, str]:
-        return {} if self.key is None else {"Idempotency-Key": self.key}
-
 
 @dataclass
 class Known:
@@ -41,10 +41,11 @@ class Known:
         sent: Messages that were ever sent, by their id.
         acknowledged: Ids of messages by the seq that was answered.
         refused: Ids of messages that certainly did not get in.
-        doubtful: Writes that were never answered.
+        doubtful: Writes that were not answered yet.
         compacts: How many compact calls were acknowledged.
         windows: What reading the LLM context gave, by version.
         log: The log as it was read last.
+        version: Its version then.
     """
 
     sent: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -54,24 +55,44 @@ class Known:
     compacts: int = 0
     windows: dict[int, bytes] = field(default_factory=dict)
     log: list[dict[str, Any]] = field(default_factory=list)
+    version: int = 0
+
+
+class Answer(NamedTuple):
+    """What was answered to a write with a key, the first time."""
+
+    write: Write
+    status: int
+    body: bytes
 
 
 class Load:
-    """Clients of one server after another, which all hold the same data."""
+    """
+    Clients of one server after another, which all hold the same data.
+
+    A write with a key that was not answered is sent again, as it was, to the server that comes
+    next, until it is answered. One without a key is not.
+    """
 
     def __init__(self, contexts: int, seed: int) -> None:
         self.known = {f"c{number}": Known() for number in range(contexts)}
         self.answers = 0
-        self._random = random.Random(seed)
+        self.replays = 0
+        self._seed = seed
         self._numbers = itertools.count(1)
+        self._clients = itertools.count(1)
+        self._unanswered: deque[Write] = deque()
+        self._broken_off: set[str] = set()  # keys of writes that may have got in unanswered
+        self._kept: deque[Answer] = deque(maxlen=ANSWERS_KEPT)
         self._awaited: tuple[int, asyncio.Event] | None = None
 
-    async def create(self, http: httpx.AsyncClient) -> None:
+    async def create(self, port: int) -> None:
         """Make the contexts, each with one of the configurations."""
-        for number, context_id in enumerate(self.known):
-            config = CONFIGS[number % len(CONFIGS)]
-            response = await http.put(f"/v1/contexts/{context_id}", json=config)
-            assert response.status_code == 201
+        async with connected(port) as http:
+            for number, context_id in enumerate(self.known):
+                config = CONFIGS[number % len(CONFIGS)]
+                response = await http.ask("PUT", f"/v1/contexts/{context_id}", config)
+                assert response.status == 201
 
     # --- writing ------------------------------------------------------------------------------
 
@@ -80,68 +101,116 @@ class Load:
         self._awaited = (self.answers + more, asyncio.Event())
         await asyncio.wait_for(self._awaited[1].wait(), 30)
 
-    async def keep_writing(self, http: httpx.AsyncClient) -> None:
+    async def keep_writing(self, port: int) -> None:
         """Write and read as one client, until the server is gone."""
-        while True:
-            write = self._any_write()
-            try:
-                if not await self._sent(http, write):
-                    return
-                if self._random.random() < 0.3:
-                    await self._note_window(http, write.context_id)
-            except httpx.TransportError:
-                return
+        with suppress(*GONE):
+            async with connected(port) as http:
+                await self._write_on(http, random.Random(f"{self._seed}/{next(self._clients)}"))
 
-    def _any_write(self) -> Write:
-        context_id = self._random.choice(list(self.known))
-        key = f"key {next(self._numbers)}" if self._random.random() < 0.5 else None
+    async def _write_on(self, http: Client, chance: random.Random) -> None:
+        while True:
+            write = self._unanswered.popleft() if self._unanswered else self._any_write(chance)
+            if not await self._sent(http, write):
+                return
+            if chance.random() < 0.3:
+                await self._note_window(http, write.context_id)
+            if self._kept and chance.random() < 0.1:
+                await self._replay(http, chance.choice(self._kept))
+
+    def _any_write(self, chance: random.Random) -> Write:
+        context_id = chance.choice(list(self.known))
+        key = f"key {next(self._numbers)}" if chance.random() < 0.7 else None
         is_manual = int(context_id[1:]) % len(CONFIGS) == 3
-        if is_manual and self._random.random() < 0.2:
-            summary = {"role": "user", "parts": [{"type": "text", "text": "Summary."}]}
+        if is_manual and chance.random() < 0.2:
+            text = f"Summary {next(self._numbers)}."
+            summary = {"role": "user", "parts": [{"type": "text", "text": text}]}
             return Write(context_id, "compact", {"replacement": [summary]}, (), key)
-        if self._random.random() < 0.3:
-            messages = self._batch(self._random.randint(2, 12))
+        if chance.random() < 0.3:
+            messages = self._batch(chance, chance.randint(2, 12))
             body: dict[str, Any] = {"messages": messages}
         else:
-            messages = self._batch(1)
+            messages = self._batch(chance, 1)
             body = {"message": messages[0]}
         known = self.known[context_id]
         known.sent |= {message["id"]: message for message in messages}
         return Write(context_id, "messages", body, tuple(m["id"] for m in messages), key)
 
-    def _batch(self, size: int) -> list[dict[str, Any]]:
+    def _batch(self, chance: random.Random, size: int) -> list[dict[str, Any]]:
         numbers = [next(self._numbers) for _ in range(size)]
-        return [self._message(number, size, place) for place, number in enumerate(numbers)]
+        return [self._message(chance, number, number - numbers[0], size) for number in numbers]
 
-    def _message(self, number: int, size: int, place: int) -> dict[str, Any]:
-        text = {"type": "text", "text": "word " * self._random.randint(1, 40)}
+    def _message(self, chance: random.Random, number: int, place: int, size: int) -> dict[str, Any]:
+        text = {"type": "text", "text": "word " * chance.randint(1, 40)}
         call = {"type": "tool_call", "tool_call_id": f"call {number}", "name": "look"}
         result = {"type": "tool_result", "tool_call_id": f"call {number - 1}", "output": "found"}
-        role, part = self._random.choice(
+        role, part = chance.choice(
             [("user", text), ("assistant", text), ("assistant", call), ("tool", result)]
         )
         metadata = {"batch": number - place, "size": size}
         return {"role": role, "parts": [part], "metadata": metadata, "id": f"m{number}"}
 
-    async def _sent(self, http: httpx.AsyncClient, write: Write) -> bool:
+    async def _sent(self, http: Client, write: Write) -> bool:
         """Send *write* and note what became of it; False if the server takes no more."""
         known = self.known[write.context_id]
-        known.doubtful.append(write)
-        response = await self._post(http, write)
-        if response.status_code == 503 and response.json()["error"] == "unavailable":
-            known.doubtful.remove(write)
-            known.refused.update(write.ids)
+        if write not in known.doubtful:
+            known.doubtful.append(write)
+        try:
+            response = await self._post(http, write)
+        except GONE:
+            self._leave(write, certain=False)
+            raise
+        if response.status == 503:
+            self._leave(write, certain=response.json["error"] == "unavailable")
             return False
-        assert response.status_code in {200, 201}, response.text
-        self._acknowledge(write, response.json())
+        self._check_replay(write, response)
+        self._acknowledge(write, response)
         return True
 
-    async def _post(self, http: httpx.AsyncClient, write: Write) -> httpx.Response:
-        path = f"/v1/contexts/{write.context_id}/{write.place}"
-        return await http.post(path, json=write.body, headers=write.headers)
+    def _leave(self, write: Write, *, certain: bool) -> None:
+        """Note that *write* was not taken: *certain*, or nobody knows."""
+        if write.key is not None:
+            self._unanswered.append(write)
+            if not certain:
+                self._broken_off.add(write.key)
+        elif certain:
+            known = self.known[write.context_id]
+            known.doubtful.remove(write)
+            known.refused.update(write.ids)
 
-    def _acknowledge(self, write: Write, answer: dict[str, Any]) -> None:
+    def _check_replay(self, write: Write, response: Reply) -> bool:
+        """
+        Hold what an answer says of itself against what is known of its write; True if the write had
+        got in before. The log was read since the write was sent last, if that had broken off.
+        """
+        assert response.status in {200, 201}, response.body
+        is_replayed: bool = response.headers.get("idempotent-replayed") == "true"
+        if write.key not in self._broken_off:
+            assert not is_replayed, "a write that was refused has got in"
+        elif write.place == "messages":
+            log = self.known[write.context_id].log
+            landed = [message["id"] for message in log if message["id"] in write.ids]
+            assert landed in ([], list(write.ids)), "a batch is half there"
+            assert is_replayed is bool(landed), "the key and the message did not land together"
+        return is_replayed
+
+    async def _replay(self, http: Client, first: Answer) -> None:
+        """Send a write again that was answered long ago: it is answered as then."""
+        response = await self._post(http, first.write)
+        if response.status == 503:
+            return
+        assert response.headers.get("idempotent-replayed") == "true"
+        assert (response.status, response.body) == (first.status, first.body)
+        self.replays += 1
+
+    async def _post(self, http: Client, write: Write) -> Reply:
+        path = f"/v1/contexts/{write.context_id}/{write.place}"
+        return await http.ask("POST", path, write.body, write.key)
+
+    def _acknowledge(self, write: Write, response: Reply) -> None:
         known = self.known[write.context_id]
+        answer = response.json
+        if write.key is not None:
+            self._kept.append(Answer(write, response.status, response.body))
         known.doubtful.remove(write)
         if write.place == "compact":
             known.compacts += 1
@@ -154,34 +223,48 @@ class Load:
         if self._awaited and self.answers >= self._awaited[0]:
             self._awaited[1].set()
 
-    async def _note_window(self, http: httpx.AsyncClient, context_id: str) -> None:
+    async def _note_window(self, http: Client, context_id: str) -> None:
         """Read the LLM context, and hold it against every other reading of the same version."""
-        response = await http.get(f"/v1/contexts/{context_id}/context")
-        assert response.status_code == 200
+        response = await http.ask("GET", f"/v1/contexts/{context_id}/context")
+        assert response.status == 200
         windows = self.known[context_id].windows
-        version = response.json()["version"]
-        assert windows.setdefault(version, response.content) == response.content
+        version = response.json["version"]
+        assert windows.setdefault(version, response.body) == response.body
 
     # --- checking -----------------------------------------------------------------------------
 
-    async def check(self, http: httpx.AsyncClient) -> None:
-        """Hold what the server has against what its clients know, then settle what is in doubt."""
-        for context_id, known in self.known.items():
-            version = await self._check_log(http, context_id, known)
-            await self._note_window(http, context_id)
-            landed = version - len(known.log) - known.compacts
-            nameless = sum(w.place == "compact" and w.key is None for w in known.doubtful)
-            replayed = [await self._settle(http, write) for write in list(known.doubtful)]
-            assert 0 <= landed - sum(replayed) <= nameless
-            known.compacts += landed - sum(replayed)
-            if replayed:
+    async def check(self, port: int) -> None:
+        """Hold what the server has against what its clients know, while nobody writes."""
+        async with connected(port) as http:
+            for context_id, known in self.known.items():
                 await self._check_log(http, context_id, known)
+                await self._note_window(http, context_id)
+                for write in list(known.doubtful):
+                    if write.key is None and write.place == "messages":
+                        self._settle_keyless(known, write)
 
-    async def _check_log(self, http: httpx.AsyncClient, context_id: str, known: Known) -> int:
-        """Check the log of one context, and give its version."""
+    async def check_to_the_end(self, port: int) -> None:
+        """Check, settle whatever is still in doubt, and check again."""
+        await self.check(port)
+        async with connected(port) as http:
+            for known in self.known.values():
+                await self._settle_all(http, known)
+        self._unanswered.clear()
+        await self.check(port)
+
+    async def _settle_all(self, http: Client, known: Known) -> None:
+        landed = known.version - len(known.log) - known.compacts
+        keyed = [write for write in known.doubtful if write.key is not None]
+        replayed = sum([await self._settle(http, write) for write in keyed])
+        assert 0 <= landed - replayed <= len(known.doubtful)  # compact calls without keys
+        known.compacts += landed - replayed
+        known.doubtful.clear()
+
+    async def _check_log(self, http: Client, context_id: str, known: Known) -> None:
+        """Check the log of one context."""
         path = f"/v1/contexts/{context_id}"
-        found = (await http.get(path)).json()
-        page = (await http.get(f"{path}/messages", params={"limit": 10_000})).json()
+        found = (await http.ask("GET", path)).json
+        page = (await http.ask("GET", f"{path}/messages?limit=10000")).json
         log = page["messages"]
         ids = [message["id"] for message in log]
         assert [message["seq"] for message in log] == list(range(1, len(log) + 1))
@@ -194,10 +277,9 @@ class Load:
         for message in log:
             sent = known.sent[message["id"]]
             assert {name: message[name] for name in sent} == sent
-        known.log = log
+        known.log, known.version = log, found["version"]
         self._check_batches(log)
-        self._check_versions(known, found["version"])
-        return int(found["version"])
+        self._check_versions(known)
 
     def _check_batches(self, log: list[dict[str, Any]]) -> None:
         """Messages that were sent together stand together, all of them."""
@@ -206,32 +288,29 @@ class Load:
         assert all(run == [len(run)] * len(run) for run in sizes.values())
         assert sum(map(len, sizes.values())) == len(log)
 
-    def _check_versions(self, known: Known, version: int) -> None:
+    def _check_versions(self, known: Known) -> None:
         """Each message and each compact call has brought one version, and nothing else has."""
         extra = [message["version"] - message["seq"] for message in known.log]
         assert extra == sorted(extra)
         in_doubt = sum(write.place == "compact" for write in known.doubtful)
-        compacts = version - len(known.log)
+        compacts = known.version - len(known.log)
         assert known.compacts <= compacts <= known.compacts + in_doubt
         assert not extra or extra[-1] <= compacts
 
-    async def _settle(self, http: httpx.AsyncClient, write: Write) -> bool:
-        """Find out what became of *write*; True if it was a compact call that had landed."""
-        known = self.known[write.context_id]
-        landed = [message["id"] for message in known.log if message["id"] in write.ids]
+    def _settle_keyless(self, known: Known, write: Write) -> None:
+        """Read off the log what became of messages that nobody will send again."""
+        known.doubtful.remove(write)
+        seqs = {message["id"]: message["seq"] for message in known.log}
+        landed = [name for name in write.ids if name in seqs]
         assert landed in ([], list(write.ids)), "a batch is half there"
-        if write.key is None:
-            known.doubtful.remove(write)
-            if not landed:
-                known.refused.update(write.ids)
-            else:
-                seqs = {message["id"]: message["seq"] for message in known.log}
-                known.acknowledged |= {seqs[name]: name for name in write.ids}
-            return False
+        if landed:
+            known.acknowledged |= {seqs[name]: name for name in landed}
+        else:
+            known.refused.update(write.ids)
+
+    async def _settle(self, http: Client, write: Write) -> bool:
+        """Send *write* again; True if it was a compact call that had landed."""
         response = await self._post(http, write)
-        assert response.status_code in {200, 201}, response.text
-        is_replayed = response.headers.get("Idempotent-Replayed") == "true"
-        if write.place == "messages":
-            assert is_replayed is bool(landed), "the key and the message did not land together"
-        self._acknowledge(write, response.json())
+        is_replayed = self._check_replay(write, response)
+        self._acknowledge(write, response)
         return is_replayed and write.place == "compact"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import select
 import signal
 import subprocess
@@ -16,6 +17,8 @@ from typing import Final
 
 START_SECONDS_MAX: Final = 30
 STOP_SECONDS_MAX: Final = 10
+
+ROOT: Final = Path(__file__).parents[2]
 
 _ADDRESS: Final = re.compile(r"http://[^\s/]+:(\d+)")
 
@@ -83,6 +86,15 @@ class Process:
         """What it wrote to stderr, and processes before it in the same directory."""
         return self._errors.read_text()
 
+    @property
+    def resident_bytes(self) -> int:
+        """How much memory it has at the moment."""
+        pages = Path(f"/proc/{self._process.pid}/statm")
+        if pages.exists():
+            return int(pages.read_text().split()[1]) * resource.getpagesize()
+        command = ["ps", "-o", "rss=", "-p", str(self._process.pid)]
+        return int(subprocess.run(command, capture_output=True, check=True).stdout) * 1024
+
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
@@ -125,6 +137,23 @@ def started(directory: Path, *flags: str, **environment: str) -> Iterator[Proces
 
 
 @contextmanager
+def brittle(directory: Path, *flags: str) -> Iterator[Process]:
+    """
+    Run a node with `tests.server.brittle` on the data in *directory*.
+
+    Raises:
+        DidNotStart: It refused, or was killed before it served.
+    """
+    with running(module("tests.server.brittle", str(directory), *flags), directory) as process:
+        yield process
+
+
+def module(name: str, *arguments: str) -> list[str]:
+    """Give the command that runs a module of these tests."""
+    return [sys.executable, "-m", name, *arguments]
+
+
+@contextmanager
 def running(
     command: list[str], directory: Path, environment: dict[str, str] | None = None
 ) -> Iterator[Process]:
@@ -142,9 +171,13 @@ def running(
 
 
 def _inherited() -> dict[str, str]:
-    """Pass on the caller's environment without what would configure the server."""
-    return {
+    """
+    Pass on the caller's environment without what would configure the server, and let modules of
+    these tests be found.
+    """
+    kept = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith("FASTPACA_") and name != "PORT"
     }
+    return kept | {"PYTHONPATH": os.pathsep.join([str(ROOT), kept.get("PYTHONPATH", "")])}

@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
@@ -16,8 +16,12 @@ from fastpaca.api.protocol import Bounds, Connection
 from fastpaca.api.server import server_config
 from fastpaca.telemetry import Metrics
 
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 30
 """How long something may take that should take no time at all."""
+
+
+GONE: Final = (ConnectionError, asyncio.IncompleteReadError)
+"""What it means for a client that its server has ended."""
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -69,6 +73,22 @@ class Client:
         size = int(headers.get("content-length", 0))
         has_body = method != "HEAD" and int(status) >= 200
         return Reply(int(status), headers, await self._reader.readexactly(size * has_body))
+
+    async def ask(
+        self, method: str, path: str, body: object = None, key: str | None = None
+    ) -> Reply:
+        """
+        Send a request, and read its answer.
+
+        Raises:
+            ConnectionError, asyncio.IncompleteReadError: The server is gone, see `GONE`.
+        """
+        text = b"" if body is None else json.dumps(body).encode()
+        head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(text)}\r\n"
+        if key is not None:
+            head += f"Idempotency-Key: {key}\r\n"
+        await self.send(head.encode() + b"\r\n" + text)
+        return await self.reply(method)
 
     async def rest(self) -> bytes:
         """Read until the server closes; a reset counts as a close."""

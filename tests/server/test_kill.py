@@ -1,50 +1,98 @@
-"""kill -9 under concurrent load: what was acknowledged is there, and nothing is half there."""
+"""
+kill -9 at any moment: what was acknowledged is there, nothing is half there, nothing is doubled.
+
+One life of a node is one seed; `pytest tests/server/test_kill.py --seed=17` lives it again, with
+the same requests and the same kills, as far as the system's timing lets it. `--runs=1000` asks for
+so many kills.
+"""
 
 import asyncio
 import random
+import signal
+from contextlib import suppress
 from pathlib import Path
 
-import httpx
 import pytest
 
+from tests.server.conftest import KILLS
 from tests.server.load import Load
-from tests.server.process import Process, started
+from tests.server.process import DidNotStart, Process, brittle
+from tests.server.raw import GONE
 
-ROUNDS = 10
 CLIENTS = 8
 CONTEXTS = 12
 
+START_OPERATIONS = 40
+"""A start with a log to recover writes, syncs and truncates more often than this."""
+
+BUSY_OPERATIONS = 1500
+
+ANSWERS_MIN = 20
+"""A kill at any moment comes behind so many answers at least; the first one is such a kill."""
+
 
 @pytest.mark.slow
-async def test_killed_server_keeps_what_it_acknowledged(tmp_path: Path) -> None:
+async def test_killed_server_keeps_what_it_acknowledged(tmp_path: Path, kill_seed: int) -> None:
     """
     After each kill every acknowledged write is there at its seq, batches and keys with all they
     belong to, without holes or doubles; and each window reads byte for byte as it did before.
+    Clients that were not answered repeat themselves, and what they say is there once; who repeats
+    what was answered gets the same answer.
     """
-    chance = random.Random(0)
-    load = Load(CONTEXTS, seed=0)
-    for number in range(ROUNDS):
-        with started(tmp_path) as process:
-            async with client_of(process) as http:
-                await (load.check(http) if number else load.create(http))
+    try:
+        await live(tmp_path, kill_seed)
+    except BaseException as error:
+        error.add_note(f"pytest tests/server/test_kill.py --seed={kill_seed}")
+        raise
+
+
+async def live(directory: Path, seed: int) -> None:
+    """Kill a node again and again, then look at what is left."""
+    chance = random.Random(seed)
+    load = Load(CONTEXTS, seed)
+    with brittle(directory) as process:
+        await load.create(process.port)
+        await kill_under_load(process, load, chance)
+    for _ in range(KILLS - 1):
+        await live_until_killed(directory, load, chance)
+    with brittle(directory) as process:
+        await load.check_to_the_end(process.port)
+        assert process.stop() == 0
+    with brittle(directory) as process:  # what was rebuilt is the same again after a clean end
+        await load.check(process.port)
+    assert load.answers >= ANSWERS_MIN
+
+
+async def live_until_killed(directory: Path, load: Load, chance: random.Random) -> None:
+    """Start a node and kill it: as it starts, in a write or a sync, or at any moment."""
+    fate = chance.choice(["as it starts", "at an operation", "at an operation", "at any moment"])
+    if fate == "at any moment":
+        with brittle(directory) as process:
             await kill_under_load(process, load, chance)
-    for _ in range(2):  # what was rebuilt is the same again, also after a clean end
-        with started(tmp_path) as process:
-            async with client_of(process) as http:
-                await load.check(http)
-            assert process.stop() == 0
-    assert load.answers > ROUNDS * 20
+        return
+    bounds = (1, START_OPERATIONS) if fate == "as it starts" else (1, BUSY_OPERATIONS)
+    try:
+        with brittle(directory, f"--dies-at={chance.randint(*bounds)}") as process:
+            await load_until_killed(process, load)
+            assert process.wait() == -signal.SIGKILL
+    except DidNotStart as error:
+        if error.code != -signal.SIGKILL:
+            raise
 
 
 async def kill_under_load(process: Process, load: Load, chance: random.Random) -> None:
     """Let clients write, and kill the server at some moment behind some answer."""
-    async with client_of(process) as http:
-        clients = [asyncio.create_task(load.keep_writing(http)) for _ in range(CLIENTS)]
-        await load.answered(chance.randint(20, 200))
+    await load.check(process.port)
+    async with asyncio.TaskGroup() as clients:
+        for _ in range(CLIENTS):
+            clients.create_task(load.keep_writing(process.port))
+        await load.answered(chance.randint(ANSWERS_MIN, 200))
         await asyncio.sleep(chance.uniform(0, 0.01))
         process.kill()
-        await asyncio.gather(*clients)
 
 
-def client_of(process: Process) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=process.address, trust_env=False, timeout=30, verify=False)
+async def load_until_killed(process: Process, load: Load) -> None:
+    """Let clients write until the server is gone, which it may be already."""
+    with suppress(*GONE):
+        await load.check(process.port)
+        await asyncio.gather(*(load.keep_writing(process.port) for _ in range(CLIENTS)))

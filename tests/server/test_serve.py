@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -13,14 +12,18 @@ from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 
-import httpx
 import pytest
 
 import fastpaca
 from tests.server.load import Load
-from tests.server.process import STOP_SECONDS_MAX, DidNotStart, Process, running, started
-
-ROOT = Path(__file__).parents[2]
+from tests.server.process import (
+    STOP_SECONDS_MAX,
+    DidNotStart,
+    Process,
+    module,
+    running,
+    started,
+)
 
 
 @contextmanager
@@ -269,19 +272,13 @@ def stuck_clients(process: Process) -> Iterator[list[socket.socket]]:
 
 async def stopped_under_load(process: Process, load: Load, number: signal.Signals) -> float:
     """Stop a server while clients write to it; how long that took."""
-    async with client_of(process) as http:
-        writing = [asyncio.create_task(load.keep_writing(http)) for _ in range(8)]
-        await load.answered(100)
-        began = time.monotonic()
-        process.send(number)
-        await asyncio.gather(*writing)
-        code = await asyncio.to_thread(process.wait)
-    assert code == 0
+    writing = [asyncio.create_task(load.keep_writing(process.port)) for _ in range(8)]
+    await load.answered(100)
+    began = time.monotonic()
+    process.send(number)
+    await asyncio.gather(*writing)
+    assert await asyncio.to_thread(process.wait) == 0
     return time.monotonic() - began
-
-
-def client_of(process: Process) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=process.address, trust_env=False, timeout=30, verify=False)
 
 
 @pytest.mark.slow
@@ -292,12 +289,10 @@ async def test_stuck_clients_do_not_hold_up_the_end(tmp_path: Path) -> None:
     """
     load = Load(contexts=8, seed=1)
     with started(tmp_path) as process, stuck_clients(process):
-        async with client_of(process) as http:
-            await load.create(http)
+        await load.create(process.port)
         assert await stopped_under_load(process, load, signal.SIGTERM) < STOP_SECONDS_MAX
     with started(tmp_path) as process:
-        async with client_of(process) as http:
-            await load.check(http)
+        await load.check_to_the_end(process.port)
 
 
 async def test_idle_clients_do_not_delay_the_end(tmp_path: Path) -> None:
@@ -307,12 +302,10 @@ async def test_idle_clients_do_not_delay_the_end(tmp_path: Path) -> None:
     load = Load(contexts=8, seed=2)
     with started(tmp_path) as process, connected(process) as idle:
         ask(idle, "GET", "/health/ready")
-        async with client_of(process) as http:
-            await load.create(http)
+        await load.create(process.port)
         assert await stopped_under_load(process, load, signal.SIGINT) < STOP_SECONDS_MAX / 2
     with started(tmp_path) as process:
-        async with client_of(process) as http:
-            await load.check(http)
+        await load.check_to_the_end(process.port)
 
 
 def test_second_signal_ends_the_waiting(tmp_path: Path) -> None:
@@ -357,17 +350,12 @@ def test_request_under_way_is_finished(tmp_path: Path) -> None:
         assert ask(connection, "GET", "/v1/contexts/a")[1]["last_seq"] == 1
 
 
-def failing(kind: str) -> list[str]:
-    return [sys.executable, "-m", "tests.server.fatal", kind]
-
-
 def test_failed_store_ends_the_process(tmp_path: Path) -> None:
     """
     After a failed fsync the write is not acknowledged, liveness fails, and the process ends with an
     error at once.
     """
-    environment = {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    with running(failing("sync"), tmp_path, environment) as process:
+    with running(module("tests.server.fatal", "sync"), tmp_path) as process:
         with connected(process) as connection:
             assert ask(connection, "PUT", "/v1/contexts/a")[0] == 201
         head = b" HTTP/1.1\r\nHost: localhost\r\n"
@@ -389,8 +377,7 @@ def test_store_that_hangs_is_left_behind(tmp_path: Path) -> None:
     """
     Whatever hangs at the end, the process does not: it says so and ends with an error.
     """
-    environment = {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    with running(failing("hang"), tmp_path, environment) as process:
+    with running(module("tests.server.fatal", "hang"), tmp_path) as process:
         assert process.stop() == 1
         assert "hangs" in process.errors
 

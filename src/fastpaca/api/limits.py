@@ -1,7 +1,8 @@
 """
 Limits on what a client may ask for: the size and pace of a body, its media type, the request rate.
 
-A body is refused while it streams in, before it takes memory or time.
+A body is refused while it streams in, before it takes memory or time; also if it would go with
+others that are there at the same time, but not with all of them.
 """
 
 from __future__ import annotations
@@ -28,7 +29,18 @@ CALLERS_MAX: Final = 10_000
 """How many keys and addresses the rate limit remembers; the least recently used are forgotten."""
 
 SHORT_BYTES: Final = 64 * 1024
-"""A refused body of at most so many bytes is let come, and the connection is kept."""
+"""
+What a short body has at most. If it is refused it is let come, and the connection is kept.
+
+It is not held against what longer ones take together, so that these do not keep out those who only
+say a sentence. Their number is bounded by that of the connections.
+"""
+
+TOGETHER_BYTES_MAX: Final = 256 * 1024 * 1024
+"""
+What the bodies that are not short may take together, while they come in and until their requests
+are answered; more if a single one may be larger.
+"""
 
 ROUNDING_S: Final = 1e-9
 """What sums of floats may be off by."""
@@ -56,9 +68,11 @@ class Pace(NamedTuple):
 class Bodies:
     """Reads the bodies of requests, within the limits of this node."""
 
-    def __init__(self, bytes_max: int, pace: Pace) -> None:
+    def __init__(self, bytes_max: int, pace: Pace, together_max: int = TOGETHER_BYTES_MAX) -> None:
         self._bytes_max = bytes_max
         self._pace = pace
+        self._together_max = max(together_max, bytes_max)
+        self._held_bytes = 0
 
     async def read(self, request: Request) -> bytes:
         """
@@ -68,6 +82,7 @@ class Bodies:
             PayloadTooLarge: It is larger than this node takes.
             UnsupportedMediaType: It is something else than JSON, or compressed.
             RequestTimeout: It comes in too slowly.
+            RateLimited: It does not fit beside the others that are there.
             ClientGone: It ends early, with the connection.
         """
         if not request.unread:
@@ -86,8 +101,7 @@ class Bodies:
             body = _piece(request, await self._first(steps, waits_for))
         if request.unread:
             body = await self._rest(request, body)
-        if len(body) > self._bytes_max:
-            raise self._too_large()
+        self._hold(request, len(body))
         if body and declared <= 0:
             check_media_type(request)
         return body
@@ -106,8 +120,7 @@ class Bodies:
         started = loop.time()
         whole = bytearray(body)
         while request.unread:
-            if len(whole) > self._bytes_max:
-                raise self._too_large()
+            self._hold(request, len(whole))
             deadline = min(
                 loop.time() + self._pace.idle_s,
                 started + self._pace.idle_s + len(whole) / self._pace.bytes_per_s,
@@ -119,6 +132,25 @@ class Bodies:
                 raise RequestTimeout from None
             whole += _piece(request, message)
         return bytes(whole)
+
+    def _hold(self, request: Request, size: int) -> None:
+        """Let so many bytes of the body of *request* be there until it is answered."""
+        if size > self._bytes_max:
+            raise self._too_large()
+        if size <= SHORT_BYTES:
+            return
+        more = size - request.held_bytes
+        if self._held_bytes + more > self._together_max:
+            raise RateLimited(
+                "Too many large bodies are coming in at the same time; try again in a second."
+            )
+        self._held_bytes += more
+        request.held_bytes = size
+        request.let_go = self._let_go
+
+    def _let_go(self, request: Request) -> None:
+        self._held_bytes -= request.held_bytes
+        request.held_bytes = 0
 
     def _declared(self, request: Request) -> int:
         """Give the size that the request names, -1 if none; refuse one that is too large."""

@@ -6,6 +6,10 @@ the log begins anew only at a moment when all of it is copied, and under load th
 comes by itself. So the writer makes it come: between two commits, once the log is half full and
 little is left to copy; and in any case, whatever it takes, at the ceiling. Beginning anew keeps the
 file and writes over it, which is faster than letting it grow again.
+
+After a checkpoint that could not sync there is no other. The system may have dropped the pages that
+it could not write, and would report success the next time; then the log, which has them all, would
+begin anew.
 """
 
 from __future__ import annotations
@@ -44,6 +48,7 @@ class Wal:
         self._bytes_max = bytes_max
         self._ceiling = bytes_max
         self._on_fatal = on_fatal
+        self._failed_sync: apsw.Error | None = None
         self._bytes = 0
         self._bytes_to_copy = 0
         self._wakes: SimpleQueue[bool] = SimpleQueue()
@@ -97,12 +102,9 @@ class Wal:
             return
         writer.set_busy_timeout(0)
         try:
-            writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
-        except apsw.BusyError:
-            pass
-        except apsw.Error as error:
-            # There is room left. The thread meets the same error, or it was a passing one.
-            self._note(error)
+            self._checkpoint(writer, apsw.SQLITE_CHECKPOINT_RESTART)
+        except apsw.Error:
+            pass  # there is room left
         finally:
             writer.set_busy_timeout(BUSY_MS)
             self._checkpointing.release()
@@ -110,14 +112,11 @@ class Wal:
     def _begin_anew_at_any_price(self, writer: apsw.Connection) -> None:
         with self._checkpointing:
             try:
-                writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+                self._checkpoint(writer, apsw.SQLITE_CHECKPOINT_RESTART)
             except apsw.BusyError:
                 # Our own readers are quick, so another program sits on an old snapshot. It must not
                 # stop the node; the log grows a little, and we ask again.
                 self._ceiling = self._bytes + self._bytes_max // 4
-            except apsw.Error as error:
-                self._note(error)
-                raise
             else:
                 self._ceiling = self._bytes_max
 
@@ -129,26 +128,27 @@ class Wal:
             apsw.Error: That could not be done, as while another program reads.
         """
         with self._checkpointing:
-            try:
-                writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-            except apsw.Error as error:
-                self._note(error)
-                raise
+            self._checkpoint(writer, apsw.SQLITE_CHECKPOINT_TRUNCATE)
         self._bytes = self._bytes_to_copy = 0
 
     def _work(self) -> None:
         while self._wakes.get():
             try:
                 with self._checkpointing:
-                    self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-            except apsw.Error as error:
-                # The log keeps what was not copied; at the ceiling the writer will say so.
-                self._note(error)
-            except MemoryError:
-                pass  # as above
+                    self._checkpoint(self._connection, apsw.SQLITE_CHECKPOINT_PASSIVE)
+            except (apsw.Error, MemoryError):
+                pass  # the log keeps what was not copied; at the ceiling the writer will say so
             finally:
                 self._is_awake = False
 
-    def _note(self, error: apsw.Error) -> None:
-        if is_failed_sync(error):
-            self._on_fatal(f"a sync failed in a checkpoint: {described(error)}")
+    def _checkpoint(self, connection: apsw.Connection, mode: int) -> None:
+        """Copy, while nobody else does; that a sync failed is known before anybody else can."""
+        if self._failed_sync is not None:
+            raise self._failed_sync
+        try:
+            connection.wal_checkpoint(mode=mode)
+        except apsw.Error as error:
+            if is_failed_sync(error):
+                self._failed_sync = error
+                self._on_fatal(f"a sync failed in a checkpoint: {described(error)}")
+            raise

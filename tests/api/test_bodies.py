@@ -1,0 +1,123 @@
+"""Bodies that are there at the same time take no more memory together than they may."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from fastpaca.api.auth import Origins
+from fastpaca.api.edge import Door, Edge
+from fastpaca.api.limits import SHORT_BYTES, Bodies, Pace
+from fastpaca.api.request import Answer, Request
+from fastpaca.api.routes import Route, Routes
+from fastpaca.errors import InvalidRequest, RateLimited
+from fastpaca.telemetry import Metrics
+from tests.api.world import Connection, Reply, scope_of, send
+
+PATH = b"/v1/echo"
+PIECE = b"x" * 50_000
+CHUNKED = [(b"content-type", b"application/json"), (b"transfer-encoding", b"chunked")]
+
+Pieces = list[bytes | float | None]
+
+
+def arriving(pieces: Pieces) -> tuple[Request, Connection]:
+    """A request whose body comes in *pieces*; it never ends if the last one is a pause."""
+    connection = Connection(pieces)
+    return Request(scope_of("POST", PATH, b"", CHUNKED), connection.receive), connection
+
+
+async def test_a_body_that_does_not_fit_beside_the_others_is_refused_as_it_comes() -> None:
+    """What has really arrived counts, not what was announced, and the rest is not read."""
+    bodies = Bodies(10_000_000, Pace(), together_max=10_000_000)
+    slow, _ = arriving([*[PIECE] * 180, 60.0])  # 9 of 10 million, and more is to come
+    reading = asyncio.create_task(bodies.read(slow))
+    await asyncio.sleep(0.01)
+    fits, _ = arriving([*[PIECE] * 20])
+    assert len(await bodies.read(fits)) == 1_000_000
+    late, connection = arriving([*[PIECE] * 20])
+    with pytest.raises(RateLimited) as refused:
+        await bodies.read(late)
+    assert refused.value.retry_after_s == 1
+    assert connection.asked == 2
+    assert late.held_bytes == 0
+    assert late.let_go is None
+    reading.cancel()
+    assert slow.let_go is not None
+    slow.let_go(slow)
+    again, _ = arriving([*[PIECE] * 20])
+    assert len(await bodies.read(again)) == 1_000_000
+
+
+async def test_short_bodies_are_taken_however_full_it_is() -> None:
+    """Large bodies keep out each other, and nobody who has but a sentence to say."""
+    bodies = Bodies(1_000_000, Pace(), together_max=1_000_000)
+    large, _ = arriving([PIECE * 20])
+    await bodies.read(large)
+    for _ in range(100):
+        short, _ = arriving([b"x" * (SHORT_BYTES - 1), b"x"])
+        assert len(await bodies.read(short)) == SHORT_BYTES
+    longer, _ = arriving([b"x" * (SHORT_BYTES + 1)])
+    with pytest.raises(RateLimited):
+        await bodies.read(longer)
+
+
+async def test_a_body_of_just_the_limit_fits_where_nothing_else_is() -> None:
+    """Whoever lets a single body be larger than all of them lets it be so."""
+    bodies = Bodies(1_000_000, Pace(), together_max=100)
+    largest, _ = arriving([PIECE] * 20)
+    assert len(await bodies.read(largest)) == 1_000_000
+
+
+def test_a_body_counts_until_its_request_is_answered() -> None:
+    """
+    While a handler works on a body it is there; then its place is free, whatever became of it.
+    """
+    asyncio.run(ends())
+
+
+async def ends() -> None:
+    """Fill the place with one body after the other, each of which comes to another end."""
+    bodies = Bodies(200_000, Pace(idle_s=0.1), together_max=200_000)
+    working = asyncio.Event()
+    released = asyncio.Event()
+
+    async def handler(request: Request) -> Answer:
+        body = await bodies.read(request)
+        if body.endswith(b"bad"):
+            raise InvalidRequest("It is bad.")
+        if body.endswith(b"defect"):
+            raise ZeroDivisionError
+        if body.endswith(b"slow"):
+            working.set()
+            await released.wait()
+        return Answer(200)
+
+    routes = Routes((Route(PATH.decode(), {"POST": handler}),))
+    edge = Edge(routes, Door(None, Origins(()), False, None), Metrics())
+
+    async def post(*pieces: bytes | float | None) -> Reply:
+        return await send(edge, "POST", PATH, headers=CHUNKED, pieces=pieces)
+
+    gone = Connection([PIECE * 3, 0.01, None])
+    await edge(scope_of("POST", PATH, b"", CHUNKED), gone.receive, gone.send)
+    assert gone.sent == []
+    assert (await post(PIECE * 3)).status == 200
+    assert (await post(PIECE * 3, b"bad")).status == 400
+    assert (await post(PIECE * 3, b"defect")).status == 500
+    assert (await post(PIECE * 3, PIECE * 2)).status == 413
+    assert (await post(PIECE * 3, 5.0, b"late")).status == 408
+    first = asyncio.create_task(post(PIECE * 3, b"slow"))
+    await working.wait()
+    refused = await post(PIECE, PIECE, PIECE)
+    assert (refused.status, refused.json()["error"]) == (429, "rate_limited")
+    assert refused.headers["retry-after"] == "1"
+    assert refused.headers["connection"] == "close"  # the rest is not waited for
+    released.set()
+    assert (await first).status == 200
+    cut = asyncio.create_task(post(PIECE * 3, 60.0))
+    await asyncio.sleep(0.01)
+    cut.cancel()
+    await asyncio.wait([cut])
+    assert (await post(PIECE * 3, b"slow")).status == 200
