@@ -9,6 +9,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --require-has
 PYTEST := $(BIN)/python -m pytest
 SERVER := $(VENV)/.server-is-installed
 DEV    := $(VENV)/.dev-is-installed
+SIM    := tests/context/test_simulation.py tests/sim tests/stream/test_simulation.py
 
 .PHONY: help setup serve test check fix sim acceptance bench docs lock
 
@@ -36,8 +37,8 @@ fix: $(DEV) ## put right what format and lint can put right
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-sim: $(DEV) ## simulate the pure core with random histories (SEED=…, RUNS=…)
-	$(PYTEST) tests/context/test_simulation.py $(if $(SEED),--seed=$(SEED)) $(if $(RUNS),--runs=$(RUNS)) $(ARGS)
+sim: $(DEV) ## simulate random histories, failures and followers (SEED=…, RUNS=…)
+	$(PYTEST) --timeout=0 $(SIM) $(if $(SEED),--seed=$(SEED)) $(if $(RUNS),--runs=$(RUNS)) $(ARGS)
 
 acceptance: $(DEV) ## replay all the real conversations against a running node
 	$(BIN)/python -m tests.acceptance $(ARGS)

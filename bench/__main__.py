@@ -11,92 +11,21 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import httpx
 
-from bench.load import Figures, Plan
-from bench.processes import load, node, serving
+from bench import memory, stalls, stream
+from bench.load import Figures
+from bench.measure import APPEND, APPEND_KEYED, MESSAGE, VIEW, Bench, Result, create, fill
+from bench.processes import node, serving
 
-TEXT = "The quick brown fox jumps over the lazy dog and runs on to the river, again and again. " * 5
-MESSAGE = {"role": "user", "parts": [{"type": "text", "text": TEXT}]}
-BODY = json.dumps({"message": MESSAGE}, separators=(",", ":"))
-APPEND = ("POST /v1/contexts/c{c}/messages HTTP/1.1", BODY)
-APPEND_KEYED = ("POST /v1/contexts/c{c}/messages HTTP/1.1\r\nIdempotency-Key: k-{n}", BODY)
-VIEW = ("GET /v1/contexts/c{c}/context HTTP/1.1", "")
 TAIL = ("GET /v1/contexts/c{c}/tail HTTP/1.1", "")
 CONTEXTS = 1000
-
-
-class Result(NamedTuple):
-    """
-    One ratio, as it was measured.
-
-    Attributes:
-        name: What is compared.
-        goal: What it is held to, such as ">= 0.5".
-        ratios: One per turn.
-        detail: The absolute figures behind it, of this machine and this day.
-    """
-
-    name: str
-    goal: str
-    ratios: list[float]
-    detail: str
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.ratios)
-
-    @property
-    def is_met(self) -> bool:
-        sign, value = self.goal.split()
-        return self.median >= float(value) if sign == ">=" else self.median <= float(value)
-
-
-class Bench:
-    """What all measurements share: how long, how often."""
-
-    def __init__(self, seconds: float, repeats: int, history: int) -> None:
-        self.seconds = seconds
-        self.repeats = repeats
-        self.history = history
-        self._runs = 0
-
-    def run(
-        self, port: int, *requests: tuple[str, str], connections: int = 64, contexts: int = CONTEXTS
-    ) -> Figures:
-        """Put load on a server."""
-        self._runs += 1
-        return load(
-            Plan(
-                port=port,
-                requests=list(requests),
-                connections=connections,
-                seconds=self.seconds,
-                contexts=contexts,
-                run=str(self._runs),
-            )
-        )
-
-    def turns(
-        self, left: Callable[[], float], right: Callable[[], float]
-    ) -> tuple[list[float], str]:
-        """Measure both in turns; the ratios, and the medians of both sides in words."""
-        pairs = []
-        for turn in range(self.repeats):
-            first, second = (left, right) if turn % 2 == 0 else (right, left)
-            a, b = first(), second()
-            pairs.append((a, b) if turn % 2 == 0 else (b, a))
-        lefts, rights = zip(*pairs, strict=True)
-        words = f"{statistics.median(lefts):,.0f} against {statistics.median(rights):,.0f}"
-        return [a / b for a, b in pairs], words
 
 
 def append_against_nothing(bench: Bench) -> Iterator[Result]:
@@ -234,26 +163,6 @@ def written_per_append(port: int, folder: Path, appends: int = 300) -> float:
     return grown / max(count, 1)
 
 
-def create(port: int, contexts: int, token_budget: int = 8000) -> None:
-    """Create contexts `c0`, `c1` …"""
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
-        for number in range(contexts):
-            client.put(
-                f"/v1/contexts/c{number}", json={"token_budget": token_budget}
-            ).raise_for_status()
-
-
-def fill(port: int, contexts: int, messages: int, text_bytes: int) -> None:
-    """Append *messages* to each context."""
-    text = (TEXT * (1 + text_bytes // len(TEXT)))[:text_bytes]
-    batch = [{"role": "user", "parts": [{"type": "text", "text": text}]}] * messages
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
-        for number in range(contexts):
-            client.post(
-                f"/v1/contexts/c{number}/messages", json={"messages": batch}
-            ).raise_for_status()
-
-
 def append_many(port: int, context: str, messages: int) -> None:
     """Append so many short messages to one context."""
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
@@ -272,6 +181,10 @@ SECTIONS = {
     "view": view_against_nothing,
     "history": history_against_none,
     "wal": wal_after_a_large_compact,
+    "memory": memory.memory_of_many_contexts,
+    "stalls": stalls.stalls_of_requests,
+    "neighbours": stalls.neighbours_of_requests,
+    "stream": stream.stream,
 }
 
 
@@ -282,11 +195,14 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=3.0, help="of one measurement")
     parser.add_argument("--repeats", type=int, default=5, help="turns of each pair (at least 3)")
     parser.add_argument("--history", type=int, default=1_000_000, help="messages of a long log")
+    parser.add_argument("--contexts", type=int, default=100_000, help="of a large database")
     parser.add_argument(
         "--json", type=Path, default=Path("bench-results.json"), help="where to write"
     )
     arguments = parser.parse_args()
-    bench = Bench(arguments.seconds, max(arguments.repeats, 3), arguments.history)
+    bench = Bench(
+        arguments.seconds, max(arguments.repeats, 3), arguments.history, arguments.contexts
+    )
     print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
     print(f"{'ratio':<58} {'goal':>8} {'median':>7}  {'spread':>13}  figures")
     results = []

@@ -8,24 +8,34 @@ handed in as a `Shape`, since a stored answer must be written before its commit.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Final, TypeVar
 
 from fastpaca.context import Context, View, jsontext
 from fastpaca.context.events import Appended
 from fastpaca.context.message import Draft, Entry, unrendered
 from fastpaca.context.ops import Append, Compact, Counted, Delete, PatchMetadata, Purge, Put
 from fastpaca.engine import Engine, Keyed, Shape, Written, rows
-from fastpaca.errors import ContextNotFound
-from fastpaca.store.base import ContextRow, MessageRow
+from fastpaca.errors import ContextNotFound, InvalidRequest
+from fastpaca.store.base import CompactionRow, ContextRow, MessageRow
+from fastpaca.stream.hub import Encode, Follower
 from fastpaca.telemetry import Metrics
 from fastpaca.tokens import LARGE_BYTES, TokenCounter, count_message, weight
 
 FIT_INLINE_ENTRIES: Final = 1000
 """Windows with more entries are fitted in a thread."""
 
-FIT_INLINE_BYTES: Final = 256 * 1024
-"""So are windows of more bytes."""
+FIT_INLINE_BYTES: Final = 512 * 1024
+"""So are windows that take more memory."""
+
+REFERENCES_AT_ONCE: Final = 500
+"""How many messages of the log are read in one go to see whether they were given back."""
+
+REFERENCES_GAP: Final = 8
+"""So many messages on, a wanted message is reached sooner by reading those between as well."""
+
+T = TypeVar("T")
 
 
 def no_answer(*_: object) -> bytes:
@@ -102,6 +112,24 @@ class Service:
         page = await self._engine.messages(context, max(first, 1), last, limit)
         return page, _page_version(page, first, context)
 
+    async def at_version(self, context: Context, version: int) -> Context:
+        """
+        Give *context* as it was after *version*, under its configuration of now.
+
+        Raises:
+            InvalidRequest: It has no such version yet.
+        """
+        if version > context.version:
+            raise InvalidRequest(
+                f"Must not be above the current version, {context.version}.", "at_version"
+            )
+        return await self._engine.at_version(context, version)
+
+    async def compactions(self, context_id: str, after: int, limit: int) -> Sequence[CompactionRow]:
+        """Give rewrites of the window, oldest first; the version *after* is exclusive."""
+        context = await self._engine.read(context_id)
+        return await self._engine.compactions(context, after, limit)
+
     async def view(self, context: Context, budget_tokens: int | None) -> View:
         """Give the LLM context: the window fitted to *budget_tokens* or to its own budget."""
         budget = context.config.token_budget if budget_tokens is None else budget_tokens
@@ -110,6 +138,10 @@ class Service:
         if is_large and window.tokens > budget:
             return await asyncio.to_thread(context.view, budget_tokens)
         return context.view(budget_tokens)
+
+    async def follow(self, context_id: str, cursor: int | None, encode: Encode) -> Follower:
+        """Follow the context behind the version *cursor*; None means from now."""
+        return await self._engine.hub.follow(context_id, cursor, encode)
 
     async def compact(
         self,
@@ -131,9 +163,7 @@ class Service:
 
     async def _counted(self, drafts: Sequence[Draft]) -> tuple[Counted, ...]:
         """Count the tokens of *drafts*, in a thread if that would hold up the event loop."""
-        if sum(map(weight, drafts)) > LARGE_BYTES:
-            return await asyncio.to_thread(self._count, drafts)
-        return self._count(drafts)
+        return await _in_thread_if_large(sum(map(weight, drafts)), partial(self._count, drafts))
 
     def _count(self, drafts: Iterable[Draft]) -> tuple[Counted, ...]:
         return tuple(Counted(draft, count_message(self._counter, draft)) for draft in drafts)
@@ -146,22 +176,60 @@ class Service:
             context = await self._engine.read(context_id)
         except ContextNotFound:
             return {}  # the op will be told whether it never was, or was purged
-        in_window = {entry.seq: entry for entry in context.window if entry.form is None}
-        found: dict[int, Entry] = {}
-        newest = 0
+        named: dict[int, list[int]] = {}
         for index, draft in enumerate(drafts):
-            if draft.seq is None or not newest < draft.seq <= context.last_seq:
-                continue
-            original = in_window.get(draft.seq) or await self._logged(context, draft.seq)
-            if original is not None and is_unchanged(draft, original):
-                found[index] = original
-                newest = draft.seq
-        return found
+            if draft.seq is not None and 0 < draft.seq <= context.last_seq:
+                named.setdefault(draft.seq, []).append(index)
+        unchanged: dict[int, Entry] = {}
+        async for originals in self._originals(context, named):
+            compare = partial(_unchanged, drafts, named, originals)
+            unchanged |= await _in_thread_if_large(sum(len(o.body) for o in originals), compare)
+        return _ascending(unchanged)
 
-    async def _logged(self, context: Context, seq: int) -> Entry | None:
-        """Give the message of the log at *seq* as it was appended."""
-        page = await self._engine.messages(context, seq, seq, 1)
-        return rows.entry(page[0]) if page else None
+    async def _originals(
+        self, context: Context, seqs: Collection[int]
+    ) -> AsyncIterator[Sequence[Entry | MessageRow]]:
+        """Give the messages of the log at *seqs*, those in the window first, a page at a time."""
+        in_window = [e for e in context.window if e.form is None and e.seq in seqs]
+        if in_window:
+            yield in_window
+        elsewhere = sorted(set(seqs).difference(entry.seq for entry in in_window))
+        for from_seq, to_seq in _ranges(elsewhere):
+            at = from_seq
+            while page := await self._engine.messages(context, at, to_seq, REFERENCES_AT_ONCE):
+                yield [row for row in page if row.seq in seqs]
+                at = page[-1].seq + 1
+
+
+async def _in_thread_if_large(size: int, work: Callable[[], T]) -> T:
+    """Do *work* to messages of *size* bytes, in a thread if it would hold up the event loop."""
+    return await asyncio.to_thread(work) if size > LARGE_BYTES else work()
+
+
+def _ranges(seqs: Iterable[int]) -> list[tuple[int, int]]:
+    """Put ascending *seqs* into ranges, inclusive; narrow gaps are read over."""
+    found: list[tuple[int, int]] = []
+    for seq in seqs:
+        if found and seq - found[-1][1] <= REFERENCES_GAP:
+            found[-1] = (found[-1][0], seq)
+        else:
+            found.append((seq, seq))
+    return found
+
+
+def _unchanged(
+    drafts: Sequence[Draft],
+    named: Mapping[int, Iterable[int]],
+    originals: Iterable[Entry | MessageRow],
+) -> dict[int, Entry]:
+    """Choose the *drafts*, by index, that say the same as the one of *originals* they are named."""
+    found: dict[int, Entry] = {}
+    for original in originals:
+        entry = original if isinstance(original, Entry) else rows.entry(original)
+        found |= {
+            index: entry for index in named[entry.at_seq] if is_unchanged(drafts[index], entry)
+        }
+    return found
 
 
 def is_unchanged(draft: Draft, original: Entry) -> bool:
@@ -169,6 +237,17 @@ def is_unchanged(draft: Draft, original: Entry) -> bool:
     if draft.token_count is not None and draft.token_count != original.tokens:
         return False
     return jsontext.same_value(draft.body, unrendered(original.body))
+
+
+def _ascending(references: Mapping[int, Entry]) -> dict[int, Entry]:
+    """Choose of *references*, by index, each that stands behind the chosen ones in the log too."""
+    chosen: dict[int, Entry] = {}
+    newest = 0
+    for index in sorted(references):
+        if references[index].at_seq > newest:
+            chosen[index] = references[index]
+            newest = references[index].at_seq
+    return chosen
 
 
 def _page_version(page: Sequence[MessageRow], first: int, context: Context) -> int:

@@ -57,6 +57,7 @@ class Settings:
     rate_limit: RateLimit | None = None
     max_body_bytes: int = 16 * MIB
     hot_bytes: int = 256 * MIB
+    stream_max_connections: int = 512
     metrics_public: bool = False
     node_name: str = field(default_factory=_default_node_name)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -222,6 +223,12 @@ def _size(maximum: str, maximum_bytes: int) -> Callable[[str], int]:
     return parse
 
 
+def _parse_connections(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,6}", text):
+        raise ValueError("must be an integer from 0 to 999999, where 0 allows no streams")
+    return int(text)
+
+
 def _parse_switch(text: str) -> bool:
     return _one_of("true", "false")(text) == "true"
 
@@ -316,6 +323,14 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "SIZE",
     ),
     Setting(
+        "stream_max_connections",
+        "FASTPACA_STREAM_MAX_CONNECTIONS",
+        "512",
+        "the most live streams at the same time",
+        _parse_connections,
+        "N",
+    ),
+    Setting(
         "metrics_public",
         "FASTPACA_METRICS_PUBLIC",
         "false",
@@ -351,7 +366,6 @@ UNUSED_VARIABLES: Final[frozenset[str]] = frozenset(
         "FASTPACA_ARCHIVER_ENABLED",
         "FASTPACA_ARCHIVE_FLUSH_INTERVAL_MS",
         "FASTPACA_POSTGRES_URL",
-        "FASTPACA_STREAM_MAX_CONNECTIONS",
         "FASTPACA_TAIL_KEEP",
         "MIGRATE_ON_BOOT",
     }

@@ -79,6 +79,11 @@ class Metrics:
         self.write_queue_ops = Gauge(
             "fastpaca_write_queue_ops", "Operations that wait for a commit.", registry=registry
         )
+        self.stream_connections = Gauge(
+            "fastpaca_stream_connections",
+            "Open streams: WebSockets and server-sent events.",
+            registry=registry,
+        )
         self._appended = {
             (role, source): self.messages_append.labels(role, source)
             for role in (*ROLES, "other")

@@ -20,6 +20,7 @@ from fastpaca import errors
 from fastpaca.api.edge import Edge
 from fastpaca.api.errors import STATUS
 from fastpaca.api.openapi import docs_page, document, openapi_bytes
+from fastpaca.api.openapi_stream import ENDLESS
 from fastpaca.api.routes import Route
 from fastpaca.testing import composed
 from tests.api.test_golden import send, stories
@@ -100,11 +101,18 @@ def test_operations_are_named_once() -> None:
 
 
 def test_links_lead_to_what_takes_an_id() -> None:
-    """A context that was put leads to every operation on one context."""
+    """A context that was put leads to every operation on one context, an append to its reading."""
     on_one = {found["operationId"] for path, _, found in operations() if "{id}" in path}
-    put = SPEC["paths"]["/v1/contexts/{id}"]["put"]["responses"]
+    assert {"readMessages", "readTail", "readWindow"} < links("appendMessages", "201")
+    assert links("compactWindow", "200") == {"readWindow"}
     for status in ("200", "201"):
-        assert {link["operationId"] for link in put[status]["links"].values()} == on_one
+        assert links("putContext", status) == on_one - set(ENDLESS)
+
+
+def links(name: str, status: str) -> set[str]:
+    """Give the operations that *status* of the operation *name* leads to."""
+    (found,) = (one for _, _, one in operations() if one["operationId"] == name)
+    return {link["operationId"] for link in found["responses"][status]["links"].values()}
 
 
 def test_parameters_in_the_path_are_described() -> None:

@@ -15,7 +15,7 @@ import pytest
 from tests.docs.pages import Page, pages
 
 SHOWN_NODE = "http://127.0.0.1:4000"
-TIMES = ("created_at", "updated_at", "inserted_at")
+TIMES = ("created_at", "updated_at", "inserted_at", "at")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from fastpaca.api import query, routes, wire
-from fastpaca.api.limits import CALLERS_MAX, Pace
+from fastpaca.api.limits import CALLERS_MAX, SHORT_BYTES, TOGETHER_BYTES_MAX, Pace
 from fastpaca.api.protocol import Bounds
 from fastpaca.api.window import VIEWS_BYTES_MAX
 from fastpaca.context.config import WINDOW_ENTRIES_MAX, Config, LastN, SkipParts
@@ -17,6 +17,7 @@ from fastpaca.context.jsontext import DEPTH_MAX
 from fastpaca.context.message import CALLS_IN_KEYS_MAX, MESSAGE_OVERHEAD_TOKENS, PARTS_MAX
 from fastpaca.context.window import CUT_CALLS_MAX
 from fastpaca.engine import engine
+from fastpaca.engine.answers import RECENT_MAX
 from fastpaca.settings import Settings
 from fastpaca.store.sqlite_files import DATABASE_NAME, LOCK_NAME
 from fastpaca.store.sqlite_wal import WAL_BYTES_MAX
@@ -31,6 +32,9 @@ SETTINGS = Settings()
 
 LIMITS = {
     "request body": f"`FASTPACA_MAX_BODY_BYTES`, {SETTINGS.max_body_bytes // MIB} MiB by default",
+    f"request bodies above {SHORT_BYTES // KIB} KiB, from their first byte to their answer": (
+        f"{TOGETHER_BYTES_MAX // MIB} MiB together, or `FASTPACA_MAX_BODY_BYTES` if that is more"
+    ),
     "request line and headers": f"{BOUNDS.head_bytes_max // KIB} KiB together,"
     f" {BOUNDS.headers_max} headers",
     "time for the headers of a request": f"{BOUNDS.head_seconds:g} seconds",
@@ -58,6 +62,7 @@ LIMITS = {
     "contexts in memory": f"`FASTPACA_HOT_BYTES`, {SETTINGS.hot_bytes // MIB} MiB by default,"
     " an estimate",
     "rendered LLM contexts in memory": f"{VIEWS_BYTES_MAX // MIB} MiB",
+    "answers of idempotency keys in memory": f"{RECENT_MAX:,}",
     "stored answers of idempotency keys": f"{engine.ANSWERS_KEPT_US // 86_400_000_000} days",
     "backups": "1 at a time",
 }
@@ -68,7 +73,7 @@ REQUEST_LIMITS = {
     "nesting of a message": f"{DEPTH_MAX} levels",
     "messages in one append": f"{wire.BATCH_MAX}",
     "messages in one replacement": f"{wire.REPLACEMENT_MAX:,}",
-    "`limit` of `tail`, `messages` and the list of contexts": f"{query.PAGE_MAX:,}",
+    "`limit` of `tail`, `messages`, `compactions` and the list of contexts": f"{query.PAGE_MAX:,}",
     "a page of messages or contexts": f"{engine.PAGE_BYTES_MAX // MIB} MiB",
     "context id": f"{routes.ID_BYTES_MAX} bytes",
     "`Idempotency-Key`": "255 characters",

@@ -153,10 +153,13 @@ def _answers(client: httpx.Client) -> dict[str, Fields]:
     body = {"message": {"role": "user", "parts": []}}
     client.post(f"{url}/messages", json=body).raise_for_status()
     view = client.get(f"{url}/context").json()
+    client.post(f"{url}/compact", json={"replacement": []}).raise_for_status()
+    (compaction,) = client.get(f"{url}/compactions").json()["compactions"]
     return {
         "Contexts": context,
         "Messages": view["messages"][0],
         "GET /v1/contexts/{id}/context": view,
+        "GET /v1/contexts/{id}/compactions": compaction,
     }
 
 

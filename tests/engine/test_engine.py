@@ -330,7 +330,7 @@ def test_load_is_done_once_for_all_who_ask() -> None:
         world.engine.hot.drop("a")
         world.store.loads.clear()
         world.store.load_gate.clear()
-        readers = [asyncio.create_task(world.engine.read("a")) for _ in range(100)]
+        readers = [asyncio.create_task(world.engine.read("a")) for _ in range(500)]
         writer = asyncio.create_task(world.append("a", "hello"))
         await settle()
         readers[0].cancel()

@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -420,6 +421,24 @@ async def test_client_that_reads_slowly_is_not_let_go(app: App) -> None:
         writer.transport.abort()
 
 
+async def test_client_that_reads_too_slowly_is_let_go(app: App) -> None:
+    """
+    Who takes less than the least pace holds no answer in memory, though it takes some.
+    """
+    bounds = Bounds(unread_seconds=0.5, unread_bytes=2**25, idle_seconds=0.5)
+    async with serving(app, bounds) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=2**16)
+        writer.write(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
+        size = 0
+        while not app.asked or served.connections:
+            size += len(await asyncio.wait_for(reader.read(2**16), PATIENCE_SECONDS))
+            await asyncio.sleep(0.01)
+        with suppress(ConnectionError):
+            size += len(await asyncio.wait_for(reader.read(), PATIENCE_SECONDS))
+        assert size < 2**25
+        writer.transport.abort()
+
+
 # --- answers that come early ------------------------------------------------------------------
 
 
@@ -561,7 +580,7 @@ async def test_http_1_0_is_answered_and_closed(app: App) -> None:
                 assert await client.rest() == b""
 
 
-@pytest.mark.parametrize("protocol", [b"websocket", b"h2c", b"x"])
+@pytest.mark.parametrize("protocol", [b"h2c", b"x"])
 async def test_upgrade_is_not_taken(protocol: bytes, app: App) -> None:
     """
     A request for another protocol is answered as if it had not asked, and is the last one.
@@ -572,6 +591,28 @@ async def test_upgrade_is_not_taken(protocol: bytes, app: App) -> None:
         assert reply.headers["connection"] == "close"
         assert await client.rest() == b""
     assert len(app.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "field"),
+    [
+        (b"", "Sec-WebSocket-Version"),
+        (b"Sec-WebSocket-Version: 8\r\n", "Sec-WebSocket-Version"),
+        (b"Sec-WebSocket-Version: 13\r\n", "Sec-WebSocket-Key"),
+        (b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: short\r\n", "Sec-WebSocket-Key"),
+    ],
+)
+async def test_broken_handshake_is_refused(headers: bytes, field: str, app: App) -> None:
+    """
+    Who asks for a WebSocket in a way that nobody does is told what is wrong.
+    """
+    async with serving(app) as served, connected(served.port) as client:
+        upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\n" + headers + b"\r\n"
+        await client.send(GET + upgrade)
+        reply = await client.reply()
+        assert (reply.status, reply.json["field"]) == (400, field)
+        assert await client.rest() == b""
+    assert not app.asked
 
 
 async def test_client_that_waits_with_its_body_is_asked_for_it(app: App) -> None:

@@ -25,6 +25,7 @@ from fastpaca.api.limits import Bodies, Pace, RateLimit
 from fastpaca.api.messages import Messages
 from fastpaca.api.operations import Backup, Operations, docs, openapi
 from fastpaca.api.routes import CONTEXT, Route, Routes
+from fastpaca.api.stream import Streams
 from fastpaca.api.window import Window
 from fastpaca.engine import Engine
 from fastpaca.service import Service
@@ -65,6 +66,9 @@ class EdgeSettings(Protocol):
     @property
     def rate_limit(self) -> Rate | None: ...
 
+    @property
+    def stream_max_connections(self) -> int: ...
+
 
 def create_app(
     service: Service,
@@ -92,6 +96,7 @@ def create_app(
     contexts = Contexts(service, bodies)
     messages = Messages(service, bodies)
     window = Window(service, bodies)
+    streams = Streams(service, metrics, settings.stream_max_connections)
     operations = Operations(engine, metrics, backup, settings.data_dir)
     routes = (
         Route("/v1/contexts", {"GET": contexts.listing}),
@@ -101,6 +106,9 @@ def create_app(
         Route(f"{CONTEXT}/tail", {"GET": messages.tail}),
         Route(f"{CONTEXT}/context", {"GET": window.read}),
         Route(f"{CONTEXT}/compact", {"POST": window.compact}),
+        Route(f"{CONTEXT}/compactions", {"GET": window.compactions}),
+        Route(f"{CONTEXT}/stream", {"GET": streams.stream}),
+        Route(f"{CONTEXT}/events", {"GET": streams.events}),
         Route("/health/live", {"GET": operations.live}, is_open=True, is_exempt=True),
         Route("/health/ready", {"GET": operations.ready}, is_open=True, is_exempt=True),
         Route("/metrics", {"GET": operations.metrics}, is_open=settings.metrics_public),

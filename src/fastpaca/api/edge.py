@@ -7,17 +7,16 @@ route, its handler. Whatever goes wrong is answered in the same shape, and every
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from fastpaca.api import auth, errors
+from fastpaca.api import auth, errors, sending
 from fastpaca.api.auth import Keys, Origins
-from fastpaca.api.limits import Bodies, RateLimit
-from fastpaca.api.request import Answer, ClientGone, FileBody, Request
+from fastpaca.api.limits import RateLimit
+from fastpaca.api.request import Answer, ClientGone, Request
 from fastpaca.api.routes import Route, Routes, decode_id
 from fastpaca.errors import FastpacaError, MethodNotAllowed, NotFound
 from fastpaca.telemetry import Metrics
@@ -59,7 +58,7 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             raise NotImplementedError(f"This application does not speak {scope['type']!r}.")
         started = perf_counter()
         request = Request(scope, receive)
@@ -73,7 +72,15 @@ class Edge:
         except Exception:
             logger.exception("a request failed", extra={"request_id": request.id.decode()})
             answer = errors.defect(request.id)
-        await self._send(request, answer, send)
+        finally:
+            if request.let_go is not None:
+                request.let_go(request)
+        if not isinstance(answer.body, bytes) and answer.body.size is None:
+            # It has no end that could be waited for: what counts is how soon it began.
+            self._note(route, request.method, answer.status, perf_counter() - started)
+            await sending.send(request, answer, send)
+            return
+        await sending.send(request, answer, send)
         self._note(route, request.method, answer.status, perf_counter() - started)
 
     async def _answer(self, request: Request, route: Route | None, raw_id: bytes | None) -> Answer:
@@ -109,26 +116,6 @@ class Edge:
             raise auth.refuse(request)
         return None
 
-    @staticmethod
-    async def _send(request: Request, answer: Answer, send: Send) -> None:
-        body = answer.body
-        headers = [*answer.headers, (b"x-request-id", request.id), *request.cors]
-        if answer.status not in (204, 304):
-            size = len(body) if isinstance(body, bytes) else body.size
-            headers.append((b"content-length", b"%d" % size))
-        # The server reads away what is still to come, and closes only then, so that no reset
-        # overtakes the answer.
-        if request.unread and (answer.status == 408 or not Bodies.ends_soon(request)):
-            headers.append((b"connection", b"close"))
-        start = {"type": "http.response.start", "status": answer.status, "headers": headers}
-        if isinstance(body, FileBody):
-            await _send_file(request, start, body, send)
-            return
-        await send(start)
-        await send(
-            {"type": "http.response.body", "body": b"" if request.method == "HEAD" else body}
-        )
-
     def _note(self, route: Route | None, method: str, status: int, seconds: float) -> None:
         path = route.path if route is not None else "other"
         key = (path, method if method in METHODS else "other", status)
@@ -137,23 +124,3 @@ class Edge:
             timer = self._metrics.http_request_seconds.labels(path, key[1], str(status))
             self._timers[key] = timer
         timer.observe(seconds)
-
-
-async def _send_file(request: Request, start: Message, body: FileBody, send: Send) -> None:
-    """Send *body* piece by piece, for as long as the client is there."""
-    gone = asyncio.create_task(_await_leaving(request.receive))
-    try:
-        await send(start)
-        async for chunk in body.chunks():
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            if gone.done():
-                return
-        await send({"type": "http.response.body", "body": b""})
-    finally:
-        gone.cancel()
-        body.close()
-
-
-async def _await_leaving(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from fastpaca import __version__
+from fastpaca.api.openapi_stream import STREAM_SCHEMAS, stream_paths
 from fastpaca.api.request import Headers
 from fastpaca.api.schemas import CONTEXT, HELLO, HELLO_LOGGED, SCHEMAS, integer, ref
 from fastpaca.api.spec import (
@@ -50,6 +51,7 @@ _POLICY: Final = (
 _OF_A_CONTEXT: Final = (
     *("getContext", "putContext", "patchMetadata", "deleteContext"),
     *("appendMessages", "readMessages", "readTail", "readWindow", "compactWindow"),
+    "listCompactions",
 )
 
 
@@ -81,7 +83,13 @@ def _hash_of(tag: bytes, page: bytes) -> str:
 
 def document() -> Spec:
     """Make the document."""
-    paths = {**_context_paths(), **_message_paths(), **_window_paths(), **_operation_paths()}
+    paths = {
+        **_context_paths(),
+        **_message_paths(),
+        **_window_paths(),
+        **stream_paths(),
+        **_operation_paths(),
+    }
     paths, shared_errors = with_shared_errors(paths)
     return {
         "openapi": "3.1.0",
@@ -92,8 +100,9 @@ def document() -> Spec:
             "description": (
                 "A *context* is one conversation: a message log that nothing rewrites, and an LLM"
                 " context that stays within a token budget. Unknown keys and parameters are refused"
-                " with the nearest known name. The API's own integers end at 2^53 - 1. HEAD is"
-                " answered where GET is, and OPTIONS everywhere."
+                " with the nearest known name. The API's own integers end at 2^53 - 1 and are"
+                " written without fraction or exponent. HEAD is answered where GET is, and OPTIONS"
+                " everywhere."
             ),
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
@@ -103,6 +112,7 @@ def document() -> Spec:
             {"name": "Contexts", "description": "Create, read, list, change and delete."},
             {"name": "Messages", "description": "The message log: append to it and read it."},
             {"name": "LLM context", "description": "What is sent to a model."},
+            {"name": "Stream", "description": "Every change, from any cursor and then live."},
             {"name": "Operations", "description": "For who runs the node."},
         ],
         "paths": paths,
@@ -117,7 +127,7 @@ def document() -> Spec:
             "parameters": PARAMETERS,
             "headers": HEADERS,
             "responses": shared_errors,
-            "schemas": SCHEMAS,
+            "schemas": SCHEMAS | STREAM_SCHEMAS,
         },
         "x-errors": all_errors(),
     }
@@ -225,6 +235,7 @@ def _message_paths() -> Spec:
                     )
                 },
                 told={201: "Appended, now or before under the same key."},
+                leads_to=("readMessages", "readTail", "readWindow", "compactWindow"),
                 headers=("Idempotent-Replayed",),
                 errors=(*GUARDED, *WITH_BODY, *OF_WRITES, *OF_APPENDS),
             ),
@@ -278,6 +289,15 @@ def _window_paths() -> Spec:
         "fit": "whole",
     }
     summary = {"role": "user", "parts": [{"type": "text", "text": "Summary: …"}]}
+    compaction = {
+        "version": 85,
+        "strategy": "manual",
+        "range": {"from_seq": 1, "to_seq": 84},
+        "used_tokens_before": 5100,
+        "used_tokens_after": 120,
+        "segments": [{"type": "summary", "from_seq": 1, "to_seq": 84}],
+        "at": "2026-01-05T09:31:00.000000Z",
+    }
     return {
         "/v1/contexts/{id}/context": {
             "parameters": [parameter("contextId")],
@@ -291,6 +311,13 @@ def _window_paths() -> Spec:
                         integer("Fit under this budget instead of the context's own.", 1),
                     ),
                     query("if_version", integer("Answer only if this is the current version.")),
+                    query(
+                        "at_version",
+                        integer(
+                            "Read the window as it was after this version, not above the current"
+                            " one; fitted under the configuration of now."
+                        ),
+                    ),
                     parameter("ifNoneMatch"),
                 ),
                 answers={200: json_of("View", view), 304: None},
@@ -309,8 +336,31 @@ def _window_paths() -> Spec:
                 body=body_of("Compact", {"summary": {"replacement": [summary], "if_version": 84}}),
                 answers={200: json_of("Compacted", {"version": 85})},
                 told={200: "Compacted, now or before under the same key."},
+                leads_to=("readWindow",),
                 headers=("Idempotent-Replayed",),
                 errors=(*GUARDED, *WITH_BODY, *OF_WRITES, *OF_APPENDS),
+            ),
+        },
+        "/v1/contexts/{id}/compactions": {
+            "parameters": [parameter("contextId")],
+            "get": operation(
+                "listCompactions",
+                "LLM context",
+                "List what has rewritten the window, oldest first. A page ends early at 16 MiB of"
+                " stored windows; an empty one is the end.",
+                parameters=(
+                    query(
+                        "after",
+                        integer(
+                            "Only those of versions above it: the `version` of the last one of the"
+                            " page before.",
+                            default=0,
+                        ),
+                    ),
+                    limit("compactions"),
+                ),
+                answers={200: json_of("CompactionPage", {"compactions": [compaction]})},
+                errors=(*GUARDED, ContextNotFound),
             ),
         },
     }

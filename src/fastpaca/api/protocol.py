@@ -24,8 +24,9 @@ import logging
 import re
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, cast
+from urllib.parse import unquote
 
 import httptools
 from uvicorn._types import ASGI3Application
@@ -39,6 +40,7 @@ from uvicorn.server import ServerState
 
 from fastpaca.api import errors
 from fastpaca.api.alarm import Alarm
+from fastpaca.api.websocket import Asked, Socket, SocketBounds
 from fastpaca.errors import (
     FastpacaError,
     HeadersTooLarge,
@@ -52,6 +54,7 @@ logger = logging.getLogger(__name__)
 
 WARNING_INTERVAL_SECONDS: Final = 60.0
 
+_SOCKET_KEY: Final = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
 _SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -65,10 +68,12 @@ class Bounds:
         headers_max: Headers of one request.
         head_seconds: From the first byte of a request to the end of its headers.
         idle_seconds: Between two requests, and before the first.
-        unread_seconds: How long a client may leave its answer unread without taking a byte of it.
+        unread_seconds: How often it is looked whether a client takes its answer.
+        unread_bytes: How much it must have taken until then, if that much was there.
         linger_seconds: How long the rest of a request that was answered early is thrown away.
         pipelined_max: Requests that may wait behind another one of their connection.
         connections_max: Connections at the same time.
+        socket: The bounds of those that become WebSockets.
     """
 
     head_bytes_max: int = 64 * 1024
@@ -76,9 +81,11 @@ class Bounds:
     head_seconds: float = 15
     idle_seconds: float = 75
     unread_seconds: float = 60
+    unread_bytes: int = 32 * 1024
     linger_seconds: float = 5
     pipelined_max: int = 64
     connections_max: int = 4096
+    socket: SocketBounds = field(default_factory=SocketBounds)
 
 
 class Refusals:
@@ -160,6 +167,7 @@ class Connection(HttpToolsProtocol):
         self._alarm = Alarm(self.loop)
         self._unsent = 0
         self._unread_timer: asyncio.TimerHandle | None = None
+        self._asked: Asked | None = None  # for a WebSocket
 
     # --- the life of a connection -----------------------------------------------------------------
 
@@ -256,7 +264,9 @@ class Connection(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._is_deaf = True  # the request itself is answered as if it had not asked
+            self._is_deaf = True  # what comes behind is another protocol
+            if self._asked is not None:
+                self._become_socket(self._asked)
         except httptools.HttpParserCallbackError as error:
             self._fail(error.__context__ or error)
         except httptools.HttpParserError as error:
@@ -317,12 +327,16 @@ class Connection(HttpToolsProtocol):
         """
         version = self.parser.get_http_version()
         self._check_head(version)
+        if self._wants_socket():
+            self._asked = self._checked_socket()
         self._in_head = False
         self._is_open = True
         self._unused_bytes = 0
         self._alarm.clear()
         if version == "1.0":
             self.expect_100_continue = False
+        if self._asked is not None:
+            return
         super().on_headers_complete()
         if self.parser.should_upgrade() or len(self.pipeline) >= self._bounds.pipelined_max:
             self.cycle.keep_alive = False
@@ -342,6 +356,42 @@ class Connection(HttpToolsProtocol):
         if self.parser.should_upgrade() and self._has(b"content-length", b"transfer-encoding"):
             raise InvalidRequest("A request with a body is not upgraded; send it without Upgrade.")
 
+    def _wants_socket(self) -> bool:
+        """
+        Tell whether this request asks for a WebSocket.
+
+        Whoever asks for another protocol is answered as if it had not asked.
+        """
+        return (
+            self.parser.should_upgrade()
+            and self.parser.get_method() == b"GET"
+            and self.parser.get_http_version() == "1.1"
+            and self._get_upgrade() == b"websocket"
+        )
+
+    def _checked_socket(self) -> Asked:
+        headers = dict(self.headers)
+        if headers.get(b"sec-websocket-version") != b"13":
+            raise InvalidRequest("Open a WebSocket of version 13.", "Sec-WebSocket-Version")
+        if not _SOCKET_KEY.fullmatch(headers.get(b"sec-websocket-key", b"")):
+            raise InvalidRequest("Must be 16 random bytes in base64.", "Sec-WebSocket-Key")
+        if self._owes_answers:
+            raise InvalidRequest("Ask for a WebSocket when everything before it is answered.")
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        return Asked(unquote(path), url.path, url.query or b"", self.headers)
+
+    def _become_socket(self, asked: Asked) -> None:
+        """Hand the connection on."""
+        self._alarm.stop()
+        self._stop_watching()
+        self.connections.discard(self)
+        bounds = self._bounds.socket
+        socket = Socket(self.config, self.server_state, self.app_state, asked=asked, bounds=bounds)
+        self._socket.set_protocol(socket)
+        socket.connection_made(self._socket)
+        socket.begin()
+
     def _has(self, *names: bytes) -> bool:
         return any(name in names for name, _ in self.headers)
 
@@ -354,6 +404,8 @@ class Connection(HttpToolsProtocol):
         """End a request."""
         self._is_open = False
         self._unused_bytes = 0
+        if self._asked is not None:
+            return
         super().on_message_complete()
         if self._is_ending:
             self._socket.close()
@@ -454,7 +506,7 @@ class Connection(HttpToolsProtocol):
 
     def _expire(self) -> None:
         unsent = self._socket.get_write_buffer_size()
-        if unsent and (not self._unsent or unsent < self._unsent):
+        if unsent and (not self._unsent or self._unsent - unsent >= self._bounds.unread_bytes):
             self._unsent = unsent  # the client is still taking its answer
             self._alarm.set(self._bounds.unread_seconds, self._expire)
         else:
@@ -480,7 +532,8 @@ class Connection(HttpToolsProtocol):
         self._unread_timer = self.loop.call_later(seconds, self._check_reading, unsent)
 
     def _check_reading(self, unsent_before: int) -> None:
-        if self._socket.get_write_buffer_size() < unsent_before:
+        taken = unsent_before - self._socket.get_write_buffer_size()
+        if taken >= self._bounds.unread_bytes:
             self._watch()
         else:
             self.abort()

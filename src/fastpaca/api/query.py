@@ -88,14 +88,14 @@ def limit(found: Parameters) -> int:
     return integer(found, "limit", 1, PAGE_MAX) or PAGE_DEFAULT
 
 
-def flag(found: Parameters, name: str) -> bool:
+def flag(found: Parameters, name: str, *, default: bool = False) -> bool:
     """
-    Read `true` or `false`; false if it is not given.
+    Read `true` or `false`; *default* if it is not given.
 
     Raises:
         InvalidRequest: The value is something else.
     """
-    text = found.get(name, "false")
+    text = found.get(name, "true" if default else "false")
     if text not in ("true", "false"):
         raise InvalidRequest("Must be true or false.", name)
     return text == "true"

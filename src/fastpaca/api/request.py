@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Protocol
 
 import msgspec
 from starlette.types import Receive, Scope
@@ -54,21 +54,39 @@ class Request:
         headers: Its headers, names in lower case.
         id: What it is called in logs and in `X-Request-Id`.
         context_id: The id in its path, or empty.
+        is_socket: Whether it asks for a WebSocket.
         unread: Whether it has a body that was not read to the end.
+        held_bytes: What its body counts for among all that are there, see `limits.py`.
+        let_go: Called when it was dealt with, if its body counts.
         cors: Headers that let a browser's page read the answer.
     """
 
-    __slots__ = ("context_id", "cors", "headers", "id", "method", "receive", "scope", "unread")
+    __slots__ = (
+        "context_id",
+        "cors",
+        "headers",
+        "held_bytes",
+        "id",
+        "is_socket",
+        "let_go",
+        "method",
+        "receive",
+        "scope",
+        "unread",
+    )
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         self.scope = scope
         self.receive = receive
-        self.method: str = scope["method"]
+        self.is_socket = scope["type"] == "websocket"
+        self.method: str = "GET" if self.is_socket else scope["method"]
         self.headers = headers
         self.id = request_id(headers.get(b"x-request-id"))
         self.context_id = ""
         self.unread = b"content-length" in headers or b"transfer-encoding" in headers
+        self.held_bytes = 0
+        self.let_go: Callable[[Request], None] | None = None
         self.cors: Headers = ()
 
     @property
@@ -109,13 +127,33 @@ def request_id(sent: bytes | None) -> bytes:
     return b"%b-%x" % (_id_prefix, next(_id_numbers))
 
 
+class Chunks(Protocol):
+    """
+    A body that is sent piece by piece; on a WebSocket, a message each.
+
+    Attributes:
+        size: How many bytes it has; None if nobody knows.
+        close_code: With which code a WebSocket is closed behind it.
+    """
+
+    size: int | None
+    close_code: int
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Give the pieces."""
+
+    def close(self) -> None:
+        """Let go of what it is made of; `chunks` then ends."""
+
+
 class FileBody:
     """A body that is sent from an open *file*, which `close` closes before it calls *on_close*."""
 
     def __init__(self, file: BinaryIO, on_close: Callable[[], None]) -> None:
         self._file = file
         self._on_close = on_close
-        self.size = os.fstat(file.fileno()).st_size
+        self.size: int | None = os.fstat(file.fileno()).st_size
+        self.close_code = 1000
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Read the file, piece by piece."""
@@ -132,7 +170,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     """What goes back: a status, a body (none for 204 and 304), and headers."""
 
     status: int
-    body: bytes | FileBody = b""
+    body: bytes | Chunks = b""
     headers: Headers = JSON
 
 

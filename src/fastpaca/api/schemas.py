@@ -320,6 +320,32 @@ SCHEMAS: Final[dict[str, Schema]] = {
         ("replacement",),
     ),
     "Compacted": _answer({"version": integer("The version that the call brought.", 1)}),
+    "Compaction": _answer(
+        {
+            "version": integer("The version that it belongs to.", 1),
+            "strategy": _choice(
+                "The policy that trimmed, or `manual` for a compact call.",
+                "last_n",
+                "skip_parts",
+                "manual",
+            ),
+            "range": {
+                "description": "The seqs of what it changed; null if it changed no message.",
+                "oneOf": [ref("SeqRange"), {"type": "null"}],
+            },
+            "used_tokens_before": integer("Sum over the window before it."),
+            "used_tokens_after": integer("Sum over the window that it made."),
+            "segments": _array(ref("Segment"), "The runs of the window that it made, in order."),
+            "at": _string("When, UTC.", format="date-time"),
+        },
+        "A rewrite of the window.",
+    ),
+    "SeqRange": _answer(
+        {"from_seq": integer("The first seq.", 1), "to_seq": integer("The last one.", 1)}
+    ),
+    "CompactionPage": _answer(
+        {"compactions": _array(ref("Compaction"), "Oldest first.", maxItems=PAGE_MAX)}
+    ),
     "Healthy": _answer({"status": {"const": "ok"}}),
     "Unhealthy": _answer(
         {

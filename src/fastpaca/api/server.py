@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 import uvicorn
 
 from fastpaca.api.protocol import Bounds, Connection, Refusals
+from fastpaca.api.websocket import INCOMING_BYTES_MAX, Socket
 from fastpaca.telemetry import Metrics
 
 logger = logging.getLogger(__name__)
@@ -62,8 +63,8 @@ class Server(uvicorn.Server):
             await asyncio.wait(self.server_state.tasks, timeout=0.5)
 
     @property
-    def _connections(self) -> list[Connection]:
-        return cast(list[Connection], list(self.server_state.connections))
+    def _connections(self) -> list[Connection | Socket]:
+        return cast(list[Connection | Socket], list(self.server_state.connections))
 
     @property
     def _is_busy(self) -> bool:
@@ -77,7 +78,9 @@ def server_config(app: Any, metrics: Metrics, bounds: Bounds, log_level: str) ->
         interface="asgi3",
         lifespan="off",
         http=cast(Any, partial(Connection, refusals=Refusals(metrics), bounds=bounds)),
-        ws="none",
+        ws="none",  # connections become sockets by themselves
+        ws_max_size=INCOMING_BYTES_MAX,
+        ws_per_message_deflate=False,  # it takes 64 KiB a connection
         loop="auto",
         backlog=BACKLOG,
         workers=1,

@@ -266,6 +266,11 @@ PARAMETERS: Final[Spec] = {
         "^[!-~]([ -~]{0,253}[!-~])?$",
     ),
     "ifNoneMatch": _header_parameter("If-None-Match", "The `ETag` of an earlier answer."),
+    "lastEventId": _header_parameter(
+        "Last-Event-ID",
+        "The cursor, as event sources send it; wins over the parameter.",
+        "^[0-9]*$",
+    ),
     "requestId": _header_parameter(
         "X-Request-Id",
         "What the request is called in logs. One that is not 1 to 128 letters, digits or `.`, `_`,"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
+from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
@@ -13,6 +15,7 @@ from fastpaca.api.request import JSON, Answer, Request
 from fastpaca.api.threads import done_to
 from fastpaca.context import Config, Context, Manual
 from fastpaca.service import Service
+from fastpaca.store.base import CompactionRow
 
 PLACE: Final = "compact"
 
@@ -32,9 +35,12 @@ VIEW_BYTES_MAX: Final = VIEWS_BYTES_MAX // 16
 VIEW_OVERHEAD_BYTES: Final = 1000
 """What keeping a view takes beside its text."""
 
+WRITE_INLINE_BYTES: Final = 16 * 1024
+"""Compactions with more bytes of stored windows are written in a thread (0.1 µs a byte)."""
+
 
 class Window:
-    """Answers at `/v1/contexts/{id}/context` and `/v1/contexts/{id}/compact`."""
+    """Answers at `/v1/contexts/{id}/context`, `…/compact` and `…/compactions`."""
 
     def __init__(self, service: Service, bodies: Bodies) -> None:
         self._service = service
@@ -42,22 +48,27 @@ class Window:
         self._views = Views(VIEWS_BYTES_MAX)
 
     async def read(self, request: Request) -> Answer:
-        """Give the window, fitted to the budget of the call or of the context."""
-        parameters = query.parse(request.query, ("budget_tokens", "if_version"))
+        """Give the window, of now or of then, fitted to the budget of the call or the context."""
+        parameters = query.parse(request.query, ("budget_tokens", "if_version", "at_version"))
         budget_tokens = query.integer(parameters, "budget_tokens", 1)
         if_version = query.integer(parameters, "if_version", 0)
-        context = await self._service.get(request.context_id)
+        at_version = query.integer(parameters, "at_version", 0)
+        now = context = await self._service.get(request.context_id)
         context.check_version(if_version)
+        if at_version is not None:
+            context = await self._service.at_version(now, at_version)
         known = request.headers.get(b"if-none-match")
         if known is not None and is_known(tag := etag(context, budget_tokens), known):
             return Answer(304, headers=((b"etag", tag),))
-        kept = self._views.get(context, budget_tokens)
-        return kept or await self._made(context, budget_tokens)
+        is_past = context is not now
+        kept = None if is_past else self._views.get(context, budget_tokens)
+        return kept or await self._made(context, budget_tokens, is_past=is_past)
 
-    async def _made(self, context: Context, budget_tokens: int | None) -> Answer:
+    async def _made(self, context: Context, budget_tokens: int | None, *, is_past: bool) -> Answer:
         body = wire.view(await self._service.view(context, budget_tokens))
         answer = Answer(200, body, (*JSON, (b"etag", etag(context, budget_tokens))))
-        self._views.put(context, budget_tokens, answer, len(body))
+        if not is_past:  # what was has the revision of what is, by which views are kept
+            self._views.put(context, budget_tokens, answer, len(body))
         return answer
 
     async def compact(self, request: Request) -> Answer:
@@ -70,6 +81,25 @@ class Window:
             request.context_id, found.drafts, found.if_version, wire.compacted, keyed
         )
         return idempotency.answer(200, written)
+
+    async def compactions(self, request: Request) -> Answer:
+        """Give a page of the rewrites of the window, oldest first."""
+        parameters = query.parse(request.query, ("after", "limit"))
+        after = query.integer(parameters, "after", 0) or 0
+        limit = query.limit(parameters)
+        page = await self._service.compactions(request.context_id, after, limit)
+        return Answer(200, await _written(page))
+
+
+async def _written(page: Sequence[CompactionRow]) -> bytes:
+    """Write a page of rewrites, in a thread if their windows are large or many."""
+    if sum(len(row.window) for row in page) > WRITE_INLINE_BYTES:
+        return await asyncio.to_thread(_write, page)
+    return _write(page)
+
+
+def _write(page: Sequence[CompactionRow]) -> bytes:
+    return wire.compactions(map(wire.compaction, page))
 
 
 class Views:

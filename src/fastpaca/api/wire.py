@@ -22,8 +22,9 @@ from fastpaca.context.context import METADATA_BYTES_MAX
 from fastpaca.context.events import Appended, Event
 from fastpaca.context.message import Draft, Entry, decode_counts, timestamp
 from fastpaca.context.ops import PatchMetadata, Put
+from fastpaca.context.window import Persisted, Segment
 from fastpaca.errors import InvalidRequest
-from fastpaca.store.base import ContextRow, MessageRow
+from fastpaca.store.base import CompactionRow, ContextRow, MessageRow
 
 BATCH_MAX: Final = 1000
 """The most messages of one append."""
@@ -269,33 +270,70 @@ def logged(row: MessageRow) -> bytes:
 
 def tail(page: Iterable[bytes]) -> bytes:
     """Write the tail of a log, each message as `logged` wrote it."""
-    return b'{"messages":[%b]}' % b",".join(page)
+    return _enclosed(b'{"messages":[', page, b"]}")
 
 
 def messages(page: Iterable[bytes], version: int) -> bytes:
     """Write a page of a log, and the version to go on from."""
-    return b'{"messages":[%b],"version":%d}' % (b",".join(page), version)
+    return _enclosed(b'{"messages":[', page, b'],"version":%d}' % version)
 
 
 def view(found: View) -> bytes:
     """Write one read of the LLM context."""
-    segments = (
-        b'{"type":"%b","from_seq":%d,"to_seq":%d}' % (s.kind.encode(), s.from_seq, s.to_seq)
-        for s in found.segments
-    )
-    return (
-        b'{"version":%d,"messages":[%b],"used_tokens":%d,"needs_compaction":%b,"segments":[%b],'
+    rest = (
+        b'],"used_tokens":%d,"needs_compaction":%b,"segments":[%b],'
         b'"token_budget":%d,"window_tokens":%d,"fit":"%b"}'
     ) % (
-        found.version,
-        b",".join([entry.body for entry in found.entries]),
         found.used_tokens,
         b"true" if found.needs_compaction else b"false",
-        b",".join(segments),
+        _segments(found.segments),
         found.token_budget,
         found.window_tokens,
         found.fit.encode(),
     )
+    bodies = (entry.body for entry in found.entries)
+    return _enclosed(b'{"version":%d,"messages":[' % found.version, bodies, rest)
+
+
+def _segments(found: Iterable[Segment]) -> bytes:
+    return b",".join(
+        b'{"type":"%b","from_seq":%d,"to_seq":%d}' % (s.kind.encode(), s.from_seq, s.to_seq)
+        for s in found
+    )
+
+
+def compaction(row: CompactionRow) -> bytes:
+    """Write a rewrite of the window."""
+    changed = b"null"
+    if row.from_seq is not None and row.to_seq is not None:
+        changed = b'{"from_seq":%d,"to_seq":%d}' % (row.from_seq, row.to_seq)
+    return (
+        b'{"version":%d,"strategy":"%b","range":%b,"used_tokens_before":%d,"used_tokens_after":%d,'
+        b'"segments":[%b],"at":"%b"}'
+    ) % (
+        row.version,
+        row.strategy.encode(),
+        changed,
+        row.tokens_before,
+        row.tokens_after,
+        _segments(Persisted.decode(row.window).segments),
+        timestamp(row.at_us),
+    )
+
+
+def compactions(page: Iterable[bytes]) -> bytes:
+    """Write a page of rewrites of the window, each as `compaction` wrote it."""
+    return b'{"compactions":[%b]}' % b",".join(page)
+
+
+def _enclosed(before: bytes, items: Iterable[bytes], after: bytes) -> bytes:
+    """Write a list between *before* and *after*; in one go, since each copy of 16 MiB is felt."""
+    pieces = list(items)
+    if not pieces:
+        return before + after
+    pieces[0] = before + pieces[0]
+    pieces[-1] += after
+    return b",".join(pieces)
 
 
 def health(status: str, reason: str | None = None) -> bytes:

@@ -30,6 +30,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -48,6 +49,7 @@ from fastpaca.api.server import (
 )
 from fastpaca.clock import now_us
 from fastpaca.engine import Engine
+from fastpaca.engine.engine import QUEUE_OPS_MAX
 from fastpaca.service import Service
 from fastpaca.settings import Settings, SettingsError, load
 from fastpaca.store.base import Store, StoreRefused
@@ -58,8 +60,22 @@ from fastpaca.tokens import TokenCounter, counter_for
 
 logger = logging.getLogger(__name__)
 
-FORGET_FIRST_SECONDS: Final = 60.0
-FORGET_INTERVAL_SECONDS: Final = 3600.0
+HOUSE_FIRST_SECONDS: Final = 60.0
+HOUSE_INTERVAL_SECONDS: Final = 3600.0
+
+THREAD_TURN_SECONDS: Final = 0.001
+"""
+For how long a thread that works in Python keeps the event loop waiting, a fifth of what is usual.
+
+A small request beside a large one waits for several such turns. Appends cost the same either way.
+"""
+
+FULL_COLLECTIONS_NEVER: Final = 1_000_000_000
+"""After so many collections of what is young, all is looked through: that is, never."""
+
+
+MakeStore = Callable[[Callable[[str], None]], Store]
+"""Makes a store that calls what it is given, with the reason, when it has failed for good."""
 
 
 class Ending(NamedTuple):
@@ -88,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     log_to_stderr(settings.log_level)
     try:
         with contextlib.closing(bound_socket(settings.host, settings.port)) as listener:
-            return Node(settings, _store(settings), _counter(settings), listener).run()
+            return Node(settings, partial(_store, settings), _counter(settings), listener).run()
     except (CannotListen, StoreRefused) as error:
         print(f"fastpaca: {error}", file=sys.stderr)
         return 1
@@ -101,8 +117,10 @@ def _counter(settings: Settings) -> TokenCounter:
         raise SettingsError(f"FASTPACA_TOKEN_ESTIMATOR cannot be used: {error}") from None
 
 
-def _store(settings: Settings) -> Store:
-    return MemoryStore() if settings.store == "memory" else SqliteStore(settings.data_dir)
+def _store(settings: Settings, on_fatal: Callable[[str], None]) -> Store:
+    if settings.store == "memory":
+        return MemoryStore()
+    return SqliteStore(settings.data_dir, on_fatal=on_fatal)
 
 
 class Node:
@@ -111,13 +129,14 @@ class Node:
     def __init__(
         self,
         settings: Settings,
-        store: Store,
+        make_store: MakeStore,
         counter: TokenCounter,
         listener: socket.socket,
         ending: Ending | None = None,
+        queue_ops_max: int = QUEUE_OPS_MAX,
     ) -> None:
         self._settings = settings
-        self._store = store
+        self._store = store = make_store(self._lose_store)
         self._counter = counter
         self._listener = listener
         self._ending = ending or Ending()
@@ -128,6 +147,7 @@ class Node:
             partial(secrets.token_bytes, 16),
             hot_bytes=settings.hot_bytes,
             metrics=metrics,
+            queue_ops_max=queue_ops_max,
             on_fatal=self._fail,
         )
         service = Service(self._engine, counter, metrics)
@@ -165,10 +185,9 @@ class Node:
     async def _serve(self) -> None:
         listen(self._listener, self._settings.host)
         self._announce()
-        # What start-up has made stays: there is no need to look through it for garbage.
-        gc.collect()
-        gc.freeze()
-        chore = asyncio.create_task(self._forget_old_answers())
+        collect_less()
+        sys.setswitchinterval(THREAD_TURN_SECONDS)
+        chore = asyncio.create_task(self._keep_house())
         try:
             await self._server.serve([self._listener])
         finally:
@@ -182,15 +201,16 @@ class Node:
             print(_boxed(_OPEN_TO_ALL), file=sys.stderr, flush=True)
             logger.warning("listening on %s without an API key", self._settings.host)
 
-    async def _forget_old_answers(self) -> None:
-        """Clear away stored answers that have outlived their promise, now and then."""
-        await asyncio.sleep(FORGET_FIRST_SECONDS)
+    async def _keep_house(self) -> None:
+        """Clear away what has outlived its use, now and then: stored answers, and garbage."""
+        await asyncio.sleep(HOUSE_FIRST_SECONDS)
         while True:
             try:
                 await self._engine.forget_old_answers()
             except Exception:
                 logger.exception("old answers could not be forgotten; trying again later")
-            await asyncio.sleep(FORGET_INTERVAL_SECONDS)
+            gc.collect()
+            await asyncio.sleep(HOUSE_INTERVAL_SECONDS)
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -204,6 +224,9 @@ class Node:
             self._exit_code = 1
             self._server.grace_seconds = 0
 
+    def _lose_store(self, reason: str) -> None:
+        self._engine.fail(reason)
+
     def _fail(self, reason: str) -> None:
         logger.critical("the store has failed, this process ends: %s", reason)
         self._exit_code = 1
@@ -212,9 +235,24 @@ class Node:
     def _end(self, grace_seconds: float) -> None:
         self._server.grace_seconds = grace_seconds
         self._server.should_exit = True
+        self._engine.hub.stop()
         watchdog = threading.Timer(self._ending.seconds_max, _end_by_force)
         watchdog.daemon = True
         watchdog.start()
+
+
+def collect_less() -> None:
+    """
+    Look for garbage among what is young, and leave the rest alone.
+
+    What start-up has made stays. The contexts in memory refer to nothing that refers back, so they
+    go as soon as they are let go of; but they are many, and to look through all of them, as Python
+    would whenever their number has grown by a quarter, holds up everybody for up to 0.1 seconds.
+    """
+    gc.collect()
+    gc.freeze()
+    young, middle, _ = gc.get_threshold()
+    gc.set_threshold(young, middle, FULL_COLLECTIONS_NEVER)
 
 
 def _end_by_force() -> None:

@@ -35,7 +35,7 @@ from fastpaca.context import Context, Status, create
 from fastpaca.context.events import Compacted, Event
 from fastpaca.context.message import Entry
 from fastpaca.context.ops import Append, Compact, Op
-from fastpaca.engine import rows
+from fastpaca.engine import feed, history, rows
 from fastpaca.engine.answers import Answers
 from fastpaca.engine.hot import Hot
 from fastpaca.errors import (
@@ -52,12 +52,15 @@ from fastpaca.store.base import (
     CommitFailed,
     CommitOvertaken,
     CommitUnknown,
+    CompactionRow,
     ContextRow,
     MessageRow,
     ReadFailed,
     Snapshot,
     Store,
 )
+from fastpaca.stream.hub import Hub
+from fastpaca.stream.subscription import Page
 from fastpaca.telemetry import Metrics
 
 logger = logging.getLogger(__name__)
@@ -154,7 +157,12 @@ class _Staged:
 
 
 class Engine:
-    """Applies operations to contexts over one store. Lives on one event loop."""
+    """
+    Applies operations to contexts over one store. Lives on one event loop.
+
+    Attributes:
+        hub: Where those who follow contexts are told what was committed.
+    """
 
     def __init__(
         self,
@@ -172,6 +180,7 @@ class Engine:
         self._commit_ids = commit_ids
         self._metrics = metrics or Metrics()
         self._hot = Hot(hot_bytes)
+        self.hub = Hub(self)
         self._answers = Answers(store)
         self._queue_ops_max = queue_ops_max
         self._on_fatal = on_fatal
@@ -203,9 +212,18 @@ class Engine:
         await self._store.open()
         self._state = "ok"
 
+    def fail(self, reason: str) -> None:
+        """Take no more writes: the store has failed for good."""
+        if self._fatal is not None:
+            return
+        self._fatal = reason
+        if self._on_fatal is not None:
+            self._on_fatal(reason)
+
     async def stop(self) -> None:
         """Refuse new writes, finish and commit what is under way, and close the store."""
         self._state = "stopping"
+        self.hub.stop()
         await self._idle.wait()
         for load in list(self._loads.values()):
             load.cancel()
@@ -283,6 +301,21 @@ class Engine:
         except ReadFailed as error:
             raise _unreadable(error) from error
 
+    async def changes(
+        self, context_id: str, after: int, through: int, limit: int, max_bytes: int
+    ) -> Page:
+        """
+        Read the changes behind the version *after*, up to *through* at most, for those who follow.
+
+        Raises:
+            Unavailable: The store cannot be read.
+        """
+        try:
+            found = await self._store.changes(context_id, after, through, limit, max_bytes)
+        except ReadFailed as error:
+            raise _unreadable(error) from error
+        return feed.page_of(after, found)
+
     async def contexts(self, prefix: str, after: str, limit: int) -> list[ContextRow]:
         """
         Read rows of contexts in byte order of their ids; none is ahead of what is published.
@@ -296,6 +329,32 @@ class Engine:
             raise _unreadable(error) from error
         await self._committed.wait()
         return found
+
+    async def compactions(self, context: Context, after: int, limit: int) -> list[CompactionRow]:
+        """
+        Read rewrites of the window behind the version *after*, up to what *context* has published.
+
+        Raises:
+            Unavailable: The store cannot be read.
+        """
+        end = context.version
+        try:
+            return await self._store.compactions(context.id, after, end, limit, PAGE_BYTES_MAX)
+        except ReadFailed as error:
+            raise _unreadable(error) from error
+
+    async def at_version(self, context: Context, version: int) -> Context:
+        """
+        Give *context* as it was after *version*; see `history.at_version`.
+
+        Raises:
+            ContextNotFound: It was purged meanwhile.
+            Unavailable: The store cannot be read.
+        """
+        try:
+            return await history.at_version(self._store, context, version)
+        except ReadFailed as error:
+            raise _unreadable(error) from error
 
     async def _load(self, context_id: str) -> Context | None:
         """Load a context into memory, once for all who ask, also if the first of them leaves."""
@@ -580,6 +639,19 @@ class Engine:
             self._answer(stage)
         self._answers.committed(answers)
         self._note_hot()
+        if self.hub.channels:
+            self._tell_followers(stages)
+
+    def _tell_followers(self, stages: Iterable[_Staged]) -> None:
+        for stage in stages:
+            assert stage.context is not None
+            if stage.context.id not in self.hub.channels:
+                continue
+            try:
+                self.hub.publish(stage.context, feed.changes_of(stage.events))
+            except Exception:  # no defect there may touch a commit
+                logger.exception("followers could not be told of a commit")
+                self.hub.ring(stage.context.id)
 
     def _answer(self, stage: _Staged) -> None:
         for waiting, outcome in stage.outcomes:
@@ -598,12 +670,11 @@ class Engine:
         for stage in stages:
             assert stage.context is not None
             self._forget(stage.context.id)
+            self.hub.ring(stage.context.id)  # it may have happened
             for waiting, _ in stage.outcomes:
                 self._settle(waiting, OutcomeUnknown())
         if error.fatal:
-            self._fatal = str(error)
-            if self._on_fatal is not None:
-                self._on_fatal(self._fatal)
+            self.fail(str(error))
 
     def _forget(self, context_id: str) -> None:
         """What memory says of a context is not to be relied on: the next op loads it anew."""

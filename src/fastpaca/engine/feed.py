@@ -1,0 +1,53 @@
+"""Between the engine and the stream: what was committed, and what is stored, as changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fastpaca.context.events import Appended, Compacted, Event
+from fastpaca.context.message import decode_counts, render
+from fastpaca.store.base import ChangesPage, CompactionRow, MessageRow
+from fastpaca.stream.subscription import Change, Compaction, Message, Page
+
+
+def changes_of(events: Iterable[Event]) -> list[Change]:
+    """Make changes of what ops have just done to a context."""
+    changes: list[Change] = []
+    for event in events:
+        if isinstance(event, Appended):
+            entry = event.entry
+            assert entry.seq is not None
+            changes.append(Change(entry.version, Message(entry.seq, entry.body), None))
+        elif isinstance(event, Compacted):
+            compaction = Compaction(
+                event.strategy,
+                event.from_seq,
+                event.to_seq,
+                event.tokens_before,
+                event.tokens_after,
+            )
+            message = None
+            if changes and changes[-1].version == event.version:  # the append that caused it
+                message = changes.pop().message
+            changes.append(Change(event.version, message, compaction))
+    return changes
+
+
+def page_of(after: int, found: ChangesPage) -> Page:
+    """Make a page of the rows that were read behind the version *after*."""
+    messages = {row.version: _message(row) for row in found.messages}
+    compactions = {row.version: _compaction(row) for row in found.compactions}
+    changes = [
+        Change(version, messages.get(version), compactions.get(version))
+        for version in sorted(messages.keys() | compactions.keys())
+    ]
+    return Page(after, changes, found.through)
+
+
+def _message(row: MessageRow) -> Message:
+    tokens = decode_counts(row.counts).total
+    return Message(row.seq, render(row.body, row.seq, row.version, tokens, row.at_us))
+
+
+def _compaction(row: CompactionRow) -> Compaction:
+    return Compaction(row.strategy, row.from_seq, row.to_seq, row.tokens_before, row.tokens_after)

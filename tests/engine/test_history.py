@@ -1,0 +1,117 @@
+"""What the engine says of the past, and what it does when the store cannot be read."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from fastpaca.context.ops import Compact, Purge
+from fastpaca.errors import ContextNotFound, Unavailable
+from fastpaca.store.base import CompactionRow, ReadFailed, Snapshot
+from tests.engine.world import ScriptedStore, World, message, run
+
+
+class UnreadableStore(ScriptedStore):
+    """A store whose past cannot be read."""
+
+    async def load_at(self, context_id: str, version: int) -> Snapshot | None:
+        raise ReadFailed(f"{context_id} at {version}")
+
+    async def compactions(
+        self, context_id: str, after_version: int, to_version: int, limit: int, max_bytes: int
+    ) -> list[CompactionRow]:
+        raise ReadFailed(f"{context_id} {after_version} {to_version} {limit} {max_bytes}")
+
+
+def test_the_past_keeps_what_is_of_now() -> None:
+    """Window, version, end of the log and moment are those of then, all else is of now."""
+
+    async def story(world: World) -> None:
+        await world.put("c", 1000)
+        then = (await world.append("c", "one")).context
+        await world.write("c", Compact((message("so far"),)))
+        now = (await world.put("c", 500)).context
+        past = await world.engine.at_version(now, 1)
+        assert list(past.window) == list(then.window)
+        assert (past.version, past.last_seq) == (then.version, then.last_seq)
+        assert past.spoken_at_us == then.spoken_at_us
+        kept = replace(
+            past,
+            version=now.version,
+            last_seq=now.last_seq,
+            spoken_at_us=now.spoken_at_us,
+            window=now.window,
+        )
+        assert kept == now
+
+    run(story)
+
+
+def test_the_present_is_read_from_memory() -> None:
+    """The current version is what the engine holds already; the store is not asked."""
+
+    async def story(world: World) -> None:
+        await world.put("c")
+        now = (await world.append("c", "one")).context
+        assert await world.engine.at_version(now, 1) is now
+
+    run(story, lambda: World(UnreadableStore()))
+
+
+def test_the_past_does_not_become_the_present() -> None:
+    """Reading an earlier version leaves the state in memory as it is."""
+
+    async def story(world: World) -> None:
+        await world.put("c")
+        await world.append("c", "one", "two")
+        now = await world.engine.read("c")
+        await world.engine.at_version(now, 1)
+        assert await world.engine.read("c") is now
+
+    run(story)
+
+
+def test_a_purge_takes_the_past_from_readers_under_way() -> None:
+    """Who asks for an earlier version of what was purged meanwhile is told that it is gone."""
+
+    async def story(world: World) -> None:
+        await world.put("c")
+        now = (await world.append("c", "one")).context
+        await world.write("c", Purge())
+        with pytest.raises(ContextNotFound):
+            await world.engine.at_version(now, 0)
+        assert await world.engine.compactions(now, 0, 9) == []
+
+    run(story)
+
+
+def test_compactions_that_are_not_published_are_not_read() -> None:
+    """The history goes as far as the state that its reader has."""
+
+    async def story(world: World) -> None:
+        await world.put("c")
+        await world.write("c", Compact(()))
+        before = await world.engine.read("c")
+        await world.write("c", Compact(()))
+        after = await world.engine.read("c")
+        assert [row.version for row in await world.engine.compactions(before, 0, 9)] == [1]
+        assert [row.version for row in await world.engine.compactions(after, 0, 9)] == [1, 2]
+        assert [row.version for row in await world.engine.compactions(after, 1, 9)] == [2]
+
+    run(story)
+
+
+def test_unreadable_past_is_unavailable() -> None:
+    """A store that cannot be read is told as such, and nothing is lost by it."""
+
+    async def story(world: World) -> None:
+        await world.put("c")
+        await world.append("c", "one", "two")
+        now = await world.engine.read("c")
+        with pytest.raises(Unavailable, match="c at 1"):
+            await world.engine.at_version(now, 1)
+        with pytest.raises(Unavailable, match="c 1 2 9"):
+            await world.engine.compactions(now, 1, 9)
+        assert await world.engine.read("c") is now
+
+    run(story, lambda: World(UnreadableStore()))
