@@ -25,8 +25,8 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, Final
 
 import msgspec
 
@@ -37,6 +37,8 @@ from fastpaca.context.message import Entry
 from fastpaca.context.ops import Append, Compact, Op
 from fastpaca.engine import feed, history, rows
 from fastpaca.engine.answers import Answers
+from fastpaca.engine.doorbell import Doorbell
+from fastpaca.engine.freshness import Freshness
 from fastpaca.engine.hot import Hot
 from fastpaca.errors import (
     ContextNotFound,
@@ -80,6 +82,9 @@ PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 REBUILD_INLINE_MESSAGES: Final = 300
 """Windows of more messages are rebuilt in a thread (about 10 µs a message)."""
 
+TRIES_MAX: Final = 20
+"""How often an op is applied anew because another node was faster, before it is refused."""
+
 ANSWERS_KEPT_US: Final = 7 * 24 * 3600 * 1_000_000
 """How long an answer is kept under its idempotency key."""
 
@@ -115,7 +120,17 @@ Shape = Callable[[Context, tuple[Event, ...]], bytes]
 class _Waiting:
     """An op that waits, with the future of its caller."""
 
-    __slots__ = ("context_id", "future", "keyed", "known", "looked_up_at", "op", "shape", "size")
+    __slots__ = (
+        "context_id",
+        "future",
+        "keyed",
+        "known",
+        "looked_up_at",
+        "op",
+        "shape",
+        "size",
+        "tries",
+    )
 
     def __init__(
         self,
@@ -133,6 +148,7 @@ class _Waiting:
         self.size = _size(op)
         self.known: AnswerRow | None = None
         self.looked_up_at = 0
+        self.tries = 0
 
     def resolve(self, outcome: Written | BaseException) -> None:
         if self.future.done():  # the caller has gone; what was decided stands
@@ -181,7 +197,9 @@ class Engine:
         self._metrics = metrics or Metrics()
         self._hot = Hot(hot_bytes)
         self.hub = Hub(self)
+        self._doorbell = Doorbell(store, self.hub)
         self._answers = Answers(store)
+        self._freshness = Freshness(store)
         self._queue_ops_max = queue_ops_max
         self._on_fatal = on_fatal
         self._queued_ops = 0
@@ -192,7 +210,7 @@ class Engine:
         self._unanswered: list[_Waiting] = []
         self._loads: dict[str, asyncio.Task[Context | None]] = {}
         self._overtaken: set[str] = set()  # loads that a commit of their context has overtaken
-        self._unparking: set[asyncio.Task[None]] = set()
+        self._jobs: set[asyncio.Task[None]] = set()
         self._running: asyncio.Task[None] | None = None
         self._looking_up: asyncio.Task[None] | None = None
         self._committed = _set_event()
@@ -210,6 +228,8 @@ class Engine:
             StoreRefused: The store cannot be opened.
         """
         await self._store.open()
+        if self._store.is_shared:
+            self._doorbell.start()
         self._state = "ok"
 
     def fail(self, reason: str) -> None:
@@ -225,6 +245,7 @@ class Engine:
         self._state = "stopping"
         self.hub.stop()
         await self._idle.wait()
+        await self._doorbell.stop()
         for load in list(self._loads.values()):
             load.cancel()
         await self._store.close()
@@ -260,9 +281,12 @@ class Engine:
             ContextNotFound: There is none, or it was purged.
             Unavailable: The store cannot be read.
         """
-        context = self._hot.get(context_id)
-        if context is None and context_id not in self._absent:
-            context = await self._load(context_id)
+        if self._store.is_shared:
+            context = await self._fresh(context_id)
+        else:
+            context = self._hot.get(context_id)
+            if context is None and context_id not in self._absent:
+                context = await self._load(context_id)
         if context is None:
             raise ContextNotFound
         if context.status is Status.PURGED:
@@ -355,6 +379,26 @@ class Engine:
             return await history.at_version(self._store, context, version)
         except ReadFailed as error:
             raise _unreadable(error) from error
+
+    async def _fresh(self, context_id: str) -> Context | None:
+        """
+        Give a state that is not older than this call, whatever other nodes do.
+
+        Raises:
+            Unavailable: The store cannot be read.
+        """
+        try:
+            revision = await self._freshness.revision(context_id)
+        except ReadFailed as error:
+            raise _unreadable(error) from error
+        context = self._hot.get(context_id)
+        while revision and not _is_as_new_as(revision, context):
+            self._hot.drop(context_id)
+            # One that was under way may have begun too early, and is then followed by another.
+            context = await self._load(context_id)
+            if context is None:
+                return None
+        return context if revision else None
 
     async def _load(self, context_id: str) -> Context | None:
         """Load a context into memory, once for all who ask, also if the first of them leaves."""
@@ -482,8 +526,12 @@ class Engine:
         for waiting in batch:
             self._stage(waiting, staged, keys, now_us)
         changed = {key: stage for key, stage in staged.items() if stage.events}
-        for stage in staged.values():
-            if not stage.events:
+        for context_id, stage in staged.items():
+            if stage.events:
+                continue
+            if self._store.is_shared:
+                self._start(self._confirm(context_id, stage))
+            else:
                 self._answer(stage)
         if changed:
             self._committed.clear()
@@ -558,9 +606,12 @@ class Engine:
     def _park(self, waiting: _Waiting) -> None:
         """Let an op wait until its context is loaded; ops that come after it wait behind it."""
         self._parked[waiting.context_id] = [waiting]
-        task = asyncio.create_task(self._unpark(waiting.context_id))
-        self._unparking.add(task)
-        task.add_done_callback(self._unparking.discard)
+        self._start(self._unpark(waiting.context_id))
+
+    def _start(self, job: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(job)
+        self._jobs.add(task)
+        task.add_done_callback(self._jobs.discard)
 
     async def _unpark(self, context_id: str) -> None:
         outcome: Unavailable | None = None
@@ -576,28 +627,58 @@ class Engine:
             else:
                 self._settle(waiting, outcome)
 
+    async def _confirm(self, context_id: str, stage: _Staged) -> None:
+        """Answer what changes nothing, or do it again if it rested on an old state."""
+        try:
+            revision = await self._freshness.revision(context_id)
+        except ReadFailed as error:
+            self._fail([stage], _unreadable(error))
+            return
+        if revision == (0 if stage.before is None else stage.before.revision):
+            self._answer(stage)
+        else:
+            self._do_again(context_id, stage)
+
+    def _do_again(self, context_id: str, stage: _Staged) -> None:
+        """Let the ops of *stage* wait for the state that another node has made."""
+        self._forget(context_id)
+        for waiting, _ in stage.outcomes:
+            waiting.tries += 1
+            if waiting.tries > TRIES_MAX:
+                self._settle(
+                    waiting, Unavailable("Other nodes write to this context all the time.")
+                )
+            elif waiting.keyed is None:
+                self._enqueue(waiting)
+            else:  # the other node may have been asked the same
+                self._look_up(waiting)
+
     # --- commits ------------------------------------------------------------------------------
 
     async def _commit(self, staged: dict[str, _Staged]) -> None:
         """Commit what a batch has changed, in one piece or, if that is refused, one by one."""
-        stages = list(staged.values())
-        error = await self._commit_together(stages)
+        error = await self._commit_together(list(staged.values()))
+        while isinstance(error, CommitOvertaken) and not error.context_ids.isdisjoint(staged):
+            for context_id in error.context_ids & staged.keys():
+                self._do_again(context_id, staged.pop(context_id))
+            error = await self._commit_together(list(staged.values())) if staged else None
         if error is None:
             return
+        stages = list(staged.values())
         if len(stages) == 1:
             logger.error("%s", error)
-            self._fail(stages, error)
+            self._fail(stages, _uncommitted(error))
             return
         logger.warning("commit refused, trying its contexts one by one: %s", error)
         for index, stage in enumerate(stages):
             error = await self._commit_together([stage])
             if error is not None:
-                self._fail([stage], error)
+                self._fail([stage], _uncommitted(error))
                 if self._fatal is not None:
                     self._fail(stages[index + 1 :], Unavailable(str(self._fatal)))
                     return
 
-    async def _commit_together(self, stages: Sequence[_Staged]) -> FastpacaError | None:
+    async def _commit_together(self, stages: Sequence[_Staged]) -> CommitFailed | None:
         """Commit *stages* and publish them; the error if certainly nothing was written."""
         commit_id = self._commit_ids()
         changes = [self._change(stage, commit_id) for stage in stages]
@@ -607,7 +688,7 @@ class Engine:
         except CommitFailed as error:
             if isinstance(error, CommitOvertaken) and len(stages) == 1:
                 self._forget(changes[0].row.id)
-            return Unavailable(f"The store cannot commit now, nothing was changed: {error}")
+            return error
         except CommitUnknown as error:
             self._lose(stages, error)
             return None
@@ -716,10 +797,20 @@ async def _rebuilt(snapshot: Snapshot) -> Context:
     return rows.rebuilt(snapshot)
 
 
+def _is_as_new_as(revision: int, context: Context | None) -> bool:
+    if context is None:
+        return False
+    return context.revision >= revision or context.status is Status.PURGED  # nothing follows
+
+
 def _set_event() -> asyncio.Event:
     event = asyncio.Event()
     event.set()
     return event
+
+
+def _uncommitted(error: CommitFailed) -> Unavailable:
+    return Unavailable(f"The store cannot commit now, nothing was changed: {error}")
 
 
 def _unreadable(error: ReadFailed) -> Unavailable:

@@ -42,7 +42,10 @@ class Hot:
         return found[0]
 
     def put(self, context: Context) -> None:
-        """Keep *context*, in place of an older state of it."""
+        """Keep *context*, in place of an older state of it; a newer one stays."""
+        known = self._states.get(context.id)
+        if known is not None and known[0].revision > context.revision:
+            return
         self._take_out(context.id)
         size = _size(context)
         self._states[context.id] = (context, size)

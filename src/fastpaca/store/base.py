@@ -10,7 +10,7 @@ times come with it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -170,7 +170,15 @@ class CommitFailed(Exception):
 
 
 class CommitOvertaken(CommitFailed):
-    """It rests on a state that is not the current one: a revision, an id or a key says so."""
+    """
+    It rests on a state that is not the current one: a revision, an id or a key says so.
+
+    *context_ids* names the contexts that somebody else was faster to change, where that is known.
+    """
+
+    def __init__(self, message: str, context_ids: Iterable[str] = ()) -> None:
+        self.context_ids = frozenset(context_ids)
+        super().__init__(message)
 
 
 class CommitUnknown(Exception):
@@ -204,6 +212,10 @@ class Store(Protocol):
     def name(self) -> str:
         """What the start banner calls it; shows no password."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other nodes write to it as well, so that what is in memory may be old."""
+
     async def open(self) -> None:
         """
         Get ready: recover, migrate, and take what must be held exclusively.
@@ -214,6 +226,9 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Finish what is under way and let go. May be called on a store that never opened."""
+
+    async def revisions(self, context_ids: Sequence[str]) -> dict[str, int]:
+        """Look up the revisions of contexts, as far as they exist; purged ones have one too."""
 
     async def load(self, context_id: str) -> Snapshot | None:
         """Read what rebuilding the state of *context_id* needs; None if it never existed."""

@@ -93,11 +93,21 @@ class MemoryStore:
         """What the start banner calls it."""
         return "memory"
 
+    @property
+    def is_shared(self) -> bool:
+        """Nobody else writes to it."""
+        return False
+
     async def open(self) -> None:
         """Get ready: there is nothing to do."""
 
     async def close(self) -> None:
         """Let go: there is nothing to do."""
+
+    async def revisions(self, context_ids: Sequence[str]) -> dict[str, int]:
+        """Look up the revisions of contexts."""
+        found = {name: self._held[name].row.revision for name in context_ids if name in self._held}
+        return found | {name: 1 for name in context_ids if name in self._purged}
 
     async def load(self, context_id: str) -> Snapshot | None:
         """Read what rebuilding the state of a context needs."""

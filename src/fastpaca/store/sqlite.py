@@ -105,6 +105,11 @@ class SqliteStore:
         """What the start banner calls it."""
         return "sqlite"
 
+    @property
+    def is_shared(self) -> bool:
+        """Nobody else writes to it."""
+        return False
+
     # --- life ---------------------------------------------------------------------------------
 
     async def open(self) -> None:
@@ -173,6 +178,12 @@ class SqliteStore:
         self._directory.let_go()
 
     # --- reads --------------------------------------------------------------------------------
+
+    async def revisions(self, context_ids: Sequence[str]) -> dict[str, int]:
+        """Look up the revisions of contexts."""
+        if not context_ids:
+            return {}
+        return await self._read(lambda c: reads.revisions(c, context_ids))
 
     async def load(self, context_id: str) -> Snapshot | None:
         """Read what rebuilding the state of a context needs."""

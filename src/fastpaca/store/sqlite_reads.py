@@ -30,6 +30,10 @@ SELECT key, status, token_budget, trigger_ratio, policy, metadata, version, last
 FROM states WHERE key = (SELECT context FROM ids WHERE id = ?)
 """
 
+_REVISIONS: Final = "SELECT key, revision FROM contexts WHERE key IN (SELECT value FROM carray(?))"
+
+_PURGED: Final = "SELECT id_hash FROM purged WHERE id_hash IN (SELECT value FROM carray(?))"
+
 _IS_PURGED: Final = "SELECT 1 FROM purged WHERE id_hash = ?"
 
 _WINDOW: Final = """
@@ -133,6 +137,16 @@ def keys(connection: apsw.Connection, context_ids: Sequence[str]) -> dict[str, i
     by_bytes = {id_bytes(context_id): context_id for context_id in context_ids}
     found = connection.execute(_KEYS, (_array(by_bytes),))
     return {by_bytes[stored_id]: key for stored_id, key in found}
+
+
+def revisions(connection: apsw.Connection, context_ids: Sequence[str]) -> dict[str, int]:
+    """Look up the revisions of contexts, as far as they exist; that of purged ones is 1."""
+    by_key = {key: context_id for context_id, key in keys(connection, context_ids).items()}
+    found = connection.execute(_REVISIONS, (apsw.carray(tuple(by_key)),)) if by_key else ()
+    revisions = {by_key[key]: revision for key, revision in found}
+    by_hash = {id_hash(context_id): context_id for context_id in context_ids}
+    purged = connection.execute(_PURGED, (_array(by_hash),))
+    return revisions | {by_hash[hashed]: 1 for (hashed,) in purged}
 
 
 def load(connection: apsw.Connection, context_id: str) -> tuple[int, Snapshot] | None:
