@@ -11,11 +11,11 @@ SERVER := $(VENV)/.server-is-installed
 DEV    := $(VENV)/.dev-is-installed
 SIM    := tests/context/test_simulation.py tests/sim tests/stream/test_simulation.py
 
-.PHONY: help setup serve test check fix sim acceptance bench docs lock
+.PHONY: help setup serve test check fix sim fuzz acceptance bench docs lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
-	@echo "ARGS='…' is passed on to serve, test, sim, acceptance and bench."
+	@echo "ARGS='…' is passed on to serve, test, sim, fuzz, acceptance and bench."
 
 setup: $(DEV) ## install everything that development needs into .venv
 
@@ -39,6 +39,9 @@ fix: $(DEV) ## put right what format and lint can put right
 
 sim: $(DEV) ## simulate random histories, failures and followers (SEED=…, RUNS=…)
 	$(PYTEST) --timeout=0 $(SIM) $(if $(SEED),--seed=$(SEED)) $(if $(RUNS),--runs=$(RUNS)) $(ARGS)
+
+fuzz: $(DEV) ## attack the API with random input (SEED=…, RUNS=…)
+	$(PYTEST) -n auto --dist worksteal --timeout=0 tests/fuzz $(if $(SEED),--seed=$(SEED)) $(if $(RUNS),--runs=$(RUNS)) $(ARGS)
 
 acceptance: $(DEV) ## replay all the real conversations against a running node
 	$(BIN)/python -m tests.acceptance $(ARGS)

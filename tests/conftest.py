@@ -12,8 +12,8 @@ hypothesis.settings.load_profile("fastpaca")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let a seed and a number of runs be given to the simulations, as `make sim` does."""
     group = parser.getgroup("fastpaca simulations")
-    group.addoption("--seed", type=int, default=None, help="first seed of the simulations")
-    group.addoption("--runs", type=int, default=None, help="how many seeds they try")
+    group.addoption("--seed", type=int, default=None, help="first seed to try")
+    group.addoption("--runs", type=int, default=None, help="how many seeds, or examples")
     group.addoption("--seconds", type=float, default=None, help="how long an overload lasts")
 
 

@@ -1,0 +1,337 @@
+"""
+The story that a golden database tells: contexts in every state, messages in every shape.
+
+`life` is what happens, `reads` what can be read at any time, and `sequel` how life goes on in a
+process that has only the file. Texts are short, since the file is kept for ever.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import count
+from typing import Any, Final
+from urllib.parse import quote
+
+from tests.golden.exchange import Ask
+
+Json = dict[str, Any]
+
+LONG_ID: Final = "é" * 256
+"""512 bytes, the longest that an id may have."""
+
+UNFINISHED: Final = "purged/unfinished"
+"""The context whose erasure is cut short, so that whoever opens the file next must finish it."""
+
+SECRET: Final = "to be erased for good"
+
+TRIMMED: Final[dict[str, Json]] = {
+    "limit": {"strategy": "last_n", "config": {"limit": 5}},
+    "tokens": {"strategy": "last_n", "config": {"target_ratio": 0.25}},
+    "user": {"strategy": "last_n", "config": {"limit": 9, "start_on_user": True}},
+    "skip": {"strategy": "skip_parts", "config": {"limit": 12}},
+    "skip tool": {"strategy": "skip_parts", "config": {"skip_kinds": ["tool"], "limit": 14}},
+    "skip reasoning": {"strategy": "skip_parts", "config": {"skip_kinds": ["reasoning"]}},
+    "skip use": {"strategy": "skip_parts", "config": {"skip_kinds": ["tool_use", "server_"]}},
+    "skip function": {"strategy": "skip_parts", "config": {"skip_kinds": ["function", "image"]}},
+    "skip dash": {"strategy": "skip_parts", "config": {"skip_kinds": ["tool-", "file", "step"]}},
+}
+"""The contexts that live through `AGENT`, by policy."""
+
+PLAIN_IDS: Final = (
+    *("agent/late", "manual", "manual/over", "cut", "cut/pinned", "counts", "numbers", "keyed"),
+    *("changed", "empty", "é/ü %2F?#", "x" * 128, "y" * 129, LONG_ID, "deleted"),
+)
+IDS: Final = (*TRIMMED, *PLAIN_IDS, "purged", "z" * 300, UNFINISHED, "never was")
+"""Every context that is read, those that are not there included."""
+
+KEYED: Final = ("k-one", "k-many", "k-compact", "k-deleted")
+
+
+def text(said: str, role: str = "user", **more: Any) -> Json:
+    """Make a message of one text part."""
+    return {"role": role, "parts": [{"type": "text", "text": said}], **more}
+
+
+def parts(role: str, *found: Json, **more: Any) -> Json:
+    """Make a message of these parts."""
+    return {"role": role, "parts": list(found), **more}
+
+
+def part(kind: str, **more: Any) -> Json:
+    """Make a part."""
+    return {"type": kind, **more}
+
+
+def called(kind: str, key: str, name: str, **more: Any) -> Json:
+    """Make an assistant's message that calls a tool."""
+    return parts("assistant", part(kind, **{key: name}, name="look", **more))
+
+
+AGENT: Final[list[Json]] = [
+    text("You are brief.", "system"),
+    text("Never guess.", "developer"),
+    text("What is the weather in Oslo, and why?"),
+    parts(
+        "assistant",
+        part("reasoning", text="They ask for the weather."),
+        part("text", text="I look."),
+        part("tool_call", tool_call_id="a1", name="weather", arguments={"city": "Oslo"}),
+    ),
+    parts("tool", part("tool_result", tool_call_id="a1", output="Rain, 7 degrees.")),
+    text("It rains.", "assistant", metadata={"model": "m-1"}),
+    text("And in Rome?", id="caller-7", name="Ann"),
+    parts(
+        "assistant",
+        part("thinking", thinking="Rome …", signature="c2ln"),
+        part("redacted_thinking", data="b3BhcXVl"),
+        part("tool_use", id="b1", name="weather", input={"city": "Rome"}),
+        part("tool_use", id="b2", name="news", input={}),
+    ),
+    parts(
+        "user",
+        part("tool_result", tool_use_id="b1", content="Sun."),
+        part("tool_result", tool_use_id="b2", content=[part("text", text="None.")]),
+    ),
+    parts(
+        "assistant",
+        part("server_tool_use", id="c1", name="web_search", input={"query": "Rome"}),
+        part("web_search_tool_result", tool_use_id="c1", content=[]),
+        part("text", text="Sunny, no news."),
+    ),
+    text("Compare them."),
+    text("", "assistant", tool_calls=[{"id": "d1", "function": {"name": "f", "arguments": "{}"}}]),
+    text("Oslo is wetter.", "tool", tool_call_id="d1"),
+    called("function_call", "call_id", "e1", arguments="{}"),
+    parts("tool", part("function_call_output", call_id="e1", output="ok")),
+    called("tool-call", "toolCallId", "f1", input={}),
+    parts("tool", part("tool-result", toolCallId="f1", output={"type": "text", "value": "ok"})),
+    parts(
+        "assistant",
+        part("step-start"),
+        part("tool-weather", toolCallId="g1", state="output-available", output={"t": 7}),
+        part("dynamic-tool", toolCallId="g2", toolName="x", state="input-streaming"),
+        part("text", text="Done."),
+    ),
+    parts(
+        "user",
+        part("text", text="Look at these."),
+        part("image_url", image_url={"url": "https://example.com/a.png"}),
+        part("file", mediaType="text/plain", url="https://example.com/a.txt"),
+        part("x-mine", anything=[None, True]),
+        token_count=40,
+    ),
+    parts("assistant"),
+    text("I see. " * 12, "assistant"),
+    called("tool_call", "tool_call_id", "h1"),
+    called("tool_call", "tool_call_id", "h2"),
+    parts("tool", part("tool_result", tool_call_id="h2", output="second")),
+    text("Thank you. " * 8),
+]
+"""A conversation with calls and results in every shape; the call `h1` is never answered."""
+
+NUMBERS: Final = (
+    '{"message":{"role":"user","parts":[{"type":"n","big":'
+    + str(2**70)
+    + ',"one":1.0,"exp":1E400,"zero":-0,"twice":1,"twice":2,"nul":"\\u0000","\\u00e9":"\\ud83d'
+    + '\\ude00"}],"metadata":{"deep":[[[[{}]]]],"i":9007199254740993},"extra":null}}'
+)
+
+
+class _Teller:
+    """Writes down requests, a second after another."""
+
+    def __init__(self, start: int) -> None:
+        self.asks: list[Ask] = []
+        self._seconds = count(start)
+
+    def put(self, name: str, **fields: Any) -> None:
+        self._ask("PUT", name, "", fields)
+
+    def patch(self, name: str, metadata: Json) -> None:
+        self._ask("PATCH", name, "/metadata", {"metadata": metadata})
+
+    def append(self, name: str, *messages: Json, key: str | None = None, **more: Any) -> None:
+        """Append messages, a single one not as a list."""
+        said: Json = {"messages": messages} if len(messages) > 1 else {"message": messages[0]}
+        self._ask("POST", name, "/messages", {**said, **more}, key)
+
+    def compact(self, name: str, *messages: Json, key: str | None = None, **more: Any) -> None:
+        self._ask("POST", name, "/compact", {"replacement": messages, **more}, key)
+
+    def delete(self, name: str, query: str = "") -> None:
+        self.raw("DELETE", target(name) + query)
+
+    def raw(self, method: str, where: str, body: str = "", key: str | None = None) -> None:
+        self.asks.append(Ask(method, where, body, key, next(self._seconds)))
+
+    def _ask(self, method: str, name: str, place: str, body: Json, key: str | None = None) -> None:
+        written = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+        self.raw(method, target(name) + place, written, key)
+
+
+def target(name: str) -> str:
+    """Give the path of a context."""
+    return f"/v1/contexts/{quote(name, safe='')}"
+
+
+def logged(seq: int, version: int, message: Json) -> Json:
+    """Give a message as a reader of the log gives it back, to be referred to."""
+    return {"seq": seq, "version": version, **message}
+
+
+def life() -> list[Ask]:
+    """Tell what happens, up to a purge that is cut short."""
+    told = _Teller(0)
+    for name, policy in TRIMMED.items():
+        told.put(name, token_budget=600, trigger_ratio=0.5, policy=policy)
+        told.append(name, *AGENT[:9])
+        for message in AGENT[9:16]:
+            told.append(name, message)
+        told.append(name, *AGENT[16:])
+    _agent_that_is_late(told)
+    _owners(told)
+    _sizes(told)
+    _configurations(told)
+    _ends(told)
+    return told.asks
+
+
+def _agent_that_is_late(told: _Teller) -> None:
+    """Let calls be cut out while they wait; the results of some come, and stay out."""
+    told.put("agent/late", token_budget=120, policy={"strategy": "last_n", "config": {"limit": 4}})
+    told.append("agent/late", text("Do all of it."), called("tool_use", "id", "l1"))
+    told.append("agent/late", called("tool_use", "id", "l2"), text("Wait.", "assistant"))
+    told.append("agent/late", *(text(f"Meanwhile {n} " * 6, "assistant") for n in range(4)))
+    both = [part("tool_result", tool_use_id="l1", content="late"), part("text", text="Here.")]
+    told.append("agent/late", parts("user", *both))
+    told.append("agent/late", text("Go on.", token_count=30), text("Yes.", token_count=40))
+
+
+def _owners(told: _Teller) -> None:
+    """Let owners rewrite their windows: references, summaries, both, nothing."""
+    said = [text("Be kind.", "system"), *(text(f"Line {n}", "user") for n in range(2, 8))]
+    for name, budget in (("manual", 8000), ("manual/over", 10)):
+        told.put(name, token_budget=budget, policy={"strategy": "manual"})
+        told.append(name, *said)
+        summary = text("So far: lines.", "assistant", metadata={"by": "owner"})
+        told.compact(name, logged(1, 1, said[0]), summary, logged(6, 6, said[5]), if_version=7)
+        told.append(name, called("function_call", "call_id", "m1"), text("Line 9"))
+        told.compact(
+            name, summary, text("Line 9, shorter", token_count=2), logged(9, 10, text("Line 9"))
+        )
+    told.compact("manual")
+    answer = parts("tool", part("function_call_output", call_id="m1", output="cut before"))
+    told.append("manual", text("After nothing."), answer)
+
+
+def _sizes(told: _Teller) -> None:
+    """Say what is too long, what costs nothing, and what costs more than all budgets."""
+    told.put("cut", token_budget=330)
+    told.append("cut", text("Keep it short. " * 6, "system"), text("Été 🌊 " * 300))
+    told.append("cut", called("tool_call", "tool_call_id", "n1"))
+    told.append("cut", parts("tool", part("tool_result", tool_call_id="n1", output="ü" * 1500)))
+    told.put("cut/pinned", token_budget=320)
+    told.append("cut/pinned", text("Rule 1: … " * 160, "system"), text("Which rules?"))
+    told.put("counts", token_budget=100)
+    told.append("counts", text("free", token_count=0), text("dear", token_count=2**53 - 1))
+    told.append("counts", *(text(f"some {n}", "assistant", token_count=30) for n in range(4)))
+    told.put("numbers", metadata={"big": 2**70, "one": 1.0, "nested": {"null": None}})
+    told.raw("POST", f"{target('numbers')}/messages", NUMBERS)
+
+
+def _configurations(told: _Teller) -> None:
+    """Change what can be changed, in the middle of a life."""
+    told.put("changed", token_budget=200, metadata={"v": 1})
+    told.append("changed", *AGENT[:12])
+    told.put("changed", policy={"strategy": "skip_parts"}, trigger_ratio=0.5)
+    told.append("changed", *AGENT[12:18])
+    told.put("changed", policy={"strategy": "last_n", "config": {"limit": 4}})
+    told.append("changed", *AGENT[18:])
+    told.put("changed", policy={"strategy": "manual"}, token_budget=2**53 - 1, trigger_ratio=1)
+    told.patch("changed", {"v": None, "w": {"é": [1.50, "\u0000"]}})
+    told.patch("changed", {"w2": 2**64})
+
+
+def _ends(told: _Teller) -> None:
+    """Name contexts in every way, retry requests, and delete and purge."""
+    for name in ("empty", "é/ü %2F?#", "x" * 128, "y" * 129, LONG_ID):
+        told.put(name, metadata={"bytes": len(name.encode())})
+        if name != "empty":
+            told.append(name, text("Hello"))
+    told.put("keyed")
+    told.append("keyed", text("once"), key="k-one")
+    told.append("keyed", text("twice"), text("thrice"), key="k-many")
+    told.compact("keyed", text("all of it"), key="k-compact")
+    told.put("deleted", metadata={"kept": True})
+    told.append("deleted", *AGENT[:6], key="k-deleted")
+    told.delete("deleted")
+    for name in ("purged", "z" * 300, UNFINISHED):
+        told.put(name, metadata={"secret": SECRET})
+        told.append(name, text(SECRET), text(SECRET, "assistant"), key=f"k-{name[:9]}")
+        told.compact(name, text(f"Summary: {SECRET}"))
+        told.delete(name, "?purge=true")
+
+
+def retries() -> list[Ask]:
+    """Send again what was sent under a key, and what purged and deleted contexts refuse."""
+    again = [ask for ask in life() if ask.key in KEYED]
+    asks = [ask._replace(at=10_000) for ask in again]
+    asks += [again[0]._replace(body=again[0].body.replace("once", "else"), at=10_000)]
+    for name in ("purged", UNFINISHED, "deleted"):
+        asks.append(Ask("PUT", target(name), "{}", None, 10_000))
+    return asks
+
+
+def reads() -> list[Ask]:
+    """Read everything in every way."""
+    asks = [*retries(), Ask("GET", "/v1/contexts"), Ask("GET", "/v1/contexts?prefix=skip&limit=2")]
+    for name in IDS:
+        path = target(name)
+        asks.append(Ask("GET", path))
+        asks.append(Ask("GET", f"{path}/context"))
+        asks += [Ask("GET", f"{path}/context?budget_tokens={n}") for n in _budgets(name)]
+        # Contexts of one conversation have one log.
+        if name not in TRIMMED or name == "limit":
+            asks.append(Ask("GET", f"{path}/messages"))
+            asks.append(Ask("GET", f"{path}/tail?offset=1&limit=2"))
+        asks.append(Ask("GET", f"{path}/compactions"))
+        asks += [Ask("GET", f"{path}/context?at_version={n}") for n in _versions(name)]
+    asks.append(Ask("GET", f"{target('limit')}/messages?from_seq=-3&to_seq=24"))
+    return asks
+
+
+def _budgets(name: str) -> tuple[int, ...]:
+    """Choose what else to fit a window under; most of them say nothing new."""
+    if name in ("limit", "skip", "manual/over", "cut", "cut/pinned", "counts"):
+        return (1, 9, 30, 60, 280, 400)
+    return (50,) if name in ("manual", "changed", "agent/late", "deleted") else ()
+
+
+def _versions(name: str) -> tuple[int, ...]:
+    """Choose which windows of the past to read."""
+    if name in ("tokens", "skip tool"):
+        return (0, 12, 13, 19, 25)
+    return {"agent/late": (3, 7, 9, 10), "manual": (7, 8, 9, 11, 12)}.get(name, ())
+
+
+def sequel() -> list[Ask]:
+    """Go on: messages that trim, late results, replacements, changes; then read all again."""
+    told = _Teller(20_000)
+    late = parts("tool", part("tool_result", tool_call_id="h1", output="first, at last"))
+    for name in TRIMMED:
+        told.append(name, late, text("More? ", "assistant", token_count=120))
+        told.append(name, text("Yes.", token_count=90), key=f"s-{name}")
+        told.append(name, text("More!", "assistant", token_count=95))
+    told.append(
+        "agent/late", parts("user", part("tool_result", tool_use_id="l2", content="too late"))
+    )
+    told.append("agent/late", text("End. ", "assistant", token_count=40))
+    told.append("cut", text("And again. ", token_count=500))
+    told.append("counts", text("small", token_count=1))
+    told.append("manual/over", text("Line 10", token_count=3))
+    told.compact("manual/over", logged(10, 12, text("Line 10")), text("New summary", token_count=4))
+    told.put("changed", policy={"strategy": "skip_parts"}, token_budget=90, trigger_ratio=0.6)
+    told.append("changed", text("Shrink. ", token_count=50))
+    told.patch("deleted", {"kept": False})
+    told.delete("keyed")
+    return [*told.asks, *reads()]
