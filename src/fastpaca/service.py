@@ -84,7 +84,7 @@ class Service:
         written = await self._engine.write(context_id, op, shape, keyed)
         for event in written.events:
             if isinstance(event, Appended):
-                self._metrics.count_message(
+                self._metrics.appends.note(
                     event.entry.role,
                     event.entry.tokens,
                     counted_by_client=event.draft.token_count is not None,
@@ -163,10 +163,12 @@ class Service:
 
     async def _counted(self, drafts: Sequence[Draft]) -> tuple[Counted, ...]:
         """Count the tokens of *drafts*, in a thread if that would hold up the event loop."""
-        return await _in_thread_if_large(sum(map(weight, drafts)), partial(self._count, drafts))
+        if sum([weight(draft) for draft in drafts]) > LARGE_BYTES:
+            return await asyncio.to_thread(self._count, drafts)
+        return self._count(drafts)
 
     def _count(self, drafts: Iterable[Draft]) -> tuple[Counted, ...]:
-        return tuple(Counted(draft, count_message(self._counter, draft)) for draft in drafts)
+        return tuple([Counted(draft, count_message(self._counter, draft)) for draft in drafts])
 
     async def _references(self, context_id: str, drafts: Sequence[Draft]) -> dict[int, Entry]:
         """Find which *drafts*, by index, are messages of the log given back unchanged."""
