@@ -27,6 +27,9 @@ from bench.processes import node, serving
 TAIL = ("GET /v1/contexts/c{c}/tail HTTP/1.1", "")
 CONTEXTS = 1000
 
+FRAME_BYTES = 4096 + 24
+"""A page and its header, as the write-ahead log holds it."""
+
 
 def append_against_nothing(bench: Bench) -> Iterator[Result]:
     """Durable appends, with and without a key, against the same POST answered at once."""
@@ -150,17 +153,24 @@ def wal_after_a_large_compact(bench: Bench) -> Iterator[Result]:
 
 
 def written_per_append(port: int, folder: Path, appends: int = 300) -> float:
-    """Append one by one and see by how much the write-ahead log has grown."""
-    wal = next(folder.glob("*-wal"))
+    """Append one by one and see how many pages the write-ahead log has more, in bytes."""
+    index = next(folder.glob("*-shm"))
     grown = count = 0
     with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
         for _ in range(appends):
-            before = wal.stat().st_size
+            before = frames_in_log(index)
             client.post("/v1/contexts/c0/messages", json={"message": MESSAGE}).raise_for_status()
-            after = wal.stat().st_size
+            after = frames_in_log(index)
             if after >= before:  # else it began anew in between
                 grown, count = grown + after - before, count + 1
-    return grown / max(count, 1)
+    return FRAME_BYTES * grown / max(count, 1)
+
+
+def frames_in_log(index: Path) -> int:
+    """Read from the head of its index how many frames a log has; the file itself keeps its size."""
+    with index.open("rb") as file:
+        head = file.read(20)
+    return int.from_bytes(head[16:20], sys.byteorder)
 
 
 def append_many(port: int, context: str, messages: int) -> None:

@@ -77,8 +77,11 @@ class Stopping(Exception):
 class Hub:
     """The channels of a node. Lives on one event loop."""
 
-    def __init__(self, source: Source, ping_seconds: float = 30.0) -> None:
+    def __init__(
+        self, source: Source, ping_seconds: float = 30.0, retry_seconds: float = RETRY_SECONDS
+    ) -> None:
         self._source = source
+        self.retry_seconds = retry_seconds
         self._ping_seconds = ping_seconds
         self._recent = Recent()
         self._ticking: asyncio.Task[None] | None = None
@@ -99,7 +102,9 @@ class Hub:
             raise Unavailable("The server is stopping; try again.")
         channel = self.channels.get(context_id)
         if channel is None:
-            channel = self.channels[context_id] = Channel(context_id, self._source, self._recent)
+            channel = self.channels[context_id] = Channel(
+                context_id, self._source, self._recent, self.retry_seconds
+            )
         follower = Follower(self, channel, Subscription(cursor), encode)
         channel.followers[follower] = None
         self.followers += 1
@@ -136,6 +141,12 @@ class Hub:
         if channel is not None:
             channel.look_again()
 
+    def ring_if_behind(self, context_id: str, revision: int) -> None:
+        """The same, if what they know is of an earlier *revision*."""
+        channel = self.channels.get(context_id)
+        if channel is not None and channel.state is not None and channel.state.revision < revision:
+            channel.look_again()
+
     def stop(self) -> None:
         """Tell all followers that the node ends, and take no more."""
         self.is_stopping = True
@@ -160,12 +171,15 @@ class Hub:
 class Channel:
     """What the followers of one context share."""
 
-    def __init__(self, context_id: str, source: Source, recent: Recent) -> None:
+    def __init__(
+        self, context_id: str, source: Source, recent: Recent, retry_seconds: float
+    ) -> None:
         self.context_id = context_id
         self.followers: dict[Follower, None] = {}
         self.state: State | None = None
         self._source = source
         self._recent = recent
+        self._retry_seconds = retry_seconds
         self._reads: dict[tuple[int, int], asyncio.Future[Page]] = {}
         self._is_waking = False
         self._jobs: set[asyncio.Task[None]] = set()
@@ -207,7 +221,7 @@ class Channel:
                 if self.state is not None:
                     self._note(self.state.gone())
             except Unavailable:
-                await asyncio.sleep(RETRY_SECONDS)
+                await asyncio.sleep(self._retry_seconds)
                 continue
             return
 
@@ -377,9 +391,12 @@ class Follower:
         frames = subscription.settle()
         if frames or subscription.has_ended:
             return frames
+        wanted = subscription.wanted
+        page = None if wanted is None else self._channel.recent(*wanted)
+        if page is not None:
+            return subscription.deliver(page)
         if self._is_pinging:
             return [PingFrame(subscription.cursor)]
-        wanted = subscription.wanted
         if wanted is not None:
             return await self._read(*wanted)
         await self._wait()
@@ -391,14 +408,12 @@ class Follower:
             self._subscription.ring(state)
 
     async def _read(self, after: int, through: int) -> list[Frame]:
-        page = self._channel.recent(after, through)
-        if page is None:
-            try:
-                page = await self._channel.read(after, through)
-            except Unavailable:
-                await self._wait(RETRY_SECONDS)
-                return []
-            self._listen()  # nothing is given that was erased while it was read
+        try:
+            page = await self._channel.read(after, through)
+        except Unavailable:
+            await self._wait(self._hub.retry_seconds)
+            return []
+        self._listen()  # nothing is given that was erased while it was read
         return self._subscription.deliver(page)
 
     async def _wait(self, seconds: float | None = None) -> None:
