@@ -134,8 +134,12 @@ def test_usable_values_are_read(variable: str, text: str, name: str, value: Any)
         ("FASTPACA_DATA_DIR", "nul\0"),
         ("FASTPACA_DATA_DIR", "~nobody-of-this-name/data"),
         ("FASTPACA_STORE", "rocksdb"),
-        ("FASTPACA_STORE", f"postgresql://me:{SECRET}@db/fastpaca"),
-        ("FASTPACA_STORE", f"postgres://me:{SECRET}@db/fastpaca"),
+        ("FASTPACA_STORE", f"postgresql+asyncpg://me:{SECRET}@db/fastpaca"),
+        ("FASTPACA_STORE", f"mysql://me:{SECRET}@db/fastpaca"),
+        ("DB_POOL_SIZE", "1"),
+        ("DB_POOL_SIZE", "many"),
+        ("MIGRATE_ON_BOOT", "perhaps"),
+        ("FASTPACA_STREAM_MAX_CONNECTIONS", "-1"),
         ("FASTPACA_API_KEY", ""),
         ("FASTPACA_API_KEY", " , "),
         ("FASTPACA_API_KEY", f"{SECRET} two words"),
@@ -184,11 +188,14 @@ def test_unusable_value_stops_the_start_with_a_sentence(variable: str, text: str
                                                "name one", "not known"))  # fmt: skip
 
 
-def test_postgres_is_refused_by_name() -> None:
+@pytest.mark.parametrize("dsn", [f"postgresql://me:{SECRET}@db/x", "postgres://a,b/x?host=/tmp"])
+def test_postgres_is_named_by_its_address(dsn: str) -> None:
     """
-    A store of a later release is told from a mistyped one.
+    The address is taken as it is, and shown nowhere.
     """
-    assert "not available in this release" in refusal("FASTPACA_STORE", "postgresql://db/x")
+    found = load_one("FASTPACA_STORE", dsn)
+    assert (found.store, found.is_postgres) == (dsn, True)
+    assert SECRET not in repr(found)
 
 
 def test_flag_wins_over_variable() -> None:

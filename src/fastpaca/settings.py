@@ -50,7 +50,10 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 4000
     data_dir: Path = Path("./fastpaca-data")
-    store: Literal["sqlite", "memory"] = "sqlite"
+    store: str = field(default="sqlite", repr=False)  # an address may hold a password
+    db_pool_size: int = 10
+    migrate_on_boot: bool = True
+    allow_unsafe_postgres: bool = False
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     cors_origins: tuple[str, ...] = ()
     token_estimator: str = "tiktoken:gpt-4o"
@@ -61,6 +64,11 @@ class Settings:
     metrics_public: bool = False
     node_name: str = field(default_factory=_default_node_name)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def is_postgres(self) -> bool:
+        """Whether `store` is the address of a PostgreSQL database."""
+        return self.store not in ("sqlite", "memory")
 
     @property
     def is_loopback(self) -> bool:
@@ -136,11 +144,20 @@ def _parse_data_dir(text: str) -> Path:
 
 def _parse_store(text: str) -> str:
     # The address may hold a password, so no message repeats it.
-    if re.match(r"postgres(ql)?(\+\w+)?:", text, re.IGNORECASE):
+    if re.match(r"postgres(ql)?://", text):
+        return text
+    if text.lower() not in ("sqlite", "memory"):
         raise ValueError(
-            "asks for PostgreSQL, which is not available in this release; use sqlite or memory"
+            "must be sqlite, memory, or the address of a PostgreSQL database, such as"
+            " postgresql://user@host/database"
         )
-    return _one_of("sqlite", "memory")(text)
+    return text.lower()
+
+
+def _parse_pool_size(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,4}", text) or not 2 <= int(text) <= 1000:
+        raise ValueError("must be an integer from 2 to 1000")
+    return int(text)
 
 
 def _parse_api_keys(text: str) -> tuple[str, ...]:
@@ -269,9 +286,34 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "store",
         "FASTPACA_STORE",
         "sqlite",
-        "sqlite keeps everything in the data directory, memory forgets it at the end",
+        "sqlite keeps everything in the data directory, postgresql://… in a database that nodes"
+        " can share, memory forgets it at the end",
         _parse_store,
         "STORE",
+    ),
+    Setting(
+        "db_pool_size",
+        "DB_POOL_SIZE",
+        "10",
+        "the most connections to PostgreSQL",
+        _parse_pool_size,
+        "N",
+    ),
+    Setting(
+        "migrate_on_boot",
+        "MIGRATE_ON_BOOT",
+        "true",
+        "whether a start brings the schema in PostgreSQL up to date",
+        _parse_switch,
+        "true|false",
+    ),
+    Setting(
+        "allow_unsafe_postgres",
+        "FASTPACA_ALLOW_UNSAFE_POSTGRES",
+        "false",
+        "whether to take a PostgreSQL that may lose what it has acknowledged",
+        _parse_switch,
+        "true|false",
     ),
     Setting(
         "api_keys",
@@ -361,13 +403,11 @@ SETTINGS: Final[tuple[Setting, ...]] = (
 UNUSED_VARIABLES: Final[frozenset[str]] = frozenset(
     {
         "DATABASE_URL",
-        "DB_POOL_SIZE",
         "FASTPACA_ARCHIVER_BATCH_SIZE",
         "FASTPACA_ARCHIVER_ENABLED",
         "FASTPACA_ARCHIVE_FLUSH_INTERVAL_MS",
         "FASTPACA_POSTGRES_URL",
         "FASTPACA_TAIL_KEEP",
-        "MIGRATE_ON_BOOT",
     }
 )
 
@@ -408,6 +448,21 @@ def load(
         elif _is_set(setting, env):
             values[setting.name] = _value(setting, setting.variable, env[setting.variable])
     return Settings(**values)
+
+
+def load_store(flag: str | None = None, environ: Mapping[str, str] | None = None) -> str:
+    """
+    Read which store a command is for: from its *flag*, or from the variable that a node reads.
+
+    Raises:
+        SettingsError: It cannot be used.
+    """
+    setting = next(found for found in SETTINGS if found.name == "store")
+    env = os.environ if environ is None else environ
+    if flag is not None:
+        return str(_value(setting, setting.flag, flag))
+    text = env[setting.variable] if _is_set(setting, env) else setting.default
+    return str(_value(setting, setting.variable, text))
 
 
 def load_api_key(environ: Mapping[str, str] | None = None) -> str | None:

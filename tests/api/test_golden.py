@@ -10,7 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
+from fastpaca.store.base import Store
 from fastpaca.store.memory import MemoryStore
+from fastpaca.store.postgres import PostgresStore
 from fastpaca.store.sqlite import SqliteStore
 from fastpaca.testing import composed
 from tests.api.world import run
@@ -29,10 +31,12 @@ def stories() -> list[Any]:
 
 
 @pytest.mark.parametrize("story", stories())
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
-def test_golden_story(story: dict[str, Any], kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "postgres"])
+def test_golden_story(
+    story: dict[str, Any], kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """Every golden request has its golden response: status, headers and body, on every store."""
-    store = SqliteStore(tmp_path) if kind == "sqlite" else MemoryStore()
+    store = make_store(kind, tmp_path, request)
     given = story.get("settings", {})
     settings: dict[str, Any] = {
         name: tuple(v) if isinstance(v, list) else v for name, v in given.items()
@@ -41,9 +45,9 @@ def test_golden_story(story: dict[str, Any], kind: str, tmp_path: Path) -> None:
     async def play(client: httpx.AsyncClient) -> None:
         etags: dict[str, str] = {}
         for step in story["steps"]:
-            request, expected = step["request"], step["response"]
-            response = await send(client, request, etags)
-            where = f"{request['method']} {request['path']}: {response.text[:500]}"
+            asked, expected = step["request"], step["response"]
+            response = await send(client, asked, etags)
+            where = f"{asked['method']} {asked['path']}: {response.text[:500]}"
             assert response.status_code == expected["status"], where
             check_headers(response, expected.get("headers", {}), etags)
             if "json" in expected:
@@ -53,6 +57,13 @@ def test_golden_story(story: dict[str, Any], kind: str, tmp_path: Path) -> None:
                 assert matches(expected["text"], response.text), where
 
     run(play, composed(store, **settings))
+
+
+def make_store(kind: str, directory: Path, request: pytest.FixtureRequest) -> Store:
+    """Make a new store; a database only if one is asked for."""
+    if kind == "postgres":
+        return PostgresStore(request.getfixturevalue("fast_dsn"), allow_unsafe=True)
+    return SqliteStore(directory) if kind == "sqlite" else MemoryStore()
 
 
 async def send(

@@ -9,6 +9,7 @@ import pytest
 from fastpaca.api import query, routes, wire
 from fastpaca.api.limits import CALLERS_MAX, SHORT_BYTES, TOGETHER_BYTES_MAX, Pace
 from fastpaca.api.protocol import Bounds
+from fastpaca.api.websocket import INCOMING_BYTES_MAX
 from fastpaca.api.window import VIEWS_BYTES_MAX
 from fastpaca.context.config import WINDOW_ENTRIES_MAX, Config, LastN, SkipParts
 from fastpaca.context.context import METADATA_BYTES_MAX
@@ -21,12 +22,14 @@ from fastpaca.engine.answers import RECENT_MAX
 from fastpaca.settings import Settings
 from fastpaca.store.sqlite_files import DATABASE_NAME, LOCK_NAME
 from fastpaca.store.sqlite_wal import WAL_BYTES_MAX
+from fastpaca.stream import recent
 from fastpaca.tokens import image, medium, pdf
 from tests.docs.pages import page
 
 KIB = 1024
 MIB = 1024 * KIB
 BOUNDS = Bounds()
+SOCKET = BOUNDS.socket
 PACE = Pace()
 SETTINGS = Settings()
 
@@ -41,7 +44,18 @@ LIMITS = {
     "pause in a body": f"{PACE.idle_s:g} seconds",
     "pace of a body": f"{PACE.bytes_per_s // KIB} KiB a second on average,"
     f" after {PACE.idle_s:g} seconds",
-    "an answer that the client does not read": f"{BOUNDS.unread_seconds:g} seconds without a byte",
+    "pace of an answer, event streams included": f"{BOUNDS.unread_bytes // KIB} KiB in"
+    f" {BOUNDS.unread_seconds:g} seconds, while that much waits",
+    "pace of a WebSocket": f"{SOCKET.unread_bytes // KIB} KiB in"
+    f" {SOCKET.unread_seconds:g} seconds, while that much waits",
+    "silence of a WebSocket": f"{SOCKET.silent_seconds:g} seconds",
+    "frames from a WebSocket": f"{SOCKET.frames_max} in about {SOCKET.silent_seconds:g} seconds,"
+    f" {INCOMING_BYTES_MAX // KIB} KiB each",
+    "time to close a WebSocket": f"{SOCKET.close_seconds:g} seconds after the last frame",
+    "changes that a follower takes at once": f"{recent.PAGE_CHANGES},"
+    f" and {recent.PAGE_BYTES_MAX // KIB} KiB unless one alone is larger",
+    "newest changes kept for followers": f"{recent.CHANGES_BYTES_MAX // MIB} MiB together,"
+    " or the last commit of one context",
     "a connection without a request": f"{BOUNDS.idle_seconds:g} seconds",
     "connections": f"{BOUNDS.connections_max}, or fewer where the system allows fewer files",
     "requests": "`FASTPACA_RATE_LIMIT`, off by default, per key or address",

@@ -1,5 +1,5 @@
 """
-The command line: `fastpaca serve` and `fastpaca backup`.
+The command line: `fastpaca serve`, `fastpaca backup` and `fastpaca migrate`.
 
 The flags of `serve` are made from the table of settings, so that a setting has its flag, its
 variable and its help in one place. A subcommand is imported when it is asked for: `backup` works
@@ -34,22 +34,33 @@ def _serve(args: argparse.Namespace) -> int:
     try:
         from fastpaca.cli import serve
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] == "fastpaca":
-            raise
-        print(
-            f"fastpaca: the server needs packages that are not installed ({error.name} is missing);"
-            " install them with: pip install 'fastpaca[server]'",
-            file=sys.stderr,
-        )
-        return 1
-    exit_code: int = serve.run(args)
-    return exit_code
+        return _told_what_is_missing(error)
+    return serve.run(args)
 
 
 def _backup(args: argparse.Namespace) -> int:
     from fastpaca.cli import backup
 
     return backup.run(args)
+
+
+def _migrate(args: argparse.Namespace) -> int:
+    try:
+        from fastpaca.cli import migrate
+    except ModuleNotFoundError as error:
+        return _told_what_is_missing(error)
+    return migrate.run(args)
+
+
+def _told_what_is_missing(error: ModuleNotFoundError) -> int:
+    if error.name is None or error.name.partition(".")[0] == "fastpaca":
+        raise error
+    print(
+        f"fastpaca: the server needs packages that are not installed ({error.name} is missing);"
+        " install them with: pip install 'fastpaca[server]'",
+        file=sys.stderr,
+    )
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_serve(commands)
     _add_backup(commands)
+    _add_migrate(commands)
     return parser
 
 
@@ -114,3 +126,25 @@ def _add_backup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--force", action="store_true", help="replace FILE if it exists, once the copy is complete"
     )
     parser.set_defaults(run=_backup)
+
+
+def _add_migrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "migrate",
+        help="bring the schema in PostgreSQL up to date",
+        description="Bring the schema of a PostgreSQL database up to date. A node does that when it"
+        " starts, unless MIGRATE_ON_BOOT is false.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--store",
+        metavar="STORE",
+        help="the address of the database (FASTPACA_STORE, which other users of the machine cannot"
+        " see)",
+    )
+    parser.add_argument(
+        "--distribute",
+        action="store_true",
+        help="also spread the tables over the workers of Citus, once and while no node runs",
+    )
+    parser.set_defaults(run=_migrate)

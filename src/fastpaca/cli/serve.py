@@ -120,6 +120,15 @@ def _counter(settings: Settings) -> TokenCounter:
 def _store(settings: Settings, on_fatal: Callable[[str], None]) -> Store:
     if settings.store == "memory":
         return MemoryStore()
+    if settings.is_postgres:
+        from fastpaca.store.postgres import PostgresStore  # others need no driver
+
+        return PostgresStore(
+            settings.store,
+            connections=settings.db_pool_size,
+            migrates=settings.migrate_on_boot,
+            allow_unsafe=settings.allow_unsafe_postgres,
+        )
     return SqliteStore(settings.data_dir, on_fatal=on_fatal)
 
 
@@ -174,7 +183,7 @@ class Node:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal, number)
         await self._engine.start()
-        if self._settings.store != "memory":
+        if self._settings.store == "sqlite":
             clear_broken_backups(self._settings.data_dir)  # ours alone: the store holds its lock
         try:
             await self._serve()
@@ -279,14 +288,13 @@ _OPEN_TO_ALL: Final = (
 
 def banner(settings: Settings, store: Store, counter: TokenCounter, port: int) -> str:
     """Say what is running, and where."""
-    is_memory = settings.store == "memory"
+    kept = {"memory": "none; everything is forgotten at the end", "sqlite": None}
     keys = len(settings.api_keys)
     lines = {
         "address": _address(settings.host, port),
         "store": store.name,
-        "data directory": "none; everything is forgotten at the end"
-        if is_memory
-        else str(settings.data_dir.absolute()),
+        "data directory": kept.get(settings.store, "none; everything is in the database")
+        or str(settings.data_dir.absolute()),
         "token counter": counter.name,
         "API key": f"set ({keys} keys)" if keys > 1 else "set" if keys else "none",
     }

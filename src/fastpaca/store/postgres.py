@@ -1,0 +1,364 @@
+"""
+The store of many nodes: PostgreSQL, or a database that is compatible with it.
+
+A few connections are shared by all that is under way. Nothing is locked between two calls, and
+nothing is remembered from one to the next: any node may write any context, and the revisions on
+which a commit rests tell who was first.
+
+- `postgres_connections` makes and keeps connections, `postgres_schema` migrates.
+- `postgres_rows` makes columns of changes, `postgres_writes` runs them and finds out what became of
+  a commit whose answer was lost, `postgres_errors` names failures.
+- `postgres_reads` answers the reading methods.
+
+A purge deletes rows. The space is returned, and written over, as VACUUM gets there; copies in the
+write-ahead log, on standbys and in backups are the operator's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from fastpaca.store import postgres_writes as writes
+from fastpaca.store.base import (
+    AnswerRow,
+    Change,
+    ChangesPage,
+    CommitFailed,
+    CommitUnknown,
+    CompactionRow,
+    ContextRow,
+    MessageRow,
+    ReadFailed,
+    Snapshot,
+    StoreRefused,
+)
+from fastpaca.store.postgres_connections import Connections, jittered, shown
+from fastpaca.store.postgres_errors import FAILURES, TIES, Unreachable, described
+from fastpaca.store.postgres_reads import Bounds, Reader
+from fastpaca.store.postgres_rows import Batch
+from fastpaca.store.postgres_schema import bring_up_to_date, check, distribute_tables
+
+T = TypeVar("T")
+
+CONNECTIONS: Final = 10
+
+STATEMENT_SECONDS: Final = 10.0
+
+RESOLVE_SECONDS: Final = 20.0
+"""How long to wait for the answer to a commit, and then to look for its outcome elsewhere."""
+
+ATTEMPTS: Final = 6
+"""How often a commit is tried that loses ties against those of other nodes."""
+
+PAUSE_SECONDS: Final = 0.02
+"""How long to wait after the first lost tie; twice as long after each more."""
+
+MIGRATION_SECONDS: Final = 600.0
+
+_CLOSED: Final = "the store is closed"
+
+
+class PostgresStore:
+    """
+    Durable truth in the schema `fastpaca` of the database at *dsn*.
+
+    Args:
+        dsn: An address as libpq has them, perhaps of several hosts.
+        connections: How many are open at most; at least 2.
+        statement_seconds: How long a statement may run.
+        resolve_seconds: How long to wait for the answer to a commit, and then how long to look for
+            its outcome elsewhere.
+        migrates: Whether opening brings the schema up to date, or only sees that it is.
+        allow_unsafe: Whether a server is taken that may lose what it has acknowledged.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        connections: int = CONNECTIONS,
+        statement_seconds: float = STATEMENT_SECONDS,
+        resolve_seconds: float = RESOLVE_SECONDS,
+        migrates: bool = True,
+        allow_unsafe: bool = False,
+    ) -> None:
+        self._name = shown(dsn)
+        self._migrates = migrates
+        self._resolve_seconds = resolve_seconds
+        self._connections = Connections(
+            dsn, connections, statement_seconds, allow_unsafe=allow_unsafe
+        )
+        self._is_open = False
+        self._under_way: set[asyncio.Task[Any]] = set()
+        self._erasing: asyncio.Task[None] | None = None
+
+    @property
+    def name(self) -> str:
+        """What the start banner calls it; shows no password."""
+        return self._name
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other nodes may write to it."""
+        return True
+
+    # --- life ---------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """
+        Connect, and bring the schema up to date.
+
+        Raises:
+            StoreRefused: It cannot be reached, is not one to trust, or a newer release wrote it.
+        """
+        async with _migrating(self._connections) as connection:
+            await (bring_up_to_date if self._migrates else check)(connection)
+        await self._connections.first()
+        self._is_open = True
+        self._erasing = self._start(self._erase_what_is_left())
+
+    async def close(self) -> None:
+        """Finish what is under way and let go."""
+        self._is_open = False
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+        await self._connections.close()
+
+    def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run *work* to its end, even if nobody waits for it any more."""
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waits has it; if nobody does, it is of no interest
+
+    # --- reads --------------------------------------------------------------------------------
+
+    async def load(self, context_id: str) -> Snapshot | None:
+        """Read what rebuilding the state of a context needs."""
+        return await self._read(lambda r: r.load(context_id))
+
+    async def load_at(self, context_id: str, version: int) -> Snapshot | None:
+        """Read what rebuilding the window takes as it was after a version."""
+        return await self._read(lambda r: r.load_at(context_id, version))
+
+    async def messages(
+        self, context_id: str, from_seq: int, to_seq: int, limit: int, max_bytes: int
+    ) -> list[MessageRow]:
+        """Read the log forward."""
+        bounds = Bounds(limit, max_bytes)
+        return await self._read(lambda r: r.page(context_id, from_seq, to_seq, bounds))
+
+    async def messages_before(
+        self, context_id: str, before_seq: int, limit: int, max_bytes: int
+    ) -> list[MessageRow]:
+        """Read the newest messages below a seq."""
+        bounds = Bounds(limit, max_bytes)
+        return await self._read(lambda r: r.page_before(context_id, before_seq, bounds))
+
+    async def changes(
+        self, context_id: str, after_version: int, to_version: int, limit: int, max_bytes: int
+    ) -> ChangesPage:
+        """Read what happened between two versions."""
+        bounds = Bounds(limit, max_bytes)
+        return await self._read(lambda r: r.changes(context_id, after_version, to_version, bounds))
+
+    async def compactions(
+        self, context_id: str, after_version: int, to_version: int, limit: int, max_bytes: int
+    ) -> list[CompactionRow]:
+        """Read rewrites of the window."""
+        bounds = Bounds(limit, max_bytes)
+        return await self._read(
+            lambda r: r.compactions(context_id, after_version, to_version, bounds)
+        )
+
+    async def contexts(self, prefix: str, after: str, limit: int) -> list[ContextRow]:
+        """Read rows in byte order of their ids."""
+        return await self._read(lambda r: r.contexts(prefix, after, limit))
+
+    async def answers(self, keys: Sequence[str]) -> dict[str, AnswerRow]:
+        """Look up stored answers."""
+        if not keys:
+            return {}
+        return await self._read(lambda r: r.answers(keys))
+
+    async def revisions(self, context_ids: Sequence[str]) -> dict[str, int]:
+        """Look up the revisions of contexts, in one query."""
+        if not context_ids:
+            return {}
+        return await self._read(lambda r: r.revisions(context_ids))
+
+    async def _read(self, job: Callable[[Reader], Awaitable[T]]) -> T:
+        if not self._is_open:
+            raise ReadFailed(_CLOSED)
+        return await self._waited(self._start(self._run_read(job)))
+
+    async def _run_read(self, job: Callable[[Reader], Awaitable[T]]) -> T:
+        try:
+            async with self._connections.reader() as connection:
+                return await job(Reader(connection, self._connections.timeout))
+        except (*FAILURES, Unreachable) as error:
+            raise ReadFailed(described(error)) from error
+
+    async def _waited(self, task: asyncio.Task[T]) -> T:
+        """Wait for *task*, which goes on if the caller is cancelled."""
+        await asyncio.wait([task])
+        return task.result()
+
+    # --- writes -------------------------------------------------------------------------------
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        """
+        Write *changes* in one transaction; what they purge is erased when this returns.
+
+        Raises:
+            CommitOvertaken: Another node was first, or an id or a key is taken.
+            CommitFailed: Certainly nothing was written.
+            CommitUnknown: It may have been written.
+        """
+        if not self._is_open:
+            raise CommitFailed(_CLOSED)
+        batch = Batch(changes)
+        if batch.ids:
+            await self._waited(self._start(self._run_commit(batch)))
+
+    async def _run_commit(self, batch: Batch) -> None:
+        await self._commit(batch)
+        if not batch.purges:
+            return
+        try:
+            await self._write(lambda c: writes.erase(c, batch.purges, self._timeout))
+        except CommitFailed as error:
+            raise CommitUnknown(f"purged, but not erased yet: {error}", fatal=False) from error
+
+    async def _commit(self, batch: Batch) -> None:
+        """Commit, again and again while that loses a tie: the expected revisions make it safe."""
+        for attempt in range(ATTEMPTS):
+            try:
+                await self._write(lambda c: self._transact(c, batch), passed_on=TIES)
+            except TIES as error:
+                if attempt == ATTEMPTS - 1:
+                    raise CommitFailed(described(error)) from error
+                await asyncio.sleep(jittered(PAUSE_SECONDS * 2**attempt))
+            except writes.AnswerLost as error:
+                await self._resolve(batch, described(error.__cause__ or error))
+                return
+            else:
+                return
+
+    async def _transact(self, connection: Any, batch: Batch) -> None:
+        await writes.write(connection, batch, self._timeout)
+        await writes.end(connection, self._resolve_seconds)
+
+    async def _resolve(self, batch: Batch, reason: str) -> None:
+        """Find out what became of a commit whose answer was lost; return if it has landed."""
+        try:
+            async with asyncio.timeout(self._resolve_seconds):
+                landed = await self._landed(batch)
+        except TimeoutError:
+            landed = None
+        if landed is None:
+            raise CommitUnknown(f"no answer to a commit: {reason}", fatal=False)
+        if not landed:
+            raise CommitFailed(f"the connection was lost at the commit: {reason}")
+
+    async def _landed(self, batch: Batch) -> bool | None:
+        """Ask until there is an answer; None if the database itself does not know any more."""
+        pause = PAUSE_SECONDS
+        while True:
+            try:
+                async with self._connections.writer() as connection:
+                    return await writes.find_out(connection, batch, self._timeout)
+            except (*FAILURES, Unreachable, writes.AnswerLost):
+                await asyncio.sleep(jittered(pause))
+                pause = min(pause * 2, 1.0)
+
+    async def forget_answers(self, before_us: int) -> None:
+        """Delete old answers, and go on with erasures that were interrupted."""
+        if not self._is_open:
+            raise CommitFailed(_CLOSED)
+        await self._write(lambda c: writes.forget(c, before_us, self._timeout))
+        await self._write(self._erase_left)
+
+    async def _erase_what_is_left(self) -> None:
+        """Go on with erasures that another process could not finish."""
+        with suppress(CommitFailed):  # `forget_answers` tries again
+            await self._write(self._erase_left)
+
+    async def _erase_left(self, connection: Any) -> None:
+        while left := await writes.left_to_erase(connection, self._timeout):
+            await writes.erase(connection, left, self._timeout)
+
+    async def _write(
+        self,
+        job: Callable[[Any], Awaitable[None]],
+        passed_on: tuple[type[Exception], ...] = (),
+    ) -> None:
+        """Run *job* on a connection; what it raises says that certainly nothing was committed."""
+        try:
+            async with self._connections.writer() as connection:
+                await job(connection)
+        except passed_on:
+            raise
+        except (*FAILURES, Unreachable) as error:
+            raise CommitFailed(described(error)) from error
+
+    @property
+    def _timeout(self) -> float:
+        return self._connections.timeout
+
+    async def backup(self, path: Path) -> None:  # noqa: ARG002  # the port has it
+        """
+        Refuse: PostgreSQL has tools of its own for that.
+
+        Raises:
+            CommitFailed: Always.
+        """
+        raise CommitFailed("a PostgreSQL database is copied with its own tools, such as pg_dump")
+
+
+@asynccontextmanager
+async def _migrating(connections: Connections) -> AsyncIterator[Any]:
+    """Lend a connection whose statements may take long; raises `StoreRefused`."""
+    connection = await connections.connect(statement_seconds=MIGRATION_SECONDS)
+    try:
+        yield connection
+    except FAILURES as error:
+        raise StoreRefused(f"The database cannot be migrated: {described(error)}.") from error
+    finally:
+        connection.terminate()
+
+
+async def migrate(dsn: str) -> str:
+    """
+    Bring the schema of the database at *dsn* up to date, and say what it is at.
+
+    Raises:
+        StoreRefused: That could not be done.
+    """
+    async with _migrating(Connections(dsn, 2, STATEMENT_SECONDS, allow_unsafe=True)) as connection:
+        version = await bring_up_to_date(connection)
+    return f"The schema is up to date: version {version}."
+
+
+async def distribute(dsn: str) -> str:
+    """
+    Bring the schema up to date, distribute the tables by context, and say which ones.
+
+    Raises:
+        StoreRefused: That could not be done.
+    """
+    async with _migrating(Connections(dsn, 2, STATEMENT_SECONDS, allow_unsafe=True)) as connection:
+        await bring_up_to_date(connection)
+        tables = await distribute_tables(connection)
+    if not tables:
+        return "The tables are distributed already."
+    return f"Distributed by context: {', '.join(tables)}."

@@ -1,0 +1,236 @@
+"""
+Connections to a PostgreSQL server: a few, kept, and made anew when they are lost.
+
+One is made at a time, and after a failure none is tried for a moment, so that a server that comes
+back is not met by all who wait for it. Whoever needs one meanwhile is refused at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
+
+import asyncpg
+
+from fastpaca.store.base import CommitFailed, StoreRefused
+from fastpaca.store.postgres_errors import FAILURES, Unreachable, described
+
+CONNECT_SECONDS: Final = 10.0
+WAIT_SECONDS: Final = 10.0
+"""How long to wait for a connection while all are in use."""
+
+PAUSE_SECONDS: Final = 0.1
+PAUSE_SECONDS_MAX: Final = 5.0
+"""How long no connection is tried after one failure, and after many."""
+
+GRACE_SECONDS: Final = 5.0
+"""How much longer than the server this side waits, before it calls a connection lost."""
+
+IDLE_IN_TRANSACTION_SECONDS: Final = 5
+"""When the server ends a transaction whose node has gone, and lets go of the rows it has locked."""
+
+# Rows of a batch are locked in the order in which it names them, whatever the tables look like:
+# for each of its rows, one look into an index. So two nodes do not lock each other out.
+_PLANS: Final = {
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_seqscan": "off",
+    "jit": "off",
+}
+
+_DURABILITY: Final = "SELECT current_setting('fsync'), current_setting('synchronous_commit')"
+
+
+class Connections:
+    """
+    At most *size* connections; one of them is always left to those who write.
+
+    Args:
+        dsn: An address as libpq has them, perhaps of several hosts; the one that can be written to
+            is taken.
+        size: At least 2.
+        statement_seconds: How long the server lets a statement run.
+        allow_unsafe: Whether a server is taken that may lose what it has acknowledged.
+    """
+
+    def __init__(
+        self, dsn: str, size: int, statement_seconds: float, *, allow_unsafe: bool
+    ) -> None:
+        self._dsn = dsn
+        self._statement_seconds = statement_seconds
+        self._allow_unsafe = allow_unsafe
+        self._all = asyncio.Semaphore(size)
+        self._reading = asyncio.Semaphore(size - 1)
+        self._idle: list[Any] = []
+        self._connecting = asyncio.Lock()
+        self._failures = 0
+        self._refusal = ""
+        self._refused_until = 0.0
+
+    @property
+    def timeout(self) -> float:
+        """How long this side waits for a statement, which the server should have ended before."""
+        return self._statement_seconds + GRACE_SECONDS
+
+    async def first(self) -> None:
+        """
+        Make a connection, and keep it.
+
+        Raises:
+            StoreRefused: There is none, or the server is not one to trust.
+        """
+        self._idle.append(await self.connect())
+
+    async def connect(self, *, statement_seconds: float | None = None) -> Any:
+        """
+        Make a connection that belongs to the caller.
+
+        Raises:
+            StoreRefused: There is none, or the server is not one to trust.
+        """
+        try:
+            connection = await self._connected(statement_seconds or self._statement_seconds)
+        except ValueError:  # the message may hold a part of the password
+            raise StoreRefused(
+                "The address of the database cannot be understood. In a user name or password,"
+                " characters such as : / @ and % are written as %3A %2F %40 and %25."
+            ) from None
+        except FAILURES as error:
+            raise StoreRefused(f"The database cannot be used: {described(error)}.") from error
+        return connection
+
+    async def _connected(self, statement_seconds: float) -> Any:
+        connection = await asyncpg.connect(
+            self._dsn,
+            timeout=CONNECT_SECONDS,
+            target_session_attrs="read-write",
+            server_settings={
+                "application_name": "fastpaca",
+                "statement_timeout": f"{statement_seconds * 1000:.0f}",
+                "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_SECONDS * 1000}",
+                **_PLANS,
+            },
+        )
+        try:
+            await self._check(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    async def _check(self, connection: Any) -> None:
+        encoding = connection.get_settings().server_encoding
+        if encoding != "UTF8":
+            raise StoreRefused(f"The database has the encoding {encoding}; it must be UTF8.")
+        fsync, commit = await connection.fetchrow(_DURABILITY, timeout=CONNECT_SECONDS)
+        if self._allow_unsafe:
+            return
+        for name, value in (("fsync", fsync), ("synchronous_commit", commit)):
+            if value == "off":
+                raise StoreRefused(
+                    f"The database runs with {name} = off: it acknowledges writes that a crash can"
+                    " lose. Turn it on."
+                )
+
+    async def close(self) -> None:
+        """Let go of all connections; none of them is in use any more."""
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            try:
+                await connection.close(timeout=GRACE_SECONDS)
+            except FAILURES:
+                connection.terminate()
+
+    @asynccontextmanager
+    async def reader(self) -> AsyncIterator[Any]:
+        """Lend a connection to read with; raises `Unreachable`."""
+        async with AsyncExitStack() as stack:
+            await self._enter(stack, self._reading)
+            yield await stack.enter_async_context(self.writer())
+
+    @asynccontextmanager
+    async def writer(self) -> AsyncIterator[Any]:
+        """Lend a connection to write with; raises `Unreachable`. What was begun is rolled back."""
+        async with AsyncExitStack() as stack:
+            await self._enter(stack, self._all)
+            connection = await self._take()
+            try:
+                yield connection
+            except (asyncpg.PostgresError, CommitFailed):
+                await self._give_back(connection)
+                raise
+            except BaseException:  # who knows what it is in the middle of
+                connection.terminate()
+                raise
+            await self._give_back(connection)
+
+    async def _enter(self, stack: AsyncExitStack, gate: asyncio.Semaphore) -> None:
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await gate.acquire()
+        except TimeoutError:
+            raise Unreachable("all connections to the database are in use") from None
+        stack.callback(gate.release)
+
+    async def _give_back(self, connection: Any) -> None:
+        try:
+            if connection.is_in_transaction():
+                await connection.execute("ROLLBACK", timeout=GRACE_SECONDS)
+        except FAILURES:
+            connection.terminate()
+        if not connection.is_closed():
+            self._idle.append(connection)
+
+    async def _take(self) -> Any:
+        connection = self._kept()
+        if connection is not None:
+            return connection
+        async with self._connecting:
+            return self._kept() or await self._make()
+
+    def _kept(self) -> Any:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+        return None
+
+    async def _make(self) -> Any:
+        now = asyncio.get_running_loop().time
+        if now() < self._refused_until:
+            raise Unreachable(self._refusal)
+        try:
+            connection = await self.connect()
+        except StoreRefused as error:
+            pause = min(PAUSE_SECONDS * 2**self._failures, PAUSE_SECONDS_MAX)
+            self._failures = min(self._failures + 1, 10)
+            self._refused_until = now() + jittered(pause)
+            self._refusal = str(error)
+            raise Unreachable(self._refusal) from error
+        self._failures = 0
+        return connection
+
+
+def jittered(seconds: float) -> float:
+    """Give between half of *seconds* and all of them, so that those who wait part company."""
+    return seconds * (0.5 + secrets.randbelow(1001) / 2000)
+
+
+def shown(dsn: str) -> str:
+    """Say which database *dsn* means, and nothing that is secret."""
+    try:
+        url = urlsplit(dsn)
+        if url.scheme not in {"postgres", "postgresql"}:
+            return "postgres"
+        if "@" in url.path + url.query + url.fragment:  # a password that is not written as it must
+            return "postgres"
+        query = parse_qs(url.query)
+        hosts = url.netloc.rpartition("@")[2] or query.get("host", [""])[-1] or "local socket"
+        name = url.path.strip("/") or (query.get("dbname") or query.get("database") or [""])[-1]
+    except ValueError:
+        return "postgres"
+    return f"postgres ({name} at {hosts})" if name else f"postgres (at {hosts})"

@@ -1,0 +1,204 @@
+"""
+What writes to PostgreSQL: commits, what becomes of one that got no answer, erasing, forgetting.
+
+A commit is one transaction with one statement per table. It updates the contexts that are at the
+revision it rests on; if these are not all, another node was first, and it is rolled back.
+
+When the answer to COMMIT is lost, the transaction may be under way still. But it holds the rows
+that it has written until it ends. So whoever locks such a row waits for its end, and then sees what
+came of it: that needs no privilege, no view into the server, and works through any proxy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, Final
+
+from fastpaca.store.base import CommitFailed, CommitOvertaken, CommitUnknown
+from fastpaca.store.postgres_errors import TIES
+from fastpaca.store.postgres_rows import (
+    INSERT_CONTEXTS,
+    UPDATE_CONTEXTS,
+    Batch,
+    Witness,
+    columns,
+    is_landed,
+)
+
+PIECE_ROWS: Final = 1000
+"""How many rows a transaction erases or forgets."""
+
+_BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
+
+_FORGET_ANSWERS_OF: Final = "DELETE FROM fastpaca.answers WHERE context_id = ANY($1::bytea[])"
+
+_TAKEN_KEYS: Final = "SELECT key_hash FROM fastpaca.answers WHERE key_hash = ANY($1::bytea[])"
+
+_LOCK_CONTEXT: Final = """
+SELECT revision, commit_ids FROM fastpaca.contexts WHERE context_id = $1 FOR UPDATE
+"""
+
+_TO_ERASE: Final = "SELECT context_id FROM fastpaca.contexts WHERE must_erase LIMIT 100"
+
+_ERASE_MESSAGES: Final = f"""
+DELETE FROM fastpaca.messages WHERE context_id = $1 AND seq < {PIECE_ROWS} + (
+    SELECT min(seq) FROM fastpaca.messages WHERE context_id = $1
+)
+"""
+
+_ERASE_SYNTHETICS: Final = f"""
+DELETE FROM fastpaca.synthetics WHERE context_id = $1 AND version < {PIECE_ROWS} + (
+    SELECT min(version) FROM fastpaca.synthetics WHERE context_id = $1
+)
+"""
+
+_ERASE_COMPACTIONS: Final = f"""
+DELETE FROM fastpaca.compactions WHERE context_id = $1 AND version < {PIECE_ROWS} + (
+    SELECT min(version) FROM fastpaca.compactions WHERE context_id = $1
+)
+"""
+
+_ERASURES: Final = (_ERASE_MESSAGES, _ERASE_SYNTHETICS, _ERASE_COMPACTIONS)
+
+_ERASED: Final = "UPDATE fastpaca.contexts SET must_erase = false WHERE context_id = $1"
+
+# The moment up to which a piece goes: that of the last row in it.
+_OLD_ANSWER: Final = f"""
+SELECT at_us FROM (
+    SELECT at_us FROM fastpaca.answers WHERE at_us < $1 ORDER BY at_us LIMIT {PIECE_ROWS}
+) AS piece ORDER BY at_us DESC LIMIT 1
+"""
+
+_FORGET_ANSWERS: Final = "DELETE FROM fastpaca.answers WHERE at_us <= $1"
+
+
+class AnswerLost(Exception):
+    """COMMIT was sent, and no answer came that tells what became of it."""
+
+
+async def write(connection: Any, batch: Batch, timeout: float) -> None:  # noqa: ASYNC109  # that of a statement
+    """
+    Begin a transaction and write all of *batch* in it.
+
+    Raises:
+        CommitOvertaken: Of some contexts it rests on a state that is not the current one.
+    """
+    await connection.execute(_BEGIN, timeout=timeout)
+    taken: list[Any] = []
+    for statement, rows in (
+        (UPDATE_CONTEXTS, batch.updates),
+        (INSERT_CONTEXTS, batch.insertions),
+    ):
+        if rows:
+            taken += await connection.fetch(statement, *columns(rows), timeout=timeout)
+    if len(taken) < len(batch.ids):
+        overtaken = batch.ids.keys() - {context_id for (context_id,) in taken}
+        raise CommitOvertaken(
+            "a revision is not the expected one, or an id is taken",
+            frozenset(batch.ids[context_id] for context_id in overtaken),
+        )
+    if batch.purges:
+        await connection.execute(_FORGET_ANSWERS_OF, batch.purges, timeout=timeout)
+    if batch.keys:
+        found = await connection.fetch(_TAKEN_KEYS, list(batch.keys), timeout=timeout)
+        if found:
+            owners = frozenset(batch.keys[key_hash] for (key_hash,) in found)
+            raise CommitOvertaken("a key is taken", owners)
+    for statement, rows in batch.content:
+        await connection.execute(statement, *columns(rows), timeout=timeout)
+
+
+async def end(connection: Any, timeout: float) -> None:  # noqa: ASYNC109  # that of a statement
+    """
+    Commit what was written.
+
+    Raises:
+        AnswerLost: Nobody knows; *connection* is of no more use.
+        CommitFailed: Certainly nothing was written.
+        CommitUnknown: It was written, and the server warns that it may not be safe.
+    """
+    warnings: list[str] = []
+
+    def note(_: object, message: Any) -> None:
+        if message.severity_en == "WARNING":
+            warnings.append(message.message)
+
+    connection.add_log_listener(note)
+    # A timeout of the driver would ask the server to cancel. While it waits for a standby, COMMIT
+    # is done there already; cancelled, it would only become visible without being safe.
+    answer = asyncio.ensure_future(connection.execute("COMMIT"))
+    await asyncio.wait([answer], timeout=timeout)
+    if not answer.done():
+        connection.terminate()
+        await asyncio.wait([answer])
+    connection.remove_log_listener(note)
+    error = answer.exception()
+    if isinstance(error, TIES):
+        raise error
+    if error is not None:
+        raise AnswerLost from error
+    if answer.result() != "COMMIT":
+        raise CommitFailed("the database rolled the transaction back")
+    if warnings:
+        raise CommitUnknown(f"committed with a warning: {warnings[0]}", fatal=False)
+
+
+async def find_out(connection: Any, batch: Batch, timeout: float) -> bool | None:  # noqa: ASYNC109  # that of a statement
+    """
+    Wait until the commit of *batch* is no longer under way, and tell whether it has landed.
+
+    None if so many commits came after it that nobody knows any more.
+    """
+    for witness in batch.witnesses():
+        landed = await _ask(connection, witness, timeout)
+        if landed is not None:
+            return landed
+    return None
+
+
+async def _ask(connection: Any, witness: Witness, timeout: float) -> bool | None:  # noqa: ASYNC109  # that of a statement
+    await connection.execute(_BEGIN, timeout=timeout)
+    # A row that is not committed can't be seen or locked, but one in its place has to wait.
+    insertion = [] if witness.insertion is None else [witness.insertion]
+    is_missing = bool(
+        insertion and await connection.fetch(INSERT_CONTEXTS, *columns(insertion), timeout=timeout)
+    )
+    row = None
+    if not is_missing:
+        row = await connection.fetchrow(_LOCK_CONTEXT, witness.context_id, timeout=timeout)
+    landed = False if row is None else is_landed(witness, *row)
+    if landed:
+        # Whoever ended the wait for a standby made it visible before it was safe. What comes after
+        # it in the log waits for the same standby, and is safe only if it is.
+        await end(connection, timeout)
+    else:
+        await connection.execute("ROLLBACK", timeout=timeout)
+    return landed
+
+
+async def erase(
+    connection: Any,
+    purged: Iterable[bytes],
+    timeout: float,  # noqa: ASYNC109  # that of a statement
+) -> None:
+    """Erase what purges have left, piece by piece; whoever else does the same does no harm."""
+    for context_id in purged:
+        for statement in _ERASURES:
+            while await connection.execute(statement, context_id, timeout=timeout) != "DELETE 0":
+                pass
+        await connection.execute(_ERASED, context_id, timeout=timeout)
+
+
+async def left_to_erase(connection: Any, timeout: float) -> list[bytes]:  # noqa: ASYNC109  # that of a statement
+    """List some purged contexts whose content is still to be erased."""
+    return [context_id for (context_id,) in await connection.fetch(_TO_ERASE, timeout=timeout)]
+
+
+async def forget(connection: Any, before_us: int, timeout: float) -> None:  # noqa: ASYNC109  # that of a statement
+    """Delete answers older than *before_us*, piece by piece."""
+    while True:
+        last_us = await connection.fetchval(_OLD_ANSWER, before_us, timeout=timeout)
+        if last_us is None:
+            return
+        await connection.execute(_FORGET_ANSWERS, last_us, timeout=timeout)

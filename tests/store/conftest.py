@@ -1,0 +1,39 @@
+"""PostgreSQL servers for the tests of stores, started when the first test asks for one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.postgres import UNSAFE, Server, running_server
+
+
+@pytest.fixture(scope="session")
+def fast_server() -> Iterator[Server]:
+    """A server that would not survive a crash."""
+    with running_server(**UNSAFE) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def safe_server() -> Iterator[Server]:
+    """A server as operators run it."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def fast_dsn(fast_server: Server) -> Iterator[str]:
+    """The address of a database of its own, on a server that would not survive a crash."""
+    name = fast_server.create_database()
+    yield fast_server.dsn(name)
+    fast_server.drop_database(name)
+
+
+@pytest.fixture
+def safe_dsn(safe_server: Server) -> Iterator[str]:
+    """The address of a database of its own, on a server as operators run it."""
+    name = safe_server.create_database()
+    yield safe_server.dsn(name)
+    safe_server.drop_database(name)

@@ -1,0 +1,143 @@
+"""A network between a store and its server that breaks where a test wants it to."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Literal
+
+from tests.postgres import Server
+
+Cut = Literal["before", "after", "hold"]
+
+_SOCKET = ".s.PGSQL.5432"
+
+
+class Proxy:
+    """
+    Listens on a socket in *directory*, and passes on to the server's.
+
+    Attributes:
+        accepts: Whether connections are taken at all.
+        attempts: How many connections were tried.
+        open_max: The most that were open at once.
+        held: Set when a message is held back for good or for now.
+    """
+
+    def __init__(self, server: Server, directory: Path) -> None:
+        self.directory = directory
+        self.accepts = True
+        self.attempts = 0
+        self.open_max = 0
+        self.held = asyncio.Event()
+        self._server = server
+        self._open: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._cut: tuple[bytes, Cut] | None = None
+        self._accepts_after_cut = True
+        self._released: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    def cut(self, at: bytes, how: Cut, *, accepts: bool = True) -> None:
+        """
+        Break the connection over which *at* is sent, once.
+
+        The message is lost (`before`), or is answered and the answer is lost (`after`). Or the
+        sender loses the connection, and the receiver sees nothing of it until `release` (`hold`).
+        With *accepts* false all others break with it, and none can be made from then on.
+        """
+        self._cut = (at, how)
+        self._accepts_after_cut = accepts
+
+    def release(self, *, forward: bool) -> None:
+        """Let the server have the message that was held back, or see the end of the connection."""
+        self._released.set_result(forward)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass on what one connection brings."""
+        self.attempts += 1
+        if not self.accepts:
+            writer.close()
+            return
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        server = await asyncio.open_unix_connection(str(self._server.directory / _SOCKET))
+        self._open.add(writer)
+        self.open_max = max(self.open_max, len(self._open))
+        back = asyncio.create_task(_pump(server[0], writer))
+        try:
+            while data := await reader.read(1 << 16):
+                if self._cut is not None and self._cut[0] in data:
+                    await self._break(data, writer, server[1], back)
+                    return
+                server[1].write(data)
+        except (ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            back.cancel()
+            for end in (writer, server[1]):
+                end.close()
+            self._open.discard(writer)
+            self._tasks.discard(task)
+
+    async def _break(
+        self,
+        data: bytes,
+        client: asyncio.StreamWriter,
+        server: asyncio.StreamWriter,
+        back: asyncio.Task[None],
+    ) -> None:
+        assert self._cut is not None
+        how, self._cut = self._cut[1], None
+        back.cancel()
+        await asyncio.wait([back])
+        if how == "after":
+            server.write(data)
+            await asyncio.sleep(0.1)  # all that could be answered has been
+        self.accepts = self._accepts_after_cut
+        if not self.accepts:
+            self.end_all()
+        client.transport.abort()
+        if how == "hold":
+            self.held.set()
+            if await self._released:
+                server.write(data)
+                await server.drain()
+        self.held.set()
+
+    def end_all(self) -> None:
+        """Break all connections."""
+        for writer in self._open:
+            writer.transport.abort()
+
+    async def close(self) -> None:
+        """End what is left."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError, asyncio.CancelledError):
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+        writer.close()
+
+
+@asynccontextmanager
+async def proxied(server: Server) -> AsyncIterator[Proxy]:
+    """Stand between a store and *server*."""
+    directory = Path(tempfile.mkdtemp(prefix="fastpaca-proxy-", dir="/tmp"))
+    proxy = Proxy(server, directory)
+    listener = await asyncio.start_unix_server(proxy.serve, str(directory / _SOCKET))
+    try:
+        yield proxy
+    finally:
+        listener.close()
+        await proxy.close()
+        shutil.rmtree(directory)
