@@ -11,10 +11,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from fastpaca.context.ops import Append, Delete, Put
+from fastpaca.context.ops import Append, Delete, Purge, Put
 from fastpaca.engine import Engine, Keyed
 from fastpaca.errors import (
     ContextNotFound,
+    ContextPurged,
     ContextTombstoned,
     IdempotencyConflict,
     Unavailable,
@@ -139,6 +140,21 @@ async def test_nothing_is_refused_on_an_old_state() -> None:
         await right.write("c", Delete(), shape)
         with pytest.raises(ContextTombstoned):
             await left.write("c", append("four"), shape)
+
+
+async def test_purged_context_refuses_at_all_nodes() -> None:
+    """
+    What is left of a purged context is the same for ever, and refuses for that reason everywhere.
+    """
+    async with nodes() as (a, b):
+        await a.write("c", Put(), shape)
+        await a.write("c", append("one"), shape)
+        await b.write("c", append("two"), shape)
+        await a.write("c", Purge(), shape)
+        for node in (a, b):
+            with pytest.raises(ContextPurged):
+                await node.write("c", append("three"), shape)
+            assert (await node.write("c", Purge(), shape)).events == ()
 
 
 async def test_the_same_key_at_two_nodes_is_done_once() -> None:

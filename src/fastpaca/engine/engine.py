@@ -634,7 +634,7 @@ class Engine:
         except ReadFailed as error:
             self._fail([stage], _unreadable(error))
             return
-        if revision == (0 if stage.before is None else stage.before.revision):
+        if _is_current(revision, stage.before):
             self._answer(stage)
         else:
             self._do_again(context_id, stage)
@@ -795,6 +795,12 @@ async def _rebuilt(snapshot: Snapshot) -> Context:
     if len(snapshot.messages) > REBUILD_INLINE_MESSAGES:
         return await asyncio.to_thread(rows.rebuilt, snapshot)
     return rows.rebuilt(snapshot)
+
+
+def _is_current(revision: int, context: Context | None) -> bool:
+    if context is None:
+        return revision == 0
+    return context.revision == revision or context.status is Status.PURGED  # nothing follows
 
 
 def _is_as_new_as(revision: int, context: Context | None) -> bool:

@@ -1,0 +1,90 @@
+"""Several nodes on one database, each a process that can be killed and started again."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+
+from tests.server.followers import Node
+from tests.server.process import Process, started
+from tests.server.raw import Client, connected
+
+POOL_SIZE = 4
+"""Few connections a node, so that a test server has enough for all."""
+
+
+class Cluster:
+    """
+    The nodes on the database at *dsn*.
+
+    Attributes:
+        nodes: Where each of them is at the moment.
+    """
+
+    def __init__(self, dsn: str, directory: Path) -> None:
+        self.nodes: list[Node] = []
+        self._dsn = dsn
+        self._directory = directory
+        self._processes: list[Process] = []
+        self._stack = ExitStack()
+
+    async def start(self, number: int) -> None:
+        """Start the node *number*, for the first time or again, while others go on."""
+        directory = self._directory / f"node {number}"
+        directory.mkdir(exist_ok=True)
+        flags = ("--store", self._dsn, "--db-pool-size", str(POOL_SIZE))
+        node = started(directory, *flags)
+        process = await asyncio.to_thread(self._stack.enter_context, node)
+        if number == len(self.nodes):
+            self.nodes.append(Node(process.port))
+            self._processes.append(process)
+        self._processes[number] = process
+        self.nodes[number].port = process.port
+
+    def kill(self, number: int) -> None:
+        """End the node *number* between two instructions."""
+        self._processes[number].kill()
+
+    def any(self, chance: random.Random) -> int:
+        """Give the port of some node."""
+        return chance.choice(self.nodes).port
+
+    @asynccontextmanager
+    async def client(self, number: int = 0) -> AsyncIterator[Client]:
+        """Connect to the node *number*."""
+        async with connected(self.nodes[number].port) as client:
+            yield client
+
+    def stop(self) -> None:
+        """End all nodes well, and see that none met an error of its own."""
+        for process in self._processes:
+            process.send(signal.SIGTERM)
+        assert [process.wait() for process in self._processes] == [0] * len(self._processes)
+
+    @property
+    def defects(self) -> list[str]:
+        """What the nodes logged with a traceback: nobody has foreseen it."""
+        lines = [line for process in self._processes for line in process.errors.splitlines()]
+        return [line for line in lines if "Traceback" in line]
+
+    def end(self) -> None:
+        """Leave nothing behind."""
+        self._stack.close()
+
+
+@asynccontextmanager
+async def cluster(dsn: str, directory: Path, size: int) -> AsyncIterator[Cluster]:
+    """Run so many nodes on one database; a defect that one of them logs fails the test."""
+    nodes = Cluster(dsn, directory)
+    try:
+        for number in range(size):
+            await nodes.start(number)
+        yield nodes
+        nodes.stop()
+        assert nodes.defects == []
+    finally:
+        nodes.end()
