@@ -221,6 +221,7 @@ def test_what_is_no_http_is_not_spoken() -> None:
     node = composed()
 
     async def story(client: httpx.AsyncClient) -> None:
+        # What an ASGI server takes for "not spoken here": it then goes on without lifespan events.
         with pytest.raises(NotImplementedError, match="lifespan"):
             await node.app({"type": "lifespan"}, None, None)  # type: ignore[arg-type]  # never called
 

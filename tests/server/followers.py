@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -53,7 +54,7 @@ class Node:
 
 
 @dataclass
-class Follower:
+class Follower(ABC):
     """
     One follower, and what it has processed.
 
@@ -114,9 +115,9 @@ class Follower:
                 if self.end is None and (frames_max <= 0 or self.cursor >= self.goal):
                     return
 
+    @abstractmethod
     def frames(self) -> AsyncGenerator[dict[str, Any], None]:
         """Connect, and give what is sent."""
-        raise NotImplementedError
 
 
 class SocketFollower(Follower):
