@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.postgres import Server, running_server
+from tests.postgres import Server
+from tests.store.conftest import safe_dsn, safe_server
 
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    """A server as operators run it."""
-    with running_server() as server:
-        yield server
+__all__ = ["safe_dsn", "safe_server"]
 
 
 @pytest.fixture
-def dsn(server: Server) -> Iterator[str]:
+def server(safe_server: Server) -> Server:
+    """A server as operators run it."""
+    return safe_server
+
+
+@pytest.fixture
+def dsn(safe_dsn: str) -> str:
     """The address of an empty database of its own."""
-    name = server.create_database()
-    yield server.dsn(name)
-    server.drop_database(name)
+    return safe_dsn
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
