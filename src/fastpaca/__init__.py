@@ -4,6 +4,108 @@ Keeps the conversations of language-model applications.
 A conversation is a *context*: a full, immutable message log for people, and a window of it for the
 model that stays within its token budget. The rules are in `fastpaca.context`, which is the place to
 start reading; what is around it makes them durable and reachable.
+
+What a client needs is here by name, and is imported when it is first asked for:
+
+    from fastpaca import Fastpaca
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from fastpaca.client.aio import AsyncContext as AsyncContext
+    from fastpaca.client.aio import AsyncFastpaca as AsyncFastpaca
+    from fastpaca.client.errors import CannotOpen as CannotOpen
+    from fastpaca.client.errors import ConnectionFailed as ConnectionFailed
+    from fastpaca.client.errors import TimedOut as TimedOut
+    from fastpaca.client.errors import UnexpectedAnswer as UnexpectedAnswer
+    from fastpaca.client.sync import Context as Context
+    from fastpaca.client.sync import Fastpaca as Fastpaca
+    from fastpaca.client.terms import Retries as Retries
+    from fastpaca.client.terms import Timeouts as Timeouts
+    from fastpaca.client.values import Appended as Appended
+    from fastpaca.client.values import Compacted as Compacted
+    from fastpaca.client.values import Compaction as Compaction
+    from fastpaca.client.values import CompactionFrame as CompactionFrame
+    from fastpaca.client.values import ContextFrame as ContextFrame
+    from fastpaca.client.values import ContextInfo as ContextInfo
+    from fastpaca.client.values import Frame as Frame
+    from fastpaca.client.values import GapFrame as GapFrame
+    from fastpaca.client.values import Message as Message
+    from fastpaca.client.values import MessageFrame as MessageFrame
+    from fastpaca.client.values import Policy as Policy
+    from fastpaca.client.values import Range as Range
+    from fastpaca.client.values import ResetFrame as ResetFrame
+    from fastpaca.client.values import Segment as Segment
+    from fastpaca.client.values import TombstonedFrame as TombstonedFrame
+    from fastpaca.client.values import View as View
+    from fastpaca.errors import ContextNotFound as ContextNotFound
+    from fastpaca.errors import ContextPurged as ContextPurged
+    from fastpaca.errors import ContextTombstoned as ContextTombstoned
+    from fastpaca.errors import FastpacaError as FastpacaError
+    from fastpaca.errors import IdempotencyConflict as IdempotencyConflict
+    from fastpaca.errors import InvalidRequest as InvalidRequest
+    from fastpaca.errors import OutcomeUnknown as OutcomeUnknown
+    from fastpaca.errors import RateLimited as RateLimited
+    from fastpaca.errors import Unauthorized as Unauthorized
+    from fastpaca.errors import Unavailable as Unavailable
+    from fastpaca.errors import VersionConflict as VersionConflict
+
 __version__ = "0.1.0"
+
+_ROOMS: Final = {
+    "fastpaca.client.aio": ("AsyncContext", "AsyncFastpaca"),
+    "fastpaca.client.errors": ("CannotOpen", "ConnectionFailed", "TimedOut", "UnexpectedAnswer"),
+    "fastpaca.client.sync": ("Context", "Fastpaca"),
+    "fastpaca.client.terms": ("Retries", "Timeouts"),
+    "fastpaca.client.values": (
+        "Appended",
+        "Compacted",
+        "Compaction",
+        "CompactionFrame",
+        "ContextFrame",
+        "ContextInfo",
+        "Frame",
+        "GapFrame",
+        "Message",
+        "MessageFrame",
+        "Policy",
+        "Range",
+        "ResetFrame",
+        "Segment",
+        "TombstonedFrame",
+        "View",
+    ),
+    "fastpaca.errors": (
+        "ContextNotFound",
+        "ContextPurged",
+        "ContextTombstoned",
+        "FastpacaError",
+        "IdempotencyConflict",
+        "InvalidRequest",
+        "OutcomeUnknown",
+        "RateLimited",
+        "Unauthorized",
+        "Unavailable",
+        "VersionConflict",
+    ),
+}
+
+_ROOM_OF: Final = {name: room for room, names in _ROOMS.items() for name in names}
+
+
+if not TYPE_CHECKING:  # or any name would do
+
+    def __getattr__(name: str) -> Any:
+        # A node and its commands need no client, so `import fastpaca` alone loads none.
+        if name not in _ROOM_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(import_module(_ROOM_OF[name]), name)
+        return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ROOM_OF})

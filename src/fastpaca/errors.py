@@ -14,12 +14,23 @@ from typing import ClassVar
 class FastpacaError(Exception):
     """Something went wrong."""
 
-    code: ClassVar[str] = "internal_error"
+    code: str = "internal_error"
+
+    # What a client knows of its request and the answer; a node leaves it out.
+    status: int | None = None
+    request_id: str | None = None
+    idempotency_key: str | None = None
 
     def __init__(self, message: str | None = None, **fields: object) -> None:
         self.message = message or (type(self).__doc__ or "").strip()
         self.fields = {name: value for name, value in fields.items() if value is not None}
         super().__init__(self.message)
+
+    @property
+    def field(self) -> str | None:
+        """The path of what was wrong in the request, if one can be named."""
+        found = self.fields.get("field")
+        return found if isinstance(found, str) else None
 
 
 class InvalidRequest(FastpacaError):
@@ -28,7 +39,6 @@ class InvalidRequest(FastpacaError):
     code = "invalid_request"
 
     def __init__(self, message: str, field: str | None = None) -> None:
-        self.field = field
         super().__init__(message, field=field)
 
 

@@ -33,7 +33,8 @@ ROUTES = {
 
 
 def kinds(kind: type[FastpacaError]) -> Iterator[type[FastpacaError]]:
-    yield kind
+    if kind.__module__ == FastpacaError.__module__:  # else it is a client's own
+        yield kind
     for child in kind.__subclasses__():
         yield from kinds(child)
 

@@ -1,0 +1,341 @@
+"""The client for asyncio: `AsyncFastpaca`, and the handle `AsyncContext`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, overload
+
+import httpx
+
+from fastpaca.client.aio_driver import AsyncDriver, AsyncStream
+from fastpaca.client.calls import Calls
+from fastpaca.client.compacting import KEEP_LAST, Summary
+from fastpaca.client.flow import Flow
+from fastpaca.client.protocol import path_of
+from fastpaca.client.terms import Retries, Timeouts
+from fastpaca.client.transfer import BASE_URL, DEFAULT_ESTIMATOR, LIMITS, LOCAL_URL, Transfer
+from fastpaca.client.values import (
+    Appended,
+    Compacted,
+    Compaction,
+    ContextInfo,
+    Message,
+    Policy,
+    View,
+)
+
+
+class AsyncFastpaca:
+    """
+    A client of one node.
+
+    It keeps connections and is meant to live as long as the event loop that it belongs to. Tasks
+    may share it, and the handles that it makes; an iterator is for one task at a time.
+
+    Args:
+        base_url: The address of the node.
+        api_key: The key, if the node has one.
+        timeouts: How long to wait.
+        retries: How often to try.
+        transport: How requests get to the node, if not over a connection of its own making.
+    """
+
+    def __init__(
+        self,
+        base_url: str = BASE_URL,
+        api_key: str | None = None,
+        *,
+        timeouts: Timeouts | None = None,
+        retries: Retries | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._transfer = Transfer(base_url, api_key, timeouts or Timeouts())
+        self._http = httpx.AsyncClient(transport=transport, limits=LIMITS)
+        self._calls = Calls(self._transfer.timeouts, retries or Retries())
+        self._driver = AsyncDriver(self._http, self._transfer)
+
+    @classmethod
+    def local(
+        cls, path: str | Path, *, token_estimator: str = DEFAULT_ESTIMATOR, **terms: Any
+    ) -> Self:
+        """
+        Make a client with a node of its own in this process, on the data in a directory.
+
+        Args:
+            path: The data directory, made if it is missing; nobody else can use it meanwhile.
+            token_estimator: As the setting of a node.
+            terms: `timeouts` and `retries`.
+
+        Raises:
+            CannotOpen: The data is in use or cannot be used; the message says why.
+            ImportError: The server's packages are not installed.
+
+        The data is opened by the first request, on the event loop that it runs on, and closed by
+        `aclose`.
+        """
+        # Needs the packages of the server, which most clients do without.
+        from fastpaca.client.local import AsyncLocal  # noqa: PLC0415
+
+        transport = AsyncLocal(Path(path), token_estimator)
+        return cls(LOCAL_URL, transport=transport, **terms)
+
+    async def aclose(self) -> None:
+        """Close the connections, or the node of a local client. Calls are no longer possible."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        """Close the client at the end of the block."""
+        await self._http.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close."""
+        await self.aclose()
+
+    def context(
+        self,
+        context_id: str,
+        *,
+        budget: int | None = None,
+        trigger: float | None = None,
+        policy: Policy | Mapping[str, Any] | str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Opening:
+        """
+        Give the handle of a context: `await` it, or enter it with `async with`.
+
+        If anything is given beside the id, the context is created, or changed where it differs.
+        With the id alone nothing is sent.
+        """
+        handle = AsyncContext(context_id, self._driver, self._calls, self._stream)
+        if all(given is None for given in (budget, trigger, policy, metadata)):
+            return Opening(handle, None)
+        return Opening(handle, self._calls.configure(context_id, budget, trigger, policy, metadata))
+
+    def list_contexts(
+        self, *, prefix: str | None = None, limit: int | None = None
+    ) -> AsyncIterator[ContextInfo]:
+        """Give all contexts whose ids begin with *prefix*, in the order of their ids."""
+        return self._driver.iterate(self._calls.contexts(prefix, limit))
+
+    async def delete_context(self, context_id: str, *, purge: bool = False) -> None:
+        """Delete a context for writing; with *purge*, erase it for good."""
+        await self._driver.run(self._calls.delete(context_id, purge=purge))
+
+    def _stream(self, flow: Flow[None]) -> AsyncStream:
+        return AsyncStream(self._http, self._transfer, flow)
+
+
+class Opening:
+    """A context that is about to be named, and perhaps to be created: what is awaited for it."""
+
+    def __init__(self, handle: AsyncContext, configuring: Flow[ContextInfo] | None) -> None:
+        self._handle = handle
+        self._configuring = configuring
+
+    def __await__(self) -> Generator[Any, None, AsyncContext]:
+        """Give the handle, once the context is as it is to be."""
+        return self._handle.opened(self._configuring).__await__()
+
+    async def __aenter__(self) -> AsyncContext:
+        """Name the handle for a block."""
+        return await self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Leave the context as it is."""
+
+
+class AsyncContext:
+    """
+    One conversation, by its id. Made by `AsyncFastpaca.context`; holds nothing that must be closed.
+
+    Attributes:
+        id: As it was given.
+    """
+
+    def __init__(
+        self,
+        context_id: str,
+        driver: AsyncDriver,
+        calls: Calls,
+        stream: Callable[[Flow[None]], AsyncStream],
+    ) -> None:
+        path_of(context_id)
+        self.id = context_id
+        self._driver = driver
+        self._calls = calls
+        self._stream = stream
+
+    def __repr__(self) -> str:
+        """Show the id."""
+        return f"{type(self).__name__}({self.id!r})"
+
+    async def opened(self, configuring: Flow[ContextInfo] | None) -> Self:
+        """Give the handle, once *configuring* is done."""
+        if configuring is not None:
+            await self._driver.run(configuring)
+        return self
+
+    async def configure(
+        self,
+        *,
+        budget: int | None = None,
+        trigger: float | None = None,
+        policy: Policy | Mapping[str, Any] | str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> ContextInfo:
+        """Create the context, or change what is given of its configuration."""
+        return await self._driver.run(
+            self._calls.configure(self.id, budget, trigger, policy, metadata)
+        )
+
+    async def info(self) -> ContextInfo:
+        """Read how the context is configured, and how far it has come."""
+        return await self._driver.run(self._calls.info(self.id))
+
+    async def patch_metadata(self, changes: Mapping[str, Any]) -> ContextInfo:
+        """Merge *changes* into the metadata of the context; a None removes its key."""
+        return await self._driver.run(self._calls.patch_metadata(self.id, changes))
+
+    async def delete(self, *, purge: bool = False) -> None:
+        """Delete the context for writing; with *purge*, erase it for good."""
+        await self._driver.run(self._calls.delete(self.id, purge=purge))
+
+    @overload
+    async def append(
+        self,
+        message: Mapping[str, Any],
+        *,
+        if_version: int | None = None,
+        token_count: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Appended: ...
+
+    @overload
+    async def append(
+        self,
+        message: Sequence[Mapping[str, Any]],
+        *,
+        if_version: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> list[Appended]: ...
+
+    async def append(
+        self,
+        message: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        *,
+        if_version: int | None = None,
+        token_count: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Appended | list[Appended]:
+        """
+        Append a message, or a list of 1 to 1000, all or none; once, however often it is tried.
+
+        Raises:
+            VersionConflict: *if_version* is not the current version.
+            ContextNotFound: An append creates no context.
+        """
+        return await self._driver.run(
+            self._calls.append(self.id, message, if_version, token_count, idempotency_key)
+        )
+
+    async def get_tail(
+        self, *, offset: int | None = None, limit: int | None = None
+    ) -> list[Message]:
+        """Read the newest messages of the log, oldest first: *limit* (100) before *offset* (0)."""
+        return await self._driver.run(self._calls.tail(self.id, offset, limit))
+
+    def messages(
+        self,
+        *,
+        from_seq: int | None = None,
+        to_seq: int | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[Message]:
+        """
+        Give messages of the log forward, both ends inclusive, reading pages of *limit* (100).
+
+        A negative *from_seq* begins at the newest so many. Ends at what is the end when it comes
+        there.
+        """
+        return self._driver.iterate(self._calls.messages(self.id, from_seq, to_seq, limit))
+
+    async def context(
+        self,
+        *,
+        budget_tokens: int | None = None,
+        if_version: int | None = None,
+        at_version: int | None = None,
+    ) -> View:
+        """
+        Read the LLM context: what is to be sent to a model.
+
+        Args:
+            budget_tokens: Fit it under this budget instead of the context's own.
+            if_version: Read only if this is the current version.
+            at_version: Read the window as it was after this version.
+        """
+        return await self._driver.run(
+            self._calls.view(self.id, budget_tokens, if_version, at_version)
+        )
+
+    async def at_version(self, version: int, *, budget_tokens: int | None = None) -> View:
+        """Read the LLM context as it was after *version*, under the configuration of now."""
+        return await self._driver.run(self._calls.view(self.id, budget_tokens, None, version))
+
+    async def compact(
+        self,
+        replacement: Sequence[Mapping[str, Any]],
+        *,
+        if_version: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Compacted:
+        """
+        Make the window exactly *replacement*; the log stays as it is.
+
+        Messages of the log that are given back as they were read stay references to it.
+        """
+        return await self._driver.run(
+            self._calls.compact(self.id, replacement, if_version, idempotency_key)
+        )
+
+    async def compact_if_needed(
+        self,
+        summarise: Callable[[list[Message]], Summary | Awaitable[Summary]],
+        *,
+        keep_last: int = KEEP_LAST,
+    ) -> Compacted | None:
+        """
+        Replace old messages by a summary, if the window is above its trigger.
+
+        The leading system messages and at least the *keep_last* newest messages stay, and no tool
+        call is parted from its result. What is appended meanwhile stays.
+
+        Args:
+            summarise: Given the old messages, makes the summary: a text, a message, or several.
+            keep_last: How many messages to keep at least.
+
+        Returns:
+            The new version; None if nothing was to be done.
+
+        Raises:
+            VersionConflict: The context was changed by others again and again.
+        """
+        return await self._driver.run(self._calls.compact_if_needed(self.id, summarise, keep_last))
+
+    def compactions(
+        self, *, after: int | None = None, limit: int | None = None
+    ) -> AsyncIterator[Compaction]:
+        """Give what has rewritten the window behind the version *after*, oldest first."""
+        return self._driver.iterate(self._calls.compactions(self.id, after, limit))
+
+    def stream(self, *, cursor: int | None = None, include_messages: bool = True) -> AsyncStream:
+        """
+        Follow the context: an iterator of frames that reconnects, and ends with its deletion.
+
+        Args:
+            cursor: The last version that was processed; 0 replays all, None begins now.
+            include_messages: Whether message frames hold the message.
+        """
+        return self._stream(self._calls.stream(self.id, cursor, include_messages=include_messages))

@@ -1,0 +1,233 @@
+"""
+The verbs of a client as flows, one method each: what `Fastpaca` and `AsyncFastpaca` have in common.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from fastpaca.client import compacting, protocol
+from fastpaca.client.flow import Ask, Flow, Give, exchange, key_or_new
+from fastpaca.client.following import Position, follow
+from fastpaca.client.protocol import Answer, Request, path_of
+from fastpaca.client.terms import Retries, Timeouts
+from fastpaca.client.values import (
+    Appended,
+    Compacted,
+    Compaction,
+    ContextInfo,
+    Message,
+    Policy,
+    View,
+)
+from fastpaca.errors import VersionConflict
+
+CONFLICTS_MAX = 5
+"""How often a compaction is overtaken before it gives up."""
+
+
+class Calls:
+    """Makes flows that go by the same terms."""
+
+    def __init__(self, timeouts: Timeouts, retries: Retries) -> None:
+        self._timeouts = timeouts
+        self._retries = retries
+
+    def _exchange(self, request: Request) -> Flow[Answer]:
+        return exchange(request, self._timeouts, self._retries)
+
+    # --- contexts ---------------------------------------------------------------------------------
+
+    def configure(
+        self,
+        context_id: str,
+        budget: int | None,
+        trigger: float | None,
+        policy: Policy | Mapping[str, Any] | str | None,
+        metadata: Mapping[str, Any] | None,
+    ) -> Flow[ContextInfo]:
+        """Create a context, or change what is given of its configuration."""
+        request = protocol.put(context_id, budget, trigger, policy, metadata)
+        answer = yield from self._exchange(request)
+        return protocol.context_info(answer.body)
+
+    def info(self, context_id: str) -> Flow[ContextInfo]:
+        """Read how a context is configured."""
+        answer = yield from self._exchange(protocol.get(path_of(context_id)))
+        return protocol.context_info(answer.body)
+
+    def patch_metadata(self, context_id: str, changes: Mapping[str, Any]) -> Flow[ContextInfo]:
+        """Merge *changes* into the metadata."""
+        answer = yield from self._exchange(protocol.patch_metadata(context_id, changes))
+        return protocol.context_info(answer.body)
+
+    def delete(self, context_id: str, *, purge: bool) -> Flow[None]:
+        """Delete a context."""
+        yield from self._exchange(protocol.delete(context_id, purge=purge))
+
+    def contexts(self, prefix: str | None, limit: int | None) -> Flow[None]:
+        """Give all contexts, page by page."""
+        after: str | None = None
+        while True:
+            request = protocol.get("/v1/contexts", prefix=prefix, after=after, limit=limit)
+            page = protocol.contexts_page((yield from self._exchange(request)).body)
+            for found in page.contexts:
+                yield Give(found)
+            if page.next is None:
+                return
+            after = page.next
+
+    # --- messages ---------------------------------------------------------------------------------
+
+    def append(
+        self,
+        context_id: str,
+        messages: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        if_version: int | None,
+        token_count: int | None,
+        key: str | None,
+    ) -> Flow[Appended | list[Appended]]:
+        """Append a message, or several."""
+        key = yield from key_or_new(key)
+        request = protocol.append(context_id, messages, if_version, token_count, key)
+        answer = yield from self._exchange(request)
+        if isinstance(messages, Mapping):
+            return protocol.appended(answer.body)
+        return protocol.batch(answer.body).results
+
+    def tail(self, context_id: str, offset: int | None, limit: int | None) -> Flow[list[Message]]:
+        """Read the newest messages."""
+        request = protocol.get(path_of(context_id, "tail"), offset=offset, limit=limit)
+        return protocol.messages_page((yield from self._exchange(request)).body).messages
+
+    def messages(
+        self, context_id: str, from_seq: int | None, to_seq: int | None, limit: int | None
+    ) -> Flow[None]:
+        """Give messages of the log, page by page, up to what is its end when that is reached."""
+        path = path_of(context_id, "messages")
+        while True:
+            request = protocol.get(path, from_seq=from_seq, to_seq=to_seq, limit=limit)
+            page = protocol.messages_page((yield from self._exchange(request)).body)
+            for message in page.messages:
+                yield Give(message)
+            last = page.messages[-1] if page.messages else None
+            # A page has the version of its last message, unless it reaches the end of the log.
+            if last is None or last.seq == to_seq or last.version != page.version:
+                return
+            assert last.seq is not None
+            from_seq = last.seq + 1
+
+    # --- the LLM context --------------------------------------------------------------------------
+
+    def view(
+        self,
+        context_id: str,
+        budget_tokens: int | None = None,
+        if_version: int | None = None,
+        at_version: int | None = None,
+    ) -> Flow[View]:
+        """Read the LLM context."""
+        request = protocol.get(
+            path_of(context_id, "context"),
+            budget_tokens=budget_tokens,
+            if_version=if_version,
+            at_version=at_version,
+        )
+        return protocol.view((yield from self._exchange(request)).body)
+
+    def compact(
+        self,
+        context_id: str,
+        replacement: Sequence[Mapping[str, Any]],
+        if_version: int | None,
+        key: str | None = None,
+    ) -> Flow[Compacted]:
+        """Replace the window."""
+        key = yield from key_or_new(key)
+        request = protocol.compact(context_id, replacement, if_version, key)
+        return protocol.compacted((yield from self._exchange(request)).body)
+
+    def compactions(self, context_id: str, after: int | None, limit: int | None) -> Flow[None]:
+        """Give what has rewritten the window, page by page."""
+        path = path_of(context_id, "compactions")
+        while True:
+            request = protocol.get(path, after=after, limit=limit)
+            page = protocol.compactions_page((yield from self._exchange(request)).body)
+            if not page.compactions:
+                return
+            compaction: Compaction
+            for compaction in page.compactions:
+                yield Give(compaction)
+            after = page.compactions[-1].version
+
+    def compact_if_needed(
+        self,
+        context_id: str,
+        summarise: Callable[[list[Message]], Any],
+        keep_last: int,
+    ) -> Flow[Compacted | None]:
+        """
+        Replace old messages by a summary, if the window is above its trigger.
+
+        What is appended while the summary is made stays: if the part that was summarised is as it
+        was, the summary is committed before the messages of now; else all is read and summarised
+        again.
+
+        Raises:
+            VersionConflict: The context moved on too often.
+        """
+        plan: compacting.Plan | None = None
+        summary: list[Mapping[str, Any]] = []
+        conflicts = 0
+        while True:
+            window = yield from self._whole_window(context_id)
+            if plan is None or not plan.holds_for(window):
+                plan = compacting.plan(window, keep_last) if window.needs_compaction else None
+                if plan is None:
+                    return None
+                summary = compacting.summary_of((yield Ask(summarise, plan.old)))
+            replacement = plan.replacement(window, summary)
+            try:
+                return (yield from self.compact(context_id, replacement, window.version))
+            except VersionConflict:
+                conflicts += 1
+                if conflicts >= CONFLICTS_MAX:
+                    raise
+
+    def _whole_window(self, context_id: str) -> Flow[View]:
+        """Read the window with nothing left out, and whether it needs compaction as configured."""
+        conflicts = 0
+        while True:
+            seen = yield from self.view(context_id)
+            if seen.fit == "whole" or not seen.needs_compaction:
+                return seen
+            try:
+                whole = yield from self.view(context_id, seen.window_tokens, seen.version)
+            except VersionConflict:
+                conflicts += 1
+                if conflicts >= CONFLICTS_MAX:
+                    raise
+            else:
+                return View(
+                    version=whole.version,
+                    messages=whole.messages,
+                    used_tokens=whole.used_tokens,
+                    needs_compaction=seen.needs_compaction,
+                    segments=whole.segments,
+                    token_budget=seen.token_budget,
+                    window_tokens=whole.window_tokens,
+                    fit=whole.fit,
+                )
+
+    # --- the stream -------------------------------------------------------------------------------
+
+    def stream(self, context_id: str, cursor: int | None, *, include_messages: bool) -> Flow[None]:
+        """Give the frames behind *cursor*, or from now on."""
+        if cursor is None:
+            # Asked for once: were it left to each connection, what happens between the first one
+            # and its first frame would be lost if it breaks there.
+            cursor = (yield from self.info(context_id)).version
+        yield from follow(
+            context_id, Position(cursor), self._retries, include_messages=include_messages
+        )

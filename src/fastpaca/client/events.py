@@ -1,0 +1,82 @@
+"""
+Server-sent events out of bytes, as the HTML standard reads them, however the bytes are cut.
+
+Lines end with CR, LF or both. What is given is whole, so no character is torn when it is decoded.
+Pure, and bounded: what an event may hold has a limit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from fastpaca.client.errors import UnexpectedAnswer
+
+EVENT_BYTES_MAX: Final = 256 * 1024 * 1024
+"""More than any message that a node takes."""
+
+_LINE_END: Final = re.compile(rb"\r\n|\r|\n")
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+class EventReader:
+    """
+    Takes bytes as they come and gives the data of whole events.
+
+    Attributes:
+        retry_seconds: How long the sender wants readers to wait before they come back, if it said.
+    """
+
+    def __init__(self, bytes_max: int = EVENT_BYTES_MAX) -> None:
+        self.retry_seconds: float | None = None
+        self._bytes_max = bytes_max
+        self._size = 0
+        self._line: list[bytes] = []  # pieces of the line that has not ended yet
+        self._data: list[bytes] = []  # lines of the event that has not ended yet
+        self._skips_lf = False  # the last piece ended with a CR, which may be half of an end
+        self._is_first = True
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """
+        Give the data of the events that *chunk* completes.
+
+        Raises:
+            UnexpectedAnswer: An event is larger than it may be.
+        """
+        if self._skips_lf and chunk:
+            self._skips_lf = False
+            chunk = chunk.removeprefix(b"\n")
+        start = 0
+        for end in _LINE_END.finditer(chunk):
+            self._line.append(chunk[start : end.start()])
+            start = end.end()
+            line = b"".join(self._line)
+            self._line.clear()
+            if (data := self._take(line)) is not None:
+                yield data
+        self._skips_lf = chunk.endswith(b"\r")
+        if start < len(chunk):
+            self._line.append(chunk[start:])
+            self._grow(len(chunk) - start)
+
+    def _take(self, line: bytes) -> bytes | None:
+        if self._is_first:
+            self._is_first = False
+            line = line.removeprefix(_BOM)
+        if not line:
+            data, self._data, self._size = self._data, [], 0
+            return b"\n".join(data) if data else None
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            self._grow(len(value))
+            self._data.append(value)
+        elif name == b"retry" and value.isdigit():
+            self.retry_seconds = int(value[:9]) / 1000
+        return None
+
+    def _grow(self, more: int) -> None:
+        self._size += more
+        if self._size > self._bytes_max:
+            raise UnexpectedAnswer(f"An event is larger than {self._bytes_max:,} bytes.")

@@ -1,0 +1,414 @@
+"""
+A node inside of the process of its client: the whole service, without sockets.
+
+Requests of httpx go to the application as a server would hand them over, and answers come back
+piece by piece, so streams are streams. The node runs on the event loop of an `AsyncFastpaca`, or,
+for a `Fastpaca`, on a loop in a thread of its own.
+
+This is the one module of the client that knows the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import secrets
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
+
+import httpx
+
+from fastpaca.client.errors import CannotOpen
+from fastpaca.client.transfer import INTERRUPT
+
+try:
+    from starlette.types import ASGIApp, Message, Scope
+
+    from fastpaca.api.app import create_app
+    from fastpaca.clock import now_us
+    from fastpaca.engine import Engine
+    from fastpaca.service import Service
+    from fastpaca.settings import Settings
+    from fastpaca.store.base import StoreRefused
+    from fastpaca.store.sqlite import SqliteStore
+    from fastpaca.telemetry import Metrics
+    from fastpaca.tokens import counter_for
+except ImportError as missing:
+    raise ImportError(
+        "A local client runs a node in this process, which needs packages that are not installed"
+        f" ({missing.name}); install them with: pip install 'fastpaca[server]'"
+    ) from missing
+
+T = TypeVar("T")
+
+STREAMS_MAX: Final = 100_000
+"""Who follows here is this process alone, which has other limits."""
+
+HOUSE_INTERVAL_SECONDS: Final = 3600.0
+
+
+class LocalNode:
+    """
+    A node put together on a data directory, to be started on an event loop.
+
+    Attributes:
+        door: Where requests come in.
+
+    Raises:
+        CannotOpen: Tokens cannot be counted as asked for.
+    """
+
+    def __init__(self, path: Path, token_estimator: str) -> None:
+        settings = Settings(
+            data_dir=path, token_estimator=token_estimator, stream_max_connections=STREAMS_MAX
+        )
+        try:
+            counter = counter_for(token_estimator)
+        except ValueError as error:
+            raise CannotOpen(f"Tokens cannot be counted as asked for: {error}") from error
+        metrics = Metrics()
+        store = SqliteStore(path, on_fatal=self._fail)
+        self._engine = Engine(
+            store,
+            now_us,
+            partial(secrets.token_bytes, 16),
+            hot_bytes=settings.hot_bytes,
+            metrics=metrics,
+        )
+        service = Service(self._engine, counter, metrics)
+        self.door = Door(create_app(service, self._engine, settings, metrics, backup=store.backup))
+        self._chore: asyncio.Task[None] | None = None
+
+    def _fail(self, reason: str) -> None:
+        self._engine.fail(reason)
+
+    async def start(self) -> None:
+        """
+        Open the data.
+
+        Raises:
+            CannotOpen: It is in use or cannot be used.
+        """
+        try:
+            await self._engine.start()
+        except StoreRefused as error:
+            raise CannotOpen(str(error)) from error
+        self._chore = asyncio.create_task(self._keep_house())
+
+    async def stop(self) -> None:
+        """Commit what was taken, and close the data."""
+        if self._chore is not None:
+            self._chore.cancel()
+        await self.door.clear()
+        await self._engine.stop()
+
+    async def _keep_house(self) -> None:
+        while True:
+            await asyncio.sleep(HOUSE_INTERVAL_SECONDS)
+            await self._engine.forget_old_answers()
+
+
+class Exchange:
+    """One request and its answer, as the application sees them."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        request: httpx.Request,
+        body: bytes,
+        on_end: Callable[[Exchange], None],
+    ) -> None:
+        self.started: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue(1)
+        self._body: bytes | None = body
+        self._gone = asyncio.Event()
+        self._read_seconds: float | None = request.extensions.get("timeout", {}).get("read")
+        self._on_end = on_end
+        self._task = asyncio.ensure_future(self._answer(app, _scope(request)))
+
+    async def _answer(self, app: ASGIApp, scope: Scope) -> None:
+        try:
+            await app(scope, self._receive, self._send)
+        finally:
+            if not self.started.done():
+                self.started.set_exception(httpx.ReadError("the node gave no answer"))
+            await self._put(None)
+            self._on_end(self)
+
+    async def _receive(self) -> Message:
+        if self._body is not None:
+            body, self._body = self._body, None
+            return {"type": "http.request", "body": body, "more_body": False}
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            if not self.started.done():  # else nobody waits for it any more
+                self.started.set_result(message)
+        elif message.get("body"):
+            await self._put(message["body"])
+
+    async def _put(self, piece: bytes | None) -> None:
+        """Hand over a *piece* when the one before was taken; nobody takes any who has gone."""
+        if self._gone.is_set():
+            return
+        if self._pieces.empty():
+            self._pieces.put_nowait(piece)
+            return
+        taken = asyncio.ensure_future(self._pieces.put(piece))
+        gone = asyncio.ensure_future(self._gone.wait())
+        try:
+            await asyncio.wait((taken, gone), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            taken.cancel()
+            gone.cancel()
+
+    async def head(self) -> Message:
+        """Wait for status and headers."""
+        return await self._in_time(asyncio.shield(self.started))
+
+    async def next(self) -> bytes | None:
+        """Wait for the next piece; None at the end."""
+        if self._gone.is_set():
+            return None
+        return await self._in_time(self._pieces.get())
+
+    async def _in_time(self, coming: Awaitable[T]) -> T:
+        try:
+            return await asyncio.wait_for(coming, self._read_seconds)
+        except TimeoutError:
+            raise httpx.ReadTimeout("the node took too long") from None
+
+    def leave(self) -> None:
+        """Read no more; who waits for a piece learns that there is none."""
+        self._gone.set()
+        with contextlib.suppress(asyncio.QueueFull):  # then nobody waits
+            self._pieces.put_nowait(None)
+
+    async def close(self) -> None:
+        """Leave, and see the application come to its end."""
+        self.leave()
+        await asyncio.wait([self._task])
+
+
+def _scope(request: httpx.Request) -> Scope:
+    raw_path, _, query = request.url.raw_path.partition(b"?")
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": request.method,
+        "scheme": "http",
+        "path": raw_path.decode("latin-1"),
+        "raw_path": raw_path,
+        "query_string": query,
+        "root_path": "",
+        "headers": [(name.lower(), value) for name, value in request.headers.raw],
+        "client": ("127.0.0.1", 0),
+        "server": ("127.0.0.1", 0),
+    }
+
+
+class Pieces(httpx.AsyncByteStream):
+    """The body of an answer as it comes."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Give the pieces."""
+        while (piece := await self._exchange.next()) is not None:
+            yield piece
+
+    async def aclose(self) -> None:
+        """Read no more."""
+        await self._exchange.close()
+
+
+class Door:
+    """Where requests come in to an application, and who is still inside."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._inside: set[Exchange] = set()
+
+    async def answer(self, request: httpx.Request) -> httpx.Response:
+        """Let the application answer *request*; the body is still to come."""
+        exchange = Exchange(self._app, request, await request.aread(), self._inside.discard)
+        self._inside.add(exchange)
+        try:
+            start = await exchange.head()
+        except BaseException:
+            exchange.leave()
+            raise
+        return httpx.Response(
+            start["status"],
+            headers=start["headers"],
+            stream=Pieces(exchange),
+            extensions={INTERRUPT: exchange.leave},
+        )
+
+    async def clear(self) -> None:
+        """See everybody out: streams end."""
+        for exchange in list(self._inside):
+            await exchange.close()
+
+
+class AsyncLocal(httpx.AsyncBaseTransport):
+    """Takes requests to a node on the event loop that they are made on."""
+
+    def __init__(self, path: Path, token_estimator: str) -> None:
+        self._node = LocalNode(path, token_estimator)
+        self._opening = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the data."""
+        await self._open()
+        return self
+
+    async def _open(self) -> None:
+        async with self._opening:
+            if self._loop is None:
+                await self._node.start()
+                self._loop = asyncio.get_running_loop()
+        if self._loop is not asyncio.get_running_loop():
+            raise RuntimeError("A local client belongs to the event loop that used it first.")
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer a request."""
+        await self._open()
+        return await self._node.door.answer(request)
+
+    async def aclose(self) -> None:
+        """Close the data."""
+        if self._loop is not None:
+            await self._node.stop()
+
+
+class Inline(ThreadPoolExecutor):
+    """Does work at once: a process that ends takes no more work for its threads."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Do it."""
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001  # it is raised where the result is taken
+            future.set_exception(error)
+        return future
+
+
+class Local(httpx.BaseTransport):
+    """
+    Takes requests to a node on an event loop in a thread of its own.
+
+    What is still open when the process ends is closed then.
+
+    Raises:
+        CannotOpen: The data is in use or cannot be used.
+    """
+
+    def __init__(self, path: Path, token_estimator: str) -> None:
+        self._node = LocalNode(path, token_estimator)
+        self._loop = asyncio.new_event_loop()
+        self._lock = threading.Lock()
+        self._closing = threading.Lock()
+        self._is_open = True
+        self._pending: set[Future[Any]] = set()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="fastpaca-local", daemon=True
+        )
+        self._thread.start()
+        try:
+            self.await_(self._node.start())
+        except BaseException:
+            self._end()
+            raise
+        atexit.register(self.close)
+
+    def await_(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """
+        Run *coroutine* on the loop of the node, and wait for it.
+
+        Raises:
+            httpx.ReadError: The node was closed.
+        """
+        with self._lock:
+            if not self._is_open:
+                coroutine.close()
+                raise httpx.ReadError("the node was closed")
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            self._pending.add(future)
+        try:
+            return future.result()
+        except CancelledError:
+            raise httpx.ReadError("the node was closed") from None
+        except BaseException:
+            future.cancel()
+            raise
+        finally:
+            self._pending.discard(future)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer a request."""
+        response = self.await_(self._node.door.answer(request))
+        assert isinstance(response.stream, Pieces)
+        leave = response.extensions[INTERRUPT]
+        return httpx.Response(
+            response.status_code,
+            headers=response.headers,
+            stream=SyncPieces(self, response.stream),
+            extensions={INTERRUPT: partial(self._loop.call_soon_threadsafe, leave)},
+        )
+
+    def close(self) -> None:
+        """Close the data."""
+        with self._closing:
+            if self._is_open:
+                atexit.unregister(self.close)
+                self.await_(self._stop())
+                self._end()
+
+    async def _stop(self) -> None:
+        # When the interpreter ends, its pools of threads have ended before.
+        asyncio.get_running_loop().set_default_executor(Inline(1))
+        await self._node.stop()
+
+    def _end(self) -> None:
+        with self._lock:
+            self._is_open = False
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        for future in list(self._pending):  # too late for the loop
+            future.cancel()
+        self._loop.close()
+
+
+class SyncPieces(httpx.SyncByteStream):
+    """The body of an answer as it comes, for a thread that waits."""
+
+    def __init__(self, local: Local, pieces: Pieces) -> None:
+        self._local = local
+        self._pieces = pieces
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Give the pieces."""
+        pieces = aiter(self._pieces)
+        while (piece := self._local.await_(_next(pieces))) is not None:
+            yield piece
+
+    def close(self) -> None:
+        """Read no more."""
+        with contextlib.suppress(httpx.ReadError):  # it ended with the node
+            self._local.await_(self._pieces.aclose())
+
+
+async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(pieces, None)

@@ -1,0 +1,380 @@
+"""
+The wire, as a client sees it: calls become requests, answers become values or errors.
+
+Pure: nothing here sends, waits or looks at a clock. It is the one place of the client that knows
+paths, headers and the names of JSON fields. Ids are percent-encoded whole. Only what was given is
+sent: a zero is, a default is not.
+
+Numbers keep their value: integers of any size are exact, and floats are written as Python writes
+them, which reads back as the same float. A number in an answer that no float can hold (`1e400`) is
+read as a `decimal.Decimal`, and is sent as it was. What is no JSON is refused before it is sent.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from fastpaca.client.errors import UnexpectedAnswer, refusal
+from fastpaca.client.values import (
+    Appended,
+    Compacted,
+    Compaction,
+    ContextInfo,
+    Frame,
+    Message,
+    Policy,
+    View,
+)
+from fastpaca.errors import FastpacaError, InvalidRequest, RateLimited
+
+T = TypeVar("T")
+
+JSON_TYPE: Final = "application/json"
+EVENTS_TYPE: Final = "text/event-stream"
+
+SHOWN_CHARS_MAX: Final = 200
+"""How much is quoted of an answer that nobody understands."""
+
+
+class Request(NamedTuple):
+    """
+    What is sent.
+
+    Attributes:
+        method: `GET`, `POST` …
+        target: Path and query, percent-encoded.
+        body: JSON, if there is any.
+        key: The Idempotency-Key, if there is one.
+        accept: The type of the answer.
+    """
+
+    method: str
+    target: str
+    body: bytes | None = None
+    key: str | None = None
+    accept: str = JSON_TYPE
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What it says beside the usual."""
+        headers = {"Accept": self.accept}
+        if self.body is not None:
+            headers["Content-Type"] = JSON_TYPE
+        if self.key is not None:
+            headers["Idempotency-Key"] = self.key
+        if self.accept == EVENTS_TYPE:
+            headers |= {"Accept-Encoding": "identity", "Cache-Control": "no-store"}
+        return headers
+
+
+class Answer(NamedTuple):
+    """What came back; the names of *headers* are looked up in any case. An open one has no body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the node has done what was asked."""
+        return 200 <= self.status < 300
+
+
+# --- requests ---------------------------------------------------------------------------------
+
+
+def path_of(context_id: str, *rest: str) -> str:
+    """
+    Give the path of a context, or of what is below it.
+
+    Raises:
+        InvalidRequest: No path can name this id.
+    """
+    # Dots alone would be taken for steps in the path, encoded or not, and nothing for no id.
+    if context_id in {"", ".", ".."}:
+        raise InvalidRequest(
+            "A context id is a string of 1 to 512 bytes other than '.' and '..'.", "id"
+        )
+    try:
+        return "/".join(("/v1/contexts", quote(context_id, safe=""), *rest))
+    except UnicodeEncodeError:
+        raise InvalidRequest("A context id holds no lone surrogates.", "id") from None
+
+
+def get(path: str, **query: str | int | bool | None) -> Request:
+    """Ask for what is at *path*."""
+    return Request("GET", path + _query(query))
+
+
+def follow(context_id: str, cursor: int, *, include_messages: bool) -> Request:
+    """Ask for the frames behind *cursor*."""
+    query = _query({"cursor": cursor, "include_messages": None if include_messages else False})
+    return Request("GET", path_of(context_id, "events") + query, accept=EVENTS_TYPE)
+
+
+def put(
+    context_id: str,
+    budget: int | None,
+    trigger: float | None,
+    policy: Policy | Mapping[str, Any] | str | None,
+    metadata: Mapping[str, Any] | None,
+) -> Request:
+    """Create or configure a context."""
+    if isinstance(policy, str):
+        policy = {"strategy": policy}
+    fields = {
+        "token_budget": budget,
+        "trigger_ratio": trigger,
+        "policy": policy,
+        "metadata": metadata,
+    }
+    return Request("PUT", path_of(context_id), encode(_given(fields)))
+
+
+def patch_metadata(context_id: str, changes: Mapping[str, Any]) -> Request:
+    """Merge *changes* into the metadata of a context."""
+    return Request("PATCH", path_of(context_id, "metadata"), encode({"metadata": changes}))
+
+
+def delete(context_id: str, *, purge: bool) -> Request:
+    """Delete a context for writing, or for good."""
+    return Request("DELETE", path_of(context_id) + _query({"purge": True if purge else None}))
+
+
+def append(
+    context_id: str,
+    messages: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+    if_version: int | None,
+    token_count: int | None,
+    key: str,
+) -> Request:
+    """
+    Append a message, or several, all or none.
+
+    Raises:
+        InvalidRequest: A *token_count* is given for several messages.
+    """
+    fields: dict[str, Any]
+    if isinstance(messages, Mapping):
+        counted = {} if token_count is None else {"token_count": token_count}
+        fields = {"message": {**messages, **counted}}
+    elif token_count is not None:
+        raise InvalidRequest("A count of several messages stands in each of them.", "token_count")
+    else:
+        fields = {"messages": list(messages)}
+    body = encode(fields | _given({"if_version": if_version}))
+    return Request("POST", path_of(context_id, "messages"), body, key)
+
+
+def compact(
+    context_id: str, replacement: Sequence[Mapping[str, Any]], if_version: int | None, key: str
+) -> Request:
+    """Replace the window."""
+    fields = {"replacement": list(replacement), **_given({"if_version": if_version})}
+    return Request("POST", path_of(context_id, "compact"), encode(fields), key)
+
+
+def encode(value: object) -> bytes:
+    """
+    Write *value* as JSON.
+
+    Raises:
+        InvalidRequest: It is no JSON: NaN, a lone surrogate, an object of another kind.
+    """
+    huge: list[Decimal] = []
+
+    def plain(item: object) -> object:
+        if isinstance(item, Decimal) and item.is_finite():
+            huge.append(item)
+            return 0
+        if isinstance(item, msgspec.Struct):
+            return msgspec.to_builtins(item)
+        if isinstance(item, Mapping):
+            return dict(item)
+        raise TypeError(f"{type(item).__name__} is not JSON")
+
+    try:
+        text = json.dumps(
+            value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=plain
+        )
+        return _HUGE.encode(value) if huge else text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequest(f"This cannot be sent as JSON: {error}.") from error
+
+
+# Quicker to read a request by than a check of each value: `json` refuses what `msgspec` would
+# change (NaN becomes null), and `msgspec` writes what `json` cannot.
+_HUGE: Final = msgspec.json.Encoder(decimal_format="number")
+
+
+def _given(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _query(parameters: Mapping[str, str | int | bool | None]) -> str:
+    pairs = [
+        f"{name}={quote(_text(value), safe='')}"
+        for name, value in parameters.items()
+        if value is not None
+    ]
+    return "?" + "&".join(pairs) if pairs else ""
+
+
+def _text(value: str | int | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+# --- answers ----------------------------------------------------------------------------------
+
+
+class MessagesPage(msgspec.Struct):
+    """A page of the log."""
+
+    messages: list[Message]
+    version: int = 0
+
+
+class CompactionsPage(msgspec.Struct):
+    """A page of the history of the window."""
+
+    compactions: list[Compaction]
+
+
+class ContextsPage(msgspec.Struct):
+    """A page of contexts."""
+
+    contexts: list[ContextInfo]
+    next: str | None
+
+
+class Batch(msgspec.Struct):
+    """What was answered for each of several messages."""
+
+    results: list[Appended]
+
+
+def _hook(kind: type, value: Any) -> Any:
+    return Message(value) if kind is Message else value
+
+
+def _number(text: str) -> float | Decimal:
+    number = float(text)
+    return number if math.isfinite(number) else Decimal(text)
+
+
+class Reader(Generic[T]):
+    """Reads values of one type out of JSON."""
+
+    def __init__(self, kind: Any) -> None:
+        self._decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(kind, dec_hook=_hook)
+        self._exact: msgspec.json.Decoder[T] = msgspec.json.Decoder(
+            kind, dec_hook=_hook, float_hook=_number
+        )
+
+    def __call__(self, body: bytes) -> T:
+        """
+        Read *body*.
+
+        Raises:
+            UnexpectedAnswer: It is something else.
+        """
+        try:
+            return self._decoder.decode(body)
+        except msgspec.ValidationError:
+            # Perhaps for a number that is too large for a float, which costs more to read.
+            return self._read_exactly(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise UnexpectedAnswer(_not_understood(body)) from error
+
+    def _read_exactly(self, body: bytes) -> T:
+        try:
+            return self._exact.decode(body)
+        except msgspec.DecodeError as error:
+            raise UnexpectedAnswer(_not_understood(body)) from error
+
+
+context_info: Final[Reader[ContextInfo]] = Reader(ContextInfo)
+contexts_page: Final[Reader[ContextsPage]] = Reader(ContextsPage)
+appended: Final[Reader[Appended]] = Reader(Appended)
+batch: Final[Reader[Batch]] = Reader(Batch)
+compacted: Final[Reader[Compacted]] = Reader(Compacted)
+messages_page: Final[Reader[MessagesPage]] = Reader(MessagesPage)
+compactions_page: Final[Reader[CompactionsPage]] = Reader(CompactionsPage)
+view: Final[Reader[View]] = Reader(View)
+
+_frame: Final[Reader[Frame]] = Reader(Frame)
+_any_frame: Final[Reader[dict[str, Any]]] = Reader(dict[str, Any])
+_FRAME_TYPES: Final = frozenset(
+    {"message", "compaction", "context", "tombstoned", "gap", "reset"},
+)
+
+
+def frame(data: bytes) -> Frame | None:
+    """
+    Read the *data* of an event; None if it is a frame of a kind that this release does not know.
+
+    Raises:
+        UnexpectedAnswer: It is no frame.
+    """
+    try:
+        return _frame(data)
+    except UnexpectedAnswer:
+        kind = _any_frame(data).get("type")
+        if not isinstance(kind, str) or kind in _FRAME_TYPES:
+            raise
+        return None
+
+
+def error_of(answer: Answer) -> FastpacaError:
+    """Make an error of an *answer* that is no success, whoever has sent it."""
+    fields = _error_fields(answer.body)
+    if fields is None:
+        error: FastpacaError = UnexpectedAnswer(
+            f"Status {answer.status}: {_not_understood(answer.body)}"
+        )
+    else:
+        error = refusal(fields.pop("error"), fields.pop("message"), fields)
+    error.status = answer.status
+    error.request_id = answer.headers.get("x-request-id")
+    if isinstance(error, RateLimited):
+        error.retry_after_s = math.ceil(retry_after_seconds(answer.headers))
+    return error
+
+
+def _error_fields(body: bytes) -> dict[str, Any] | None:
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    named = isinstance(found.get("error"), str) and isinstance(found.get("message"), str)
+    return found if named else None
+
+
+def _not_understood(body: bytes) -> str:
+    shown = body[: SHOWN_CHARS_MAX + 1].decode(errors="replace")
+    if len(shown) > SHOWN_CHARS_MAX:
+        shown = shown[:SHOWN_CHARS_MAX] + " …"
+    return f"This is not an answer of a fastpaca node: {shown!r}"
+
+
+def retry_after_seconds(headers: Mapping[str, str]) -> float:
+    """Read how long the sender of an answer wants to be left alone."""
+    text = headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        # A date is told against the sender's own clock: ours may be another.
+        until, now = parsedate_to_datetime(text), parsedate_to_datetime(headers.get("date", ""))
+        return max(0.0, (until - now).total_seconds())
+    except (TypeError, ValueError):
+        return 0.0

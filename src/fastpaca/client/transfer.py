@@ -1,0 +1,138 @@
+"""
+What both clients have in common below their flows: requests and answers as httpx has them, and what
+its errors mean.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import Final
+from urllib.parse import urlsplit
+
+import httpx
+
+from fastpaca import __version__
+from fastpaca.client.errors import ConnectionFailed, TimedOut
+from fastpaca.client.flow import DRAWN_BELOW, Draw, Effect, Failure, Now, Open, Send
+from fastpaca.client.protocol import Answer
+from fastpaca.client.terms import Timeouts
+from fastpaca.errors import InvalidRequest
+
+BASE_URL: Final = "http://127.0.0.1:4000"
+
+LOCAL_URL: Final = "http://localhost"
+"""Where a node in this process is, as far as it is concerned."""
+
+DEFAULT_ESTIMATOR: Final = "tiktoken:gpt-4o"
+"""How a node in this process counts tokens, unless told otherwise."""
+
+INTERRUPT: Final = "fastpaca.interrupt"
+"""The extension of a response by which another thread ends its reading."""
+
+ANSWER_BYTES_MAX: Final = 1024 * 1024 * 1024
+"""What is read into memory of one answer; a page of a node ends at 16 MiB."""
+
+KEPT_CONNECTIONS_MAX: Final = 100
+
+LIMITS: Final = httpx.Limits(
+    # As many as there are calls and streams at once: who waits for a free one waits for nothing.
+    max_connections=None,
+    max_keepalive_connections=KEPT_CONNECTIONS_MAX,
+)
+
+
+class Transfer:
+    """
+    Makes requests of httpx for one node.
+
+    Attributes:
+        headers: What every request says.
+        timeouts: How long to wait for the answer.
+    """
+
+    def __init__(self, base_url: str, api_key: str | None, timeouts: Timeouts) -> None:
+        parts = urlsplit(base_url)
+        if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query:
+            raise InvalidRequest(
+                f"The address of a node looks like {BASE_URL}, not {base_url!r}.", "base_url"
+            )
+        self._base = base_url.rstrip("/").removesuffix("/v1")
+        self.timeouts = timeouts
+        self.headers = {"User-Agent": f"fastpaca-python/{__version__}"}
+        if api_key is not None:
+            self.headers["Authorization"] = f"Bearer {api_key}"
+
+    def request(self, effect: Send | Open) -> httpx.Request:
+        """Make the request that *effect* is about."""
+        request = effect.request
+        return httpx.Request(
+            request.method,
+            self._base + request.target,
+            headers={**self.headers, **request.headers},
+            content=request.body,
+            extensions={"timeout": self._timeout(effect)},
+        )
+
+    def _timeout(self, effect: Send | Open) -> dict[str, float]:
+        terms = self.timeouts
+        read, left = terms.stream_seconds, terms.read_seconds
+        if isinstance(effect, Send):
+            read, left = terms.read_seconds, max(effect.deadline - time.monotonic(), 0.001)
+        connect = min(terms.connect_seconds, left)
+        return {"connect": connect, "pool": connect, "write": left, "read": min(read, left)}
+
+
+def now_or_drawn(effect: Effect) -> float | int | None:
+    """Answer to an *effect* that takes no time; None if it does."""
+    if isinstance(effect, Now):
+        return time.monotonic()
+    if isinstance(effect, Draw):
+        return secrets.randbelow(DRAWN_BELOW)
+    return None
+
+
+def failure_of(error: httpx.RequestError | httpx.StreamError) -> Failure:
+    """Say in our words that no answer came."""
+    said = str(error) or type(error).__name__
+    if isinstance(error, httpx.TimeoutException):
+        failed: ConnectionFailed = TimedOut(f"No answer came in time ({said}).")
+    else:
+        failed = ConnectionFailed(f"No answer came: {said}.")
+    failed.__cause__ = error
+    return Failure(failed)
+
+
+class Body:
+    """The body of an answer while it comes in, piece by piece, until a *deadline*."""
+
+    def __init__(self, deadline: float) -> None:
+        self._deadline = deadline
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def add(self, piece: bytes) -> None:
+        """
+        Take the next piece.
+
+        Raises:
+            httpx.ReadTimeout: It comes too late, however steadily.
+            httpx.ReadError: There is too much.
+        """
+        self._pieces.append(piece)
+        self._size += len(piece)
+        if time.monotonic() > self._deadline:
+            raise httpx.ReadTimeout("the answer takes too long")
+        if self._size > ANSWER_BYTES_MAX:
+            raise httpx.ReadError(f"the answer is larger than {ANSWER_BYTES_MAX:,} bytes")
+
+    def answer(self, response: httpx.Response) -> Answer:
+        """Give the whole answer."""
+        return Answer(response.status_code, response.headers, b"".join(self._pieces))
+
+
+def body_of(effect: Send | Open, timeouts: Timeouts) -> Body:
+    """Begin the body of the answer to *effect*."""
+    if isinstance(effect, Send):
+        return Body(effect.deadline)
+    return Body(time.monotonic() + timeouts.read_seconds)

@@ -1,0 +1,240 @@
+"""A node in the process of its client: the same answers, the same durability, no sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastpaca import (
+    AsyncFastpaca,
+    CannotOpen,
+    ContextNotFound,
+    Fastpaca,
+    VersionConflict,
+)
+from fastpaca.client.values import MessageFrame
+from tests.server.process import DidNotStart, started
+
+QUICK = {"token_estimator": "chars"}
+
+
+def said(text: str) -> dict[str, Any]:
+    return {"role": "user", "parts": [{"type": "text", "text": text}]}
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[Fastpaca]:
+    """A client with a node of its own."""
+    with Fastpaca.local(tmp_path / "data", **QUICK) as local:
+        yield local
+
+
+def test_it_is_a_node(client: Fastpaca) -> None:
+    """
+    Contexts, appends, reads, errors and pages, as over the network.
+    """
+    context = client.context("a/b", budget=8000, metadata={"k": 1})
+    assert [one.seq for one in context.append([said(text) for text in "abcde"])] == [1, 2, 3, 4, 5]
+    with pytest.raises(VersionConflict) as conflict:
+        context.append(said("x"), if_version=0)
+    assert (conflict.value.found, conflict.value.status) == (5, 409)
+    assert conflict.value.request_id
+    assert [message.seq for message in context.messages(limit=2)] == [1, 2, 3, 4, 5]
+    assert context.context(budget_tokens=12).fit == "dropped"
+    assert [found.id for found in client.list_contexts()] == ["a/b"]
+    with pytest.raises(ContextNotFound):
+        client.context("none").info()
+
+
+def test_a_large_answer_comes_whole(client: Fastpaca) -> None:
+    """
+    More than one piece of a body goes through.
+    """
+    context = client.context("large", budget=10_000_000)
+    text = "0123456789" * 300_000
+    context.append([said(text), said(text)])
+    assert [message.parts[0]["text"] == text for message in context.get_tail()] == [True, True]
+
+
+def test_a_stream_is_live(client: Fastpaca) -> None:
+    """
+    What another thread appends comes while it waits, and `close` ends the waiting.
+    """
+    context = client.context("live", budget=8000)
+    found: list[int] = []
+    live, came, ended = threading.Event(), threading.Event(), threading.Event()
+    stream = context.stream()
+
+    def read() -> None:
+        for frame in stream:
+            live.set()
+            if isinstance(frame, MessageFrame):
+                found.append(frame.seq)
+                came.set()
+        ended.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert live.wait(30)
+    context.append(said("one"))
+    assert came.wait(30)
+    stream.close()
+    assert ended.wait(30)
+    reader.join()
+    assert found == [1]
+    assert list(stream) == []
+
+
+def test_a_node_that_is_closed_lets_go_of_its_streams(tmp_path: Path) -> None:
+    """
+    Who follows learns of the end, and does not wait for a node that will not come back.
+    """
+    local = Fastpaca.local(tmp_path, **QUICK)
+    stream = local.context("c", budget=8000).stream(cursor=0)
+    assert next(stream).type == "context"
+    local.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        next(stream)
+    local.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        local.context("c").info()
+
+
+def test_data_is_durable_and_has_one_user(tmp_path: Path) -> None:
+    """
+    A second client, or a node, is refused while the first is open, and finds all of it later.
+    """
+    with Fastpaca.local(tmp_path / "data", **QUICK) as first:
+        first.context("c", budget=8000).append(said("kept"))
+        with pytest.raises(CannotOpen, match="in use by another fastpaca process"):
+            Fastpaca.local(tmp_path / "data", **QUICK)
+        with pytest.raises(DidNotStart, match="in use by"), started(tmp_path):
+            pass
+    with Fastpaca.local(tmp_path / "data", **QUICK) as second:
+        (message,) = second.context("c").get_tail()
+        assert message.parts == said("kept")["parts"]
+    with started(tmp_path) as node, Fastpaca(node.address) as third:
+        assert third.context("c").info().last_seq == 1
+
+
+def test_a_counter_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    """
+    With a sentence, and nothing left behind.
+    """
+    with pytest.raises(CannotOpen, match="Tokens cannot be counted"):
+        Fastpaca.local(tmp_path / "data", token_estimator="tiktoken:abacus")
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_process_that_ends_closes_its_data(tmp_path: Path) -> None:
+    """
+    Without a call of `close`, with a stream open: the process ends, and the log of SQLite is empty.
+    """
+    script = f"""
+from fastpaca import Fastpaca
+client = Fastpaca.local({str(tmp_path)!r}, token_estimator="chars")
+context = client.context("c", budget=8000)
+context.append({{"role": "user", "parts": []}})
+stream = context.stream(cursor=0)
+print(next(stream).type)
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "message\n", "")
+    assert not (tmp_path / "fastpaca.db-wal").exists()
+
+
+async def test_the_async_client_runs_on_its_loop(tmp_path: Path) -> None:
+    """
+    The data is opened with the block and closed with it; tasks follow while others append.
+    """
+    threads = threading.active_count()
+    async with AsyncFastpaca.local(tmp_path, **QUICK) as client:
+        with pytest.raises(CannotOpen, match="in use"):
+            Fastpaca.local(tmp_path, **QUICK)
+        async with client.context("c", budget=8000) as context:
+            stream = context.stream(cursor=0)
+            assert (await anext(stream)).type == "context"
+            waiting = asyncio.create_task(anext(stream))
+            await context.append(said("x" * 300_000))
+            frame = await waiting
+            assert isinstance(frame, MessageFrame)
+            assert frame.seq == 1
+            await stream.aclose()
+            with pytest.raises(StopAsyncIteration):
+                await anext(stream)
+    with Fastpaca.local(tmp_path, **QUICK) as later:
+        assert later.context("c").info().version == 1
+    assert threading.active_count() >= threads
+
+
+async def test_a_reader_that_is_cancelled_lets_go(tmp_path: Path) -> None:
+    """
+    Cancelling the task that waits for a frame closes the stream, and the node is closed all right.
+    """
+    async with AsyncFastpaca.local(tmp_path, **QUICK) as client:
+        context = await client.context("c", budget=8000)
+        stream = context.stream(cursor=0)
+        await anext(stream)
+        reading = asyncio.create_task(anext(stream))
+        await asyncio.sleep(0.05)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        assert (await context.append(said("on"))).seq == 1
+
+
+def test_an_async_client_belongs_to_one_loop(tmp_path: Path) -> None:
+    """
+    Without a block it opens with its first request; another loop is told what is wrong.
+    """
+    client = AsyncFastpaca.local(tmp_path, **QUICK)
+
+    async def use() -> None:
+        await client.context("c", budget=8000)
+
+    async def use_and_close() -> None:
+        await use()
+        with pytest.raises(CannotOpen):
+            Fastpaca.local(tmp_path, **QUICK)
+        await client.aclose()
+
+    asyncio.run(use_and_close())
+    Fastpaca.local(tmp_path, **QUICK).close()
+    other = AsyncFastpaca.local(tmp_path / "other", **QUICK)
+    with asyncio.Runner() as runner:
+        runner.run(_info(other))
+        with asyncio.Runner() as second, pytest.raises(RuntimeError, match="event loop"):
+            second.run(_info(other))
+        runner.run(other.aclose())
+
+
+async def _info(client: AsyncFastpaca) -> None:
+    with pytest.raises(ContextNotFound):
+        await (await client.context("c")).info()
+
+
+async def test_a_second_opener_of_an_async_client_is_refused(tmp_path: Path) -> None:
+    """
+    By its first request, or by the block.
+    """
+    with Fastpaca.local(tmp_path, **QUICK):
+        client = AsyncFastpaca.local(tmp_path, **QUICK)
+        with pytest.raises(CannotOpen, match="in use"):
+            await client.context("c", budget=8000)
+        await client.aclose()
+        with pytest.raises(CannotOpen, match="in use"):
+            async with AsyncFastpaca.local(tmp_path, **QUICK):
+                pass

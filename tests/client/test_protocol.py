@@ -1,0 +1,277 @@
+"""Requests that are made of calls, and values and errors that are made of answers."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastpaca import (
+    ContextNotFound,
+    ContextPurged,
+    ContextTombstoned,
+    FastpacaError,
+    IdempotencyConflict,
+    InvalidRequest,
+    Message,
+    OutcomeUnknown,
+    Unauthorized,
+    Unavailable,
+    UnexpectedAnswer,
+    VersionConflict,
+)
+from fastpaca.api import errors as api_errors
+from fastpaca.api.routes import decode_id
+from fastpaca.client import errors, protocol
+from fastpaca.client.protocol import Answer, encode, error_of, path_of
+from fastpaca.client.values import MessageFrame, Policy
+from tests.client.driven import answer
+
+# --- ids ---
+
+
+@given(st.text(min_size=1, max_size=100).filter(lambda name: name not in {".", ".."}))
+def test_an_id_is_one_segment_that_a_node_reads_back(name: str) -> None:
+    """
+    Whatever the id, its path has three slashes, no question mark, and comes back as it was.
+    """
+    if "\0" in name:
+        return
+    path = path_of(name)
+    assert path.isascii()
+    assert path.count("/") == 3
+    assert not set("?# ") & set(path)
+    assert decode_id(path.removeprefix("/v1/contexts/").encode()) == name
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "\ud800"])
+def test_an_id_that_no_path_can_name_is_refused(name: str) -> None:
+    """
+    Dots and nothing would name another path.
+    """
+    with pytest.raises(InvalidRequest) as refused:
+        path_of(name)
+    assert refused.value.field == "id"
+
+
+# --- what is sent ---
+
+
+def test_only_what_is_given_is_sent() -> None:
+    """
+    A zero and an empty object are given, None is not.
+    """
+    assert protocol.put("c", None, None, None, None).body == b"{}"
+    assert protocol.put("c", 0, 0, "manual", {}).body == (
+        b'{"token_budget":0,"trigger_ratio":0,"policy":{"strategy":"manual"},"metadata":{}}'
+    )
+    assert protocol.compact("c", [], 0, "k").body == b'{"replacement":[],"if_version":0}'
+    assert protocol.get("/p", offset=0, limit=None).target == "/p?offset=0"
+    assert protocol.get("/p", prefix="a&b=c d").target == "/p?prefix=a%26b%3Dc%20d"
+    assert protocol.get("/p").target == "/p"
+
+
+def test_a_policy_is_sent_as_it_was_read() -> None:
+    """
+    A policy that a node answered can be given to another context.
+    """
+    policy = Policy(strategy="last_n", config={"limit": 5})
+    body = protocol.put("c", None, None, policy, None).body
+    assert body == b'{"policy":{"strategy":"last_n","config":{"limit":5}}}'
+
+
+def test_a_count_is_of_one_message() -> None:
+    """
+    It does not change the caller's message, and several have their own.
+    """
+    message = {"role": "user", "parts": []}
+    body = protocol.append("c", message, None, 0, "k").body
+    assert body == b'{"message":{"role":"user","parts":[],"token_count":0}}'
+    assert message == {"role": "user", "parts": []}
+    with pytest.raises(InvalidRequest) as refused:
+        protocol.append("c", [message], None, 3, "k")
+    assert refused.value.field == "token_count"
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), "\ud800", {1, 2}, object(), Decimal("NaN"), b"bytes"]
+)
+def test_what_is_no_json_is_not_sent(value: Any) -> None:
+    """
+    It is refused, and never sent as something else.
+    """
+    with pytest.raises(InvalidRequest, match="cannot be sent as JSON"):
+        encode({"metadata": {"k": [value]}})
+
+
+def test_what_contains_itself_is_not_sent() -> None:
+    """
+    A list without an end is no JSON either.
+    """
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(InvalidRequest, match="cannot be sent as JSON"):
+        encode(endless)
+
+
+NUMBERS = b"[1180591620717411303424,-1180591620717411303425,1.0,0.1,1e+22,-0.0,1.5e300,0]"
+
+
+def test_numbers_keep_their_value() -> None:
+    """
+    Integers of any size, floats as Python writes them, and the sign of zero.
+    """
+    found = protocol.Reader[list[Any]](list[Any])(NUMBERS)
+    assert found[0] == 2**70
+    assert [type(number) for number in found] == [int, int, float, float, float, float, float, int]
+    assert json.loads(encode(found)) == json.loads(NUMBERS)
+    assert encode(found) == NUMBERS.replace(b"1.5e300", b"1.5e+300")
+
+
+def test_a_number_beyond_floats_is_exact() -> None:
+    """
+    It is read as a decimal, is sent as it was, and does not hide the rest of a page.
+    """
+    page = b'{"messages":[{"seq":1,"n":1e400,"f":2.0}],"version":1}'
+    (message,) = protocol.messages_page(page).messages
+    assert message["n"] == Decimal("1e400")
+    assert message["f"] == 2.0
+    assert encode(message) == b'{"seq":1,"n":1E+400,"f":2.0}'
+
+
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.text()
+        | st.floats(allow_nan=False, allow_infinity=False),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=20,
+    )
+)
+def test_json_comes_back(value: Any) -> None:
+    """
+    What was sent is read as the same value, order of keys and types included.
+    """
+    found = protocol.Reader[Any](Any)(encode(value))
+    assert repr(found) == repr(value)
+
+
+def test_text_is_sent_in_utf8() -> None:
+    """
+    Escapes are for what JSON escapes.
+    """
+    assert encode("é🦙\0\uffff\u2028") == '"é🦙\\u0000\uffff\u2028"'.encode()
+
+
+# --- what comes back ---
+
+
+def test_a_message_is_the_json_with_names() -> None:
+    """
+    Keys of the caller's own stay, and what it lacks is None or empty.
+    """
+    body = (
+        b'{"messages":[{"seq":null,"version":3,"role":"user","parts":[{"type":"x"}],"custom":[1],'
+        b'"metadata":{},"token_count":4,"inserted_at":"2026-01-05T09:30:00.000001Z"}]}'
+    )
+    (message,) = protocol.messages_page(body).messages
+    assert isinstance(message, Message)
+    assert (message.seq, message.version, message.role) == (None, 3, "user")
+    assert (message.parts, message.token_count, message.metadata) == ([{"type": "x"}], 4, {})
+    assert message.id is None
+    assert message.inserted_at.isoformat() == "2026-01-05T09:30:00.000001+00:00"
+    assert message["custom"] == [1]
+    assert json.loads(encode(message)) == json.loads(body)["messages"][0]
+
+
+def test_unknown_fields_and_frames_are_left_out() -> None:
+    """
+    A newer node can be spoken to: what it adds is not read, what it should have said is missed.
+    """
+    assert protocol.appended(b'{"seq":1,"version":1,"token_estimate":2,"new":[]}').seq == 1
+    frame = protocol.frame(b'{"type":"message","version":1,"seq":1,"cursor":1,"new":1}')
+    assert frame == MessageFrame(version=1, seq=1, cursor=1)
+    assert protocol.frame(b'{"type":"news","cursor":1}') is None
+    for broken in (b'{"type":"message"}', b"{}", b"[]", b"{", b"\xff", b'{"type":1}'):
+        with pytest.raises(UnexpectedAnswer):
+            protocol.frame(broken)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"\xff", b"[]", b"{}", b'{"seq":"1"}', b"[" * 5000]
+)
+def test_an_answer_of_somebody_else_is_told_apart(body: bytes) -> None:
+    """
+    What is no answer of a node is no value, whatever its status.
+    """
+    with pytest.raises(UnexpectedAnswer, match="not an answer of a fastpaca node"):
+        protocol.appended(body)
+    error = error_of(Answer(502, {}, body))
+    assert isinstance(error, UnexpectedAnswer)
+    assert (error.code, error.status) == ("unexpected_answer", 502)
+    assert len(error.message) < 1500
+
+
+# --- errors ---
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("invalid_request", InvalidRequest),
+        ("unauthorized", Unauthorized),
+        ("not_found", ContextNotFound),
+        ("tombstoned", ContextTombstoned),
+        ("purged", ContextPurged),
+        ("idempotency_conflict", IdempotencyConflict),
+        ("unavailable", Unavailable),
+        ("outcome_unknown", OutcomeUnknown),
+    ],
+)
+def test_an_error_is_of_the_class_of_its_code(code: str, kind: type[FastpacaError]) -> None:
+    """
+    With the message of the node, its status and its request id.
+    """
+    body = encode({"error": code, "message": "Why.", "field": "a.b"})
+    error = error_of(answer(499, body, x_request_id="r-1"))
+    assert type(error) is kind
+    assert (error.code, error.message, str(error)) == (code, "Why.", "Why.")
+    assert (error.status, error.request_id, error.field) == (499, "r-1", "a.b")
+
+
+def test_a_conflict_has_its_versions() -> None:
+    """
+    Expected and found, as integers.
+    """
+    body = b'{"error":"conflict","message":"Changed.","expected":0,"found":84}'
+    error = error_of(answer(409, body))
+    assert isinstance(error, VersionConflict)
+    assert (error.expected, error.found, error.message) == (0, 84, "Changed.")
+
+
+def test_an_unknown_code_is_the_base_class_with_all_fields() -> None:
+    """
+    A code of a later release is still a code, and its fields can be read.
+    """
+    body = b'{"error":"too_cold","message":"Brr.","degrees":-4}'
+    error = error_of(answer(418, body))
+    assert type(error) is FastpacaError
+    assert (error.code, error.status, error.fields) == ("too_cold", 418, {"degrees": -4})
+    odd = error_of(answer(409, b'{"error":"conflict","message":"m"}'))
+    assert (type(odd), odd.code) == (FastpacaError, "conflict")
+
+
+@pytest.mark.parametrize("kind", list(api_errors.STATUS))
+def test_every_error_of_a_node_is_known(kind: type[FastpacaError]) -> None:
+    """
+    Each code of a node becomes its class here, but for one that no call of the client can bring.
+    """
+    if kind.code == "method_not_allowed":
+        return
+    assert issubclass(errors.KINDS[kind.code], kind)

@@ -1,0 +1,111 @@
+"""The package as it is installed without the server: a client, and nothing more."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from tests.server.process import ROOT, Process
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = """
+import importlib.util
+import sys
+
+import fastpaca
+
+assert "httpx" not in sys.modules
+assert fastpaca.__version__
+
+from fastpaca import ContextNotFound, Fastpaca, VersionConflict
+
+with Fastpaca({address!r}) as client:
+    with client.context("wheel", budget=8000) as context:
+        appended = context.append({{"role": "user", "parts": []}}, if_version=0)
+        assert context.context().messages[0].seq == appended.seq == 1
+        try:
+            context.append({{"role": "user", "parts": []}}, if_version=0)
+        except VersionConflict as conflict:
+            assert conflict.found == 1
+        context.delete()
+        assert [frame.type for frame in context.stream(cursor=0)] == ["message", "tombstoned"]
+
+for name in ("apsw", "asyncpg", "prometheus_client", "starlette", "toktok", "uvicorn"):
+    assert importlib.util.find_spec(name) is None, name
+server = [name for name in sys.modules if name.startswith("fastpaca.")]
+assert not [name for name in server if name.split(".")[1] not in ("client", "errors")], server
+
+try:
+    Fastpaca.local("data")
+except ImportError as error:
+    print(error)
+"""
+
+
+@pytest.fixture(scope="module")
+def interpreter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python with the wheel of this tree and what it says a client needs, from no network."""
+    directory = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", directory, ROOT)
+    (wheel,) = directory.glob("*.whl")
+    venv.create(directory / "venv", with_pip=False)
+    python = directory / "venv" / "bin" / "python"
+    install = ("--disable-pip-version-check", "install", "--no-deps", "--no-index")
+    run(sys.executable, "-m", "pip", "--python", python, *install, wheel)
+    (packages,) = (directory / "venv" / "lib").glob("python*/site-packages")
+    (metadata,) = packages.glob("fastpaca-*.dist-info")
+    copy_needed(importlib.metadata.Distribution.at(metadata), packages, set())
+    return python
+
+
+def run(*command: object) -> str:
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def copy_needed(package: importlib.metadata.Distribution, target: Path, copied: set[str]) -> None:
+    """Copy what *package* requires, and what that requires, from where these tests run."""
+    for line in package.requires or ():
+        requirement = Requirement(line)
+        name = requirement.name.lower()
+        if name in copied or (
+            requirement.marker and not requirement.marker.evaluate({"extra": ""})
+        ):
+            continue
+        copied.add(name)
+        needed = importlib.metadata.distribution(name)
+        assert requirement.specifier.contains(needed.version, prereleases=True)
+        for file in needed.files or ():
+            if ".." not in file.parts and "__pycache__" not in file.parts:
+                (target / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(str(file.locate()), target / file)
+        copy_needed(needed, target, copied)
+
+
+def test_a_client_needs_no_server(interpreter: Path, node: Process, tmp_path: Path) -> None:
+    """
+    The installed wheel imports, works with a node, and says what a local client lacks.
+    """
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(address=node.address))
+    said = run(interpreter, "-W", "error", script)
+    assert said.strip().endswith("install them with: pip install 'fastpaca[server]'")
+
+
+def test_its_types_are_shipped(interpreter: Path) -> None:
+    """
+    A type checker believes the annotations of a package that says so.
+    """
+    (packages,) = interpreter.parents[1].glob("lib/python*/site-packages")
+    assert (packages / "fastpaca" / "py.typed").exists()
