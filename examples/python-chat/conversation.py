@@ -1,0 +1,234 @@
+"""One conversation: what was said is in fastpaca, the answer that is being written is here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import uuid4
+
+from openai import APIError, AsyncOpenAI, OpenAIError
+from openai.types.chat import ChatCompletionMessageParam
+
+from fastpaca import (
+    AsyncContext,
+    AsyncFastpaca,
+    ContextFrame,
+    FastpacaError,
+    Message,
+    MessageFrame,
+    VersionConflict,
+    View,
+)
+
+SYSTEM_PROMPT: Final = "You are a friendly assistant. Answer briefly."
+
+Event = dict[str, Any]
+
+writing: Final[set[asyncio.Task[None]]] = set()
+"""The answers that are being written, so that they outlive the requests that asked for them."""
+
+
+class Busy(Exception):
+    """An answer is being written already."""
+
+
+class BrokenOff(OpenAIError):
+    """The model stopped in the middle of its answer."""
+
+
+@dataclass
+class Draft:
+    """An answer that is being written. Once it is complete it becomes a message."""
+
+    id: str
+    text: str = ""
+    error: str | None = None
+
+
+class Conversation:
+    """
+    A context of fastpaca, and the model that answers in it.
+
+    Args:
+        name: The id of the context.
+        budget: How many tokens the model is sent at most.
+    """
+
+    def __init__(
+        self, name: str, fastpaca: AsyncFastpaca, model: AsyncOpenAI, model_name: str, budget: int
+    ) -> None:
+        self._name = name
+        self._fastpaca = fastpaca
+        self._model = model
+        self._model_name = model_name
+        self._budget = budget
+        self._draft: Draft | None = None
+        self._changed = asyncio.Event()
+
+    async def open(self) -> AsyncContext:
+        """Create the context if it is new, with the system prompt at its beginning."""
+        context = await self._fastpaca.context(self._name, budget=self._budget)
+        if (await context.info()).version == 0:
+            prompt = {"role": "system", "parts": [{"type": "text", "text": SYSTEM_PROMPT}]}
+            with suppress(VersionConflict):  # another process was first
+                await context.append(prompt, if_version=0)
+        return context
+
+    # --- for people: the log ---
+
+    async def page(self, before: int | None, limit: int) -> Event:
+        """Give the newest *limit* messages, or those before a seq, and where to follow from."""
+        context = await self.open()
+        if before is None:
+            found = await context.get_tail(limit=limit)
+        else:
+            pages = context.messages(from_seq=max(1, before - limit), to_seq=max(1, before - 1))
+            found = [message async for message in pages]
+        return {"messages": found, "cursor": found[-1].version if found else 0}
+
+    async def frames(self, cursor: int) -> AsyncGenerator[Event, None]:
+        """Give each message after *cursor* once, and how full the window is."""
+        context = await self.open()
+        async with context.stream(cursor=cursor) as stream:
+            async for frame in stream:
+                if isinstance(frame, MessageFrame):
+                    yield {"type": "message", "message": frame.message, "cursor": frame.cursor}
+                elif isinstance(frame, ContextFrame):
+                    yield {
+                        "type": "context",
+                        "used_tokens": frame.used_tokens,
+                        "token_budget": frame.token_budget,
+                        "cursor": frame.cursor,
+                    }
+
+    # --- for the model: the LLM context ---
+
+    async def say(self, message_id: str, text: str) -> None:
+        """
+        Append what the user says, and begin to answer.
+
+        Raises:
+            Busy: An answer is being written. Nothing was appended.
+        """
+        message = {"id": message_id, "role": "user", "parts": [{"type": "text", "text": text}]}
+        await self._begin(message)
+
+    async def answer(self) -> None:
+        """
+        Begin to answer the conversation as it stands.
+
+        Raises:
+            Busy: An answer is being written.
+        """
+        await self._begin(None)
+
+    async def _begin(self, message: Mapping[str, Any] | None) -> None:
+        if self._draft is not None and self._draft.error is None:
+            raise Busy
+        draft = self._draft = Draft(id=uuid4().hex)  # from here on, others are told to wait
+        self._tell()
+        try:
+            context = await self.open()
+            if message is not None:
+                # A page that had no answer sends its message again, under the same id.
+                key = f"{self._name}/{message['id']}"
+                await context.append(message, idempotency_key=key)
+        except FastpacaError as error:
+            self._end(draft, str(error))
+            raise
+        # A task of its own: the answer is finished and kept whether or not pages stay to see it.
+        task = asyncio.create_task(self._write(context, draft))
+        writing.add(task)
+        task.add_done_callback(writing.discard)
+
+    async def _write(self, context: AsyncContext, draft: Draft) -> None:
+        """Ask the model, and append its answer when that is complete. Half an answer is none."""
+        reason: str | None = "The answer was not written."
+        try:
+            view = await context.context(budget_tokens=self._budget)
+            async for piece in self._ask(view):
+                draft.text += piece
+                self._tell()
+            await context.append(
+                {
+                    "id": draft.id,
+                    "role": "assistant",
+                    "parts": [{"type": "text", "text": draft.text}],
+                    "metadata": {"sent": what_was_sent(view)},
+                }
+            )
+            reason = None
+        except (OpenAIError, FastpacaError) as error:
+            reason = error.message if isinstance(error, APIError) else str(error)
+        finally:
+            self._end(draft, reason)
+
+    async def _ask(self, view: View) -> AsyncIterator[str]:
+        """Send the LLM context to the model, and give its answer piece by piece."""
+        chunks = await self._model.chat.completions.create(
+            model=self._model_name,
+            messages=[to_openai(message) for message in view.messages],
+            stream=True,
+        )
+        finished = False
+        async with chunks:
+            async for chunk in chunks:
+                for choice in chunk.choices:
+                    finished = finished or choice.finish_reason is not None
+                    if choice.delta.content:
+                        yield choice.delta.content
+        if not finished:
+            raise BrokenOff("The model broke off in the middle of its answer.")
+
+    # --- the answer as it grows ---
+
+    async def drafts(self) -> AsyncGenerator[Event, None]:
+        """Give the state of the answer, and its text as it grows: first all that there is of it."""
+        told, length = "", 0
+        while True:
+            changed, draft = self._changed, self._draft
+            if draft is None:
+                yield {"type": "answer", "state": "none"}
+            elif draft.error is not None:
+                yield {"type": "answer", "state": "failed", "id": draft.id, "error": draft.error}
+            else:
+                length = length if draft.id == told else 0
+                piece = draft.text[length:]
+                yield {"type": "answer", "state": "growing", "id": draft.id, "text": piece}
+                told, length = draft.id, length + len(piece)
+            await changed.wait()
+
+    def _tell(self) -> None:
+        """Wake everybody who looks on."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def _end(self, draft: Draft, error: str | None) -> None:
+        draft.error = error
+        self._draft = None if error is None else draft
+        self._tell()
+
+
+def to_openai(message: Message) -> ChatCompletionMessageParam:
+    """Write a message in the provider's form; only text is said here."""
+    text = "".join(part["text"] for part in message.parts if part["type"] == "text")
+    match message.role:
+        case "system":
+            return {"role": "system", "content": text}
+        case "assistant":
+            return {"role": "assistant", "content": text}
+        case _:
+            return {"role": "user", "content": text}
+
+
+def what_was_sent(view: View) -> dict[str, int]:
+    """Tell how much of the conversation the model was sent; pages show it under the answer."""
+    said = [one.seq for one in view.messages if one.seq is not None and one.role != "system"]
+    return {
+        "messages": len(view.messages),
+        "tokens": view.used_tokens,
+        "from_seq": min(said, default=1),
+    }
