@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("fastpaca: no backup was made: interrupted.", file=sys.stderr)
         return 130
-    print(f"Wrote {target} ({_readable(size_bytes)}).")
+    print(f"Wrote {target} ({readable(size_bytes)}).")
     return 0
 
 
@@ -213,7 +213,8 @@ def _one_line(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split()).rstrip(".")
 
 
-def _readable(size_bytes: int) -> str:
+def readable(size_bytes: int) -> str:
+    """Write a number of bytes for people."""
     size = float(size_bytes)
     for unit in ("bytes", "KiB", "MiB"):
         if size < 1024:

@@ -1,5 +1,5 @@
 """
-The command line: `fastpaca serve`, `fastpaca backup` and `fastpaca migrate`.
+The command line: `fastpaca serve`, `backup`, `migrate`, `export` and `import`.
 
 The flags of `serve` are made from the table of settings, so that a setting has its flag, its
 variable and its help in one place. A subcommand is imported when it is asked for: `backup` works
@@ -52,6 +52,22 @@ def _migrate(args: argparse.Namespace) -> int:
     return migrate.run(args)
 
 
+def _export(args: argparse.Namespace) -> int:
+    try:
+        from fastpaca.cli import export
+    except ModuleNotFoundError as error:
+        return _told_what_is_missing(error)
+    return export.run(args)
+
+
+def _import(args: argparse.Namespace) -> int:
+    try:
+        from fastpaca.cli import import_
+    except ModuleNotFoundError as error:
+        return _told_what_is_missing(error)
+    return import_.run(args)
+
+
 def _told_what_is_missing(error: ModuleNotFoundError) -> int:
     if error.name is None or error.name.partition(".")[0] == "fastpaca":
         raise error
@@ -74,6 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_serve(commands)
     _add_backup(commands)
     _add_migrate(commands)
+    _add_export(commands)
+    _add_import(commands)
     return parser
 
 
@@ -148,3 +166,51 @@ def _add_migrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="also spread the tables over the workers of Citus, once and while no node runs",
     )
     parser.set_defaults(run=_migrate)
+
+
+def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "export",
+        help="write the contexts of a store into a file of JSON lines",
+        description="Write the contexts of a store, with their whole history, as JSON lines. The"
+        " data directory of a running node is refused; a PostgreSQL database may be in use.",
+        allow_abbrev=False,
+    )
+    _add_store_flags(parser)
+    parser.add_argument(
+        "--output", metavar="FILE", help="the file to write; by default standard output"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with an export into FILE that was interrupted"
+    )
+    parser.add_argument(
+        "--prefix", default="", metavar="TEXT", help="only contexts whose ids begin with it"
+    )
+    parser.set_defaults(run=_export)
+
+
+def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "import",
+        help="write the contexts of an export into a store",
+        description="Write the contexts of an export into a store. What is there already is"
+        " compared and left alone, so an import that was interrupted is started again. The data"
+        " directory of a running node is refused; a PostgreSQL database may be in use.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("file", metavar="FILE", help="a file that `fastpaca export` has written")
+    _add_store_flags(parser)
+    parser.add_argument(
+        "--verify", action="store_true", help="then read everything back and compare it with FILE"
+    )
+    parser.add_argument(
+        "--verify-only", action="store_true", help="compare with FILE, and write nothing"
+    )
+    parser.set_defaults(run=_import)
+
+
+def _add_store_flags(parser: argparse.ArgumentParser) -> None:
+    """Let a command be told its store as `serve` is; all else is read from the environment."""
+    for setting in SETTINGS:
+        if setting.name in ("store", "data_dir"):
+            _add_flag(parser, setting)

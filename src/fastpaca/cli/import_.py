@@ -1,0 +1,108 @@
+"""
+`fastpaca import FILE`: write the contexts of an export into a store, and prove that they are there.
+
+The file is read twice: all of it is checked before anything is written, so that a file that was
+changed or cut off leaves no trace.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import secrets
+import sys
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from fastpaca.cli.progress import Progress
+from fastpaca.cli.stores import opened, settings_of
+from fastpaca.settings import Settings, SettingsError
+from fastpaca.store.base import CommitFailed, CommitUnknown, ReadFailed, Store, StoreRefused
+from fastpaca.transfer.file import BadFile, ExportFile
+from fastpaca.transfer.format import Whole
+from fastpaca.transfer.history import HistoryBroken
+from fastpaca.transfer.replay import ImportRefused, Replay
+from fastpaca.transfer.verify import Verification
+
+DIFFERENCES_SHOWN: Final = 20
+
+
+def run(args: argparse.Namespace) -> int:
+    """
+    Do what *args* asks for, and answer the exit code.
+
+    Raises:
+        SettingsError: A setting cannot be used, or the flags do not go together.
+    """
+    settings = settings_of(args)
+    if args.verify and args.verify_only:
+        raise SettingsError("--verify imports first and --verify-only does not; choose one.")
+    try:
+        with closing(ExportFile(Path(args.file))) as file:
+            _check(file)
+            return asyncio.run(_import(settings, file, args))
+    except (BadFile, StoreRefused) as error:
+        sentence = str(error)
+    except (HistoryBroken, ImportRefused) as error:
+        sentence = f"the import stopped: {error}."
+    except (CommitFailed, CommitUnknown, ReadFailed) as error:
+        sentence = f"the import stopped: {error}. The same command goes on from there."
+    except KeyboardInterrupt:
+        print("\nfastpaca: interrupted. The same command goes on from there.", file=sys.stderr)
+        return 130
+    print(f"fastpaca: {sentence}", file=sys.stderr)
+    return 1
+
+
+def _check(file: ExportFile) -> None:
+    """
+    Read all of the file before anything is written.
+
+    Raises:
+        BadFile: It is no whole export.
+    """
+    progress = Progress(sys.stderr, "Checking", file.size)
+    try:
+        for line, begin, end in file.lines():
+            progress(isinstance(line, Whole), 0, end - begin)
+    finally:
+        progress.clear()
+
+
+async def _import(settings: Settings, file: ExportFile, args: argparse.Namespace) -> int:
+    async with opened(settings, may_make=not args.verify_only) as store:
+        if not args.verify_only:
+            await _write(store, file)
+        if args.verify or args.verify_only:
+            return await _verify(store, file)
+    return 0
+
+
+async def _write(store: Store, file: ExportFile) -> None:
+    progress = Progress(sys.stderr, "Importing", file.size)
+    replay = Replay(store, partial(secrets.token_bytes, 16), progress)
+    try:
+        await replay.run(file.lines())
+    finally:
+        progress.clear()
+    written, found = replay.imported
+    print(f"Imported {written:,} contexts; {found:,} were there already.")
+
+
+async def _verify(store: Store, file: ExportFile) -> int:
+    progress = Progress(sys.stderr, "Verifying", file.size)
+    verification = Verification(store, file, progress)
+    try:
+        await verification.run(file.lines())
+    finally:
+        progress.clear()
+    found = verification.differences
+    for difference in found[:DIFFERENCES_SHOWN]:
+        print(f"fastpaca: {difference}.", file=sys.stderr)
+    if found:
+        print(f"fastpaca: {len(found):,} contexts are not as in {file.path}.", file=sys.stderr)
+        return 1
+    print(f"Verified: {progress.contexts:,} contexts are as in {file.path}, byte for byte.")
+    return 0
