@@ -9,33 +9,44 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --require-has
 PYTEST := $(BIN)/python -m pytest
 SERVER := $(VENV)/.server-is-installed
 DEV    := $(VENV)/.dev-is-installed
+SERVERS := $(VENV)/.servers-are-installed
+SDK    := $(VENV)/.sdk-is-installed
+NPM    := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix sdk/typescript
+SDK_BUILT := sdk/typescript/dist/cjs/package.json
+EXAMPLES := examples/node-chat/node_modules/.package-lock.json
+BROWSER := $(VENV)/.browser-is-installed
+NODE_CHAT := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix examples/node-chat
 SIM    := tests/context/test_simulation.py tests/sim tests/stream/test_simulation.py
 
-.PHONY: help setup serve test check fix sim fuzz acceptance bench docs lock
+.PHONY: help setup serve test check fix sim fuzz acceptance runtimes bench docs lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
 	@echo "ARGS='…' is passed on to serve, test, sim, fuzz, acceptance and bench."
 
-setup: $(DEV) ## install everything that development needs into .venv
+setup: $(DEV) $(SERVERS) $(SDK) $(EXAMPLES) $(BROWSER) ## install everything that development needs into .venv
 
 serve: $(SERVER) ## start a node on 127.0.0.1:4000 (installs only what the server needs)
 	@exec $(BIN)/fastpaca serve $(ARGS)
 
-test: $(DEV) ## run the tests
+test: $(DEV) $(SERVERS) $(SDK) $(EXAMPLES) $(BROWSER) ## run the tests
 	$(PYTEST) -n auto --dist worksteal $(ARGS)
 
-check: $(DEV) ## check format, lint, types, the direction of imports and the documentation
+check: $(DEV) $(SDK) $(EXAMPLES) ## check format, lint, types, the direction of imports and the documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(NPM) run --silent check
+	$(NODE_CHAT) run --silent check
 	$(BIN)/mkdocs build --strict
 	@if [ -d tests/docs ]; then set -x; $(PYTEST) --quiet tests/docs; fi
 
-fix: $(DEV) ## put right what format and lint can put right
+fix: $(DEV) $(SDK) $(EXAMPLES) ## put right what format and lint can put right
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(NPM) run --silent fix
+	$(NODE_CHAT) run --silent fix
 
 sim: $(DEV) ## simulate random histories, failures and followers (SEED=…, RUNS=…)
 	$(PYTEST) --timeout=0 $(SIM) $(if $(SEED),--seed=$(SEED)) $(if $(RUNS),--runs=$(RUNS)) $(ARGS)
@@ -45,6 +56,10 @@ fuzz: $(DEV) ## attack the API with random input (SEED=…, RUNS=…)
 
 acceptance: $(DEV) ## replay all the real conversations against a running node
 	$(BIN)/python -m tests.acceptance $(ARGS)
+
+runtimes: $(DEV) $(SDK) ## try the TypeScript SDK on Deno, Bun and the oldest Node (downloads 300 MB)
+	$(NPM)/runtimes ci --silent --ignore-scripts
+	$(PYTEST) -m runtimes tests/sdk $(ARGS)
 
 bench: $(DEV) ## measure
 	$(BIN)/python -m bench $(ARGS)
@@ -64,7 +79,30 @@ $(SERVER): requirements/build.txt requirements/server.txt pyproject.toml | $(BIN
 	@$(BIN)/python -m pip --disable-pip-version-check install --no-deps --no-build-isolation --editable .
 	@touch $@
 
+$(SERVERS): scripts/servers.sh requirements/postgres/package-lock.json | $(DEV)
+	@scripts/servers.sh $(VENV)
+	@touch $@
+
 $(DEV): requirements/dev.txt $(SERVER)
 	@echo "fastpaca: installing what tests and checks need (requirements/dev.txt)"
 	@$(PIP) -r requirements/dev.txt
+	@touch $@
+
+$(SDK): sdk/typescript/package-lock.json $(DEV)
+	@echo "fastpaca: installing what the TypeScript SDK is made with (sdk/typescript/package-lock.json)"
+	@$(NPM) ci --silent --ignore-scripts
+	@touch $@
+
+# The chat of Node takes the SDK from this tree, compiled.
+$(SDK_BUILT): $(SDK) sdk/typescript/build.mjs $(wildcard sdk/typescript/src/*.ts)
+	@$(NPM) run --silent build
+	@touch $@
+
+$(EXAMPLES): examples/node-chat/package-lock.json $(DEV) | $(SDK_BUILT)
+	@echo "fastpaca: installing what the examples need (examples/node-chat/package-lock.json)"
+	@$(NODE_CHAT) ci --silent --ignore-scripts
+	@touch $@
+
+$(BROWSER): scripts/browser.sh | $(BIN)/python
+	@scripts/browser.sh
 	@touch $@
