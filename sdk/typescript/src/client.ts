@@ -1,0 +1,128 @@
+/**
+ * A client of a node: makes handles of contexts, lists and deletes them.
+ */
+
+import { Context, type ContextOptions } from './context.js';
+import { type Json, baseOf, queryOf } from './protocol.js';
+import { type CallOptions, type Platform, Transport, timerMs } from './transport.js';
+import type { ContextInfo } from './types.js';
+
+/** How a client is made. */
+export interface ClientOptions {
+  /** Where the node is, with or without `/v1`; default `http://localhost:4000/v1`. */
+  baseUrl?: string;
+  /** The API key, where the node has one. */
+  apiKey?: string;
+  /** Headers to send with every request. */
+  headers?: Readonly<Record<string, string>>;
+  /** For how long one try of a call may last; default 30 s. */
+  timeoutMs?: number;
+  /** For how long a call may last, all tries and waits together; default 60 s. */
+  deadlineMs?: number;
+  /** How often a request is sent at most; default 10. 1 means no retries. */
+  triesMax?: number;
+  /** Reads and writes JSON in place of the runtime's own, such as one that keeps large integers. */
+  json?: Json;
+  /** Sends requests in place of the runtime's own `fetch`. */
+  fetch?: typeof globalThis.fetch;
+  /** Clock, chance, waits and keys, for tests. */
+  platform?: Partial<Platform>;
+}
+
+export interface ListOptions extends CallOptions {
+  /** Only ids that begin with it. */
+  prefix?: string | undefined;
+  /** Contexts in one request. */
+  limit?: number | undefined;
+}
+
+/** Make a client. Nothing is sent before the first call. */
+export function createClient(options: ClientOptions = {}): Client {
+  return new Client(options);
+}
+
+export class Client {
+  readonly #transport: Transport;
+
+  constructor(options: ClientOptions = {}) {
+    const { apiKey, fetch, platform } = options;
+    const headers = {
+      ...options.headers,
+      ...(apiKey !== undefined && { Authorization: `Bearer ${apiKey}` }),
+    };
+    new Headers(headers); // says now, not with every call, what no request can carry
+    this.#transport = new Transport({
+      base: baseOf(options.baseUrl ?? 'http://localhost:4000/v1'),
+      headers,
+      timeoutMs: options.timeoutMs ?? 30_000,
+      deadlineMs: options.deadlineMs ?? 60_000,
+      triesMax: options.triesMax ?? 10,
+      json: options.json ?? JSON,
+      fetch: fetch ?? ((input, init) => globalThis.fetch(input, init)),
+      platform: { ...runtime, ...platform },
+    });
+  }
+
+  /**
+   * Give the handle of a context.
+   *
+   * With any of `budget`, `trigger`, `policy` and `metadata` the context is created, or changed to
+   * have them. Without, nothing is sent.
+   */
+  async context(id: string, options: ContextOptions = {}): Promise<Context> {
+    const context = new Context(this.#transport, id);
+    const { budget, trigger, policy, metadata } = options;
+    if ([budget, trigger, policy, metadata].some((option) => option !== undefined)) {
+      await context.configure(options);
+    }
+    return context;
+  }
+
+  /** Delete a context for writing; with `purge` erase its content for good. */
+  async deleteContext(
+    id: string,
+    options: CallOptions & { purge?: boolean | undefined } = {},
+  ): Promise<void> {
+    await new Context(this.#transport, id).delete(options);
+  }
+
+  /** List contexts in byte order of their ids, page after page as they are needed. */
+  async *listContexts(options: ListOptions = {}): AsyncGenerator<ContextInfo, void> {
+    const { prefix, limit } = options;
+    let after: string | undefined;
+    do {
+      const path = `/contexts${queryOf({ prefix, after, limit })}`;
+      const request = { method: 'GET', path } as const;
+      type Page = { contexts: ContextInfo[]; next: string | null };
+      const page: Page = await this.#transport.value<Page>(request, options);
+      yield* page.contexts;
+      after = page.next ?? undefined;
+    } while (after !== undefined);
+  }
+}
+
+const runtime: Platform = {
+  now: () => performance.now(),
+  random: () => Math.random(),
+  sleep: (ms, signal) =>
+    new Promise((resolve, reject) => {
+      const stop = (): void => {
+        clearTimeout(timer);
+        reject(signal?.reason);
+      };
+      const timer = setTimeout(() => {
+        signal?.removeEventListener('abort', stop);
+        resolve();
+      }, timerMs(ms));
+      if (signal?.aborted) stop();
+      else signal?.addEventListener('abort', stop, { once: true });
+    }),
+  key: () => {
+    const bytes = new Uint8Array(16);
+    // Node 18 has no global crypto. A key must be new, and is no secret.
+    if (globalThis.crypto === undefined)
+      bytes.forEach((_, at) => (bytes[at] = Math.random() * 256));
+    else crypto.getRandomValues(bytes);
+    return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  },
+};

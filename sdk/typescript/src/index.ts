@@ -1,0 +1,46 @@
+/**
+ * Keeps the conversations of language-model applications, on a fastpaca node.
+ *
+ * `createClient` is where everything begins.
+ */
+
+export { Client, createClient, type ClientOptions, type ListOptions } from './client.js';
+export type { Summarise, Summary } from './compaction.js';
+export {
+  Context,
+  type AppendOptions,
+  type CompactIfNeededOptions,
+  type CompactionsOptions,
+  type ContextOptions,
+  type MessagesOptions,
+  type ReadOptions,
+  type TailOptions,
+  type WriteOptions,
+} from './context.js';
+export {
+  ConnectionFailed,
+  ContextNotFound,
+  FastpacaError,
+  Forbidden,
+  HeadersTooLarge,
+  IdempotencyConflict,
+  InternalError,
+  InvalidRequest,
+  MethodNotAllowed,
+  OutcomeUnknown,
+  PayloadTooLarge,
+  Purged,
+  RateLimited,
+  RequestTimeout,
+  TimedOut,
+  Tombstoned,
+  Unauthorized,
+  Unavailable,
+  UnexpectedAnswer,
+  UnsupportedMediaType,
+  VersionConflict,
+} from './errors.js';
+export type { Json } from './protocol.js';
+export { Stream, type StreamOptions } from './stream.js';
+export type { CallOptions, Platform } from './transport.js';
+export type * from './types.js';

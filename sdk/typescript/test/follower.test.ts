@@ -1,0 +1,115 @@
+/** Which frames a follower is given, over many connections. */
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { Follower } from '../src/follower.js';
+import type { Frame } from '../src/types.js';
+
+const message = (version: number, cursor = version): Frame => ({
+  type: 'message',
+  version,
+  seq: version,
+  cursor,
+});
+const compaction = (version: number, cursor = version): Frame => ({
+  type: 'compaction',
+  version,
+  cursor,
+  range: null,
+  strategy: 'manual',
+  used_tokens_before: 1,
+  used_tokens_after: 0,
+});
+const context = (version: number, used_tokens = version): Frame => ({
+  type: 'context',
+  version,
+  cursor: version,
+  used_tokens,
+  needs_compaction: false,
+  token_budget: 10,
+});
+
+/** The frames of versions behind *cursor* as a node sends them: live from *newest* on. */
+function sent(cursor: number, newest: number): Frame[] {
+  const frames: Frame[] = [];
+  for (let version = cursor + 1; version <= newest; version++) {
+    const isLast = version === newest;
+    const isTrimmed = version % 3 === 0;
+    frames.push(message(version, isLast || isTrimmed ? version - 1 : version));
+    if (isTrimmed) frames.push(compaction(version, isLast ? version - 1 : version));
+  }
+  frames.push(context(newest));
+  return frames;
+}
+
+test('wherever connections break, each change is given once and in order', () => {
+  const newest = 6;
+  const whole = sent(0, newest);
+  for (let first = 0; first <= whole.length; first++) {
+    for (let second = 0; second <= whole.length; second++) {
+      const follower = new Follower(0);
+      const given: Frame[] = [];
+      // The node knew less on the first connection, so that another version was the last.
+      for (const [through, count] of [
+        [4, first],
+        [5, second],
+        [newest, 99],
+      ] as const) {
+        given.push(
+          ...sent(follower.cursor, through)
+            .slice(0, count)
+            .filter((frame) => follower.take(frame)),
+        );
+        follower.resume();
+      }
+      const changes = given
+        .filter(({ type }) => type !== 'context')
+        .map((frame) => JSON.stringify([frame.type, (frame as { version: number }).version]));
+      const expected = whole
+        .filter(({ type }) => type !== 'context')
+        .map((frame) => JSON.stringify([frame.type, (frame as { version: number }).version]));
+      assert.deepEqual(changes, expected, `cut at ${first} and ${second}`);
+      assert.equal(follower.cursor, newest);
+    }
+  }
+});
+
+test('the cursor does not pass a version that is half given', () => {
+  const follower = new Follower(4);
+  assert.ok(follower.take(message(5, 4)));
+  assert.equal(follower.cursor, 4);
+  assert.ok(follower.take(context(5)));
+  assert.equal(follower.cursor, 5);
+});
+
+test('the state is told again after a break only if it is another', () => {
+  const follower = new Follower(0);
+  assert.ok(follower.take(context(3, 7)));
+  follower.resume();
+  assert.ok(!follower.take(context(3, 7)));
+  assert.ok(follower.take(context(3, 7)), 'the same numbers under another configuration');
+  follower.resume();
+  assert.ok(follower.take(context(3, 8)));
+});
+
+test('a reset begins anew, from a version below', () => {
+  const follower = new Follower(9);
+  assert.ok(follower.take({ type: 'reset', version: 3, cursor: 3 }));
+  assert.equal(follower.cursor, 3);
+  assert.ok(follower.take(message(4)));
+  assert.ok(follower.take(context(4)));
+});
+
+test('versions that are gone are passed, and what is behind them is given', () => {
+  const follower = new Follower(2);
+  assert.ok(follower.take({ type: 'gap', expected: 3, actual: 8, cursor: 7 }));
+  assert.equal(follower.cursor, 7);
+  assert.ok(follower.take(message(8)));
+});
+
+test('frames of a kind that is not known are passed over, and their cursor counts', () => {
+  const follower = new Follower(0);
+  assert.ok(!follower.take({ type: 'of_tomorrow', version: 1, cursor: 1 } as unknown as Frame));
+  assert.equal(follower.cursor, 1);
+});

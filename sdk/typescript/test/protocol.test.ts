@@ -1,0 +1,134 @@
+/** How requests are written and answers read. */
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { InvalidRequest } from '../src/errors.js';
+import { baseOf, pathOf, queryOf, retryAfterMs, textOf, textsOf, waitMs } from '../src/protocol.js';
+
+test('a base URL may have the /v1 or not, and a slash or not', () => {
+  for (const url of ['http://h:4000', 'http://h:4000/', 'http://h:4000/v1', 'http://h:4000/v1/']) {
+    assert.equal(baseOf(url), 'http://h:4000/v1');
+  }
+  assert.equal(baseOf('https://h/behind/a/proxy/'), 'https://h/behind/a/proxy/v1');
+  assert.equal(baseOf('/api'), '/api/v1');
+});
+
+test('a base URL that can never work is refused when the client is made', () => {
+  for (const url of ['ftp://h', 'http://', 'http://h/?a=1', 'http://h/#a', 'http://user:key@h']) {
+    assert.throws(() => baseOf(url), TypeError, url);
+  }
+});
+
+test('an id is one segment of the path, whatever is in it', () => {
+  for (const id of [
+    'a/b',
+    'ü 😀',
+    '%2F',
+    '?#&',
+    '...',
+    '.a',
+    '\\',
+    "!'()*",
+    '\n',
+    '×'.repeat(256),
+  ]) {
+    const url = new URL(baseOf('http://h') + pathOf(id, '/tail'));
+    const segments = url.pathname.split('/');
+    assert.equal(segments.length, 5, id);
+    assert.equal(decodeURIComponent(segments[3]!), id);
+    assert.equal(url.search + url.hash, '');
+  }
+});
+
+test('an id that no path can name is refused', () => {
+  const lone = String.fromCharCode(0xd800);
+  for (const id of ['', '.', '..', 'a\0b', lone, 'a'.repeat(513), 'ü'.repeat(257)]) {
+    assert.throws(() => pathOf(id), InvalidRequest, JSON.stringify(id));
+  }
+  assert.throws(() => pathOf(undefined as unknown as string), InvalidRequest);
+});
+
+test('a query holds what was given, zero and false included', () => {
+  assert.equal(
+    queryOf({ a: 0, b: undefined, c: false, d: 'x&y=ü' }),
+    '?a=0&c=false&d=x%26y%3D%C3%BC',
+  );
+  assert.equal(queryOf({ a: undefined }), '');
+});
+
+test('waits grow to five seconds, at random, behind what the node asked for', () => {
+  assert.deepEqual(
+    [1, 2, 3, 7, 50, 5000].map((tries) => waitMs(tries, 1)),
+    [100, 200, 400, 5000, 5000, 5000],
+  );
+  assert.equal(waitMs(3, 0.25), 100);
+  assert.equal(waitMs(3, 0), 0);
+  assert.equal(waitMs(1, 0.5, 2000), 2050);
+});
+
+test('Retry-After is read as seconds, or as a date by the clock of the node', () => {
+  const date = 'Mon, 05 Jan 2026 09:30:00 GMT';
+  assert.equal(retryAfterMs('3', null), 3000);
+  assert.equal(retryAfterMs('Mon, 05 Jan 2026 09:30:07 GMT', date), 7000);
+  assert.equal(retryAfterMs('Mon, 05 Jan 2026 09:29:00 GMT', date), 0);
+  for (const value of [null, '', 'soon', '-1', '1.5', 'Mon, 05 Jan 2026 09:30:07 GMT']) {
+    assert.equal(retryAfterMs(value, null), undefined, String(value));
+  }
+});
+
+test('what JSON does not have is refused, with its place', () => {
+  const cases: [unknown, string][] = [
+    [{ message: { parts: [{ value: NaN }] } }, 'message.parts[0].value'],
+    [{ a: [1, Infinity] }, 'a[1]'],
+    [{ a: [undefined] }, 'a[0]'],
+    [{ a: 1n }, ''],
+  ];
+  for (const [value, field] of cases) {
+    assert.throws(
+      () => textOf(value, JSON),
+      (error) => error instanceof InvalidRequest && error.field === field,
+    );
+  }
+  const circle: Record<string, unknown> = {};
+  circle['self'] = circle;
+  assert.throws(() => textOf(circle, JSON), InvalidRequest);
+  assert.equal(textOf({ a: undefined, b: null, c: -0.5 }, JSON), '{"b":null,"c":-0.5}');
+});
+
+test('the texts of messages are those of the answer, wherever braces and quotes stand', () => {
+  const messages = [
+    '{"seq":1,"role":"user","parts":[{"type":"text","text":"a ] } , \\" \\\\"}],"n":1180591620717411303424}',
+    '{"seq": null, "parts": [[], {}, [1, [2]]] , "messages": ["inner"]}',
+    '{}',
+  ];
+  const text = `{"version":3,"x":{"messages":[{"not":"these"}]},"y":"messages", "messages" : [ ${messages.join(' , ')} ],"fit":"whole"}`;
+  assert.deepEqual(textsOf(text, 'messages'), messages);
+  assert.deepEqual(textsOf('{"messages":[]}', 'messages'), []);
+  assert.deepEqual(textsOf('{"version":1}', 'messages'), []);
+});
+
+test('the texts of random lists are found', () => {
+  let state = 1;
+  const random = (below: number): number => (state = (state * 48271) % 2147483647) % below;
+  const words = ['"', '\\', '{', '}', '[', ']', ',', ':', 'messages', ' '];
+  const word = (): string =>
+    Array.from({ length: random(6) }, () => words[random(words.length)]!).join('');
+  const value = (depth: number): unknown => {
+    const kind = random(depth > 3 ? 3 : 5);
+    if (kind === 0) return random(100);
+    if (kind <= 2) return word();
+    const inner = Array.from({ length: random(4) }, () => value(depth + 1));
+    return kind === 3 ? inner : Object.fromEntries(inner.map((one) => [word(), one]));
+  };
+  for (let round = 0; round < 2000; round++) {
+    const list = Array.from({ length: random(4) }, () => ({ [word()]: value(0) }));
+    const text = JSON.stringify({ [word()]: value(0), messages: list, last: value(0) });
+    if (text.indexOf('"messages":') !== text.lastIndexOf('"messages":')) continue;
+    assert.deepEqual(
+      textsOf(text, 'messages'),
+      list.map((one) => JSON.stringify(one)),
+      text,
+    );
+  }
+});
