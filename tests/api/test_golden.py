@@ -16,6 +16,7 @@ from fastpaca.store.postgres import PostgresStore
 from fastpaca.store.sqlite import SqliteStore
 from fastpaca.testing import composed
 from tests.api.world import run
+from tests.archive.world import Eager, archived
 
 WIRE = Path(__file__).parent.parent / "wire"
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
@@ -31,7 +32,7 @@ def stories() -> list[Any]:
 
 
 @pytest.mark.parametrize("story", stories())
-@pytest.mark.parametrize("kind", ["memory", "sqlite", "postgres"])
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "postgres", "oldest postgres", "archived"])
 def test_golden_story(
     story: dict[str, Any], kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -61,8 +62,11 @@ def test_golden_story(
 
 def make_store(kind: str, directory: Path, request: pytest.FixtureRequest) -> Store:
     """Make a new store; a database only if one is asked for."""
-    if kind == "postgres":
-        return PostgresStore(request.getfixturevalue("fast_dsn"), allow_unsafe=True)
+    if "postgres" in kind:
+        dsn = request.getfixturevalue("oldest_dsn" if "oldest" in kind else "fast_dsn")
+        return PostgresStore(dsn, allow_unsafe=True)
+    if kind == "archived":  # and trimmed to nothing behind each commit
+        return archived(directory, request.getfixturevalue("fast_dsn"), kind=Eager)
     return SqliteStore(directory) if kind == "sqlite" else MemoryStore()
 
 

@@ -84,7 +84,7 @@ async def cluster(dsn: str, directory: Path, size: int) -> AsyncIterator[Cluster
         for number in range(size):
             await nodes.start(number)
         yield nodes
-        nodes.stop()
+        await asyncio.to_thread(nodes.stop)
         assert nodes.defects == []
     finally:
         nodes.end()

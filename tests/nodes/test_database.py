@@ -1,5 +1,6 @@
 """
-The database goes away under load and comes back: nodes say so meanwhile, and then go on.
+The database goes away under load, and comes back or is replaced by its standby: nodes say so
+meanwhile, and then go on.
 
 `pytest tests/nodes/test_database.py --runs=20` tries so many seeds, `--seed=7` that one.
 """
@@ -16,7 +17,7 @@ import pytest
 from tests.nodes.clients import Clients
 from tests.nodes.cluster import cluster
 from tests.nodes.history import not_linearizable
-from tests.postgres import Server, run_sql, running_server
+from tests.postgres import Pair, Server, run_sql, running_pair, running_server
 
 NODES = 2
 CLIENTS = 12
@@ -36,6 +37,13 @@ def own_server() -> Iterator[Server]:
     """A server that may be stopped: no other test uses it."""
     with running_server() as server:
         yield server
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """A server with a standby that takes over in the end."""
+    with running_pair() as pair:
+        yield pair
 
 
 @asynccontextmanager
@@ -85,6 +93,34 @@ async def test_restart_of_the_database(
             await until_refused(clients)
             await asyncio.to_thread(own_server.start)
             await clients.answered(WRITES_BETWEEN)
+
+
+@pytest.mark.slow
+async def test_standby_takes_over(pair: Pair, tmp_path: Path, seed: int) -> None:
+    """
+    The server is killed and its standby promoted: nodes that know both hosts go on by themselves
+    with all that they had acknowledged, once.
+    """
+    async with under_load(pair.dsn(), tmp_path, seed) as clients:
+        await asyncio.to_thread(pair.primary.kill)
+        await until_refused(clients)
+        await asyncio.to_thread(pair.standby.promote)
+        await clients.answered(WRITES_BETWEEN)
+
+
+async def test_database_that_is_only_read(dsn: str, tmp_path: Path, seed: int) -> None:
+    """
+    The server takes no writes for a while: they are refused, and go on when it takes them again.
+    """
+    async with under_load(dsn, tmp_path, seed) as clients:
+        try:
+            await run_sql(dsn, "ALTER SYSTEM SET default_transaction_read_only = on")
+            await run_sql(dsn, "SELECT pg_reload_conf()")
+            await until_refused(clients)
+        finally:
+            await run_sql(dsn, "ALTER SYSTEM RESET default_transaction_read_only")
+            await run_sql(dsn, "SELECT pg_reload_conf()")
+        await clients.answered(WRITES_BETWEEN)
 
 
 async def test_cut_connections(dsn: str, tmp_path: Path, seed: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.postgres import UNSAFE, Server, running_server
+from tests.postgres import UNSAFE, Server, installed, running_server
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +21,21 @@ def safe_server() -> Iterator[Server]:
     """A server as operators run it."""
     with running_server() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def oldest_server() -> Iterator[Server]:
+    """A server of the oldest version that is here, which would not survive a crash."""
+    with running_server(installed()[0], **UNSAFE) as server:
+        yield server
+
+
+@pytest.fixture
+def oldest_dsn(oldest_server: Server) -> Iterator[str]:
+    """The address of a database of its own, on a server of the oldest version."""
+    name = oldest_server.create_database()
+    yield oldest_server.dsn(name)
+    oldest_server.drop_database(name)
 
 
 @pytest.fixture

@@ -12,7 +12,10 @@ from typing import Literal
 
 from tests.postgres import Server
 
-Cut = Literal["before", "after", "hold"]
+Cut = Literal["before", "after", "hold", "silence"]
+
+ANSWER_SECONDS = 2.0
+"""How long a server has for an answer that is to be lost."""
 
 _SOCKET = ".s.PGSQL.5432"
 
@@ -23,6 +26,7 @@ class Proxy:
 
     Attributes:
         accepts: Whether connections are taken at all.
+        is_silent: Whether it passes on nothing any more, like a machine that has died.
         attempts: How many connections were tried.
         open_max: The most that were open at once.
         held: Set when a message is held back for good or for now.
@@ -31,6 +35,7 @@ class Proxy:
     def __init__(self, server: Server, directory: Path) -> None:
         self.directory = directory
         self.accepts = True
+        self.is_silent = False
         self.attempts = 0
         self.open_max = 0
         self.held = asyncio.Event()
@@ -41,12 +46,18 @@ class Proxy:
         self._accepts_after_cut = True
         self._released: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
+    @property
+    def open_count(self) -> int:
+        """How many connections are open."""
+        return len(self._open)
+
     def cut(self, at: bytes, how: Cut, *, accepts: bool = True) -> None:
         """
         Break the connection over which *at* is sent, once.
 
         The message is lost (`before`), or is answered and the answer is lost (`after`). Or the
         sender loses the connection, and the receiver sees nothing of it until `release` (`hold`).
+        Or it is answered, the answer is lost, and the connection seems to be there (`silence`).
         With *accepts* false all others break with it, and none can be made from then on.
         """
         self._cut = (at, how)
@@ -65,14 +76,16 @@ class Proxy:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        server = await asyncio.open_unix_connection(str(self._server.directory / _SOCKET))
         self._open.add(writer)
         self.open_max = max(self.open_max, len(self._open))
-        back = asyncio.create_task(_pump(server[0], writer))
+        server = await asyncio.open_unix_connection(str(self._server.directory / _SOCKET))
+        back = asyncio.create_task(self._pump(server[0], writer))
         try:
             while data := await reader.read(1 << 16):
+                if self.is_silent:
+                    continue
                 if self._cut is not None and self._cut[0] in data:
-                    await self._break(data, writer, server[1], back)
+                    await self._break(data, (reader, writer), server, back)
                     return
                 server[1].write(data)
         except (ConnectionError, asyncio.CancelledError):
@@ -87,27 +100,41 @@ class Proxy:
     async def _break(
         self,
         data: bytes,
-        client: asyncio.StreamWriter,
-        server: asyncio.StreamWriter,
+        client: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        server: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         back: asyncio.Task[None],
     ) -> None:
         assert self._cut is not None
         how, self._cut = self._cut[1], None
         back.cancel()
         await asyncio.wait([back])
+        if how == "silence":
+            server[1].write(data)
+            self.held.set()
+            while await client[0].read(1 << 16):
+                pass
+            return
         if how == "after":
-            server.write(data)
-            await asyncio.sleep(0.1)  # all that could be answered has been
+            server[1].write(data)
+            with suppress(TimeoutError):  # a commit that waits for a standby is not answered
+                await asyncio.wait_for(server[0].read(1), ANSWER_SECONDS)
         self.accepts = self._accepts_after_cut
         if not self.accepts:
             self.end_all()
-        client.transport.abort()
+        client[1].transport.abort()
         if how == "hold":
             self.held.set()
             if await self._released:
-                server.write(data)
-                await server.drain()
+                server[1].write(data)
+                await server[1].drain()
         self.held.set()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, asyncio.CancelledError):
+            while data := await reader.read(1 << 16):
+                if not self.is_silent:
+                    writer.write(data)
+            writer.close()
 
     def end_all(self) -> None:
         """Break all connections."""
@@ -120,13 +147,6 @@ class Proxy:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(ConnectionError, asyncio.CancelledError):
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-        writer.close()
 
 
 @asynccontextmanager

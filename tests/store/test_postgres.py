@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import platform
+import sys
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,7 +15,7 @@ from fastpaca.store.memory import MemoryStore
 from fastpaca.store.migrate import migrations
 from fastpaca.store.postgres import PostgresStore
 from fastpaca.store.postgres_reads import ROWS_AT_ONCE, behind
-from tests.postgres import Server
+from tests.postgres import Server, installed, run_sql
 from tests.store.contract import ALL, MakeStore, StoreContract, create
 from tests.store.test_sqlite import World, content, is_taken
 
@@ -24,6 +27,29 @@ class TestPostgresStore(StoreContract):
     def make_store(self, fast_dsn: str) -> MakeStore:
         """Make a store in a database of its own."""
         return lambda: PostgresStore(fast_dsn, allow_unsafe=True)
+
+
+class TestOldestPostgresStore(StoreContract):
+    """The contract, on the oldest version that is supported."""
+
+    @pytest.fixture
+    def make_store(self, oldest_dsn: str) -> MakeStore:
+        """Make a store in a database of its own."""
+        return lambda: PostgresStore(oldest_dsn, allow_unsafe=True)
+
+
+async def test_versions_are_those_that_are_meant(
+    request: pytest.FixtureRequest, fast_dsn: str, oldest_dsn: str
+) -> None:
+    """Tests run on the version that was asked for, and on the oldest; it is here after a set-up."""
+    usual, oldest = [
+        int((await run_sql(dsn, "SHOW server_version"))[0][0].split(".")[0])
+        for dsn in (fast_dsn, oldest_dsn)
+    ]
+    assert usual == request.config.getoption("--postgres")
+    assert oldest == installed()[0]
+    if os.environ.get("CI") and (sys.platform, platform.machine()) == ("linux", "x86_64"):
+        assert installed() == [14, 15, 16, 17, 18]
 
 
 @settings(

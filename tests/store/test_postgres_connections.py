@@ -192,7 +192,7 @@ async def test_readers_leave_a_connection_to_writers(safe_dsn: str) -> None:
 # Found before PostgreSQL's own, as a database would answer that has no such locks.
 NO_LOCKS = """
 CREATE SCHEMA shadow;
-CREATE FUNCTION shadow.pg_advisory_lock(bigint) RETURNS void LANGUAGE plpgsql AS
+CREATE FUNCTION shadow.pg_advisory_xact_lock(bigint) RETURNS void LANGUAGE plpgsql AS
     $$ BEGIN RAISE feature_not_supported; END $$;
 ALTER DATABASE {database} SET search_path = shadow, pg_catalog
 """

@@ -231,7 +231,7 @@ async def test_standby_that_did_not_confirm(safe_server: Server, safe_dsn: str) 
 
 async def test_standby_that_takes_its_time(safe_server: Server, safe_dsn: str) -> None:
     """A commit is not cancelled for being slow: it waits for its standby, or stays unknown."""
-    store = PostgresStore(safe_dsn, resolve_seconds=0.5)
+    store = PostgresStore(safe_dsn, answer_seconds=0.2, resolve_seconds=0.5)
     await store.open()
     author = Author("c")
     await run_first(safe_dsn, author.create())

@@ -17,7 +17,7 @@ write-ahead log, on standbys and in backups are the operator's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -31,6 +31,8 @@ from fastpaca.store.base import (
     CommitUnknown,
     CompactionRow,
     ContextRow,
+    Delta,
+    Known,
     MessageRow,
     ReadFailed,
     Snapshot,
@@ -39,7 +41,7 @@ from fastpaca.store.base import (
 from fastpaca.store.postgres_connections import Connections, jittered, shown
 from fastpaca.store.postgres_errors import FAILURES, TIES, Unreachable, described
 from fastpaca.store.postgres_reads import Bounds, Reader
-from fastpaca.store.postgres_rows import Batch
+from fastpaca.store.postgres_rows import Batch, hashed
 from fastpaca.store.postgres_schema import bring_up_to_date, check, distribute_tables
 
 T = TypeVar("T")
@@ -49,7 +51,7 @@ CONNECTIONS: Final = 10
 STATEMENT_SECONDS: Final = 10.0
 
 RESOLVE_SECONDS: Final = 20.0
-"""How long to wait for the answer to a commit, and then to look for its outcome elsewhere."""
+"""How long to look for the outcome of a commit whose answer did not come."""
 
 ATTEMPTS: Final = 6
 """How often a commit is tried that loses ties against those of other nodes."""
@@ -70,8 +72,8 @@ class PostgresStore:
         dsn: An address as libpq has them, perhaps of several hosts.
         connections: How many are open at most; at least 2.
         statement_seconds: How long a statement may run.
-        resolve_seconds: How long to wait for the answer to a commit, and then how long to look for
-            its outcome elsewhere.
+        answer_seconds: How long to wait for the answer to a commit.
+        resolve_seconds: How long to look for the outcome of one whose answer did not come.
         migrates: Whether opening brings the schema up to date, or only sees that it is.
         allow_unsafe: Whether a server is taken that may lose what it has acknowledged.
     """
@@ -82,12 +84,14 @@ class PostgresStore:
         *,
         connections: int = CONNECTIONS,
         statement_seconds: float = STATEMENT_SECONDS,
+        answer_seconds: float = writes.ANSWER_SECONDS,
         resolve_seconds: float = RESOLVE_SECONDS,
         migrates: bool = True,
         allow_unsafe: bool = False,
     ) -> None:
         self._name = shown(dsn)
         self._migrates = migrates
+        self._answer_seconds = answer_seconds
         self._resolve_seconds = resolve_seconds
         self._connections = Connections(
             dsn, connections, statement_seconds, allow_unsafe=allow_unsafe
@@ -146,6 +150,10 @@ class PostgresStore:
         """Read what rebuilding the state of a context needs."""
         return await self._read(lambda r: r.load(context_id))
 
+    async def load_since(self, context_id: str, known: Known) -> Delta | None:
+        """Read what is new for one who has what *known* says."""
+        return await self._read(lambda r: r.load_since(context_id, known))
+
     async def load_at(self, context_id: str, version: int) -> Snapshot | None:
         """Read what rebuilding the window takes as it was after a version."""
         return await self._read(lambda r: r.load_at(context_id, version))
@@ -185,10 +193,20 @@ class PostgresStore:
         return await self._read(lambda r: r.contexts(prefix, after, limit))
 
     async def answers(self, keys: Sequence[str]) -> dict[str, AnswerRow]:
-        """Look up stored answers."""
+        """Look up stored answers; what is found is as safe as when it was given."""
         if not keys:
             return {}
-        return await self._read(lambda r: r.answers(keys))
+        found = await self._read(lambda r: r.answers(keys))
+        if found:
+            await self._waited(self._start(self._secure(found)))
+        return found
+
+    async def _secure(self, keys: Iterable[str]) -> None:
+        key_hashes = sorted(map(hashed, keys))
+        try:
+            await self._write(lambda c: writes.secure(c, key_hashes, self._timeout))
+        except (CommitFailed, CommitUnknown, writes.AnswerLost) as error:
+            raise ReadFailed(f"an answer is not known to be safe: {error}") from error
 
     async def revisions(self, context_ids: Sequence[str]) -> dict[str, int]:
         """Look up the revisions of contexts, in one query."""
@@ -256,7 +274,7 @@ class PostgresStore:
 
     async def _transact(self, connection: Any, batch: Batch) -> None:
         await writes.write(connection, batch, self._timeout)
-        await writes.end(connection, self._resolve_seconds)
+        await writes.end(connection, self._answer_seconds)
 
     async def _resolve(self, batch: Batch, reason: str) -> None:
         """Find out what became of a commit whose answer was lost; return if it has landed."""

@@ -3,13 +3,16 @@ Connections to a PostgreSQL server: a few, kept, and made anew when they are los
 
 One is made at a time, and after a failure none is tried for a moment, so that a server that comes
 back is not met by all who wait for it. Whoever needs one meanwhile is refused at once.
+
+Of several hosts the one that was good last is tried first. A host that dies does not end its
+connections: so when one of them is lost, those that are idle are not relied on any more.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
@@ -18,8 +21,9 @@ import asyncpg
 
 from fastpaca.store.base import CommitFailed, StoreRefused
 from fastpaca.store.postgres_errors import FAILURES, Unreachable, described
+from fastpaca.store.postgres_hosts import hosts_of
+from fastpaca.store.postgres_session import CONNECT_SECONDS, Session, connect
 
-CONNECT_SECONDS: Final = 10.0
 WAIT_SECONDS: Final = 10.0
 """How long to wait for a connection while all are in use."""
 
@@ -29,6 +33,9 @@ PAUSE_SECONDS_MAX: Final = 5.0
 
 GRACE_SECONDS: Final = 5.0
 """How much longer than the server this side waits, before it calls a connection lost."""
+
+CLOSE_SECONDS: Final = 1.0
+"""How long to wait for the server to notice that a connection ends."""
 
 IDLE_IN_TRANSACTION_SECONDS: Final = 5
 """When the server ends a transaction whose node has gone, and lets go of the rows it has locked."""
@@ -65,8 +72,10 @@ class Connections:
         self._allow_unsafe = allow_unsafe
         self._all = asyncio.Semaphore(size)
         self._reading = asyncio.Semaphore(size - 1)
-        self._idle: list[Any] = []
+        self._is_pooled = False
+        self._idle: list[Session] = []
         self._connecting = asyncio.Lock()
+        self._good_host = 0
         self._failures = 0
         self._refusal = ""
         self._refused_until = 0.0
@@ -104,23 +113,38 @@ class Connections:
         return connection
 
     async def _connected(self, statement_seconds: float) -> Any:
-        connection = await asyncpg.connect(
-            self._dsn,
-            timeout=CONNECT_SECONDS,
-            target_session_attrs="read-write",
-            server_settings={
-                "application_name": "fastpaca",
-                "statement_timeout": f"{statement_seconds * 1000:.0f}",
-                "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_SECONDS * 1000}",
-                **_PLANS,
-            },
-        )
+        settings = {
+            "statement_timeout": f"{statement_seconds * 1000:.0f}",
+            "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_SECONDS * 1000}",
+            **_PLANS,
+        }
+        connection = await self._first_of_hosts(settings)
+        self._is_pooled = connection.is_pooled
         try:
             await self._check(connection)
         except BaseException:
             connection.terminate()
             raise
         return connection
+
+    async def _first_of_hosts(self, settings: Mapping[str, str]) -> Session:
+        """Connect to the first host that can be written to; raises what the last one said."""
+        hosts = hosts_of(self._dsn)
+        if not hosts:
+            return await connect(self._dsn, settings, is_pooled=self._is_pooled)
+        numbers = [self._good_host, *(n for n in range(len(hosts)) if n != self._good_host)]
+        while True:
+            number = numbers.pop(0)
+            try:
+                connection = await connect(
+                    self._dsn, settings, is_pooled=self._is_pooled, host=hosts[number]
+                )
+            except FAILURES:
+                if not numbers:
+                    raise
+            else:
+                self._good_host = number
+                return connection
 
     async def _check(self, connection: Any) -> None:
         encoding = connection.get_settings().server_encoding
@@ -139,11 +163,7 @@ class Connections:
     async def close(self) -> None:
         """Let go of all connections; none of them is in use any more."""
         idle, self._idle = self._idle, []
-        for connection in idle:
-            try:
-                await connection.close(timeout=GRACE_SECONDS)
-            except FAILURES:
-                connection.terminate()
+        await asyncio.gather(*map(_close, idle))
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[Any]:
@@ -160,13 +180,27 @@ class Connections:
             connection = await self._take()
             try:
                 yield connection
-            except (asyncpg.PostgresError, CommitFailed):
-                await self._give_back(connection)
+            except (asyncpg.PostgresError, CommitFailed) as error:
+                if self._has_moved(error):
+                    self._give_up(connection)
+                else:
+                    await self._give_back(connection)
                 raise
             except BaseException:  # who knows what it is in the middle of
-                connection.terminate()
+                self._give_up(connection)
                 raise
             await self._give_back(connection)
+
+    def _has_moved(self, error: Exception) -> bool:
+        """Tell by *error* whether another host may be the one to write to by now."""
+        is_read_only = isinstance(error, asyncpg.ReadOnlySQLTransactionError)
+        return is_read_only and len(hosts_of(self._dsn)) > 1
+
+    def _give_up(self, connection: Session) -> None:
+        """Let go of *connection*, and of those that are idle: they may be as dead as it is."""
+        idle, self._idle = self._idle, []
+        for lost in (connection, *idle):
+            lost.terminate()
 
     async def _enter(self, stack: AsyncExitStack, gate: asyncio.Semaphore) -> None:
         try:
@@ -213,6 +247,13 @@ class Connections:
             raise Unreachable(self._refusal) from error
         self._failures = 0
         return connection
+
+
+async def _close(connection: Session) -> None:
+    try:
+        await connection.close(timeout=CLOSE_SECONDS)
+    except FAILURES:
+        connection.terminate()
 
 
 def jittered(seconds: float) -> float:

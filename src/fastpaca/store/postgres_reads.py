@@ -16,13 +16,24 @@ from fastpaca.store.base import (
     ChangesPage,
     CompactionRow,
     ContextRow,
+    Delta,
+    Known,
     MessageRow,
     Snapshot,
     SyntheticRow,
 )
 from fastpaca.store.pages import changes_page
 from fastpaca.store.postgres_rows import COMMIT_ID_BYTES, hashed
-from fastpaca.store.snapshots import dated, needs, purged_row, row_at, seq_at
+from fastpaca.store.snapshots import (
+    Needs,
+    dated,
+    needs,
+    news,
+    purged_delta,
+    purged_row,
+    row_at,
+    seq_at,
+)
 
 T = TypeVar("T")
 
@@ -53,6 +64,23 @@ WHERE c.context_id = $1
 """
 
 _ROW_FIELDS: Final = len(ContextRow.__struct_fields__)
+
+# The row, the newest window behind a version, and the fields of MessageRow: all this once for each
+# new message, but for metadata, which may be large. If the window was rewritten, there are none: it
+# must be read first which messages it needs.
+_NEWS: Final = f"""
+SELECT {_ROW.replace("c.metadata", "CASE WHEN coalesce(m.number, 1) = 1 THEN c.metadata END")},
+    k."window", m.seq, m.version, m.body, m.counts, m.at_us
+FROM fastpaca.contexts AS c LEFT JOIN LATERAL (
+    SELECT found."window" FROM fastpaca.compactions AS found
+    WHERE found.context_id = c.context_id AND found.version > $2
+    ORDER BY found.version DESC LIMIT 1
+) AS k ON true LEFT JOIN LATERAL (
+    SELECT *, row_number() OVER (ORDER BY seq) AS number FROM fastpaca.messages AS found
+    WHERE found.context_id = c.context_id AND found.seq > $3 AND k."window" IS NULL
+) AS m ON true
+WHERE c.context_id = $1 ORDER BY m.seq
+"""
 
 # As the fields of MessageRow.
 _LOG: Final = """
@@ -187,12 +215,11 @@ class Reader:
         self._timeout = timeout
 
     async def _rows(self, make: Callable[[Iterable[Any]], T], sql: str, *values: object) -> list[T]:
-        found = await self._connection.fetch(sql, *values, timeout=self._timeout)
-        rows = list(map(make, found[:ROWS_AT_ONCE]))
-        for start in range(ROWS_AT_ONCE, len(found), ROWS_AT_ONCE):
-            await asyncio.sleep(0)
-            rows += map(make, found[start : start + ROWS_AT_ONCE])
-        return rows
+        return await _made(make, await self._fetched(sql, *values))
+
+    async def _fetched(self, sql: str, *values: object) -> list[Any]:
+        found: list[Any] = await self._connection.fetch(sql, *values, timeout=self._timeout)
+        return found
 
     async def load(self, context_id: str) -> Snapshot | None:
         """Read what rebuilding the state of a context needs."""
@@ -201,6 +228,24 @@ class Reader:
             return None
         snapshot = None if _is_purged(state) else await self._whole(context_id, *state)
         return snapshot or Snapshot(purged_row(context_id), None, [], [])
+
+    async def load_since(self, context_id: str, known: Known) -> Delta | None:
+        """Read what is new for one who has what *known* says."""
+        key = hashed(context_id)
+        found = await self._fetched(_NEWS, key, known.version, known.last_seq)
+        if not found:
+            return None
+        _, *state = found[0][:_ROW_FIELDS]
+        row = ContextRow(context_id, *state)
+        window, first_seq = found[0][_ROW_FIELDS : _ROW_FIELDS + 2]
+        if row.status == "purged":
+            return purged_delta(context_id)
+        if window is None:
+            logged = [] if first_seq is None else found
+            messages = await _made(lambda one: MessageRow._make(one[_ROW_FIELDS + 1 :]), logged)
+            return Delta(row, None, messages, [])
+        rows = await self._needed(context_id, news(window, row.last_seq, known))
+        return purged_delta(context_id) if rows is None else Delta(row, window, *rows)
 
     async def load_at(self, context_id: str, version: int) -> Snapshot | None:
         """Read what rebuilding the window takes as it was after a version."""
@@ -229,7 +274,13 @@ class Reader:
     ) -> Snapshot | None:
         """Read what *row* and *compaction* need; None if that was purged meanwhile."""
         window = None if compaction is None else compaction.window
-        needed = needs(window, row.last_seq)
+        rows = await self._needed(context_id, needs(window, row.last_seq))
+        return None if rows is None else Snapshot(row, window, *rows)
+
+    async def _needed(
+        self, context_id: str, needed: Needs
+    ) -> tuple[list[MessageRow], list[SyntheticRow]] | None:
+        """Read what is *needed*; None if that was purged meanwhile."""
         key = hashed(context_id)
         messages: list[MessageRow] = []
         synthetics: list[SyntheticRow] = []
@@ -241,7 +292,7 @@ class Reader:
         wanted = sum(last - first + 1 for *_, first, last in (*needed.log, *needed.replacements))
         if len(messages) + len(synthetics) < wanted and await self._is_gone(context_id):
             return None
-        return Snapshot(row, window, messages, synthetics)
+        return messages, synthetics
 
     async def _is_gone(self, context_id: str) -> bool:
         """Tell whether rows are missing because they were purged meanwhile."""
@@ -326,6 +377,15 @@ class Reader:
         by_hash = {hashed(context_id): context_id for context_id in context_ids}
         found = await self._connection.fetch(_REVISIONS, list(by_hash), timeout=self._timeout)
         return {by_hash[context_id]: revision for context_id, revision in found}
+
+
+async def _made(make: Callable[[Any], T], found: Sequence[Any]) -> list[T]:
+    """Make a row of each that was *found*, and let others have their turn in between."""
+    rows = list(map(make, found[:ROWS_AT_ONCE]))
+    for start in range(ROWS_AT_ONCE, len(found), ROWS_AT_ONCE):
+        await asyncio.sleep(0)
+        rows += map(make, found[start : start + ROWS_AT_ONCE])
+    return rows
 
 
 def _is_purged(state: _State) -> bool:

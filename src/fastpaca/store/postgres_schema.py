@@ -79,7 +79,6 @@ async def bring_up_to_date(connection: Any) -> int:
         StoreRefused: A newer release has migrated it, or this role may not.
     """
     if pending(migrations("postgres"), await _version(connection)):
-        await _lock(connection)
         await _migrate_in_turn(connection)
     return await _version(connection)
 
@@ -128,16 +127,25 @@ async def _version(connection: Any) -> int:
 
 
 async def _lock(connection: Any) -> None:
-    """Wait until no other node migrates; the lock goes with the connection."""
+    """Wait until no other node migrates; the lock goes with the transaction."""
     try:
-        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+        async with connection.transaction():  # a savepoint: the outer one goes on without the lock
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
     except (asyncpg.FeatureNotSupportedError, asyncpg.UndefinedFunctionError):
         return
 
 
 async def _migrate(connection: Any) -> None:
-    await connection.execute(_PREPARE)
-    for migration in pending(migrations("postgres"), await _version(connection)):
+    """Run one migration after the other, each in a transaction that has seen what was missing."""
+    is_done = False
+    while not is_done:
         async with connection.transaction():
-            await connection.execute(migration.sql)
-            await connection.execute(_RECORD, migration.version)
+            if connection.is_pooled:
+                await connection.execute(connection.settings)
+            await _lock(connection)
+            await connection.execute(_PREPARE)
+            missing = pending(migrations("postgres"), await connection.fetchval(_VERSION))
+            is_done = len(missing) <= 1
+            for migration in missing[:1]:
+                await connection.execute(migration.sql)
+                await connection.execute(_RECORD, migration.version)

@@ -26,14 +26,19 @@ from fastpaca.store.postgres_rows import (
     is_landed,
 )
 
+ANSWER_SECONDS: Final = 5.0
+"""How long to wait for the answer to COMMIT before its outcome is looked for elsewhere."""
+
 PIECE_ROWS: Final = 1000
 """How many rows a transaction erases or forgets."""
-
-_BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 _FORGET_ANSWERS_OF: Final = "DELETE FROM fastpaca.answers WHERE context_id = ANY($1::bytea[])"
 
 _TAKEN_KEYS: Final = "SELECT key_hash FROM fastpaca.answers WHERE key_hash = ANY($1::bytea[])"
+
+_TOUCH_ANSWERS: Final = """
+UPDATE fastpaca.answers SET at_us = at_us WHERE key_hash = ANY($1::bytea[])
+"""
 
 _LOCK_CONTEXT: Final = """
 SELECT revision, commit_ids FROM fastpaca.contexts WHERE context_id = $1 FOR UPDATE
@@ -84,7 +89,7 @@ async def write(connection: Any, batch: Batch, timeout: float) -> None:  # noqa:
     Raises:
         CommitOvertaken: Of some contexts it rests on a state that is not the current one.
     """
-    await connection.execute(_BEGIN, timeout=timeout)
+    await connection.execute(connection.begin, timeout=timeout)
     taken: list[Any] = []
     for statement, rows in (
         (UPDATE_CONTEXTS, batch.updates),
@@ -158,7 +163,7 @@ async def find_out(connection: Any, batch: Batch, timeout: float) -> bool | None
 
 
 async def _ask(connection: Any, witness: Witness, timeout: float) -> bool | None:  # noqa: ASYNC109  # that of a statement
-    await connection.execute(_BEGIN, timeout=timeout)
+    await connection.execute(connection.begin, timeout=timeout)
     # A row that is not committed can't be seen or locked, but one in its place has to wait.
     insertion = [] if witness.insertion is None else [witness.insertion]
     is_missing = bool(
@@ -175,6 +180,21 @@ async def _ask(connection: Any, witness: Witness, timeout: float) -> bool | None
     else:
         await connection.execute("ROLLBACK", timeout=timeout)
     return landed
+
+
+async def secure(connection: Any, key_hashes: list[bytes], timeout: float) -> None:  # noqa: ASYNC109  # that of a statement
+    """
+    See to it that answers which can be read are safe, too.
+
+    The wait of their commit for a standby may have been ended from outside, or by a crash. What
+    comes after it in the log waits for the same standby, and is safe only if it is.
+
+    Raises:
+        AnswerLost, CommitFailed, CommitUnknown: That could not be found out.
+    """
+    await connection.execute(connection.begin, timeout=timeout)
+    await connection.execute(_TOUCH_ANSWERS, key_hashes, timeout=timeout)
+    await end(connection, timeout)
 
 
 async def erase(

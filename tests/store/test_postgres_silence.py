@@ -1,0 +1,273 @@
+"""Servers that say nothing: a lost answer, a machine that has died, and many who wait for them."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import pytest
+
+from fastpaca.store.base import CommitFailed, ReadFailed
+from fastpaca.store.postgres import PostgresStore
+from fastpaca.store.postgres_connections import PAUSE_SECONDS, PAUSE_SECONDS_MAX, jittered
+from fastpaca.store.postgres_hosts import hosts_of
+from tests.postgres import Server, locked, run_sql, until, until_found, until_waiting
+from tests.store.contract import ALL, create, loaded_row
+from tests.store.proxy import Proxy, proxied
+from tests.store.test_postgres_connections import database_of, until_reached
+
+CALLERS: Final = 100
+
+PATIENCE_SECONDS: Final = 30
+"""How long something may take that must not take for ever."""
+
+Switch = Callable[[], Awaitable[None]]
+
+
+class OpenStore(Protocol):
+    """Opens a store, which is closed whatever happens."""
+
+    async def __call__(self, dsn: str, **options: Any) -> PostgresStore: ...
+
+
+@pytest.fixture
+async def open_store() -> AsyncIterator[OpenStore]:
+    """A way to open stores."""
+    async with AsyncExitStack() as stack:
+
+        async def open_one(dsn: str, **options: Any) -> PostgresStore:
+            store = PostgresStore(dsn, **options)
+            stack.push_async_callback(store.close)
+            await store.open()
+            return store
+
+        yield open_one
+
+
+def dsn_of(proxy: Proxy, *others: Path, database: str) -> str:
+    """Give the address of a database through a proxy, and perhaps by other hosts."""
+    hosts = ",".join(map(str, (proxy.directory, *others)))
+    return f"postgresql://fastpaca@/{database}?host={hosts}"
+
+
+async def test_answer_that_never_comes(
+    safe_server: Server, safe_dsn: str, open_store: OpenStore
+) -> None:
+    """The connection stays open and the answer to COMMIT is not in it: the outcome is looked up."""
+    async with proxied(safe_server) as proxy, asyncio.timeout(PATIENCE_SECONDS):
+        dsn = dsn_of(proxy, database=database_of(safe_dsn))
+        store = await open_store(dsn, answer_seconds=0.2, resolve_seconds=math.inf)
+        (author,) = await create(store, "c")
+        proxy.cut(b"COMMIT\0", "silence")
+        await store.commit([author.append(count=2)])
+        assert await loaded_row(store, "c") == author.row
+        assert await store.messages("c", 1, ALL, 9, ALL) == author.log
+
+
+async def test_machine_that_dies_without_a_word(
+    safe_server: Server, safe_dsn: str, open_store: OpenStore
+) -> None:
+    """
+    A host says nothing any more, on all connections and to new ones: one write fails, and the next
+    one is done by the other host.
+    """
+    async with proxied(safe_server) as proxy, asyncio.timeout(PATIENCE_SECONDS):
+        dsn = dsn_of(proxy, safe_server.directory, database=database_of(safe_dsn))
+        store = await open_store(dsn, connections=8, statement_seconds=0.2)
+        (author,) = await create(store, "c")
+        await asyncio.gather(*(store.load("c") for _ in range(50)))
+        assert proxy.open_max > 2
+        before = author.row
+        proxy.is_silent = True
+        with pytest.raises(CommitFailed):
+            await store.commit([author.append(count=1)])
+        author.row = before
+        author.log.clear()
+        await store.commit([author.append(count=1)])
+        assert await store.messages("c", 1, ALL, 9, ALL) == author.log
+        proxy.attempts = 0
+        await asyncio.gather(*(store.load("c") for _ in range(50)))
+        assert proxy.attempts == 0, "the host that was good last is tried first"
+
+
+async def test_end_does_not_wait_for_the_dead(
+    safe_server: Server, safe_dsn: str, open_store: OpenStore
+) -> None:
+    """A store with many connections to a dead machine lets go of them together."""
+    async with proxied(safe_server) as proxy:
+        store = await open_store(dsn_of(proxy, database=database_of(safe_dsn)), connections=20)
+        async with locked(safe_dsn, "fastpaca.answers"):
+            reads = [asyncio.create_task(store.answers(["k"])) for _ in range(CALLERS)]
+            await until_waiting(safe_dsn, 19)
+        assert await asyncio.gather(*reads) == [{}] * CALLERS
+        assert proxy.open_count > 15
+        proxy.is_silent = True
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await store.close()
+
+
+@pytest.fixture
+async def read_only(safe_server: Server, safe_dsn: str) -> AsyncIterator[Switch]:
+    """Let the server take no writes, whoever is connected already; it takes them again after."""
+
+    async def switch(value: str) -> None:
+        await run_sql(
+            safe_server.dsn(), f"ALTER SYSTEM SET default_transaction_read_only = {value}"
+        )
+        await run_sql(safe_server.dsn(), "SELECT pg_reload_conf()")
+        await until_found(
+            safe_dsn, f"SELECT 1 WHERE current_setting('default_transaction_read_only') = '{value}'"
+        )
+
+    yield lambda: switch("on")
+    await switch("off")
+
+
+async def test_server_that_takes_no_writes(
+    safe_dsn: str, read_only: Switch, open_store: OpenStore
+) -> None:
+    """A server that is read-only for a while refuses writes, and reads go on."""
+    store = await open_store(safe_dsn)
+    (author,) = await create(store, "c")
+    before = author.row
+    await read_only()
+    for _ in range(3):
+        with pytest.raises(CommitFailed, match="25006"):
+            await store.commit([author.append(count=1)])
+        author.row = before
+        assert await loaded_row(store, "c") == before
+
+
+async def test_server_that_has_moved(
+    safe_server: Server,
+    safe_dsn: str,
+    fast_server: Server,
+    read_only: Switch,
+    open_store: OpenStore,
+) -> None:
+    """Of several hosts, one that takes no writes any more is left for another one."""
+    database = database_of(safe_dsn)
+    await run_sql(fast_server.dsn(), f"CREATE DATABASE {database} TEMPLATE template0")
+    hosts = f"{safe_server.directory},{fast_server.directory}"
+    dsn = f"postgresql://fastpaca@/{database}?host={hosts}"
+    try:
+        other = await open_store(fast_server.dsn(database), allow_unsafe=True)
+        store = await open_store(dsn, allow_unsafe=True)
+        await create(store, "c")
+        await read_only()
+        with pytest.raises(CommitFailed, match="25006"):
+            await create(store, "d")
+        (author,) = await create(store, "d")
+        assert await loaded_row(other, "d") == author.row
+    finally:
+        await run_sql(fast_server.dsn(), f"DROP DATABASE {database} WITH (FORCE)")
+
+
+async def test_many_wait_for_one_connection(
+    safe_server: Server, safe_dsn: str, open_store: OpenStore
+) -> None:
+    """While a server does not answer, one connection is tried for all who need one."""
+    async with proxied(safe_server) as proxy, asyncio.timeout(PATIENCE_SECONDS):
+        store = await open_store(dsn_of(proxy, database=database_of(safe_dsn)), connections=64)
+        await create(store, "c")
+        proxy.is_silent = True
+        proxy.end_all()
+        await until(lambda: none_open(proxy))
+        proxy.attempts = proxy.open_max = 0
+        calls: list[asyncio.Task[Any]] = [
+            asyncio.create_task(store.load("c")) for _ in range(CALLERS)
+        ]
+        await until(lambda: was_tried(proxy))
+        await asyncio.sleep(0.2)
+        assert proxy.attempts == 1
+        proxy.end_all()
+        done = await asyncio.gather(*calls, return_exceptions=True)
+        assert all(isinstance(error, ReadFailed) for error in done)
+        assert proxy.open_max == 1
+        proxy.is_silent = False
+        await until_reached(store)
+
+
+async def none_open(proxy: Proxy) -> bool:
+    return not proxy.open_count
+
+
+async def was_tried(proxy: Proxy) -> bool:
+    return proxy.attempts > 0
+
+
+async def test_attempts_become_rare(
+    safe_server: Server, safe_dsn: str, open_store: OpenStore
+) -> None:
+    """However often they are asked for, connections to a server that is away are tried rarely."""
+    async with proxied(safe_server) as proxy:
+        store = await open_store(dsn_of(proxy, database=database_of(safe_dsn)))
+        proxy.accepts = False
+        proxy.end_all()
+        await until(lambda: none_open(proxy))
+        proxy.attempts = 0
+        now = asyncio.get_running_loop().time
+        began = now()
+        refused = await asyncio.gather(*(insist(store, 20) for _ in range(CALLERS)))
+        assert sum(refused) == 20 * CALLERS
+        assert 2 <= proxy.attempts <= attempts_max(now() - began)
+        proxy.accepts = True
+        await until_reached(store)
+
+
+async def insist(store: PostgresStore, times: int) -> int:
+    """Read so often, as a client that does not wait for long."""
+    refused = 0
+    for _ in range(times):
+        try:
+            await store.load("c")
+        except ReadFailed:
+            refused += 1
+        await asyncio.sleep(0.05)
+    return refused
+
+
+def attempts_max(seconds: float) -> int:
+    """Give how many attempts there may be in a time, if pauses are as short as chance has them."""
+    count, pause = 1, PAUSE_SECONDS
+    while seconds > 0:
+        seconds -= pause / 2
+        pause = min(2 * pause, PAUSE_SECONDS_MAX)
+        count += 1
+    return count
+
+
+def test_those_who_wait_part_company() -> None:
+    """Pauses differ, and are neither longer than asked for nor much shorter."""
+    pauses = {jittered(1.0) for _ in range(100)}
+    assert len(pauses) > 10
+    assert all(0.5 <= pause <= 1 for pause in pauses)
+
+
+@pytest.mark.parametrize(
+    ("dsn", "hosts"),
+    [
+        ("postgresql://me@a/db", []),
+        ("postgresql:///db", []),
+        ("postgresql:///db?host=/run/a", []),
+        ("postgresql://me:p%40w@a,b:2/db", [{"host": "a"}, {"host": "b", "port": 2}]),
+        (
+            "postgresql://[::1]:1,[::2],c/db",
+            [{"host": "::1", "port": 1}, {"host": "::2"}, {"host": "c"}],
+        ),
+        ("postgresql://%2Frun%2Fa,%2Frun%2Fb/db", [{"host": "/run/a"}, {"host": "/run/b"}]),
+        ("postgresql:///db?host=/a,b", [{"host": "/a"}, {"host": "b"}]),
+        (
+            "postgresql:///db?host=a,b&port=1,2",
+            [{"host": "a", "port": 1}, {"host": "b", "port": 2}],
+        ),
+        ("postgresql:///db?host=a,b&port=1", [{"host": "a", "port": 1}, {"host": "b", "port": 1}]),
+    ],
+)
+def test_hosts_of_an_address(dsn: str, hosts: list[dict[str, Any]]) -> None:
+    """Each host that is named is tried by itself; what names one is left to the driver."""
+    assert hosts_of(dsn) == hosts
