@@ -19,7 +19,7 @@ from pathlib import Path
 
 import httpx
 
-from bench import memory, stalls, stream
+from bench import client, memory, postgres, stalls, stream, typescript
 from bench.load import Figures
 from bench.measure import APPEND, APPEND_KEYED, MESSAGE, VIEW, Bench, Result, create, fill
 from bench.processes import node, serving
@@ -195,13 +195,36 @@ SECTIONS = {
     "stalls": stalls.stalls_of_requests,
     "neighbours": stalls.neighbours_of_requests,
     "stream": stream.stream,
+    "typescript": typescript.overhead_of_calls,
+    "client": client.overhead_of_calls,
+    **{f"postgres-{name}": section for name, section in postgres.SECTIONS.items()},
 }
+
+
+def named(name: str) -> str:
+    """Check that *name* is that of a section, or of several that begin with it and a hyphen."""
+    if name not in SECTIONS and not any(known.startswith(f"{name}-") for known in SECTIONS):
+        raise argparse.ArgumentTypeError(f"{name} is none of {', '.join(SECTIONS)}")
+    return name
+
+
+def wanted(names: list[str] | None) -> list[str]:
+    """List the sections that are to be measured: all if none are named."""
+    if names is None:
+        return list(SECTIONS)
+    return [known for known in SECTIONS if known in names or known.partition("-")[0] in names]
 
 
 def main() -> int:
     """Measure and print; 0 if every goal is met."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--only", action="append", choices=SECTIONS, help="measure only this")
+    parser.add_argument(
+        "--only",
+        action="append",
+        type=named,
+        metavar="SECTION",
+        help=f"measure only this: {', '.join(SECTIONS)}; postgres stands for all of PostgreSQL",
+    )
     parser.add_argument("--seconds", type=float, default=3.0, help="of one measurement")
     parser.add_argument("--repeats", type=int, default=5, help="turns of each pair (at least 3)")
     parser.add_argument("--history", type=int, default=1_000_000, help="messages of a long log")
@@ -213,10 +236,11 @@ def main() -> int:
     bench = Bench(
         arguments.seconds, max(arguments.repeats, 3), arguments.history, arguments.contexts
     )
-    print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
+    print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    print(f"load average before: {' '.join(f'{load:.1f}' for load in os.getloadavg())}\n")
     print(f"{'ratio':<58} {'goal':>8} {'median':>7}  {'spread':>13}  figures")
     results = []
-    for name in arguments.only or SECTIONS:
+    for name in wanted(arguments.only):
         for result in SECTIONS[name](bench):
             results.append(result)
             spread = f"{min(result.ratios):.2f} … {max(result.ratios):.2f}"

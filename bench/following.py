@@ -29,6 +29,7 @@ class Following(msgspec.Struct):
 
     Attributes:
         port: The server's port on 127.0.0.1.
+        writers_port: That of another node, if it is there that the writers append.
         followers: How many WebSockets; they are spread over the contexts.
         contexts: How many contexts there are, named `c0`, `c1` …
         writers: How many connections append, each as soon as its last append is answered.
@@ -44,6 +45,7 @@ class Following(msgspec.Struct):
     seconds: float = 3.0
     pause_ms: float = 0
     core: int | None = None
+    writers_port: int | None = None
 
 
 class Followed(msgspec.Struct):
@@ -152,7 +154,7 @@ class Run:
     async def write(self) -> None:
         """Append one message after the other."""
         plan = self.plan
-        reader, writer = await asyncio.open_connection("127.0.0.1", plan.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", plan.writers_port or plan.port)
         body = BODY.encode()
         while not self.is_over:
             context = next(self._numbers) * 7919 % plan.contexts

@@ -12,7 +12,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import cast
 
@@ -33,6 +33,8 @@ class Plan(msgspec.Struct):
         contexts: How many different `{c}` there are.
         core: The processor core to stay on; None for any.
         run: Makes `{n}` differ between runs.
+        nodes: Ports of more nodes over which the connections are spread.
+        is_sticky: Whether all requests of one context go to the same of several nodes.
     """
 
     port: int
@@ -42,6 +44,8 @@ class Plan(msgspec.Struct):
     contexts: int = 1000
     core: int | None = None
     run: str = "0"
+    nodes: list[int] = []
+    is_sticky: bool = False
 
 
 class Figures(msgspec.Struct):
@@ -59,8 +63,9 @@ class Figures(msgspec.Struct):
 class Connection(asyncio.Protocol):
     """One connection; counts an answer by its head and Content-Length."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, stream: Iterator[bytes]) -> None:
         self._run = run
+        self._stream = stream
         self._buffer = b""
         self._missing = 0
         self._sent_at = 0.0
@@ -73,7 +78,7 @@ class Connection(asyncio.Protocol):
     def _send(self) -> None:
         assert self._transport is not None
         self._sent_at = time.perf_counter()
-        self._transport.write(next(self._run.stream))
+        self._transport.write(next(self._stream))
 
     def data_received(self, data: bytes) -> None:
         self._run.bytes_read += len(data)
@@ -113,7 +118,6 @@ class Run:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.over = asyncio.Event()
-        self.stream = _stream(plan)
         self.latencies: list[float] = []
         self.bytes_read = 0
         self.failures = 0
@@ -131,8 +135,13 @@ class Run:
 
     async def play(self) -> Figures:
         loop = asyncio.get_running_loop()
-        for _ in range(self.plan.connections):
-            await loop.create_connection(lambda: Connection(self), "127.0.0.1", self.plan.port)
+        ports = [self.plan.port, *self.plan.nodes]
+        streams = _streams(self.plan, len(ports))
+        for number in range(self.plan.connections):
+            index = number % len(ports)
+            await loop.create_connection(
+                lambda index=index: Connection(self, streams[index]), "127.0.0.1", ports[index]
+            )
         await asyncio.sleep(self.plan.seconds / 5)
         self.measuring, self.bytes_read = True, 0
         started = time.perf_counter()
@@ -152,7 +161,14 @@ class Run:
         )
 
 
-def _stream(plan: Plan) -> Iterator[bytes]:
+def _streams(plan: Plan, nodes: int) -> list[Iterator[bytes]]:
+    """Give what is sent to each node: its own contexts, or whatever comes next."""
+    if plan.is_sticky:
+        return [_stream(plan, range(first, plan.contexts, nodes)) for first in range(nodes)]
+    return [_stream(plan, range(plan.contexts))] * nodes
+
+
+def _stream(plan: Plan, contexts: Sequence[int]) -> Iterator[bytes]:
     """Give the bytes of one request after the other, without end."""
     ready = []
     for head, body in plan.requests:
@@ -164,7 +180,7 @@ def _stream(plan: Plan) -> Iterator[bytes]:
     for number in count():
         text, data = ready[number % len(ready)]
         # A stride prime to the number of contexts visits them all in an order that is no order.
-        context = number * 7919 % plan.contexts
+        context = contexts[number * 7919 % len(contexts)]
         head = text.replace("{n}", f"{plan.run}-{number}").replace("{c}", str(context))
         yield head.encode() + data
 

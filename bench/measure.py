@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import httpx
@@ -57,7 +57,13 @@ class Bench:
         self._runs = 0
 
     def run(
-        self, port: int, *requests: tuple[str, str], connections: int = 64, contexts: int = 1000
+        self,
+        port: int,
+        *requests: tuple[str, str],
+        connections: int = 64,
+        contexts: int = 1000,
+        nodes: Sequence[int] = (),
+        is_sticky: bool = False,
     ) -> Figures:
         """Put load on a server."""
         self._runs += 1
@@ -69,6 +75,8 @@ class Bench:
                 seconds=self.seconds,
                 contexts=contexts,
                 run=str(self._runs),
+                nodes=list(nodes),
+                is_sticky=is_sticky,
             )
         )
 

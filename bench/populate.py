@@ -1,7 +1,8 @@
 """
 Filling a database with many contexts, through the engine and not through HTTP, for it is quicker.
 
-Run as `python -m bench.populate DIRECTORY CONTEXTS MESSAGES TEXT_BYTES`.
+Run as `python -m bench.populate DIRECTORY CONTEXTS MESSAGES TEXT_BYTES`; in place of the directory
+the address of a PostgreSQL database may stand.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from fastpaca.context.message import parse
 from fastpaca.context.ops import Append, Counted, Put
 from fastpaca.engine import Engine
 from fastpaca.service import no_answer
+from fastpaca.store.base import Store
+from fastpaca.store.postgres import PostgresStore
 from fastpaca.store.sqlite import SqliteStore
 from fastpaca.tokens import CharsCounter, count_message
 
@@ -26,10 +29,10 @@ TOGETHER = 1000
 TOKEN_BUDGET = 1_000_000
 
 
-async def populate(folder: Path, contexts: int, messages: int, text_bytes: int) -> None:
+async def populate(store: Store, contexts: int, messages: int, text_bytes: int) -> None:
     """Make *contexts* named `c0`, `c1` …, each with so many messages of so much text."""
-    op = Append(tuple(_message(number, text_bytes) for number in range(messages)), None)
-    engine = Engine(SqliteStore(folder), now_us, partial(secrets.token_bytes, 16), hot_bytes=1)
+    op = Append(tuple(message(number, text_bytes) for number in range(messages)), None)
+    engine = Engine(store, now_us, partial(secrets.token_bytes, 16), hot_bytes=1)
     await engine.start()
     for start in range(0, contexts, TOGETHER):
         names = [f"c{number}" for number in range(start, min(start + TOGETHER, contexts))]
@@ -38,7 +41,8 @@ async def populate(folder: Path, contexts: int, messages: int, text_bytes: int) 
     await engine.stop()
 
 
-def _message(number: int, text_bytes: int) -> Counted:
+def message(number: int, text_bytes: int) -> Counted:
+    """Make a message of so much text."""
     text = ("The quick brown fox jumps over the lazy dog. " * text_bytes)[:text_bytes]
     role = "assistant" if number % 2 else "user"
     sent = {"role": role, "parts": [{"type": "text", "text": text}]}
@@ -47,4 +51,6 @@ def _message(number: int, text_bytes: int) -> Counted:
 
 
 if __name__ == "__main__":
-    asyncio.run(populate(Path(sys.argv[1]), *map(int, sys.argv[2:5])))
+    place = sys.argv[1]
+    chosen = PostgresStore(place) if "://" in place else SqliteStore(Path(place))
+    asyncio.run(populate(chosen, *map(int, sys.argv[2:5])))

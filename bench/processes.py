@@ -18,8 +18,8 @@ from bench.load import Figures, Plan
 SERVER_CORE, LOAD_CORE = 0, 1
 
 
-def _on_core(core: int) -> None:
-    if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > core:
+def _on_core(core: int | None) -> None:
+    if core is not None and hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > core:
         os.sched_setaffinity(0, {core})
 
 
@@ -34,14 +34,16 @@ def serving(arguments: Sequence[str]) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def serving_process(arguments: Sequence[str]) -> Iterator[tuple[int, Process]]:
-    """Run `python arguments…` as `serving` does; gives its port and the process."""
+def serving_process(
+    arguments: Sequence[str], core: int | None = SERVER_CORE
+) -> Iterator[tuple[int, Process]]:
+    """Run `python arguments…` on a core, or on any; gives its port and the process."""
     process = subprocess.Popen(
         [sys.executable, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        preexec_fn=lambda: _on_core(SERVER_CORE),  # noqa: PLW1509  # nothing here has threads
+        preexec_fn=lambda: _on_core(core),  # noqa: PLW1509  # nothing here has threads
     )
     assert process.stdout is not None
     try:
@@ -77,8 +79,9 @@ def node_process(folder: Path, *arguments: str) -> Iterator[tuple[int, Process]]
 
 
 def load(plan: Plan) -> Figures:
-    """Carry out *plan* in a process of its own on the load's core."""
-    plan.core = LOAD_CORE if (os.cpu_count() or 1) > LOAD_CORE else None
+    """Carry out *plan* in a process of its own on the load's core; on any beside several nodes."""
+    has_core = not plan.nodes and (os.cpu_count() or 1) > LOAD_CORE
+    plan.core = LOAD_CORE if has_core else None
     done = subprocess.run(
         [sys.executable, "-m", "bench.load"],
         input=msgspec.json.encode(plan),

@@ -111,3 +111,30 @@ def test_a_context_in_memory_costs_the_collector_next_to_nothing() -> None:
     entry = context.window.entries[0]
     held = (context, context.window, entry, entry.counts, entry.marks, *entry.marks)
     assert [thing for thing in held if gc.is_tracked(thing)] == []
+
+
+def test_an_overtaken_state_is_kept_to_be_caught_up_with() -> None:
+    """It is not given any more, gives way to any other, and goes with the oldest."""
+    one = grown([{"role": "user", "parts": [text(100)]}], b"{}")
+    hot = Hot(10_000)
+    hot.overtake(one.id)
+    assert hot.earlier(one.id) is None
+    hot.put(one)
+    hot.overtake(one.id)
+    assert (hot.get(one.id), one.id in hot, hot.earlier(one.id)) == (None, False, one)
+    taken = hot.bytes
+    hot.put(one)
+    assert (hot.get(one.id), hot.bytes) == (one, taken)
+    newer = replace(one, revision=one.revision + 1)
+    hot.put(newer)
+    hot.put(one)
+    assert hot.get(one.id) is newer
+    hot.overtake(one.id)
+    hot.put(one)
+    assert hot.get(one.id) is one
+    hot.overtake(one.id)
+    for number in range(20):
+        hot.put(replace(one, id=f"other {number}"))
+    assert hot.earlier(one.id) is None
+    hot.put(one)
+    assert hot.get(one.id) is one

@@ -8,7 +8,7 @@ which makes stores that are not open yet. What only one store does is tested in 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from fastpaca.context import Context
 from fastpaca.context.window import Persisted, Run, segments
 from fastpaca.engine import rows
-from fastpaca.store.base import Change, ChangesPage, CommitFailed, ContextRow, Store
+from fastpaca.store.base import Change, ChangesPage, CommitFailed, ContextRow, Known, Store
 from tests.context.conversation import image
 from tests.context.telling import Told, tell
 from tests.store.author import BEGINNING_US, Author, answer, body
@@ -99,6 +100,7 @@ class LifeContract:
         assert await store.messages_before("nobody", 10, 10, ALL) == []
         assert await store.answers(["nothing"]) == {}
         assert await store.load_at("nobody", 0) is None
+        assert await store.load_since("nobody", Known(0, 0, [], frozenset())) is None
         assert await store.changes("nobody", 3, 9, 9, ALL) == ([], [], 3)
         assert await store.compactions("nobody", 0, 9, 9, ALL) == []
 
@@ -126,6 +128,16 @@ class LoadContract:
         assert snapshot.row == change.row
         assert type(snapshot.row.trigger_ratio) is float
         assert (snapshot.window, snapshot.messages, snapshot.synthetics) == (None, [], [])
+
+    @on_store
+    async def test_revisions_are_those_of_the_rows(self, store: Store) -> None:
+        """Of many ids asked for at once, those that exist are answered with their revisions."""
+        one, _, gone = await create(store, "one", "two", "gone")
+        await store.commit([one.append(count=1), gone.purge()])
+        found = await store.revisions(["one", "nobody", "two", "gone"])
+        assert found.pop("gone") > 0
+        assert found == {"one": 2, "two": 1}
+        assert await store.revisions([]) == {}
 
     @on_store
     async def test_whole_ratio_stays_a_float(self, store: Store) -> None:
@@ -734,21 +746,129 @@ class PastContract:
                 assert stored.segments == segments(told.windows[row.version])
 
 
-async def committed(store: Store, rng: Random, context_id: str) -> Told:
-    """Tell a random story, and commit it in batches of any size."""
+class SinceContract:
+    """What is new of a context."""
+
+    @on_store
+    async def test_only_new_messages_come(self, store: Store) -> None:
+        """Of a window that was not rewritten, only what was appended behind the known is read."""
+        (author,) = await create(store, "c")
+        await store.commit([author.append(count=3)])
+        known = Known(3, 3, [(1, 3)], frozenset())
+        assert await store.load_since("c", known) == (author.row, None, [], [])
+        await store.commit([author.append(count=2)])
+        await store.commit([author.describe(b'{"x":"%s"}' % (b"y" * 5000))])
+        await store.commit([author.append(count=1)])
+        assert await store.load_since("c", known) == (author.row, None, author.log[3:], [])
+        await store.commit([author.compact([Run(4, 6)])])
+        await store.commit([author.append(count=2)])
+        known = Known(7, 6, [(4, 6)], frozenset())
+        assert await store.load_since("c", known) == (author.row, None, author.log[6:], [])
+
+    @on_store
+    async def test_of_a_rewritten_window_only_what_is_missing_comes(self, store: Store) -> None:
+        """Neither what is known nor what the window does not refer to is read."""
+        author = await told(store)
+        window = author.compactions[-1].window
+        expected: list[tuple[Known, list[int], list[bytes]]] = [
+            (Known(13, 10, [(8, 10)], frozenset()), [], [b"new"]),
+            (Known(12, 9, [(8, 9)], frozenset({(4, 0)})), [10], [b"new"]),
+            (Known(12, 9, [(1, 7), (9, 9)], frozenset({(13, 0), (14, 1)})), [10], [b"new"]),
+            (Known(11, 8, [(1, 8)], frozenset({(14, 0)})), [9, 10], []),
+            (Known(0, 0, [], frozenset()), [9, 10], [b"new"]),
+        ]
+        for known, seqs, bodies in expected:
+            delta = await store.load_since("c", known)
+            assert delta is not None
+            assert (delta.row, delta.window) == (author.row, window)
+            assert [row.seq for row in delta.messages] == seqs, known
+            assert [row.body for row in delta.synthetics] == bodies
+
+    @on_store
+    async def test_holes_of_what_is_known_are_filled(self, store: Store) -> None:
+        """Of each range that the window needs, exactly the unknown parts come, in order."""
+        (author,) = await create(store, "c")
+        await store.commit([author.append(count=40)])
+        runs = [Run(1, 9), Run(12, 12), Run(20, 29), Run(31, 40)]
+        await store.commit([author.compact(runs)])
+        log = [(2, 3), (5, 5), (8, 21), (25, 25), (28, 33), (36, 39)]
+        delta = await store.load_since("c", Known(40, 40, log, frozenset()))
+        assert delta is not None
+        expected = [1, 4, 6, 7, 22, 23, 24, 26, 27, 34, 35, 40]
+        assert [row.seq for row in delta.messages] == expected
+        replaced = author.compact(
+            [Run(1, 9, replacement=42, last=4)], [b"%d" % n for n in range(5)]
+        )
+        await store.commit([replaced])
+        known = Known(41, 40, log, frozenset({(42, 0), (42, 3), (41, 1)}))
+        delta = await store.load_since("c", known)
+        assert delta is not None
+        assert [row.position for row in delta.synthetics] == [1, 2, 4]
+
+    @on_store
+    async def test_nothing_is_new_of_what_there_is_not(self, store: Store) -> None:
+        """A context that never was has no news, and of a purged one it is that it was purged."""
+        author = await told(store)
+        known = Known(3, 3, [(1, 3)], frozenset())
+        assert await store.load_since("nobody", known) is None
+        await store.commit([author.purge()])
+        delta = await store.load_since("c", known)
+        assert delta is not None
+        assert (delta.row.id, delta.row.status) == ("c", "purged")
+        assert (delta.window, delta.messages, delta.synthetics) == (None, [], [])
+
+    @on_store
+    async def test_an_earlier_state_and_the_news_make_the_present(self, store: Store) -> None:
+        """Whatever happened since, it comes to the same as reading everything."""
+        for seed in range(4):
+            rng, name = Random(seed), f"story-{seed}"
+            earlier: list[Context] = []
+            for _, change in story(rng, name):
+                await store.commit([change])
+                snapshot = await store.load(name)
+                assert snapshot is not None
+                present = rows.rebuilt(snapshot)
+                for context in rng.sample(earlier, min(len(earlier), 3)):
+                    delta = await store.load_since(name, rows.known(context))
+                    assert delta is not None
+                    caught_up = rows.caught_up(context, delta)
+                    assert whole(caught_up) == whole(present), (seed, context.version)
+                    assert len(delta.messages) <= len(snapshot.messages)
+                earlier.append(present)
+
+
+def whole(context: Context) -> tuple[Any, ...]:
+    """All that there is to know of a context, to compare."""
+    values = [getattr(context, name) for name in context.__struct_fields__ if name != "window"]
+    policy = type(context.config.policy)
+    return *values, policy, image(context.window), context.window.pinned
+
+
+def story(rng: Random, context_id: str) -> Iterator[tuple[Told, Change]]:
+    """Tell a random story, and give the changes that commit it in batches of any size."""
     done = revision = 0
     for told in tell(rng, 60):
         if revision and rng.random() < 0.5:
             continue
         revision += 1
-        context = replace(told.context, id=context_id, revision=revision)
-        events = told.conversation.events[done:]
+        yield told, _written(told, context_id, revision, done)
         done = len(told.conversation.events)
-        await store.commit([rows.change(context, events, [], revision.to_bytes(16, "big"))])
     if done < len(told.conversation.events):
-        context = replace(told.context, id=context_id, revision=revision + 1)
-        await store.commit([rows.change(context, told.conversation.events[done:], [], b"x" * 16)])
-    return told
+        yield told, _written(told, context_id, revision + 1, done)
+
+
+def _written(told: Told, context_id: str, revision: int, done: int) -> Change:
+    context = replace(told.context, id=context_id, revision=revision)
+    commit_id = revision.to_bytes(16, "big")
+    return rows.change(context, told.conversation.events[done:], [], commit_id)
+
+
+async def committed(store: Store, rng: Random, context_id: str) -> Told:
+    """Tell a random story and commit it."""
+    stages = list(story(rng, context_id))
+    for _, change in stages:
+        await store.commit([change])
+    return stages[-1][0]
 
 
 IDS_IN_ORDER = (
@@ -1024,6 +1144,7 @@ class StoreContract(
     ChangesContract,
     CompactionsContract,
     PastContract,
+    SinceContract,
     ListContract,
     AnswersContract,
     PurgeContract,

@@ -103,6 +103,10 @@ class Window(msgspec.Struct, eq=False, gc=False):
         """The entries, as a list of the caller's own."""
         return self.shared[: self.size]
 
+    def apart(self) -> Window:
+        """Give the same window with a list of its own, that may grow in another thread."""
+        return replace(self, shared=self.entries, held=None)
+
     def admit(self, entry: Entry) -> Window:
         """Let the newest message of the log in, without the results of calls that were cut."""
         answered = self._cut_calls_of(entry)

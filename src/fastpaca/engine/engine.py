@@ -26,6 +26,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -56,11 +57,13 @@ from fastpaca.store.base import (
     CommitUnknown,
     CompactionRow,
     ContextRow,
+    Delta,
     MessageRow,
     ReadFailed,
     Snapshot,
     Store,
 )
+from fastpaca.stream import subscription
 from fastpaca.stream.hub import Hub
 from fastpaca.stream.subscription import Page
 from fastpaca.telemetry import Metrics
@@ -112,6 +115,9 @@ class Written(msgspec.Struct, frozen=True, gc=False):
     answer: bytes
     replayed: bool = False
 
+
+News = Callable[[], list[subscription.Change]]
+"""Makes the changes that those who follow a context are told of."""
 
 Shape = Callable[[Context, tuple[Event, ...]], bytes]
 """Writes the body of the answer, from the state after an op and what the op did."""
@@ -387,13 +393,15 @@ class Engine:
         Raises:
             Unavailable: The store cannot be read.
         """
+        if context_id not in self._hot and context_id not in self._loads:
+            return await self._load(context_id)  # begins now, and finds what was there by then
         try:
             revision = await self._freshness.revision(context_id)
         except ReadFailed as error:
             raise _unreadable(error) from error
         context = self._hot.get(context_id)
         while revision and not _is_as_new_as(revision, context):
-            self._hot.drop(context_id)
+            self._hot.overtake(context_id)
             # One that was under way may have begun too early, and is then followed by another.
             context = await self._load(context_id)
             if context is None:
@@ -414,18 +422,31 @@ class Engine:
         try:
             while True:
                 self._overtaken.discard(context_id)
-                snapshot = await self._store.load(context_id)
-                context = None if snapshot is None else await _rebuilt(snapshot)
-                if context_id in self._hot:
-                    return self._hot.get(context_id)
-                if context_id not in self._overtaken:
+                context, news = await self._read(context_id)
+                held = self._hot.get(context_id)
+                if held is not None and not _is_newer(context, held):
+                    return held
+                if held is not None or context_id not in self._overtaken:
                     break
             if context is not None:
+                self._hot.overtake(context_id)
                 self._hot.put(context)
                 self._note_hot()
+                self._tell_followers(context, news)
             return context
         finally:
             del self._loads[context_id]
+
+    async def _read(self, context_id: str) -> tuple[Context | None, News]:
+        """Read a context from the store: all that it needs, or what is new since it was here."""
+        earlier = self._hot.earlier(context_id)
+        if earlier is not None:
+            delta = await self._store.load_since(context_id, rows.known(earlier))
+            if delta is None:
+                return None, list
+            return await _caught_up(earlier, delta), partial(feed.changes_since, earlier, delta)
+        snapshot = await self._store.load(context_id)
+        return None if snapshot is None else await _rebuilt(snapshot), list
 
     # --- writes -------------------------------------------------------------------------------
 
@@ -641,7 +662,8 @@ class Engine:
 
     def _do_again(self, context_id: str, stage: _Staged) -> None:
         """Let the ops of *stage* wait for the state that another node has made."""
-        self._forget(context_id)
+        self._hot.overtake(context_id)
+        self._absent.discard(context_id)
         for waiting, _ in stage.outcomes:
             waiting.tries += 1
             if waiting.tries > TRIES_MAX:
@@ -686,7 +708,7 @@ class Engine:
         try:
             await self._store.commit(changes)
         except CommitFailed as error:
-            if isinstance(error, CommitOvertaken) and len(stages) == 1:
+            if isinstance(error, CommitOvertaken) and len(stages) == 1 and not error.context_ids:
                 self._forget(changes[0].row.id)
             return error
         except CommitUnknown as error:
@@ -721,18 +743,19 @@ class Engine:
         self._answers.committed(answers)
         self._note_hot()
         if self.hub.channels:
-            self._tell_followers(stages)
+            for stage in stages:
+                assert stage.context is not None
+                self._tell_followers(stage.context, partial(feed.changes_of, stage.events))
 
-    def _tell_followers(self, stages: Iterable[_Staged]) -> None:
-        for stage in stages:
-            assert stage.context is not None
-            if stage.context.id not in self.hub.channels:
-                continue
-            try:
-                self.hub.publish(stage.context, feed.changes_of(stage.events))
-            except Exception:  # no defect there may touch a commit
-                logger.exception("followers could not be told of a commit")
-                self.hub.ring(stage.context.id)
+    def _tell_followers(self, context: Context, news: News) -> None:
+        """Let those who follow *context* know what has become of it, here or at another node."""
+        if context.id not in self.hub.channels:
+            return
+        try:
+            self.hub.publish(context, news())
+        except Exception:  # no defect there may touch a commit
+            logger.exception("followers could not be told of a commit")
+            self.hub.ring(context.id)
 
     def _answer(self, stage: _Staged) -> None:
         for waiting, outcome in stage.outcomes:
@@ -797,6 +820,15 @@ async def _rebuilt(snapshot: Snapshot) -> Context:
     return rows.rebuilt(snapshot)
 
 
+async def _caught_up(context: Context, delta: Delta) -> Context:
+    """Make of an old state the present one, in a thread if that would hold up the event loop."""
+    if len(delta.messages) > REBUILD_INLINE_MESSAGES or (
+        delta.window is not None and len(context.window) > REBUILD_INLINE_MESSAGES
+    ):
+        return await asyncio.to_thread(rows.caught_up, context, delta)
+    return rows.caught_up(context, delta)
+
+
 def _is_current(revision: int, context: Context | None) -> bool:
     if context is None:
         return revision == 0
@@ -807,6 +839,12 @@ def _is_as_new_as(revision: int, context: Context | None) -> bool:
     if context is None:
         return False
     return context.revision >= revision or context.status is Status.PURGED  # nothing follows
+
+
+def _is_newer(context: Context | None, held: Context) -> bool:
+    if context is None or held.status is Status.PURGED:
+        return False
+    return context.revision > held.revision or context.status is Status.PURGED
 
 
 def _set_event() -> asyncio.Event:

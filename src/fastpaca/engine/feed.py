@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from fastpaca.context import Context
 from fastpaca.context.events import Appended, Compacted, Event
 from fastpaca.context.message import decode_counts, render
-from fastpaca.store.base import ChangesPage, CompactionRow, MessageRow
+from fastpaca.store.base import ChangesPage, CompactionRow, Delta, MessageRow
 from fastpaca.stream.subscription import Change, Compaction, Message, Page
 
 
@@ -31,6 +32,18 @@ def changes_of(events: Iterable[Event]) -> list[Change]:
                 message = changes.pop().message
             changes.append(Change(event.version, message, compaction))
     return changes
+
+
+def changes_since(context: Context, delta: Delta) -> list[Change]:
+    """
+    Make changes of what others have done to *context*, as far as *delta* tells.
+
+    If its window was rewritten, or rows are missing, that is not everything: there are none then,
+    and whoever wants them reads them from the store.
+    """
+    if delta.window is not None or len(delta.messages) != delta.row.version - context.version:
+        return []
+    return [Change(row.version, _message(row), None) for row in delta.messages]
 
 
 def page_of(after: int, found: ChangesPage) -> Page:

@@ -18,25 +18,32 @@ class Hot:
     """
     Committed states by context id, in at most about *bytes_max* bytes.
 
-    A context that operations wait for is pinned: it stays, whatever the bound says.
+    A context that operations wait for is pinned: it stays, whatever the bound says. A state that
+    somebody else has overtaken is not given any more, but kept to be caught up with.
+
+    Attributes:
+        bytes: About what they take.
+        tokens: Those of their windows.
     """
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
         self._states: OrderedDict[str, tuple[Context, int]] = OrderedDict()
         self._pins: dict[str, int] = {}
+        self._overtaken: set[str] = set()
         self.bytes = 0
+        self.tokens = 0
 
     def __len__(self) -> int:
         return len(self._states)
 
     def __contains__(self, context_id: str) -> bool:
-        return context_id in self._states
+        return context_id in self._states and context_id not in self._overtaken
 
     def get(self, context_id: str) -> Context | None:
         """Give the state of a context and note its use; None if it is not in memory."""
         found = self._states.get(context_id)
-        if found is None:
+        if found is None or context_id in self._overtaken:
             return None
         self._states.move_to_end(context_id)
         return found[0]
@@ -44,14 +51,25 @@ class Hot:
     def put(self, context: Context) -> None:
         """Keep *context*, in place of an older state of it; a newer one stays."""
         known = self._states.get(context.id)
-        if known is not None and known[0].revision > context.revision:
+        if known is not None and context.id in self and known[0].revision > context.revision:
             return
         self._take_out(context.id)
         size = _size(context)
         self._states[context.id] = (context, size)
         self.bytes += size
+        self.tokens += context.window.tokens
         if self.bytes > self._bytes_max:
             self._shrink()
+
+    def overtake(self, context_id: str) -> None:
+        """Note that the state of a context is an old one, until the next `put`."""
+        if context_id in self._states:
+            self._overtaken.add(context_id)
+
+    def earlier(self, context_id: str) -> Context | None:
+        """Give a state that a context has now or had before; None if there is none in memory."""
+        found = self._states.get(context_id)
+        return None if found is None else found[0]
 
     def drop(self, context_id: str) -> None:
         """Forget the state of a context."""
@@ -73,9 +91,11 @@ class Hot:
         return True
 
     def _take_out(self, context_id: str) -> None:
+        self._overtaken.discard(context_id)
         found = self._states.pop(context_id, None)
         if found is not None:
             self.bytes -= found[1]
+            self.tokens -= found[0].window.tokens
 
     def _shrink(self) -> None:
         """Let the least recently used go; the pinned move to the end, so that none is met twice."""

@@ -1,10 +1,16 @@
-"""Between the core and a store: events become the rows of a change, rows become a context again."""
+"""
+Between the core and a store: events become the rows of a change, rows become a context again.
+
+A context that was in memory while others wrote to it becomes what it is now of its old state and
+the rows that are new; that is the same, byte for byte, as what all of its rows make.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from heapq import merge
 
 import msgspec
 
@@ -13,6 +19,7 @@ from fastpaca.context.context import Context, Status
 from fastpaca.context.events import Appended, Compacted, Configured, Created, Event, MetadataChanged
 from fastpaca.context.message import (
     Entry,
+    as_appended,
     decode_counts,
     encode_counts,
     log_entry,
@@ -25,6 +32,8 @@ from fastpaca.store.base import (
     Change,
     CompactionRow,
     ContextRow,
+    Delta,
+    Known,
     MessageRow,
     Snapshot,
     SyntheticRow,
@@ -163,18 +172,66 @@ def rebuilt(snapshot: Snapshot) -> Context:
     row = snapshot.row
     if row.status == Status.PURGED:
         return _purged(row)
-    stored = Persisted.decode(snapshot.window) if snapshot.window else Persisted()
-    log = [entry(message) for message in snapshot.messages]
-    seqs = [message.seq for message in snapshot.messages]
-    synthetics = {(found.version, found.position): found for found in snapshot.synthetics}
+    log = map(entry, snapshot.messages)
+    window = _window(snapshot.window, log, map(_synthetic, snapshot.synthetics), row.last_seq)
+    return state(row, window)
+
+
+def known(context: Context) -> Known:
+    """Say what of *context* need not be read again."""
+    log: list[tuple[int, int]] = []
+    places: set[tuple[int, int]] = set()
+    for held in _unchanged(context.window):
+        if held.seq is None:
+            places.add((held.version, held.position))
+        elif log and log[-1][1] == held.seq - 1:
+            log[-1] = (log[-1][0], held.seq)
+        else:
+            log.append((held.seq, held.seq))
+    return Known(context.version, context.last_seq, log, places)
+
+
+def caught_up(context: Context, delta: Delta) -> Context:
+    """Make of *context*, as it was, what it is now: *delta* holds all that is new."""
+    row = delta.row
+    if row.status == Status.PURGED:
+        return _purged(row)
+    log = map(entry, delta.messages)
+    if delta.window is None:
+        window = context.window.apart()
+        for newer in log:
+            window = window.admit(newer)
+        return state(row, window)
+    unchanged = _unchanged(context.window)
+    held = [as_appended(one) for one in unchanged if one.seq is not None]
+    synthetics = [one for one in unchanged if one.seq is None]
+    synthetics += map(_synthetic, delta.synthetics)
+    # What was read may lie before what is held: it was cut, and has come back.
+    merged = merge(held, log, key=lambda one: one.at_seq)
+    return state(row, _window(delta.window, merged, synthetics, row.last_seq))
+
+
+def _unchanged(window: Window) -> list[Entry]:
+    """List the entries of which nothing was taken out."""
+    return [held for held in window if held.form is None]
+
+
+def _window(
+    text: bytes | None, log: Iterable[Entry], synthetics: Iterable[Entry], last_seq: int
+) -> Window:
+    """Make a window of its stored form, and at least the entries that it needs."""
+    stored = Persisted.decode(text) if text else Persisted()
+    logged = list(log)
+    seqs = [found.at_seq for found in logged]
+    placed = {(found.version, found.position): found for found in synthetics}
 
     def between(from_seq: int, to_seq: int) -> list[Entry]:
-        return log[bisect_left(seqs, from_seq) : bisect_left(seqs, to_seq + 1)]
+        return logged[bisect_left(seqs, from_seq) : bisect_left(seqs, to_seq + 1)]
 
     def replacement(version: int, first: int, last: int) -> list[Entry]:
-        return [_synthetic(synthetics[version, place]) for place in range(first, last + 1)]
+        return [placed[version, place] for place in range(first, last + 1)]
 
-    return state(row, rebuild(stored, between, replacement, row.last_seq))
+    return rebuild(stored, between, replacement, last_seq)
 
 
 def entry(row: MessageRow) -> Entry:

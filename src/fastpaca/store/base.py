@@ -10,7 +10,7 @@ times come with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -150,6 +150,41 @@ class Snapshot(NamedTuple):
     synthetics: Sequence[SyntheticRow]
 
 
+class Known(NamedTuple):
+    """
+    What somebody has of a context, as it was after an earlier version.
+
+    Attributes:
+        version: That version.
+        last_seq: Where the log ended.
+        log: Which messages of the log are there as they were appended: seqs, as inclusive ranges,
+            ascending.
+        synthetics: Which synthetic messages are, as (version, position).
+    """
+
+    version: int
+    last_seq: int
+    log: Sequence[tuple[int, int]]
+    synthetics: Set[tuple[int, int]]
+
+
+class Delta(NamedTuple):
+    """
+    What is new of a context for one who knows an earlier state of it, all read at one moment.
+
+    Attributes:
+        row: Its row, as it is now.
+        window: The stored form of its window, None if it was not rewritten since.
+        messages: The messages of the log that the window needs and that are not known, ascending.
+        synthetics: The synthetic messages of which that is true, by version and position.
+    """
+
+    row: ContextRow
+    window: bytes | None
+    messages: Sequence[MessageRow]
+    synthetics: Sequence[SyntheticRow]
+
+
 class ChangesPage(NamedTuple):
     """
     The changes of a conversation, version by version.
@@ -232,6 +267,9 @@ class Store(Protocol):
 
     async def load(self, context_id: str) -> Snapshot | None:
         """Read what rebuilding the state of *context_id* needs; None if it never existed."""
+
+    async def load_since(self, context_id: str, known: Known) -> Delta | None:
+        """Read what is new for one who has what *known* says; None if there is no such context."""
 
     async def load_at(self, context_id: str, version: int) -> Snapshot | None:
         """

@@ -17,12 +17,23 @@ from fastpaca.store.base import (
     CommitOvertaken,
     CompactionRow,
     ContextRow,
+    Delta,
+    Known,
     MessageRow,
     Snapshot,
     SyntheticRow,
 )
 from fastpaca.store.pages import VERSION, bounded, changes_page
-from fastpaca.store.snapshots import dated, needs, purged_row, row_at, seq_at
+from fastpaca.store.snapshots import (
+    Needs,
+    dated,
+    needs,
+    news,
+    purged_delta,
+    purged_row,
+    row_at,
+    seq_at,
+)
 
 _SEQ: Final = attrgetter("seq")
 
@@ -53,14 +64,23 @@ class _Held:
 
     def _snapshot(self, row: ContextRow, compaction: CompactionRow | None) -> Snapshot:
         window = None if compaction is None else compaction.window
-        needed = needs(window, row.last_seq)
+        return Snapshot(row, window, *self._needed(needs(window, row.last_seq)))
+
+    def since(self, known: Known) -> Delta:
+        compaction = self._compaction_at(self.row.version)
+        is_new = compaction is not None and compaction.version > known.version
+        window = compaction.window if compaction is not None and is_new else None
+        needed = news(window, self.row.last_seq, known)
+        return Delta(self.row, window, *self._needed(needed))
+
+    def _needed(self, needed: Needs) -> tuple[list[MessageRow], list[SyntheticRow]]:
         messages = [row for first, last in needed.log for row in self.log(first, last)]
         synthetics = [
             self.synthetics[version, position]
             for version, first, last in needed.replacements
             for position in range(first, last + 1)
         ]
-        return Snapshot(row, window, messages, synthetics)
+        return messages, synthetics
 
     def log(self, from_seq: int, to_seq: int) -> list[MessageRow]:
         start = bisect_left(self.messages, from_seq, key=_SEQ)
@@ -115,6 +135,13 @@ class MemoryStore:
             return Snapshot(purged_row(context_id), None, [], [])
         held = self._held.get(context_id)
         return None if held is None else held.snapshot()
+
+    async def load_since(self, context_id: str, known: Known) -> Delta | None:
+        """Read what is new for one who has what *known* says."""
+        if context_id in self._purged:
+            return purged_delta(context_id)
+        held = self._held.get(context_id)
+        return None if held is None else held.since(known)
 
     async def load_at(self, context_id: str, version: int) -> Snapshot | None:
         """Read what rebuilding the window takes as it was after a version."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
 from fastpaca.context.window import Persisted, ranges
-from fastpaca.store.base import CompactionRow, ContextRow, Snapshot
+from fastpaca.store.base import CompactionRow, ContextRow, Delta, Known, Snapshot
 
 
 class Needs(NamedTuple):
@@ -42,6 +43,39 @@ def _joined(found: list[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             joined.append((first, last))
     return joined
+
+
+def news(window: bytes | None, last_seq: int, known: Known) -> Needs:
+    """Tell what rebuilding takes and *known* has not; *window* is None if that is still in use."""
+    if window is None:
+        return Needs([(known.last_seq + 1, last_seq)] if known.last_seq < last_seq else [], [])
+    needed = needs(window, last_seq)
+    replacements = [
+        (version, place, place)
+        for version, first, last in needed.replacements
+        for place in range(first, last + 1)
+        if (version, place) not in known.synthetics
+    ]
+    return Needs(list(_beside(needed.log, known.log)), replacements)
+
+
+def _beside(
+    wanted: Iterable[tuple[int, int]], there: Iterable[tuple[int, int]]
+) -> Iterator[tuple[int, int]]:
+    """Give what the ranges *wanted* hold beside those that are *there*; both ascend."""
+    left = iter(there)
+    had = next(left, None)
+    for start, last in wanted:
+        first = start
+        while had is not None and had[0] <= last:
+            if first < had[0]:
+                yield first, had[0] - 1
+            first = max(first, had[1] + 1)
+            if had[1] > last:  # it may reach into the next one
+                break
+            had = next(left, None)
+        if first <= last:
+            yield first, last
 
 
 class _Through(msgspec.Struct):
@@ -81,6 +115,11 @@ def dated(snapshot: Snapshot, compaction: CompactionRow | None) -> Snapshot:
     moments = [found.at_us for found in (compaction, *snapshot.messages[-1:]) if found is not None]
     row = replace(snapshot.row, spoken_at_us=max(moments, default=0))
     return snapshot._replace(row=row)
+
+
+def purged_delta(context_id: str) -> Delta:
+    """Make what is new of a context that was purged: that it was."""
+    return Delta(purged_row(context_id), None, [], [])
 
 
 def purged_row(context_id: str) -> ContextRow:
