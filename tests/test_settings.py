@@ -105,6 +105,9 @@ def test_table_and_settings_name_the_same() -> None:
         ("FASTPACA_METRICS_PUBLIC", "TRUE", "metrics_public", True),
         ("FASTPACA_NODE_NAME", "rack 3, node é", "node_name", "rack 3, node é"),
         ("FASTPACA_LOG_LEVEL", "DEBUG", "log_level", "debug"),
+        ("FASTPACA_ARCHIVE_FLUSH_INTERVAL_MS", "250", "archive_flush_interval_ms", 250),
+        ("FASTPACA_ARCHIVER_BATCH_SIZE", "100000", "archiver_batch_size", 100_000),
+        ("FASTPACA_TAIL_KEEP", "0", "tail_keep", 0),
     ],
 )
 def test_usable_values_are_read(variable: str, text: str, name: str, value: Any) -> None:
@@ -173,6 +176,10 @@ def test_usable_values_are_read(variable: str, text: str, name: str, value: Any)
         ("FASTPACA_NODE_NAME", "a" * 256),
         ("FASTPACA_LOG_LEVEL", "loud"),
         ("FASTPACA_ARCHIVER_ENABLED", "perhaps"),
+        ("FASTPACA_ARCHIVE_FLUSH_INTERVAL_MS", "0"),
+        ("FASTPACA_ARCHIVE_FLUSH_INTERVAL_MS", "5s"),
+        ("FASTPACA_ARCHIVER_BATCH_SIZE", "0"),
+        ("FASTPACA_TAIL_KEEP", "-1"),
     ],
 )
 def test_unusable_value_stops_the_start_with_a_sentence(variable: str, text: str) -> None:
@@ -267,20 +274,50 @@ def test_unknown_variable_stops_with_the_nearest_name(variable: str, nearest: st
     )
 
 
-@pytest.mark.parametrize("variable", sorted(settings.UNUSED_VARIABLES))
-def test_variable_without_a_function_stops_nothing(variable: str) -> None:
-    """
-    Tuning of what this release does not have is harmless, and often meant for another program.
-    """
-    text = "false" if variable == "FASTPACA_ARCHIVER_ENABLED" else f"postgres://me:{SECRET}@db/x"
-    assert load_one(variable, text) == Settings()
+ARCHIVE = {"FASTPACA_ARCHIVER_ENABLED": "true", "DATABASE_URL": f"postgres://me:{SECRET}@db/x"}
 
 
-def test_archiver_cannot_be_enabled() -> None:
+def test_archive_is_read() -> None:
+    """
+    The address of the archive is taken from either variable, ours before others', and not shown.
+    """
+    node = load(environ=ARCHIVE)
+    assert node.archiver_enabled
+    assert node.archive_url == ARCHIVE["DATABASE_URL"]
+    assert SECRET not in repr(node)
+    ours = load(environ={**ARCHIVE, "FASTPACA_POSTGRES_URL": f"postgresql://me:{SECRET}@ours/x"})
+    assert ours.archive_url.endswith("@ours/x")
+    assert SECRET not in repr(ours)
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"DATABASE_URL": ""}, "FASTPACA_ARCHIVER_ENABLED needs the address"),
+        ({"DATABASE_URL": f"mysql://me:{SECRET}@db/x"}, "DATABASE_URL must be the address"),
+        ({"FASTPACA_POSTGRES_URL": f"{SECRET}"}, "FASTPACA_POSTGRES_URL must be the address"),
+        ({"FASTPACA_STORE": "memory"}, "FASTPACA_ARCHIVER_ENABLED is for a node"),
+        ({"FASTPACA_STORE": f"postgresql://me:{SECRET}@db/x"}, "FASTPACA_ARCHIVER_ENABLED is for"),
+    ],
+)
+def test_archive_that_cannot_be_used_stops_the_start(
+    changed: dict[str, str], sentence: str
+) -> None:
     """
     Who relies on an archive must not run without one unknowingly.
     """
-    assert "not available in this release" in refusal("FASTPACA_ARCHIVER_ENABLED", "true")
+    with pytest.raises(SettingsError, match=f"^{sentence}") as caught:
+        load(environ={**ARCHIVE, **changed})
+    assert SECRET not in str(caught.value)
+
+
+def test_address_for_another_program_stops_nothing() -> None:
+    """
+    DATABASE_URL stands in many environments; without an archive nobody looks at it.
+    """
+    node = load_one("DATABASE_URL", f"mysql://me:{SECRET}@db/x")
+    assert not node.archiver_enabled
+    assert SECRET not in repr(node)
 
 
 def test_foreign_variables_are_nobody_s_business() -> None:

@@ -54,6 +54,12 @@ class Settings:
     db_pool_size: int = 10
     migrate_on_boot: bool = True
     allow_unsafe_postgres: bool = False
+    archiver_enabled: bool = False
+    database_url: str = field(default="", repr=False)  # may hold a password
+    postgres_url: str = field(default="", repr=False)  # the same
+    archive_flush_interval_ms: int = 5000
+    archiver_batch_size: int = 5000
+    tail_keep: int = 1000
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     cors_origins: tuple[str, ...] = ()
     token_estimator: str = "tiktoken:gpt-4o"
@@ -69,6 +75,11 @@ class Settings:
     def is_postgres(self) -> bool:
         """Whether `store` is the address of a PostgreSQL database."""
         return self.store not in ("sqlite", "memory")
+
+    @property
+    def archive_url(self) -> str:
+        """The address of the archive; the variable that is ours alone wins."""
+        return self.postgres_url or self.database_url
 
     @property
     def is_loopback(self) -> bool:
@@ -158,6 +169,15 @@ def _parse_pool_size(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,4}", text) or not 2 <= int(text) <= 1000:
         raise ValueError("must be an integer from 2 to 1000")
     return int(text)
+
+
+def _count(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,12}", text) or not least <= int(text) <= most:
+            raise ValueError(f"must be an integer from {least} to {most}")
+        return int(text)
+
+    return parse
 
 
 def _parse_api_keys(text: str) -> tuple[str, ...]:
@@ -316,6 +336,56 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "true|false",
     ),
     Setting(
+        "archiver_enabled",
+        "FASTPACA_ARCHIVER_ENABLED",
+        "false",
+        "whether a node on SQLite keeps a second copy of its logs in PostgreSQL, and trims its own",
+        _parse_switch,
+        "true|false",
+    ),
+    Setting(
+        # Whether it can be used is looked at if there is an archive: in many environments it stands
+        # for the sake of another program.
+        "database_url",
+        "DATABASE_URL",
+        "",
+        "the address of the archive, such as postgresql://user@host/database",
+        str,
+        "URL",
+    ),
+    Setting(
+        "postgres_url",
+        "FASTPACA_POSTGRES_URL",
+        "",
+        "the same, and wins where both are set",
+        str,
+        "URL",
+    ),
+    Setting(
+        "archive_flush_interval_ms",
+        "FASTPACA_ARCHIVE_FLUSH_INTERVAL_MS",
+        "5000",
+        "how long messages may wait for the archive, in milliseconds",
+        _count(1, 3_600_000),
+        "MS",
+    ),
+    Setting(
+        "archiver_batch_size",
+        "FASTPACA_ARCHIVER_BATCH_SIZE",
+        "5000",
+        "the most messages that go to the archive at once",
+        _count(1, 100_000),
+        "N",
+    ),
+    Setting(
+        "tail_keep",
+        "FASTPACA_TAIL_KEEP",
+        "1000",
+        "how many messages of a context stay in the data directory once they are archived",
+        _count(0, 1_000_000_000),
+        "N",
+    ),
+    Setting(
         "api_keys",
         "FASTPACA_API_KEY",
         "",
@@ -398,19 +468,6 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
 )
 
-# Settings of functions that this release does not have. They do nothing, and stop nothing either:
-# DATABASE_URL, for one, stands in many environments for the sake of another program.
-UNUSED_VARIABLES: Final[frozenset[str]] = frozenset(
-    {
-        "DATABASE_URL",
-        "FASTPACA_ARCHIVER_BATCH_SIZE",
-        "FASTPACA_ARCHIVER_ENABLED",
-        "FASTPACA_ARCHIVE_FLUSH_INTERVAL_MS",
-        "FASTPACA_POSTGRES_URL",
-        "FASTPACA_TAIL_KEEP",
-    }
-)
-
 # Variables of the original fastpaca. Passed over in silence, data would land where nobody looks.
 _FOREIGN_VARIABLES: Final[Mapping[str, str]] = {
     "FASTPACA_RAFT_DATA_DIR": "has no meaning here; name the data directory in FASTPACA_DATA_DIR",
@@ -439,7 +496,6 @@ def load(
     given = flags or {}
     env = os.environ if environ is None else environ
     _check_names(env)
-    _check_archiver(env)
     values: dict[str, Any] = {}
     for setting in SETTINGS:
         text = given.get(setting.name)
@@ -447,7 +503,9 @@ def load(
             values[setting.name] = _value(setting, setting.flag, str(text))
         elif _is_set(setting, env):
             values[setting.name] = _value(setting, setting.variable, env[setting.variable])
-    return Settings(**values)
+    settings = Settings(**values)
+    _check_archive(settings)
+    return settings
 
 
 def load_store(flag: str | None = None, environ: Mapping[str, str] | None = None) -> str:
@@ -504,7 +562,7 @@ def _value(setting: Setting, source: str, text: str) -> object:
 
 
 def _check_names(env: Mapping[str, str]) -> None:
-    known = UNUSED_VARIABLES.union(setting.variable for setting in SETTINGS)
+    known = frozenset(setting.variable for setting in SETTINGS)
     for name in sorted(env):
         if name in _FOREIGN_VARIABLES:
             raise SettingsError(f"{name} {_FOREIGN_VARIABLES[name]}.")
@@ -520,14 +578,19 @@ def _nearest(name: str, known: frozenset[str]) -> str:
     return f"the nearest one is {by_suffix[matches[0]]}"
 
 
-def _check_archiver(env: Mapping[str, str]) -> None:
+def _check_archive(settings: Settings) -> None:
+    if not settings.archiver_enabled:
+        return
     name = "FASTPACA_ARCHIVER_ENABLED"
-    text = env.get(name, "").strip()
-    try:
-        is_enabled = bool(text) and _parse_switch(text)
-    except ValueError as error:
-        raise SettingsError(f"{name} {error}.") from None
-    if is_enabled:
+    if settings.store != "sqlite":
         raise SettingsError(
-            f"{name} asks for the archive, which is not available in this release; unset it."
+            f"{name} is for a node that keeps its data in SQLite; unset it, or FASTPACA_STORE."
+        )
+    if not settings.archive_url:
+        raise SettingsError(f"{name} needs the address of the archive in DATABASE_URL.")
+    if not re.match(r"postgres(ql)?://", settings.archive_url):
+        source = "FASTPACA_POSTGRES_URL" if settings.postgres_url else "DATABASE_URL"
+        raise SettingsError(
+            f"{source} must be the address of a PostgreSQL database, such as"
+            " postgresql://user@host/database."
         )

@@ -11,7 +11,7 @@ import logging
 import sys
 import time
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Final
 
@@ -125,6 +125,135 @@ class Metrics:
             "Open streams: WebSockets and server-sent events.",
             registry=registry,
         )
+
+
+class ArchiveMetrics(Collector):
+    """The series of a node with an archive, of which *clock* tells the time in microseconds."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self.pending_rows = Gauge(
+            "fastpaca_archive_pending_rows", "Messages that wait for the archive.", registry=None
+        )
+        self.pending_contexts = Gauge(
+            "fastpaca_archive_pending_contexts",
+            "Contexts with messages that wait for the archive.",
+            registry=None,
+        )
+        self.flush_duration_ms = Histogram(
+            "fastpaca_archive_flush_duration_ms",
+            "Time of one insert into the archive, in milliseconds.",
+            buckets=(1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000),
+            registry=None,
+        )
+        self.attempted = Counter(
+            "fastpaca_archive_attempted_total", "Messages sent to the archive.", registry=None
+        )
+        self.inserted = Counter(
+            "fastpaca_archive_inserted_total",
+            "Messages that the archive had not had before.",
+            registry=None,
+        )
+        self.bytes_attempted = Counter(
+            "fastpaca_archive_bytes_attempted_total",
+            "Bytes of messages sent to the archive.",
+            registry=None,
+        )
+        self.bytes_inserted = Counter(
+            "fastpaca_archive_bytes_inserted_total",
+            "Bytes of messages that the archive had not had before.",
+            registry=None,
+        )
+        self.lag = Gauge(
+            "fastpaca_archive_lag",
+            "Messages by which the archive is behind, in the context where it is furthest behind.",
+            registry=None,
+        )
+        self.oldest_age_seconds = Gauge(
+            "fastpaca_archive_oldest_age_seconds",
+            "Age of the oldest message that waits for the archive.",
+            registry=None,
+        )
+        self.trimmed = Counter(
+            "fastpaca_archive_trimmed_total",
+            "Messages trimmed from the store, which the archive holds.",
+            registry=None,
+        )
+        self.tail_size = Gauge(
+            "fastpaca_archive_tail_size", "Messages in the store, of all contexts.", registry=None
+        )
+        self.llm_token_count = Gauge(
+            "fastpaca_archive_llm_token_count",
+            "Tokens of the windows in memory.",
+            registry=None,
+        )
+        self.halted_contexts = Gauge(
+            "fastpaca_archive_halted_contexts",
+            "Contexts of which the archive holds other content; they are not archived any more.",
+            registry=None,
+        )
+        self._clock = clock
+        self._rows = 0
+        self._oldest_us: int | None = None
+        self.oldest_age_seconds.set_function(self._age)
+        self.pending_rows.set_function(lambda: self._rows)
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the series as they are."""
+        for series in vars(self).values():
+            if isinstance(series, Gauge | Counter | Histogram):
+                yield from series.collect()
+
+    def _age(self) -> float:
+        if not self._rows or self._oldest_us is None:
+            return 0.0
+        return max(self._clock() - self._oldest_us, 0) / 1_000_000
+
+    def note_log(self, rows: int, pending_rows: int) -> None:
+        """Note what a start has found in the store, in all and not archived."""
+        self.tail_size.inc(rows)
+        self._rows += pending_rows
+
+    def note_commit(self, times_us: Sequence[int]) -> None:
+        """Note that messages were appended at these times."""
+        if times_us:
+            self.tail_size.inc(len(times_us))
+            if not self._rows:
+                self._oldest_us = times_us[0]
+            self._rows += len(times_us)
+
+    def note_gone(self, rows: int) -> None:
+        """Note that messages were purged."""
+        self.tail_size.dec(rows)
+
+    def note_insert(
+        self, seconds: float, attempted: tuple[int, int], inserted: tuple[int, int]
+    ) -> None:
+        """Note an insert: messages and their bytes that were sent, and that were new."""
+        self.flush_duration_ms.observe(seconds * 1000)
+        self.attempted.inc(attempted[0])
+        self.bytes_attempted.inc(attempted[1])
+        self.inserted.inc(inserted[0])
+        self.bytes_inserted.inc(inserted[1])
+
+    def note_archived(self, rows: int) -> None:
+        """Note that messages wait no longer."""
+        self._rows = max(self._rows - rows, 0)
+
+    def note_trimmed(self, rows: int) -> None:
+        """Note that messages were trimmed."""
+        self.trimmed.inc(rows)
+        self.tail_size.dec(rows)
+
+    def note_survey(
+        self, rows: int | None, contexts: int, lag: int, oldest_us: int | None, halted: int
+    ) -> None:
+        """Note what was seen of those that wait; *rows* is None if there are too many to count."""
+        if rows is not None:
+            self._rows = rows
+        self.pending_contexts.set(contexts)
+        self.lag.set(lag)
+        self._oldest_us = oldest_us
+        self.halted_contexts.set(halted)
 
 
 class JsonLines(logging.Formatter):

@@ -297,6 +297,7 @@ def test_commit_that_failed_in_vain_is_found(tmp_path: Path) -> None:
             await write_on(store, author)
         assert not caught.value.fatal
         assert await loaded_row(store, "c") == author.row
+        faults.stop()  # the log may be cut back again, whenever its checkpoint comes
         await store.commit([author.append(count=1)])
 
     tell(tmp_path, story, wal_bytes_max=MIB)

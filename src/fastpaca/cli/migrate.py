@@ -1,6 +1,8 @@
 """
 `fastpaca migrate`: bring the schema of a PostgreSQL database up to date, and distribute its tables.
 
+That is the database of nodes that share it, or the archive of a node on SQLite.
+
 A node does the first by itself when it starts, unless it is told not to. The second needs Citus,
 and is done once, while no node runs.
 """
@@ -10,8 +12,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from collections.abc import Coroutine
+from typing import Any
 
-from fastpaca.settings import SettingsError, load_store
+from fastpaca.archive.base import ArchiveFailed
+from fastpaca.archive.postgres import migrate as migrate_archive
+from fastpaca.settings import SettingsError, load, load_store
 from fastpaca.store.base import StoreRefused
 from fastpaca.store.postgres import distribute, migrate
 
@@ -24,13 +30,18 @@ def run(args: argparse.Namespace) -> int:
         SettingsError: It names no database.
     """
     dsn = load_store(args.store)
-    if dsn in ("sqlite", "memory"):
+    work: Coroutine[Any, Any, str]
+    if dsn not in ("sqlite", "memory"):
+        work = distribute(dsn) if args.distribute else migrate(dsn)
+    elif dsn == "sqlite" and not args.distribute and (settings := load()).archiver_enabled:
+        work = migrate_archive(settings.archive_url)
+    else:
         raise SettingsError(
             "There is nothing to migrate: FASTPACA_STORE names no PostgreSQL database."
         )
     try:
-        done = asyncio.run(distribute(dsn) if args.distribute else migrate(dsn))
-    except StoreRefused as error:
+        done = asyncio.run(work)
+    except (StoreRefused, ArchiveFailed) as error:
         print(f"fastpaca: {error}", file=sys.stderr)
         return 1
     print(done)

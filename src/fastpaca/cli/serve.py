@@ -1,7 +1,8 @@
 """
 `fastpaca serve`: put a node together, run it, and end it well.
 
-The composition root: here alone it is decided which store, counter and clock a node has.
+The composition root: here alone it is decided which counter and clock a node has, and beside it, in
+`stores.py`, which store.
 
 How a node ends
 ---------------
@@ -47,14 +48,13 @@ from fastpaca.api.server import (
     server_config,
     with_port,
 )
+from fastpaca.cli.stores import store_of
 from fastpaca.clock import now_us
 from fastpaca.engine import Engine
 from fastpaca.engine.engine import QUEUE_OPS_MAX
 from fastpaca.service import Service
 from fastpaca.settings import Settings, SettingsError, load
 from fastpaca.store.base import Store, StoreRefused
-from fastpaca.store.memory import MemoryStore
-from fastpaca.store.sqlite import SqliteStore
 from fastpaca.telemetry import Metrics, log_to_stderr
 from fastpaca.tokens import TokenCounter, counter_for
 
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     log_to_stderr(settings.log_level)
     try:
         with contextlib.closing(bound_socket(settings.host, settings.port)) as listener:
-            return Node(settings, partial(_store, settings), _counter(settings), listener).run()
+            return Node(settings, partial(store_of, settings), _counter(settings), listener).run()
     except (CannotListen, StoreRefused) as error:
         print(f"fastpaca: {error}", file=sys.stderr)
         return 1
@@ -115,21 +115,6 @@ def _counter(settings: Settings) -> TokenCounter:
         return counter_for(settings.token_estimator)
     except ValueError as error:
         raise SettingsError(f"FASTPACA_TOKEN_ESTIMATOR cannot be used: {error}") from None
-
-
-def _store(settings: Settings, on_fatal: Callable[[str], None]) -> Store:
-    if settings.store == "memory":
-        return MemoryStore()
-    if settings.is_postgres:
-        from fastpaca.store.postgres import PostgresStore  # others need no driver
-
-        return PostgresStore(
-            settings.store,
-            connections=settings.db_pool_size,
-            migrates=settings.migrate_on_boot,
-            allow_unsafe=settings.allow_unsafe_postgres,
-        )
-    return SqliteStore(settings.data_dir, on_fatal=on_fatal)
 
 
 class Node:
@@ -159,6 +144,8 @@ class Node:
             queue_ops_max=queue_ops_max,
             on_fatal=self._fail,
         )
+        if settings.archiver_enabled:
+            _show_archive(store, self._engine, metrics)
         service = Service(self._engine, counter, metrics)
         app = create_app(service, self._engine, settings, metrics, backup=store.backup)
         bounds = Bounds(connections_max=connections_max())
@@ -248,6 +235,15 @@ class Node:
         watchdog = threading.Timer(self._ending.seconds_max, _end_by_force)
         watchdog.daemon = True
         watchdog.start()
+
+
+def _show_archive(store: Store, engine: Engine, metrics: Metrics) -> None:
+    """Let the series of the archive be shown among those of the node."""
+    from fastpaca.archive.store import ArchivedStore  # others need no driver
+
+    assert isinstance(store, ArchivedStore)
+    store.metrics.llm_token_count.set_function(lambda: engine.hot.tokens)
+    metrics.registry.register(store.metrics)
 
 
 def collect_less() -> None:

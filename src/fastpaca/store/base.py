@@ -221,10 +221,13 @@ class CommitUnknown(Exception):
     The commit may or may not have happened.
 
     *fatal* says that the store can't be trusted any more in this process, as after a failed fsync.
+    *context_ids* names the contexts that are in doubt; all others were certainly written. If it is
+    empty, all are in doubt.
     """
 
-    def __init__(self, message: str, *, fatal: bool) -> None:
+    def __init__(self, message: str, *, fatal: bool, context_ids: Iterable[str] = ()) -> None:
         self.fatal = fatal
+        self.context_ids = frozenset(context_ids)
         super().__init__(message)
 
 

@@ -255,7 +255,8 @@ class PostgresStore:
         try:
             await self._write(lambda c: writes.erase(c, batch.purges, self._timeout))
         except CommitFailed as error:
-            raise CommitUnknown(f"purged, but not erased yet: {error}", fatal=False) from error
+            message = f"purged, but not erased yet: {error}"
+            raise CommitUnknown(message, fatal=False, context_ids=batch.purges) from error
 
     async def _commit(self, batch: Batch) -> None:
         """Commit, again and again while that loses a tie: the expected revisions make it safe."""

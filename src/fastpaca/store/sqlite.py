@@ -7,6 +7,7 @@ keeps the write-ahead log short. The event loop makes the rows and waits for nob
 - `sqlite_files` takes the directory, recovers and migrates.
 - `sqlite_rows` makes rows of changes, `sqlite_writes` runs them, `sqlite_errors` judges failures.
 - `sqlite_reads` answers the reading methods.
+- `sqlite_archive` and `sqlite_trims` are what a node with an archive asks for beside the port.
 - `sqlite_wal` is the write-ahead log, `sqlite_backup` a backup, `sqlite_threads` the threads.
 """
 
@@ -21,6 +22,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import apsw
 
+from fastpaca.store import sqlite_archive as archive
 from fastpaca.store import sqlite_reads as reads
 from fastpaca.store import sqlite_writes as writes
 from fastpaca.store.base import (
@@ -32,6 +34,8 @@ from fastpaca.store.base import (
     CommitUnknown,
     CompactionRow,
     ContextRow,
+    Delta,
+    Known,
     MessageRow,
     ReadFailed,
     Snapshot,
@@ -74,6 +78,8 @@ class SqliteStore:
         vfs: The name of the VFS to open the database with; None is the usual one.
         synchronous: What SQLite is told about syncing; all but FULL can lose acknowledged writes.
         wal_bytes_max: The ceiling of the write-ahead log.
+        is_archived: Whether somebody reads from an archive what was trimmed here, and erases there
+            what is purged here.
         on_fatal: Told on the event loop, once and at once, why nothing can be trusted any more;
             that may be met while nobody waits for a commit.
     """
@@ -85,10 +91,13 @@ class SqliteStore:
         vfs: str | None = None,
         synchronous: str = "FULL",
         wal_bytes_max: int = WAL_BYTES_MAX,
+        is_archived: bool = False,
         on_fatal: Callable[[str], None] | None = None,
     ) -> None:
         self._directory = DataDirectory(directory, vfs, synchronous)
         self._wal_bytes_max = wal_bytes_max
+        self._is_archived = is_archived
+        self._has_archive = is_archived
         self._on_fatal = on_fatal
         self._loop: asyncio.AbstractEventLoop | None = None
         self._open: _Open | None = None
@@ -144,12 +153,22 @@ class SqliteStore:
             for reader in connections[2:]:
                 reader.pragma("query_only", True)
             self._numbers = reads.numbers(connections[0])
+            self._check_archive(archive.state(connections[0]))
         except BaseException as error:
             self._let_go(connections)
             if isinstance(error, apsw.Error):
                 raise StoreRefused(self._directory.refusal(error)) from error
             raise
         return connections
+
+    def _check_archive(self, found: archive.State) -> None:
+        if found.has_trimmed and not self._is_archived:
+            raise StoreRefused(
+                "Old messages of these logs are in the archive only: start with"
+                " FASTPACA_ARCHIVER_ENABLED=true and the DATABASE_URL of that archive."
+            )
+        # An archive that was turned off has content, which a purge must still reach some day.
+        self._has_archive = self._is_archived or found.identity is not None
 
     async def close(self) -> None:
         """Finish what is under way and let go."""
@@ -194,6 +213,10 @@ class SqliteStore:
         if snapshot.row.status != "purged":
             self._remember({context_id: key})
         return snapshot
+
+    async def load_since(self, context_id: str, known: Known) -> Delta | None:
+        """Read what is new for one who has what *known* says."""
+        return await self._read(lambda c: reads.load_since(c, context_id, known))
 
     async def load_at(self, context_id: str, version: int) -> Snapshot | None:
         """Read what rebuilding the window takes as it was after a version."""
@@ -241,6 +264,15 @@ class SqliteStore:
             return {}
         return await self._read(lambda c: reads.answers(c, keys))
 
+    async def in_reader(self, job: Job[T]) -> T:
+        """
+        Let the thread of a reader run *job*.
+
+        Raises:
+            ReadFailed: The database cannot be read.
+        """
+        return await self._read(job)
+
     async def _read(self, job: Job[T]) -> T:
         if self._open is None:
             raise ReadFailed(_CLOSED)
@@ -260,7 +292,7 @@ class SqliteStore:
             CommitUnknown: It may have been written.
         """
         keys = await self._find_keys(ids_of_existing(changes))
-        batch = Batch(keys, self._numbers)
+        batch = Batch(keys, self._numbers, is_archived=self._has_archive)
         for change in changes:
             batch.add(change)
         self._numbers = batch.numbers
@@ -299,6 +331,21 @@ class SqliteStore:
             pass
         if self._is_erasure_left:
             await self._erase()
+
+    async def in_writer(self, job: Job[T]) -> T:
+        """
+        Let the writer's thread run *job*, which writes in transactions of its own.
+
+        Raises:
+            CommitFailed: Certainly nothing was written.
+            CommitUnknown: It may have been written.
+        """
+        return await self._write(job)
+
+    async def end_archive_erasures(self, keys: Sequence[int]) -> None:
+        """Forget the ids of purged contexts of which nothing is left in the archive."""
+        await self._write(partial(archive.end_erasures, keys=keys))
+        await self._erase()  # they are in the write-ahead log
 
     async def _erase_now(self) -> None:
         """Erase what was just purged, for a caller who may not be told that nothing was written."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
@@ -13,12 +14,23 @@ from fastpaca.store.base import (
     ChangesPage,
     CompactionRow,
     ContextRow,
+    Delta,
+    Known,
     MessageRow,
     Snapshot,
     SyntheticRow,
 )
 from fastpaca.store.pages import bounded, changes_page
-from fastpaca.store.snapshots import dated, needs, purged_row, row_at, seq_at
+from fastpaca.store.snapshots import (
+    Needs,
+    dated,
+    needs,
+    news,
+    purged_delta,
+    purged_row,
+    row_at,
+    seq_at,
+)
 from fastpaca.store.sqlite_rows import LONG_ID_BYTES, Numbers, id_bytes, id_hash, key_hash
 
 _KEYS: Final = "SELECT id, context FROM ids WHERE id IN (SELECT value FROM carray(?))"
@@ -36,8 +48,12 @@ _PURGED: Final = "SELECT id_hash FROM purged WHERE id_hash IN (SELECT value FROM
 
 _IS_PURGED: Final = "SELECT 1 FROM purged WHERE id_hash = ?"
 
-_WINDOW: Final = """
+WINDOW: Final = """
 SELECT window FROM compactions WHERE context = ? ORDER BY version DESC LIMIT 1
+"""
+
+_WINDOW_SINCE: Final = """
+SELECT window FROM compactions WHERE context = ? AND version > ? ORDER BY version DESC LIMIT 1
 """
 
 # As the fields of CompactionRow.
@@ -70,12 +86,12 @@ WHERE context = (SELECT context FROM ids WHERE id = ?) AND seq < ?
 ORDER BY seq DESC LIMIT ?
 """
 
-_VERSION: Final = """
+VERSION: Final = """
 SELECT key, version FROM contexts WHERE key = (SELECT context FROM ids WHERE id = ?)
 """
 
 # As the fields of CompactionRow.
-_COMPACTIONS: Final = """
+COMPACTIONS: Final = """
 SELECT version, strategy, from_seq, to_seq, tokens_before, tokens_after, window, at_us
 FROM compactions WHERE context = (SELECT context FROM ids WHERE id = ?)
     AND version > ? AND version <= ? ORDER BY version LIMIT ?
@@ -102,12 +118,12 @@ _IS_ERASURE_LEFT: Final = "SELECT EXISTS (SELECT 1 FROM erasures)"
 
 _LAST_KEY: Final = """
 SELECT max(
-    (SELECT coalesce(max(key), 0) FROM contexts),
+    (SELECT coalesce(max(key), 0) FROM context_ids),
     (SELECT coalesce(max(context), 0) FROM erasures)
 )
 """
 
-_LAST_PLACE: Final = """
+LAST_PLACE: Final = """
 SELECT max(
     (SELECT coalesce(max(place), 0) FROM messages),
     (SELECT coalesce(max(place), 0) FROM compactions)
@@ -124,7 +140,7 @@ class Bounds(NamedTuple):
 
 def numbers(connection: apsw.Connection) -> Numbers:
     """Find the last numbers that were given, so that none is given twice."""
-    return Numbers(connection.execute(_LAST_KEY).get, connection.execute(_LAST_PLACE).get)
+    return Numbers(connection.execute(_LAST_KEY).get, connection.execute(LAST_PLACE).get)
 
 
 def is_erasure_left(connection: apsw.Connection) -> bool:
@@ -142,7 +158,7 @@ def keys(connection: apsw.Connection, context_ids: Sequence[str]) -> dict[str, i
 def revisions(connection: apsw.Connection, context_ids: Sequence[str]) -> dict[str, int]:
     """Look up the revisions of contexts, as far as they exist; that of purged ones is 1."""
     by_key = {key: context_id for context_id, key in keys(connection, context_ids).items()}
-    found = connection.execute(_REVISIONS, (apsw.carray(tuple(by_key)),)) if by_key else ()
+    found = connection.execute(_REVISIONS, (apsw.carray(array("q", by_key)),)) if by_key else ()
     revisions = {by_key[key]: revision for key, revision in found}
     by_hash = {id_hash(context_id): context_id for context_id in context_ids}
     purged = connection.execute(_PURGED, (_array(by_hash),))
@@ -151,18 +167,31 @@ def revisions(connection: apsw.Connection, context_ids: Sequence[str]) -> dict[s
 
 def load(connection: apsw.Connection, context_id: str) -> tuple[int, Snapshot] | None:
     """Read what rebuilding the state of a context needs, and its key."""
-    with _one_moment(connection):
+    with one_moment(connection):
         found = connection.execute(_STATE, (id_bytes(context_id),)).get
         if found is None:
             return _purged(connection, context_id)
         key, *state = found
-        window = connection.execute(_WINDOW, (key,)).get
+        window = connection.execute(WINDOW, (key,)).get
         return key, _snapshot(connection, key, ContextRow(context_id, *state), window)
+
+
+def load_since(connection: apsw.Connection, context_id: str, known: Known) -> Delta | None:
+    """Read what is new for one who has what *known* says."""
+    with one_moment(connection):
+        found = connection.execute(_STATE, (id_bytes(context_id),)).get
+        if found is None:
+            is_purged = _purged(connection, context_id) is not None
+            return purged_delta(context_id) if is_purged else None
+        key, *state = found
+        row = ContextRow(context_id, *state)
+        window = connection.execute(_WINDOW_SINCE, (key, known.version)).get
+        return Delta(row, window, *_needed(connection, key, news(window, row.last_seq, known)))
 
 
 def load_at(connection: apsw.Connection, context_id: str, version: int) -> Snapshot | None:
     """Read what rebuilding the window takes as it was after a version."""
-    with _one_moment(connection):
+    with one_moment(connection):
         found = connection.execute(_STATE, (id_bytes(context_id),)).get
         if found is None:
             return None
@@ -170,14 +199,14 @@ def load_at(connection: apsw.Connection, context_id: str, version: int) -> Snaps
         row = ContextRow(context_id, *state)
         if not 0 <= version <= row.version:
             return None
-        compaction = _compaction_at(connection, key, version)
+        compaction = compaction_at(connection, key, version)
         window = None if compaction is None else compaction.window
         past = row_at(row, version, compaction)
         return dated(_snapshot(connection, key, past, window), compaction)
 
 
 @contextmanager
-def _one_moment(connection: apsw.Connection) -> Iterator[None]:
+def one_moment(connection: apsw.Connection) -> Iterator[None]:
     """Let several statements see the same state of the database."""
     connection.execute("BEGIN")
     try:
@@ -187,7 +216,7 @@ def _one_moment(connection: apsw.Connection) -> Iterator[None]:
             connection.execute("ROLLBACK")
 
 
-def _compaction_at(connection: apsw.Connection, key: int, version: int) -> CompactionRow | None:
+def compaction_at(connection: apsw.Connection, key: int, version: int) -> CompactionRow | None:
     """Read the newest compaction up to *version*."""
     found = connection.execute(_COMPACTION_AT, (key, version)).get
     return None if found is None else CompactionRow._make(found)
@@ -202,13 +231,18 @@ def _purged(connection: apsw.Connection, context_id: str) -> tuple[int, Snapshot
 def _snapshot(
     connection: apsw.Connection, key: int, row: ContextRow, window: bytes | None
 ) -> Snapshot:
-    needed = needs(window, row.last_seq)
+    return Snapshot(row, window, *_needed(connection, key, needs(window, row.last_seq)))
+
+
+def _needed(
+    connection: apsw.Connection, key: int, needed: Needs
+) -> tuple[list[MessageRow], list[SyntheticRow]]:
     log = connection.executemany(_LOG, [(key, *between) for between in needed.log])
     messages = list(map(MessageRow._make, log))
     replacements = connection.executemany(
         _REPLACEMENT, [(key, *between) for between in needed.replacements]
     )
-    return Snapshot(row, window, messages, list(map(SyntheticRow._make, replacements)))
+    return messages, list(map(SyntheticRow._make, replacements))
 
 
 def page(
@@ -242,17 +276,17 @@ def changes(
     bounds: Bounds,
 ) -> ChangesPage:
     """Read what happened between two versions."""
-    with _one_moment(connection):
+    with one_moment(connection):
         stored_id = id_bytes(context_id)
-        key, version = connection.execute(_VERSION, (stored_id,)).get or (0, 0)
+        key, version = connection.execute(VERSION, (stored_id,)).get or (0, 0)
         through = min(to_version, version)
         if through <= after_version:
             return ChangesPage([], [], after_version)
-        ends = [seq_at(at, _compaction_at(connection, key, at)) for at in (after_version, through)]
+        ends = [seq_at(at, compaction_at(connection, key, at)) for at in (after_version, through)]
         # A row more than is wanted tells where the page ends, if rows are missing.
         more = max(bounds.rows, 1) + 1
         messages = connection.execute(_PAGE, (stored_id, ends[0] + 1, ends[1], more))
-        compactions = connection.execute(_COMPACTIONS, (stored_id, after_version, through, more))
+        compactions = connection.execute(COMPACTIONS, (stored_id, after_version, through, more))
         try:
             return changes_page(
                 map(MessageRow._make, messages),
@@ -275,7 +309,7 @@ def compactions(
 ) -> list[CompactionRow]:
     """Read rewrites of the window."""
     found = connection.execute(
-        _COMPACTIONS, (id_bytes(context_id), after_version, to_version, bounds.rows)
+        COMPACTIONS, (id_bytes(context_id), after_version, to_version, bounds.rows)
     )
     try:
         return bounded(map(CompactionRow._make, found), bounds.bytes)

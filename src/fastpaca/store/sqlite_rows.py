@@ -41,6 +41,13 @@ WHERE key = ? AND revision = ?
 
 INSERT_CONTEXT: Final = "INSERT INTO contexts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
+INSERT_CONTEXT_ID: Final = "INSERT INTO context_ids VALUES (?, ?)"
+
+# A purge either erases the id at once, or keeps it for as long as the archive must be told of it.
+CLEAR_CONTEXT_ID: Final = "UPDATE context_ids SET id = NULL WHERE key = ?"
+
+INSERT_ARCHIVE_ERASURE: Final = "INSERT INTO archive_erasures VALUES (?)"
+
 INSERT_SHORT_ID: Final = """
 INSERT INTO short_ids SELECT ?1, ?2 + (1 << 40)
 WHERE NOT EXISTS (SELECT 1 FROM purged WHERE id_hash = ?3)
@@ -94,8 +101,11 @@ _ORDER: Final = (
     DELETE_CONTEXT,
     INSERT_PURGED,
     INSERT_ERASURE,
+    CLEAR_CONTEXT_ID,
+    INSERT_ARCHIVE_ERASURE,
     UPDATE_CONTEXT,
     INSERT_CONTEXT,
+    INSERT_CONTEXT_ID,
     INSERT_SHORT_ID,
     INSERT_LONG_ID,
     CLEAR_CONFIGURATION,
@@ -146,10 +156,14 @@ class Batch:
     Args:
         keys: The keys of the contexts that exist, by id.
         numbers: The last ones given; new contexts and rows are numbered from there.
+        is_archived: Whether there is an archive, from which a purge must be erased too.
     """
 
-    def __init__(self, keys: Mapping[str, int], numbers: Numbers) -> None:
+    def __init__(
+        self, keys: Mapping[str, int], numbers: Numbers, *, is_archived: bool = False
+    ) -> None:
         self._keys = keys
+        self._is_archived = is_archived
         self._rows: dict[str, Rows] = {statement: [] for statement in _ORDER}
         self._key, self._place = numbers
         self.new_keys: dict[str, int] = {}
@@ -189,6 +203,7 @@ class Batch:
         stored_id = id_bytes(row.id)
         insert = INSERT_SHORT_ID if is_short(stored_id) else INSERT_LONG_ID
         self._rows[insert].append((stored_id, self._key, id_hash(row.id)))
+        self._rows[INSERT_CONTEXT_ID].append((self._key, row.id.encode()))
         self._rows[INSERT_CONTEXT].append(
             (
                 self._key,
@@ -282,6 +297,8 @@ class Batch:
         self._rows[delete].append((stored_id,))
         self._rows[DELETE_CONTEXT].append((key, change.expected_revision))
         self._rows[INSERT_ERASURE].append((key,))
+        forget = INSERT_ARCHIVE_ERASURE if self._is_archived else CLEAR_CONTEXT_ID
+        self._rows[forget].append((key,))
 
 
 def ids_of_existing(changes: Iterable[Change]) -> list[str]:

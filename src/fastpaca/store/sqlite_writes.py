@@ -22,7 +22,10 @@ PIECE_BYTES: Final = 4 * 1024 * 1024
 
 _ANY_ERASURE: Final = "SELECT context FROM erasures LIMIT 1"
 
-_MESSAGES: Final = "SELECT place, length(body) FROM messages WHERE context = ? LIMIT ?"
+# Of one that was trimmed nothing but an answer is left.
+_MESSAGES: Final = """
+SELECT place, coalesce(length(body), 0) FROM messages WHERE context = ? LIMIT ?
+"""
 
 _SYNTHETICS: Final = "SELECT place, length(body) FROM synthetics WHERE context = ? LIMIT ?"
 
@@ -80,6 +83,12 @@ _CONTENT: Final = (
 _FORGET_ANSWERS: Final = """
 DELETE FROM answers
 WHERE place IN (SELECT place FROM answers ORDER BY place LIMIT ?1) AND at_us < ?2
+RETURNING place
+"""
+
+# A message that was trimmed belonged to its context for the sake of its answer only.
+_EMPTY_TRIMMED: Final = """
+UPDATE messages SET context = NULL WHERE place = ? AND seq IS NULL AND context IS NOT NULL
 """
 
 
@@ -167,6 +176,6 @@ def forget_some(connection: apsw.Connection, before_us: int) -> bool:
         CommitUnknown: It may have been written.
     """
     with transaction(connection):
-        connection.execute(_FORGET_ANSWERS, (PIECE_ROWS, before_us))
-        changed = connection.changes()
-    return changed > 0
+        places = connection.execute(_FORGET_ANSWERS, (PIECE_ROWS, before_us)).fetchall()
+        connection.executemany(_EMPTY_TRIMMED, places)
+    return bool(places)

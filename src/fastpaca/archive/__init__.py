@@ -1,0 +1,12 @@
+"""
+The archive: a second copy of the message logs of a node on SQLite, in a database for queries.
+
+It is written behind: a message is acknowledged when it is in the store, and archived a little
+later, at least once. What is archived may be trimmed from the store, which then keeps the newest
+messages only; whoever reads older ones gets them from the archive, and sees no difference.
+
+- `base` is the port of an archive, `postgres` and `schema` its adapter.
+- `contact` makes sure that the archive is the one that the rows went to.
+- `writer` archives, trims and erases, for as long as the node runs.
+- `store` is the store of such a node, as the engine sees it.
+"""

@@ -1,0 +1,71 @@
+"""Contact with the archive: it is used once it is known to be the one that the rows went to."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Final
+
+from fastpaca.archive.base import Archive, ArchiveFailed
+from fastpaca.store import sqlite_archive as local
+from fastpaca.store.base import CommitFailed, CommitUnknown, ReadFailed
+from fastpaca.store.sqlite import SqliteStore
+
+OTHER: Final = (
+    "it is not the archive that holds what was trimmed here; let DATABASE_URL name that one, or"
+    " restore it"
+)
+
+
+class AnotherArchive(ArchiveFailed):
+    """It holds nothing of this node, which cannot do without what it has trimmed."""
+
+
+class Contact:
+    """
+    Leads to *archive*, for the rows of *store*.
+
+    Attributes:
+        is_made: Whether it is known which archive that is.
+        identity: Which one.
+    """
+
+    def __init__(self, store: SqliteStore, archive: Archive) -> None:
+        self._store = store
+        self._archive = archive
+        self._making = asyncio.Lock()
+        self.is_made = False
+        self.identity = b""
+
+    async def archive(self) -> Archive:
+        """
+        Give the archive.
+
+        Raises:
+            ArchiveRefused: It is not one that can be used.
+            AnotherArchive: It is not ours.
+            ArchiveFailed: It cannot be reached.
+        """
+        if not self.is_made:
+            async with self._making:  # once for all who wait
+                if not self.is_made:
+                    await self._make()
+        return self._archive
+
+    def lose(self) -> None:
+        """Make contact anew before the archive is used again: it may have become another one."""
+        self.is_made = False
+
+    async def _make(self) -> None:
+        identity = await self._archive.open()
+        try:
+            known = await self._store.in_reader(local.state)
+            if known.identity != identity:
+                if known.has_trimmed:
+                    raise AnotherArchive(OTHER)
+                # All is here still, so another archive begins with all of it.
+                await self._store.in_writer(partial(local.note_identity, identity=identity))
+        except (ReadFailed, CommitFailed, CommitUnknown) as error:
+            raise ArchiveFailed(f"the store fails: {error}") from error
+        self.identity = identity
+        self.is_made = True

@@ -1,0 +1,330 @@
+"""
+The archive in PostgreSQL: the table `messages`, for queries and for reading what was trimmed.
+
+Transactions that write take turns at a lock of the database. So an insert whose answer was lost,
+and which may still be under way, has ended one way or the other before a purge erases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from fastpaca.archive import schema
+from fastpaca.archive.base import ArchiveFailed, Inserted, LogRow
+from fastpaca.context.message import decode_counts
+from fastpaca.store.base import MessageRow
+from fastpaca.store.postgres_connections import Connections, shown
+from fastpaca.store.postgres_errors import FAILURES, Unreachable, described
+from fastpaca.store.seqs import Range
+
+CONNECTIONS: Final = 10
+
+STATEMENT_SECONDS: Final = 60.0
+"""How long a statement may take; one may carry 16 MiB over a slow line."""
+
+IDLE_SECONDS: Final = 10
+"""When the server ends a transaction whose node has gone, and lets go of the lock."""
+
+ERASED_AT_ONCE: Final = 10_000
+
+TURN: Final = 0x6670_6172
+"""The number of the lock that transactions which write take turns at: `fpar`."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+# For this transaction only: nothing of a connection may last longer, since there may be a pool in
+# between that gives each transaction another one.
+_BOUND: Final = """
+SELECT set_config('statement_timeout', $1, true),
+    set_config('idle_in_transaction_session_timeout', $2, true)
+"""
+
+_TAKE_TURN: Final = "SELECT pg_advisory_xact_lock($1)"
+
+_IS_IDENTITY: Final = "SELECT EXISTS (SELECT 1 FROM fastpaca_archive WHERE identity = $1)"
+
+_INSERT: Final = """
+INSERT INTO messages (context_id, seq, version, role, parts, metadata, token_count, inserted_at,
+    counts, body)
+SELECT context_id, seq, version, role, parts::json, metadata::json, token_count, inserted_at,
+    counts, body
+FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[],
+    $7::bigint[], $8::timestamptz[], $9::bytea[], $10::bytea[])
+    AS new (context_id, seq, version, role, parts, metadata, token_count, inserted_at, counts, body)
+ON CONFLICT DO NOTHING
+RETURNING context_id, seq
+"""
+
+_DIFFERENT: Final = """
+SELECT new.context_id, min(new.seq) FROM unnest($1::text[], $2::bigint[], $3::bigint[],
+    $4::timestamptz[], $5::bytea[], $6::bytea[])
+    AS new (context_id, seq, version, inserted_at, counts, body)
+JOIN messages AS old ON old.context_id = new.context_id AND old.seq = new.seq
+WHERE (old.version, old.inserted_at, old.counts, old.body)
+    IS DISTINCT FROM (new.version, new.inserted_at, new.counts, new.body)
+GROUP BY new.context_id
+"""
+
+
+def _messages(order: str) -> str:
+    # Each range is read along the index and no further than needed; the sum of the sizes decides
+    # in the database where the page ends.
+    return f"""
+SELECT seq, version, body, counts, inserted_at FROM (
+    SELECT *, sum(octet_length(body)) OVER (ORDER BY seq {order}) - octet_length(body) AS before
+    FROM (
+        SELECT found.* FROM unnest($2::bigint[], $3::bigint[]) AS wanted (first, last)
+        CROSS JOIN LATERAL (
+            SELECT m.seq, m.version, m.body, m.counts, m.inserted_at FROM messages AS m
+            WHERE m.context_id = $1 AND m.seq >= wanted.first AND m.seq <= wanted.last
+            ORDER BY m.seq {order} LIMIT $4
+        ) AS found
+        WHERE EXISTS (SELECT 1 FROM fastpaca_archive WHERE identity = $6)
+        ORDER BY found.seq {order} LIMIT $4
+    ) AS page
+) AS counted
+WHERE $5::bigint IS NULL OR before <= $5
+ORDER BY seq {order}
+"""  # noqa: S608  # the order is one of two constants
+
+
+_FORWARD: Final = _messages("ASC")
+
+_BACKWARD: Final = _messages("DESC")
+
+_ERASE: Final = """
+DELETE FROM messages WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM messages WHERE context_id = ANY($1::text[]) LIMIT $2
+))
+"""
+
+
+class PostgresArchive:
+    """
+    Message logs in the current schema of the database at *dsn*.
+
+    Args:
+        dsn: An address as libpq has them, perhaps of several hosts.
+        connections: How many are open at most; at least 2.
+        statement_seconds: How long a statement may take.
+        migrates: Whether opening brings the schema up to date, or only sees that it is.
+        allow_unsafe: Whether a server is taken that may lose what it has acknowledged.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        connections: int = CONNECTIONS,
+        statement_seconds: float = STATEMENT_SECONDS,
+        migrates: bool = True,
+        allow_unsafe: bool = False,
+    ) -> None:
+        self._name = shown(dsn)
+        self._connections = Connections(dsn, connections, statement_seconds, allow_unsafe=True)
+        self._migrates = migrates
+        self._allow_unsafe = allow_unsafe
+        self._identity = b""
+
+    @property
+    def name(self) -> str:
+        """What the start banner calls it; shows no password."""
+        return self._name
+
+    async def open(self) -> bytes:
+        """
+        Connect, bring the schema up to date, and give the identity of the archive.
+
+        Raises:
+            ArchiveRefused: It is not one that can be used.
+        """
+        async with self._connection() as connection:
+            await schema.check_server(connection, allow_unsafe=self._allow_unsafe)
+            prepare = schema.bring_up_to_date if self._migrates else schema.check
+            self._identity = await prepare(connection)
+        return self._identity
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        await self._connections.close()
+
+    async def insert(self, rows: Sequence[LogRow]) -> Inserted:
+        """Add *rows* in one transaction, but for those that are there already."""
+        columns = _columns(rows)
+        async with self._turn() as connection:
+            try:
+                return await self._insert(connection, rows, columns)
+            except _Conflict as found:
+                return Inserted(0, 0, found.seqs)
+
+    async def _insert(self, connection: Any, rows: Sequence[LogRow], columns: _Columns) -> Inserted:
+        async with connection.transaction():
+            found = await connection.fetch(_INSERT, *columns, timeout=self._timeout)
+            new = {(name, seq) for name, seq in found}
+            old = [one for one in rows if (one.context_id, one.row.seq) not in new]
+            if old:
+                _, _, versions, _, _, _, _, times, counts, bodies = _columns(old)
+                names, seqs = [one.context_id for one in old], [one.row.seq for one in old]
+                different = await connection.fetch(
+                    _DIFFERENT, names, seqs, versions, times, counts, bodies, timeout=self._timeout
+                )
+                if different:
+                    raise _Conflict(dict(map(tuple, different)))
+        size = sum(len(one.row.body) for one in rows) - sum(len(one.row.body) for one in old)
+        return Inserted(len(new), size, {})
+
+    async def messages(
+        self,
+        context_id: str,
+        ranges: Sequence[Range],
+        limit: int | None,
+        max_bytes: int | None,
+        *,
+        newest_first: bool = False,
+    ) -> list[MessageRow]:
+        """Read what there is in *ranges* of a log."""
+        sql = _BACKWARD if newest_first else _FORWARD
+        firsts, lasts = [first for first, _ in ranges], [last for _, last in ranges]
+        values = (context_id, firsts, lasts, limit, max_bytes, self._identity)
+        async with self._connection(reads=True) as connection:
+            found = await connection.fetch(sql, *values, timeout=self._timeout)
+        return [
+            MessageRow(seq, version, body, counts, (at - _EPOCH) // _MICROSECOND)
+            for seq, version, body, counts, at in found
+        ]
+
+    async def erase(self, context_ids: Sequence[str]) -> None:
+        """Delete all of these contexts, in pieces."""
+        erased = ERASED_AT_ONCE
+        while erased == ERASED_AT_ONCE:
+            async with self._turn() as connection:
+                done = await connection.execute(
+                    _ERASE, list(context_ids), ERASED_AT_ONCE, timeout=self._timeout
+                )
+            erased = int(done.split()[-1])
+
+    @property
+    def _timeout(self) -> float:
+        return self._connections.timeout
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[Any]:
+        """
+        Lend a connection in a transaction that nobody else writes beside.
+
+        A look at the identity keeps it from writing to an archive that was put in its place.
+        """
+        bounds = (f"{self._timeout * 1000:.0f}", f"{IDLE_SECONDS * 1000}")
+        async with (
+            self._connection() as connection,
+            connection.transaction(isolation="read_committed"),
+        ):
+            await connection.fetchrow(_BOUND, *bounds, timeout=self._timeout)
+            await connection.fetchval(_TAKE_TURN, TURN, timeout=self._timeout)
+            if not await connection.fetchval(_IS_IDENTITY, self._identity, timeout=self._timeout):
+                raise ArchiveFailed("another archive answers at its address")
+            yield connection
+
+    @asynccontextmanager
+    async def _connection(self, *, reads: bool = False) -> AsyncIterator[Any]:
+        lend = self._connections.reader if reads else self._connections.writer
+        try:
+            async with lend() as connection:
+                yield connection
+        except (*FAILURES, Unreachable) as error:
+            raise ArchiveFailed(described(error)) from error
+
+
+class _Conflict(Exception):
+    """The archive has something else under these seqs, by context: rolls back what was inserted."""
+
+    def __init__(self, seqs: dict[str, int]) -> None:
+        self.seqs = seqs
+        super().__init__()
+
+
+# --- rows -----------------------------------------------------------------------------------------
+
+
+class _Columns(NamedTuple):
+    """Messages as columns for SQL."""
+
+    context_ids: list[str]
+    seqs: list[int]
+    versions: list[int]
+    roles: list[str | None]
+    parts: list[str | None]
+    metadata: list[str | None]
+    token_counts: list[int | None]
+    times: list[datetime]
+    counts: list[bytes]
+    bodies: list[bytes]
+
+
+class _Shown(msgspec.Struct):
+    """Of the text of a message, what queries look at."""
+
+    role: str
+    parts: msgspec.Raw
+    metadata: msgspec.Raw
+
+
+_shown_decoder = msgspec.json.Decoder(_Shown)
+
+
+def _columns(rows: Sequence[LogRow]) -> _Columns:
+    columns = _Columns([], [], [], [], [], [], [], [], [], [])
+    for context_id, row in rows:
+        values = (
+            context_id,
+            row.seq,
+            row.version,
+            *_shown(row.body),
+            _tokens(row.counts),
+            _EPOCH + row.at_us * _MICROSECOND,
+            row.counts,
+            row.body,
+        )
+        for column, value in zip(columns, values, strict=True):
+            column.append(value)  # type: ignore[attr-defined]  # a zip forgets which is which
+    return columns
+
+
+def _shown(body: bytes) -> tuple[str | None, str | None, str | None]:
+    """Give role, parts and metadata of a message; nothing where there is nothing to be read."""
+    try:
+        found = _shown_decoder.decode(body)
+        parts, metadata = bytes(found.parts).decode(), bytes(found.metadata).decode()
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None, None, None
+    return found.role.replace("\0", "\ufffd"), parts, metadata
+
+
+def _tokens(counts: bytes) -> int | None:
+    try:
+        return decode_counts(counts).total
+    except msgspec.DecodeError:
+        return None
+
+
+async def migrate(dsn: str) -> str:
+    """
+    Bring the schema of the archive at *dsn* up to date, and say what it is at.
+
+    Raises:
+        ArchiveFailed: That could not be done.
+    """
+    archive = PostgresArchive(dsn, allow_unsafe=True)
+    try:
+        await archive.open()
+        async with archive._connection() as connection:  # noqa: SLF001  # it is ours
+            version = await schema.version(connection)
+    finally:
+        await archive.close()
+    return f"The archive is up to date: version {version}."

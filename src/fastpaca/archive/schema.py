@@ -1,0 +1,143 @@
+"""
+The tables of an archive in PostgreSQL, brought up to date by whichever node comes first.
+
+Everything goes through transactions, and locks end with them, so that a pool in between which gives
+each transaction another connection does no harm.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any, Final
+
+from fastpaca.archive.base import ArchiveRefused
+from fastpaca.store.base import StoreRefused
+from fastpaca.store.migrate import Migration, migrations, pending
+
+MIGRATION_LOCK: Final = 0x6670_616D
+"""The number of the lock that nodes take turns at: `fpam`."""
+
+IDENTITY_BYTES: Final = 16
+
+_SCHEMA: Final = "SELECT current_schema()"
+
+# Not `to_regclass`, which may answer from a cache that is older than a lock just waited for.
+_HAS_TABLE: Final = """
+SELECT EXISTS (
+    SELECT 1 FROM pg_class JOIN pg_namespace ON pg_namespace.oid = pg_class.relnamespace
+    WHERE nspname = current_schema() AND relname = $1
+)
+"""
+
+_VERSION: Final = "SELECT coalesce(max(version), 0) FROM fastpaca_archive_migrations"
+
+_PREPARE: Final = """
+CREATE TABLE IF NOT EXISTS fastpaca_archive_migrations (
+    version integer PRIMARY KEY,
+    applied_at timestamptz NOT NULL DEFAULT now()
+)
+"""
+
+_LOCK: Final = "SELECT pg_advisory_xact_lock($1)"
+
+_RECORD: Final = "INSERT INTO fastpaca_archive_migrations (version) VALUES ($1)"
+
+_IDENTIFY: Final = "INSERT INTO fastpaca_archive (identity) VALUES ($1) ON CONFLICT DO NOTHING"
+
+_IDENTITY: Final = "SELECT identity FROM fastpaca_archive"
+
+_SERVER: Final = """
+SELECT current_setting('server_encoding'), current_setting('fsync'),
+    current_setting('synchronous_commit')
+"""
+
+
+async def check_server(connection: Any, *, allow_unsafe: bool) -> None:
+    """
+    See that the server keeps what it acknowledges: messages are trimmed on the strength of that.
+
+    Raises:
+        ArchiveRefused: It does not, or cannot hold every text.
+    """
+    encoding, fsync, commit = await connection.fetchrow(_SERVER)
+    if encoding != "UTF8":
+        raise ArchiveRefused(f"The archive's database has the encoding {encoding}; use UTF8.")
+    for name, value in (("fsync", fsync), ("synchronous_commit", commit)):
+        if value == "off" and not allow_unsafe:
+            raise ArchiveRefused(
+                f"The archive's database runs with {name} = off: a crash can lose what it has"
+                " acknowledged, and what was trimmed then is gone for ever. Turn it on."
+            )
+
+
+async def check(connection: Any) -> bytes:
+    """
+    See that nothing is left to migrate, and give the identity of the archive.
+
+    Raises:
+        ArchiveRefused: Something is, or a newer release has migrated it.
+    """
+    if await _pending(connection):
+        raise ArchiveRefused(
+            "The archive needs a migration, and this node was told not to do it: run"
+            " `fastpaca migrate`."
+        )
+    return await _identity(connection)
+
+
+async def bring_up_to_date(connection: Any) -> bytes:
+    """
+    Run the migrations that the archive lacks, and give its identity.
+
+    A role that may only read and write is enough when there is nothing to do.
+
+    Raises:
+        ArchiveRefused: Another program's table is in the way, or a newer release has migrated it.
+    """
+    if await _pending(connection):
+        async with connection.transaction():
+            await connection.fetchval(_LOCK, MIGRATION_LOCK)
+            await _migrate(connection)
+    return await _identity(connection)
+
+
+async def version(connection: Any) -> int:
+    """Give the version of the schema; 0 if there is none."""
+    schema = await connection.fetchval(_SCHEMA)
+    if schema is None:
+        raise ArchiveRefused(
+            "The archive's database has no schema to put tables into: the search_path of"
+            " DATABASE_URL names none that exists. Create it."
+        )
+    if await connection.fetchval(_HAS_TABLE, "fastpaca_archive_migrations"):
+        found: int = await connection.fetchval(_VERSION)
+        return found
+    if await connection.fetchval(_HAS_TABLE, "messages"):
+        raise ArchiveRefused(
+            f"The schema {schema} of the archive's database has a table messages of another"
+            " program. Create a schema for the archive, and add"
+            " ?options=-csearch_path%3D<schema> to DATABASE_URL."
+        )
+    return 0
+
+
+async def _pending(connection: Any) -> list[Migration]:
+    try:
+        return pending(migrations("archive"), await version(connection))
+    except StoreRefused as error:
+        raise ArchiveRefused(str(error)) from error
+
+
+async def _migrate(connection: Any) -> None:
+    for migration in await _pending(connection):  # another node may have been faster
+        await connection.execute(_PREPARE)
+        await connection.execute(migration.sql)
+        await connection.execute(_RECORD, migration.version)
+    await connection.execute(_IDENTIFY, secrets.token_bytes(IDENTITY_BYTES))
+
+
+async def _identity(connection: Any) -> bytes:
+    identity: bytes | None = await connection.fetchval(_IDENTITY)
+    if identity is None:
+        raise ArchiveRefused("The table fastpaca_archive of the archive is empty; restore it.")
+    return identity

@@ -1,0 +1,268 @@
+"""
+What goes on behind the commits: messages are archived, then trimmed, and purged ones are erased.
+
+A place up to which everything is archived stands in the store. It moves on after the archive has
+acknowledged, so a crash at any moment repeats some inserts, which changes nothing, and leaves none
+out. What fails is tried again for as long as the node runs, at growing intervals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Final, NamedTuple
+
+from fastpaca.archive.base import Archive, ArchiveFailed, ArchiveRefused, LogRow
+from fastpaca.archive.contact import AnotherArchive, Contact
+from fastpaca.store import sqlite_archive as local
+from fastpaca.store import sqlite_trims as trims
+from fastpaca.store.base import CommitFailed, CommitUnknown, ReadFailed
+from fastpaca.store.sqlite import SqliteStore
+from fastpaca.store.sqlite_archive import Logged
+from fastpaca.store.sqlite_reads import Bounds
+from fastpaca.telemetry import ArchiveMetrics
+
+logger = logging.getLogger(__name__)
+
+BATCH_BYTES_MAX: Final = 16 * 1024 * 1024
+"""How many bytes of messages go to the archive at once; one that is larger goes alone."""
+
+BATCH_BYTES_MIN: Final = 64 * 1024
+"""How few, after failures: a slow line may carry a small batch in time where it loses a large."""
+
+PAUSE_SECONDS: Final = 0.5
+PAUSE_SECONDS_MAX: Final = 30.0
+"""How long to wait after one failure, and after many."""
+
+LOG_SECONDS: Final = 300.0
+"""How often a failure that goes on is logged again."""
+
+FAILURES: Final = (ArchiveFailed, ReadFailed, CommitFailed, CommitUnknown)
+"""What may go wrong, here or there, and is tried again."""
+
+
+class Pace(NamedTuple):
+    """
+    How much is archived and kept.
+
+    Attributes:
+        interval_seconds: How long to wait when all is archived.
+        batch_rows: How many messages go to the archive at once.
+        tail_keep: How many messages of a context stay in the store.
+    """
+
+    interval_seconds: float = 5.0
+    batch_rows: int = 5000
+    tail_keep: int = 1000
+
+
+class Writer:
+    """Archives what is in *store*, over *contact*."""
+
+    def __init__(
+        self, store: SqliteStore, contact: Contact, pace: Pace, metrics: ArchiveMetrics
+    ) -> None:
+        self._store = store
+        self._contact = contact
+        self._pace = pace
+        self._metrics = metrics
+        self._batch_bytes = BATCH_BYTES_MAX
+        # From reading what is to be archived until that is noted, nothing is erased in the archive:
+        # else what was read before a purge could land after it.
+        self._turn = asyncio.Lock()
+        self._catching_up = asyncio.Lock()
+        self._halts_to_try: list[int] | None = None
+        self._told: tuple[str, float] = ("", 0.0)
+
+    # --- the loop -----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Do what is to be done, again and again, until this is cancelled."""
+        failures = 0
+        while True:
+            try:
+                await self.catch_up()
+            except FAILURES as error:
+                failures += 1
+                self._fail(error)
+            except Exception:  # a defect; the node goes on, and this may too
+                failures += 1
+                logger.exception("archiving failed; trying again")
+            else:
+                failures = 0
+                self._recover()
+            await self._survey()
+            await asyncio.sleep(self._pause(failures))
+
+    def _pause(self, failures: int) -> float:
+        if not failures:
+            return self._pace.interval_seconds
+        seconds = min(PAUSE_SECONDS * 2.0 ** min(failures - 1, 10), PAUSE_SECONDS_MAX)
+        return seconds * (0.5 + secrets.randbelow(1001) / 2000)  # so that nodes part company
+
+    def _fail(self, error: Exception) -> None:
+        self._contact.lose()
+        self._batch_bytes = max(self._batch_bytes // 2, BATCH_BYTES_MIN)
+        reason, now = str(error), time.monotonic()
+        if reason != self._told[0] or now - self._told[1] > LOG_SECONDS:
+            is_alarm = isinstance(error, AnotherArchive | ArchiveRefused)
+            level = logging.ERROR if is_alarm else logging.WARNING
+            logger.log(level, "the archive falls behind, trying again: %s", reason)
+            self._told = (reason, now)
+
+    def _recover(self) -> None:
+        if self._told[0]:
+            logger.info("the archive can be written again")
+            self._told = ("", 0.0)
+
+    async def _survey(self) -> None:
+        try:
+            found = await self._store.in_reader(local.survey)
+        except ReadFailed:
+            return  # what fails here, fails above too, and is told there
+        self._metrics.note_survey(
+            rows=found.rows if found.rows < local.SURVEY_ROWS else None,
+            contexts=found.contexts,
+            lag=found.lag,
+            oldest_us=found.oldest_us,
+            halted=found.halted_contexts,
+        )
+
+    async def catch_up(self) -> None:
+        """
+        Erase, archive and trim until nothing is left to be done.
+
+        Raises:
+            ArchiveFailed: The archive cannot be reached or used.
+            ReadFailed: The store cannot be read.
+            CommitFailed: It cannot be written; nothing is lost by that.
+            CommitUnknown: The same.
+        """
+        async with self._catching_up:
+            await self.erase()
+            await self._try_halted()
+            has_more = True
+            while has_more:
+                has_more = await self._archive_some()
+                await self._trim()
+
+    # --- archiving ----------------------------------------------------------------------------
+
+    async def _archive_some(self) -> bool:
+        """Archive one batch, and tell whether there may be more."""
+        async with self._turn:
+            archive = await self._contact.archive()
+            known = await self._store.in_reader(local.state)
+            found = await self._store.in_reader(partial(local.pending, bounds=self._bounds))
+            conflicts = await self._insert(archive, found.rows) if found.rows else {}
+            if found.through > known.archived_place:
+                note = partial(
+                    local.note_archived,
+                    identity=self._contact.identity,
+                    through=found.through,
+                    conflicts=[(key, seq - 1) for key, seq in conflicts.items()],
+                )
+                await self._store.in_writer(note)
+            self._metrics.note_archived(len(found.rows))
+            self._batch_bytes = min(self._batch_bytes * 2, BATCH_BYTES_MAX)
+        return found.has_more
+
+    @property
+    def _bounds(self) -> Bounds:
+        return Bounds(self._pace.batch_rows, self._batch_bytes)
+
+    async def _insert(self, archive: Archive, rows: Sequence[Logged]) -> dict[int, int]:
+        """
+        Put *rows* into the archive, and give the contexts that it has something else of.
+
+        That is, by key, the first seq of which that is so. What stands before it is inserted.
+        """
+        keys = {one.context_id: one.key for one in rows}
+        conflicts: dict[str, int] = {}
+        while True:
+            new = [
+                LogRow(one.context_id, one.row)
+                for one in rows
+                if one.row.seq < conflicts.get(one.context_id, one.row.seq + 1)
+            ]
+            if not new:
+                break
+            started = time.perf_counter()
+            done = await archive.insert(new)
+            self._metrics.note_insert(
+                seconds=time.perf_counter() - started,
+                attempted=(len(new), sum(len(one.row.body) for one in new)),
+                inserted=(done.rows, done.bytes),
+            )
+            if not done.conflicts:
+                break
+            conflicts |= done.conflicts
+        for context_id, seq in conflicts.items():
+            logger.error(
+                "the archive holds another message under this seq: the context is neither"
+                " archived nor trimmed any more",
+                extra={"context_id": context_id, "seq": seq},
+            )
+        return {keys[context_id]: seq for context_id, seq in conflicts.items()}
+
+    async def _try_halted(self) -> None:
+        """Once in the life of a node, see whether halted contexts can go on."""
+        if self._halts_to_try is None:
+            self._halts_to_try = await self._store.in_reader(local.halts)
+        while self._halts_to_try:
+            if not await self._try_some(self._halts_to_try[-1]):
+                self._halts_to_try.pop()
+
+    async def _try_some(self, key: int) -> bool:
+        """Archive some of a halted context, and tell whether there is more to try."""
+        async with self._turn:
+            archive = await self._contact.archive()
+            halted = partial(local.halted, key=key, bounds=self._bounds)
+            rows = await self._store.in_reader(halted)
+            conflicts = await self._insert(archive, rows) if rows else {}
+            archived_seq = conflicts[key] - 1 if conflicts else rows[-1].row.seq if rows else None
+            note = partial(
+                local.note_tried, key=key, archived_seq=archived_seq, goes_on=not conflicts
+            )
+            await self._store.in_writer(note)
+            return bool(rows) and not conflicts
+
+    # --- trimming -----------------------------------------------------------------------------
+
+    async def _trim(self) -> None:
+        """Trim the contexts that have news since they were trimmed last."""
+        keep = self._pace.tail_keep
+        while True:
+            known = await self._store.in_reader(local.state)
+            if known.trimmed_place >= known.archived_place:
+                return
+            keys, through = await self._store.in_reader(partial(trims.to_trim, keep=keep))
+            while keys:
+                done, rows = await self._store.in_writer(
+                    partial(trims.trim_some, keys=keys, keep=keep)
+                )
+                keys = keys[done:]
+                self._metrics.note_trimmed(rows)
+            await self._store.in_writer(partial(trims.note_trimmed, through=through))
+
+    # --- erasing ------------------------------------------------------------------------------
+
+    async def erase(self) -> None:
+        """
+        Erase in the archive what was purged here.
+
+        Raises:
+            ArchiveFailed: That cannot be done now.
+            ReadFailed: The store cannot be read.
+            CommitFailed: It cannot be noted, and is done again.
+            CommitUnknown: The same.
+        """
+        async with self._turn:
+            while left := await self._store.in_reader(local.erasures):
+                archive = await self._contact.archive()
+                await archive.erase([context_id for _, context_id in left])
+                await self._store.end_archive_erasures([key for key, _ in left])

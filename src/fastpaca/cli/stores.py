@@ -1,0 +1,99 @@
+"""
+Which store the settings ask for, and how a command has it for itself.
+
+The one place where a store is put together: what `serve` serves with, `export` and `import` use.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from fastpaca.clock import now_us
+from fastpaca.settings import Settings, SettingsError, load
+from fastpaca.store.base import Store, StoreRefused
+from fastpaca.store.memory import MemoryStore
+from fastpaca.store.sqlite import SqliteStore
+from fastpaca.store.sqlite_files import DATABASE_NAME
+from fastpaca.telemetry import ArchiveMetrics
+
+
+def store_of(settings: Settings, on_fatal: Callable[[str], None] | None = None) -> Store:
+    """
+    Make the store that *settings* name; it is not opened.
+
+    *on_fatal* is told why it cannot be trusted any more, if it comes to that.
+    """
+    if settings.store == "memory":
+        return MemoryStore()
+    if settings.is_postgres:
+        from fastpaca.store.postgres import PostgresStore  # others need no driver
+
+        return PostgresStore(
+            settings.store,
+            connections=settings.db_pool_size,
+            migrates=settings.migrate_on_boot,
+            allow_unsafe=settings.allow_unsafe_postgres,
+        )
+    if settings.archiver_enabled:
+        return _archived(settings, on_fatal)
+    return SqliteStore(settings.data_dir, on_fatal=on_fatal)
+
+
+def _archived(settings: Settings, on_fatal: Callable[[str], None] | None) -> Store:
+    from fastpaca.archive.postgres import PostgresArchive  # as above
+    from fastpaca.archive.store import ArchivedStore
+    from fastpaca.archive.writer import Pace
+
+    archive = PostgresArchive(
+        settings.archive_url,
+        connections=settings.db_pool_size,
+        migrates=settings.migrate_on_boot,
+        allow_unsafe=settings.allow_unsafe_postgres,
+    )
+    pace = Pace(
+        interval_seconds=settings.archive_flush_interval_ms / 1000,
+        batch_rows=settings.archiver_batch_size,
+        tail_keep=settings.tail_keep,
+    )
+    store = SqliteStore(settings.data_dir, is_archived=True, on_fatal=on_fatal)
+    return ArchivedStore(store, archive, pace, ArchiveMetrics(now_us))
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """
+    Read which store a command is for, from its flags and from the environment as a node does.
+
+    Raises:
+        SettingsError: A setting cannot be used, or it names a store that ends with its process.
+    """
+    settings = load({"store": args.store, "data_dir": args.data_dir})
+    if settings.store == "memory":
+        raise SettingsError(
+            "FASTPACA_STORE is memory, which holds nothing but for the node that is running."
+        )
+    return settings
+
+
+@asynccontextmanager
+async def opened(settings: Settings, *, may_make: bool) -> AsyncIterator[Store]:
+    """
+    Open the store of *settings*, and close it in the end.
+
+    *may_make* says whether one that is not there is made, and an old one brought up to date.
+
+    Raises:
+        StoreRefused: It is not there, is in use, or cannot be used.
+    """
+    if not may_make:
+        if settings.store == "sqlite" and not (settings.data_dir / DATABASE_NAME).is_file():
+            raise StoreRefused(f"There is no {DATABASE_NAME} in {settings.data_dir}.")
+        settings = replace(settings, migrate_on_boot=False)
+    store = store_of(settings)
+    try:
+        await store.open()
+        yield store
+    finally:
+        await store.close()

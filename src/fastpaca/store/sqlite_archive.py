@@ -1,0 +1,294 @@
+"""
+What a node with an archive asks of its database: what is to be archived or erased there, what is.
+
+Places grow in the order of commits, so one number says for all contexts what has been archived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+import apsw
+
+from fastpaca.store.base import MessageRow
+from fastpaca.store.pages import size
+from fastpaca.store.seqs import Range
+from fastpaca.store.sqlite_reads import (
+    LAST_PLACE,
+    Bounds,
+    one_moment,
+)
+from fastpaca.store.sqlite_rows import id_bytes
+from fastpaca.store.sqlite_writes import transaction
+
+SURVEY_ROWS: Final = 200_000
+"""How many rows that wait for the archive are looked at to tell how far it is behind."""
+
+ERASURES_AT_ONCE: Final = 100
+
+_STATE: Final = "SELECT identity, archived_place, trimmed_place, has_trimmed FROM archive"
+
+# As the fields of Logged.
+_PENDING: Final = """
+SELECT m.place, m.context, i.id, m.seq, m.version, m.body, m.counts, m.at_us
+FROM messages AS m CROSS JOIN contexts AS c ON c.key = m.context
+    CROSS JOIN context_ids AS i ON i.key = c.key
+WHERE m.place > ? AND m.seq IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM archive_halts AS h WHERE h.context = m.context)
+ORDER BY m.place LIMIT ?
+"""
+
+# The same, of a halted context, up to where the others are.
+_HALTED: Final = """
+SELECT m.place, m.context, i.id, m.seq, m.version, m.body, m.counts, m.at_us
+FROM archive_halts AS h CROSS JOIN context_ids AS i ON i.key = h.context
+    CROSS JOIN messages AS m INDEXED BY messages_by_seq
+    ON m.context = h.context AND m.seq > h.archived_seq
+WHERE h.context = ? AND m.place <= (SELECT archived_place FROM archive)
+ORDER BY m.seq LIMIT ?
+"""
+
+_HALTS: Final = "SELECT context FROM archive_halts"
+
+_NOTE_IDENTITY: Final = """
+UPDATE archive SET identity = ?, archived_place = 0, trimmed_place = 0 WHERE NOT has_trimmed
+"""
+
+_CLEAR_HALTS: Final = "DELETE FROM archive_halts"
+
+_NOTE_ARCHIVED: Final = "UPDATE archive SET archived_place = ? WHERE identity = ?"
+
+_HALT: Final = """
+INSERT INTO archive_halts VALUES (?, ?)
+ON CONFLICT (context) DO UPDATE SET archived_seq = excluded.archived_seq
+"""
+
+_GO_ON: Final = """
+DELETE FROM archive_halts WHERE context = ?1 AND NOT EXISTS (
+    SELECT 1 FROM messages WHERE context = ?1 AND seq > archived_seq
+        AND place <= (SELECT archived_place FROM archive)
+)
+"""
+
+_SURVEY: Final = """
+SELECT coalesce(sum(rows), 0), count(*), coalesce(max(rows), 0) FROM (
+    SELECT count(*) AS rows FROM (
+        SELECT context FROM messages WHERE place > ?1 AND seq IS NOT NULL LIMIT ?2
+    ) GROUP BY context
+)
+"""
+
+_OLDEST: Final = """
+SELECT at_us FROM messages WHERE place > ? AND seq IS NOT NULL ORDER BY place LIMIT 1
+"""
+
+_COUNT_HALTS: Final = "SELECT count(*) FROM archive_halts"
+
+_COUNT_LOG: Final = """
+SELECT count(*), coalesce(sum(place > (SELECT archived_place FROM archive)), 0)
+FROM messages INDEXED BY messages_by_seq
+WHERE context IS NOT NULL AND context > ?1 AND context <= ?2 AND seq > 0 AND place <= ?3
+"""
+
+_LAST_KEY: Final = "SELECT coalesce(max(key), 0) FROM contexts"
+
+_COUNT_OF: Final = """
+SELECT count(*) FROM messages
+WHERE context = (SELECT context FROM ids WHERE id = ?) AND seq > 0
+"""
+
+_ERASURES: Final = """
+SELECT e.context, i.id FROM archive_erasures AS e JOIN context_ids AS i ON i.key = e.context LIMIT ?
+"""
+
+_IS_TO_ERASE: Final = """
+SELECT 1 FROM archive_erasures AS e JOIN context_ids AS i ON i.key = e.context WHERE i.id = ?
+"""
+
+_CLEAR_ID: Final = "UPDATE context_ids SET id = NULL WHERE key = ?"
+
+_END_HALT: Final = "DELETE FROM archive_halts WHERE context = ?"
+
+_END_ERASURE: Final = "DELETE FROM archive_erasures WHERE context = ?"
+
+
+class State(NamedTuple):
+    """The row of the table `archive`."""
+
+    identity: bytes | None
+    archived_place: int
+    trimmed_place: int
+    has_trimmed: bool
+
+
+class Logged(NamedTuple):
+    """A message that is to be archived, with its place and the key and the id of its context."""
+
+    place: int
+    key: int
+    context_id: str
+    row: MessageRow
+
+
+class Pending(NamedTuple):
+    """
+    Messages that are to be archived next.
+
+    Attributes:
+        rows: As many as were asked for, in the order of places.
+        through: The place up to which there are no others.
+        has_more: Whether there may be more behind it.
+    """
+
+    rows: list[Logged]
+    through: int
+    has_more: bool
+
+
+class Survey(NamedTuple):
+    """
+    How far the archive is behind, seen at its oldest `SURVEY_ROWS` rows.
+
+    Attributes:
+        rows: How many wait.
+        contexts: Of how many contexts.
+        lag: The most of one context.
+        oldest_us: When the oldest came; None if none waits.
+        halted_contexts: How many contexts are not archived any more.
+    """
+
+    rows: int
+    contexts: int
+    lag: int
+    oldest_us: int | None
+    halted_contexts: int
+
+
+# --- reads ----------------------------------------------------------------------------------------
+
+
+def state(connection: apsw.Connection) -> State:
+    """Read how far the archive is."""
+    identity, archived, trimmed, has_trimmed = connection.execute(_STATE).get
+    return State(identity, archived, trimmed, bool(has_trimmed))
+
+
+def pending(connection: apsw.Connection, bounds: Bounds) -> Pending:
+    """Read the next messages for the archive; at least one, if there is one."""
+    with one_moment(connection):
+        archived = state(connection).archived_place
+        rows, has_more = _logged(connection, _PENDING, archived, bounds)
+        last: int = rows[-1].place if has_more else connection.execute(LAST_PLACE).get
+        return Pending(rows, last, has_more)
+
+
+def halted(connection: apsw.Connection, key: int, bounds: Bounds) -> list[Logged]:
+    """Read the next messages of a halted context that the archive has not."""
+    return _logged(connection, _HALTED, key, bounds)[0]
+
+
+def _logged(
+    connection: apsw.Connection, sql: str, first: int, bounds: Bounds
+) -> tuple[list[Logged], bool]:
+    rows: list[Logged] = []
+    left = bounds.bytes
+    found = connection.execute(sql, (first, bounds.rows))
+    try:
+        for place, key, name, *fields in found:
+            rows.append(Logged(place, key, name.decode(), MessageRow._make(fields)))
+            left -= size(rows[-1].row)
+            if left <= 0:
+                return rows, True
+    finally:
+        found.close()
+    return rows, len(rows) >= bounds.rows
+
+
+def halts(connection: apsw.Connection) -> list[int]:
+    """List the keys of halted contexts."""
+    return [key for (key,) in connection.execute(_HALTS)]
+
+
+def survey(connection: apsw.Connection) -> Survey:
+    """See how far the archive is behind."""
+    with one_moment(connection):
+        archived = state(connection).archived_place
+        rows, contexts, lag = connection.execute(_SURVEY, (archived, SURVEY_ROWS)).get
+        oldest_us = connection.execute(_OLDEST, (archived,)).get
+        return Survey(rows, contexts, lag, oldest_us, connection.execute(_COUNT_HALTS).get)
+
+
+def ends(connection: apsw.Connection) -> tuple[int, int]:
+    """Give the last key of a context and the last place."""
+    with one_moment(connection):
+        return connection.execute(_LAST_KEY).get, connection.execute(LAST_PLACE).get
+
+
+def count_log(connection: apsw.Connection, after: int, through: int, place: int) -> tuple[int, int]:
+    """
+    Count messages, and those that are to be archived.
+
+    They are those of the contexts with keys above *after* and up to *through*, up to a *place*.
+    """
+    found: tuple[int, int] = connection.execute(_COUNT_LOG, (after, through, place)).get
+    return found
+
+
+def count_of(connection: apsw.Connection, context_id: str) -> int:
+    """Count the messages that are here of a context."""
+    found: int = connection.execute(_COUNT_OF, (id_bytes(context_id),)).get
+    return found
+
+
+def erasures(connection: apsw.Connection) -> list[tuple[int, str]]:
+    """List some purged contexts, key and id, whose content is still to be erased in the archive."""
+    found = connection.execute(_ERASURES, (ERASURES_AT_ONCE,))
+    return [(key, name.decode()) for key, name in found]
+
+
+def is_to_erase(connection: apsw.Connection, context_id: str) -> bool:
+    """Tell whether a purged context is still to be erased in the archive."""
+    return connection.execute(_IS_TO_ERASE, (context_id.encode(),)).get is not None
+
+
+# --- writes, each in one durable transaction ------------------------------------------------------
+
+
+def note_identity(connection: apsw.Connection, identity: bytes) -> None:
+    """Remember which archive this is, one that has nothing yet; if nothing was trimmed."""
+    with transaction(connection):
+        connection.execute(_NOTE_IDENTITY, (identity,))
+        connection.execute(_CLEAR_HALTS)
+
+
+def note_archived(
+    connection: apsw.Connection, identity: bytes, through: int, conflicts: Iterable[Range]
+) -> None:
+    """
+    Note that all up to the place *through* is in the archive *identity*.
+
+    All but for contexts that are halted by now: *conflicts* are their keys, each with the last seq
+    that is there as it is here.
+    """
+    with transaction(connection):
+        connection.executemany(_HALT, list(conflicts))
+        connection.execute(_NOTE_ARCHIVED, (through, identity))
+
+
+def note_tried(
+    connection: apsw.Connection, key: int, archived_seq: int | None, *, goes_on: bool
+) -> None:
+    """Note how far a halted context has come, and let it go on if it has come up with the rest."""
+    with transaction(connection):
+        if archived_seq is not None:
+            connection.execute(_HALT, (key, archived_seq))
+        if goes_on:
+            connection.execute(_GO_ON, (key,))
+
+
+def end_erasures(connection: apsw.Connection, keys: Sequence[int]) -> None:
+    """Forget the ids of purged contexts, now that nothing is left of them in the archive."""
+    with transaction(connection):
+        for statement in (_CLEAR_ID, _END_HALT, _END_ERASURE):
+            connection.executemany(statement, [(key,) for key in keys])

@@ -1,0 +1,260 @@
+"""
+Trimming: what is emptied here because the archive has it, and what is left to be read.
+
+What was trimmed leaves its row, empty, as a purge does; see the first migration for the reason. A
+log has no holes, so those that are found here tell what to ask the archive for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
+
+import apsw
+
+from fastpaca.store.base import CompactionRow, MessageRow
+from fastpaca.store.pages import size
+from fastpaca.store.seqs import Range, missing
+from fastpaca.store.snapshots import needs, seq_at
+from fastpaca.store.sqlite_archive import state
+from fastpaca.store.sqlite_reads import (
+    COMPACTIONS,
+    VERSION,
+    WINDOW,
+    Bounds,
+    compaction_at,
+    one_moment,
+)
+from fastpaca.store.sqlite_rows import id_bytes
+from fastpaca.store.sqlite_writes import PIECE_BYTES, PIECE_ROWS, transaction
+
+R = TypeVar("R", MessageRow, CompactionRow)
+
+PIECE_CONTEXTS: Final = 200
+"""How many contexts a transaction trims."""
+
+LOOK_PLACES: Final = 20_000
+"""How many places are looked through at once for contexts to trim."""
+
+# A compaction may let go of what a window has needed, so it counts like a message.
+_TO_TRIM: Final = """
+SELECT t.context FROM (
+    SELECT context FROM messages WHERE place > ?1 AND place <= ?2
+    UNION SELECT context FROM compactions WHERE place > ?1 AND place <= ?2
+) AS t CROSS JOIN contexts AS c ON c.key = t.context WHERE c.last_seq > ?3
+"""
+
+_LAST_SEQ: Final = """
+SELECT last_seq FROM contexts
+WHERE key = ?1 AND NOT EXISTS (SELECT 1 FROM archive_halts WHERE context = ?1)
+"""
+
+_IN_RANGE: Final = """
+SELECT place, length(body) FROM messages
+WHERE context = ? AND seq BETWEEN ? AND ? AND place <= ? ORDER BY seq LIMIT ?
+"""
+
+_EMPTY: Final = """
+UPDATE messages SET
+    context = iif(EXISTS (SELECT 1 FROM answers WHERE place = messages.place), context, NULL),
+    seq = NULL, version = NULL, at_us = NULL, counts = NULL, body = NULL
+WHERE place = ?
+"""
+
+_NOTE_TRIMS: Final = "UPDATE archive SET has_trimmed = 1 WHERE NOT has_trimmed"
+
+_NOTE_TRIMMED: Final = "UPDATE archive SET trimmed_place = ? WHERE trimmed_place < ?"
+
+_KEY_AND_LAST_SEQ: Final = """
+SELECT key, last_seq FROM contexts WHERE key = (SELECT context FROM ids WHERE id = ?)
+"""
+
+# As the fields of MessageRow.
+_FORWARD: Final = """
+SELECT seq, version, body, counts, at_us FROM messages
+WHERE context = ? AND seq BETWEEN ? AND ? ORDER BY seq
+"""
+
+_BACKWARD: Final = """
+SELECT seq, version, body, counts, at_us FROM messages
+WHERE context = ? AND seq BETWEEN ? AND ? ORDER BY seq DESC
+"""
+
+
+class Piece(NamedTuple):
+    """
+    What is here of a part of a log.
+
+    Attributes:
+        rows: In the order in which they were read; one more may be there than was asked for.
+        gaps: What is missing between their first and their last, and, unless they end early, up to
+            the end; ascending.
+        first: Where the part begins.
+        last: Where it ends, at the end of the log at the latest.
+        ends_early: Whether there were too many rows, or too big ones.
+    """
+
+    rows: list[MessageRow]
+    gaps: list[Range]
+    first: int
+    last: int
+    ends_early: bool
+
+
+class Replay(NamedTuple):
+    """
+    What is here of the changes behind a version.
+
+    Attributes:
+        piece: The messages.
+        compactions: All of them up to *through*; none is ever trimmed.
+        through: The last version that is looked at here.
+    """
+
+    piece: Piece
+    compactions: list[CompactionRow]
+    through: int
+
+
+# --- reads ----------------------------------------------------------------------------------------
+
+
+def to_trim(connection: apsw.Connection, keep: int) -> tuple[list[int], int]:
+    """List the keys of some contexts to trim, and the place up to which they are all there are."""
+    with one_moment(connection):
+        _, archived, trimmed, _ = state(connection)
+        through = min(trimmed + LOOK_PLACES, archived)
+        keys = [key for (key,) in connection.execute(_TO_TRIM, (trimmed, through, keep))]
+        return keys, through
+
+
+def forward(
+    connection: apsw.Connection, context_id: str, between: Range, bounds: Bounds
+) -> Piece | None:
+    """Read what is here of a log *between* two seqs; None if there is no such context."""
+    with one_moment(connection):
+        key, last_seq = connection.execute(_KEY_AND_LAST_SEQ, (id_bytes(context_id),)).get or (0, 0)
+        first = max(between[0], 1)
+        last = min(between[1], last_seq, first + bounds.rows - 1)
+        return _piece(connection, key, (first, last), bounds, _FORWARD) if key else None
+
+
+def backward(
+    connection: apsw.Connection, context_id: str, before_seq: int, bounds: Bounds
+) -> Piece | None:
+    """Read what is here of the newest messages below a seq; None if there is no such context."""
+    with one_moment(connection):
+        key, last_seq = connection.execute(_KEY_AND_LAST_SEQ, (id_bytes(context_id),)).get or (0, 0)
+        last = min(before_seq - 1, last_seq)
+        first = max(last - bounds.rows + 1, 1)
+        return _piece(connection, key, (first, last), bounds, _BACKWARD) if key else None
+
+
+def _piece(
+    connection: apsw.Connection, key: int, between: Range, bounds: Bounds, sql: str
+) -> Piece:
+    """Read rows until they are too many or too big, the first that is too much included."""
+    found = connection.execute(sql, (key, *between))
+    rows, ends_early = _taken(found, MessageRow._make, bounds)
+    first, last = between
+    if ends_early:
+        first, last = (first, rows[-1].seq) if sql is _FORWARD else (rows[-1].seq, last)
+    there = sorted((row.seq, row.seq) for row in rows)
+    return Piece(rows, missing(first, last, there), *between, ends_early)
+
+
+def _taken(
+    found: apsw.Cursor, make: Callable[[Iterable[Any]], R], bounds: Bounds
+) -> tuple[list[R], bool]:
+    """Take rows up to the first that is too much, and tell whether there was one."""
+    rows: list[R] = []
+    left = bounds.bytes
+    try:
+        for row in map(make, found):
+            rows.append(row)
+            left -= size(row)
+            if left < 0 or len(rows) > bounds.rows:
+                return rows, True
+    finally:
+        found.close()  # it holds a snapshot of the database
+    return rows, False
+
+
+def replay(
+    connection: apsw.Connection, context_id: str, after: int, to: int, bounds: Bounds
+) -> Replay | None:
+    """Read what is here of the changes between two versions; None if there are no such versions."""
+    with one_moment(connection):
+        stored_id = id_bytes(context_id)
+        key, version = connection.execute(VERSION, (stored_id,)).get or (0, 0)
+        through = min(to, version)
+        if through <= after:
+            return None
+        ends = [seq_at(at, compaction_at(connection, key, at)) for at in (after, through)]
+        piece = _piece(connection, key, (ends[0] + 1, ends[1]), bounds, _FORWARD)
+        found = connection.execute(COMPACTIONS, (stored_id, after, through, bounds.rows + 1))
+        rewrites, ends_early = _taken(found, CompactionRow._make, bounds)
+        return Replay(piece, rewrites, rewrites[-1].version if ends_early else through)
+
+
+# --- writes, each in one durable transaction ------------------------------------------------------
+
+
+def trim_some(connection: apsw.Connection, keys: Sequence[int], keep: int) -> tuple[int, int]:
+    """
+    Empty some messages of contexts that are in the archive, and neither new nor in the window.
+
+    What stays is decided here, from the state of this moment: the newest *keep* messages, those
+    that the window needs, and those that are not archived. Tells how many of the contexts *keys*
+    are done with, and how many messages were emptied.
+
+    Raises:
+        CommitFailed: Certainly nothing was written.
+        CommitUnknown: It may have been written.
+    """
+    done = rows = 0
+    left_bytes = PIECE_BYTES
+    with transaction(connection):
+        archived = state(connection).archived_place
+        for key in keys[:PIECE_CONTEXTS]:
+            bounds = Bounds(PIECE_ROWS - rows, left_bytes)
+            places, length, is_done = _trimmable(connection, key, keep, archived, bounds)
+            connection.executemany(_EMPTY, places)
+            rows += len(places)
+            left_bytes -= length
+            if not is_done:
+                break
+            done += 1
+        if rows:
+            connection.execute(_NOTE_TRIMS)
+    return done, rows
+
+
+def _trimmable(
+    connection: apsw.Connection, key: int, keep: int, archived: int, bounds: Bounds
+) -> tuple[list[tuple[int]], int, bool]:
+    """List places to empty, the bytes that lie there, and tell if that is all of the context."""
+    places: list[tuple[int]] = []
+    length = 0
+    last_seq = connection.execute(_LAST_SEQ, (key,)).get
+    if last_seq is None:
+        return places, length, True
+    window = connection.execute(WINDOW, (key,)).get
+    # Only what lies between the kept is looked at, so that they are not met again and again.
+    for between in missing(1, last_seq - keep, needs(window, last_seq).log):
+        if len(places) >= bounds.rows or length >= bounds.bytes:
+            return places, length, False
+        wanted = (key, *between, archived, bounds.rows - len(places))
+        found: list[tuple[Any, ...]] = connection.execute(_IN_RANGE, wanted).fetchall()
+        for place, size_of_body in found:
+            places.append((place,))
+            length += size_of_body
+            if length >= bounds.bytes:
+                return places, length, False
+    return places, length, len(places) < bounds.rows
+
+
+def note_trimmed(connection: apsw.Connection, through: int) -> None:
+    """Note that the contexts with rows up to the place *through* have been trimmed."""
+    with transaction(connection):
+        connection.execute(_NOTE_TRIMMED, (through, through))

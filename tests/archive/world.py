@@ -1,0 +1,155 @@
+"""A node's store with an archive, as tests want it: eager, or standing still until it is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from fastpaca.archive.base import Archive, ArchiveFailed, Inserted, LogRow
+from fastpaca.archive.postgres import PostgresArchive
+from fastpaca.archive.store import ArchivedStore
+from fastpaca.archive.writer import Pace
+from fastpaca.clock import now_us
+from fastpaca.store.base import Change, MessageRow
+from fastpaca.store.seqs import Range
+from fastpaca.store.sqlite import SqliteStore
+from fastpaca.store.sqlite_files import DATABASE_NAME
+from fastpaca.telemetry import ArchiveMetrics
+from tests.postgres import run_sql
+
+
+class Quiet(ArchivedStore):
+    """Archives when it is told to."""
+
+    async def _run(self, ends: tuple[int, int]) -> None:
+        await self._count(*ends)
+
+
+class Eager(Quiet):
+    """Archives and trims behind each commit, so that whatever can be trimmed is."""
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        await super().commit(changes)
+        await self.writer.catch_up()
+
+
+def archived(
+    directory: Path,
+    archive: str | Archive,
+    *,
+    tail_keep: int = 0,
+    batch_rows: int = 5000,
+    kind: type[ArchivedStore] = Quiet,
+) -> ArchivedStore:
+    """Put the store of a node together; its *archive* is one, or the address of one."""
+    if isinstance(archive, str):
+        archive = PostgresArchive(archive, connections=4, allow_unsafe=True)
+    return kind(
+        SqliteStore(directory, is_archived=True),
+        archive,
+        Pace(0.001, batch_rows, tail_keep),
+        ArchiveMetrics(now_us),
+    )
+
+
+@asynccontextmanager
+async def opened(
+    directory: Path, archive: str | Archive, **options: Any
+) -> AsyncIterator[ArchivedStore]:
+    """Open such a store, and close it."""
+    store = archived(directory, archive, **options)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+class Fragile:
+    """
+    An archive that fails when it is told to.
+
+    Attributes:
+        is_down: Whether it cannot be reached.
+        inserts: What was sent to it, batch by batch.
+    """
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self.is_down = False
+        self.inserts: list[list[LogRow]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.waiting = asyncio.Event()
+
+    @property
+    def name(self) -> str:
+        return self._archive.name
+
+    def _check(self) -> None:
+        if self.is_down:
+            raise ArchiveFailed("it is down")
+
+    async def open(self) -> bytes:
+        self._check()
+        return await self._archive.open()
+
+    async def insert(self, rows: Sequence[LogRow]) -> Inserted:
+        self._check()
+        self.inserts.append(list(rows))
+        self.waiting.set()
+        await self.gate.wait()
+        return await self._archive.insert(rows)
+
+    async def messages(
+        self,
+        context_id: str,
+        ranges: Sequence[Range],
+        limit: int | None,
+        max_bytes: int | None,
+        *,
+        newest_first: bool = False,
+    ) -> list[MessageRow]:
+        self._check()
+        return await self._archive.messages(
+            context_id, ranges, limit, max_bytes, newest_first=newest_first
+        )
+
+    async def erase(self, context_ids: Sequence[str]) -> None:
+        self._check()
+        await self._archive.erase(context_ids)
+
+    async def close(self) -> None:
+        await self._archive.close()
+
+
+def fragile(dsn: str) -> Fragile:
+    """Make an archive at *dsn* that fails when it is told to."""
+    return Fragile(PostgresArchive(dsn, connections=4, allow_unsafe=True))
+
+
+async def until(question: Callable[[], bool]) -> None:
+    """Wait for what nobody tells."""
+    while not question():  # noqa: ASYNC110  # there is no event
+        await asyncio.sleep(0.01)
+
+
+def local_seqs(directory: Path) -> list[tuple[int, int]]:
+    """List which messages are in the store's own file: keys of contexts and seqs."""
+    connection = apsw.Connection(str(directory / DATABASE_NAME), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        sql = "SELECT context, seq FROM messages WHERE seq IS NOT NULL ORDER BY context, seq"
+        return list(connection.execute(sql))
+    finally:
+        connection.close()
+
+
+async def archived_rows(dsn: str) -> list[tuple[str, int, bytes]]:
+    """List what the archive holds."""
+    sql = "SELECT context_id, seq, body FROM messages ORDER BY context_id, seq"
+    return [tuple(row) for row in await run_sql(dsn, sql)]

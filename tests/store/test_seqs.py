@@ -1,0 +1,46 @@
+"""Ranges of seqs: what is missing between them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastpaca.store.seqs import Range, count, missing, missing_in, named, runs
+
+SEQS = st.sets(st.integers(1, 30))
+
+
+def seqs_in(ranges: list[Range]) -> list[int]:
+    """List the seqs of ranges one by one."""
+    return [seq for first, last in ranges for seq in range(first, last + 1)]
+
+
+@given(SEQS)
+def test_runs_hold_the_same_seqs(seqs: set[int]) -> None:
+    """There are as few ranges as can be: no two of them touch."""
+    ranges = runs(sorted(seqs))
+    assert seqs_in(ranges) == sorted(seqs)
+    assert count(ranges) == len(seqs)
+    assert all(later[0] > earlier[1] + 1 for earlier, later in pairwise(ranges))
+
+
+@given(SEQS, st.integers(-3, 33), st.integers(-3, 33))
+def test_what_is_missing_is_the_rest(there: set[int], first: int, last: int) -> None:
+    """What is there and what is missing are all that there is, wherever it begins and ends."""
+    found = missing(first, last, runs(sorted(there)))
+    assert seqs_in(found) == [seq for seq in range(first, last + 1) if seq not in there]
+
+
+@given(SEQS, SEQS)
+def test_what_is_missing_of_what_is_wanted(wanted: set[int], there: set[int]) -> None:
+    """The same, of what has holes itself."""
+    found = missing_in(runs(sorted(wanted)), sorted(there))
+    assert seqs_in(found) == sorted(wanted - there)
+
+
+def test_ranges_are_named_for_people() -> None:
+    """The first few are named."""
+    assert named([(1, 1), (3, 5)]) == "1, 3 to 5"
+    assert named([(n, n) for n in range(1, 8)]) == "1, 2, 3, 4, 5 and more"
