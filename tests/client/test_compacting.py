@@ -245,6 +245,20 @@ def test_a_window_that_somebody_else_rewrote_is_summarised_anew() -> None:
     assert committed(hand)[-1] == (8, [1, "summary 2", 5, 6])
 
 
+def test_a_result_that_comes_late_stays_with_its_call() -> None:
+    """
+    A call nobody answered was summarised; its result came meanwhile, so the cut is another.
+    """
+    asked = (USER, call("a"), USER, REPLY, USER, REPLY)
+    hand = Hand(
+        [answered(window(*asked)), conflict(6, 7), answered(window(*asked, result("a"))), COMPACTED]
+    )
+    summarise = Summariser()
+    run(hand, summarise)
+    assert summarise.asked == [[1, 2, 3, 4], [1]]
+    assert committed(hand)[-1] == (7, ["summary 2", 2, 3, 4, 5, 6, 7])
+
+
 def test_a_window_that_somebody_else_compacted_is_left_alone() -> None:
     """
     If it needs no compaction any more, nothing is left to do.

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from fastpaca import (
@@ -148,6 +149,41 @@ async def test_nobody_there_is_an_error_of_the_connection(free_port: int) -> Non
     async with AsyncFastpaca(address, retries=ONCE) as other:
         with pytest.raises(ConnectionFailed, match="No answer"):
             await (await other.context("c")).info()
+
+
+class SlowToClose(httpx.AsyncByteStream):
+    """A body that takes a moment to give its connection back."""
+
+    def __init__(self) -> None:
+        self.closing = asyncio.Event()
+        self.closed = asyncio.Event()
+        self.may_close = asyncio.Event()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b"{}"
+
+    async def aclose(self) -> None:
+        self.closing.set()
+        await self.may_close.wait()
+        self.closed.set()
+
+
+async def test_a_task_that_is_cancelled_at_the_end_gives_its_connection_back() -> None:
+    """
+    Where the whole answer is there, what httpx has begun to close is closed all the same.
+    """
+    body = SlowToClose()
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=body))
+    async with AsyncFastpaca(transport=transport) as client:
+        reading = asyncio.create_task((await client.context("c")).info())
+        await body.closing.wait()
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        assert not body.closed.is_set()
+        body.may_close.set()
+        async with asyncio.timeout(10):
+            await body.closed.wait()
 
 
 @pytest.fixture

@@ -156,6 +156,36 @@ print(next(stream).type)
     assert not (tmp_path / "fastpaca.db-wal").exists()
 
 
+def test_a_fork_has_no_part_in_it(tmp_path: Path) -> None:
+    """
+    A child cannot use the node of its parent, ends like any other, and leaves the parent its node.
+    """
+    script = f"""
+import os
+from fastpaca import Fastpaca
+
+context = Fastpaca.local({str(tmp_path)!r}, token_estimator="chars").context("c", budget=8000)
+child = os.fork()
+if child == 0:
+    try:
+        context.info()
+    except RuntimeError as error:
+        print(error)
+else:
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    print(context.append({{"role": "user", "parts": []}}).seq)
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script],  # newer Pythons warn of forks with threads
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    told = "A local client belongs to the process that made it.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{told}0\n1\n", "")
+
+
 async def test_the_async_client_runs_on_its_loop(tmp_path: Path) -> None:
     """
     The data is opened with the block and closed with it; tasks follow while others append.

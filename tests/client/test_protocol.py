@@ -28,6 +28,8 @@ from fastpaca.api import errors as api_errors
 from fastpaca.api.routes import decode_id
 from fastpaca.client import errors, protocol
 from fastpaca.client.protocol import Answer, encode, error_of, path_of
+from fastpaca.client.terms import Timeouts
+from fastpaca.client.transfer import Transfer
 from fastpaca.client.values import MessageFrame, Policy
 from tests.client.driven import answer
 
@@ -82,6 +84,40 @@ def test_a_policy_is_sent_as_it_was_read() -> None:
     policy = Policy(strategy="last_n", config={"limit": 5})
     body = protocol.put("c", None, None, policy, None).body
     assert body == b'{"policy":{"strategy":"last_n","config":{"limit":5}}}'
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "localhost:4000",
+        "ftp://localhost",
+        "http://",
+        "http://:4000",
+        "http://localhost:65536",
+        "http://localhost:port",
+        "http://[::1",
+        "http://localhost?x",
+        "http://localhost/#x",
+    ],
+)
+def test_an_address_that_can_never_work_is_refused(address: str) -> None:
+    """
+    It is told when the client is made, and not after ten attempts.
+    """
+    with pytest.raises(InvalidRequest) as raised:
+        Transfer(address, None, Timeouts())
+    assert raised.value.field == "base_url"
+
+
+@pytest.mark.parametrize("api_key", ["", " k", "secret\n", "se\ncret", "clé"])
+def test_a_key_that_no_header_holds_is_refused(api_key: str) -> None:
+    """
+    A key is often read from a file, with the end of its line; it is not told to who reads logs.
+    """
+    with pytest.raises(InvalidRequest) as raised:
+        Transfer("http://localhost", api_key, Timeouts())
+    assert raised.value.field == "api_key"
+    assert api_key.strip() not in str(raised.value).split()
 
 
 def test_a_count_is_of_one_message() -> None:
@@ -141,6 +177,18 @@ def test_a_number_beyond_floats_is_exact() -> None:
     assert message["n"] == Decimal("1e400")
     assert message["f"] == 2.0
     assert encode(message) == b'{"seq":1,"n":1E+400,"f":2.0}'
+
+
+def test_an_integer_of_more_digits_than_python_reads_is_exact() -> None:
+    """
+    Another client may have sent it; the conversation stays readable, and it goes back as it came.
+    """
+    large = b"-1" + b"0" * 5000
+    page = b'{"messages":[{"seq":1,"n":%b,"f":2.0}],"version":1}' % large
+    (message,) = protocol.messages_page(page).messages
+    assert message["n"] == Decimal("-1E+5000")
+    assert type(message.seq) is int
+    assert encode(message) == b'{"seq":1,"n":%b,"f":2.0}' % large
 
 
 @given(

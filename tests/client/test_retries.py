@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from fastpaca import FastpacaError, RateLimited, Retries, Timeouts, UnexpectedAnswer
+from fastpaca import (
+    FastpacaError,
+    InvalidRequest,
+    RateLimited,
+    Retries,
+    Timeouts,
+    UnexpectedAnswer,
+)
 from fastpaca.client.calls import Calls
 from fastpaca.client.flow import exchange
 from fastpaca.client.protocol import Answer, get, retry_after_seconds
@@ -162,3 +171,17 @@ def test_who_gives_up_knows_the_key() -> None:
     with pytest.raises(FastpacaError) as raised:
         hand.run(calls.append("c", {"role": "user", "parts": []}, None, None, None))
     assert raised.value.idempotency_key == hand.sent[0].key is not None
+
+
+@pytest.mark.parametrize("key", ["", " a", "a\n", "a\nb", "ä", "k" * 256, 7])
+def test_a_key_that_no_node_takes_is_not_sent(key: Any) -> None:
+    """
+    It is refused at once, and not tried ten times.
+    """
+    hand = Hand([])
+    calls = Calls(Timeouts(), NO_WAITS)
+    for call in (calls.append("c", [], None, None, key), calls.compact("c", [], None, key)):
+        with pytest.raises(InvalidRequest) as raised:
+            hand.run(call)
+        assert raised.value.field == "idempotency_key"
+    assert hand.sent == []

@@ -170,6 +170,32 @@ def test_unknown_outcome_is_said_and_forgotten() -> None:
     run(story)
 
 
+def test_only_contexts_in_doubt_are_told_of_an_unknown_outcome() -> None:
+    """What was certainly written is answered as usual, and its state is published."""
+
+    async def story(world: World) -> None:
+        await asyncio.gather(world.put("a"), world.put("b"))
+        commit = world.store.commit
+
+        async def leaves_one_in_doubt(changes: Sequence[Change]) -> None:
+            await commit(changes)
+            assert len(changes) == 2
+            raise CommitUnknown("not erased", fatal=False, context_ids=["a"])
+
+        world.store.commit = leaves_one_in_doubt  # type: ignore[method-assign]  # a scripted store
+        appends = (world.append("a", "hello"), world.append("b", "hello"))
+        doubtful, certain = await asyncio.gather(*appends, return_exceptions=True)
+        assert isinstance(doubtful, OutcomeUnknown)
+        assert not isinstance(certain, BaseException)
+        world.store.loads.clear()
+        assert (await world.engine.read("b")).version == 1
+        assert world.store.loads == []
+        assert (await world.engine.read("a")).version == 1
+        assert world.store.loads == ["a"]
+
+    run(story)
+
+
 def test_fatal_error_stops_writes_and_is_reported() -> None:
     """A failed fsync ends writing for good; reads that can go on do."""
 

@@ -73,14 +73,19 @@ export class Stream implements AsyncIterableIterator<Frame> {
 
   async *#overConnections(): AsyncGenerator<Frame, void> {
     const follower = new Follower(this.#options.cursor ?? (await this.#versionNow()));
+    const opened = { once: false };
     for (let tries = 1; ; tries++) {
       try {
-        for await (const frame of this.#overOneConnection(follower.cursor)) {
+        const isResumed = opened.once;
+        for await (const frame of this.#overOneConnection(follower.cursor, opened)) {
           tries = 1; // what breaks next breaks for the first time
           if (follower.take(frame)) yield frame;
           if (frame.type === 'tombstoned') return;
           this.#end.signal.throwIfAborted();
         }
+        const { cursor } = follower;
+        // The deletion moves no cursor: a node cannot know that it was not told of yet.
+        if (isResumed) yield { type: 'tombstoned', version: cursor, cursor };
         return;
       } catch (error) {
         this.#end.signal.throwIfAborted();
@@ -98,7 +103,10 @@ export class Stream implements AsyncIterableIterator<Frame> {
   }
 
   /** Give the frames behind *cursor* until there will be no more; throw when the connection breaks. */
-  async *#overOneConnection(cursor: number): AsyncGenerator<Frame, void> {
+  async *#overOneConnection(
+    cursor: number,
+    opened: { once: boolean },
+  ): AsyncGenerator<Frame, void> {
     const { includeMessages, silenceMs = SILENCE_MS } = this.#options;
     const connection = new AbortController();
     const end = (): void => connection.abort(this.#end.signal.reason);
@@ -109,6 +117,7 @@ export class Stream implements AsyncIterableIterator<Frame> {
       const request = { method: 'GET', path, accept: EVENTS_TYPE } as const;
       const response = await this.#transport.opened(request, connection.signal);
       if (response.status === 204) return;
+      opened.once = true;
       for await (const text of textsOf(response, connection, silenceMs)) {
         yield frameOf(text, this.#transport.json);
       }

@@ -134,13 +134,28 @@ test('waits grow while nothing comes, and begin anew once something has come', a
     (response) => response.destroy(),
     gone,
   );
-  assert.deepEqual(await names(one.stream({ cursor: 0 })), ['message 1']);
+  assert.deepEqual(await names(one.stream({ cursor: 0 })), ['message 1', 'tombstoned 1']);
   assert.deepEqual(waits, [2100, 2200, 400, 100, 200]);
 });
 
 test('a stream that has nothing more to say ends', async (t) => {
   const { one } = await scripted(t, gone);
   assert.deepEqual(await names(one.stream({ cursor: 3 })), []);
+});
+
+test('a deletion while the connection is down is told of, once the stream had begun', async (t) => {
+  const { one } = await scripted(
+    t,
+    frames([message(1), context(1)], 'break'),
+    gone,
+    (response) => response.destroy(),
+    gone,
+  );
+  const told: fastpaca.Frame[] = [];
+  for await (const frame of one.stream({ cursor: 0 })) told.push(frame);
+  assert.deepEqual(told.at(-1), { type: 'tombstoned', version: 1, cursor: 1 });
+  assert.equal(told.length, 3);
+  assert.deepEqual(await names(one.stream({ cursor: 1 })), []);
 });
 
 for (const [status, code, type] of [

@@ -17,9 +17,10 @@ import msgspec
 from fastpaca.archive import schema
 from fastpaca.archive.base import ArchiveFailed, Inserted, LogRow
 from fastpaca.context.message import decode_counts
-from fastpaca.store.base import MessageRow
+from fastpaca.store.base import CommitFailed, CommitUnknown, MessageRow
 from fastpaca.store.postgres_connections import Connections, shown
 from fastpaca.store.postgres_errors import FAILURES, Unreachable, described
+from fastpaca.store.postgres_writes import AnswerLost, end
 from fastpaca.store.seqs import Range
 
 CONNECTIONS: Final = 10
@@ -47,7 +48,9 @@ SELECT set_config('statement_timeout', $1, true),
 
 _TAKE_TURN: Final = "SELECT pg_advisory_xact_lock($1)"
 
-_IS_IDENTITY: Final = "SELECT EXISTS (SELECT 1 FROM fastpaca_archive WHERE identity = $1)"
+# It locks the row, and thereby writes: only then does a COMMIT wait for standbys. Else one that
+# finds all done by a transaction whose wait was cut short would acknowledge what no standby has.
+_IS_IDENTITY: Final = "SELECT true FROM fastpaca_archive WHERE identity = $1 FOR UPDATE"
 
 _INSERT: Final = """
 INSERT INTO messages (context_id, seq, version, role, parts, metadata, token_count, inserted_at,
@@ -157,25 +160,24 @@ class PostgresArchive:
     async def insert(self, rows: Sequence[LogRow]) -> Inserted:
         """Add *rows* in one transaction, but for those that are there already."""
         columns = _columns(rows)
-        async with self._turn() as connection:
-            try:
+        try:
+            async with self._turn() as connection:
                 return await self._insert(connection, rows, columns)
-            except _Conflict as found:
-                return Inserted(0, 0, found.seqs)
+        except _Conflict as found:
+            return Inserted(0, 0, found.seqs)
 
     async def _insert(self, connection: Any, rows: Sequence[LogRow], columns: _Columns) -> Inserted:
-        async with connection.transaction():
-            found = await connection.fetch(_INSERT, *columns, timeout=self._timeout)
-            new = {(name, seq) for name, seq in found}
-            old = [one for one in rows if (one.context_id, one.row.seq) not in new]
-            if old:
-                _, _, versions, _, _, _, _, times, counts, bodies = _columns(old)
-                names, seqs = [one.context_id for one in old], [one.row.seq for one in old]
-                different = await connection.fetch(
-                    _DIFFERENT, names, seqs, versions, times, counts, bodies, timeout=self._timeout
-                )
-                if different:
-                    raise _Conflict(dict(map(tuple, different)))
+        found = await connection.fetch(_INSERT, *columns, timeout=self._timeout)
+        new = {(name, seq) for name, seq in found}
+        old = [one for one in rows if (one.context_id, one.row.seq) not in new]
+        if old:
+            _, _, versions, _, _, _, _, times, counts, bodies = _columns(old)
+            names, seqs = [one.context_id for one in old], [one.row.seq for one in old]
+            different = await connection.fetch(
+                _DIFFERENT, names, seqs, versions, times, counts, bodies, timeout=self._timeout
+            )
+            if different:
+                raise _Conflict(dict(map(tuple, different)))
         size = sum(len(one.row.body) for one in rows) - sum(len(one.row.body) for one in old)
         return Inserted(len(new), size, {})
 
@@ -218,18 +220,18 @@ class PostgresArchive:
         """
         Lend a connection in a transaction that nobody else writes beside.
 
-        A look at the identity keeps it from writing to an archive that was put in its place.
+        A look at the identity keeps it from writing to an archive that was put in its place. It is
+        done when the standbys have it too that the server waits for.
         """
         bounds = (f"{self._timeout * 1000:.0f}", f"{IDLE_SECONDS * 1000}")
-        async with (
-            self._connection() as connection,
-            connection.transaction(isolation="read_committed"),
-        ):
+        async with self._connection() as connection:
+            await connection.execute(connection.begin, timeout=self._timeout)
             await connection.fetchrow(_BOUND, *bounds, timeout=self._timeout)
             await connection.fetchval(_TAKE_TURN, TURN, timeout=self._timeout)
             if not await connection.fetchval(_IS_IDENTITY, self._identity, timeout=self._timeout):
                 raise ArchiveFailed("another archive answers at its address")
             yield connection
+            await end(connection, self._timeout)
 
     @asynccontextmanager
     async def _connection(self, *, reads: bool = False) -> AsyncIterator[Any]:
@@ -237,16 +239,22 @@ class PostgresArchive:
         try:
             async with lend() as connection:
                 yield connection
+        except AnswerLost as error:
+            raise ArchiveFailed("the database did not answer to a commit") from error
+        except _Conflict:
+            raise
+        except (CommitFailed, CommitUnknown) as error:
+            raise ArchiveFailed(str(error)) from error
         except (*FAILURES, Unreachable) as error:
             raise ArchiveFailed(described(error)) from error
 
 
-class _Conflict(Exception):
+class _Conflict(CommitFailed):
     """The archive has something else under these seqs, by context: rolls back what was inserted."""
 
     def __init__(self, seqs: dict[str, int]) -> None:
         self.seqs = seqs
-        super().__init__()
+        super().__init__("the archive has something else")
 
 
 # --- rows -----------------------------------------------------------------------------------------

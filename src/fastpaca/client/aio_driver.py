@@ -81,10 +81,16 @@ class AsyncDriver:
 
     async def _send(self, effect: Send) -> Answer | Failure:
         try:
-            response = await self._http.send(self._transfer.request(effect), stream=True)
-            return await self.read(response, effect)
+            return await self.read(await self.sent(effect), effect)
         except (httpx.RequestError, httpx.StreamError) as error:
             return failure_of(error)
+
+    async def sent(self, effect: Send | Open) -> httpx.Response:
+        """Send a request and wait for the head of its answer."""
+        response = await self._http.send(self._transfer.request(effect), stream=True)
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        response.stream = Pieces(response.stream)
+        return response
 
     async def read(self, response: httpx.Response, effect: Send | Open) -> Answer:
         """Read a whole answer."""
@@ -95,6 +101,25 @@ class AsyncDriver:
         finally:
             await response.aclose()
         return body.answer(response)
+
+
+class Pieces(httpx.AsyncByteStream):
+    """
+    The body of an answer, which is closed to the end once it is to be closed.
+
+    A task that is cancelled while httpx gives a connection back would leave it in use for ever.
+    """
+
+    def __init__(self, pieces: httpx.AsyncByteStream) -> None:
+        self._pieces = pieces
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Give the pieces."""
+        return aiter(self._pieces)
+
+    async def aclose(self) -> None:
+        """Read no more."""
+        await asyncio.shield(asyncio.ensure_future(self._pieces.aclose()))
 
 
 class AsyncStream(AsyncDriver, AsyncIterator[Frame]):
@@ -153,7 +178,7 @@ class AsyncStream(AsyncDriver, AsyncIterator[Frame]):
 
     async def _open(self, effect: Open) -> Answer | Failure:
         try:
-            response = await self._http.send(self._transfer.request(effect), stream=True)
+            response = await self.sent(effect)
             if response.status_code != httpx.codes.OK:
                 return await self.read(response, effect)
         except (httpx.RequestError, httpx.StreamError) as error:

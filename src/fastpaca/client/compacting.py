@@ -51,8 +51,13 @@ class Plan(NamedTuple):
         return len(self.pinned) + len(self.old)
 
     def holds_for(self, window: View) -> bool:
-        """Whether *window* still begins with what was summarised."""
-        return window.messages[: self.cut] == [*self.pinned, *self.old]
+        """
+        Whether *window* still begins with what was summarised, and may be cut behind it.
+
+        The result of an old call may have come in since then.
+        """
+        is_same = window.messages[: self.cut] == [*self.pinned, *self.old]
+        return is_same and joints(window.messages)[self.cut]
 
     def replacement(
         self, window: View, summary: Sequence[Mapping[str, Any]]

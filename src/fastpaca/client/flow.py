@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from fastpaca.client.errors import ConnectionFailed
-from fastpaca.client.protocol import Answer, Request, error_of
+from fastpaca.client.protocol import Answer, Request, checked_key, error_of
 from fastpaca.client.terms import Retries, Timeouts, asked_wait_seconds
 
 T = TypeVar("T")
@@ -109,6 +109,6 @@ def exchange(request: Request, timeouts: Timeouts, retries: Retries) -> Flow[Ans
 def key_or_new(key: str | None) -> Flow[str]:
     """Give *key*, or make one up."""
     if key is not None:
-        return key
+        return checked_key(key)
     number: int = yield Draw()
     return f"{number:032x}"

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import os
 import secrets
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
@@ -309,7 +310,8 @@ class Local(httpx.BaseTransport):
     """
     Takes requests to a node on an event loop in a thread of its own.
 
-    What is still open when the process ends is closed then.
+    What is still open when the process ends is closed then. A process that is forked from this one
+    has none of its threads, so no node: it can neither use nor close it.
 
     Raises:
         CannotOpen: The data is in use or cannot be used.
@@ -321,6 +323,7 @@ class Local(httpx.BaseTransport):
         self._lock = threading.Lock()
         self._closing = threading.Lock()
         self._is_open = True
+        self._process = os.getpid()
         self._pending: set[Future[Any]] = set()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="fastpaca-local", daemon=True
@@ -339,7 +342,11 @@ class Local(httpx.BaseTransport):
 
         Raises:
             httpx.ReadError: The node was closed.
+            RuntimeError: The node is in another process.
         """
+        if self._is_elsewhere():
+            coroutine.close()
+            raise RuntimeError("A local client belongs to the process that made it.")
         with self._lock:
             if not self._is_open:
                 coroutine.close()
@@ -370,11 +377,17 @@ class Local(httpx.BaseTransport):
 
     def close(self) -> None:
         """Close the data."""
+        if self._is_elsewhere():
+            return
         with self._closing:
             if self._is_open:
                 atexit.unregister(self.close)
                 self.await_(self._stop())
                 self._end()
+
+    def _is_elsewhere(self) -> bool:
+        """Tell whether this is a fork of the process that has the thread; it may hold any lock."""
+        return os.getpid() != self._process
 
     async def _stop(self) -> None:
         # When the interpreter ends, its pools of threads have ended before.

@@ -6,14 +6,16 @@ paths, headers and the names of JSON fields. Ids are percent-encoded whole. Only
 sent: a zero is, a default is not.
 
 Numbers keep their value: integers of any size are exact, and floats are written as Python writes
-them, which reads back as the same float. A number in an answer that no float can hold (`1e400`) is
-read as a `decimal.Decimal`, and is sent as it was. What is no JSON is refused before it is sent.
+them, which reads back as the same float. A number in an answer that no float can hold (`1e400`), or
+an integer of more digits than Python reads (4300), is read as a `decimal.Decimal`, and is sent as
+it was. What is no JSON is refused before it is sent.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -39,6 +41,11 @@ T = TypeVar("T")
 
 JSON_TYPE: Final = "application/json"
 EVENTS_TYPE: Final = "text/event-stream"
+
+_HEADER_VALUE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+"""What goes through any HTTP as it is: printable ASCII without spaces around it."""
+
+KEY_CHARS_MAX: Final = 255
 
 SHOWN_CHARS_MAX: Final = 200
 """How much is quoted of an answer that nobody understands."""
@@ -182,6 +189,26 @@ def compact(
     return Request("POST", path_of(context_id, "compact"), encode(fields), key)
 
 
+def checked_key(key: str) -> str:
+    """
+    Give the Idempotency-Key *key*.
+
+    Raises:
+        InvalidRequest: No node takes it.
+    """
+    if not is_header_value(key) or len(key) > KEY_CHARS_MAX:
+        raise InvalidRequest(
+            f"A key is 1 to {KEY_CHARS_MAX} printable ASCII characters, without spaces around it.",
+            "idempotency_key",
+        )
+    return key
+
+
+def is_header_value(text: object) -> bool:
+    """Tell whether a header can hold *text*."""
+    return isinstance(text, str) and _HEADER_VALUE.fullmatch(text) is not None
+
+
 def encode(value: object) -> bytes:
     """
     Write *value* as JSON.
@@ -270,14 +297,19 @@ def _number(text: str) -> float | Decimal:
     return number if math.isfinite(number) else Decimal(text)
 
 
+def _integer(text: str) -> int | Decimal:
+    try:
+        return int(text)
+    except ValueError:  # more digits than this Python reads
+        return Decimal(text)
+
+
 class Reader(Generic[T]):
     """Reads values of one type out of JSON."""
 
     def __init__(self, kind: Any) -> None:
+        self._kind = kind
         self._decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(kind, dec_hook=_hook)
-        self._exact: msgspec.json.Decoder[T] = msgspec.json.Decoder(
-            kind, dec_hook=_hook, float_hook=_number
-        )
 
     def __call__(self, body: bytes) -> T:
         """
@@ -289,16 +321,18 @@ class Reader(Generic[T]):
         try:
             return self._decoder.decode(body)
         except msgspec.ValidationError:
-            # Perhaps for a number that is too large for a float, which costs more to read.
+            # Perhaps for a number that is too large for a float or an int; that costs more to read.
             return self._read_exactly(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UnexpectedAnswer(_not_understood(body)) from error
 
     def _read_exactly(self, body: bytes) -> T:
         try:
-            return self._exact.decode(body)
-        except msgspec.DecodeError as error:
+            value = json.loads(body, parse_float=_number, parse_int=_integer)
+            found: T = msgspec.convert(value, self._kind, dec_hook=_hook)
+        except (ValueError, RecursionError) as error:
             raise UnexpectedAnswer(_not_understood(body)) from error
+        return found
 
 
 context_info: Final[Reader[ContextInfo]] = Reader(ContextInfo)

@@ -15,7 +15,7 @@ import httpx
 from fastpaca import __version__
 from fastpaca.client.errors import ConnectionFailed, TimedOut
 from fastpaca.client.flow import DRAWN_BELOW, Draw, Effect, Failure, Now, Open, Send
-from fastpaca.client.protocol import Answer
+from fastpaca.client.protocol import Answer, is_header_value
 from fastpaca.client.terms import Timeouts
 from fastpaca.errors import InvalidRequest
 
@@ -52,10 +52,14 @@ class Transfer:
     """
 
     def __init__(self, base_url: str, api_key: str | None, timeouts: Timeouts) -> None:
-        parts = urlsplit(base_url)
-        if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query:
+        if not _is_address(base_url):
             raise InvalidRequest(
                 f"The address of a node looks like {BASE_URL}, not {base_url!r}.", "base_url"
+            )
+        if api_key is not None and not is_header_value(api_key):
+            # Its value is a secret, and is not told.
+            raise InvalidRequest(
+                "An API key is printable ASCII, without spaces or line ends around it.", "api_key"
             )
         self._base = base_url.rstrip("/").removesuffix("/v1")
         self.timeouts = timeouts
@@ -81,6 +85,15 @@ class Transfer:
             read, left = terms.read_seconds, max(effect.deadline - time.monotonic(), 0.001)
         connect = min(terms.connect_seconds, left)
         return {"connect": connect, "pool": connect, "write": left, "read": min(read, left)}
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        has_host = parts.hostname is not None and parts.port != 0  # reading it checks the port
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and has_host and not (parts.query or parts.fragment)
 
 
 def now_or_drawn(effect: Effect) -> float | int | None:

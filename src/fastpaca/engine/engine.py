@@ -712,7 +712,10 @@ class Engine:
                 self._forget(changes[0].row.id)
             return error
         except CommitUnknown as error:
-            self._lose(stages, error)
+            doubtful = error.context_ids or {change.row.id for change in changes}
+            certain = [s for c, s in zip(changes, stages, strict=True) if c.row.id not in doubtful]
+            self._publish(certain)
+            self._lose([stage for stage in stages if stage not in certain], error)
             return None
         except Exception as error:
             logger.exception("the store failed in a way that it does not document")

@@ -256,7 +256,8 @@ class PostgresStore:
             await self._write(lambda c: writes.erase(c, batch.purges, self._timeout))
         except CommitFailed as error:
             message = f"purged, but not erased yet: {error}"
-            raise CommitUnknown(message, fatal=False, context_ids=batch.purges) from error
+            purged = [batch.ids[stored_id] for stored_id in batch.purges]
+            raise CommitUnknown(message, fatal=False, context_ids=purged) from error
 
     async def _commit(self, batch: Batch) -> None:
         """Commit, again and again while that loses a tie: the expected revisions make it safe."""

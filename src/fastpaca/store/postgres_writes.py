@@ -78,6 +78,12 @@ SELECT at_us FROM (
 _FORGET_ANSWERS: Final = "DELETE FROM fastpaca.answers WHERE at_us <= $1"
 
 
+def _noted(answer: asyncio.Future[Any]) -> None:
+    """Let no one report an error of *answer* if whoever waited for it was cancelled."""
+    if not answer.cancelled():
+        answer.exception()
+
+
 class AnswerLost(Exception):
     """COMMIT was sent, and no answer came that tells what became of it."""
 
@@ -133,6 +139,7 @@ async def end(connection: Any, timeout: float) -> None:  # noqa: ASYNC109  # tha
     # A timeout of the driver would ask the server to cancel. While it waits for a standby, COMMIT
     # is done there already; cancelled, it would only become visible without being safe.
     answer = asyncio.ensure_future(connection.execute("COMMIT"))
+    answer.add_done_callback(_noted)
     await asyncio.wait([answer], timeout=timeout)
     if not answer.done():
         connection.terminate()
