@@ -75,7 +75,7 @@ async def test_everything_reads_as_before(tmp_path: Path, fast_dsn: str) -> None
 
 
 async def test_a_replacement_may_bring_trimmed_messages_back(tmp_path: Path, fast_dsn: str) -> None:
-    """A window that refers to what was trimmed is rebuilt from the archive."""
+    """What a window refers to is held again, so that it can be rebuilt without the archive."""
     store = archived(tmp_path, fast_dsn)
     async with running(composed(store)) as client:
         await tell(client)
@@ -84,12 +84,44 @@ async def test_a_replacement_may_bring_trimmed_messages_back(tmp_path: Path, fas
         old = page.json()["messages"]
         assert not {9, 10, 11} & {seq for _, seq in local_seqs(tmp_path)}
         path = "/v1/contexts/c/compact"
-        assert (await client.post(path, json={"replacement": old})).status_code == 200
+        answer = await client.post(
+            path, json={"replacement": old}, headers={"Idempotency-Key": "once"}
+        )
+        assert answer.status_code == 200
         hot = (await client.get("/v1/contexts/c/context")).content
+        log = (await client.get("/v1/contexts/c/messages", params={"limit": 10_000})).content
         await store.writer.catch_up()
         assert b'"seq":9,' in hot
-    async with running(composed(archived(tmp_path, fast_dsn))) as client:
+        assert [seq for _, seq in local_seqs(tmp_path)] == [9, 10, 11]
+    archive = fragile(fast_dsn)
+    store = archived(tmp_path, archive)
+    async with running(composed(store)) as client:
+        archive.is_down = True
         assert (await client.get("/v1/contexts/c/context")).content == hot
+        archive.is_down = False
+        await store.writer.catch_up()
+        read = await client.get("/v1/contexts/c/messages", params={"limit": 10_000})
+        assert read.content == log
+        await append(client, said("on we go"))
+
+
+async def test_a_replacement_that_needs_the_archive_waits_for_it(
+    tmp_path: Path, fast_dsn: str
+) -> None:
+    """A window is never made of what cannot be held: the call is refused, and changes nothing."""
+    archive = fragile(fast_dsn)
+    store = archived(tmp_path, archive)
+    async with running(composed(store)) as client:
+        await tell(client)
+        page = await client.get("/v1/contexts/c/messages", params={"from_seq": 9, "limit": 3})
+        await store.writer.catch_up()
+        before = (await client.get("/v1/contexts/c/context")).content
+        archive.is_down = True
+        answer = await client.post(
+            "/v1/contexts/c/compact", json={"replacement": page.json()["messages"]}
+        )
+        assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")
+        assert (await client.get("/v1/contexts/c/context")).content == before
 
 
 async def test_sql_gives_the_conversation(tmp_path: Path, fast_dsn: str) -> None:

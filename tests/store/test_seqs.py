@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastpaca.store.seqs import Range, count, missing, missing_in, named, runs
+from fastpaca.store.seqs import Range, clipped, count, missing, missing_in, named, runs
 
 SEQS = st.sets(st.integers(1, 30))
 
@@ -44,3 +44,9 @@ def test_ranges_are_named_for_people() -> None:
     """The first few are named."""
     assert named([(1, 1), (3, 5)]) == "1, 3 to 5"
     assert named([(n, n) for n in range(1, 8)]) == "1, 2, 3, 4, 5 and more"
+
+
+@given(SEQS, st.integers(-3, 33))
+def test_clipped_ranges_end_in_time(seqs: set[int], last: int) -> None:
+    """Nothing behind the end is left, and nothing before it is gone."""
+    assert seqs_in(clipped(runs(sorted(seqs)), last)) == sorted(s for s in seqs if s <= last)

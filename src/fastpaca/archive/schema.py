@@ -21,12 +21,11 @@ IDENTITY_BYTES: Final = 16
 
 _SCHEMA: Final = "SELECT current_schema()"
 
-# Not `to_regclass`, which may answer from a cache that is older than a lock just waited for.
-_HAS_TABLE: Final = """
-SELECT EXISTS (
-    SELECT 1 FROM pg_class JOIN pg_namespace ON pg_namespace.oid = pg_class.relnamespace
-    WHERE nspname = current_schema() AND relname = $1
-)
+# Not `to_regclass`, which may answer from a cache that is older than a lock just waited for. And
+# both at once: between two questions another node may have made both.
+_TABLES: Final = """
+SELECT relname::text FROM pg_class JOIN pg_namespace ON pg_namespace.oid = pg_class.relnamespace
+WHERE nspname = current_schema() AND relname IN ('messages', 'fastpaca_archive_migrations')
 """
 
 _VERSION: Final = "SELECT coalesce(max(version), 0) FROM fastpaca_archive_migrations"
@@ -109,10 +108,11 @@ async def version(connection: Any) -> int:
             "The archive's database has no schema to put tables into: the search_path of"
             " DATABASE_URL names none that exists. Create it."
         )
-    if await connection.fetchval(_HAS_TABLE, "fastpaca_archive_migrations"):
+    tables = {name for (name,) in await connection.fetch(_TABLES)}
+    if "fastpaca_archive_migrations" in tables:
         found: int = await connection.fetchval(_VERSION)
         return found
-    if await connection.fetchval(_HAS_TABLE, "messages"):
+    if tables:
         raise ArchiveRefused(
             f"The schema {schema} of the archive's database has a table messages of another"
             " program. Create a schema for the archive, and add"

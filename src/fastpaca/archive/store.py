@@ -39,7 +39,7 @@ from fastpaca.store.base import (
     StoreRefused,
 )
 from fastpaca.store.pages import changes_page, size
-from fastpaca.store.seqs import Range, count, missing_in, named
+from fastpaca.store.seqs import Range, clipped, count, missing_in, named
 from fastpaca.store.snapshots import needs, news
 from fastpaca.store.sqlite import SqliteStore
 from fastpaca.store.sqlite_reads import Bounds
@@ -315,6 +315,7 @@ class ArchivedStore:
             CommitFailed: Certainly nothing was written.
             CommitUnknown: It may have been written, or it was and is not erased in the archive yet.
         """
+        changes = [await self._with_referred(change) for change in changes]
         purged = [change.row.id for change in changes if change.purges]
         gone = [await self._count_of(context_id) for context_id in purged]
         await self._store.commit(changes)
@@ -322,6 +323,33 @@ class ArchivedStore:
         if purged:
             self.metrics.note_gone(sum(gone))
             await self._erase_now(purged)
+
+    async def _with_referred(self, change: Change) -> Change:
+        """
+        Bring back what a replacement refers to and was trimmed: a window needs no archive.
+
+        Policies only let go of what a window has, so that this concerns no other compaction.
+
+        Raises:
+            CommitFailed: It cannot be brought back now.
+        """
+        if all(rewrite.strategy != "manual" for rewrite in change.compactions):
+            return change
+        context_id, new = change.row.id, len(change.messages)
+        last_seq = change.row.last_seq
+        window = change.compactions[-1].window
+        wanted = clipped(needs(window, last_seq).log, last_seq - new)
+        try:
+            gaps = await self._store.in_reader(
+                partial(trims.absent, context_id=context_id, wanted=wanted)
+            )
+            if not gaps:
+                return change
+            back = await self._fetch(context_id, gaps, None, None)
+            _check_whole(missing_in(gaps, (row.seq for row in back)))
+        except ReadFailed as error:
+            raise CommitFailed(str(error)) from error
+        return replace(change, messages=[*back, *change.messages])
 
     async def _count_of(self, context_id: str) -> int:
         try:

@@ -111,7 +111,8 @@ class Change(msgspec.Struct, frozen=True, gc=False):
         expected_revision: The revision it was decided on; 0 if the context is new.
         config_changed: Whether budget, trigger or policy differ (true when new).
         metadata_changed: Whether the metadata differ (true when new).
-        messages: Appended messages, ascending, right behind the last ones.
+        messages: Appended messages, ascending, right behind the last ones. Before them may stand
+            older ones that the store has been emptied of, to be held again.
         synthetics: Messages of new replacements.
         compactions: Rewrites of the window, in order; the last one's *window* is the current.
         answers: Answers to keep, at most one per message and compaction here; their keys were

@@ -28,6 +28,11 @@ def missing_in(wanted: Iterable[Range], seqs: Iterable[int]) -> list[Range]:
     return [gap for first, last in wanted for gap in missing(first, last, there)]
 
 
+def clipped(ranges: Iterable[Range], last: int) -> list[Range]:
+    """Leave out what lies behind *last*."""
+    return [(begin, min(end, last)) for begin, end in ranges if begin <= last]
+
+
 def runs(seqs: Iterable[int]) -> list[Range]:
     """Put ascending *seqs* into as few ranges as there can be."""
     found: list[Range] = []

@@ -14,7 +14,7 @@ import apsw
 
 from fastpaca.store.base import CompactionRow, MessageRow
 from fastpaca.store.pages import size
-from fastpaca.store.seqs import Range, missing
+from fastpaca.store.seqs import Range, missing, missing_in
 from fastpaca.store.snapshots import needs, seq_at
 from fastpaca.store.sqlite_archive import state
 from fastpaca.store.sqlite_reads import (
@@ -68,6 +68,8 @@ _NOTE_TRIMMED: Final = "UPDATE archive SET trimmed_place = ? WHERE trimmed_place
 _KEY_AND_LAST_SEQ: Final = """
 SELECT key, last_seq FROM contexts WHERE key = (SELECT context FROM ids WHERE id = ?)
 """
+
+_SEQS: Final = "SELECT seq FROM messages WHERE context = ? AND seq BETWEEN ? AND ? ORDER BY seq"
 
 # As the fields of MessageRow.
 _FORWARD: Final = """
@@ -126,6 +128,14 @@ def to_trim(connection: apsw.Connection, keep: int) -> tuple[list[int], int]:
         through = min(trimmed + LOOK_PLACES, archived)
         keys = [key for (key,) in connection.execute(_TO_TRIM, (trimmed, through, keep))]
         return keys, through
+
+
+def absent(connection: apsw.Connection, context_id: str, wanted: Sequence[Range]) -> list[Range]:
+    """List what is not here of the ranges *wanted* of a log."""
+    with one_moment(connection):
+        key, _ = connection.execute(_KEY_AND_LAST_SEQ, (id_bytes(context_id),)).get or (0, 0)
+        found = connection.executemany(_SEQS, [(key, *between) for between in wanted])
+        return missing_in(wanted, [seq for (seq,) in found])
 
 
 def forward(
