@@ -43,13 +43,13 @@ if TYPE_CHECKING:
     from fastpaca.client.values import TombstonedFrame as TombstonedFrame
     from fastpaca.client.values import View as View
     from fastpaca.errors import ContextNotFound as ContextNotFound
-    from fastpaca.errors import ContextPurged as ContextPurged
-    from fastpaca.errors import ContextTombstoned as ContextTombstoned
     from fastpaca.errors import FastpacaError as FastpacaError
     from fastpaca.errors import IdempotencyConflict as IdempotencyConflict
     from fastpaca.errors import InvalidRequest as InvalidRequest
     from fastpaca.errors import OutcomeUnknown as OutcomeUnknown
+    from fastpaca.errors import Purged as Purged
     from fastpaca.errors import RateLimited as RateLimited
+    from fastpaca.errors import Tombstoned as Tombstoned
     from fastpaca.errors import Unauthorized as Unauthorized
     from fastpaca.errors import Unavailable as Unavailable
     from fastpaca.errors import VersionConflict as VersionConflict
@@ -81,8 +81,8 @@ _ROOMS: Final = {
     ),
     "fastpaca.errors": (
         "ContextNotFound",
-        "ContextPurged",
-        "ContextTombstoned",
+        "Purged",
+        "Tombstoned",
         "FastpacaError",
         "IdempotencyConflict",
         "InvalidRequest",

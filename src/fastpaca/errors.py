@@ -89,13 +89,13 @@ class VersionConflict(FastpacaError):
         )
 
 
-class ContextTombstoned(FastpacaError):
+class Tombstoned(FastpacaError):
     """This context was deleted: it can still be read, but never written again."""
 
     code = "tombstoned"
 
 
-class ContextPurged(FastpacaError):
+class Purged(FastpacaError):
     """This context was purged; its id can never be used again."""
 
     code = "purged"

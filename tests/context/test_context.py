@@ -7,6 +7,7 @@ import json
 import pytest
 from msgspec.structs import replace
 
+from fastpaca import errors
 from fastpaca.context import Config, LastN, Manual, SkipParts, Status
 from fastpaca.context.context import create
 from fastpaca.context.events import (
@@ -21,8 +22,6 @@ from fastpaca.context.events import (
 from fastpaca.context.ops import Append, Compact, Delete, Op, PatchMetadata, Purge, Put
 from fastpaca.errors import (
     ContextNotFound,
-    ContextPurged,
-    ContextTombstoned,
     InvalidRequest,
     VersionConflict,
 )
@@ -255,7 +254,7 @@ def test_a_tombstone_is_never_written_again() -> None:
     assert talk.context.status is Status.TOMBSTONED
     ops: list[Op] = [Append((HELLO,)), Append((HELLO,), 99), Compact(()), Put(), PatchMetadata({})]
     for op in ops:
-        with pytest.raises(ContextTombstoned):
+        with pytest.raises(errors.Tombstoned):
             talk.apply(op)
     assert talk.seen() == [1]
     assert talk.context.apply(Delete(), 9) == (talk.context, ())
@@ -273,7 +272,7 @@ def test_a_purge_leaves_nothing() -> None:
     assert (context.status, len(context.window), context.metadata) == (Status.PURGED, 0, b"{}")
     ops: list[Op] = [Append((HELLO,)), Compact(()), Put(), PatchMetadata({})]
     for op in ops:
-        with pytest.raises(ContextPurged):
+        with pytest.raises(errors.Purged):
             context.apply(op, 9)
     assert context.apply(Purge(), 9) == (context, ())
     assert context.apply(Delete(), 9) == (context, ())

@@ -12,12 +12,12 @@ from fastpaca.engine import Written
 from fastpaca.engine.hot import CONTEXT_BYTES
 from fastpaca.errors import (
     ContextNotFound,
-    ContextPurged,
-    ContextTombstoned,
     FastpacaError,
     IdempotencyConflict,
     OutcomeUnknown,
+    Purged,
     RateLimited,
+    Tombstoned,
     Unavailable,
     VersionConflict,
 )
@@ -243,7 +243,7 @@ def test_key_survives_a_restart_and_a_tombstone() -> None:
     async def after(world: World) -> None:
         again = await world.append("a", "hello", key="k")
         assert (again.replayed, again.answer) == (True, b"1")
-        with pytest.raises(ContextTombstoned):
+        with pytest.raises(Tombstoned):
             await world.append("a", "other")
 
     run(before)
@@ -338,9 +338,9 @@ def test_purged_context_is_gone_for_good() -> None:
         for _ in range(2):
             with pytest.raises(ContextNotFound):
                 await world.engine.read("a")
-            with pytest.raises(ContextPurged):
+            with pytest.raises(Purged):
                 await world.append("a", "secret", key="k")
-            with pytest.raises(ContextPurged):
+            with pytest.raises(Purged):
                 await world.put("a")
             assert (await world.write("a", Purge())).events == ()
             world.engine.hot.drop("a")

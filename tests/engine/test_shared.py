@@ -11,9 +11,9 @@ from fastpaca.context.ops import Append, Delete, Purge, Put
 from fastpaca.engine import Keyed
 from fastpaca.errors import (
     ContextNotFound,
-    ContextPurged,
-    ContextTombstoned,
     IdempotencyConflict,
+    Purged,
+    Tombstoned,
     Unavailable,
     VersionConflict,
 )
@@ -72,7 +72,7 @@ async def test_nothing_is_refused_on_an_old_state() -> None:
         assert written.context.config.token_budget == 8000
         assert (await left.read("c")).config.token_budget == 8000
         await right.write("c", Delete(), shape)
-        with pytest.raises(ContextTombstoned):
+        with pytest.raises(Tombstoned):
             await left.write("c", append("four"), shape)
 
 
@@ -86,7 +86,7 @@ async def test_purged_context_refuses_at_all_nodes() -> None:
         await b.write("c", append("two"), shape)
         await a.write("c", Purge(), shape)
         for node in (a, b):
-            with pytest.raises(ContextPurged):
+            with pytest.raises(Purged):
                 await node.write("c", append("three"), shape)
             assert (await node.write("c", Purge(), shape)).events == ()
 

@@ -3,7 +3,7 @@
  */
 
 import { Context, type ContextOptions } from './context.js';
-import { type Json, baseOf, queryOf } from './protocol.js';
+import { type Json, baseOf, queryOf, refused } from './protocol.js';
 import { type CallOptions, type Platform, Transport, timerMs } from './transport.js';
 import type { ContextInfo } from './types.js';
 
@@ -46,6 +46,10 @@ export class Client {
 
   constructor(options: ClientOptions = {}) {
     const { apiKey, fetch, platform } = options;
+    if (apiKey !== undefined && !/^[\x21-\x7e]+$/.test(apiKey)) {
+      // The error of `Headers` would show it.
+      throw refused('An API key is printable ASCII without spaces.', 'apiKey');
+    }
     const headers = {
       ...options.headers,
       ...(apiKey !== undefined && { Authorization: `Bearer ${apiKey}` }),

@@ -308,6 +308,15 @@ test('connections are used again, also after answers without success', async (t)
   assert.ok(proxy.connections <= 2, `${proxy.connections} connections`);
 });
 
+test('a key that no header can carry is refused, and not shown', () => {
+  for (const apiKey of ['', 'se cret', 'secret\n', 'schlüssel'])
+    assert.throws(
+      () => fastpaca.createClient({ apiKey }),
+      (error) =>
+        error instanceof fastpaca.InvalidRequest && !/secret|cret|schl/.test(error.message),
+    );
+});
+
 test('a node with a key wants it', async (t) => {
   const locked = new Node('--api-key', 'secret');
   t.after(() => locked.remove());

@@ -234,5 +234,5 @@ test('the key of the API and headers of the caller are sent with every request',
     assert.equal(headers['Authorization'], 'Bearer secret');
     assert.equal(headers['X-Tenant'], 't');
   }
-  assert.throws(() => script.client({ apiKey: 'a\nb' }), TypeError);
+  assert.throws(() => script.client({ apiKey: 'a\nb' }), InvalidRequest);
 });

@@ -12,8 +12,6 @@ import msgspec
 
 from fastpaca.api.request import JSON, Answer, Headers
 from fastpaca.errors import (
-    ContextPurged,
-    ContextTombstoned,
     FastpacaError,
     Forbidden,
     HeadersTooLarge,
@@ -23,8 +21,10 @@ from fastpaca.errors import (
     NotFound,
     OutcomeUnknown,
     PayloadTooLarge,
+    Purged,
     RateLimited,
     RequestTimeout,
+    Tombstoned,
     Unauthorized,
     Unavailable,
     UnsupportedMediaType,
@@ -39,8 +39,8 @@ STATUS: Final[dict[type[FastpacaError], int]] = {
     MethodNotAllowed: 405,
     RequestTimeout: 408,
     VersionConflict: 409,
-    ContextTombstoned: 409,
-    ContextPurged: 409,
+    Tombstoned: 409,
+    Purged: 409,
     IdempotencyConflict: 409,
     PayloadTooLarge: 413,
     UnsupportedMediaType: 415,

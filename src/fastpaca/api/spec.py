@@ -12,8 +12,6 @@ from fastpaca.api.query import PAGE_DEFAULT, PAGE_MAX
 from fastpaca.api.schemas import CONTEXT_ID, integer, ref
 from fastpaca.errors import (
     ContextNotFound,
-    ContextPurged,
-    ContextTombstoned,
     FastpacaError,
     Forbidden,
     HeadersTooLarge,
@@ -23,8 +21,10 @@ from fastpaca.errors import (
     NotFound,
     OutcomeUnknown,
     PayloadTooLarge,
+    Purged,
     RateLimited,
     RequestTimeout,
+    Tombstoned,
     Unauthorized,
     Unavailable,
     UnsupportedMediaType,
@@ -44,7 +44,7 @@ ANYWHERE: Final[Kinds] = (
 )
 GUARDED: Final[Kinds] = (Unauthorized, RateLimited)
 WITH_BODY: Final[Kinds] = (PayloadTooLarge, UnsupportedMediaType)
-OF_WRITES: Final[Kinds] = (OutcomeUnknown, ContextTombstoned, ContextPurged)
+OF_WRITES: Final[Kinds] = (OutcomeUnknown, Tombstoned, Purged)
 OF_APPENDS: Final[Kinds] = (ContextNotFound, VersionConflict, IdempotencyConflict)
 
 _MEANINGS: Final[dict[type[FastpacaError], str]] = {
@@ -56,8 +56,8 @@ _MEANINGS: Final[dict[type[FastpacaError], str]] = {
     MethodNotAllowed: "This path answers other methods only; see `Allow`.",
     RequestTimeout: "Headers or a body that do not arrive in time.",
     VersionConflict: "`if_version` is not the current version.",
-    ContextTombstoned: "The context was deleted: it is read, but never written again.",
-    ContextPurged: "The context was purged: its id is never used again.",
+    Tombstoned: "The context was deleted: it is read, but never written again.",
+    Purged: "The context was purged: its id is never used again.",
     IdempotencyConflict: "The `Idempotency-Key` was used with another method, path or body.",
     PayloadTooLarge: "The body is above the limit.",
     UnsupportedMediaType: "The body is not JSON, or is compressed.",

@@ -12,8 +12,6 @@ from typing import Any, Final
 
 from fastpaca.errors import (
     ContextNotFound,
-    ContextPurged,
-    ContextTombstoned,
     FastpacaError,
     Forbidden,
     HeadersTooLarge,
@@ -21,8 +19,10 @@ from fastpaca.errors import (
     InvalidRequest,
     OutcomeUnknown,
     PayloadTooLarge,
+    Purged,
     RateLimited,
     RequestTimeout,
+    Tombstoned,
     Unauthorized,
     Unavailable,
     UnsupportedMediaType,
@@ -33,8 +33,8 @@ KINDS: Final[Mapping[str, type[FastpacaError]]] = {
     kind.code: kind
     for kind in (
         ContextNotFound,
-        ContextPurged,
-        ContextTombstoned,
+        Purged,
+        Tombstoned,
         FastpacaError,
         Forbidden,
         HeadersTooLarge,

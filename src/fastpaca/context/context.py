@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, TypeVar
 import msgspec
 from msgspec.structs import replace
 
+from fastpaca import errors
 from fastpaca.context import jsontext
 from fastpaca.context.config import Config, Manual, strategy_of
 from fastpaca.context.events import (
@@ -32,13 +33,6 @@ from fastpaca.context.message import Entry, as_appended, log_entry, synthetic_en
 from fastpaca.context.ops import Append, Compact, Counted, Delete, Op, PatchMetadata, Purge, Put
 from fastpaca.context.policies import compact, is_above_trigger
 from fastpaca.context.window import Segment, Window, persisted, replaced, segments
-from fastpaca.errors import (
-    ContextNotFound,
-    ContextPurged,
-    ContextTombstoned,
-    InvalidRequest,
-    VersionConflict,
-)
 
 METADATA_BYTES_MAX: Final = 256 * 1024
 """The most bytes of a context's metadata: they are read and written as a whole."""
@@ -119,13 +113,13 @@ class Context(msgspec.Struct, frozen=True, gc=False):
         Refuse what a deleted context refuses.
 
         Raises:
-            ContextTombstoned: It was deleted for writing.
-            ContextPurged: Its content was erased.
+            Tombstoned: It was deleted for writing.
+            Purged: Its content was erased.
         """
         if self.status is Status.PURGED:
-            raise ContextPurged
+            raise errors.Purged
         if self.status is Status.TOMBSTONED:
-            raise ContextTombstoned
+            raise errors.Tombstoned
 
     def apply(self, op: Op, now_us: int) -> tuple[Context, tuple[Event, ...]]:
         """
@@ -134,8 +128,8 @@ class Context(msgspec.Struct, frozen=True, gc=False):
         An op that changes nothing gives the same context and no events.
 
         Raises:
-            ContextTombstoned: The context was deleted for writing.
-            ContextPurged: The context was purged.
+            Tombstoned: The context was deleted for writing.
+            Purged: The context was purged.
             VersionConflict: The op's *if_version* is not the current version.
             InvalidRequest: A compaction refers to what the log does not hold.
         """
@@ -180,7 +174,7 @@ class Context(msgspec.Struct, frozen=True, gc=False):
             VersionConflict: It is another.
         """
         if if_version is not None and if_version != self.version:
-            raise VersionConflict(expected=if_version, found=self.version)
+            raise errors.VersionConflict(expected=if_version, found=self.version)
 
     def _append(self, op: Append, now_us: int) -> tuple[Context, tuple[Event, ...]]:
         self.check_version(op.if_version)
@@ -241,7 +235,7 @@ class Context(msgspec.Struct, frozen=True, gc=False):
         for position, item in enumerate(replacement):
             if isinstance(item, Entry):
                 if item.seq is None or not covered < item.seq <= self.last_seq:
-                    raise InvalidRequest(
+                    raise errors.InvalidRequest(
                         "A reference must name a message of the log, in ascending order.",
                         f"replacement[{position}].seq",
                     )
@@ -288,7 +282,7 @@ class Context(msgspec.Struct, frozen=True, gc=False):
                 merged[key] = value
         metadata = jsontext.joined(merged)
         if len(metadata) > METADATA_BYTES_MAX:
-            raise InvalidRequest(
+            raise errors.InvalidRequest(
                 f"The metadata would be {len(metadata)} bytes of JSON; they may be "
                 f"{METADATA_BYTES_MAX}.",
                 "metadata",
@@ -316,7 +310,7 @@ def create(context_id: str, op: Op, now_us: int) -> tuple[Context, tuple[Event, 
         ContextNotFound: It is another op.
     """
     if not isinstance(op, Put):
-        raise ContextNotFound
+        raise errors.ContextNotFound
     blank = Context(
         id=context_id,
         status=Status.ACTIVE,
