@@ -54,11 +54,14 @@ class Client:
         """Send *data*; a server that has gone away is met when reading."""
         self.writer.write(data)
         with suppress(ConnectionError):
-            await asyncio.wait_for(self.writer.drain(), PATIENCE_SECONDS)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self.writer.drain()
 
     async def reply(self, method: str = "GET") -> Reply:
         """Read one answer, to a request with *method*."""
-        return await asyncio.wait_for(self._reply(method), PATIENCE_SECONDS)
+        # Not `wait_for`, which may swallow a cancellation (Python 3.11).
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await self._reply(method)
 
     async def _reply(self, method: str) -> Reply:
         head = await self._reader.readuntil(b"\r\n\r\n")
@@ -93,7 +96,8 @@ class Client:
     async def rest(self) -> bytes:
         """Read until the server closes; a reset counts as a close."""
         try:
-            return await asyncio.wait_for(self._reader.read(), PATIENCE_SECONDS)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                return await self._reader.read()
         except ConnectionError:
             return b""
 
