@@ -182,7 +182,8 @@ class Exchange:
 
     async def _in_time(self, coming: Awaitable[T]) -> T:
         try:
-            return await asyncio.wait_for(coming, self._read_seconds)
+            async with asyncio.timeout(self._read_seconds):
+                return await coming
         except TimeoutError:
             raise httpx.ReadTimeout("the node took too long") from None
 
