@@ -1,5 +1,7 @@
 """What all tests share: the event loop of async tests, Hypothesis, the seeds of simulations."""
 
+import signal
+
 import hypothesis
 import pytest
 
@@ -9,6 +11,10 @@ from tests import postgres
 # in continuous integration means the same examples every time.
 hypothesis.settings.register_profile("fastpaca", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("fastpaca")
+
+# In the background a shell ignores it, and so would every process that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
