@@ -52,12 +52,27 @@ async def test_table_of_another_program_is_left_alone(tmp_path: Path, fast_dsn: 
 async def test_nodes_that_start_at_once_migrate_once(fast_dsn: str) -> None:
     """All come to the same archive, whoever was first."""
     archives = [archive_at(fast_dsn) for _ in range(5)]
-    found = await asyncio.gather(*(archive.open() for archive in archives))
+    try:
+        found = await asyncio.gather(*(archive.open() for archive in archives))
+    finally:
+        for archive in archives:
+            await archive.close()
     assert len(set(found)) == 1
     assert len(found[0]) == 16
-    for archive in archives:
-        await archive.close()
     assert len(await run_sql(fast_dsn, "SELECT 1 FROM fastpaca_archive_migrations")) == 1
+
+
+async def test_table_has_the_keys_that_queries_rely_on(fast_dsn: str) -> None:
+    """A conversation is found by its seqs, and what was said at a time by that."""
+    archive = archive_at(fast_dsn)
+    await archive.open()
+    await archive.close()
+    sql = "SELECT indexdef FROM pg_indexes WHERE tablename = 'messages' ORDER BY indexdef"
+    indexes = [definition.partition(" USING ") for (definition,) in await run_sql(fast_dsn, sql)]
+    assert [(kind.split()[1], columns) for kind, _, columns in indexes] == [
+        ("INDEX", "btree (context_id, inserted_at)"),
+        ("UNIQUE", "btree (context_id, seq)"),
+    ]
 
 
 async def test_node_that_may_not_migrate_says_what_to_run(fast_dsn: str) -> None:
