@@ -175,9 +175,13 @@ class Service:
         if not any(draft.seq for draft in drafts):
             return {}
         try:
-            context = await self._engine.read(context_id)
+            return _ascending(await self._unchanged(context_id, drafts))
         except ContextNotFound:
             return {}  # the op will be told whether it never was, or was purged
+
+    async def _unchanged(self, context_id: str, drafts: Sequence[Draft]) -> dict[int, Entry]:
+        """Find the *drafts*, by index, that say what the messages of the log at their seqs say."""
+        context = await self._engine.read(context_id)
         named: dict[int, list[int]] = {}
         for index, draft in enumerate(drafts):
             if draft.seq is not None and 0 < draft.seq <= context.last_seq:
@@ -186,7 +190,7 @@ class Service:
         async for originals in self._originals(context, named):
             compare = partial(_unchanged, drafts, named, originals)
             unchanged |= await _in_thread_if_large(sum(len(o.body) for o in originals), compare)
-        return _ascending(unchanged)
+        return unchanged
 
     async def _originals(
         self, context: Context, seqs: Collection[int]

@@ -80,7 +80,8 @@ def test_a_purge_takes_the_past_from_readers_under_way() -> None:
         await world.write("c", Purge())
         with pytest.raises(ContextNotFound):
             await world.engine.at_version(now, 0)
-        assert await world.engine.compactions(now, 0, 9) == []
+        with pytest.raises(ContextNotFound):
+            await world.engine.compactions(now, 0, 9)
 
     run(story)
 

@@ -91,6 +91,23 @@ async def test_purged_context_refuses_at_all_nodes() -> None:
             assert (await node.write("c", Purge(), shape)).events == ()
 
 
+async def test_purge_between_a_state_and_its_page_is_noticed() -> None:
+    """
+    A log that another node purges while it is read is not found, and never an empty one.
+    """
+    async with nodes() as (_, (a, b)):
+        await a.write("c", Put(), shape)
+        await a.write("c", append("one"), shape)
+        context = await a.read("c")
+        await b.write("c", Purge(), shape)
+        with pytest.raises(ContextNotFound):
+            await a.messages(context, 1, 1, 10)
+        with pytest.raises(ContextNotFound):
+            await a.tail(context, 0, 10)
+        with pytest.raises(ContextNotFound):
+            await a.compactions(context, 0, 10)
+
+
 async def test_the_same_key_at_two_nodes_is_done_once() -> None:
     """
     Also when both are asked at the same time.

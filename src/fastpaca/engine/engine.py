@@ -306,30 +306,49 @@ class Engine:
         Read a page of the log forward, up to what *context* has published.
 
         Raises:
+            ContextNotFound: It was purged meanwhile.
             Unavailable: The store cannot be read.
         """
         end = min(to_seq, context.last_seq)
-        if from_seq > end:
+        if from_seq > end or limit == 0:
             return []
         try:
-            return await self._store.messages(context.id, from_seq, end, limit, PAGE_BYTES_MAX)
+            page = await self._store.messages(context.id, from_seq, end, limit, PAGE_BYTES_MAX)
         except ReadFailed as error:
             raise _unreadable(error) from error
+        if not page:
+            await self._see_that_it_is_there(context.id)
+        return page
 
     async def tail(self, context: Context, offset: int, limit: int) -> list[MessageRow]:
         """
         Read the newest *limit* messages but for *offset*, ascending.
 
         Raises:
+            ContextNotFound: It was purged meanwhile.
             Unavailable: The store cannot be read.
         """
         before = context.last_seq - offset + 1
         if before <= 1 or limit == 0:
             return []
         try:
-            return await self._store.messages_before(context.id, before, limit, PAGE_BYTES_MAX)
+            page = await self._store.messages_before(context.id, before, limit, PAGE_BYTES_MAX)
         except ReadFailed as error:
             raise _unreadable(error) from error
+        if not page:
+            await self._see_that_it_is_there(context.id)
+        return page
+
+    async def _see_that_it_is_there(self, context_id: str) -> None:
+        """
+        Take nothing for an answer only if a purge has not come in between.
+
+        Raises:
+            ContextNotFound: It has.
+            Unavailable: The store cannot be read.
+        """
+        await self._committed.wait()  # what is written already may not be published yet
+        await self.read(context_id)
 
     async def changes(
         self, context_id: str, after: int, through: int, limit: int, max_bytes: int
@@ -365,13 +384,17 @@ class Engine:
         Read rewrites of the window behind the version *after*, up to what *context* has published.
 
         Raises:
+            ContextNotFound: It was purged meanwhile.
             Unavailable: The store cannot be read.
         """
         end = context.version
         try:
-            return await self._store.compactions(context.id, after, end, limit, PAGE_BYTES_MAX)
+            found = await self._store.compactions(context.id, after, end, limit, PAGE_BYTES_MAX)
         except ReadFailed as error:
             raise _unreadable(error) from error
+        if not found:
+            await self._see_that_it_is_there(context.id)
+        return found
 
     async def at_version(self, context: Context, version: int) -> Context:
         """
