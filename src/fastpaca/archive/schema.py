@@ -131,7 +131,8 @@ async def _pending(connection: Any) -> list[Migration]:
 async def _migrate(connection: Any) -> None:
     for migration in await _pending(connection):  # another node may have been faster
         await connection.execute(_PREPARE)
-        await connection.execute(migration.sql)
+        for statement in migration.statements:
+            await connection.execute(statement)
         await connection.execute(_RECORD, migration.version)
     await connection.execute(_IDENTIFY, secrets.token_bytes(IDENTITY_BYTES))
 

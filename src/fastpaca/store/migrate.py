@@ -7,10 +7,26 @@ They only go forward, each in one transaction together with the version that it 
 
 from __future__ import annotations
 
+import re
 from importlib import resources
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from fastpaca.store.base import StoreRefused
+
+# Where a semicolon ends no statement: comments, strings, quoted names and dollar quotes.
+_PIECES: Final = re.compile(
+    r"""
+    --[^\n]*
+    | /\*.*?\*/
+    | '(?:[^']|'')*'
+    | "(?:[^"]|"")*"
+    | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$
+    | ;
+    | [^-/'"$;]+
+    | .
+    """,
+    re.VERBOSE | re.DOTALL,
+)
 
 
 class Migration(NamedTuple):
@@ -18,6 +34,35 @@ class Migration(NamedTuple):
 
     version: int
     sql: str
+
+    @property
+    def statements(self) -> list[str]:
+        """
+        The statements of `sql`, one by one.
+
+        A distributed PostgreSQL sends what changes a table on to its workers, and refuses to do so
+        with several statements in one message.
+        """
+        return statements(self.sql)
+
+
+def statements(sql: str) -> list[str]:
+    """
+    Split *sql* at the semicolons that end statements; comments alone are no statement.
+
+    Comments don't nest, and strings have no backslash escapes, which no migration needs.
+    """
+    found: list[str] = []
+    text, is_empty = "", True
+    for match in _PIECES.finditer(sql):
+        piece = match[0]
+        if piece == ";":
+            found += [] if is_empty else [text.strip()]
+            text, is_empty = "", True
+            continue
+        text += piece
+        is_empty = is_empty and (piece.isspace() or piece.startswith(("--", "/*")))
+    return found + ([] if is_empty else [text.strip()])
 
 
 def migrations(database: str) -> list[Migration]:

@@ -24,12 +24,13 @@ _PAUSE_SECONDS: Final = 0.2
 
 _VERSION: Final = "SELECT coalesce(max(version), 0) FROM fastpaca.migrations"
 
-_PREPARE: Final = """
-CREATE SCHEMA IF NOT EXISTS fastpaca;
+_CREATE_SCHEMA: Final = "CREATE SCHEMA IF NOT EXISTS fastpaca"
+
+_CREATE_VERSIONS: Final = """
 CREATE TABLE IF NOT EXISTS fastpaca.migrations (
     version integer PRIMARY KEY,
     applied_at timestamptz NOT NULL DEFAULT now()
-);
+)
 """
 
 _RECORD: Final = "INSERT INTO fastpaca.migrations (version) VALUES ($1)"
@@ -143,9 +144,11 @@ async def _migrate(connection: Any) -> None:
             if connection.is_pooled:
                 await connection.execute(connection.settings)
             await _lock(connection)
-            await connection.execute(_PREPARE)
+            await connection.execute(_CREATE_SCHEMA)
+            await connection.execute(_CREATE_VERSIONS)
             missing = pending(migrations("postgres"), await connection.fetchval(_VERSION))
             is_done = len(missing) <= 1
             for migration in missing[:1]:
-                await connection.execute(migration.sql)
+                for statement in migration.statements:
+                    await connection.execute(statement)
                 await connection.execute(_RECORD, migration.version)
