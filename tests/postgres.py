@@ -139,6 +139,25 @@ class Server:
         """Let a standby be a primary from now on."""
         self._run("pg_ctl", "promote", "--wait", "--pgdata", str(self.directory / "data"))
 
+    async def fence(self) -> None:
+        """Let it take no writes from now on, also from those who are connected; it stays up."""
+        await self._set_read_only("on")
+
+    async def unfence(self) -> None:
+        """Let it take writes again."""
+        await self._set_read_only("off")
+
+    async def _set_read_only(self, value: str) -> None:
+        name = "default_transaction_read_only"
+        connection = await asyncpg.connect(self.dsn())
+        try:
+            await connection.execute(f"ALTER SYSTEM SET {name} = {value}")
+            await connection.execute("SELECT pg_reload_conf()")
+        finally:
+            await connection.close()
+        # The server tells those who are connected before it takes another connection.
+        await until_found(self.dsn(), f"SELECT 1 WHERE current_setting('{name}') = '{value}'")
+
     def kill(self) -> None:
         """End all its processes between two instructions; what they had in memory is lost."""
         lines = (self.directory / "data/postmaster.pid").read_text().splitlines()

@@ -30,6 +30,7 @@ class Proxy:
         attempts: How many connections were tried.
         open_max: The most that were open at once.
         held: Set when a message is held back for good or for now.
+        server: Where new connections lead; those that are open stay with theirs.
     """
 
     def __init__(self, server: Server, directory: Path) -> None:
@@ -39,7 +40,7 @@ class Proxy:
         self.attempts = 0
         self.open_max = 0
         self.held = asyncio.Event()
-        self._server = server
+        self.server = server
         self._open: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._cut: tuple[bytes, Cut] | None = None
@@ -78,7 +79,7 @@ class Proxy:
         self._tasks.add(task)
         self._open.add(writer)
         self.open_max = max(self.open_max, len(self._open))
-        server = await asyncio.open_unix_connection(str(self._server.directory / _SOCKET))
+        server = await asyncio.open_unix_connection(str(self.server.directory / _SOCKET))
         back = asyncio.create_task(self._pump(server[0], writer))
         try:
             while data := await reader.read(1 << 16):

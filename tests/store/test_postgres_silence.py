@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -15,7 +15,7 @@ from fastpaca.store.base import CommitFailed, ReadFailed
 from fastpaca.store.postgres import PostgresStore
 from fastpaca.store.postgres_connections import PAUSE_SECONDS, PAUSE_SECONDS_MAX, jittered
 from fastpaca.store.postgres_hosts import hosts_of
-from tests.postgres import Server, locked, run_sql, until, until_found, until_waiting
+from tests.postgres import Server, locked, until, until_waiting
 from tests.store.contract import ALL, create, loaded_row
 from tests.store.proxy import Proxy, proxied
 from tests.store.test_postgres_connections import database_of, until_reached
@@ -24,8 +24,6 @@ CALLERS: Final = 100
 
 PATIENCE_SECONDS: Final = 30
 """How long something may take that must not take for ever."""
-
-Switch = Callable[[], Awaitable[None]]
 
 
 class OpenStore(Protocol):
@@ -108,63 +106,6 @@ async def test_end_does_not_wait_for_the_dead(
         proxy.is_silent = True
         async with asyncio.timeout(PATIENCE_SECONDS):
             await store.close()
-
-
-@pytest.fixture
-async def read_only(safe_server: Server, safe_dsn: str) -> AsyncIterator[Switch]:
-    """Let the server take no writes, whoever is connected already; it takes them again after."""
-
-    async def switch(value: str) -> None:
-        await run_sql(
-            safe_server.dsn(), f"ALTER SYSTEM SET default_transaction_read_only = {value}"
-        )
-        await run_sql(safe_server.dsn(), "SELECT pg_reload_conf()")
-        await until_found(
-            safe_dsn, f"SELECT 1 WHERE current_setting('default_transaction_read_only') = '{value}'"
-        )
-
-    yield lambda: switch("on")
-    await switch("off")
-
-
-async def test_server_that_takes_no_writes(
-    safe_dsn: str, read_only: Switch, open_store: OpenStore
-) -> None:
-    """A server that is read-only for a while refuses writes, and reads go on."""
-    store = await open_store(safe_dsn)
-    (author,) = await create(store, "c")
-    before = author.row
-    await read_only()
-    for _ in range(3):
-        with pytest.raises(CommitFailed, match="25006"):
-            await store.commit([author.append(count=1)])
-        author.row = before
-        assert await loaded_row(store, "c") == before
-
-
-async def test_server_that_has_moved(
-    safe_server: Server,
-    safe_dsn: str,
-    fast_server: Server,
-    read_only: Switch,
-    open_store: OpenStore,
-) -> None:
-    """Of several hosts, one that takes no writes any more is left for another one."""
-    database = database_of(safe_dsn)
-    await run_sql(fast_server.dsn(), f"CREATE DATABASE {database} TEMPLATE template0")
-    hosts = f"{safe_server.directory},{fast_server.directory}"
-    dsn = f"postgresql://fastpaca@/{database}?host={hosts}"
-    try:
-        other = await open_store(fast_server.dsn(database), allow_unsafe=True)
-        store = await open_store(dsn, allow_unsafe=True)
-        await create(store, "c")
-        await read_only()
-        with pytest.raises(CommitFailed, match="25006"):
-            await create(store, "d")
-        (author,) = await create(store, "d")
-        assert await loaded_row(other, "d") == author.row
-    finally:
-        await run_sql(fast_server.dsn(), f"DROP DATABASE {database} WITH (FORCE)")
 
 
 async def test_many_wait_for_one_connection(

@@ -20,6 +20,7 @@ from fastpaca.context.message import decode_counts
 from fastpaca.store.base import CommitFailed, CommitUnknown, MessageRow
 from fastpaca.store.postgres_connections import Connections, shown
 from fastpaca.store.postgres_errors import FAILURES, Unreachable, described
+from fastpaca.store.postgres_primary import TAKES_WRITES, fetched
 from fastpaca.store.postgres_writes import AnswerLost, end
 from fastpaca.store.seqs import Range
 
@@ -92,7 +93,7 @@ SELECT seq, version, body, counts, inserted_at FROM (
         ORDER BY found.seq {order} LIMIT $4
     ) AS page
 ) AS counted
-WHERE $5::bigint IS NULL OR before <= $5
+WHERE ($5::bigint IS NULL OR before <= $5) AND {TAKES_WRITES}
 ORDER BY seq {order}
 """  # noqa: S608  # the order is one of two constants
 
@@ -195,7 +196,7 @@ class PostgresArchive:
         firsts, lasts = [first for first, _ in ranges], [last for _, last in ranges]
         values = (context_id, firsts, lasts, limit, max_bytes, self._identity)
         async with self._connection(reads=True) as connection:
-            found = await connection.fetch(sql, *values, timeout=self._timeout)
+            found = await fetched(connection, sql, *values, timeout=self._timeout)
         return [
             MessageRow(seq, version, body, counts, (at - _EPOCH) // _MICROSECOND)
             for seq, version, body, counts, at in found

@@ -5,7 +5,9 @@ One is made at a time, and after a failure none is tried for a moment, so that a
 back is not met by all who wait for it. Whoever needs one meanwhile is refused at once.
 
 Of several hosts the one that was good last is tried first. A host that dies does not end its
-connections: so when one of them is lost, those that are idle are not relied on any more.
+connections: so when one of them is lost, those that are idle are not relied on any more. A server
+that takes no writes any more (25006) may have been replaced, also behind one and the same address:
+all connections that were made before that was noticed are given up, those in use after their use.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import asyncpg
 from fastpaca.store.base import CommitFailed, StoreRefused
 from fastpaca.store.postgres_errors import FAILURES, Unreachable, described
 from fastpaca.store.postgres_hosts import hosts_of
+from fastpaca.store.postgres_primary import READ_ONLY, read_only
 from fastpaca.store.postgres_session import CONNECT_SECONDS, Session, connect
 
 WAIT_SECONDS: Final = 10.0
@@ -49,7 +52,9 @@ _PLANS: Final = {
     "jit": "off",
 }
 
-_DURABILITY: Final = "SELECT current_setting('fsync'), current_setting('synchronous_commit')"
+_CHECK: Final = f"""
+SELECT {READ_ONLY}, current_setting('fsync'), current_setting('synchronous_commit')
+"""
 
 
 class Connections:
@@ -76,6 +81,7 @@ class Connections:
         self._idle: list[Session] = []
         self._connecting = asyncio.Lock()
         self._good_host = 0
+        self._generation = 0  # grows when a server turns out to take no writes any more
         self._failures = 0
         self._refusal = ""
         self._refused_until = 0.0
@@ -120,25 +126,18 @@ class Connections:
         }
         connection = await self._first_of_hosts(settings)
         self._is_pooled = connection.is_pooled
-        try:
-            await self._check(connection)
-        except BaseException:
-            connection.terminate()
-            raise
         return connection
 
     async def _first_of_hosts(self, settings: Mapping[str, str]) -> Session:
         """Connect to the first host that can be written to; raises what the last one said."""
         hosts = hosts_of(self._dsn)
         if not hosts:
-            return await connect(self._dsn, settings, is_pooled=self._is_pooled)
+            return await self._checked(settings, None)
         numbers = [self._good_host, *(n for n in range(len(hosts)) if n != self._good_host)]
         while True:
             number = numbers.pop(0)
             try:
-                connection = await connect(
-                    self._dsn, settings, is_pooled=self._is_pooled, host=hosts[number]
-                )
+                connection = await self._checked(settings, hosts[number])
             except FAILURES:
                 if not numbers:
                     raise
@@ -146,11 +145,26 @@ class Connections:
                 self._good_host = number
                 return connection
 
+    async def _checked(
+        self, settings: Mapping[str, str], host: Mapping[str, Any] | None
+    ) -> Session:
+        """Connect to *host*, or to the only one, and see that it is one to use."""
+        connection = await connect(self._dsn, settings, is_pooled=self._is_pooled, host=host)
+        try:
+            await self._check(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        connection.generation = self._generation
+        return connection
+
     async def _check(self, connection: Any) -> None:
         encoding = connection.get_settings().server_encoding
         if encoding != "UTF8":
             raise StoreRefused(f"The database has the encoding {encoding}; it must be UTF8.")
-        fsync, commit = await connection.fetchrow(_DURABILITY, timeout=CONNECT_SECONDS)
+        is_read_only, fsync, commit = await connection.fetchrow(_CHECK, timeout=CONNECT_SECONDS)
+        if is_read_only:
+            raise read_only()
         if self._allow_unsafe:
             return
         for name, value in (("fsync", fsync), ("synchronous_commit", commit)):
@@ -181,7 +195,8 @@ class Connections:
             try:
                 yield connection
             except (asyncpg.PostgresError, CommitFailed) as error:
-                if self._has_moved(error):
+                if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+                    self._generation += 1
                     self._give_up(connection)
                 else:
                     await self._give_back(connection)
@@ -190,11 +205,6 @@ class Connections:
                 self._give_up(connection)
                 raise
             await self._give_back(connection)
-
-    def _has_moved(self, error: Exception) -> bool:
-        """Tell by *error* whether another host may be the one to write to by now."""
-        is_read_only = isinstance(error, asyncpg.ReadOnlySQLTransactionError)
-        return is_read_only and len(hosts_of(self._dsn)) > 1
 
     def _give_up(self, connection: Session) -> None:
         """Let go of *connection*, and of those that are idle: they may be as dead as it is."""
@@ -210,7 +220,10 @@ class Connections:
             raise Unreachable("all connections to the database are in use") from None
         stack.callback(gate.release)
 
-    async def _give_back(self, connection: Any) -> None:
+    async def _give_back(self, connection: Session) -> None:
+        if connection.generation != self._generation:
+            connection.terminate()
+            return
         try:
             if connection.is_in_transaction():
                 await connection.execute("ROLLBACK", timeout=GRACE_SECONDS)

@@ -3,6 +3,9 @@ What reads from PostgreSQL. Each statement sees one moment; no transaction holds
 
 None has to: the row of a context says how far its log goes, and what it says is there is never
 changed. Only a purge takes something away; when rows are missing, the context is looked at again.
+
+Each statement also asks whether the server takes writes, see `postgres_primary`: one that was
+replaced has an old state.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from fastpaca.store.base import (
     SyntheticRow,
 )
 from fastpaca.store.pages import changes_page
+from fastpaca.store.postgres_primary import TAKES_WRITES, fetched
 from fastpaca.store.postgres_rows import COMMIT_ID_BYTES, hashed
 from fastpaca.store.snapshots import (
     Needs,
@@ -60,7 +64,7 @@ FROM fastpaca.contexts AS c LEFT JOIN LATERAL (
     WHERE found.context_id = c.context_id AND found.version <= coalesce($2, c.version)
     ORDER BY found.version DESC LIMIT 1
 ) AS k ON true
-WHERE c.context_id = $1
+WHERE c.context_id = $1 AND {TAKES_WRITES}
 """
 
 _ROW_FIELDS: Final = len(ContextRow.__struct_fields__)
@@ -79,29 +83,31 @@ FROM fastpaca.contexts AS c LEFT JOIN LATERAL (
     SELECT *, row_number() OVER (ORDER BY seq) AS number FROM fastpaca.messages AS found
     WHERE found.context_id = c.context_id AND found.seq > $3 AND k."window" IS NULL
 ) AS m ON true
-WHERE c.context_id = $1 ORDER BY m.seq
+WHERE c.context_id = $1 AND {TAKES_WRITES} ORDER BY m.seq
 """
 
 # As the fields of MessageRow.
-_LOG: Final = """
+_LOG: Final = f"""
 SELECT m.seq, m.version, m.body, m.counts, m.at_us
 FROM unnest($2::bigint[], $3::bigint[]) AS between_them (first, last)
 JOIN fastpaca.messages AS m ON m.context_id = $1
     AND m.seq >= between_them.first AND m.seq <= between_them.last
+WHERE {TAKES_WRITES}
 ORDER BY m.seq
 """
 
 # As the fields of SyntheticRow.
-_REPLACEMENTS: Final = """
+_REPLACEMENTS: Final = f"""
 SELECT s.version, s.position, s.body, s.counts, s.at_us
 FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS between_them (version, first, last)
 JOIN fastpaca.synthetics AS s ON s.context_id = $1 AND s.version = between_them.version
     AND s.position >= between_them.first AND s.position <= between_them.last
+WHERE {TAKES_WRITES}
 ORDER BY s.version, s.position
 """
 
 # The sum of the sizes decides in the database where a page ends: what is not wanted never travels.
-_PAGE: Final = """
+_PAGE: Final = f"""
 SELECT seq, version, body, counts, at_us FROM (
     SELECT *,
         row_number() OVER (ORDER BY seq) AS number,
@@ -112,11 +118,11 @@ SELECT seq, version, body, counts, at_us FROM (
         ORDER BY seq LIMIT $4
     ) AS page
 ) AS counted
-WHERE total <= $5 OR number = 1
+WHERE (total <= $5 OR number = 1) AND {TAKES_WRITES}
 ORDER BY seq
 """
 
-_PAGE_BEFORE: Final = """
+_PAGE_BEFORE: Final = f"""
 SELECT seq, version, body, counts, at_us FROM (
     SELECT *,
         row_number() OVER (ORDER BY seq DESC) AS number,
@@ -127,7 +133,7 @@ SELECT seq, version, body, counts, at_us FROM (
         ORDER BY seq DESC LIMIT $3
     ) AS page
 ) AS counted
-WHERE total <= $4 OR number = 1
+WHERE (total <= $4 OR number = 1) AND {TAKES_WRITES}
 ORDER BY seq
 """
 
@@ -142,13 +148,13 @@ SELECT {_COMPACTION} FROM (
         ORDER BY version LIMIT $4
     ) AS page
 ) AS k
-WHERE total <= $5 OR number = 1
+WHERE (total <= $5 OR number = 1) AND {TAKES_WRITES}
 ORDER BY version
 """
 
 # Up to the first row with which the sum is above, and at least two: the row that is not wanted any
 # more tells where the page ends.
-_LOG_UP_TO_SIZE: Final = """
+_LOG_UP_TO_SIZE: Final = f"""
 SELECT seq, version, body, counts, at_us FROM (
     SELECT *,
         row_number() OVER (ORDER BY seq) AS number,
@@ -159,7 +165,7 @@ SELECT seq, version, body, counts, at_us FROM (
         ORDER BY seq LIMIT $4
     ) AS page
 ) AS counted
-WHERE before <= $5 OR number <= 2
+WHERE (before <= $5 OR number <= 2) AND {TAKES_WRITES}
 ORDER BY seq
 """
 
@@ -174,24 +180,27 @@ SELECT {_COMPACTION} FROM (
         ORDER BY version LIMIT $4
     ) AS page
 ) AS k
-WHERE before <= $5 OR number <= 2
+WHERE (before <= $5 OR number <= 2) AND {TAKES_WRITES}
 ORDER BY version
 """
 
 _STATES: Final = f"""
 SELECT {_ROW} FROM fastpaca.contexts AS c
-WHERE c.id > $1 AND c.id >= $2 AND ($3::text IS NULL OR c.id < $3) ORDER BY c.id LIMIT $4
+WHERE c.id > $1 AND c.id >= $2 AND ($3::text IS NULL OR c.id < $3) AND {TAKES_WRITES}
+ORDER BY c.id LIMIT $4
 """
 
 # Two nodes that are given the same key for different contexts at the same moment both keep an
 # answer. The older one counts, and comes last.
-_ANSWERS: Final = """
+_ANSWERS: Final = f"""
 SELECT key_hash, fingerprint, answer, at_us FROM fastpaca.answers
-WHERE key_hash = ANY($1::bytea[]) ORDER BY at_us DESC, context_id DESC
+WHERE key_hash = ANY($1::bytea[]) AND {TAKES_WRITES}
+ORDER BY at_us DESC, context_id DESC
 """
 
-_REVISIONS: Final = """
-SELECT context_id, revision FROM fastpaca.contexts WHERE context_id = ANY($1::bytea[])
+_REVISIONS: Final = f"""
+SELECT context_id, revision FROM fastpaca.contexts
+WHERE context_id = ANY($1::bytea[]) AND {TAKES_WRITES}
 """
 
 
@@ -218,8 +227,7 @@ class Reader:
         return await _made(make, await self._fetched(sql, *values))
 
     async def _fetched(self, sql: str, *values: object) -> list[Any]:
-        found: list[Any] = await self._connection.fetch(sql, *values, timeout=self._timeout)
-        return found
+        return await fetched(self._connection, sql, *values, timeout=self._timeout)
 
     async def load(self, context_id: str) -> Snapshot | None:
         """Read what rebuilding the state of a context needs."""
@@ -257,13 +265,11 @@ class Reader:
         return None if snapshot is None else dated(snapshot, state.compaction)
 
     async def _state(self, context_id: str, version: int | None) -> _State | None:
-        found = await self._connection.fetchrow(
-            _STATE, hashed(context_id), version, timeout=self._timeout
-        )
-        if found is None:
+        found = await self._fetched(_STATE, hashed(context_id), version)
+        if not found:
             return None
-        _, *state = found[:_ROW_FIELDS]
-        compaction = found[_ROW_FIELDS:]
+        _, *state = found[0][:_ROW_FIELDS]
+        compaction = found[0][_ROW_FIELDS:]
         return _State(
             ContextRow(context_id, *state),
             None if compaction[0] is None else CompactionRow._make(compaction),
@@ -367,7 +373,7 @@ class Reader:
     async def answers(self, keys: Sequence[str]) -> dict[str, AnswerRow]:
         """Look up stored answers."""
         by_hash = {hashed(key): key for key in keys}
-        found = await self._connection.fetch(_ANSWERS, list(by_hash), timeout=self._timeout)
+        found = await self._fetched(_ANSWERS, list(by_hash))
         return {
             by_hash[key_hash]: AnswerRow(by_hash[key_hash], *answer) for key_hash, *answer in found
         }
@@ -375,7 +381,7 @@ class Reader:
     async def revisions(self, context_ids: Sequence[str]) -> dict[str, int]:
         """Look up the revisions of contexts."""
         by_hash = {hashed(context_id): context_id for context_id in context_ids}
-        found = await self._connection.fetch(_REVISIONS, list(by_hash), timeout=self._timeout)
+        found = await self._fetched(_REVISIONS, list(by_hash))
         return {by_hash[context_id]: revision for context_id, revision in found}
 
 

@@ -36,11 +36,13 @@ class Session(asyncpg.Connection):  # type: ignore[misc]  # the driver ships wit
         is_pooled: Whether each transaction may run on another session.
         settings: What gives a transaction its settings, if there is a pooler.
         begin: The statement that begins a transaction, with its settings.
+        generation: For whoever keeps it: when it was made.
     """
 
     is_pooled: bool = False
     settings: str = ""
     begin: str = _BEGIN
+    generation: int = 0
 
 
 async def connect(
@@ -94,10 +96,12 @@ async def _with_settings(
 async def _connect(
     dsn: str, settings: Mapping[str, str], where: Mapping[str, Any], **options: Any
 ) -> Session:
+    # Whether it takes writes is for the caller to ask: the driver believes what was said at the
+    # start, and a pooler repeats to new clients what a server has told it long ago.
     session: Session = await asyncpg.connect(
         dsn,
         **where,
-        target_session_attrs="read-write",
+        target_session_attrs="any",
         server_settings={"application_name": "fastpaca", **settings},
         connection_class=Session,
         **options,

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from fastpaca.store.base import CommitFailed, CommitOvertaken, CommitUnknown
 from fastpaca.store.postgres_errors import TIES
+from fastpaca.store.postgres_primary import TAKES_WRITES, fetched
 from fastpaca.store.postgres_rows import (
     INSERT_CONTEXTS,
     UPDATE_CONTEXTS,
@@ -44,7 +45,9 @@ _LOCK_CONTEXT: Final = """
 SELECT revision, commit_ids FROM fastpaca.contexts WHERE context_id = $1 FOR UPDATE
 """
 
-_TO_ERASE: Final = "SELECT context_id FROM fastpaca.contexts WHERE must_erase LIMIT 100"
+_TO_ERASE: Final = f"""
+SELECT context_id FROM fastpaca.contexts WHERE must_erase AND {TAKES_WRITES} LIMIT 100
+"""
 
 _ERASE_MESSAGES: Final = f"""
 DELETE FROM fastpaca.messages WHERE context_id = $1 AND seq < {PIECE_ROWS} + (
@@ -72,7 +75,7 @@ _ERASED: Final = "UPDATE fastpaca.contexts SET must_erase = false WHERE context_
 _OLD_ANSWER: Final = f"""
 SELECT at_us FROM (
     SELECT at_us FROM fastpaca.answers WHERE at_us < $1 ORDER BY at_us LIMIT {PIECE_ROWS}
-) AS piece ORDER BY at_us DESC LIMIT 1
+) AS piece WHERE {TAKES_WRITES} ORDER BY at_us DESC LIMIT 1
 """
 
 _FORGET_ANSWERS: Final = "DELETE FROM fastpaca.answers WHERE at_us <= $1"
@@ -219,13 +222,14 @@ async def erase(
 
 async def left_to_erase(connection: Any, timeout: float) -> list[bytes]:  # noqa: ASYNC109  # that of a statement
     """List some purged contexts whose content is still to be erased."""
-    return [context_id for (context_id,) in await connection.fetch(_TO_ERASE, timeout=timeout)]
+    found = await fetched(connection, _TO_ERASE, timeout=timeout)
+    return [context_id for (context_id,) in found]
 
 
 async def forget(connection: Any, before_us: int, timeout: float) -> None:  # noqa: ASYNC109  # that of a statement
     """Delete answers older than *before_us*, piece by piece."""
     while True:
-        last_us = await connection.fetchval(_OLD_ANSWER, before_us, timeout=timeout)
-        if last_us is None:
+        found = await fetched(connection, _OLD_ANSWER, before_us, timeout=timeout)
+        if not found:
             return
-        await connection.execute(_FORGET_ANSWERS, last_us, timeout=timeout)
+        await connection.execute(_FORGET_ANSWERS, found[0]["at_us"], timeout=timeout)
