@@ -218,6 +218,38 @@ async def run_sql(dsn: str, sql: str, *values: object) -> list[Any]:
     return rows
 
 
+async def run_script(dsn: str, sql: str) -> None:
+    """Run several statements on a connection of their own."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(sql)
+    finally:
+        await connection.close()
+
+
+class Role(NamedTuple):
+    """A role that may connect and nothing else, and the address with its name."""
+
+    name: str
+    dsn: str
+
+
+@asynccontextmanager
+async def roles(dsn: str, *purposes: str) -> AsyncIterator[list[Role]]:
+    """Make a role for each purpose, and remove it in the end with all that it owns there."""
+    database = dsn.partition("@/")[2].partition("?")[0]
+    made = [
+        Role(name, dsn.replace("fastpaca@", f"{name}@"))
+        for name in (f"{database}_{purpose}" for purpose in purposes)
+    ]
+    await run_script(dsn, "; ".join(f"CREATE ROLE {role.name} LOGIN" for role in made))
+    try:
+        yield made
+    finally:
+        for role in reversed(made):
+            await run_script(dsn, f"DROP OWNED BY {role.name} CASCADE; DROP ROLE {role.name}")
+
+
 @asynccontextmanager
 async def locked(dsn: str, table: str) -> AsyncIterator[None]:
     """Keep a table for oneself during this block."""

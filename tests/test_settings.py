@@ -274,6 +274,55 @@ def test_unknown_variable_stops_with_the_nearest_name(variable: str, nearest: st
     )
 
 
+def service_links(service: str, address: str) -> dict[str, str]:
+    """What Kubernetes puts into the environment of pods for a service with two ports."""
+    url_host = f"[{address}]" if ":" in address else address
+    prefix = service.upper().replace("-", "_")
+    links = {
+        "SERVICE_HOST": address,
+        "SERVICE_PORT": "4000",
+        "SERVICE_PORT_HTTP": "4000",
+        "SERVICE_PORT_METRICS_V2": "9000",
+        "PORT": f"tcp://{url_host}:4000",
+    }
+    for port, protocol in ((4000, "tcp"), (9000, "udp")):
+        one = f"PORT_{port}_{protocol.upper()}"
+        links[one] = f"{protocol}://{url_host}:{port}"
+        links |= {f"{one}_PROTO": protocol, f"{one}_PORT": str(port), f"{one}_ADDR": address}
+    return {f"{prefix}_{name}": value for name, value in links.items()}
+
+
+@pytest.mark.parametrize("service", ["fastpaca", "fastpaca-x", "fastpaca-proxy-2"])
+@pytest.mark.parametrize("address", ["10.96.0.17", "fd00:10:96::11"])
+def test_variables_of_kubernetes_are_passed_over(service: str, address: str) -> None:
+    """
+    A service whose name begins as ours do sets variables in every pod beside it, and means nothing.
+    """
+    assert load(environ=service_links(service, address)) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("FASTPACA_PORT", "4000"),
+        ("FASTPACA_PORT", "http://10.96.0.17:4000"),
+        ("FASTPACA_SERVICE_HOST", "node.example.com"),
+        ("FASTPACA_SERVICE_PORT", "4000"),
+        ("FASTPACA_SERVICE_HOSTS", "10.96.0.17"),
+        ("FASTPACA_PORTS", "tcp://10.96.0.17:4000"),
+        ("FASTPACA_PORT_4000", "tcp://10.96.0.17:4000"),
+        ("FASTPACA_PORT_4000_TCP_PROTO", "http"),
+    ],
+)
+def test_variables_that_only_resemble_those_of_kubernetes_stop_the_start(
+    variable: str, text: str
+) -> None:
+    """
+    What is called otherwise, or holds something else, was meant as a setting.
+    """
+    assert "is not a known variable" in refusal(variable, text)
+
+
 ARCHIVE = {"FASTPACA_ARCHIVER_ENABLED": "true", "DATABASE_URL": f"postgres://me:{SECRET}@db/x"}
 
 

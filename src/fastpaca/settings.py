@@ -477,6 +477,18 @@ _FOREIGN_VARIABLES: Final[Mapping[str, str]] = {
     ),
 }
 
+# What Kubernetes puts into the environment of every pod for each service in its namespace, and what
+# the values look like: kubernetes.io/docs/tutorials/services/connect-applications-service.
+# A service named fastpaca, or fastpaca-proxy, makes such variables with the prefix of ours.
+_SERVICE_LINKS: Final = (
+    (r"FASTPACA(_\w+)?_SERVICE_HOST", r"[0-9A-Fa-f.:]+"),
+    (r"FASTPACA(_\w+)?_PORT(_\d+_[A-Z]+)?", r"(tcp|udp|sctp)://\S+:\d+"),
+    (r"FASTPACA(_\w+)?_PORT_\d+_[A-Z]+_ADDR", r"[0-9A-Fa-f.:]+"),
+    (r"FASTPACA(_\w+)?_PORT_\d+_[A-Z]+_PORT", r"\d+"),
+    (r"FASTPACA(_\w+)?_PORT_\d+_[A-Z]+_PROTO", r"tcp|udp|sctp"),
+)
+_SERVICE_PORT: Final = re.compile(r"(FASTPACA(_\w+)?)_SERVICE_PORT(_\w+)?")
+
 
 # --- reading ---
 
@@ -566,8 +578,18 @@ def _check_names(env: Mapping[str, str]) -> None:
     for name in sorted(env):
         if name in _FOREIGN_VARIABLES:
             raise SettingsError(f"{name} {_FOREIGN_VARIABLES[name]}.")
-        if name.startswith("FASTPACA_") and name not in known:
+        is_ours = name.startswith("FASTPACA_") and not _is_service_link(name, env)
+        if is_ours and name not in known:
             raise SettingsError(f"{name} is not a known variable; {_nearest(name, known)}.")
+
+
+def _is_service_link(name: str, env: Mapping[str, str]) -> bool:
+    """Whether Kubernetes has set the variable *name*, by what it is called and what it holds."""
+    if any(re.fullmatch(n, name) and re.fullmatch(v, env[name]) for n, v in _SERVICE_LINKS):
+        return True
+    # A number alone may be the port that somebody meant to set, so it counts with its host only.
+    port = _SERVICE_PORT.fullmatch(name)
+    return port is not None and f"{port[1]}_SERVICE_HOST" in env and env[name].isdigit()
 
 
 def _nearest(name: str, known: frozenset[str]) -> str:

@@ -11,10 +11,9 @@ import pytest
 from fastpaca.store.base import CommitFailed, ReadFailed, StoreRefused
 from fastpaca.store.postgres import PostgresStore, distribute, migrate
 from fastpaca.store.postgres_connections import shown
-from tests.postgres import Server, run_sql, until, until_waiting
+from tests.postgres import Server, run_script, run_sql, until, until_waiting
 from tests.store.contract import ALL, create, loaded_row
 from tests.store.proxy import proxied
-from tests.store.test_postgres_nodes import run_script
 
 
 async def refusal(store: PostgresStore) -> str:

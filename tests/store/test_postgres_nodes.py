@@ -21,7 +21,7 @@ from fastpaca.store.base import (
 )
 from fastpaca.store.postgres import ATTEMPTS, PostgresStore
 from fastpaca.store.postgres_rows import hashed
-from tests.postgres import run_sql, until, until_waiting
+from tests.postgres import run_script, run_sql, until, until_waiting
 from tests.store.author import Author, answer
 from tests.store.contract import ALL, create, loaded_row
 
@@ -56,13 +56,6 @@ async def nodes(
     finally:
         for store in stores:
             await store.close()
-
-
-async def run_script(dsn: str, sql: str) -> None:
-    """Run several statements."""
-    connection = await asyncpg.connect(dsn)
-    await connection.execute(sql)
-    await connection.close()
 
 
 async def test_overtaken_contexts_are_named(fast_dsn: str) -> None:

@@ -10,9 +10,12 @@ from __future__ import annotations
 import secrets
 from typing import Any, Final
 
+import asyncpg
+
 from fastpaca.archive.base import ArchiveRefused
 from fastpaca.store.base import StoreRefused
 from fastpaca.store.migrate import Migration, migrations, pending
+from fastpaca.store.postgres_errors import described
 
 MIGRATION_LOCK: Final = 0x6670_616D
 """The number of the lock that nodes take turns at: `fpam`."""
@@ -91,12 +94,20 @@ async def bring_up_to_date(connection: Any) -> bytes:
     A role that may only read and write is enough when there is nothing to do.
 
     Raises:
-        ArchiveRefused: Another program's table is in the way, or a newer release has migrated it.
+        ArchiveRefused: Another program's table is in the way, a newer release has migrated it, or
+            this role may not.
     """
     if await _pending(connection):
-        async with connection.transaction():
-            await connection.fetchval(_LOCK, MIGRATION_LOCK)
-            await _migrate(connection)
+        try:
+            async with connection.transaction():
+                await connection.fetchval(_LOCK, MIGRATION_LOCK)
+                await _migrate(connection)
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise ArchiveRefused(
+                f"The archive needs a migration that its role may not do: {described(error)}. Let"
+                " the owner of the schema grant it CREATE there, or run `fastpaca migrate` as a"
+                " role that has it."
+            ) from error
     return await _identity(connection)
 
 
@@ -110,8 +121,7 @@ async def version(connection: Any) -> int:
         )
     tables = {name for (name,) in await connection.fetch(_TABLES)}
     if "fastpaca_archive_migrations" in tables:
-        found: int = await connection.fetchval(_VERSION)
-        return found
+        return await _migrated(connection)
     if tables:
         raise ArchiveRefused(
             f"The schema {schema} of the archive's database has a table messages of another"
@@ -119,6 +129,17 @@ async def version(connection: Any) -> int:
             " ?options=-csearch_path%3D<schema> to DATABASE_URL."
         )
     return 0
+
+
+async def _migrated(connection: Any) -> int:
+    try:
+        found: int = await connection.fetchval(_VERSION)
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise ArchiveRefused(
+            f"The role of the archive's address may not use its tables: {described(error)}. Let"
+            " their owner grant it SELECT, INSERT, UPDATE and DELETE."
+        ) from error
+    return found
 
 
 async def _pending(connection: Any) -> list[Migration]:

@@ -24,6 +24,9 @@ _PAUSE_SECONDS: Final = 0.2
 
 _VERSION: Final = "SELECT coalesce(max(version), 0) FROM fastpaca.migrations"
 
+_HAS_SCHEMA: Final = "SELECT true FROM pg_namespace WHERE nspname = 'fastpaca'"
+
+# Only where it is missing: even if there is nothing to do it takes CREATE on the database.
 _CREATE_SCHEMA: Final = "CREATE SCHEMA IF NOT EXISTS fastpaca"
 
 _CREATE_VERSIONS: Final = """
@@ -109,7 +112,8 @@ async def _migrate_in_turn(connection: Any) -> None:
         except asyncpg.InsufficientPrivilegeError as error:
             raise StoreRefused(
                 f"The database needs a migration that its role may not do: {described(error)}."
-                " Grant it CREATE on the database, or start one node with a role that has it."
+                " Let a role run `fastpaca migrate` that owns the schema fastpaca, or that has"
+                " CREATE on the database where the schema is missing."
             ) from error
         except asyncpg.PostgresError:
             if not attempts_left:
@@ -124,6 +128,12 @@ async def _version(connection: Any) -> int:
         version: int = await connection.fetchval(_VERSION)
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
         return 0
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise StoreRefused(
+            f"The role of the address may not use the schema fastpaca: {described(error)}. Let the"
+            " owner of the schema grant it USAGE there, and SELECT, INSERT, UPDATE and DELETE on"
+            " its tables."
+        ) from error
     return version
 
 
@@ -144,7 +154,8 @@ async def _migrate(connection: Any) -> None:
             if connection.is_pooled:
                 await connection.execute(connection.settings)
             await _lock(connection)
-            await connection.execute(_CREATE_SCHEMA)
+            if not await connection.fetchval(_HAS_SCHEMA):
+                await connection.execute(_CREATE_SCHEMA)
             await connection.execute(_CREATE_VERSIONS)
             missing = pending(migrations("postgres"), await connection.fetchval(_VERSION))
             is_done = len(missing) <= 1
