@@ -19,7 +19,7 @@ from pathlib import Path
 
 import httpx
 
-from bench import client, memory, postgres, stalls, stream, typescript
+from bench import client, foreign, memory, postgres, stalls, stream, typescript
 from bench.load import Figures
 from bench.measure import APPEND, APPEND_KEYED, MESSAGE, VIEW, Bench, Result, create, fill
 from bench.processes import node, serving
@@ -191,6 +191,7 @@ SECTIONS = {
     "view": view_against_nothing,
     "history": history_against_none,
     "wal": wal_after_a_large_compact,
+    "foreign": foreign.appends_beside_a_reader,
     "memory": memory.memory_of_many_contexts,
     "stalls": stalls.stalls_of_requests,
     "neighbours": stalls.neighbours_of_requests,

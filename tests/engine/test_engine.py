@@ -21,7 +21,7 @@ from fastpaca.errors import (
     Unavailable,
     VersionConflict,
 )
-from fastpaca.store.base import Change, CommitFailed, CommitUnknown, ReadFailed
+from fastpaca.store.base import Change, CommitBlocked, CommitFailed, CommitUnknown, ReadFailed
 from tests.engine.world import ScriptedStore, World, run, settle
 
 
@@ -145,6 +145,22 @@ def test_one_bad_context_does_not_fail_its_neighbours() -> None:
         )
         kinds = [type(outcome) for outcome in outcomes]
         assert kinds == [Written, Unavailable, Written]
+
+    run(story)
+
+
+def test_contexts_are_not_tried_one_by_one_where_all_would_wait() -> None:
+    """Behind another program's lock a batch is refused as a whole, after one wait."""
+
+    async def story(world: World) -> None:
+        await asyncio.gather(*(world.put(name) for name in "abc"))
+        tried = len(world.store.commits)
+        world.store.refuses = lambda changes: CommitBlocked("locked")
+        outcomes = await asyncio.gather(
+            *(world.append(name, "hi") for name in "abc"), return_exceptions=True
+        )
+        assert [type(outcome) for outcome in outcomes] == [Unavailable] * 3
+        assert len(world.store.commits) == tried + 1
 
     run(story)
 

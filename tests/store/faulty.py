@@ -21,10 +21,12 @@ class Faults:
     Attributes:
         name: What to open databases with.
         check: Raises the error that an operation fails with.
+        sleeps: How often SQLite has wanted to sleep, until a lock is free; it was let go on.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.sleeps = 0
         self.check: Fault = lambda what, file: None
 
     def fail(self, what: str, file: str, error: BaseException, *, skip: int = 0) -> None:
@@ -67,6 +69,10 @@ class _Vfs(apsw.VFS):
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802  # SQLite's name
         return _File(self._faults, name, flags)
+
+    def xSleep(self, microseconds: int) -> int:  # noqa: N802  # SQLite's name
+        self._faults.sleeps += 1
+        return microseconds
 
 
 class _File(apsw.VFSFile):

@@ -100,6 +100,29 @@ def test_a_failing_follow_up_stops_nothing(connections: list[apsw.Connection]) -
     asyncio.run(main())
 
 
+def test_jobs_that_run_are_outlasted(connections: list[apsw.Connection]) -> None:
+    """Another thread can wait until the jobs that run are done, for as long as it says."""
+    begun, release = threading.Event(), threading.Event()
+
+    def wait(_: apsw.Connection) -> None:
+        begun.set()
+        release.wait()
+
+    async def main() -> None:
+        threads = Threads("test", connections)
+        assert threads.outlast(0)
+        held = threads.submit(wait)
+        await asyncio.to_thread(begun.wait)
+        assert not threads.outlast(0)
+        outlasting = asyncio.create_task(asyncio.to_thread(threads.outlast, 60))
+        release.set()
+        assert await outlasting
+        await held
+        await threads.stop()
+
+    asyncio.run(main())
+
+
 def test_a_closed_loop_stops_nothing(connections: list[apsw.Connection]) -> None:
     """A job that ends when its event loop is gone does not take the thread down."""
     begin, done = threading.Event(), threading.Event()

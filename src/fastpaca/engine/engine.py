@@ -52,6 +52,7 @@ from fastpaca.errors import (
 from fastpaca.store.base import (
     AnswerRow,
     Change,
+    CommitBlocked,
     CommitFailed,
     CommitOvertaken,
     CommitUnknown,
@@ -710,7 +711,7 @@ class Engine:
         if error is None:
             return
         stages = list(staged.values())
-        if len(stages) == 1:
+        if len(stages) == 1 or isinstance(error, CommitBlocked):
             logger.error("%s", error)
             self._fail(stages, _uncommitted(error))
             return

@@ -205,6 +205,10 @@ class CommitFailed(Exception):
     """The commit certainly did not happen: nothing of it is in the store."""
 
 
+class CommitBlocked(CommitFailed):
+    """Another program holds the lock that every commit takes; any other would wait just as long."""
+
+
 class CommitOvertaken(CommitFailed):
     """
     It rests on a state that is not the current one: a revision, an id or a key says so.

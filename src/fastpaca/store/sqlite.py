@@ -43,7 +43,7 @@ from fastpaca.store.base import (
 )
 from fastpaca.store.sqlite_backup import Backup
 from fastpaca.store.sqlite_errors import described, is_failed_sync
-from fastpaca.store.sqlite_files import DataDirectory
+from fastpaca.store.sqlite_files import BUSY_MS, DataDirectory
 from fastpaca.store.sqlite_rows import Batch, Numbers, Rows, ids_of_existing
 from fastpaca.store.sqlite_threads import Job, Threads
 from fastpaca.store.sqlite_wal import WAL_BYTES_MAX, Wal
@@ -56,6 +56,9 @@ WRITER_CACHE_BYTES: Final = 32 * 1024 * 1024
 
 KEYS_KEPT_MAX: Final = 16_384
 """How many keys of contexts are remembered by id; others are looked up, many at a time."""
+
+EMPTY_RETRY_SECONDS: Final = 0.1
+"""How often a purge tries to empty the write-ahead log while another program reads."""
 
 _CLOSED: Final = "the store is closed"
 
@@ -131,11 +134,12 @@ class SqliteStore:
         self._loop = asyncio.get_running_loop()
         connections = await asyncio.to_thread(self._connect)
         first, second, *others = connections
-        wal = Wal(second, self._wal_bytes_max, self._lose_trust)
+        readers = Threads("reader", others)
+        wal = Wal(second, self._wal_bytes_max, readers.outlast, self._lose_trust)
         wal.start()
         self._open = _Open(
             writer=Threads("writer", [first], after=wal.look),
-            readers=Threads("reader", others),
+            readers=readers,
             wal=wal,
             connections=connections,
         )
@@ -366,8 +370,32 @@ class SqliteStore:
         self._is_erasure_left = True
         while await self._write(writes.erase_some):
             pass
-        await self._write(self._truncate_wal)
+        await self._empty_log()
         self._is_erasure_left = False
+
+    async def _empty_log(self) -> None:
+        """
+        Cut the log to nothing; waits for other programs that read, while commits go on.
+
+        Raises:
+            CommitFailed: The store is closed or takes no more writes.
+            CommitUnknown: Another program reads on and on, or the log could not be emptied.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + BUSY_MS / 1000
+        while True:
+            if self._open is not None:
+                # Most is copied by the thread, so that the writer is done with the rest soon.
+                await asyncio.wrap_future(self._open.wal.copy())
+            if await self._write(self._truncate_wal):
+                return
+            if loop.time() >= deadline:
+                raise CommitUnknown(
+                    "erased, but still in the write-ahead log, since another program keeps a"
+                    " transaction open on the database",
+                    fatal=False,
+                )
+            await asyncio.sleep(EMPTY_RETRY_SECONDS)
 
     async def backup(self, path: Path) -> None:
         """
@@ -455,10 +483,14 @@ class SqliteStore:
         if self._loss is not None:
             raise CommitUnknown(self._loss, fatal=True)
 
-    def _truncate_wal(self, writer: apsw.Connection) -> None:
+    def _truncate_wal(self, writer: apsw.Connection) -> bool:
+        """Empty the log; False if another program is in the way."""
         assert self._open is not None
         try:
             self._open.wal.truncate(writer)
+        except apsw.BusyError:
+            return False
         except apsw.Error as error:
             reason = f"erased, but still in the write-ahead log: {described(error)}"
             raise CommitUnknown(reason, fatal=is_failed_sync(error)) from error
+        return True

@@ -13,7 +13,7 @@ from typing import Final
 
 import apsw
 
-from fastpaca.store.base import CommitFailed, CommitOvertaken, CommitUnknown
+from fastpaca.store.base import CommitBlocked, CommitFailed, CommitOvertaken, CommitUnknown
 
 APPLICATION_ID: Final = 0x66706361
 """Stands in the header of the file and says whose it is: `fpca`."""
@@ -60,6 +60,8 @@ def judged(
         return CommitUnknown(f"a transaction could not be rolled back: {reason}", fatal=True)
     if not at_commit or was_open:
         # No commit mark was written: COMMIT did not begin, or was refused and left all as it was.
+        if isinstance(error, apsw.BusyError):
+            return CommitBlocked(f"another program is writing to the database: {reason}")
         return error if isinstance(error, CommitOvertaken) else CommitFailed(reason)
     if not isinstance(error, apsw.Error):
         # The error is Python's. SQLite may have been done already when it struck.

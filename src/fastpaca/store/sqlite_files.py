@@ -140,9 +140,7 @@ class DataDirectory:
         return connection
 
     def _prepare(self, connection: apsw.Connection) -> None:
-        # First of all: whatever an earlier process wrote to the log goes into the file and is
-        # synced. Else this process might build on pages that a failed sync had kept from the disk.
-        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        self._copy_log(connection)
         is_new = connection.execute("SELECT count(*) FROM sqlite_schema").get == 0
         if not is_new and connection.pragma("application_id") != APPLICATION_ID:
             raise StoreRefused(f"{self.database} is the database of another program.")
@@ -161,6 +159,31 @@ class DataDirectory:
                 COMMIT;
                 """
             ).fetchall()
+
+    def _copy_log(self, connection: apsw.Connection) -> None:
+        """
+        Bring whatever an earlier process wrote to the log into the file, and sync it.
+
+        Otherwise this process might build on pages that a failed sync had kept from the disk.
+
+        Raises:
+            StoreRefused: Another program keeps it from being copied.
+        """
+        try:
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except apsw.BusyError:
+            connection.set_busy_timeout(0)
+            try:
+                # A reader of the latest state keeps the log from being emptied, but not from being
+                # copied, and that is all that matters here.
+                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_FULL)
+            except apsw.BusyError:
+                raise StoreRefused(
+                    f"Another program has kept a transaction open on {self.database} since before"
+                    " the latest commits, so they cannot be copied into it; end that program."
+                ) from None
+            finally:
+                connection.set_busy_timeout(BUSY_MS)
 
     def refusal(self, error: apsw.Error) -> str:
         """Say in a sentence why the database is of no use."""

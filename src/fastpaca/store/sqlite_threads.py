@@ -13,9 +13,12 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import apsw
+
+LOOK_SECONDS: Final = 0.0005
+"""How often to look whether a job that another thread waits for is done; most take less."""
 
 T = TypeVar("T")
 
@@ -40,10 +43,11 @@ class Threads:
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[_Task | None] = SimpleQueue()
         self._after = after
+        self._turns = [0] * len(connections)  # of each thread: odd while it runs a job
         # Daemons, since a process that ends for a fatal error waits for nobody.
         self._threads = [
             threading.Thread(
-                target=self._work, args=(connection,), name=f"{name}-{number}", daemon=True
+                target=self._work, args=(number, connection), name=f"{name}-{number}", daemon=True
             )
             for number, connection in enumerate(connections)
         ]
@@ -56,6 +60,20 @@ class Threads:
         self._queue.put(_Task(job, future))
         return future
 
+    def outlast(self, seconds: float) -> bool:
+        """
+        Wait until the jobs that run now are done, for so many seconds at most; called elsewhere.
+
+        Returns whether they are. Jobs that begin meanwhile are not waited for.
+        """
+        deadline = time.monotonic() + seconds
+        for number, turn in enumerate(list(self._turns)):
+            while turn % 2 and self._turns[number] == turn:
+                if time.monotonic() >= deadline:
+                    return False
+                time.sleep(LOOK_SECONDS)
+        return True
+
     async def stop(self) -> None:
         """Finish the jobs that were submitted, and end the threads; then submit no more."""
         for _ in self._threads:
@@ -66,14 +84,16 @@ class Threads:
         for thread in self._threads:
             thread.join()
 
-    def _work(self, connection: apsw.Connection) -> None:
+    def _work(self, number: int, connection: apsw.Connection) -> None:
         while (task := self._queue.get()) is not None:
             result: Any = None
             error: BaseException | None = None
+            self._turns[number] += 1
             try:
                 result = task.job(connection)
             except BaseException as raised:  # noqa: BLE001  # the caller gets it
                 error = raised
+            self._turns[number] += 1
             self._hand_over(task.future, result, error)
             del task, result, error  # a big page should not live until the next job
             if self._after is not None:

@@ -1,11 +1,18 @@
 """
-The write-ahead log: emptied off the path of commits, and never larger than its ceiling.
+The write-ahead log: emptied off the path of commits, and kept near its ceiling.
 
 A thread of its own copies the log into the database while commits go on (a PASSIVE checkpoint). But
 the log begins anew only at a moment when all of it is copied, and under load that moment never
 comes by itself. So the writer makes it come: between two commits, once the log is half full and
-little is left to copy; and in any case, whatever it takes, at the ceiling. Beginning anew keeps the
-file and writes over it, which is faster than letting it grow again.
+little is left to copy; and at the ceiling, where it copies what is left itself. Beginning anew
+keeps the file and writes over it, which is faster than letting it grow again.
+
+A reader that began before the latest commit keeps the log from beginning anew. The node's own reads
+take milliseconds, and the writer waits for them at the ceiling. Another program may sit in a
+transaction for hours, so the writer never waits for one: the log is *held* then, and grows. SQLite
+itself can't tell the two apart, so its busy handler, which would sleep for both, is off during
+checkpoints. Once a held log has been released, the thread copies what has gathered, and the writer
+begins it anew when little is left.
 
 After a checkpoint that could not sync there is no other. The system may have dropped the pages that
 it could not write, and would report success the next time; then the log, which has them all, would
@@ -14,8 +21,11 @@ begin anew.
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Final
 
@@ -24,34 +34,56 @@ import apsw
 from fastpaca.store.sqlite_errors import described, is_failed_sync
 from fastpaca.store.sqlite_files import BUSY_MS, PAGE_BYTES
 
+logger = logging.getLogger(__name__)
+
 FRAME_BYTES: Final = PAGE_BYTES + 24
 """A page in the log, with its header."""
 
 WAL_BYTES_MAX: Final = 64 * 1024 * 1024
-"""The ceiling; one commit may go beyond it."""
+"""The ceiling; one commit may go beyond it, and a log that another program holds."""
+
+OWN_READS_SECONDS: Final = 0.25
+"""How long a commit waits for reads of this node; they take milliseconds unless the disk is ill."""
+
+MIB: Final = 1024 * 1024
+
+Copied = Future[None]
+"""Is done after the next copy by the thread."""
 
 
 class Wal:
     """
-    Looks after the log. All methods but `start` and `stop` are called by the writer's thread.
+    Looks after the log. All methods but `start`, `stop` and `copy` are called by the writer's
+    thread.
 
     Args:
         connection: For the checkpoints of the thread.
         bytes_max: The ceiling.
+        outlast_reads: Waits, for so many seconds at most, until the reads of this node that are
+            under way are done, and returns whether they are.
         on_fatal: Told when a checkpoint could not sync; from then on nothing can be trusted.
     """
 
     def __init__(
-        self, connection: apsw.Connection, bytes_max: int, on_fatal: Callable[[str], None]
+        self,
+        connection: apsw.Connection,
+        bytes_max: int,
+        outlast_reads: Callable[[float], bool],
+        on_fatal: Callable[[str], None],
     ) -> None:
         self._connection = connection
         self._bytes_max = bytes_max
         self._ceiling = bytes_max
+        self._outlast_reads = outlast_reads
         self._on_fatal = on_fatal
         self._failed_sync: apsw.Error | None = None
         self._bytes = 0
         self._bytes_to_copy = 0
-        self._wakes: SimpleQueue[bool] = SimpleQueue()
+        self._bytes_left = 0  # what the thread could not copy the last time
+        self._next_try_bytes = 0
+        self._is_held = False
+        self._next_warning_bytes = 0
+        self._wakes: SimpleQueue[Copied | None] = SimpleQueue()
         self._is_awake = False
         # SQLite refuses a second checkpoint at once, without waiting.
         self._checkpointing = threading.Lock()
@@ -63,8 +95,14 @@ class Wal:
 
     def stop(self) -> None:
         """End the thread, after the checkpoint that is under way."""
-        self._wakes.put(False)
+        self._wakes.put(None)
         self._thread.join()
+
+    def copy(self) -> Copied:
+        """Let the thread copy what it can, whether or not it is worth it yet."""
+        copied = Copied()
+        self._wakes.put(copied)
+        return copied
 
     def look(self, writer: apsw.Connection) -> None:
         """See how long the log has become, and wake the thread if there is enough to copy."""
@@ -74,9 +112,12 @@ class Wal:
             return  # the next look will tell
         self._bytes = max(frames, 0) * FRAME_BYTES
         self._bytes_to_copy = max(frames - copied, 0) * FRAME_BYTES
-        if self._bytes_to_copy >= self._bytes_worth_copying and not self._is_awake:
+        news = self._bytes_to_copy - self._bytes_left
+        if news >= self._bytes_worth_copying and not self._is_awake:
             self._is_awake = True
-            self._wakes.put(True)
+            self.copy()
+        if self._is_held and self._bytes >= max(self._bytes_max, self._next_warning_bytes):
+            self._warn()
 
     @property
     def _bytes_worth_copying(self) -> int:
@@ -86,69 +127,134 @@ class Wal:
 
     def make_room(self, writer: apsw.Connection) -> None:
         """
-        Let the log begin anew if it is time.
+        Let the log begin anew if it is time. Never waits for another program.
 
         Raises:
             apsw.Error: It is at its ceiling and cannot be emptied, and no reader is the reason.
         """
-        if self._bytes >= self._ceiling:
-            self._begin_anew_at_any_price(writer)
-        elif self._bytes >= self._bytes_max // 2 and self._bytes_to_copy <= self._bytes_max // 16:
+        if self._bytes >= self._ceiling and not self._is_held:
+            self._begin_anew_at_the_ceiling(writer)
+        elif (
+            self._bytes >= max(self._bytes_max // 2, self._next_try_bytes)
+            and self._bytes_to_copy <= self._bytes_max // 16
+        ):
             self._begin_anew_in_passing(writer)
 
     def _begin_anew_in_passing(self, writer: apsw.Connection) -> None:
-        """Try, without waiting for a reader or for the thread."""
+        """Try, without waiting for the thread, nor for a reader unless the log has overgrown."""
         if not self._checkpointing.acquire(blocking=False):
             return
-        writer.set_busy_timeout(0)
         try:
-            self._checkpoint(writer, apsw.SQLITE_CHECKPOINT_RESTART)
-        except apsw.Error:
-            pass  # there is room left
+            if self._is_held:
+                self._empty(writer, apsw.SQLITE_CHECKPOINT_RESTART)
+            else:
+                with _impatient(writer):
+                    self._checkpoint(writer, apsw.SQLITE_CHECKPOINT_RESTART)
+        except apsw.Error:  # there is room left, or another program is there still
+            self._next_try_bytes = self._bytes + self._bytes_max // 64
+        else:
+            self._note_anew()
         finally:
-            writer.set_busy_timeout(BUSY_MS)
             self._checkpointing.release()
 
-    def _begin_anew_at_any_price(self, writer: apsw.Connection) -> None:
+    def _begin_anew_at_the_ceiling(self, writer: apsw.Connection) -> None:
         with self._checkpointing:
             try:
-                self._checkpoint(writer, apsw.SQLITE_CHECKPOINT_RESTART)
+                self._empty(writer, apsw.SQLITE_CHECKPOINT_RESTART)
             except apsw.BusyError:
-                # Our own readers are quick, so another program sits on an old snapshot. It must not
-                # stop the node; the log grows a little, and we ask again.
                 self._ceiling = self._bytes + self._bytes_max // 4
             else:
-                self._ceiling = self._bytes_max
+                self._note_anew()
+
+    def _note_anew(self) -> None:
+        if self._next_warning_bytes:
+            logger.info("the write-ahead log begins anew; it had grown to %s", _mib(self._bytes))
+        self._is_held = False
+        self._ceiling = self._bytes_max
+        self._next_warning_bytes = self._next_try_bytes = self._bytes_left = 0
+
+    def _warn(self) -> None:
+        """Say that the log is held, once and whenever it has doubled since."""
+        logger.warning(
+            "another program keeps a transaction open on the database, so the write-ahead log"
+            " grows: it has %s",
+            _mib(self._bytes),
+        )
+        self._next_warning_bytes = 2 * self._bytes
 
     def truncate(self, writer: apsw.Connection) -> None:
         """
         Copy all of the log and cut its file to nothing, so that nothing of it is left.
 
         Raises:
-            apsw.Error: That could not be done, as while another program reads.
+            apsw.BusyError: Another program is reading, or holds a lock.
+            apsw.Error: It could not be done.
         """
         with self._checkpointing:
-            self._checkpoint(writer, apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            self._empty(writer, apsw.SQLITE_CHECKPOINT_TRUNCATE)
         self._bytes = self._bytes_to_copy = 0
+        self._note_anew()
+
+    def _empty(self, writer: apsw.Connection, mode: int) -> None:
+        """
+        Copy all of the log and let it begin anew, waiting for reads of this node alone.
+
+        The thread that calls this is the only one that commits. So reads that begin after the call
+        see the latest commit and don't keep the log from being copied; and reads that begin after
+        everything was copied use the database alone and don't keep the log from beginning anew.
+
+        Raises:
+            apsw.BusyError: Another program is in the way, or a read of this node takes very long.
+        """
+        with _impatient(writer):
+            for step in (apsw.SQLITE_CHECKPOINT_FULL, mode):
+                are_reads_done = self._outlast_reads(OWN_READS_SECONDS)
+                try:
+                    self._checkpoint(writer, step)
+                except apsw.BusyError:
+                    self._is_held = are_reads_done
+                    raise
 
     def _work(self) -> None:
-        while self._wakes.get():
+        while (copied := self._wakes.get()) is not None:
             try:
                 with self._checkpointing:
-                    self._checkpoint(self._connection, apsw.SQLITE_CHECKPOINT_PASSIVE)
+                    frames, done = self._checkpoint(
+                        self._connection, apsw.SQLITE_CHECKPOINT_PASSIVE
+                    )
+                    self._bytes_left = max(frames - done, 0) * FRAME_BYTES
             except (apsw.Error, MemoryError):
                 pass  # the log keeps what was not copied; at the ceiling the writer will say so
             finally:
                 self._is_awake = False
+            copied.set_result(None)
 
-    def _checkpoint(self, connection: apsw.Connection, mode: int) -> None:
-        """Copy, while nobody else does; that a sync failed is known before anybody else can."""
+    def _checkpoint(self, connection: apsw.Connection, mode: int) -> tuple[int, int]:
+        """
+        Copy, while nobody else does, and return the frames of the log and those that are copied.
+
+        That a sync failed is known before anybody else can copy.
+        """
         if self._failed_sync is not None:
             raise self._failed_sync
         try:
-            connection.wal_checkpoint(mode=mode)
+            return connection.wal_checkpoint(mode=mode)
         except apsw.Error as error:
             if is_failed_sync(error):
                 self._failed_sync = error
                 self._on_fatal(f"a sync failed in a checkpoint: {described(error)}")
             raise
+
+
+@contextmanager
+def _impatient(writer: apsw.Connection) -> Iterator[None]:
+    """Let SQLite report that somebody is in the way, rather than wait."""
+    writer.set_busy_timeout(0)
+    try:
+        yield
+    finally:
+        writer.set_busy_timeout(BUSY_MS)
+
+
+def _mib(size: int) -> str:
+    return f"{size // MIB} MiB"
