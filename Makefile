@@ -14,15 +14,16 @@ SDK    := $(VENV)/.sdk-is-installed
 NPM    := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix sdk/typescript
 SDK_BUILT := sdk/typescript/dist/cjs/package.json
 EXAMPLES := examples/node-chat/node_modules/.package-lock.json
+PEERS  := $(VENV)/peers
 BROWSER := $(VENV)/.browser-is-installed
 NODE_CHAT := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix examples/node-chat
 SIM    := tests/context/test_simulation.py tests/sim tests/stream/test_simulation.py
 
-.PHONY: help setup serve test check fix sim fuzz acceptance runtimes bench docs lock
+.PHONY: help setup serve test check fix sim fuzz acceptance validity runtimes bench docs lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
-	@echo "ARGS='…' is passed on to serve, test, sim, fuzz, acceptance and bench."
+	@echo "ARGS='…' is passed on to serve, test, sim, fuzz, acceptance, validity and bench."
 
 setup: $(DEV) $(SERVERS) $(SDK) $(EXAMPLES) $(BROWSER) ## install everything that development needs into .venv
 
@@ -54,8 +55,12 @@ sim: $(DEV) ## simulate random histories, failures and followers (SEED=…, RUNS
 fuzz: $(DEV) ## attack the API with random input (SEED=…, RUNS=…)
 	$(PYTEST) -n auto --dist worksteal --timeout=0 tests/fuzz $(if $(SEED),--seed=$(SEED)) $(if $(RUNS),--runs=$(RUNS)) $(ARGS)
 
-acceptance: $(DEV) ## replay all the real conversations against a running node
+acceptance: $(DEV) $(PEERS) ## replay all the real conversations against a running node, and judge every window
 	$(BIN)/python -m tests.acceptance $(ARGS)
+	PYTHONPATH=$(PEERS) $(BIN)/python -m tests.validity --cut 'newest that fit' --cut LangChain
+
+validity: $(DEV) $(PEERS) ## print which windows of real conversations providers refuse, and what cuts cost
+	PYTHONPATH=$(PEERS) $(BIN)/python -m tests.validity $(ARGS)
 
 runtimes: $(DEV) $(SDK) ## try the TypeScript SDK on Deno, Bun and the oldest Node (downloads 300 MB)
 	$(NPM)/runtimes ci --silent --ignore-scripts
@@ -77,6 +82,12 @@ $(SERVER): requirements/build.txt requirements/server.txt pyproject.toml | $(BIN
 	@echo "fastpaca: installing what the server needs (requirements/server.txt)"
 	@$(PIP) -r requirements/build.txt -r requirements/server.txt
 	@$(BIN)/python -m pip --disable-pip-version-check install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# What windows are compared with stands apart, so that no test finds it.
+$(PEERS): requirements/acceptance.txt | $(DEV)
+	@echo "fastpaca: installing what windows are compared with (requirements/acceptance.txt)"
+	@$(PIP) --quiet --upgrade --target $@ -r requirements/acceptance.txt
 	@touch $@
 
 $(SERVERS): scripts/servers.sh requirements/postgres/package-lock.json | $(DEV)

@@ -14,3 +14,4 @@ compile "$@" requirements/build.in -o requirements/build.txt
 compile "$@" pyproject.toml --extra server -c requirements/build.txt -o requirements/server.txt
 compile "$@" pyproject.toml --extra server requirements/dev.in \
     -c requirements/build.txt -c requirements/server.txt -o requirements/dev.txt
+compile "$@" requirements/acceptance.in -c requirements/dev.txt -o requirements/acceptance.txt
