@@ -139,9 +139,13 @@ class Service:
             return await asyncio.to_thread(context.view, budget_tokens)
         return context.view(budget_tokens)
 
-    async def follow(self, context_id: str, cursor: int | None, encode: Encode) -> Follower:
-        """Follow the context behind the version *cursor*; None means from now."""
-        return await self._engine.hub.follow(context_id, cursor, encode)
+    async def follow(
+        self, context_id: str, cursor: int | None, encode: Encode, *, wants_messages: bool
+    ) -> Follower:
+        """Follow the context after the version *cursor*; None means from now."""
+        return await self._engine.hub.follow(
+            context_id, cursor, encode, wants_messages=wants_messages
+        )
 
     async def compact(
         self,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fastpaca.archive.base import ArchiveFailed, ArchiveRefused, LogRow
-from fastpaca.archive.postgres import _BACKWARD, _FORWARD, PostgresArchive, migrate
+from fastpaca.archive.postgres import _MESSAGES, PostgresArchive, migrate
 from fastpaca.store.base import MessageRow, StoreRefused
 from tests.archive.world import archived, archived_rows
 from tests.postgres import Server, run_sql
@@ -171,7 +171,7 @@ async def test_reads_follow_the_index(fast_dsn: str) -> None:
     identity = await archive.open()
     await archive.insert([LogRow("c", row(seq)) for seq in range(1, 5001)])
     await archive.close()
-    for sql in (_FORWARD, _BACKWARD):
+    for sql in _MESSAGES.values():
         values = ("c", [1, 4000], [3000, 9000], 10, 10**6, identity)
         explain = f"EXPLAIN (ANALYZE, TIMING OFF) {sql}"
         plan = "\n".join(line for (line,) in await run_sql(fast_dsn, explain, *values))

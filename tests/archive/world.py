@@ -114,10 +114,16 @@ class Fragile:
         max_bytes: int | None,
         *,
         newest_first: bool = False,
+        with_bodies: bool = True,
     ) -> list[MessageRow]:
         self._check()
         return await self._archive.messages(
-            context_id, ranges, limit, max_bytes, newest_first=newest_first
+            context_id,
+            ranges,
+            limit,
+            max_bytes,
+            newest_first=newest_first,
+            with_bodies=with_bodies,
         )
 
     async def erase(self, context_ids: Sequence[str]) -> None:

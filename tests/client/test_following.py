@@ -31,7 +31,16 @@ def event(frame: dict[str, Any]) -> bytes:
 
 def message(version: int, cursor: int | None = None) -> dict[str, Any]:
     at = version if cursor is None else cursor
-    return {"type": "message", "version": version, "seq": version, "cursor": at}
+    logged = {
+        "seq": version,
+        "version": version,
+        "role": "user",
+        "parts": [],
+        "metadata": {},
+        "token_count": 4,
+        "inserted_at": "2026-01-05T09:30:00.000000Z",
+    }
+    return {"type": "message", "version": version, "seq": version, "message": logged, "cursor": at}
 
 
 def compaction(version: int, cursor: int | None = None) -> dict[str, Any]:
@@ -284,11 +293,21 @@ def test_a_gap_moves_the_cursor() -> None:
     assert cursors(hand) == ["0", "4"]
 
 
+def test_without_messages_the_cursor_moves_with_whatever_frame_comes() -> None:
+    """
+    Versions that had no frame are no gap, and a ping with an id is no event.
+    """
+    ping = b"id: 3\n: ping\n\n"
+    hand = Hand([OPENED, OPENED, GONE], [event(state(2)) + ping, CUT, event(compaction(6)), CUT])
+    assert shown(follow(hand)) == [("context", 2), ("compaction", 6), ("tombstoned", 6)]
+    assert cursors(hand) == ["0", "2", "6"]
+
+
 def test_frames_of_a_later_release_are_passed_over() -> None:
     """
     What the client does not know is not given, and what follows is.
     """
     news = {"type": "news", "cursor": 0}
     hand = Hand([OPENED, GONE], [event(news) + event(message(1)), CUT])
-    assert follow(hand)[0] == MessageFrame(version=1, seq=1, cursor=1)
+    assert isinstance(follow(hand)[0], MessageFrame)
     assert cursors(hand) == ["0", "1"]

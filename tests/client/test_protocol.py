@@ -30,7 +30,7 @@ from fastpaca.client import errors, protocol
 from fastpaca.client.protocol import Answer, encode, error_of, path_of
 from fastpaca.client.terms import Timeouts
 from fastpaca.client.transfer import Transfer
-from fastpaca.client.values import MessageFrame, Policy
+from fastpaca.client.values import Policy, ResetFrame
 from tests.client.driven import answer
 
 # --- ids ---
@@ -243,8 +243,8 @@ def test_unknown_fields_and_frames_are_left_out() -> None:
     A newer node can be spoken to: what it adds is not read, what it should have said is missed.
     """
     assert protocol.appended(b'{"seq":1,"version":1,"token_estimate":2,"new":[]}').seq == 1
-    frame = protocol.frame(b'{"type":"message","version":1,"seq":1,"cursor":1,"new":1}')
-    assert frame == MessageFrame(version=1, seq=1, cursor=1)
+    frame = protocol.frame(b'{"type":"reset","version":1,"cursor":1,"new":1}')
+    assert frame == ResetFrame(version=1, cursor=1)
     assert protocol.frame(b'{"type":"news","cursor":1}') is None
     for broken in (b'{"type":"message"}', b"{}", b"[]", b"{", b"\xff", b'{"type":1}'):
         with pytest.raises(UnexpectedAnswer):

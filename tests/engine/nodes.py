@@ -73,10 +73,19 @@ class SharedStore(MemoryStore):
         return found
 
     async def changes(
-        self, context_id: str, after_version: int, to_version: int, limit: int, max_bytes: int
+        self,
+        context_id: str,
+        after_version: int,
+        to_version: int,
+        limit: int,
+        max_bytes: int,
+        *,
+        with_bodies: bool = True,
     ) -> ChangesPage:
         self.pages += 1
-        return await super().changes(context_id, after_version, to_version, limit, max_bytes)
+        return await super().changes(
+            context_id, after_version, to_version, limit, max_bytes, with_bodies=with_bodies
+        )
 
     async def commit(self, changes: Sequence[Change]) -> None:
         await self._wait()

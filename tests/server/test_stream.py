@@ -167,16 +167,24 @@ async def _until(lines: AsyncIterator[str], kind: str) -> AsyncIterator[str]:
             return
 
 
-async def test_messages_may_be_left_out(tmp_path: Path) -> None:
+async def test_without_messages_no_message_frames_are_sent(tmp_path: Path) -> None:
     """
-    Without messages, a frame says only that one came.
+    Whoever asks for no messages is sent none, from the store or live, and the cursor moves all the
+    same: nothing comes twice to one who resumes from it.
     """
     async with running(tmp_path) as node:
         await node.create()
-        await node.append("one")
+        await node.append("one", "two")
+        await node.compact()
+        await node.append("three")
         async with node.socket("?cursor=0&include_messages=false") as socket:
-            frame, _ = await frames(socket, 2)
-            assert frame == {"type": "message", "version": 1, "seq": 1, "cursor": 0}
+            assert outline(await frames(socket, 2)) == [("compaction", 3, 3), ("context", 4, 4)]
+            await node.append("four")
+            assert outline(await frames(socket, 1)) == [("context", 5, 5)]
+        async with node.events("?cursor=1&include_messages=false") as lines:
+            found = [line async for line in _until(lines, "context")]
+        assert [line for line in found if line.startswith("id:")] == ["id: 3", "id: 5"]
+        assert not any('"message"' in line for line in found)
 
 
 async def test_cursor_above_the_version_is_reset(tmp_path: Path) -> None:

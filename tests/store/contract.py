@@ -547,6 +547,22 @@ class ChangesContract:
         assert len(await walked(store, 99, 0)) == 5
 
     @on_store
+    async def test_changes_may_be_read_without_bodies(self, store: Store) -> None:
+        """Messages are there by their numbers and times, and count for nothing in a page's size."""
+        author = await told(store)
+        heads = [row._replace(body=b"", counts=b"") for row in author.log]
+        for after in range(14):
+            for limit in (1, 3, 99):
+                page = await store.changes("c", after, ALL, limit, ALL, with_bodies=False)
+                whole = happened(author, after, min(after + limit, 14))
+                there = {row.seq for row in whole.messages}
+                assert page == whole._replace(messages=[row for row in heads if row.seq in there])
+        (author,) = await create(store, "d")
+        await store.commit([author.append(b"a" * 1000, b"b" * 1000)])
+        page = await store.changes("d", 0, 2, 9, 10, with_bodies=False)
+        assert [row.seq for row in page.messages] == [1, 2]
+
+    @on_store
     async def test_changes_go_on_behind_what_is_lost(self, store: Store) -> None:
         """Rows that are gone for ever are not there, and no page stops for them."""
         (author,) = await create(store, "c")

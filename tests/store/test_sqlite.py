@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from fastpaca.context.window import Run
 from fastpaca.store import sqlite_reads as reads
-from fastpaca.store.base import AnswerRow, Change, CommitFailed, ReadFailed, Store
+from fastpaca.store.base import AnswerRow, Change, ChangesPage, CommitFailed, ReadFailed, Store
 from fastpaca.store.memory import MemoryStore
 from fastpaca.store.sqlite import KEYS_KEPT_MAX, SqliteStore
 from fastpaca.store.sqlite_files import DATABASE_NAME
@@ -221,15 +221,23 @@ def test_reads_by_version_cost_the_same_at_any_length(tmp_path: Path) -> None:
     asyncio.run(main())
     connection = apsw.Connection(str(tmp_path / DATABASE_NAME), flags=apsw.SQLITE_OPEN_READONLY)
     bounds = reads.Bounds(20, ALL)
-    for read in (
-        lambda name, version: reads.changes(connection, name, version - 35, version, bounds),
+    reading: tuple[Callable[[str, int], object], ...] = (
+        partial(changes_before, connection, bounds, True),
+        partial(changes_before, connection, bounds, False),
         lambda name, version: reads.compactions(connection, name, version - 250, version, bounds),
         lambda name, version: reads.load_at(connection, name, version - 25),
-    ):
+    )
+    for read in reading:
         short, long = partial(read, "short", 300), partial(read, "long", 3300)
         assert short()  # reads the schema, too
         assert steps(connection, short) == steps(connection, long)
     connection.close()
+
+
+def changes_before(
+    connection: apsw.Connection, bounds: reads.Bounds, with_bodies: bool, name: str, version: int
+) -> ChangesPage:
+    return reads.changes(connection, name, version - 35, version, bounds, with_bodies=with_bodies)
 
 
 def steps(connection: apsw.Connection, read: Callable[[], object]) -> int:

@@ -11,7 +11,6 @@ from collections.abc import Hashable, Sequence
 from itertools import chain
 
 from fastpaca.stream.subscription import (
-    Change,
     Compaction,
     CompactionFrame,
     ContextFrame,
@@ -34,6 +33,8 @@ class Client:
     Follows the world whose moments are *history*, the newest last.
 
     Attributes:
+        wants_messages: Whether it is sent messages. If not, versions that are nothing but a message
+            are passed in silence.
         cursor: That of the last frame; None while none has come to one who follows from now.
         start: Where it began to follow, or was told to begin anew.
         done: The versions that it was told completely.
@@ -43,8 +44,11 @@ class Client:
         cut_short: How often it was cut off in the middle of a version.
     """
 
-    def __init__(self, cursor: int | None, history: Sequence[World]) -> None:
+    def __init__(
+        self, cursor: int | None, history: Sequence[World], *, wants_messages: bool = True
+    ) -> None:
         self.history = history
+        self.wants_messages = wants_messages
         self.cursor = cursor
         self.start = cursor
         self.done: tuple[int, ...] = ()
@@ -69,7 +73,7 @@ class Client:
         self._pieces = ()
         self._previous = None
         self._told = None
-        subscription = Subscription(self.cursor)
+        subscription = Subscription(self.cursor, wants_messages=self.wants_messages)
         subscription.ring(newest)
         return subscription
 
@@ -79,6 +83,8 @@ class Client:
         assert isinstance(frame, ResetFrame) == self._is_reset_due(), (
             "a reset comes first, or never"
         )
+        if not isinstance(frame, ResetFrame):
+            self._pass_silent_versions(frame)
         match frame:
             case MessageFrame():
                 self._piece(frame, Message(frame.seq, frame.body))
@@ -129,11 +135,31 @@ class Client:
         first = self.history[self._since].state
         return self._previous is None and self._at > first.version and not first.is_gone
 
+    def _pass_silent_versions(self, frame: Frame) -> None:
+        """Take the versions for done that were passed without a frame, if they had none to give."""
+        if isinstance(frame, GapFrame):
+            passed = frame.expected - 1
+        elif isinstance(frame, TombstonedFrame):
+            passed = frame.cursor
+        else:
+            passed = frame.version - 1
+        for version in range(self._at + 1, passed + 1):
+            assert not self._pieces, "a version is told without a break"
+            assert not self._whole(version), "what there is to tell of a version is told"
+            self._complete(version)
+            self._at = version
+
+    def _whole(self, version: int) -> tuple[Piece, ...]:
+        """Give all that there is to tell of a version."""
+        change = self.history[-1].truth[version - 1]
+        pieces = (change.message if self.wants_messages else None, change.compaction)
+        return tuple(piece for piece in pieces if piece is not None)
+
     def _piece(self, frame: MessageFrame | CompactionFrame, piece: Piece) -> None:
         version = self._at + 1
         assert frame.version == version, "the version behind the cursor comes next"
         self._pieces += (piece,)
-        whole = _pieces(self.history[-1].truth[version - 1])
+        whole = self._whole(version)
         assert self._pieces == whole[: len(self._pieces)], "what it is, in its order"
         if frame.cursor == version:
             self._complete(version)
@@ -141,17 +167,17 @@ class Client:
             assert frame.cursor == self._at, "nothing else moves the cursor"
 
     def _complete(self, version: int) -> None:
-        assert self._pieces == _pieces(self.history[-1].truth[version - 1]), "the whole change"
+        assert self._pieces == self._whole(version), "the whole change"
         self._pieces = ()
         self.done += (version,)
 
     def _context(self, frame: ContextFrame) -> None:
         assert frame.cursor == frame.version
-        if self._pieces:
-            assert frame.version == self._at + 1, "it belongs to the version that is being told"
+        if frame.version == self._at + 1:
             self._complete(frame.version)
         else:
             assert frame.version == self._at, "there is no version to be told of first"
+            assert not self._pieces, "a version is told without a break"
             moved = isinstance(self._previous, MessageFrame | CompactionFrame)
             assert not moved, "the cursor moves with the last frame of a version"
         self._told = self._moment_of(frame)
@@ -188,10 +214,6 @@ class Client:
             for state in (world.state for world in self.history[self._since :])
         ), "no end without a deletion"
         self.has_ended = True
-
-
-def _pieces(change: Change) -> tuple[Piece, ...]:
-    return tuple(piece for piece in (change.message, change.compaction) if piece is not None)
 
 
 def _compaction(frame: CompactionFrame) -> Compaction:

@@ -42,11 +42,11 @@ class Place(NamedTuple):
         return Place(history, self.subscription, client)
 
 
-def explore(life: Sequence[World], cursor: int | None) -> int:
+def explore(life: Sequence[World], cursor: int | None, *, wants_messages: bool = True) -> int:
     """Look at every place that a follower who begins at *cursor* can come to; count them."""
     histories = [list(life[: moments + 1]) for moments in range(len(life))]
     pages = [_pages(history) for history in histories]
-    client = Client(cursor, histories[0])
+    client = Client(cursor, histories[0], wants_messages=wants_messages)
     places = [Place(histories[0], client.connect(), client)]
     seen = {places[0].key}
     while places:

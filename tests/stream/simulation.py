@@ -26,6 +26,7 @@ CONFIGURED: dict[str, tuple[object, ...]] = {
     "needs_compaction": (False, True),
     "used_tokens": (0, 10),
 }
+WANT_MESSAGES = 0.7
 PAGE_SIZES = (1, 1, 2, 3, 10)
 
 
@@ -133,7 +134,10 @@ class Story:
         for _ in range(rng.choice((0, 0, 3, 10))):
             self._commit()
         for _ in range(rng.randint(1, FOLLOWERS_MAX)):
-            self.connections.append(self._connected(Client(self._drawn_cursor(), self.history)))
+            client = Client(
+                self._drawn_cursor(), self.history, wants_messages=rng.random() < WANT_MESSAGES
+            )
+            self.connections.append(self._connected(client))
 
     def live(self) -> None:
         """Live through it, and come to rest at the end."""

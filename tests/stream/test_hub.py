@@ -16,7 +16,7 @@ from fastpaca.engine.feed import changes_of
 from fastpaca.engine.rows import with_revision
 from fastpaca.errors import ContextNotFound, Unavailable
 from fastpaca.stream.hub import Follower, Hub, PingFrame, Stopping
-from fastpaca.stream.recent import PAGE_BYTES_MAX, PAGE_CHANGES
+from fastpaca.stream.recent import PAGE_BYTES_MAX, PAGE_CHANGES, PAGE_HEADS
 from fastpaca.stream.subscription import Change, ContextFrame, Frame, MessageFrame, Page
 from tests.engine.world import message
 from tests.server.raw import until
@@ -38,6 +38,7 @@ class Story:
         context: As it is committed.
         rows: All changes, by version.
         reads: The pages that were read, as `(after, through)`.
+        bodies: Whether each was read with the bodies of its messages.
         gate: Reads wait while it is closed.
         unreadable: Whether reads fail.
     """
@@ -46,6 +47,7 @@ class Story:
         self.context, _ = create("c", op or Put(), 0)
         self.rows: dict[int, Change] = {}
         self.reads: list[tuple[int, int]] = []
+        self.bodies: list[bool] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.unreadable = False
@@ -60,9 +62,17 @@ class Story:
         return self.context
 
     async def changes(
-        self, context_id: str, after: int, through: int, limit: int, max_bytes: int
+        self,
+        context_id: str,
+        after: int,
+        through: int,
+        limit: int,
+        max_bytes: int,
+        *,
+        with_bodies: bool,
     ) -> Page:
         self.reads.append((after, through))
+        self.bodies.append(with_bodies)
         found = [self.rows[version] for version in range(after + 1, through + 1)][:limit]
         await self.gate.wait()
         if self.unreadable:
@@ -82,9 +92,13 @@ class Story:
         self.commit(Append(tuple(message(text) for text in texts)), told=told)
 
     async def follow(
-        self, cursor: int | None = None, encode: Callable[[Frame | PingFrame], bytes] = encode
+        self,
+        cursor: int | None = None,
+        encode: Callable[[Frame | PingFrame], bytes] = encode,
+        *,
+        wants_messages: bool = True,
     ) -> Follower:
-        return await self.hub.follow("c", cursor, encode)
+        return await self.hub.follow("c", cursor, encode, wants_messages=wants_messages)
 
 
 async def taken(follower: Follower, count: int) -> list[str]:
@@ -113,6 +127,54 @@ async def test_live_changes_come_from_memory() -> None:
     story.append("one", "two")
     assert await taken(follower, 3) == ["message 1", "message 1", "context 2"]
     assert story.reads == []
+
+
+async def test_who_wants_no_messages_is_sent_none_and_none_are_read() -> None:
+    """
+    A replay reads what there is without the bodies, in longer pages, and tells what is left.
+    """
+    story = Story(Put(policy=Manual()))
+    story.append(*map(str, range(PAGE_HEADS + 5)), told=False)
+    version = PAGE_HEADS + 5
+    follower = await story.follow(0, wants_messages=False)
+    assert await taken(follower, 1) == [f"context {version}"]
+    assert story.reads == [(0, PAGE_HEADS), (PAGE_HEADS, version)]
+    assert story.bodies == [False, False]
+    story.append("one more")
+    assert await taken(follower, 1) == [f"context {version + 1}"]
+    assert len(story.reads) == 2
+
+
+async def test_a_ping_tells_where_a_silent_replay_has_come() -> None:
+    """
+    Versions without a frame are passed all the same, and a reader that is cut off goes on there.
+    """
+    story = Story(Put(policy=Manual()))
+    story.append(*map(str, range(PAGE_HEADS + 5)), told=False)
+    follower = await story.follow(0, wants_messages=False)
+    story.gate.clear()
+    first = asyncio.create_task(follower.next())
+    await until(lambda: len(story.reads) == 1)
+    follower.ping()
+    story.gate.set()
+    assert await first == [b"ping %d" % PAGE_HEADS]
+    assert await taken(follower, 1) == [f"context {PAGE_HEADS + 5}"]
+
+
+async def test_followers_with_and_without_messages_share_no_page() -> None:
+    """
+    A page without bodies is nothing for one who wants them; each kind is read once for all.
+    """
+    story = Story()
+    story.append("one", told=False)
+    followers = [await story.follow(0, wants_messages=wants) for wants in (True, False, True)]
+    story.gate.clear()
+    takes = [asyncio.create_task(taken(f, n)) for f, n in zip(followers, (2, 1, 2), strict=True)]
+    await until(lambda: len(story.reads) == 2)
+    story.gate.set()
+    both = ["message 0", "context 1"]
+    assert await asyncio.gather(*takes) == [both, ["context 1"], both]
+    assert sorted(story.bodies) == [False, True]
 
 
 async def test_lost_news_is_made_up_for() -> None:

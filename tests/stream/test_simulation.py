@@ -50,26 +50,23 @@ def test_followers_are_told_everything_once_and_in_order(sim_seeds: range) -> No
     Whatever becomes of doorbells, pages, connections and rows, each frame is true and in its place,
     and whoever comes to rest knows all.
     """
-    met: set[type[Frame]] = set()
+    met: dict[bool, set[type[Frame]]] = {True: set(), False: set()}
     cut_short = 0
     for seed in sim_seeds:
         for client in live(seed):
-            met |= client.met
+            met[client.wants_messages] |= client.met
             cut_short += client.cut_short
     if len(sim_seeds) >= 100:  # else the checks would have seen too little
-        assert met == {
-            MessageFrame,
-            CompactionFrame,
-            ContextFrame,
-            GapFrame,
-            ResetFrame,
-            TombstonedFrame,
-        }
+        without = {CompactionFrame, ContextFrame, GapFrame, ResetFrame, TombstonedFrame}
+        assert met == {True: {MessageFrame, *without}, False: without}
         assert cut_short >= len(sim_seeds) // 4, "versions must be cut in their middle"
 
 
+@pytest.mark.parametrize("wants_messages", [True, False], ids=["messages", "no messages"])
 @pytest.mark.parametrize("first", ["append", "trim", "compact", "configure"])
-def test_everything_that_can_happen_in_a_small_life_keeps_the_rules(first: str) -> None:
+def test_everything_that_can_happen_in_a_small_life_keeps_the_rules(
+    first: str, wants_messages: bool
+) -> None:
     """
     Every order of three writes, of any doorbells and of any pages, and cuts behind every frame.
     """
@@ -77,14 +74,15 @@ def test_everything_that_can_happen_in_a_small_life_keeps_the_rules(first: str) 
         life = [World()]
         for write in (WRITES[first], second, third):
             life.append(write(life[-1]))
-        assert explore(life, cursor=None) > 3
-        assert explore(life, cursor=0) > 3
+        assert explore(life, cursor=None, wants_messages=wants_messages) > 3
+        assert explore(life, cursor=0, wants_messages=wants_messages) > 3
 
 
 def test_everything_that_can_happen_after_a_backup_keeps_the_rules() -> None:
     """A follower that is ahead of the store is reset, and then told all that is written."""
-    for cursor, second, third in product((1, 5), WRITES.values(), ENDS.values()):
+    starts = product((1, 5), (True, False))
+    for (cursor, wants_messages), second, third in product(starts, WRITES.values(), ENDS.values()):
         life = [World()]
         for write in (World.append, second, third):
             life.append(write(life[-1]))
-        assert explore(life, cursor) > 3
+        assert explore(life, cursor, wants_messages=wants_messages) > 3

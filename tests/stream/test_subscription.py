@@ -583,6 +583,57 @@ def test_nothing_follows_the_end() -> None:
     assert subscription.cursor == 3
 
 
+# --- without messages -------------------------------------------------------------------------
+
+
+def silent(cursor: int | None, newest: State) -> Subscription:
+    subscription = Subscription(cursor, wants_messages=False)
+    subscription.ring(newest)
+    return subscription
+
+
+def test_without_messages_an_append_is_told_by_its_context_frame() -> None:
+    """The frame that moves the cursor is there, the one of the message is not."""
+    subscription = silent(3, state(3))
+    assert texts(subscription.settle()) == ["context 3 @3"]
+    subscription.ring(state(5))
+    assert texts(subscription.deliver(page(3, [4]))) == []
+    assert subscription.cursor == 4
+    assert texts(subscription.deliver(page(4, [trimmed(5)]))) == ["compaction 5 @4", "context 5 @5"]
+
+
+def test_without_messages_a_replay_tells_compactions_and_where_it_has_come() -> None:
+    """The cursor moves past messages unsaid, and the next frame carries it."""
+    subscription = silent(0, state(6))
+    frames = subscription.deliver(page(0, [1, 2, trimmed(3), compacted(4), 5, 6]))
+    assert texts(frames) == ["compaction 3 @3", "compaction 4 @4", "context 6 @6"]
+
+
+def test_without_messages_the_cursor_of_a_page_without_frames_is_known() -> None:
+    """A ping says it, so that one who is cut off need not begin again."""
+    subscription = silent(0, state(6))
+    assert subscription.deliver(page(0, [1, 2, 3])) == []
+    assert subscription.cursor == 3
+    assert subscription.wanted == (3, 6)
+
+
+def test_without_messages_a_gap_is_told_where_it_is() -> None:
+    """Lost versions are no messages that were left out."""
+    subscription = silent(0, state(6))
+    assert texts(subscription.deliver(page(0, [1, 4, 6]))) == [
+        "gap 2 to 4 @3",
+        "gap 5 to 6 @5",
+        "context 6 @6",
+    ]
+
+
+def test_without_messages_the_end_carries_the_cursor() -> None:
+    """Of a deleted context whose last versions were messages, only the end is told."""
+    subscription = silent(1, state(3, revision=9, is_tombstoned=True))
+    assert texts(subscription.deliver(page(1, [2, 3]))) == ["tombstoned 3 @3"]
+    assert subscription.has_ended
+
+
 # --- values -----------------------------------------------------------------------------------
 
 

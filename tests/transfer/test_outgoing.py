@@ -35,12 +35,21 @@ class Busy(MemoryStore):
     purge_at = 0
 
     async def changes(
-        self, context_id: str, after_version: int, to_version: int, limit: int, max_bytes: int
+        self,
+        context_id: str,
+        after_version: int,
+        to_version: int,
+        limit: int,
+        max_bytes: int,
+        *,
+        with_bodies: bool = True,
     ) -> ChangesPage:
         self.purge_at -= 1
         if self.purge_at == 0 and context_id == "b":
             self._purge(context_id)
-        return await super().changes(context_id, after_version, to_version, 2, max_bytes)
+        return await super().changes(
+            context_id, after_version, to_version, 2, max_bytes, with_bodies=with_bodies
+        )
 
 
 async def _lived() -> Busy:
@@ -100,12 +109,21 @@ async def test_a_context_is_exported_as_it_was_when_its_row_was_read(tmp_path: P
 
     class Growing(Busy):
         async def changes(
-            self, context_id: str, after_version: int, to_version: int, limit: int, max_bytes: int
+            self,
+            context_id: str,
+            after_version: int,
+            to_version: int,
+            limit: int,
+            max_bytes: int,
+            *,
+            with_bodies: bool = True,
         ) -> ChangesPage:
             async with node.client() as client:
                 path = f"/v1/contexts/{context_id}/messages"
                 await client.post(path, json={"message": HELLO})
-            return await super().changes(context_id, after_version, to_version, limit, max_bytes)
+            return await super().changes(
+                context_id, after_version, to_version, limit, max_bytes, with_bodies=with_bodies
+            )
 
     store = Growing()
     node = composed(store)

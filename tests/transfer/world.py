@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import httpx
 
-from fastpaca.api.frames import full_event
+from fastpaca.api.frames import event
 from fastpaca.context.config import policy_text
 from fastpaca.store.base import Store
 from fastpaca.testing import ManualClock, Node, composed, running
@@ -181,7 +181,7 @@ async def _asked(node: Node, client: httpx.AsyncClient, context: dict[str, Any])
 
 async def _events(node: Node, context: dict[str, Any]) -> bytes:
     """Follow a context from its beginning to where it is now."""
-    follower = await node.service.follow(context["id"], 0, full_event)
+    follower = await node.service.follow(context["id"], 0, event, wants_messages=True)
     found: list[bytes] = []
     while follower.cursor < context["version"]:
         found += await follower.next()

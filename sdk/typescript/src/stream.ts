@@ -13,7 +13,7 @@ import type { ContextInfo, Frame } from './types.js';
 export interface StreamOptions {
   /** The last version that you have processed; 0 replays everything, absent means from now. */
   cursor?: number | undefined;
-  /** False leaves the messages out of message frames. */
+  /** False leaves out message frames; the cursor moves all the same. */
   includeMessages?: boolean | undefined;
   /** Ends the stream, with the signal's reason as the error. */
   signal?: AbortSignal | undefined;

@@ -107,8 +107,7 @@ export interface MessageFrame extends FrameBase {
   type: 'message';
   version: number;
   seq: number;
-  /** Absent if the stream was opened with `includeMessages: false`. */
-  message?: LogMessage;
+  message: LogMessage;
 }
 
 /** The window was rewritten, by a compact call (`manual`) or a policy. */

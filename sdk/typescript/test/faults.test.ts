@@ -30,7 +30,7 @@ async function told(
     assert.ok(frame.type !== 'gap' && frame.type !== 'reset', frame.type);
     assert.ok(frame.version >= version, 'versions never fall');
     version = frame.version;
-    if (frame.type === 'message') texts.push(frame.message!.parts[0]!['text']);
+    if (frame.type === 'message') texts.push(frame.message.parts[0]!['text']);
     if (frame.type === 'compaction') compactions.push(frame.version);
   }
   return { texts, compactions };

@@ -10,6 +10,15 @@ const message = (version: number, cursor = version): Frame => ({
   type: 'message',
   version,
   seq: version,
+  message: {
+    seq: version,
+    version,
+    role: 'user',
+    parts: [],
+    metadata: {},
+    token_count: 4,
+    inserted_at: '2026-01-05T09:30:00.000000Z',
+  },
   cursor,
 });
 const compaction = (version: number, cursor = version): Frame => ({

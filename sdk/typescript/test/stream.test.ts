@@ -288,7 +288,7 @@ test('frames of a real node tell a conversation from its beginning to its end', 
   const stream = one.stream({ cursor: 0 });
   const next = async (): Promise<fastpaca.Frame> => (await stream.next()).value as fastpaca.Frame;
   const first = await next();
-  assert.ok(first.type === 'message' && first.message?.parts[0]?.['text'] === 'One');
+  assert.ok(first.type === 'message' && first.message.parts[0]?.['text'] === 'One');
   assert.deepEqual([(await next()).type, (await next()).type], ['message', 'context']);
   await one.compact([said('Both')]);
   const compacted = await next();

@@ -25,24 +25,13 @@ Encode = Callable[[AnyFrame], bytes]
 PING_COMMENT: Final = b": ping\n\n"
 
 
-def full(frame: AnyFrame) -> bytes:
+def text(frame: AnyFrame) -> bytes:
     """Write *frame* as JSON."""
     if isinstance(frame, MessageFrame):
         return b'{"type":"message","version":%d,"seq":%d,"message":%b,"cursor":%d}' % (
             frame.version,
             frame.seq,
             frame.body,
-            frame.cursor,
-        )
-    return without_messages(frame)
-
-
-def without_messages(frame: AnyFrame) -> bytes:
-    """Write *frame* as JSON, but of a message only that it came."""
-    if isinstance(frame, MessageFrame):
-        return b'{"type":"message","version":%d,"seq":%d,"cursor":%d}' % (
-            frame.version,
-            frame.seq,
             frame.cursor,
         )
     if isinstance(frame, ContextFrame):
@@ -89,42 +78,33 @@ def _compaction(frame: CompactionFrame) -> bytes:
     )
 
 
-def full_socket(frame: AnyFrame) -> bytes:
+def socket(frame: AnyFrame) -> bytes:
     """Write *frame* as a WebSocket sends it."""
-    return _socket(full(frame))
-
-
-def socket_without_messages(frame: AnyFrame) -> bytes:
-    """Write *frame* as a WebSocket sends it, but of a message only that it came."""
-    return _socket(without_messages(frame))
-
-
-def _socket(text: bytes) -> bytes:
     # A whole text message, not masked, since it comes from a server (RFC 6455, 5.2).
-    size = len(text)
+    payload = text(frame)
+    size = len(payload)
     if size < 126:
-        return b"\x81%c%b" % (size, text)
+        return b"\x81%c%b" % (size, payload)
     if size < 2**16:
-        return b"\x81\x7e%b%b" % (size.to_bytes(2, "big"), text)
-    return b"\x81\x7f%b%b" % (size.to_bytes(8, "big"), text)
+        return b"\x81\x7e%b%b" % (size.to_bytes(2, "big"), payload)
+    return b"\x81\x7f%b%b" % (size.to_bytes(8, "big"), payload)
 
 
-def full_event(frame: AnyFrame) -> bytes:
+def event(frame: AnyFrame) -> bytes:
     """Write *frame* as a server-sent event."""
-    return _event(frame, full(frame))
-
-
-def event_without_messages(frame: AnyFrame) -> bytes:
-    """Write *frame* as a server-sent event, but of a message only that it came."""
-    return _event(frame, without_messages(frame))
-
-
-def _event(frame: AnyFrame, text: bytes) -> bytes:
     # JSON text holds no line breaks, so that it is one line of data whatever is in it. An id tells
     # where to go on from, so one stands only where the cursor has moved.
     if isinstance(frame, PingFrame):
         return PING_COMMENT
+    data = text(frame)
     has_moved = not isinstance(frame, MessageFrame | CompactionFrame) or (
         frame.cursor == frame.version
     )
-    return b"id: %d\ndata: %b\n\n" % (frame.cursor, text) if has_moved else b"data: %b\n\n" % text
+    return b"id: %d\ndata: %b\n\n" % (frame.cursor, data) if has_moved else b"data: %b\n\n" % data
+
+
+def event_without_messages(frame: AnyFrame) -> bytes:
+    """Write *frame* as `event` does, but let a ping tell the cursor: it may move without frames."""
+    if isinstance(frame, PingFrame):
+        return b"id: %d\n%b" % (frame.cursor, PING_COMMENT)  # no data, so readers see no event
+    return event(frame)

@@ -18,7 +18,7 @@ _PARAMETERS: Final = (
         {
             "type": "boolean",
             "default": True,
-            "description": "Whether message frames have the field `message`.",
+            "description": "Whether message frames are sent; the cursor moves all the same.",
         },
     ),
 )
@@ -64,12 +64,11 @@ def _frame(kind: str, description: str, properties: dict[str, Any]) -> dict[str,
         **properties,
         "cursor": integer("What to resume from once this frame is processed."),
     }
-    required = [name for name in found if name != "message"]
     return {
         "type": "object",
         "description": description,
         "properties": found,
-        "required": required,
+        "required": list(found),
     }
 
 

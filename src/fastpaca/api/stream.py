@@ -50,13 +50,15 @@ class Streams:
         Raises:
             Unavailable: There are as many streams as this node may have.
         """
-        cursor, with_messages = _parameters(request)
+        cursor, wants_messages = _parameters(request)
         if not request.is_socket:
             raise InvalidRequest(
                 "Open a WebSocket here (Upgrade: websocket), or read /events with HTTP alone."
             )
-        encode = frames.full_socket if with_messages else frames.socket_without_messages
-        return Answer(101, await self._followed(request.context_id, cursor, encode))
+        following = await self._followed(
+            request.context_id, cursor, frames.socket, wants_messages=wants_messages
+        )
+        return Answer(101, following)
 
     async def events(self, request: Request) -> Answer:
         """
@@ -65,14 +67,16 @@ class Streams:
         Raises:
             Unavailable: There are as many streams as this node may have.
         """
-        cursor, with_messages = _parameters(request)
+        cursor, wants_messages = _parameters(request)
         if request.is_socket:
             raise InvalidRequest("This is no WebSocket; open one at /stream.")
         last = request.headers.get(b"last-event-id")
         if last:
             cursor = _cursor_of(last)
-        encode = frames.full_event if with_messages else frames.event_without_messages
-        following = await self._followed(request.context_id, cursor, encode)
+        encode = frames.event if wants_messages else frames.event_without_messages
+        following = await self._followed(
+            request.context_id, cursor, encode, wants_messages=wants_messages
+        )
         if following.follower.is_behind_the_end:
             following.close()
             return Answer(204, headers=())
@@ -81,13 +85,15 @@ class Streams:
         return Answer(200, following, _EVENT_STREAM)
 
     async def _followed(
-        self, context_id: str, cursor: int | None, encode: frames.Encode
+        self, context_id: str, cursor: int | None, encode: frames.Encode, *, wants_messages: bool
     ) -> Following:
         if self._connections >= self._connections_max:
             raise Unavailable("This node has as many streams as it may; try again, or another.")
         self._count(1)
         try:
-            follower = await self._service.follow(context_id, cursor, encode)
+            follower = await self._service.follow(
+                context_id, cursor, encode, wants_messages=wants_messages
+            )
         except BaseException:
             self._count(-1)
             raise

@@ -73,12 +73,13 @@ class Archive(Protocol):
         max_bytes: int | None,
         *,
         newest_first: bool = False,
+        with_bodies: bool = True,
     ) -> list[MessageRow]:
         """
         Read what there is in *ranges* of a log, in the order of seqs or, if asked for, against it.
 
         Ends early after *limit* messages, or with the one whose body takes the sum above
-        *max_bytes*, which is there too.
+        *max_bytes*, which is there too. Without bodies, these and the counts are empty.
         """
 
     async def erase(self, context_ids: Sequence[str]) -> None:

@@ -76,7 +76,7 @@ GROUP BY new.context_id
 """
 
 
-def _messages(order: str) -> str:
+def _messages(order: str, content: str) -> str:
     # Each range is read along the index and no further than needed; the sum of the sizes decides
     # in the database where the page ends.
     return f"""
@@ -85,7 +85,7 @@ SELECT seq, version, body, counts, inserted_at FROM (
     FROM (
         SELECT found.* FROM unnest($2::bigint[], $3::bigint[]) AS wanted (first, last)
         CROSS JOIN LATERAL (
-            SELECT m.seq, m.version, m.body, m.counts, m.inserted_at FROM messages AS m
+            SELECT m.seq, m.version, {content}, m.inserted_at FROM messages AS m
             WHERE m.context_id = $1 AND m.seq >= wanted.first AND m.seq <= wanted.last
             ORDER BY m.seq {order} LIMIT $4
         ) AS found
@@ -95,12 +95,18 @@ SELECT seq, version, body, counts, inserted_at FROM (
 ) AS counted
 WHERE ($5::bigint IS NULL OR before <= $5) AND {TAKES_WRITES}
 ORDER BY seq {order}
-"""  # noqa: S608  # the order is one of two constants
+"""  # noqa: S608  # order and content are constants
 
 
-_FORWARD: Final = _messages("ASC")
-
-_BACKWARD: Final = _messages("DESC")
+# By whether the newest come first, and whether bodies are wanted.
+_MESSAGES: Final = {
+    (newest_first, with_bodies): _messages(order, content)
+    for newest_first, order in ((False, "ASC"), (True, "DESC"))
+    for with_bodies, content in (
+        (True, "m.body, m.counts"),
+        (False, "''::bytea AS body, ''::bytea AS counts"),
+    )
+}
 
 _ERASE: Final = """
 DELETE FROM messages WHERE ctid = ANY(ARRAY(
@@ -190,9 +196,10 @@ class PostgresArchive:
         max_bytes: int | None,
         *,
         newest_first: bool = False,
+        with_bodies: bool = True,
     ) -> list[MessageRow]:
         """Read what there is in *ranges* of a log."""
-        sql = _BACKWARD if newest_first else _FORWARD
+        sql = _MESSAGES[newest_first, with_bodies]
         firsts, lasts = [first for first, _ in ranges], [last for _, last in ranges]
         values = (context_id, firsts, lasts, limit, max_bytes, self._identity)
         async with self._connection(reads=True) as connection:

@@ -233,12 +233,21 @@ class ArchivedStore:
         raise AssertionError("what is there is not in order")
 
     async def changes(
-        self, context_id: str, after_version: int, to_version: int, limit: int, max_bytes: int
+        self,
+        context_id: str,
+        after_version: int,
+        to_version: int,
+        limit: int,
+        max_bytes: int,
+        *,
+        with_bodies: bool = True,
     ) -> ChangesPage:
         """Read what happened between two versions."""
         bounds = Bounds(max(limit, 1), max_bytes)
         found = await self._store.in_reader(
-            lambda c: trims.replay(c, context_id, after_version, to_version, bounds)
+            lambda c: trims.replay(
+                c, context_id, after_version, to_version, bounds, with_bodies=with_bodies
+            )
         )
         if found is None:
             return ChangesPage([], [], after_version)
@@ -246,7 +255,13 @@ class ArchivedStore:
         if found.piece.ends_early:
             through = min(through, rows[-1].version)
         if found.piece.gaps:
-            fetched = await self._fetch(context_id, found.piece.gaps, bounds.rows + 1, bounds.bytes)
+            fetched = await self._fetch(
+                context_id,
+                found.piece.gaps,
+                bounds.rows + 1,
+                bounds.bytes,
+                with_bodies=with_bodies,
+            )
             if len(fetched) > bounds.rows or sum(map(size, fetched)) > bounds.bytes:
                 through = min(through, fetched[-1].version)
             elif len(fetched) < count(found.piece.gaps) and not await self._is_there(context_id):
@@ -268,11 +283,17 @@ class ArchivedStore:
         max_bytes: int | None,
         *,
         newest_first: bool = False,
+        with_bodies: bool = True,
     ) -> list[MessageRow]:
         try:
             archive = await self._contact.archive()
             return await archive.messages(
-                context_id, ranges, limit, max_bytes, newest_first=newest_first
+                context_id,
+                ranges,
+                limit,
+                max_bytes,
+                newest_first=newest_first,
+                with_bodies=with_bodies,
             )
         except ArchiveFailed as error:
             self._contact.lose()

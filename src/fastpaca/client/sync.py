@@ -308,6 +308,6 @@ class Context:
 
         Args:
             cursor: The last version that was processed; 0 replays all, None begins now.
-            include_messages: Whether message frames hold the message.
+            include_messages: Whether there are message frames; the cursor moves all the same.
         """
         return self._stream(self._calls.stream(self.id, cursor, include_messages=include_messages))

@@ -144,13 +144,13 @@ class Compaction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MessageFrame(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="message"):
-    """A message was appended; it is None if messages were to be left out."""
+    """A message was appended."""
 
     type: ClassVar[Literal["message"]] = "message"
     version: int
     seq: int
     cursor: int
-    message: Message | None = None
+    message: Message
 
 
 class CompactionFrame(

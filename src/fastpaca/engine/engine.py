@@ -352,16 +352,27 @@ class Engine:
         await self.read(context_id)
 
     async def changes(
-        self, context_id: str, after: int, through: int, limit: int, max_bytes: int
+        self,
+        context_id: str,
+        after: int,
+        through: int,
+        limit: int,
+        max_bytes: int,
+        *,
+        with_bodies: bool,
     ) -> Page:
         """
-        Read the changes behind the version *after*, up to *through* at most, for those who follow.
+        Read the changes after the version *after*, up to *through* at most, for those who follow.
+
+        Without bodies, messages are there and their bodies empty.
 
         Raises:
             Unavailable: The store cannot be read.
         """
         try:
-            found = await self._store.changes(context_id, after, through, limit, max_bytes)
+            found = await self._store.changes(
+                context_id, after, through, limit, max_bytes, with_bodies=with_bodies
+            )
         except ReadFailed as error:
             raise _unreadable(error) from error
         return feed.page_of(after, found)

@@ -58,6 +58,8 @@ def page_of(after: int, found: ChangesPage) -> Page:
 
 
 def _message(row: MessageRow) -> Message:
+    if not row.body:  # it was not asked for; no stored one is empty
+        return Message(row.seq, b"")
     tokens = decode_counts(row.counts).total
     return Message(row.seq, render(row.body, row.seq, row.version, tokens, row.at_us))
 

@@ -313,7 +313,14 @@ class Store(Protocol):
         """Read the newest *limit* messages below *before_seq*, ascending; ends as `messages`."""
 
     async def changes(
-        self, context_id: str, after_version: int, to_version: int, limit: int, max_bytes: int
+        self,
+        context_id: str,
+        after_version: int,
+        to_version: int,
+        limit: int,
+        max_bytes: int,
+        *,
+        with_bodies: bool = True,
     ) -> ChangesPage:
         """
         Read what happened behind *after_version* up to *to_version*, inclusive.
@@ -321,6 +328,9 @@ class Store(Protocol):
         Ends early after *limit* versions, or at the one whose rows take the sum of bodies and
         windows above *max_bytes*; the first one is always there. Versions that do not exist yet
         are not read; those whose rows are missing are, and are simply not there.
+
+        Without bodies, neither bodies nor counts of messages are read: both are empty, and count
+        for nothing.
         """
 
     async def compactions(

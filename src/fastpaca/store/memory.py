@@ -218,7 +218,14 @@ class MemoryStore:
         return bounded(reversed(rows), max_bytes)[::-1]
 
     async def changes(
-        self, context_id: str, after_version: int, to_version: int, limit: int, max_bytes: int
+        self,
+        context_id: str,
+        after_version: int,
+        to_version: int,
+        limit: int,
+        max_bytes: int,
+        *,
+        with_bodies: bool = True,
     ) -> ChangesPage:
         """Read what happened between two versions."""
         held = self._held.get(context_id)
@@ -226,6 +233,8 @@ class MemoryStore:
         if held is None or through <= after_version:
             return ChangesPage([], [], after_version)
         messages = held.log(held.seq_at(after_version) + 1, held.seq_at(through))
+        if not with_bodies:
+            messages = [row._replace(body=b"", counts=b"") for row in messages]
         rewrites = held.rewrites(after_version, through)
         return changes_page(messages, rewrites, through, limit, max_bytes)
 

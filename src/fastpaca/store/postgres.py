@@ -173,11 +173,22 @@ class PostgresStore:
         return await self._read(lambda r: r.page_before(context_id, before_seq, bounds))
 
     async def changes(
-        self, context_id: str, after_version: int, to_version: int, limit: int, max_bytes: int
+        self,
+        context_id: str,
+        after_version: int,
+        to_version: int,
+        limit: int,
+        max_bytes: int,
+        *,
+        with_bodies: bool = True,
     ) -> ChangesPage:
         """Read what happened between two versions."""
         bounds = Bounds(limit, max_bytes)
-        return await self._read(lambda r: r.changes(context_id, after_version, to_version, bounds))
+        return await self._read(
+            lambda r: r.changes(
+                context_id, after_version, to_version, bounds, with_bodies=with_bodies
+            )
+        )
 
     async def compactions(
         self, context_id: str, after_version: int, to_version: int, limit: int, max_bytes: int

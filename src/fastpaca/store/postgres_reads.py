@@ -169,6 +169,13 @@ WHERE (before <= $5 OR number <= 2) AND {TAKES_WRITES}
 ORDER BY seq
 """
 
+# As _LOG_UP_TO_SIZE, where nothing has a size: bodies are not read.
+_HEADS: Final = """
+SELECT seq, version, ''::bytea, ''::bytea, at_us FROM fastpaca.messages
+WHERE context_id = $1 AND version > $2 AND version <= $3 AND seq >= $5 AND seq <= $6
+ORDER BY seq LIMIT $4
+"""
+
 _COMPACTIONS_UP_TO_SIZE: Final = f"""
 SELECT {_COMPACTION} FROM (
     SELECT *,
@@ -322,7 +329,13 @@ class Reader:
         )
 
     async def changes(
-        self, context_id: str, after_version: int, to_version: int, bounds: Bounds
+        self,
+        context_id: str,
+        after_version: int,
+        to_version: int,
+        bounds: Bounds,
+        *,
+        with_bodies: bool,
     ) -> ChangesPage:
         """Read what happened between two versions."""
         begin = await self._state(context_id, after_version)
@@ -339,7 +352,8 @@ class Reader:
         # compactions in between.
         first_seq = seq_at(after_version, begin.compaction) + 1
         seqs = (first_seq, first_seq + through - after_version - 1)
-        messages = await self._rows(MessageRow._make, _LOG_UP_TO_SIZE, *between, *limits, *seqs)
+        log = (_LOG_UP_TO_SIZE, *between, *limits) if with_bodies else (_HEADS, *between, limits[0])
+        messages = await self._rows(MessageRow._make, *log, *seqs)
         page = changes_page(messages, compactions, through, bounds.rows, bounds.bytes)
         versions = {row.version for row in page.messages}
         versions |= {row.version for row in page.compactions}

@@ -241,12 +241,21 @@ class SqliteStore:
         return await self._read(lambda c: reads.page_before(c, context_id, before_seq, bounds))
 
     async def changes(
-        self, context_id: str, after_version: int, to_version: int, limit: int, max_bytes: int
+        self,
+        context_id: str,
+        after_version: int,
+        to_version: int,
+        limit: int,
+        max_bytes: int,
+        *,
+        with_bodies: bool = True,
     ) -> ChangesPage:
         """Read what happened between two versions."""
         bounds = reads.Bounds(limit, max_bytes)
         return await self._read(
-            lambda c: reads.changes(c, context_id, after_version, to_version, bounds)
+            lambda c: reads.changes(
+                c, context_id, after_version, to_version, bounds, with_bodies=with_bodies
+            )
         )
 
     async def compactions(

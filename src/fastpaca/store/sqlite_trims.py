@@ -77,6 +77,8 @@ SELECT seq, version, body, counts, at_us FROM messages
 WHERE context = ? AND seq BETWEEN ? AND ? ORDER BY seq
 """
 
+_HEADS: Final = _FORWARD.replace("body, counts", "x'', x''")
+
 _BACKWARD: Final = """
 SELECT seq, version, body, counts, at_us FROM messages
 WHERE context = ? AND seq BETWEEN ? AND ? ORDER BY seq DESC
@@ -168,7 +170,7 @@ def _piece(
     rows, ends_early = _taken(found, MessageRow._make, bounds)
     first, last = between
     if ends_early:
-        first, last = (first, rows[-1].seq) if sql is _FORWARD else (rows[-1].seq, last)
+        first, last = (rows[-1].seq, last) if sql is _BACKWARD else (first, rows[-1].seq)
     there = sorted((row.seq, row.seq) for row in rows)
     return Piece(rows, missing(first, last, there), *between, ends_early)
 
@@ -191,7 +193,13 @@ def _taken(
 
 
 def replay(
-    connection: apsw.Connection, context_id: str, after: int, to: int, bounds: Bounds
+    connection: apsw.Connection,
+    context_id: str,
+    after: int,
+    to: int,
+    bounds: Bounds,
+    *,
+    with_bodies: bool,
 ) -> Replay | None:
     """Read what is here of the changes between two versions; None if there are no such versions."""
     with one_moment(connection):
@@ -201,7 +209,8 @@ def replay(
         if through <= after:
             return None
         ends = [seq_at(at, compaction_at(connection, key, at)) for at in (after, through)]
-        piece = _piece(connection, key, (ends[0] + 1, ends[1]), bounds, _FORWARD)
+        log = _FORWARD if with_bodies else _HEADS
+        piece = _piece(connection, key, (ends[0] + 1, ends[1]), bounds, log)
         found = connection.execute(COMPACTIONS, (stored_id, after, through, bounds.rows + 1))
         rewrites, ends_early = _taken(found, CompactionRow._make, bounds)
         return Replay(piece, rewrites, rewrites[-1].version if ends_early else through)

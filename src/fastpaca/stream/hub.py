@@ -22,7 +22,7 @@ import msgspec
 
 from fastpaca.context import Context, Manual, Status
 from fastpaca.errors import ContextNotFound, Unavailable
-from fastpaca.stream.recent import PAGE_BYTES_MAX, PAGE_CHANGES, Recent, Texts
+from fastpaca.stream.recent import PAGE_BYTES_MAX, PAGE_CHANGES, PAGE_HEADS, Recent, Texts
 from fastpaca.stream.subscription import Change, Frame, Page, State, Subscription
 
 logger = logging.getLogger(__name__)
@@ -60,10 +60,19 @@ class Source(Protocol):
         """
 
     async def changes(
-        self, context_id: str, after: int, through: int, limit: int, max_bytes: int
+        self,
+        context_id: str,
+        after: int,
+        through: int,
+        limit: int,
+        max_bytes: int,
+        *,
+        with_bodies: bool,
     ) -> Page:
         """
-        Read the changes behind the version *after*, up to *through* at most.
+        Read the changes after the version *after*, up to *through* at most.
+
+        Without bodies, messages are there and their bodies empty.
 
         Raises:
             Unavailable: The store cannot be read.
@@ -90,9 +99,11 @@ class Hub:
         self.followers = 0
         self.is_stopping = False
 
-    async def follow(self, context_id: str, cursor: int | None, encode: Encode) -> Follower:
+    async def follow(
+        self, context_id: str, cursor: int | None, encode: Encode, *, wants_messages: bool = True
+    ) -> Follower:
         """
-        Begin to follow a context behind *cursor*; None means from now.
+        Begin to follow a context after *cursor*; None means from now.
 
         Raises:
             ContextNotFound: There is no such context.
@@ -105,7 +116,8 @@ class Hub:
             channel = self.channels[context_id] = Channel(
                 context_id, self._source, self._recent, self.retry_seconds
             )
-        follower = Follower(self, channel, Subscription(cursor), encode)
+        subscription = Subscription(cursor, wants_messages=wants_messages)
+        follower = Follower(self, channel, subscription, encode)
         channel.followers[follower] = None
         self.followers += 1
         try:
@@ -180,7 +192,7 @@ class Channel:
         self._source = source
         self._recent = recent
         self._retry_seconds = retry_seconds
-        self._reads: dict[tuple[int, int], asyncio.Future[Page]] = {}
+        self._reads: dict[tuple[int, int, bool], asyncio.Future[Page]] = {}
         self._is_waking = False
         self._jobs: set[asyncio.Task[None]] = set()
 
@@ -260,25 +272,26 @@ class Channel:
         """Give changes behind the version *after* from memory, if they are there."""
         return self._recent.page(self.context_id, after, through)
 
-    async def read(self, after: int, through: int) -> Page:
+    async def read(self, after: int, through: int, *, with_bodies: bool) -> Page:
         """
-        Read changes behind the version *after* from the store, once for all who ask for the same.
+        Read changes after the version *after* from the store, once for all who ask for the same.
 
         Raises:
             Unavailable: The store cannot be read.
         """
-        through = min(through, after + PAGE_CHANGES)
-        key = (after, through)
+        limit = PAGE_CHANGES if with_bodies else PAGE_HEADS
+        through = min(through, after + limit)
+        key = (after, through, with_bodies)
         read = self._reads.get(key)
         if read is None:
             coroutine = self._source.changes(
-                self.context_id, after, through, PAGE_CHANGES, PAGE_BYTES_MAX
+                self.context_id, after, through, limit, PAGE_BYTES_MAX, with_bodies=with_bodies
             )
             read = self._reads[key] = asyncio.ensure_future(coroutine)
             read.add_done_callback(partial(self._read_is_done, key))
         return await asyncio.shield(read)
 
-    def _read_is_done(self, key: tuple[int, int], read: asyncio.Future[Page]) -> None:
+    def _read_is_done(self, key: tuple[int, int, bool], read: asyncio.Future[Page]) -> None:
         self._reads.pop(key, None)
         if not read.cancelled():
             read.exception()  # whoever still waits for it is told; nobody may
@@ -409,7 +422,9 @@ class Follower:
 
     async def _read(self, after: int, through: int) -> list[Frame]:
         try:
-            page = await self._channel.read(after, through)
+            page = await self._channel.read(
+                after, through, with_bodies=self._subscription.wants_messages
+            )
         except Unavailable:
             await self._wait(self._hub.retry_seconds)
             return []

@@ -26,6 +26,9 @@ TEXTS_BYTES_MAX: Final = 4 * 1024 * 1024
 PAGE_CHANGES: Final = 200
 """How many changes a follower takes at once."""
 
+PAGE_HEADS: Final = 1000
+"""The same, for one who wants no messages: of those a page holds no bodies."""
+
 PAGE_BYTES_MAX: Final = 256 * 1024
 """Where a page of changes ends early; it has at least one."""
 

@@ -34,6 +34,11 @@ Frames come out, in an order that rests on nothing but the versions:
   gone back in time, and the follower begins anew from there.
 - **Tombstoned** ends the stream: after the last change, or at once if the content was erased.
 
+A follower who wants no messages is sent no message frames, and everything else as it is. Its cursor
+moves past a version that was nothing but a message as if a frame had said so; the next frame of any
+kind, a ping included, carries it. What that follower resumes from can therefore lie before versions
+that it was not told of; they are passed again, and again there is nothing to tell.
+
 A subscription is never ahead of its doorbells: what a page holds above the newest known version
 waits until its state is known, since a context frame belongs behind it.
 """
@@ -202,11 +207,17 @@ Frame = MessageFrame | CompactionFrame | ContextFrame | TombstonedFrame | GapFra
 
 
 class Subscription:
-    """One connection of one follower. A *cursor* of None means from now."""
+    """
+    One connection of one follower. A *cursor* of None means from now.
 
-    __slots__ = ("_cursor", "_has_ended", "_newest", "_reset_to", "_told")
+    Attributes:
+        wants_messages: Whether there are message frames. Without them, pages need no bodies.
+    """
 
-    def __init__(self, cursor: int | None) -> None:
+    __slots__ = ("_cursor", "_has_ended", "_newest", "_reset_to", "_told", "wants_messages")
+
+    def __init__(self, cursor: int | None, *, wants_messages: bool = True) -> None:
+        self.wants_messages = wants_messages
         self._cursor = cursor
         self._newest: State | None = None
         self._reset_to: int | None = None  # what a reset frame must say before all else
@@ -303,7 +314,7 @@ class Subscription:
         version, before = change.version, self.cursor
         self._cursor = version
         last = before if self._is_context_due else version
-        if (message := change.message) is not None:
+        if (message := change.message) is not None and self.wants_messages:
             cursor = last if change.compaction is None else before
             frames.append(MessageFrame(version, cursor, message.seq, message.body))
         if (done := change.compaction) is not None:
