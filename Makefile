@@ -44,6 +44,7 @@ check: $(DEV) $(SDK) $(EXAMPLES) ## check format, lint, types, the direction of 
 	@if [ -d tests/docs ]; then set -x; $(PYTEST) --quiet tests/docs; fi
 
 fix: $(DEV) $(SDK) $(EXAMPLES) ## put right what format and lint can put right
+	$(BIN)/python scripts/shapes.py
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(NPM) run --silent fix

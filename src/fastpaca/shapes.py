@@ -1,0 +1,683 @@
+"""
+What each part and key of a message is: one closed table for all providers.
+
+A conversation may hold parts of OpenAI, Anthropic, Gemini, Bedrock, the AI SDK and others, as their
+SDKs write them. Everything that must know a call from its result, or a text from what only a page
+shows, asks the table here: the core, the clients, the formats and the tests. It is data, and
+`scripts/shapes.py` writes it down as `tests/wire/shapes.json` and as a page of the documentation.
+
+How a part is read
+------------------
+
+The rows of `ROWS` are tried in this order: a nested data key (Gemini, Bedrock), a `toolCallId` (AI
+SDK), the exact type, the end of the type. Within one kind of row the first that matches counts. A
+part with a `toolCallId` is never read by the end of its type, since a tool may have any name. A
+part that no row matches is reasoning, a compaction, a text, page-only, media, or opaque, tried in
+this order.
+
+A **mark** is what a message does to the calls of a conversation: it makes a call, gives a result,
+holds both in one, asks for an approval or answers that. What a message says twice, in a part and in
+a key, is one mark with two places: the same id, or without ids the same name in the same order.
+
+Decisions that the providers leave open:
+
+- A message of role `tool` or `function` is a result as a whole if it names a `tool_call_id`, or if
+  none of its parts is a result or answers an approval. Other roles with that key are no results.
+- A `local_shell_call` goes by its `call_id` and by its `id`, since its output may name either.
+- `tool_search_call` and its output have the name `tool_search`, so that they find each other by
+  name when their ids are null.
+- Only strings that are not empty are ids and names.
+
+Pure, and imports nothing of fastpaca. Values come in decoded; where the table only asks whether
+there is a value at all, any true value stands for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import IntEnum, StrEnum
+from itertools import chain
+from typing import Any, Final
+
+import msgspec
+
+
+class Side(StrEnum):
+    """What a mark stands for."""
+
+    CALL = "call"
+    RESULT = "result"
+    BOTH = "both"
+    """A call and its result in one part."""
+    REQUEST = "request"
+    """Asks whether a call may be made."""
+    RESPONSE = "response"
+    """Answers such a question."""
+
+
+class By(StrEnum):
+    """What tells that a part is of a row; the rows are tried in the order of these."""
+
+    KEY = "key"
+    """It has an object under the key that the row names."""
+    TOOL_CALL_ID = "toolCallId"
+    """It has a string under `toolCallId`, and the type that the row names; `*` is any ending."""
+    TYPE = "type"
+    """It has exactly the type that the row names."""
+    SUFFIX = "suffix"
+    """Its type ends like that."""
+
+
+class Marker(StrEnum):
+    """How a marker stands in place of what a result holds."""
+
+    NONE = "none"
+    """It can't: the result has a type of its own, and is left out with its call."""
+    STRING = "string"
+    OUTPUT = "output"
+    """`{"type": "text", "value": …}` under `output`, as model messages of the AI SDK have it."""
+    OBJECT = "object"
+    """`{"output": …}`, where a provider wants an object."""
+    BLOCKS = "blocks"
+    """`[{"text": …}]`."""
+    SHELL = "shell"
+    """`[{"stdout": …, "stderr": "", "outcome": {"type": "exit", "exit_code": 0}}]`."""
+
+
+class Row(msgspec.Struct, frozen=True, omit_defaults=True):
+    """
+    One row of the table: a shape of calls, results or approvals.
+
+    Attributes:
+        provider: Whose shape it is.
+        side: What it is.
+        by: What tells it.
+        word: The key, the type or the end of the type; see `By`.
+        ids: Keys of its id; the first that holds one counts. Of a row by key, inside its object.
+        names: Keys of the name of its tool, in the same place.
+        has_state: Whether it must have a `state` (true), must not (false), or may (null).
+        needs: Keys that must hold a string which is not empty.
+        alias: Key of another id that results may name.
+        name: The name of the tool, where the type says it.
+        link: Key of the id of the call that a request is about.
+        grants: Key that is false if a response denies.
+        values: Keys of what a call is given, or of what a result holds.
+        arguments: Keys of what the call was given, in a shape that holds both.
+        marker: How a marker stands in place of a result.
+    """
+
+    provider: str
+    side: Side
+    by: By
+    word: str
+    ids: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    has_state: bool | None = None
+    needs: tuple[str, ...] = ()
+    alias: str = ""
+    name: str = ""
+    link: str = ""
+    grants: str = ""
+    values: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    marker: Marker = Marker.STRING
+
+
+def _rows(
+    provider: str, side: Side, by: By, words: str, ids: str, **more: str | bool | Marker
+) -> list[Row]:
+    """Make a row for each of *words*. Words, ids and other keys are divided by spaces."""
+    values: dict[str, Any] = {
+        key: tuple(value.split()) if key in _LISTS and isinstance(value, str) else value
+        for key, value in more.items()
+    }
+    return [Row(provider, side, by, word, tuple(ids.split()), **values) for word in words.split()]
+
+
+_LISTS: Final = frozenset({"names", "needs", "values", "arguments"})
+
+_CALL, _RESULT, _BOTH, _REQUEST, _RESPONSE = Side
+_KEY, _TOOL_CALL_ID, _TYPE, _SUFFIX = By
+_MODEL, _UI, _RESPONSES = "AI SDK, model messages", "AI SDK, UI messages", "OpenAI Responses"
+_UI_VALUES: Final[dict[str, str]] = {"values": "output errorText", "arguments": "input rawInput"}
+
+# fmt: off
+ROWS: Final = tuple(chain(
+    _rows("Gemini", _CALL, _KEY, "functionCall function_call", "id", names="name", values="args"),
+    _rows("Gemini", _RESULT, _KEY, "functionResponse function_response", "id", names="name",
+          values="response", marker=Marker.OBJECT),
+    _rows("Bedrock", _CALL, _KEY, "toolUse", "toolUseId", names="name", values="input"),
+    _rows("Bedrock", _RESULT, _KEY, "toolResult", "toolUseId", values="content",
+          marker=Marker.BLOCKS),
+
+    _rows(_MODEL, _CALL, _TOOL_CALL_ID, "tool-call", "toolCallId", names="toolName",
+          has_state=False, values="input args"),
+    _rows(_MODEL, _RESULT, _TOOL_CALL_ID, "tool-result", "toolCallId", names="toolName",
+          has_state=False, values="output result", marker=Marker.OUTPUT),
+    _rows(_MODEL, _RESULT, _TOOL_CALL_ID, "tool-error", "toolCallId", names="toolName",
+          has_state=False, values="error"),
+    _rows(_MODEL, _REQUEST, _TOOL_CALL_ID, "tool-approval-request", "approvalId", has_state=False,
+          link="toolCallId"),
+    _rows(_UI, _BOTH, _TOOL_CALL_ID, "dynamic-tool", "toolCallId", names="toolName", has_state=True,
+          **_UI_VALUES),
+    _rows(_UI, _BOTH, _TOOL_CALL_ID, "tool-*", "toolCallId", has_state=True, **_UI_VALUES),
+
+    _rows("fastpaca", _CALL, _TYPE, "tool_call", "tool_call_id call_id id", names="name tool_name",
+          values="payload input args arguments"),
+    _rows("Anthropic", _RESULT, _TYPE, "tool_result", "tool_use_id", names="name tool_name",
+          needs="tool_use_id", values="content"),
+    _rows("fastpaca", _RESULT, _TYPE, "tool_result", "tool_call_id call_id id",
+          names="name tool_name", values="content output result"),
+    _rows("Anthropic", _CALL, _TYPE, "tool_use", "id", names="name", values="input"),
+    _rows("Anthropic", _RESULT, _TYPE, "mcp_tool_result", "tool_use_id", values="content"),
+    _rows("OpenAI Responses, Agent Framework", _CALL, _TYPE, "function_call", "call_id id",
+          names="name", values="arguments"),
+    _rows(_RESPONSES, _CALL, _TYPE, "local_shell_call", "call_id", alias="id", name="local_shell",
+          values="action"),
+    _rows(_RESPONSES, _RESULT, _TYPE, "local_shell_call_output", "call_id id", name="local_shell",
+          values="output"),
+    _rows(_RESPONSES, _CALL, _TYPE, "tool_search_call", "call_id", name="tool_search",
+          values="arguments"),
+    _rows(_RESPONSES, _RESULT, _TYPE, "tool_search_output", "call_id", name="tool_search",
+          marker=Marker.NONE),
+    _rows(_RESPONSES, _RESULT, _TYPE, "computer_call_output", "call_id id", marker=Marker.NONE),
+    _rows(_RESPONSES, _RESULT, _TYPE, "shell_call_output", "call_id id", values="output",
+          marker=Marker.SHELL),
+    _rows(_RESPONSES, _REQUEST, _TYPE, "mcp_approval_request", "id", names="name"),
+    _rows(_RESPONSES, _RESPONSE, _TYPE, "mcp_approval_response", "approval_request_id",
+          grants="approve"),
+    _rows(_RESPONSES, _BOTH, _TYPE,
+          "web_search_call file_search_call code_interpreter_call image_generation_call", "id",
+          marker=Marker.NONE),
+    _rows(_RESPONSES, _BOTH, _TYPE, "mcp_call", "id", names="name", values="output",
+          arguments="arguments"),
+    _rows(_MODEL, _RESPONSE, _TYPE, "tool-approval-response", "approvalId", grants="approved"),
+    _rows(_MODEL, _REQUEST, _TYPE, "tool-approval-request", "approvalId", has_state=False),
+    _rows("pydantic-ai", _CALL, _TYPE, "tool-call", "tool_call_id", names="tool_name toolName",
+          has_state=False, values="args input"),
+    _rows(_MODEL, _RESULT, _TYPE, "tool-result", "tool_call_id", names="toolName tool_name",
+          has_state=False, values="output result", marker=Marker.OUTPUT),
+    _rows(_MODEL, _RESULT, _TYPE, "tool-error", "tool_call_id", names="toolName tool_name",
+          has_state=False, values="error"),
+    _rows("pydantic-ai", _CALL, _TYPE, "builtin-tool-call", "tool_call_id", names="tool_name",
+          values="args"),
+    _rows("pydantic-ai", _RESULT, _TYPE, "tool-return builtin-tool-return", "tool_call_id",
+          names="tool_name", values="content"),
+    _rows("pydantic-ai", _RESULT, _TYPE, "retry-prompt", "tool_call_id", names="tool_name",
+          needs="tool_name", values="content"),
+    _rows("LangChain", _CALL, _TYPE, "server_tool_call", "id", names="name", values="args"),
+    _rows("LangChain", _RESULT, _TYPE, "server_tool_result", "tool_call_id", values="output"),
+    _rows("Agent Framework", _RESULT, _TYPE, "function_result", "call_id", names="name",
+          values="result"),
+
+    _rows(_RESPONSES, _RESULT, _SUFFIX, "_call_output", "call_id id", values="output"),
+    _rows(_RESPONSES, _CALL, _SUFFIX, "_call", "call_id", names="name", needs="call_id",
+          values="input arguments action operation"),
+    _rows("Anthropic", _CALL, _SUFFIX, "_tool_use", "id", names="name", values="input"),
+    _rows("Anthropic", _RESULT, _SUFFIX, "_tool_result", "tool_use_id", marker=Marker.NONE),
+))
+# fmt: on
+"""Calls, results and approvals in parts. Rows of one kind of `By` stand together, in its order."""
+
+ANSWERED_STATES: Final = frozenset({"output-available", "output-error", "output-denied"})
+"""States of a UI part in which it holds its result; the AI SDK's `ToolUIPart`."""
+
+CALLS_KEY: Final = "tool_calls"
+"""Key of a message: a list of calls, each with `id` and `function.name` (or `name`)."""
+
+CALL_KEY: Final = "function_call"
+"""Key of a message, deprecated by OpenAI: one call without an id."""
+
+RESULT_ROLES: Final = frozenset({"tool", "function"})
+"""Roles of messages that are results as a whole."""
+
+RESULT_ID_KEY: Final = "tool_call_id"
+RESULT_NAME_KEYS: Final = ("name", "tool_name")
+
+USER_ROLES: Final = frozenset({"user"})
+ASSISTANT_ROLES: Final = frozenset({"assistant", "model"})
+INSTRUCTION_ROLES: Final = frozenset({"system", "developer"})
+
+# fmt: off
+REASONING_TYPES: Final = frozenset({
+    "reasoning", "reasoning-file", "thinking", "redacted_thinking", "reasoningContent", "thought",
+})
+# fmt: on
+REASONING_DATA_KEYS: Final = ("reasoningContent",)
+REASONING_FLAG: Final = "thought"
+"""Gemini's texts with this key true are reasoning."""
+REASONING_KEYS: Final = ("reasoning", "reasoning_content", "reasoning_details")
+"""Keys of a message."""
+REASONING_ITEM_KEYS: Final = ("id", "summary", "encrypted_content")
+"""What makes a part of type `reasoning` an item of the Responses API."""
+
+COMPACTION_TYPE: Final = "compaction"
+COMPACTION_KEYS: Final = ("content", "encrypted_content")
+"""A compaction part stands for all before it if one of these is not empty."""
+
+TEXT_KEYS: Final = {
+    "text": "text",
+    "input_text": "text",
+    "output_text": "text",
+    "refusal": "refusal",
+    "message": "",
+}
+"""Types that are texts, and the key of the text; a nested `message` holds texts of its own."""
+
+MEDIA_TYPES: Final = frozenset(
+    {"file", "document", "input_image", "input_file", "input_audio", "inlineData", "fileData"}
+)
+MEDIA_PREFIXES: Final = ("image", "audio", "video")
+MEDIA_DATA_KEYS: Final = ("inlineData", "fileData")
+
+PAGE_TYPES: Final = frozenset({"step-start"})
+PAGE_PREFIXES: Final = ("data-", "source-")
+"""Parts that only a page shows: the AI SDK sends none of them to a model."""
+
+STRUCTURAL_KEYS: Final = frozenset(
+    {"role", "parts", "metadata", "seq", "version", "token_count", "inserted_at"}
+)
+"""Keys of a message that are counted elsewhere or are fastpaca's own."""
+
+# fmt: off
+BOOKKEEPING_KEYS: Final = frozenset({
+    "id", "annotations", "created", "createdAt", "created_at", "experimental_attachments",
+    "finishReason", "finish_reason", "index", "invalid_tool_calls", "lc_kwargs", "logprobs",
+    "message_id", "model", "model_name", "object", "parent_id", "parentId", "provider_details",
+    "provider_name", "provider_response_id", "response_metadata", "run_id", "service_tier",
+    "session_id", "sessionId", "status", "stopReason", "stop_details", "stop_reason",
+    "stop_sequence", "system_fingerprint", "thread_id", "timestamp", "updatedAt", "updated_at",
+    "usage", "usageMetadata", "usage_metadata", "uuid",
+})
+# fmt: on
+"""Keys of a message that never reach a model, and cost nothing. All others count."""
+
+# fmt: off
+OPAQUE_KEYS: Final = frozenset({
+    "encryptedContent", "encrypted_content", "encrypted_index", "encrypted_stdout",
+    "reasoningEncryptedContent", "redactedContent", "redactedData", "redacted_content", "signature",
+    "thoughtSignature", "thought_signature",
+})
+# fmt: on
+"""Keys, at any depth, of signatures and of what a provider has encrypted: never cut."""
+
+OPAQUE_TYPES: Final = {"redacted_thinking": "data"}
+"""Types of parts that hold such a payload under a key that means something else elsewhere."""
+
+FIXED_KEYS: Final = frozenset({"type", "id", "name", "role", "url", "mediaType", "media_type"})
+"""Keys whose strings are never cut, nor are those of keys that end like an id."""
+
+
+class Shape(IntEnum):
+    """What a part is."""
+
+    OPAQUE = 0
+    """Nothing that the table knows: it belongs to the caller, and is counted as its JSON."""
+    GONE = 1
+    """It was taken out."""
+    TEXT = 2
+    BLANK = 3
+    """A text of nothing but white space."""
+    REASONING = 4
+    REASONING_ITEM = 5
+    """Reasoning of the Responses API, which is bound to the item that it led to."""
+    MEDIA = 6
+    PAGE = 7
+    """Only a page shows it."""
+    COMPACTION = 8
+    """A provider's own summary of all that stood before it."""
+    CALL = 9
+    RESULT = 10
+    BOTH = 11
+    REQUEST = 12
+    RESPONSE = 13
+
+
+_SHAPES: Final = {
+    Side.CALL: Shape.CALL,
+    Side.RESULT: Shape.RESULT,
+    Side.BOTH: Shape.BOTH,
+    Side.REQUEST: Shape.REQUEST,
+    Side.RESPONSE: Shape.RESPONSE,
+}
+
+WHOLE_PLACE: Final = -1
+"""The place of a result that is its message as a whole."""
+
+CALL_KEY_PLACE: Final = -2
+"""The place of the call under `CALL_KEY`."""
+
+_REASONING_PLACES: Final = {key: -3 - index for index, key in enumerate(REASONING_KEYS)}
+
+CALLS_PLACE: Final = -16
+"""The place of the first call under `CALLS_KEY`; the next is one less, and so on."""
+
+
+def reasoning_place(key: str) -> int:
+    """Return the place of the reasoning under *key*, one of `REASONING_KEYS`."""
+    return _REASONING_PLACES[key]
+
+
+def key_of_place(place: int) -> str | None:
+    """Return the key of a message that holds what stands at *place*; None for a part."""
+    if place <= CALLS_PLACE:
+        return CALLS_KEY
+    if place == CALL_KEY_PLACE:
+        return CALL_KEY
+    return next((key for key, own in _REASONING_PLACES.items() if own == place), None)
+
+
+class Mark(msgspec.Struct, frozen=True, gc=False):
+    """
+    What a message does to the calls of its conversation, at one place.
+
+    Attributes:
+        place: The index of the part, or below 0 a place in the keys of the message.
+        side: What it is.
+        id: What binds it; empty if it has no id.
+        name: The name of its tool; empty if it names none.
+        alias: Another id of a call.
+        link: Of a request, the id of the call that it is about.
+        is_open: Of both in one, whether its result is still to come.
+        denies: Of a response, whether it says no, and so answers the call.
+        also: Other places of the same message that say the same.
+    """
+
+    place: int
+    side: Side
+    id: str = ""
+    name: str = ""
+    alias: str = ""
+    link: str = ""
+    is_open: bool = False
+    denies: bool = False
+    also: tuple[int, ...] = ()
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """Everywhere it stands in its message."""
+        return (self.place, *self.also)
+
+    @property
+    def answers(self) -> bool:
+        """Whether it answers something that was said before, and nothing else."""
+        return self.side is Side.RESULT or self.side is Side.RESPONSE
+
+
+class Reading(msgspec.Struct, frozen=True, gc=False):
+    """
+    A message, read by the table.
+
+    Attributes:
+        shapes: The `Shape` of each part, a byte each.
+        marks: Its calls, results and approvals, in order: those of parts, then those of keys.
+        opens_turn: Whether it is a user message with a part that a model sees, that answers
+            nothing.
+        reasoning_keys: Which keys of it hold reasoning.
+        has_other_keys: Whether it has keys that count, apart from those of reasoning and calls.
+    """
+
+    shapes: bytes
+    marks: tuple[Mark, ...] = ()
+    opens_turn: bool = False
+    reasoning_keys: tuple[str, ...] = ()
+    has_other_keys: bool = False
+
+
+Part = Mapping[str, Any]
+"""A part: a JSON object, decoded as far as the table asks."""
+
+_BY_KEY: Final = {row.word: row for row in ROWS if row.by is By.KEY}
+_BY_TOOL_CALL_ID: Final = [row for row in ROWS if row.by is By.TOOL_CALL_ID]
+_BY_TYPE: Final = {
+    word: [row for row in ROWS if row.by is By.TYPE and row.word == word]
+    for word in {row.word for row in ROWS if row.by is By.TYPE}
+}
+_BY_SUFFIX: Final = [row for row in ROWS if row.by is By.SUFFIX]
+_SUFFIXES: Final = tuple(row.word for row in _BY_SUFFIX)
+
+DATA_KEYS: Final = frozenset({*_BY_KEY, *REASONING_DATA_KEYS, *MEDIA_DATA_KEYS})
+"""Keys of a part that hold an object which says what the part is."""
+
+PRESENCE_KEYS: Final = frozenset({*REASONING_ITEM_KEYS, *COMPACTION_KEYS} - {"id"})
+"""Keys of a part of which only matters whether there is something."""
+
+PART_KEYS: Final = frozenset(
+    {"type", "text", "refusal", "state", "toolCallId", REASONING_FLAG}
+    | DATA_KEYS
+    | PRESENCE_KEYS
+    | {key for row in ROWS if row.by is not By.KEY for key in row.ids + row.names + row.needs}
+    | {key for row in ROWS for key in (row.alias, row.link, row.grants) if key}
+)
+"""Keys of a part that are read here."""
+
+NESTED_KEYS: Final = frozenset(
+    key for row in ROWS if row.by is By.KEY for key in row.ids + row.names
+)
+"""Keys that are read in the objects under `DATA_KEYS`."""
+
+MESSAGE_KEYS: Final = frozenset(
+    {CALLS_KEY, CALL_KEY, RESULT_ID_KEY, *RESULT_NAME_KEYS, *REASONING_KEYS}
+)
+"""Keys of a message that are read here, apart from its role and parts."""
+
+
+def row_of(part: Part) -> Row | None:
+    """Return the row that *part* matches; None if it is no call, result or approval."""
+    kind: str = part["type"]
+    for key in part:
+        row = _BY_KEY.get(key)
+        if row is not None and isinstance(part[key], Mapping):
+            return row
+    is_ui = isinstance(part.get("toolCallId"), str)
+    if is_ui:
+        for row in _BY_TOOL_CALL_ID:
+            if _has_type(row, kind) and _fits(row, part):
+                return row
+    for row in _BY_TYPE.get(kind, ()):
+        if _fits(row, part):
+            return row
+    if not is_ui and kind.endswith(_SUFFIXES):
+        for row in _BY_SUFFIX:
+            if kind.endswith(row.word) and _fits(row, part):
+                return row
+    return None
+
+
+def _has_type(row: Row, kind: str) -> bool:
+    if row.word.endswith("*"):
+        return kind.startswith(row.word[:-1])
+    return kind == row.word
+
+
+def _fits(row: Row, part: Part) -> bool:
+    if row.has_state is not None and isinstance(part.get("state"), str) != row.has_state:
+        return False
+    return all(_string(part.get(key)) for key in row.needs)
+
+
+def shape_of(part: Part, row: Row | None) -> Shape:
+    """Return what *part* is, of which `row_of` has found the *row*."""
+    if row is not None:
+        return _SHAPES[row.side]
+    kind: str = part["type"]
+    if kind == "text" and part.get(REASONING_FLAG) is not True:
+        return Shape.TEXT if _string(part.get("text")).strip() else Shape.BLANK
+    if _is_reasoning(kind, part):
+        is_item = kind == "reasoning" and any(part.get(key) for key in REASONING_ITEM_KEYS)
+        return Shape.REASONING_ITEM if is_item else Shape.REASONING
+    if kind == COMPACTION_TYPE and any(part.get(key) for key in COMPACTION_KEYS):
+        return Shape.COMPACTION
+    if kind in TEXT_KEYS:
+        key = TEXT_KEYS[kind]
+        has_text = not key or _string(part.get(key)).strip()
+        return Shape.TEXT if has_text else Shape.BLANK
+    if kind in PAGE_TYPES or kind.startswith(PAGE_PREFIXES):
+        return Shape.PAGE
+    if kind in MEDIA_TYPES or kind.startswith(MEDIA_PREFIXES):
+        return Shape.MEDIA
+    if any(isinstance(part.get(key), Mapping) for key in MEDIA_DATA_KEYS):
+        return Shape.MEDIA
+    return Shape.OPAQUE
+
+
+def _is_reasoning(kind: str, part: Part) -> bool:
+    if kind in REASONING_TYPES or any(
+        isinstance(part.get(key), Mapping) for key in REASONING_DATA_KEYS
+    ):
+        return True
+    return part.get(REASONING_FLAG) is True and isinstance(part.get("text"), str)
+
+
+def mark_of(place: int, part: Part, row: Row) -> Mark:
+    """Return the mark of *part*, which stands at *place* and matches *row*."""
+    held: Part = part[row.word] if row.by is By.KEY else part
+    is_ui_tool = row.word == "tool-*"
+    name = row.name or (part["type"].removeprefix("tool-") if is_ui_tool else "")
+    return Mark(
+        place=place,
+        side=row.side,
+        id=_first(held, row.ids),
+        name=name or _first(held, row.names),
+        alias=_string(part.get(row.alias)),
+        link=_string(part.get(row.link)),
+        is_open=row.has_state is True
+        and row.side is Side.BOTH
+        and part.get("state") not in ANSWERED_STATES,
+        denies=bool(row.grants) and part.get(row.grants) is False,
+    )
+
+
+def _first(held: Part, keys: Iterable[str]) -> str:
+    return next((found for key in keys if (found := _string(held.get(key)))), "")
+
+
+def _string(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def read(role: str, parts: Sequence[Part], keys: Mapping[str, Any]) -> Reading:
+    """
+    Read a message by the table.
+
+    Args:
+        role: Its role.
+        parts: Its parts, each with a string `type`.
+        keys: Its other keys, as far as they have a value; those of `MESSAGE_KEYS` decoded.
+    """
+    shapes = bytearray()
+    marks: list[Mark] = []
+    for place, part in enumerate(parts):
+        row = row_of(part)
+        shapes.append(shape_of(part, row))
+        if row is not None:
+            marks.append(mark_of(place, part, row))
+    return joined(role, bytes(shapes), marks, keys)
+
+
+def joined(
+    role: str, shapes: bytes, part_marks: Sequence[Mark], keys: Mapping[str, Any]
+) -> Reading:
+    """Join what was read of the parts of a message with what its role and *keys* say."""
+    marks = tuple(_joined_marks(part_marks, list(_marks_of_keys(role, part_marks, keys))))
+    answers = any(mark.answers for mark in marks)
+    is_seen = any(shape != Shape.PAGE for shape in shapes)
+    return Reading(
+        shapes=shapes,
+        marks=marks,
+        opens_turn=role in USER_ROLES and is_seen and not answers,
+        reasoning_keys=tuple(key for key in REASONING_KEYS if keys.get(key)),
+        has_other_keys=not _ACCOUNTED_KEYS.issuperset(keys),
+    )
+
+
+_ACCOUNTED_KEYS: Final = STRUCTURAL_KEYS | BOOKKEEPING_KEYS | {CALLS_KEY, CALL_KEY, *REASONING_KEYS}
+
+
+def is_counted(key: str) -> bool:
+    """Tell whether what a message holds under *key* is counted by itself."""
+    return key not in STRUCTURAL_KEYS and key not in BOOKKEEPING_KEYS
+
+
+def _marks_of_keys(
+    role: str, part_marks: Sequence[Mark], keys: Mapping[str, Any]
+) -> Iterator[Mark]:
+    listed = keys.get(CALLS_KEY)
+    for index, call in enumerate(listed if isinstance(listed, Sequence) else ()):
+        if isinstance(call, Mapping):
+            function = call.get("function")
+            named = function if isinstance(function, Mapping) else call
+            name = _string(named.get("name"))
+            yield Mark(CALLS_PLACE - index, Side.CALL, _string(call.get("id")), name)
+    legacy = keys.get(CALL_KEY)
+    if isinstance(legacy, Mapping):
+        yield Mark(CALL_KEY_PLACE, Side.CALL, "", _string(legacy.get("name")))
+    if role in RESULT_ROLES:
+        answered = _string(keys.get(RESULT_ID_KEY))
+        if answered or not any(mark.answers for mark in part_marks):
+            yield Mark(WHOLE_PLACE, Side.RESULT, answered, _first(keys, RESULT_NAME_KEYS))
+
+
+def _joined_marks(part_marks: Sequence[Mark], key_marks: Sequence[Mark]) -> Iterator[Mark]:
+    """Join marks of parts and keys; what both say is one mark, where the part stands."""
+    if not part_marks or not key_marks:
+        yield from part_marks
+        yield from key_marks
+        return
+    waiting: dict[object, list[Mark]] = {}
+    for mark in key_marks:
+        waiting.setdefault(_said(mark), []).append(mark)
+    twins: set[int] = set()
+    for mark in part_marks:
+        same = waiting.get(_said(mark))
+        if not same:
+            yield mark
+            continue
+        twin = same.pop(0)
+        twins.add(twin.place)
+        name = mark.name or twin.name
+        yield msgspec.structs.replace(mark, name=name, also=(twin.place,))
+    for mark in key_marks:
+        if mark.place not in twins:
+            yield mark
+
+
+def _said(mark: Mark) -> object:
+    return (mark.side, mark.id) if mark.id else (mark.side, "", mark.name)
+
+
+def table() -> dict[str, Any]:
+    """Return the whole table as JSON values, as other languages read it."""
+    return {
+        "rows": msgspec.json.decode(msgspec.json.encode(ROWS)),
+        "answered_states": sorted(ANSWERED_STATES),
+        "messages": {
+            "calls_key": CALLS_KEY,
+            "call_key": CALL_KEY,
+            "result_roles": sorted(RESULT_ROLES),
+            "result_id_key": RESULT_ID_KEY,
+            "result_name_keys": list(RESULT_NAME_KEYS),
+            "user_roles": sorted(USER_ROLES),
+            "assistant_roles": sorted(ASSISTANT_ROLES),
+            "instruction_roles": sorted(INSTRUCTION_ROLES),
+            "structural_keys": sorted(STRUCTURAL_KEYS),
+            "bookkeeping_keys": sorted(BOOKKEEPING_KEYS),
+        },
+        "reasoning": {
+            "types": sorted(REASONING_TYPES),
+            "data_keys": list(REASONING_DATA_KEYS),
+            "flag": REASONING_FLAG,
+            "message_keys": list(REASONING_KEYS),
+            "item_keys": list(REASONING_ITEM_KEYS),
+        },
+        "compaction": {"type": COMPACTION_TYPE, "keys": list(COMPACTION_KEYS)},
+        "texts": TEXT_KEYS,
+        "media": {
+            "types": sorted(MEDIA_TYPES),
+            "prefixes": list(MEDIA_PREFIXES),
+            "data_keys": list(MEDIA_DATA_KEYS),
+        },
+        "page_only": {"types": sorted(PAGE_TYPES), "prefixes": list(PAGE_PREFIXES)},
+        "opaque": {"keys": sorted(OPAQUE_KEYS), "types": OPAQUE_TYPES},
+        "fixed_keys": sorted(FIXED_KEYS),
+    }
