@@ -121,6 +121,7 @@ class Server:
             "unix_socket_directories": str(self.directory),
             "autovacuum": "off",
             "max_connections": "60",
+            "max_prepared_transactions": "10",
             "shared_buffers": "64MB",
             "dynamic_shared_memory_type": "mmap",  # it goes with the directory
             **self._settings,

@@ -324,8 +324,8 @@ def test_a_witness_tells_what_it_can() -> None:
     ids = [bytes([number]) * 16 for number in range(COMMIT_IDS_KEPT)]
     kept = b"".join(ids)
     for since, commit_id in enumerate(ids):
-        mine = Witness(b"c", 99 - since, commit_id, None)
+        mine = Witness(99 - since, commit_id, None)
         assert is_landed(mine, 100, kept) is True
         assert is_landed(mine._replace(commit_id=b"x" * 16), 100, kept) is False
-    assert is_landed(Witness(b"c", 100, ids[0], None), 100, kept) is False
-    assert is_landed(Witness(b"c", 99 - COMMIT_IDS_KEPT, ids[0], None), 100, kept) is None
+    assert is_landed(Witness(100, ids[0], None), 100, kept) is False
+    assert is_landed(Witness(99 - COMMIT_IDS_KEPT, ids[0], None), 100, kept) is None

@@ -308,7 +308,7 @@ class PostgresStore:
             try:
                 async with self._connections.writer() as connection:
                     return await writes.find_out(connection, batch, self._timeout)
-            except (*FAILURES, Unreachable, writes.AnswerLost):
+            except (*FAILURES, Unreachable, writes.AnswerLost, writes.OutcomeOpen):
                 await asyncio.sleep(jittered(pause))
                 pause = min(pause * 2, 1.0)
 

@@ -103,9 +103,8 @@ def hashed(text: str) -> bytes:
 
 
 class Witness(NamedTuple):
-    """What tells whether a batch has landed: the revision that it gave to one of its contexts."""
+    """What tells whether a batch has landed in one of its contexts."""
 
-    context_id: bytes
     expected_revision: int
     commit_id: bytes
     insertion: tuple[object, ...] | None  # as the batch would insert the context, if it is new
@@ -187,18 +186,16 @@ class Batch:
             raise CommitOvertaken("a key is used twice", frozenset({other, change.row.id}))
         return context_id, key_hash, answer.fingerprint, answer.answer, answer.at_us
 
-    def witnesses(self) -> list[Witness]:
-        """List what tells whether the batch has landed, those first that tell it most cheaply."""
-        found = [
-            Witness(
-                context_id,
+    def witnesses(self) -> dict[bytes, Witness]:
+        """Map the stored id of each context to what tells whether the batch has landed there."""
+        return {
+            context_id: Witness(
                 change.expected_revision,
                 change.row.commit_id,
                 None if change.expected_revision else _insertion(context_id, change.row),
             )
             for context_id, change in self._changes
-        ]
-        return sorted(found, key=lambda witness: witness.insertion is not None)
+        }
 
 
 def _cleared(row: ContextRow) -> ContextRow:

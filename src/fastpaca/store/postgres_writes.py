@@ -6,7 +6,9 @@ revision it rests on; if these are not all, another node was first, and it is ro
 
 When the answer to COMMIT is lost, the transaction may be under way still. But it holds the rows
 that it has written until it ends. So whoever locks such a row waits for its end, and then sees what
-came of it: that needs no privilege, no view into the server, and works through any proxy.
+came of it: that needs no privilege, no view into the server, and works through any proxy. On a
+distributed database it may have ended on one server and be prepared on another, so every row is
+locked before anything is concluded, and what can't be locked in time leaves the outcome unknown.
 """
 
 from __future__ import annotations
@@ -22,7 +24,6 @@ from fastpaca.store.postgres_rows import (
     INSERT_CONTEXTS,
     UPDATE_CONTEXTS,
     Batch,
-    Witness,
     columns,
     is_landed,
 )
@@ -41,8 +42,10 @@ _TOUCH_ANSWERS: Final = """
 UPDATE fastpaca.answers SET at_us = at_us WHERE key_hash = ANY($1::bytea[])
 """
 
-_LOCK_CONTEXT: Final = """
-SELECT revision, commit_ids FROM fastpaca.contexts WHERE context_id = $1 FOR UPDATE
+# It locks: a distributed database refuses FOR UPDATE on the rows of several servers.
+_TOUCH_CONTEXTS: Final = """
+UPDATE fastpaca.contexts SET revision = revision WHERE context_id = ANY($1::bytea[])
+RETURNING context_id, revision, commit_ids
 """
 
 _TO_ERASE: Final = f"""
@@ -89,6 +92,10 @@ def _noted(answer: asyncio.Future[Any]) -> None:
 
 class AnswerLost(Exception):
     """COMMIT was sent, and no answer came that tells what became of it."""
+
+
+class OutcomeOpen(Exception):
+    """Some contexts of a commit have it and some have not: that is no outcome yet."""
 
 
 async def write(connection: Any, batch: Batch, timeout: float) -> None:  # noqa: ASYNC109  # that of a statement
@@ -161,35 +168,49 @@ async def end(connection: Any, timeout: float) -> None:  # noqa: ASYNC109  # tha
 
 async def find_out(connection: Any, batch: Batch, timeout: float) -> bool | None:  # noqa: ASYNC109  # that of a statement
     """
-    Wait until the commit of *batch* is no longer under way, and tell whether it has landed.
+    Wait until the commit of *batch* is under way nowhere, and tell whether it has landed.
 
+    All of its contexts are asked, each for the lock that the commit holds until it has ended. A
+    distributed database ends a transaction on one server after the other, so that the first context
+    says nothing about what can be read of the next: the commit has landed only when all have it.
     None if so many commits came after it that nobody knows any more.
+
+    Raises:
+        OutcomeOpen: Some contexts have it and some have not, so it may be under way still.
+        AnswerLost, CommitFailed, CommitUnknown: The database may not keep what it shows.
     """
-    for witness in batch.witnesses():
-        landed = await _ask(connection, witness, timeout)
-        if landed is not None:
-            return landed
-    return None
-
-
-async def _ask(connection: Any, witness: Witness, timeout: float) -> bool | None:  # noqa: ASYNC109  # that of a statement
     await connection.execute(connection.begin, timeout=timeout)
-    # A row that is not committed can't be seen or locked, but one in its place has to wait.
-    insertion = [] if witness.insertion is None else [witness.insertion]
-    is_missing = bool(
-        insertion and await connection.fetch(INSERT_CONTEXTS, *columns(insertion), timeout=timeout)
-    )
-    row = None
-    if not is_missing:
-        row = await connection.fetchrow(_LOCK_CONTEXT, witness.context_id, timeout=timeout)
-    landed = False if row is None else is_landed(witness, *row)
-    if landed:
-        # Whoever ended the wait for a standby made it visible before it was safe. What comes after
-        # it in the log waits for the same standby, and is safe only if it is.
-        await end(connection, timeout)
-    else:
+    told = await _testimonies(connection, batch, timeout)
+    if True not in told:
         await connection.execute("ROLLBACK", timeout=timeout)
-    return landed
+        return False if False in told else None
+    if False in told:
+        await connection.execute("ROLLBACK", timeout=timeout)
+        raise OutcomeOpen
+    # Whoever ended the wait for a standby made it visible before it was safe. What comes after it
+    # in the log waits for the same standby, and is safe only if it is.
+    await end(connection, timeout)
+    return True
+
+
+async def _testimonies(connection: Any, batch: Batch, timeout: float) -> set[bool | None]:  # noqa: ASYNC109  # that of a statement
+    """
+    Lock all contexts of *batch*, and collect what they say about its commit.
+
+    The locks are taken in the order of a commit, so that the two don't lock each other out.
+    """
+    witnesses = batch.witnesses()
+    old = [key for key, witness in witnesses.items() if witness.insertion is None]
+    # A row that is not committed can't be seen or locked, but one in its place has to wait.
+    insertions = [w.insertion for w in witnesses.values() if w.insertion is not None]
+    found = await connection.fetch(_TOUCH_CONTEXTS, old, timeout=timeout) if old else []
+    if insertions:
+        missing = await connection.fetch(INSERT_CONTEXTS, *columns(insertions), timeout=timeout)
+        new = witnesses.keys() - {*old, *(context_id for (context_id,) in missing)}
+        if new:
+            found += await connection.fetch(_TOUCH_CONTEXTS, sorted(new), timeout=timeout)
+    told = {is_landed(witnesses[context_id], *state) for context_id, *state in found}
+    return told if len(found) == len(witnesses) else {*told, False}
 
 
 async def secure(connection: Any, key_hashes: list[bytes], timeout: float) -> None:  # noqa: ASYNC109  # that of a statement
