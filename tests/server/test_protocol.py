@@ -580,6 +580,30 @@ async def test_http_1_0_is_answered_and_closed(app: App) -> None:
                 assert await client.rest() == b""
 
 
+@pytest.mark.parametrize("keep_alive", [b"", b"Connection: keep-alive\r\n"])
+async def test_http_1_0_is_sent_no_chunks(keep_alive: bytes) -> None:
+    """
+    A body of unknown length ends for HTTP/1.0 where the connection ends, whatever it asked for.
+    """
+
+    async def in_pieces(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for piece in (b"one ", b"", b"two"):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with serving(in_pieces) as served:
+        for method, body in ((b"GET", b"one two"), (b"HEAD", b"")):
+            async with connected(served.port) as client:
+                await client.send(method + b" / HTTP/1.0\r\n" + keep_alive + b"\r\n")
+                assert await client.rest() == b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n" + body
+        async with connected(served.port) as client:
+            await client.send(GET + b"\r\n")
+            await until(lambda: not served.state.tasks)
+            client.writer.write_eof()
+            assert b"chunked" in await client.rest()
+
+
 @pytest.mark.parametrize("protocol", [b"h2c", b"x"])
 async def test_upgrade_is_not_taken(protocol: bytes, app: App) -> None:
     """

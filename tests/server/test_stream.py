@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.server.process import Process, started
+from tests.server.raw import connected
 
 FOREVER = 1_000_000
 
@@ -185,6 +187,44 @@ async def test_without_messages_no_message_frames_are_sent(tmp_path: Path) -> No
             found = [line async for line in _until(lines, "context")]
         assert [line for line in found if line.startswith("id:")] == ["id: 3", "id: 5"]
         assert not any('"message"' in line for line in found)
+
+
+async def test_answers_to_http_1_0_end_by_closing(tmp_path: Path) -> None:
+    """
+    No answer to a client of HTTP/1.0 comes in chunks, not even an event stream: it is ended by
+    closing, also for one that would keep the connection.
+    """
+    async with running(tmp_path) as node:
+        await node.create()
+        await node.append("one")
+        await node.http.delete("/v1/contexts/c")
+        for keep_alive in (b"", b"Connection: keep-alive\r\n"):
+            found = {}
+            for what in (
+                b"GET /v1/contexts/c/events?cursor=0",
+                b"HEAD /v1/contexts/c/events?cursor=0",
+                b"GET /v1/contexts/c/events?cursor=1",
+                b"GET /v1/contexts/c/messages",
+                b"GET /metrics",
+                b"GET /docs",
+                b"POST /backup",
+            ):
+                async with connected(node.process.port) as client:
+                    await client.send(what + b" HTTP/1.0\r\n" + keep_alive + b"\r\n")
+                    head, _, found[what] = (await client.rest()).partition(b"\r\n\r\n")
+                assert b"connection: close" in head, what
+                assert b"transfer-encoding" not in head, what
+                length = re.search(rb"content-length: (\d+)", head)
+                assert length is None or int(length[1]) == len(found[what]), what
+            events, nothing, nothing_more, *_, backup = found.values()
+            assert [line[:20] for line in events.splitlines() if line.startswith(b"data: ")] == [
+                b'data: {"type":"messa',
+                b'data: {"type":"tombs',
+            ]
+            assert events.startswith(b"retry: ")
+            assert events.endswith(b"\n\n")
+            assert nothing == nothing_more == b""
+            assert backup.startswith(b"SQLite format 3")
 
 
 async def test_cursor_above_the_version_is_reset(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ httptools is fast and limits nothing: a header may grow for ever, or never end. 
 - An answer that is sent before its request was read to the end is not lost to the reset that
   closing a connection with unread data means: sending ends first, and what still arrives is thrown
   away for a while.
+- An answer of HTTP/1.0 whose length is not known ends by closing, not in chunks.
 - A connection that asks for nothing, or does not read its answers, is let go.
 - Too many connections are told so and closed, before they cost memory.
 
@@ -29,7 +30,13 @@ from typing import Any, Final, cast
 from urllib.parse import unquote
 
 import httptools
-from uvicorn._types import ASGI3Application
+from uvicorn._types import (
+    ASGI3Application,
+    ASGIReceiveCallable,
+    ASGISendCallable,
+    ASGISendEvent,
+    Scope,
+)
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
@@ -423,6 +430,8 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
+        if cycle.scope["http_version"] == "1.0":
+            app = _ended_by_closing(cycle, app)
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
@@ -542,6 +551,33 @@ class Connection(HttpToolsProtocol):
         if self._unread_timer is not None:
             self._unread_timer.cancel()
             self._unread_timer = None
+
+
+def _ended_by_closing(cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
+    """
+    Let *app* answer a request of HTTP/1.0, which knows no chunks.
+
+    A body whose length nobody knows ends where the connection does; it is closed behind every
+    answer of HTTP/1.0.
+    """
+
+    async def serve(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        has_length = True
+
+        async def send_plain(message: ASGISendEvent) -> None:
+            nonlocal has_length
+            if message["type"] == "http.response.start":
+                names = {name.lower() for name, _ in message.get("headers", ())}
+                has_length = b"content-length" in names
+                if not has_length:
+                    cycle.chunked_encoding = False
+            elif message["type"] == "http.response.body" and not has_length:
+                cycle.expected_content_length = len(message.get("body", b""))
+            await send(message)
+
+        await app(scope, receive, send_plain)
+
+    return serve
 
 
 def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
