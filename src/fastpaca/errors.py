@@ -8,13 +8,14 @@ Nothing here knows an HTTP status: the only translation is the table in `api/err
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 
 class FastpacaError(Exception):
     """Something went wrong."""
 
-    code: str = "internal_error"
+    code: str = ""
+
+    retry_after_seconds: float | None = None
+    """How long a node asks to wait before the next attempt."""
 
     # What a client knows of its request and the answer; a node leaves it out.
     status: int | None = None
@@ -69,9 +70,9 @@ class MethodNotAllowed(FastpacaError):
 
     code = "method_not_allowed"
 
-    def __init__(self, method: str, allowed: tuple[str, ...]) -> None:
+    def __init__(self, message: str | None = None, allowed: tuple[str, ...] = ()) -> None:
         self.allowed = allowed
-        super().__init__(f"{method} is not answered here; use {' or '.join(allowed)}.")
+        super().__init__(message)
 
 
 class VersionConflict(FastpacaError):
@@ -136,20 +137,26 @@ class RateLimited(FastpacaError):
 
     code = "rate_limited"
 
-    def __init__(self, message: str | None = None, retry_after_s: int = 1) -> None:
-        self.retry_after_s = retry_after_s
+    def __init__(self, message: str | None = None, retry_after_seconds: int = 1) -> None:
+        self.retry_after_seconds = retry_after_seconds
         super().__init__(message)
+
+
+class InternalError(FastpacaError):
+    """The server failed on this request; it has a defect."""
+
+    code = "internal_error"
 
 
 class Unavailable(FastpacaError):
     """The store cannot commit now; nothing was changed, try again."""
 
     code = "unavailable"
-    retry_after_s: ClassVar[int] = 1
+    retry_after_seconds = 1.0
 
 
 class OutcomeUnknown(FastpacaError):
     """The commit may or may not have happened; retry only with the same Idempotency-Key."""
 
     code = "outcome_unknown"
-    retry_after_s: ClassVar[int] = 1
+    retry_after_seconds = 1.0

@@ -39,7 +39,7 @@ async def test_a_body_that_does_not_fit_beside_the_others_is_refused_as_it_comes
     late, connection = arriving([*[PIECE] * 20])
     with pytest.raises(RateLimited) as refused:
         await bodies.read(late)
-    assert refused.value.retry_after_s == 1
+    assert refused.value.retry_after_seconds == 1
     assert connection.asked == 2
     assert late.held_bytes == 0
     assert late.let_go is None

@@ -10,15 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastpaca import InvalidRequest, Message, Retries, Timeouts, VersionConflict
+from fastpaca import FastpacaError, InvalidRequest, Message, Retries, Timeouts
 from fastpaca.client import compacting
 from fastpaca.client.calls import CONFLICTS_MAX, Calls
-from fastpaca.client.compacting import joints, plan, summary_of
+from fastpaca.client.compacting import KEEP_LAST, joints, plan, summary_of
 from fastpaca.client.protocol import Answer
 from fastpaca.client.values import Compacted, Segment, View
 from fastpaca.context import calls as node_calls
 from fastpaca.context.message import Draft, parse
 from tests.client.driven import Hand, answer
+from tests.client.rules import rules
 from tests.context import strategies
 
 # --- where it may be cut: the node is the measure ---
@@ -268,16 +269,36 @@ def test_a_window_that_somebody_else_compacted_is_left_alone() -> None:
     assert run(hand, Summariser()) is None
 
 
-def test_conflicts_have_a_limit() -> None:
+@pytest.mark.parametrize("case", rules("conflicts")["cases"], ids=lambda case: case["rule"])
+def test_conflicts_by_the_rules(case: Any) -> None:
     """
-    Who is overtaken again and again is told so.
+    Which requests are sent while others write, how often is summarised, and how the call ends.
     """
-    turns = [answered(window(*TALK)), conflict(5, 6)] * CONFLICTS_MAX
-    hand, summarise = Hand(turns), Summariser()
-    with pytest.raises(VersionConflict):
-        run(hand, summarise)
-    assert len(hand.sent) == 2 * CONFLICTS_MAX
-    assert len(summarise.asked) == 1
+    told = {
+        "window": answered(window(*TALK)),
+        "small window": answered(window(*TALK, needs_compaction=False)),
+        "shortened window": answered(window(SYSTEM, USER, REPLY, fit="dropped", version=5)),
+        "whole window": answered(window(*TALK)),
+        "conflict": conflict(5, 6),
+        "tombstoned": answer(409, b'{"error":"tombstoned","message":"m"}'),
+        "compacted": COMPACTED,
+    }
+    hand, summarise = Hand([told[name] for name in case["answers"]]), Summariser()
+    try:
+        outcome = "nothing" if run(hand, summarise) is None else "compacted"
+    except FastpacaError as error:
+        outcome = error.code
+    assert outcome == case["outcome"]
+    assert len(hand.sent) == len(case["answers"])
+    assert len(summarise.asked) == case["summaries"]
+
+
+def test_the_limit_of_conflicts_is_that_of_all_clients() -> None:
+    """
+    So are the messages that are kept.
+    """
+    assert rules("conflicts")["conflicts_max"] == CONFLICTS_MAX
+    assert rules("options")["keep_last"] == KEEP_LAST
 
 
 def test_a_fitted_window_is_read_whole() -> None:
@@ -290,15 +311,3 @@ def test_a_fitted_window_is_read_whole() -> None:
     assert run(hand, summarise) == Compacted(version=9)
     assert hand.sent[1].target == "/v1/contexts/c/context?budget_tokens=3&if_version=5"
     assert summarise.asked == [[2, 3]]
-
-
-def test_a_window_that_changes_between_two_reads_is_read_again() -> None:
-    """
-    The flag and the messages are of one version.
-    """
-    fitted = window(SYSTEM, USER, REPLY, fit="dropped", version=5)
-    hand = Hand([answered(fitted), conflict(5, 6), answered(window(*TALK)), COMPACTED])
-    assert run(hand, Summariser()) == Compacted(version=9)
-    hand = Hand([answered(fitted), conflict(5, 6)] * CONFLICTS_MAX)
-    with pytest.raises(VersionConflict):
-        run(hand, Summariser())

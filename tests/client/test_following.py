@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from fastpaca import ContextNotFound, FastpacaError, Retries, Timeouts, UnexpectedAnswer
 from fastpaca.client.calls import Calls
-from fastpaca.client.protocol import Answer
-from fastpaca.client.values import ContextFrame, Frame, MessageFrame, TombstonedFrame
+from fastpaca.client.values import Frame
 from tests.client.driven import CUT, Hand, answer
+from tests.client.rules import rules
+from tests.client.stories import check_shown, plain
 
 OPENED = answer(200, b"", content_type="text/event-stream; charset=utf-8")
 GONE = answer(204, b"")
@@ -149,28 +150,44 @@ def test_breaks_one_after_the_other_repeat_and_lose_nothing(lives: list[int]) ->
     assert shown(follow(Breaking(node, lives))) == node.all_frames()
 
 
-def test_frames_of_a_half_version_are_given_once() -> None:
+@pytest.mark.parametrize("case", rules("frames")["cases"], ids=lambda case: case["rule"])
+def test_frames_by_the_rules(case: Any) -> None:
     """
-    The message came, its compaction did not: the next connection brings both, the caller gets one.
+    Which frames of several connections are given, and from where each connection is asked for.
     """
-    first = event(message(1, 0))
-    second = event(message(1, 0)) + event(compaction(1)) + event(tombstoned(1))
-    hand = Hand([OPENED, OPENED], [first, CUT, second])
-    assert shown(follow(hand)) == [("message", 0), ("compaction", 1), ("tombstoned", 1)]
-    assert cursors(hand) == ["0", "0"]
-
-
-def test_the_state_is_given_when_it_is_another() -> None:
-    """
-    A new connection opens with the state: the same one again is no news.
-    """
-    hand = Hand(
-        [OPENED, OPENED, OPENED, GONE],
-        [event(state(1, 5)), None, event(state(1, 5)), None, event(state(1, 6)), None],
+    sent = [[one["frame"] for one in connection["frames"]] for connection in case["connections"]]
+    pieces = [piece for frames in sent for piece in (b"".join(map(event, frames)), CUT)]
+    hand = Hand([OPENED] * len(sent), pieces)
+    given_frames = [plain(frame) for frame in follow(hand, case["cursor"])]
+    expected = [
+        one["frame"]
+        for connection in case["connections"]
+        for one in connection["frames"]
+        if one["given"]
+    ]
+    check_shown(
+        [{name: frame[name] for name in frame if name != "revises"} for frame in expected],
+        given_frames,
     )
-    found = follow(hand, 1)
-    assert [frame.used_tokens for frame in found if isinstance(frame, ContextFrame)] == [5, 6]
-    assert found[-1] == TombstonedFrame(version=1, cursor=1)
+    assert cursors(hand) == [str(connection["asked"]) for connection in case["connections"]]
+
+
+@pytest.mark.parametrize("text", rules("frames")["unreadable"])
+def test_what_is_no_frame_is_told_apart(text: str) -> None:
+    """
+    A stream of something else ends with an error, and is not passed over.
+    """
+    with pytest.raises(UnexpectedAnswer):
+        follow(Hand([OPENED], [f"data: {text}\n\n".encode()]))
+
+
+def test_the_fields_of_frames_are_those_of_the_rules() -> None:
+    """
+    Each frame that a node may send has its class, with the fields that it has on the wire.
+    """
+    known = {kind.type: {*kind.__struct_fields__} for kind in Frame.__args__}
+    listed = {entry["type"]: {*entry["fields"]} for entry in rules("frames")["frames"]}
+    assert known == listed
 
 
 # --- where it begins ---
@@ -201,38 +218,6 @@ def test_now_is_one_moment() -> None:
 
 
 # --- when it goes on, and when it ends ---
-
-
-@pytest.mark.parametrize("outcome", [CUT, answer(503), answer(502), answer(429), answer(408)])
-def test_what_may_pass_is_waited_for(outcome: Answer) -> None:
-    """
-    A node that is away for long is asked again and again, with waits that grow to a limit.
-    """
-    hand = Hand([outcome] * 40 + [GONE])
-    assert follow(hand) == []
-    assert len(hand.sent) == 41
-    assert hand.waits[:5] == [0.5, 1.0, 2.0, 2.0, 2.0]
-
-
-def test_a_connection_that_came_about_makes_waits_short_again() -> None:
-    """
-    Failures of long ago do not slow down the next reconnect.
-    """
-    hand = Hand([CUT, CUT, OPENED, CUT, GONE], [b": ping\n\n", None])
-    follow(hand)
-    assert hand.waits == [0.5, 1.0, 0.5, 1.0]
-
-
-def test_the_node_says_how_long_to_wait() -> None:
-    """
-    `retry:` of the stream, up to the client's own limit, and `Retry-After` of a refusal.
-    """
-    hand = Hand(
-        [OPENED, OPENED, answer(503, retry_after="9"), GONE],
-        [b"retry: 3000\n\n", None, b"retry: 60000\n\n", None],
-    )
-    follow(hand)
-    assert hand.waits == [1.5, 2.0, 10.0]
 
 
 def test_a_refusal_is_raised() -> None:
@@ -266,33 +251,6 @@ def test_nothing_is_read_behind_the_end() -> None:
     assert len(hand.sent) == 1
 
 
-def test_a_reset_begins_anew() -> None:
-    """
-    After a restored backup the versions come a second time, with other content.
-    """
-    first = event(message(5, 4))
-    reset = {"type": "reset", "version": 3, "cursor": 3}
-    second = event(reset) + event(message(4)) + event(message(5)) + event(tombstoned(5))
-    hand = Hand([OPENED, OPENED], [first, CUT, second])
-    assert shown(follow(hand, 4)) == [
-        ("message", 4),
-        ("reset", 3),
-        ("message", 4),
-        ("message", 5),
-        ("tombstoned", 5),
-    ]
-
-
-def test_a_gap_moves_the_cursor() -> None:
-    """
-    What is lost for ever is not asked for again.
-    """
-    gap = {"type": "gap", "expected": 1, "actual": 5, "cursor": 4}
-    hand = Hand([OPENED, GONE], [event(gap), CUT])
-    assert shown(follow(hand)) == [("gap", 4), ("tombstoned", 4)]
-    assert cursors(hand) == ["0", "4"]
-
-
 def test_without_messages_the_cursor_moves_with_whatever_frame_comes() -> None:
     """
     Versions that had no frame are no gap, and a ping with an id is no event.
@@ -301,13 +259,3 @@ def test_without_messages_the_cursor_moves_with_whatever_frame_comes() -> None:
     hand = Hand([OPENED, OPENED, GONE], [event(state(2)) + ping, CUT, event(compaction(6)), CUT])
     assert shown(follow(hand)) == [("context", 2), ("compaction", 6), ("tombstoned", 6)]
     assert cursors(hand) == ["0", "2", "6"]
-
-
-def test_frames_of_a_later_release_are_passed_over() -> None:
-    """
-    What the client does not know is not given, and what follows is.
-    """
-    news = {"type": "news", "cursor": 0}
-    hand = Hand([OPENED, GONE], [event(news) + event(message(1)), CUT])
-    assert isinstance(follow(hand)[0], MessageFrame)
-    assert cursors(hand) == ["0", "1"]

@@ -5,33 +5,33 @@ from __future__ import annotations
 import json
 from decimal import Decimal
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastpaca import (
-    ContextNotFound,
-    FastpacaError,
-    IdempotencyConflict,
-    InvalidRequest,
-    Message,
-    OutcomeUnknown,
-    Purged,
-    Tombstoned,
-    Unauthorized,
-    Unavailable,
-    UnexpectedAnswer,
-    VersionConflict,
-)
-from fastpaca.api import errors as api_errors
+import fastpaca
+from fastpaca import FastpacaError, InvalidRequest, Message, Retries, Timeouts, UnexpectedAnswer
 from fastpaca.api.routes import decode_id
-from fastpaca.client import errors, protocol
-from fastpaca.client.protocol import Answer, encode, error_of, path_of
-from fastpaca.client.terms import Timeouts
-from fastpaca.client.transfer import Transfer
+from fastpaca.client import protocol
+from fastpaca.client.calls import Calls
+from fastpaca.client.flow import Send
+from fastpaca.client.protocol import (
+    ID_BYTES_MAX,
+    KEY_CHARS_MAX,
+    Answer,
+    LaterFrame,
+    encode,
+    error_of,
+    path_of,
+)
+from fastpaca.client.transfer import RESPONSE_BYTES_MAX, Transfer
 from fastpaca.client.values import Policy, ResetFrame
-from tests.client.driven import answer
+from tests.client.driven import Hand, answer
+from tests.client.rules import answered, repeated, rules
+
+LIMITS = rules("limits")
 
 # --- ids ---
 
@@ -50,11 +50,21 @@ def test_an_id_is_one_segment_that_a_node_reads_back(name: str) -> None:
     assert decode_id(path.removeprefix("/v1/contexts/").encode()) == name
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "\ud800"])
-def test_an_id_that_no_path_can_name_is_refused(name: str) -> None:
+@pytest.mark.parametrize("case", LIMITS["ids"], ids=str)
+def test_an_id_has_its_path(case: Any) -> None:
     """
-    Dots and nothing would name another path.
+    The same in every client, to the letter: a proxy may choose a node by it.
     """
+    name = repeated(case, "id")
+    assert path_of(name) == case.get("path", "/v1/contexts/" + quote(name, safe=""))
+
+
+@pytest.mark.parametrize("case", LIMITS["ids_refused"], ids=ascii)
+def test_an_id_that_no_node_takes_is_refused(case: Any) -> None:
+    """
+    Dots and nothing would name another path, and all else would be refused by the node.
+    """
+    name = repeated(case, "id")
     with pytest.raises(InvalidRequest) as refused:
         path_of(name)
     assert refused.value.field == "id"
@@ -86,20 +96,17 @@ def test_a_policy_is_sent_as_it_was_read() -> None:
     assert body == b'{"policy":{"strategy":"last_n","config":{"limit":5}}}'
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        "localhost:4000",
-        "ftp://localhost",
-        "http://",
-        "http://:4000",
-        "http://localhost:65536",
-        "http://localhost:port",
-        "http://[::1",
-        "http://localhost?x",
-        "http://localhost/#x",
-    ],
-)
+@pytest.mark.parametrize("case", LIMITS["base_urls"], ids=lambda case: case["given"])
+def test_an_address_may_have_the_version_and_slashes(case: Any) -> None:
+    """
+    Requests go to the same place however the address of the node is written.
+    """
+    transfer = Transfer(case["given"], None, Timeouts())
+    request = transfer.request(Send(protocol.get(path_of("demo")), 0.0))
+    assert str(request.url) == case["asked"]
+
+
+@pytest.mark.parametrize("address", LIMITS["base_urls_refused"])
 def test_an_address_that_can_never_work_is_refused(address: str) -> None:
     """
     It is told when the client is made, and not after ten attempts.
@@ -109,8 +116,16 @@ def test_an_address_that_can_never_work_is_refused(address: str) -> None:
     assert raised.value.field == "base_url"
 
 
-@pytest.mark.parametrize("api_key", ["", " k", "secret\n", "se\ncret", "clé"])
-def test_a_key_that_no_header_holds_is_refused(api_key: str) -> None:
+@pytest.mark.parametrize("api_key", LIMITS["api_keys"])
+def test_a_key_is_sent_as_it_is(api_key: str) -> None:
+    """
+    Every key that a node can have.
+    """
+    assert Transfer("http://h", api_key, Timeouts()).headers["Authorization"] == f"Bearer {api_key}"
+
+
+@pytest.mark.parametrize("api_key", LIMITS["api_keys_refused"])
+def test_a_key_that_no_node_has_is_refused(api_key: str) -> None:
     """
     A key is often read from a file, with the end of its line; it is not told to who reads logs.
     """
@@ -118,6 +133,15 @@ def test_a_key_that_no_header_holds_is_refused(api_key: str) -> None:
         Transfer("http://localhost", api_key, Timeouts())
     assert raised.value.field == "api_key"
     assert api_key.strip() not in str(raised.value).split()
+
+
+def test_limits_are_those_of_all_clients() -> None:
+    """
+    What one client sends and reads, another does too.
+    """
+    assert LIMITS["id_bytes_max"] == ID_BYTES_MAX
+    assert LIMITS["idempotency_key_chars_max"] == KEY_CHARS_MAX
+    assert LIMITS["response_bytes_max"] == RESPONSE_BYTES_MAX
 
 
 def test_a_count_is_of_one_message() -> None:
@@ -245,10 +269,9 @@ def test_unknown_fields_and_frames_are_left_out() -> None:
     assert protocol.appended(b'{"seq":1,"version":1,"token_estimate":2,"new":[]}').seq == 1
     frame = protocol.frame(b'{"type":"reset","version":1,"cursor":1,"new":1}')
     assert frame == ResetFrame(version=1, cursor=1)
-    assert protocol.frame(b'{"type":"news","cursor":1}') is None
-    for broken in (b'{"type":"message"}', b"{}", b"[]", b"{", b"\xff", b'{"type":1}'):
-        with pytest.raises(UnexpectedAnswer):
-            protocol.frame(broken)
+    assert protocol.frame(b'{"type":"news","cursor":1}') == LaterFrame(type="news", cursor=1)
+    with pytest.raises(UnexpectedAnswer):
+        protocol.frame(b"\xff")
 
 
 @pytest.mark.parametrize(
@@ -269,57 +292,52 @@ def test_an_answer_of_somebody_else_is_told_apart(body: bytes) -> None:
 # --- errors ---
 
 
+ERRORS = rules("errors")
+
+
+def test_every_error_is_exported() -> None:
+    """
+    The classes that the package exports are those that the rules list, each with its code.
+    """
+    exported = {
+        name: kind.code
+        for name in dir(fastpaca)
+        if isinstance(kind := getattr(fastpaca, name), type) and issubclass(kind, FastpacaError)
+    }
+    del exported["FastpacaError"]
+    listed = [error for error in ERRORS["errors"] if "python" in error.get("sdks", ["python"])]
+    assert exported == {error["class"]: error["code"] for error in listed}
+    for error in listed:
+        above = getattr(fastpaca, error.get("is_also", "FastpacaError"))
+        assert issubclass(getattr(fastpaca, error["class"]), above)
+
+
 @pytest.mark.parametrize(
-    ("code", "kind"),
-    [
-        ("invalid_request", InvalidRequest),
-        ("unauthorized", Unauthorized),
-        ("not_found", ContextNotFound),
-        ("tombstoned", Tombstoned),
-        ("purged", Purged),
-        ("idempotency_conflict", IdempotencyConflict),
-        ("unavailable", Unavailable),
-        ("outcome_unknown", OutcomeUnknown),
-    ],
+    "error", [one for one in ERRORS["errors"] if "status" in one], ids=lambda one: one["code"]
 )
-def test_an_error_is_of_the_class_of_its_code(code: str, kind: type[FastpacaError]) -> None:
+def test_an_error_is_of_the_class_of_its_code(error: Any) -> None:
     """
-    With the message of the node, its status and its request id.
+    With the message of the node and the fields of its own.
     """
-    body = encode({"error": code, "message": "Why.", "field": "a.b"})
-    error = error_of(answer(499, body, x_request_id="r-1"))
-    assert type(error) is kind
-    assert (error.code, error.message, str(error)) == (code, "Why.", "Why.")
-    assert (error.status, error.request_id, error.field) == (499, "r-1", "a.b")
+    fields = error.get("fields", {})
+    body = encode({"error": error["code"], "message": "Why.", **fields})
+    found = error_of(answer(error["status"], body))
+    assert type(found) is getattr(fastpaca, error["class"])
+    assert (found.code, found.message, str(found)) == (error["code"], "Why.", "Why.")
+    assert (found.status, found.fields) == (error["status"], fields)
+    for name, value in fields.items():
+        assert getattr(found, name) == value
 
 
-def test_a_conflict_has_its_versions() -> None:
+@pytest.mark.parametrize("case", ERRORS["answers"], ids=lambda case: case["rule"])
+def test_errors_by_the_rules(case: Any) -> None:
     """
-    Expected and found, as integers.
+    What becomes of any answer, whoever has sent it.
     """
-    body = b'{"error":"conflict","message":"Changed.","expected":0,"found":84}'
-    error = error_of(answer(409, body))
-    assert isinstance(error, VersionConflict)
-    assert (error.expected, error.found, error.message) == (0, 84, "Changed.")
-
-
-def test_an_unknown_code_is_the_base_class_with_all_fields() -> None:
-    """
-    A code of a later release is still a code, and its fields can be read.
-    """
-    body = b'{"error":"too_cold","message":"Brr.","degrees":-4}'
-    error = error_of(answer(418, body))
-    assert type(error) is FastpacaError
-    assert (error.code, error.status, error.fields) == ("too_cold", 418, {"degrees": -4})
-    odd = error_of(answer(409, b'{"error":"conflict","message":"m"}'))
-    assert (type(odd), odd.code) == (FastpacaError, "conflict")
-
-
-@pytest.mark.parametrize("kind", list(api_errors.STATUS))
-def test_every_error_of_a_node_is_known(kind: type[FastpacaError]) -> None:
-    """
-    Each code of a node becomes its class here, but for one that no call of the client can bring.
-    """
-    if kind.code == "method_not_allowed":
-        return
-    assert issubclass(errors.KINDS[kind.code], kind)
+    hand = Hand([answered(case["answer"])])
+    calls = Calls(Timeouts(), Retries(attempts_max=1))
+    with pytest.raises(FastpacaError) as raised:
+        hand.run(calls.info("demo"))
+    expected = dict(case["error"])
+    assert type(raised.value).__name__ == expected.pop("class")
+    assert {name: getattr(raised.value, name) for name in expected} == expected

@@ -6,142 +6,96 @@ from typing import Any
 
 import pytest
 
-from fastpaca import (
-    FastpacaError,
-    InvalidRequest,
-    RateLimited,
-    Retries,
-    Timeouts,
-    UnexpectedAnswer,
-)
+from fastpaca import FastpacaError, InvalidRequest, Retries, Timeouts
 from fastpaca.client.calls import Calls
-from fastpaca.client.flow import exchange
+from fastpaca.client.flow import DRAWN_BELOW, Failure, exchange
 from fastpaca.client.protocol import Answer, get, retry_after_seconds
+from fastpaca.client.terms import RETRIED_STATUSES
 from tests.client.driven import CUT, Hand, answer
+from tests.client.rules import answered, repeated, rules, terms
 
 REQUEST = get("/v1/contexts/c")
 OK = answer(200)
 NO_WAITS = Retries(wait_seconds=0.0)
 
 
-def run(hand: Hand, retries: Retries = NO_WAITS, total_seconds: float = 60.0) -> Answer | None:
-    return hand.run(exchange(REQUEST, Timeouts(total_seconds=total_seconds), retries))
+def run(hand: Hand) -> Answer | None:
+    return hand.run(exchange(REQUEST, Timeouts(), NO_WAITS))
 
 
-@pytest.mark.parametrize("status", [408, 429, 502, 503, 504, None])
-def test_what_may_pass_is_tried_again(status: int | None) -> None:
+RULES = rules("retries")
+
+
+@pytest.mark.parametrize("status", [*range(300, 600)])
+def test_statuses_that_are_tried_again(status: int) -> None:
     """
-    No answer, 408, 429 and the errors of nodes and proxies that are away for a moment.
+    Those that the rules list are tried again, the same request each time; all others are final.
     """
-    hand = Hand([CUT if status is None else answer(status)] * 3 + [OK])
-    assert run(hand) == OK
-    assert hand.sent == [REQUEST] * 4
+    hand = Hand([answer(status)] * 3 + [OK])
+    if status in RULES["statuses"]:
+        assert run(hand) == OK
+        assert hand.sent == [REQUEST] * 4
+    else:
+        with pytest.raises(FastpacaError) as raised:
+            run(hand)
+        assert raised.value.status == status
+        assert hand.waits == []
 
 
-@pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 405, 409, 413, 415, 431, 500])
-def test_what_stays_as_it_is_is_not_tried_again(status: int) -> None:
+def test_the_statuses_are_listed_once() -> None:
     """
-    Everything else is raised at once.
+    What the code has is what the rules have.
     """
-    hand = Hand([answer(status)])
-    with pytest.raises(FastpacaError) as raised:
-        run(hand)
-    assert raised.value.status == status
-    assert hand.waits == []
+    assert sorted(RETRIED_STATUSES) == RULES["statuses"]
 
 
-def test_attempts_are_counted() -> None:
+@pytest.mark.parametrize("case", RULES["calls"], ids=lambda case: case["rule"])
+def test_calls_by_the_rules(case: Any) -> None:
     """
-    After the last attempt its error is raised, without a wait behind it.
+    How often a call is tried, how long it waits before each attempt, and how it ends.
     """
-    hand = Hand([CUT] * 4 + [answer(503, b'{"error":"unavailable","message":"m"}')])
-    with pytest.raises(FastpacaError, match="m"):
-        run(hand, Retries(attempts_max=5))
-    assert len(hand.sent) == 5
-    assert len(hand.waits) == 4
+    timeouts, retries = terms(case)
+    outcomes = [CUT if told is None else answered(told) for told in case["answers"]]
+    hand = Hand(outcomes, seconds_per_attempt=case.get("attempt_seconds", 0.0))
+    hand.drawn = int(case["chance"] * DRAWN_BELOW)
+    try:
+        hand.run(Calls(timeouts, retries).patch_metadata("c", {}))
+    except FastpacaError as error:
+        outcome = error.code
+    else:
+        outcome = "answered"
+    assert outcome == case["outcome"]
+    assert hand.waits == pytest.approx(case["waits_seconds"])
+    assert len(hand.sent) == len(case["answers"])
 
 
-def test_waits_double_up_to_a_limit_and_are_drawn() -> None:
+@pytest.mark.parametrize("case", RULES["streams"], ids=lambda case: case["rule"])
+def test_streams_by_the_rules(case: Any) -> None:
     """
-    Each wait is a random part of a time that doubles: here one half, then none of it.
+    How long a stream waits before each connection; it ends when the context was deleted.
     """
-    retries = Retries(attempts_max=8, wait_seconds=1.0, wait_seconds_max=6.0)
-    hand = Hand([CUT] * 5 + [OK])
-    run(hand, retries)
-    assert hand.waits == [0.5, 1.0, 2.0, 3.0, 3.0]
-    hand = Hand([CUT] * 3 + [OK])
-    hand.drawn = 0
-    run(hand, retries)
-    assert hand.waits == [0.0, 0.0, 0.0]
+    frame = b'data: {"type":"gap","expected":1,"actual":2,"cursor":1}\n\n'
+    outcomes: list[Answer | Failure] = []
+    pieces: list[bytes | Failure | None] = []
+    for told in case["connections"]:
+        if told is None or "status" in told:
+            outcomes.append(CUT if told is None else answered(told))
+            continue
+        outcomes.append(answer(200, b"", content_type="text/event-stream"))
+        retry = f"retry: {told['retry']}\n\n".encode() if "retry" in told else b": open\n\n"
+        pieces += [retry + frame * told["frames"], None]
+    hand = Hand([*outcomes, answer(204, b"")], pieces)
+    hand.drawn = int(case["chance"] * DRAWN_BELOW)
+    hand.run(Calls(Timeouts(), Retries()).stream("c", 0, include_messages=True))
+    assert hand.waits == pytest.approx(case["waits_seconds"])
 
 
-def test_a_wait_is_as_long_as_the_node_asks_for() -> None:
-    """
-    The wait of the client's own comes on top, so that not all come back in the same moment.
-    """
-    hand = Hand([answer(503, retry_after="3"), answer(429, retry_after="7"), OK])
-    run(hand, Retries(wait_seconds=1.0))
-    assert hand.waits == [3.5, 8.0]
-
-
-def test_a_call_ends_by_its_deadline() -> None:
-    """
-    A wait that would go beyond it is not begun, however long the node asks to wait.
-    """
-    hand = Hand([answer(503, retry_after="61")])
-    with pytest.raises(UnexpectedAnswer) as raised:
-        run(hand)
-    assert raised.value.status == 503
-    assert hand.waits == []
-    hand = Hand([CUT] * 9, seconds_per_attempt=25.0)
-    with pytest.raises(FastpacaError, match="cut"):
-        run(hand)
-    assert len(hand.sent) == 3
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({}, 0),
-        ({"retry-after": "12"}, 12),
-        ({"retry-after": " 0 "}, 0),
-        ({"retry-after": "-1"}, 0),
-        ({"retry-after": "soon"}, 0),
-        ({"retry-after": "١"}, 0),
-        (
-            {
-                "date": "Mon, 05 Jan 2026 09:30:00 GMT",
-                "retry-after": "Mon, 05 Jan 2026 09:30:20 GMT",
-            },
-            20,
-        ),
-        (
-            {
-                "date": "Mon, 05 Jan 2026 09:30:00 GMT",
-                "retry-after": "Mon, 05 Jan 2026 09:29:00 GMT",
-            },
-            0,
-        ),
-        ({"retry-after": "Mon, 05 Jan 2026 09:30:20 GMT"}, 0),
-        ({"date": "Mon, 05 Jan 2026 09:30:00 GMT", "retry-after": "Mon, 99 Foo"}, 0),
-    ],
-)
-def test_retry_after_is_read(headers: dict[str, str], seconds: float) -> None:
+@pytest.mark.parametrize("case", RULES["retry_after"], ids=lambda case: str(case["headers"]))
+def test_retry_after_is_read(case: Any) -> None:
     """
     Seconds, or a date by the clock of who sends it; nothing else.
     """
-    assert retry_after_seconds(headers) == seconds
-
-
-def test_the_wait_of_a_rate_limit_is_known() -> None:
-    """
-    Who gives up can say for how long.
-    """
-    body = b'{"error":"rate_limited","message":"Too many"}'
-    hand = Hand([answer(429, body, retry_after="9")])
-    with pytest.raises(RateLimited) as raised:
-        run(hand, Retries(attempts_max=1))
-    assert raised.value.retry_after_s == 9
+    assert retry_after_seconds(case["headers"]) == case["seconds"]
 
 
 def test_a_key_is_made_once_for_each_call() -> None:
@@ -173,11 +127,12 @@ def test_who_gives_up_knows_the_key() -> None:
     assert raised.value.idempotency_key == hand.sent[0].key is not None
 
 
-@pytest.mark.parametrize("key", ["", " a", "a\n", "a\nb", "ä", "k" * 256, 7])
-def test_a_key_that_no_node_takes_is_not_sent(key: Any) -> None:
+@pytest.mark.parametrize("case", rules("limits")["idempotency_keys_refused"], ids=str)
+def test_a_key_that_no_node_takes_is_not_sent(case: Any) -> None:
     """
     It is refused at once, and not tried ten times.
     """
+    key = repeated(case, "key")
     hand = Hand([])
     calls = Calls(Timeouts(), NO_WAITS)
     for call in (calls.append("c", [], None, None, key), calls.compact("c", [], None, key)):
@@ -185,3 +140,14 @@ def test_a_key_that_no_node_takes_is_not_sent(key: Any) -> None:
             hand.run(call)
         assert raised.value.field == "idempotency_key"
     assert hand.sent == []
+
+
+@pytest.mark.parametrize("case", rules("limits")["idempotency_keys"], ids=str)
+def test_a_key_of_the_caller_is_sent_as_it_is(case: Any) -> None:
+    """
+    Every key that a node takes can be sent.
+    """
+    key = repeated(case, "key")
+    hand = Hand([answer(200, b'{"version":1}')])
+    hand.run(Calls(Timeouts(), NO_WAITS).compact("c", [], None, key))
+    assert hand.sent[0].headers["Idempotency-Key"] == key

@@ -6,10 +6,21 @@ import inspect
 from importlib import import_module
 from typing import Any
 
+import msgspec
 import pytest
 
 import fastpaca
-from fastpaca import AsyncContext, AsyncFastpaca, Context, Fastpaca
+from fastpaca import (
+    AsyncContext,
+    AsyncFastpaca,
+    Context,
+    Fastpaca,
+    InvalidRequest,
+    Retries,
+    Timeouts,
+)
+from tests.client.rules import rules, terms
+from tests.server.process import Process
 
 PAIRS = [(Fastpaca, AsyncFastpaca), (Context, AsyncContext)]
 OWN = {"close", "aclose", "opened"}
@@ -61,3 +72,49 @@ def test_names_are_imported_when_they_are_asked_for() -> None:
         assert name in dir(fastpaca)
     with pytest.raises(AttributeError, match="no attribute 'Fastpaka'"):
         _ = fastpaca.Fastpaka  # type: ignore[attr-defined]  # that is the point
+
+
+# --- the words of all clients ---
+
+OPTIONS = rules("options")
+
+
+def test_verbs_are_those_of_all_clients() -> None:
+    """
+    A verb that one language has, the others have too; a local node is Python's alone.
+    """
+    assert sorted({*verbs(Fastpaca)} - {"local"}) == sorted(OPTIONS["verbs"]["client"])
+    assert sorted(verbs(Context)) == sorted(OPTIONS["verbs"]["context"])
+
+
+@pytest.mark.parametrize(("kind", "name"), [(Timeouts, "timeouts"), (Retries, "retries")])
+def test_options_are_those_of_all_clients(kind: type[Timeouts | Retries], name: str) -> None:
+    """
+    Names and defaults.
+    """
+    known = {field.name: field.default for field in msgspec.structs.fields(kind)}
+    assert known == {option["name"]: option["default"] for option in OPTIONS[name]}
+    assert inspect.signature(Fastpaca).parameters["base_url"].default == OPTIONS["base_url"]
+
+
+@pytest.mark.parametrize("case", OPTIONS["refused"], ids=str)
+def test_options_that_can_never_work_are_refused(case: Any) -> None:
+    """
+    The error names the option, before anything is sent.
+    """
+    (name,) = {**case.get("timeouts", {}), **case.get("retries", {})}
+    with pytest.raises(InvalidRequest) as refused:
+        terms(case)
+    assert refused.value.field == name
+
+
+@pytest.mark.parametrize("case", OPTIONS["endless"], ids=str)
+def test_a_time_may_be_endless(case: Any, node: Process) -> None:
+    """
+    Infinity is for as long as it takes, with real connections.
+    """
+    timeouts, retries = terms(case)
+    with Fastpaca(node.address, timeouts=timeouts, retries=retries) as client:
+        context = client.context("endless", budget=100)
+        with context.stream(cursor=0) as stream:
+            assert next(stream).cursor == 0

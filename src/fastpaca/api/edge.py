@@ -95,7 +95,10 @@ class Edge:
             if request.method == "OPTIONS":
                 allow = ", ".join(route.methods).encode()
                 return Answer(204, headers=((b"allow", allow),))
-            raise MethodNotAllowed(request.method, route.methods)
+            raise MethodNotAllowed(
+                f"{request.method} is not answered here; use {' or '.join(route.methods)}.",
+                route.methods,
+            )
         if raw_id is not None:
             request.context_id = decode_id(raw_id)
         return await handler(request)

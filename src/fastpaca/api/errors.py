@@ -16,6 +16,7 @@ from fastpaca.errors import (
     Forbidden,
     HeadersTooLarge,
     IdempotencyConflict,
+    InternalError,
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
@@ -46,7 +47,7 @@ STATUS: Final[dict[type[FastpacaError], int]] = {
     UnsupportedMediaType: 415,
     RateLimited: 429,
     HeadersTooLarge: 431,
-    FastpacaError: 500,
+    InternalError: 500,
     Unavailable: 503,
     OutcomeUnknown: 503,
 }
@@ -74,12 +75,12 @@ def body(error: FastpacaError) -> bytes:
 def defect(request_id: bytes) -> Answer:
     """Answer to a request that met a defect; names nothing but the request."""
     request = request_id.decode()
-    return answer(FastpacaError(f"The server failed on this request; it was logged as {request}."))
+    return answer(InternalError(f"The server failed on this request; it was logged as {request}."))
 
 
 def _headers(error: FastpacaError) -> Headers:
-    if isinstance(error, RateLimited | Unavailable | OutcomeUnknown):
-        return ((b"retry-after", b"%d" % error.retry_after_s),)
+    if error.retry_after_seconds is not None:
+        return ((b"retry-after", b"%d" % error.retry_after_seconds),)
     if isinstance(error, Unauthorized):
         return ((b"www-authenticate", b"Bearer"),)
     if isinstance(error, MethodNotAllowed):

@@ -258,7 +258,7 @@ class RateLimit:
         full_at = max(self._full_at.get(caller, now), now)
         wait_s = full_at - now - self._slack_s
         if wait_s > ROUNDING_S:
-            raise RateLimited(retry_after_s=math.ceil(wait_s))
+            raise RateLimited(retry_after_seconds=math.ceil(wait_s))
         self._full_at[caller] = full_at + self._interval_s
         self._full_at.move_to_end(caller)
         if len(self._full_at) > self._callers_max:

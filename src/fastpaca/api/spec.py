@@ -16,6 +16,7 @@ from fastpaca.errors import (
     Forbidden,
     HeadersTooLarge,
     IdempotencyConflict,
+    InternalError,
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
@@ -39,7 +40,7 @@ ANYWHERE: Final[Kinds] = (
     Forbidden,
     RequestTimeout,
     HeadersTooLarge,
-    FastpacaError,
+    InternalError,
     Unavailable,
 )
 GUARDED: Final[Kinds] = (Unauthorized, RateLimited)
@@ -63,7 +64,7 @@ _MEANINGS: Final[dict[type[FastpacaError], str]] = {
     UnsupportedMediaType: "The body is not JSON, or is compressed.",
     RateLimited: "Above the rate limit, or too many writes are waiting.",
     HeadersTooLarge: "Request line and headers above 64 KiB, or more than 100 headers.",
-    FastpacaError: "A defect of the node; the message names the request id.",
+    InternalError: "A defect of the node; the message names the request id.",
     Unavailable: "The store cannot be used now, or the node starts or stops; nothing was changed.",
     OutcomeUnknown: "The write may or may not have happened; retry only with the same key.",
 }
@@ -167,8 +168,8 @@ def _example(kind: type[FastpacaError]) -> Spec:
         )
     elif kind is VersionConflict:
         error = VersionConflict(expected=83, found=84)
-    elif kind is FastpacaError:
-        error = FastpacaError("The server failed on this request; it was logged as 4f1c-2a.")
+    elif kind is InternalError:
+        error = InternalError("The server failed on this request; it was logged as 4f1c-2a.")
     else:
         error = kind()
     return {"error": error.code, "message": error.message, **error.fields}

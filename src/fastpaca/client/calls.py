@@ -5,12 +5,13 @@ The verbs of a client as flows, one method each: what `Fastpaca` and `AsyncFastp
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from fastpaca.client import compacting, protocol
+from fastpaca.client.errors import UnexpectedAnswer
 from fastpaca.client.flow import Ask, Flow, Give, exchange, key_or_new
 from fastpaca.client.following import Position, follow
-from fastpaca.client.protocol import Answer, Request, path_of
+from fastpaca.client.protocol import Answer, Reader, Request, path_of
 from fastpaca.client.terms import Retries, Timeouts
 from fastpaca.client.values import (
     Appended,
@@ -23,8 +24,28 @@ from fastpaca.client.values import (
 )
 from fastpaca.errors import VersionConflict
 
+T = TypeVar("T")
+
 CONFLICTS_MAX = 5
-"""How often a compaction is overtaken before it gives up."""
+"""How often a compaction is overtaken, in a read or in its write, before it gives up."""
+
+
+class Patience:
+    """How many conflicts a call still overcomes."""
+
+    def __init__(self, conflicts_max: int) -> None:
+        self._left = conflicts_max
+
+    def lose(self, conflict: VersionConflict) -> None:
+        """
+        Count a *conflict*.
+
+        Raises:
+            VersionConflict: It was the last that the call overcomes.
+        """
+        self._left -= 1
+        if self._left == 0:
+            raise conflict
 
 
 class Calls:
@@ -36,6 +57,21 @@ class Calls:
 
     def _exchange(self, request: Request) -> Flow[Answer]:
         return exchange(request, self._timeouts, self._retries)
+
+    def _read(self, request: Request, reader: Reader[T]) -> Flow[T]:
+        """
+        Send *request* until it is answered, and read the value of the answer.
+
+        Raises:
+            UnexpectedAnswer: It is none of a node.
+        """
+        answer = yield from self._exchange(request)
+        try:
+            return reader(answer.body)
+        except UnexpectedAnswer as error:
+            protocol.note_answer(error, answer)
+            error.idempotency_key = request.key
+            raise
 
     # --- contexts ---------------------------------------------------------------------------------
 
@@ -49,18 +85,19 @@ class Calls:
     ) -> Flow[ContextInfo]:
         """Create a context, or change what is given of its configuration."""
         request = protocol.put(context_id, budget, trigger, policy, metadata)
-        answer = yield from self._exchange(request)
-        return protocol.context_info(answer.body)
+        return (yield from self._read(request, protocol.context_info))
 
     def info(self, context_id: str) -> Flow[ContextInfo]:
         """Read how a context is configured."""
-        answer = yield from self._exchange(protocol.get(path_of(context_id)))
-        return protocol.context_info(answer.body)
+        return (yield from self._read(protocol.get(path_of(context_id)), protocol.context_info))
 
     def patch_metadata(self, context_id: str, changes: Mapping[str, Any]) -> Flow[ContextInfo]:
         """Merge *changes* into the metadata."""
-        answer = yield from self._exchange(protocol.patch_metadata(context_id, changes))
-        return protocol.context_info(answer.body)
+        return (
+            yield from self._read(
+                protocol.patch_metadata(context_id, changes), protocol.context_info
+            )
+        )
 
     def delete(self, context_id: str, *, purge: bool) -> Flow[None]:
         """Delete a context."""
@@ -71,7 +108,7 @@ class Calls:
         after: str | None = None
         while True:
             request = protocol.get("/v1/contexts", prefix=prefix, after=after, limit=limit)
-            page = protocol.contexts_page((yield from self._exchange(request)).body)
+            page = yield from self._read(request, protocol.contexts_page)
             for found in page.contexts:
                 yield Give(found)
             if page.next is None:
@@ -91,15 +128,14 @@ class Calls:
         """Append a message, or several."""
         key = yield from key_or_new(key)
         request = protocol.append(context_id, messages, if_version, token_count, key)
-        answer = yield from self._exchange(request)
         if isinstance(messages, Mapping):
-            return protocol.appended(answer.body)
-        return protocol.batch(answer.body).results
+            return (yield from self._read(request, protocol.appended))
+        return (yield from self._read(request, protocol.batch)).results
 
     def tail(self, context_id: str, offset: int | None, limit: int | None) -> Flow[list[Message]]:
         """Read the newest messages."""
         request = protocol.get(path_of(context_id, "tail"), offset=offset, limit=limit)
-        return protocol.messages_page((yield from self._exchange(request)).body).messages
+        return (yield from self._read(request, protocol.messages_page)).messages
 
     def messages(
         self, context_id: str, from_seq: int | None, to_seq: int | None, limit: int | None
@@ -108,7 +144,7 @@ class Calls:
         path = path_of(context_id, "messages")
         while True:
             request = protocol.get(path, from_seq=from_seq, to_seq=to_seq, limit=limit)
-            page = protocol.messages_page((yield from self._exchange(request)).body)
+            page = yield from self._read(request, protocol.messages_page)
             for message in page.messages:
                 yield Give(message)
             last = page.messages[-1] if page.messages else None
@@ -134,7 +170,7 @@ class Calls:
             if_version=if_version,
             at_version=at_version,
         )
-        return protocol.view((yield from self._exchange(request)).body)
+        return (yield from self._read(request, protocol.view))
 
     def compact(
         self,
@@ -146,14 +182,14 @@ class Calls:
         """Replace the window."""
         key = yield from key_or_new(key)
         request = protocol.compact(context_id, replacement, if_version, key)
-        return protocol.compacted((yield from self._exchange(request)).body)
+        return (yield from self._read(request, protocol.compacted))
 
     def compactions(self, context_id: str, after: int | None, limit: int | None) -> Flow[None]:
         """Give what has rewritten the window, page by page."""
         path = path_of(context_id, "compactions")
         while True:
             request = protocol.get(path, after=after, limit=limit)
-            page = protocol.compactions_page((yield from self._exchange(request)).body)
+            page = yield from self._read(request, protocol.compactions_page)
             if not page.compactions:
                 return
             compaction: Compaction
@@ -179,35 +215,32 @@ class Calls:
         """
         plan: compacting.Plan | None = None
         summary: list[Mapping[str, Any]] = []
-        conflicts = 0
+        patience = Patience(CONFLICTS_MAX)
         while True:
-            window = yield from self._whole_window(context_id)
+            window = yield from self._whole_window(context_id, patience)
+            if not window.needs_compaction:
+                return None
             if plan is None or not plan.holds_for(window):
-                plan = compacting.plan(window, keep_last) if window.needs_compaction else None
+                plan = compacting.plan(window, keep_last)
                 if plan is None:
                     return None
                 summary = compacting.summary_of((yield Ask(summarise, plan.old)))
             replacement = plan.replacement(window, summary)
             try:
                 return (yield from self.compact(context_id, replacement, window.version))
-            except VersionConflict:
-                conflicts += 1
-                if conflicts >= CONFLICTS_MAX:
-                    raise
+            except VersionConflict as conflict:
+                patience.lose(conflict)
 
-    def _whole_window(self, context_id: str) -> Flow[View]:
+    def _whole_window(self, context_id: str, patience: Patience) -> Flow[View]:
         """Read the window with nothing left out, and whether it needs compaction as configured."""
-        conflicts = 0
         while True:
             seen = yield from self.view(context_id)
             if seen.fit == "whole" or not seen.needs_compaction:
                 return seen
             try:
                 whole = yield from self.view(context_id, seen.window_tokens, seen.version)
-            except VersionConflict:
-                conflicts += 1
-                if conflicts >= CONFLICTS_MAX:
-                    raise
+            except VersionConflict as conflict:
+                patience.lose(conflict)
             else:
                 return View(
                     version=whole.version,

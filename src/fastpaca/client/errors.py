@@ -16,7 +16,9 @@ from fastpaca.errors import (
     Forbidden,
     HeadersTooLarge,
     IdempotencyConflict,
+    InternalError,
     InvalidRequest,
+    MethodNotAllowed,
     OutcomeUnknown,
     PayloadTooLarge,
     Purged,
@@ -33,17 +35,18 @@ KINDS: Final[Mapping[str, type[FastpacaError]]] = {
     kind.code: kind
     for kind in (
         ContextNotFound,
-        Purged,
-        Tombstoned,
-        FastpacaError,
         Forbidden,
         HeadersTooLarge,
         IdempotencyConflict,
+        InternalError,
         InvalidRequest,
+        MethodNotAllowed,
         OutcomeUnknown,
         PayloadTooLarge,
+        Purged,
         RateLimited,
         RequestTimeout,
+        Tombstoned,
         Unauthorized,
         Unavailable,
         UnsupportedMediaType,
@@ -90,7 +93,7 @@ def _typed(code: str, message: str, fields: Mapping[str, Any]) -> FastpacaError:
     kind = KINDS.get(code, FastpacaError)
     if kind is VersionConflict:
         expected, found = fields.get("expected"), fields.get("found")
-        if not isinstance(expected, int) or not isinstance(found, int):
+        if type(expected) is not int or type(found) is not int:
             return FastpacaError(message)
         return VersionConflict(expected, found)
     if kind is InvalidRequest:

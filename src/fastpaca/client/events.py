@@ -13,10 +13,11 @@ from typing import Final
 
 from fastpaca.client.errors import UnexpectedAnswer
 
-EVENT_BYTES_MAX: Final = 256 * 1024 * 1024
-"""More than any message that a node takes."""
+EVENT_BYTES_MAX: Final = 500 * 1024 * 1024
+"""Far more than any message, and as much as in TypeScript, where no text is longer than 512 MiB."""
 
 _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
+_DIGITS: Final = re.compile(rb"[0-9]+")
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -72,8 +73,8 @@ class EventReader:
         if name == b"data":
             self._grow(len(value))
             self._data.append(value)
-        elif name == b"retry" and value.isdigit():
-            self.retry_seconds = int(value[:9]) / 1000
+        elif name == b"retry" and _DIGITS.fullmatch(value):
+            self.retry_seconds = float(value) / 1000
         return None
 
     def _grow(self, more: int) -> None:

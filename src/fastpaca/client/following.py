@@ -1,14 +1,16 @@
 """
 Following a context: a flow that reconnects, and gives every frame once.
 
-A node repeats nothing behind the cursor that it is given. But the cursor moves only on the last
+A node repeats nothing after the cursor that it is given. But the cursor moves only on the last
 frame of a version, so after a break in the middle of one its first frames come again. `Position`
-knows them: a frame of a version above the cursor was given if one of its type was. The frame about
-the state of the context, which opens every connection, is left out if it says what the last one
-said.
+knows them: it remembers which frames of versions above the cursor were given. The frame about the
+state of the context opens every connection; on all but the first it is left out if it says what the
+last one said. Later ones are always given: each tells of a change, if only of the configuration.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from fastpaca.client import protocol
 from fastpaca.client.errors import UnexpectedAnswer
@@ -24,7 +26,7 @@ from fastpaca.client.flow import (
     Read,
     Wait,
 )
-from fastpaca.client.protocol import Answer, error_of
+from fastpaca.client.protocol import Answer, LaterFrame, error_of
 from fastpaca.client.terms import Retries, asked_wait_seconds
 from fastpaca.client.values import (
     CompactionFrame,
@@ -46,17 +48,33 @@ class Position:
 
     def __init__(self, cursor: int) -> None:
         self.cursor = cursor
-        self._version = 0  # the one of which some frames were given
-        self._given: set[str] = set()  # their types
+        self._given: set[tuple[str, int]] = (
+            set()
+        )  # types and versions, of versions above the cursor
         self._state: tuple[int, bool, int, int] | None = None
+        self._is_resuming = False
 
-    def take(self, frame: Frame) -> bool:
+    def resume(self) -> None:
+        """Note that another connection takes over."""
+        self._is_resuming = True
+
+    def take(self, frame: Frame | LaterFrame) -> bool:
         """Move on to *frame*; whether it is new to the caller."""
         is_new = self._is_new(frame)
-        self.cursor = frame.cursor
+        if isinstance(frame, ResetFrame):
+            self.cursor, self._given, self._state = frame.cursor, set(), None
+        elif frame.cursor > self.cursor:
+            self.cursor = frame.cursor
+            self._given = {given for given in self._given if given[1] > frame.cursor}
         return is_new
 
-    def _is_new(self, frame: Frame) -> bool:
+    def _is_new(self, frame: Frame | LaterFrame) -> bool:
+        if isinstance(frame, MessageFrame | CompactionFrame):
+            name = (frame.type, frame.version)
+            if frame.version <= self.cursor or name in self._given:
+                return False
+            self._given.add(name)
+            return True
         if isinstance(frame, ContextFrame):
             state = (
                 frame.version,
@@ -64,19 +82,10 @@ class Position:
                 frame.used_tokens,
                 frame.token_budget,
             )
-            is_news, self._state = state != self._state, state
-            return is_news
-        if isinstance(frame, ResetFrame):
-            self._version, self._given, self._state = 0, set(), None
-            return True
-        if not isinstance(frame, MessageFrame | CompactionFrame):
-            return True
-        if frame.version != self._version:
-            self._version, self._given = frame.version, set()
-        if frame.type in self._given:
-            return False
-        self._given.add(frame.type)
-        return True
+            is_repeated = self._is_resuming and state == self._state
+            self._is_resuming, self._state = False, state
+            return not is_repeated
+        return not isinstance(frame, LaterFrame)
 
 
 def follow(
@@ -103,10 +112,13 @@ def follow(
                 return
             is_resumed = True
             _check_type(outcome)
-            if (yield from _read(events, position)):
+            came = yield from _read(events, position)
+            if came.is_end:
                 return
             yield Close()
-            attempt = 0
+            if came.frames:
+                attempt = 0
+            position.resume()
         elif at_least is None:
             assert isinstance(outcome, Answer)
             raise error_of(outcome)
@@ -117,24 +129,31 @@ def follow(
 
 def _check_type(answer: Answer) -> None:
     kind = answer.headers.get("content-type", "")
-    if kind.partition(";")[0].strip() != protocol.EVENTS_TYPE:
+    if kind.partition(";")[0].strip().lower() != protocol.EVENTS_TYPE:
         raise UnexpectedAnswer(f"This is no event stream of a fastpaca node but {kind!r}.")
 
 
-def _read(events: EventReader, position: Position) -> Flow[bool]:
-    """Give the frames of one connection; whether there are none to come, on any other either."""
+class Came(NamedTuple):
+    """What one connection brought: how many frames, and whether none are to come on any other."""
+
+    frames: int
+    is_end: bool
+
+
+def _read(events: EventReader, position: Position) -> Flow[Came]:
+    """Give the frames of one connection."""
+    frames = 0
     while True:
         chunk = yield Read()
         if isinstance(chunk, Failure) or not chunk:
-            return False
+            return Came(frames, is_end=False)
         for data in events.feed(chunk):
             frame = protocol.frame(data)
-            if frame is None:
-                continue
+            frames += 1
             if position.take(frame):
                 yield Give(frame)
             if isinstance(frame, TombstonedFrame):
-                return True
+                return Came(frames, is_end=True)
 
 
 def _wait(

@@ -17,6 +17,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, Generic, NamedTuple, TypeVar
@@ -35,7 +36,7 @@ from fastpaca.client.values import (
     Policy,
     View,
 )
-from fastpaca.errors import FastpacaError, InvalidRequest, RateLimited
+from fastpaca.errors import FastpacaError, InvalidRequest
 
 T = TypeVar("T")
 
@@ -44,6 +45,15 @@ EVENTS_TYPE: Final = "text/event-stream"
 
 _HEADER_VALUE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 """What goes through any HTTP as it is: printable ASCII without spaces around it."""
+
+_API_KEY: Final = re.compile(r"[!-+\--~]+")
+"""What a node takes for a key: printable ASCII without spaces; commas stand between several."""
+
+_SECONDS: Final = re.compile(r"[0-9]+")
+_HTTP_DATE: Final = re.compile(r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT")
+
+ID_BYTES_MAX: Final = 512
+"""Longer ids are refused by every node."""
 
 KEY_CHARS_MAX: Final = 255
 
@@ -105,15 +115,24 @@ def path_of(context_id: str, *rest: str) -> str:
     Raises:
         InvalidRequest: No path can name this id.
     """
+    return "/".join(("/v1/contexts", quote(_checked_id(context_id), safe=""), *rest))
+
+
+def _checked_id(context_id: object) -> bytes:
     # Dots alone would be taken for steps in the path, encoded or not, and nothing for no id.
-    if context_id in {"", ".", ".."}:
+    if not isinstance(context_id, str) or context_id in {"", ".", ".."} or "\0" in context_id:
         raise InvalidRequest(
-            "A context id is a string of 1 to 512 bytes other than '.' and '..'.", "id"
+            f"A context id is a string of 1 to {ID_BYTES_MAX} bytes without NUL,"
+            " other than '.' and '..'.",
+            "id",
         )
     try:
-        return "/".join(("/v1/contexts", quote(context_id, safe=""), *rest))
+        encoded = context_id.encode()
     except UnicodeEncodeError:
         raise InvalidRequest("A context id holds no lone surrogates.", "id") from None
+    if len(encoded) > ID_BYTES_MAX:
+        raise InvalidRequest(f"A context id has at most {ID_BYTES_MAX} bytes of UTF-8.", "id")
+    return encoded
 
 
 def get(path: str, **query: str | int | bool | None) -> Request:
@@ -207,6 +226,11 @@ def checked_key(key: str) -> str:
 def is_header_value(text: object) -> bool:
     """Tell whether a header can hold *text*."""
     return isinstance(text, str) and _HEADER_VALUE.fullmatch(text) is not None
+
+
+def is_api_key(text: object) -> bool:
+    """Tell whether a node can have *text* for one of its keys."""
+    return isinstance(text, str) and _API_KEY.fullmatch(text) is not None
 
 
 def encode(value: object) -> bytes:
@@ -344,16 +368,24 @@ messages_page: Final[Reader[MessagesPage]] = Reader(MessagesPage)
 compactions_page: Final[Reader[CompactionsPage]] = Reader(CompactionsPage)
 view: Final[Reader[View]] = Reader(View)
 
+
+class LaterFrame(msgspec.Struct, frozen=True):
+    """A frame of a type that this release does not know: all that counts is its cursor."""
+
+    type: str
+    cursor: int
+
+
 _frame: Final[Reader[Frame]] = Reader(Frame)
-_any_frame: Final[Reader[dict[str, Any]]] = Reader(dict[str, Any])
+_later_frame: Final[Reader[LaterFrame]] = Reader(LaterFrame)
 _FRAME_TYPES: Final = frozenset(
     {"message", "compaction", "context", "tombstoned", "gap", "reset"},
 )
 
 
-def frame(data: bytes) -> Frame | None:
+def frame(data: bytes) -> Frame | LaterFrame:
     """
-    Read the *data* of an event; None if it is a frame of a kind that this release does not know.
+    Read the *data* of an event.
 
     Raises:
         UnexpectedAnswer: It is no frame.
@@ -361,10 +393,10 @@ def frame(data: bytes) -> Frame | None:
     try:
         return _frame(data)
     except UnexpectedAnswer:
-        kind = _any_frame(data).get("type")
-        if not isinstance(kind, str) or kind in _FRAME_TYPES:
+        later = _later_frame(data)
+        if later.type in _FRAME_TYPES:
             raise
-        return None
+        return later
 
 
 def error_of(answer: Answer) -> FastpacaError:
@@ -376,11 +408,15 @@ def error_of(answer: Answer) -> FastpacaError:
         )
     else:
         error = refusal(fields.pop("error"), fields.pop("message"), fields)
+    note_answer(error, answer)
+    return error
+
+
+def note_answer(error: FastpacaError, answer: Answer) -> None:
+    """Note in *error* what the *answer* says beside its body."""
     error.status = answer.status
     error.request_id = answer.headers.get("x-request-id")
-    if isinstance(error, RateLimited):
-        error.retry_after_s = math.ceil(retry_after_seconds(answer.headers))
-    return error
+    error.retry_after_seconds = retry_after_seconds(answer.headers)
 
 
 def _error_fields(body: bytes) -> dict[str, Any] | None:
@@ -401,14 +437,21 @@ def _not_understood(body: bytes) -> str:
     return f"This is not an answer of a fastpaca node: {shown!r}"
 
 
-def retry_after_seconds(headers: Mapping[str, str]) -> float:
-    """Read how long the sender of an answer wants to be left alone."""
+def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
+    """Read how long the sender of an answer wants to be left alone; None if it does not say."""
     text = headers.get("retry-after", "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    # A date is told against the sender's own clock: ours may be another.
+    until, now = _http_date(text), _http_date(headers.get("date", ""))
+    if until is None or now is None:
+        return None
+    return max(0.0, (until - now).total_seconds())
+
+
+def _http_date(text: str) -> datetime | None:
+    """Read a date in the one form that senders of HTTP may write (RFC 9110, 5.6.7)."""
     try:
-        # A date is told against the sender's own clock: ours may be another.
-        until, now = parsedate_to_datetime(text), parsedate_to_datetime(headers.get("date", ""))
-        return max(0.0, (until - now).total_seconds())
-    except (TypeError, ValueError):
-        return 0.0
+        return parsedate_to_datetime(text) if _HTTP_DATE.fullmatch(text) else None
+    except ValueError:  # no such day
+        return None

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import httpx
 
 from fastpaca import __version__
-from fastpaca.client.errors import ConnectionFailed, TimedOut
+from fastpaca.client.errors import ConnectionFailed, TimedOut, UnexpectedAnswer
 from fastpaca.client.flow import DRAWN_BELOW, Draw, Effect, Failure, Now, Open, Send
-from fastpaca.client.protocol import Answer, is_header_value
+from fastpaca.client.protocol import Answer, is_api_key
 from fastpaca.client.terms import Timeouts
 from fastpaca.errors import InvalidRequest
 
@@ -30,8 +30,14 @@ DEFAULT_ESTIMATOR: Final = "tiktoken:gpt-4o"
 INTERRUPT: Final = "fastpaca.interrupt"
 """The extension of a response by which another thread ends its reading."""
 
-ANSWER_BYTES_MAX: Final = 1024 * 1024 * 1024
-"""What is read into memory of one answer; a page of a node ends at 16 MiB."""
+RESPONSE_BYTES_MAX: Final = 500 * 1024 * 1024
+"""
+What is read into memory of one answer; a page of a node ends at 16 MiB, and a window that is larger
+than this fits no model. It is the same as in TypeScript, where no text can be longer than 512 MiB.
+"""
+
+WAIT_SECONDS_MAX: Final = 2.0**31 / 1000
+"""No wait of a socket is longer, since those of many systems have no more bits for milliseconds."""
 
 KEPT_CONNECTIONS_MAX: Final = 100
 
@@ -56,12 +62,12 @@ class Transfer:
             raise InvalidRequest(
                 f"The address of a node looks like {BASE_URL}, not {base_url!r}.", "base_url"
             )
-        if api_key is not None and not is_header_value(api_key):
+        if api_key is not None and not is_api_key(api_key):
             # Its value is a secret, and is not told.
             raise InvalidRequest(
-                "An API key is printable ASCII, without spaces or line ends around it.", "api_key"
+                "An API key is printable ASCII without spaces, line ends and commas.", "api_key"
             )
-        self._base = base_url.rstrip("/").removesuffix("/v1")
+        self._base = base_url.rstrip("/").removesuffix("/v1").rstrip("/")
         self.timeouts = timeouts
         self.headers = {"User-Agent": f"fastpaca-python/{__version__}"}
         if api_key is not None:
@@ -84,7 +90,8 @@ class Transfer:
         if isinstance(effect, Send):
             read, left = terms.read_seconds, max(effect.deadline - time.monotonic(), 0.001)
         connect = min(terms.connect_seconds, left)
-        return {"connect": connect, "pool": connect, "write": left, "read": min(read, left)}
+        waits = {"connect": connect, "pool": connect, "write": left, "read": min(read, left)}
+        return {name: min(seconds, WAIT_SECONDS_MAX) for name, seconds in waits.items()}
 
 
 def _is_address(url: str) -> bool:
@@ -93,7 +100,9 @@ def _is_address(url: str) -> bool:
         has_host = parts.hostname is not None and parts.port != 0  # reading it checks the port
     except ValueError:
         return False
-    return parts.scheme in {"http", "https"} and has_host and not (parts.query or parts.fragment)
+    # A user or a key in it would be sent in place of the API key.
+    is_plain = not set("?#") & set(url) and "@" not in parts.netloc
+    return parts.scheme in {"http", "https"} and has_host and is_plain
 
 
 def now_or_drawn(effect: Effect) -> float | int | None:
@@ -130,14 +139,14 @@ class Body:
 
         Raises:
             httpx.ReadTimeout: It comes too late, however steadily.
-            httpx.ReadError: There is too much.
+            UnexpectedAnswer: There is too much.
         """
         self._pieces.append(piece)
         self._size += len(piece)
         if time.monotonic() > self._deadline:
             raise httpx.ReadTimeout("the answer takes too long")
-        if self._size > ANSWER_BYTES_MAX:
-            raise httpx.ReadError(f"the answer is larger than {ANSWER_BYTES_MAX:,} bytes")
+        if self._size > RESPONSE_BYTES_MAX:
+            raise UnexpectedAnswer(f"The answer is larger than {RESPONSE_BYTES_MAX:,} bytes.")
 
     def answer(self, response: httpx.Response) -> Answer:
         """Give the whole answer."""
