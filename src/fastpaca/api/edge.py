@@ -17,8 +17,8 @@ from fastpaca.api import auth, errors, sending
 from fastpaca.api.auth import Keys, Origins
 from fastpaca.api.limits import RateLimit
 from fastpaca.api.request import Answer, ClientGone, Request
-from fastpaca.api.routes import Route, Routes, decode_id
-from fastpaca.errors import FastpacaError, MethodNotAllowed, NotFound
+from fastpaca.api.routes import Route, Routes, decode_id, no_route
+from fastpaca.errors import FastpacaError, MethodNotAllowed
 from fastpaca.telemetry import Metrics
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Edge:
         if preflight is not None:
             return preflight
         if route is None:
-            raise NotFound("There is nothing at this path; /docs lists what there is.")
+            raise no_route(request.scope["raw_path"])
         handler = route.handlers.get("GET" if request.method == "HEAD" else request.method)
         if handler is None:
             if request.method == "OPTIONS":

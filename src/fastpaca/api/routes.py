@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from fastpaca.api.request import Handler
-from fastpaca.errors import InvalidRequest
+from fastpaca.errors import FastpacaError, InvalidRequest, NotFound
 
 CONTEXT: Final = "/v1/contexts/{id}"
 """How the paths of one context begin; what stands for `{id}` is percent-encoded."""
@@ -20,6 +20,7 @@ CONTEXT: Final = "/v1/contexts/{id}"
 ID_BYTES_MAX: Final = 512
 
 _BEFORE_ID: Final = CONTEXT.removesuffix("{id}").encode()
+_DOT_SEGMENT: Final = re.compile(rb"/(?:\.|%2[Ee]){1,2}(?=/|$)")
 _BROKEN_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
@@ -64,6 +65,26 @@ class Routes:
             raw_id, slash, rest = raw_path[len(_BEFORE_ID) :].partition(b"/")
             return self._of_context.get(slash + rest), raw_id
         return self._fixed.get(raw_path), None
+
+
+def no_route(raw_path: bytes) -> FastpacaError:
+    """
+    Say why nothing answers at a path.
+
+    A step such as `..` is refused with words of its own. Whoever sent it meant another path, or an
+    id whose `%2F` a proxy has decoded: what it would lead to must not be found.
+    """
+    if _DOT_SEGMENT.search(raw_path):
+        return InvalidRequest(
+            "A path has no '.' or '..' between its slashes. A '/' in a context id is sent as '%2F',"
+            " and proxies must pass the path on unchanged."
+        )
+    if raw_path.startswith(_BEFORE_ID):
+        return NotFound(
+            "There is nothing at this path; /docs lists what there is. A '/' in a context id is"
+            " sent as '%2F', and proxies must pass the path on unchanged."
+        )
+    return NotFound("There is nothing at this path; /docs lists what there is.")
 
 
 def decode_id(raw: bytes) -> str:
