@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import httpx
 import pytest
@@ -216,6 +218,70 @@ def test_a_store_that_cannot_be_read_is_503() -> None:
             assert answer.headers["retry-after"] == "1"
 
     run(story, composed(store))
+
+
+SECRET = "connection to the remote node worker-3.internal:5432 failed"
+
+READS = (
+    *("load", "load_at", "load_since", "messages", "messages_before", "changes"),
+    *("compactions", "contexts", "answers", "revisions"),
+)
+
+
+class FailingStore(GatedStore):
+    """A store whose methods fail with the errors in *failures*, if there is one for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failures: dict[str, Exception] = {}
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        error = None if name == "failures" else self.failures.get(name) if callable(found) else None
+        return found if error is None else partial(_fail, error)
+
+
+async def _fail(error: Exception, *_: object, **_more: object) -> None:
+    raise error
+
+
+@pytest.mark.parametrize(
+    "commit_error",
+    [CommitFailed(SECRET), CommitUnknown(SECRET, fatal=False), RuntimeError(SECRET)],
+    ids=["failed", "unknown", "fatal"],
+)
+def test_no_body_says_what_a_database_said(
+    commit_error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever fails in the store, the answer names no server; the log does."""
+    store = FailingStore()
+
+    async def story(client: httpx.AsyncClient) -> None:
+        await create(client)
+        await append(client, HELLO, HELLO)
+        store.failures = dict.fromkeys(READS, ReadFailed(SECRET)) | {"commit": commit_error}
+        key = {"Idempotency-Key": "k"}
+        answers = [
+            await client.get("/v1/contexts/other"),
+            await client.get("/v1/contexts"),
+            await client.get("/v1/contexts/c/tail"),
+            await client.get("/v1/contexts/c/messages"),
+            await client.get("/v1/contexts/c/compactions"),
+            await client.get("/v1/contexts/c/context", params={"at_version": 1}),
+            await client.put("/v1/contexts/other"),
+            await client.post("/v1/contexts/c/messages", json={"message": HELLO}, headers=key),
+            await client.post("/v1/contexts/c/messages", json={"message": HELLO}),
+            await client.post("/v1/contexts/c/messages", json={"message": HELLO}),
+            await client.patch("/v1/contexts/c/metadata", json={"metadata": {"a": 1}}),
+            await client.delete("/v1/contexts/c"),
+            await client.delete("/v1/contexts/c", params={"purge": "true"}),
+        ]
+        assert {found.status_code for found in answers} == {503}
+        answers += [await client.get(f"/health/{kind}") for kind in ("live", "ready")]
+        assert not any("worker-3" in found.text for found in answers)
+
+    run(story, composed(store))
+    assert SECRET in caplog.text
 
 
 def test_what_is_no_http_is_not_spoken() -> None:

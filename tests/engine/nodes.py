@@ -106,9 +106,11 @@ class SharedStore(MemoryStore):
 
 
 @asynccontextmanager
-async def nodes(count: int = 2) -> AsyncIterator[tuple[SharedStore, list[Engine]]]:
+async def nodes(
+    count: int = 2, store: SharedStore | None = None
+) -> AsyncIterator[tuple[SharedStore, list[Engine]]]:
     """Start so many engines on one store."""
-    store = SharedStore()
+    store = store or SharedStore()
     ticks = itertools.count(1_000_000, 1000)
     ids = itertools.count(1)
     engines = [

@@ -14,7 +14,7 @@ import asyncio
 import logging
 from typing import Final
 
-from fastpaca.store.base import ReadFailed, Store
+from fastpaca.store.base import ReadFailed, ReadPartly, Store
 from fastpaca.stream.hub import Hub
 
 logger = logging.getLogger(__name__)
@@ -62,10 +62,16 @@ class Doorbell:
 
     async def _look_once(self) -> None:
         followed = list(self._hub.channels)
+        failure: ReadFailed | None = None
         for start in range(0, len(followed), LOOK_AT_ONCE):
-            found = await self._store.revisions(followed[start : start + LOOK_AT_ONCE])
+            try:
+                found = await self._store.revisions(followed[start : start + LOOK_AT_ONCE])
+            except ReadPartly as error:
+                found, failure = dict(error.found), error
             for context_id, revision in found.items():
                 self._hub.ring_if_behind(context_id, revision)
+        if failure is not None:
+            raise failure
 
 
 def pause(look_seconds: float, followed: int) -> float:

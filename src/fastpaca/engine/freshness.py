@@ -8,8 +8,9 @@ committed by then, and so it includes every write that anybody was told of befor
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
-from fastpaca.store.base import ReadFailed, Store
+from fastpaca.store.base import ReadFailed, ReadPartly, Store
 
 
 class Freshness:
@@ -38,14 +39,19 @@ class Freshness:
         try:
             while self._asked:
                 batch, self._asked = self._asked, {}
+                found: Mapping[str, int] = {}
+                failed: Mapping[str, ReadFailed] = {}
                 try:
                     found = await self._store.revisions(list(batch))
+                except ReadPartly as error:
+                    found, failed = error.found, dict.fromkeys(error.failed, error)
                 except ReadFailed as error:
-                    for future in batch.values():
-                        future.set_exception(error)
+                    failed = dict.fromkeys(batch, error)
+                for context_id, future in batch.items():
+                    if context_id in failed:
+                        future.set_exception(failed[context_id])
                         future.exception()  # all who asked may have gone
-                else:
-                    for context_id, future in batch.items():
+                    else:
                         future.set_result(found.get(context_id, 0))
         finally:
             self._asking = None

@@ -10,9 +10,9 @@ times come with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -240,6 +240,21 @@ class ReadFailed(Exception):
     """The store could not be read; trying again may help."""
 
 
+class ReadPartly(ReadFailed):
+    """
+    Of many that were asked for at once, some could be read and some could not.
+
+    Attributes:
+        found: What was found of those that could be read, as if they alone had been asked for.
+        failed: Those that could not: of them nothing is known.
+    """
+
+    def __init__(self, message: str, found: Mapping[str, Any], failed: Iterable[str]) -> None:
+        self.found = found
+        self.failed = frozenset(failed)
+        super().__init__(message)
+
+
 class StoreRefused(Exception):
     """The store cannot be opened; the message is a sentence for the operator."""
 
@@ -271,7 +286,12 @@ class Store(Protocol):
         """Finish what is under way and let go. May be called on a store that never opened."""
 
     async def revisions(self, context_ids: Sequence[str]) -> dict[str, int]:
-        """Look up the revisions of contexts, as far as they exist; purged ones have one too."""
+        """
+        Look up the revisions of contexts, as far as they exist; purged ones have one too.
+
+        Raises:
+            ReadPartly: Some could be read, as when one server of several is away.
+        """
 
     async def load(self, context_id: str) -> Snapshot | None:
         """Read what rebuilding the state of *context_id* needs; None if it never existed."""
@@ -351,7 +371,12 @@ class Store(Protocol):
         """
 
     async def answers(self, keys: Sequence[str]) -> dict[str, AnswerRow]:
-        """Look up the stored answers of these idempotency *keys*."""
+        """
+        Look up the stored answers of these idempotency *keys*.
+
+        Raises:
+            ReadPartly: Some could be read, as when one server of several is away.
+        """
 
     async def forget_answers(self, before_us: int) -> None:
         """Delete answers older than *before_us*, a bounded number at a time."""
