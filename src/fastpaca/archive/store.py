@@ -54,6 +54,10 @@ START_SECONDS: Final = 5.0
 ERASE_SECONDS: Final = 2.0
 """How long a commit waits for its purge to reach the archive: other commits wait behind it."""
 
+AWAY: Final = "Older messages are in the archive, which cannot be read now; try again."
+
+NOT_ERASED: Final = "This context was purged, but is not erased in the archive yet; try again."
+
 ERASE_AGAIN_SECONDS: Final = 10.0
 """How long one waits who asks for the same purge again: nobody waits behind that."""
 
@@ -297,7 +301,9 @@ class ArchivedStore:
             )
         except ArchiveFailed as error:
             self._contact.lose()
-            raise ReadFailed(f"older messages are in the archive, and {error}") from error
+            raise ReadFailed(
+                f"older messages are in the archive, and {error}", told=AWAY
+            ) from error
 
     async def _is_there(self, context_id: str) -> bool:
         """Tell whether a context that was there still is: a purge may have come in between."""
@@ -412,11 +418,11 @@ class ArchivedStore:
         erasing = self._begin_to_erase()
         done, _ = await asyncio.wait([erasing], timeout=ERASE_AGAIN_SECONDS)
         if not done:
-            raise ReadFailed(f"{left}: that does not answer")
+            raise ReadFailed(f"{left}: that does not answer", told=NOT_ERASED)
         try:
             erasing.result()
         except FAILURES as error:
-            raise ReadFailed(f"{left}: {error}") from error
+            raise ReadFailed(f"{left}: {error}", told=NOT_ERASED) from error
 
     def _begin_to_erase(self) -> asyncio.Task[None]:
         """Erase what is left, to the end even if nobody waits for it any more."""

@@ -946,7 +946,7 @@ def _uncommitted(error: CommitFailed) -> Unavailable:
 
 def _unreadable(error: ReadFailed) -> Unavailable:
     logger.error("the store could not be read: %s", error)
-    return Unavailable("The store cannot be read now; try again.")
+    return Unavailable(error.told or "The store cannot be read now; try again.")
 
 
 def _failed() -> Unavailable:

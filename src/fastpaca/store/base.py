@@ -237,7 +237,16 @@ class CommitUnknown(Exception):
 
 
 class ReadFailed(Exception):
-    """The store could not be read; trying again may help."""
+    """
+    The store could not be read; trying again may help.
+
+    *message* is for the log and may quote what a database said. *told* is a sentence for the
+    caller, where there is more to say than that the store can't be read.
+    """
+
+    def __init__(self, message: str, *, told: str = "") -> None:
+        self.told = told
+        super().__init__(message)
 
 
 class ReadPartly(ReadFailed):
