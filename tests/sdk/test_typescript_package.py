@@ -12,10 +12,10 @@ import fastpaca
 from tests.docs.pages import Page
 from tests.sdk.npm import ROOT, SDK, node, tsc
 
-NODE_OF_DOCS = "http://localhost:4000"
+NODE_OF_DOCS = "http://127.0.0.1:4000"
 
 QUICK_START = """
-const fastpaca = createClient({ baseUrl: 'http://localhost:4000/v1' });
+const fastpaca = createClient({ baseUrl: 'http://127.0.0.1:4000' });
 const ctx = await fastpaca.context('demo', { budget: 1_000_000 });
 await ctx.append({ role: 'user', parts: [{ type: 'text', text: 'Hi' }] });
 const { messages } = await ctx.context();
@@ -79,7 +79,7 @@ def test_errors_are_instances_in_both_forms_at_once(project: Path, fresh_node: s
     const required = createRequire(import.meta.url)('fastpaca');
     if (required.FastpacaError === imported.FastpacaError) throw new Error('they are one copy');
     for (const [maker, other] of [[imported, required], [required, imported]]) {
-      const ctx = await maker.createClient({ baseUrl: 'http://localhost:4000' }).context('none');
+      const ctx = await maker.createClient({ baseUrl: 'http://127.0.0.1:4000' }).context('none');
       const error = await ctx.info().catch((error) => error);
       console.log(error instanceof other.ContextNotFound, error instanceof other.FastpacaError,
         error instanceof other.Tombstoned, error.code);

@@ -3,24 +3,23 @@
  */
 
 import { Context, type ContextOptions } from './context.js';
-import { type Json, baseOf, queryOf, refused } from './protocol.js';
+import { type Retries, type Some, type Timeouts, retriesOf, timeoutsOf } from './options.js';
+import { BASE_URL, type Json, baseOf, checkApiKey, queryOf } from './protocol.js';
 import { type CallOptions, type Platform, Transport, timerMs } from './transport.js';
 import type { ContextInfo } from './types.js';
 
 /** How a client is made. */
 export interface ClientOptions {
-  /** Where the node is, with or without `/v1`; default `http://localhost:4000/v1`. */
+  /** Where the node is, with or without `/v1`; default `http://127.0.0.1:4000`. */
   baseUrl?: string;
   /** The API key, where the node has one. */
   apiKey?: string;
   /** Headers to send with every request. */
   headers?: Readonly<Record<string, string>>;
-  /** For how long one try of a call may last; default 30 s. */
-  timeoutMs?: number;
-  /** For how long a call may last, all tries and waits together; default 60 s. */
-  deadlineMs?: number;
-  /** How often a request is sent at most; default 10. 1 means no retries. */
-  triesMax?: number;
+  /** How long to wait; what is absent is as described there. */
+  timeouts?: Some<Timeouts>;
+  /** How often to try; what is absent is as described there. */
+  retries?: Some<Retries>;
   /** Reads and writes JSON in place of the runtime's own, such as one that keeps large integers. */
   json?: Json;
   /** Sends requests in place of the runtime's own `fetch`. */
@@ -46,21 +45,17 @@ export class Client {
 
   constructor(options: ClientOptions = {}) {
     const { apiKey, fetch, platform } = options;
-    if (apiKey !== undefined && !/^[\x21-\x7e]+$/.test(apiKey)) {
-      // The error of `Headers` would show it.
-      throw refused('An API key is printable ASCII without spaces.', 'apiKey');
-    }
+    if (apiKey !== undefined) checkApiKey(apiKey);
     const headers = {
       ...options.headers,
       ...(apiKey !== undefined && { Authorization: `Bearer ${apiKey}` }),
     };
     new Headers(headers); // says now, not with every call, what no request can carry
     this.#transport = new Transport({
-      base: baseOf(options.baseUrl ?? 'http://localhost:4000/v1'),
+      base: baseOf(options.baseUrl ?? BASE_URL),
       headers,
-      timeoutMs: options.timeoutMs ?? 30_000,
-      deadlineMs: options.deadlineMs ?? 60_000,
-      triesMax: options.triesMax ?? 10,
+      timeouts: timeoutsOf(options.timeouts),
+      retries: retriesOf(options.retries),
       json: options.json ?? JSON,
       fetch: fetch ?? ((input, init) => globalThis.fetch(input, init)),
       platform: { ...runtime, ...platform },
@@ -98,7 +93,7 @@ export class Client {
       const path = `/contexts${queryOf({ prefix, after, limit })}`;
       const request = { method: 'GET', path } as const;
       type Page = { contexts: ContextInfo[]; next: string | null };
-      const page: Page = await this.#transport.value<Page>(request, options);
+      const page: Page = await this.#transport.value<Page>(request, 'contexts', options);
       yield* page.contexts;
       after = page.next ?? undefined;
     } while (after !== undefined);

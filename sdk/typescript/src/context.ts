@@ -85,8 +85,11 @@ export interface CompactIfNeededOptions extends CallOptions {
   keepLast?: number | undefined;
 }
 
-const KEEP_LAST = 20;
-const CONFLICTS_MAX = 5;
+/** How many of the newest messages are kept, unless told otherwise. */
+export const KEEP_LAST = 20;
+
+/** How often a compaction is overtaken, in a read or in its write, before it gives up. */
+export const CONFLICTS_MAX = 5;
 
 /** A handle of one context. It holds no state of the conversation, and making one asks nothing. */
 export class Context {
@@ -114,18 +117,19 @@ export class Context {
     const { ifVersion: if_version, tokenCount } = options;
     if (isMessage(given)) {
       const message = tokenCount === undefined ? given : { ...given, token_count: tokenCount };
-      return this.#written<Appended>('/messages', { message, if_version }, options);
+      return this.#written<Appended>('/messages', 'seq', { message, if_version }, options);
     }
     if (tokenCount !== undefined) {
       throw refused('Several messages have a token_count each.', 'tokenCount');
     }
     const body = { messages: given, if_version };
-    return (await this.#written<{ results: Appended[] }>('/messages', body, options)).results;
+    type Batch = { results: Appended[] };
+    return (await this.#written<Batch>('/messages', 'results', body, options)).results;
   }
 
   /** Read the LLM context: what goes to a model. */
   async context(options: ReadOptions = {}): Promise<LlmContext> {
-    return this.#read<LlmContext>(this.#windowPath(options), options);
+    return this.#read<LlmContext>(this.#windowPath(options), 'messages', options);
   }
 
   /** Read the LLM context as it was after *version*. */
@@ -138,7 +142,8 @@ export class Context {
     replacement: readonly M[],
     options: WriteOptions = {},
   ): Promise<{ version: number }> {
-    return this.#written('/compact', { replacement, if_version: options.ifVersion }, options);
+    const body = { replacement, if_version: options.ifVersion };
+    return this.#written('/compact', 'version', body, options);
   }
 
   /**
@@ -153,9 +158,15 @@ export class Context {
     options: CompactIfNeededOptions = {},
   ): Promise<{ version: number } | null> {
     const { keepLast = KEEP_LAST, ...call } = options;
-    let window = await this.#windowToCompact(call);
+    let conflicts = 0;
+    const overtaken = (error: unknown): void => {
+      conflicts += 1;
+      if (!(error instanceof VersionConflict) || conflicts >= CONFLICTS_MAX) throw error;
+    };
     let done: { window: Window; cut: Cut; texts: string[] } | undefined;
-    for (let conflicts = 0; window !== null;) {
+    for (;;) {
+      const window = await this.#windowToCompact(call, overtaken);
+      if (window === null) return null;
       if (done === undefined || !isStillTrue(done.window, done.cut, window)) {
         const cut = cutOf(window.context.messages, keepLast);
         if (cut === undefined) return null;
@@ -169,20 +180,18 @@ export class Context {
       const { version } = window.context;
       const body = `{"replacement":[${texts.join(',')}],"if_version":${version}}`;
       try {
-        return await this.#sent('/compact', body, call);
+        return await this.#sent('/compact', 'version', body, call);
       } catch (error) {
-        conflicts += 1;
-        if (!(error instanceof VersionConflict) || conflicts > CONFLICTS_MAX) throw error;
+        overtaken(error);
       }
-      window = await this.#windowToCompact(call);
     }
-    return null;
   }
 
   /** Read the newest messages of the log, oldest first. */
   async getTail(options: TailOptions = {}): Promise<LogMessage[]> {
     const path = `/tail${queryOf({ offset: options.offset, limit: options.limit })}`;
-    return (await this.#read<{ messages: LogMessage[] }>(path, options)).messages;
+    type Page = { messages: LogMessage[] };
+    return (await this.#read<Page>(path, 'messages', options)).messages;
   }
 
   /** Read the log forward, page after page as they are needed. */
@@ -191,7 +200,8 @@ export class Context {
     let fromSeq = options.fromSeq;
     for (;;) {
       const path = `/messages${queryOf({ from_seq: fromSeq, to_seq: toSeq, limit })}`;
-      const page = await this.#read<{ messages: LogMessage[]; version: number }>(path, options);
+      type Page = { messages: LogMessage[]; version: number };
+      const page = await this.#read<Page>(path, 'messages', options);
       yield* page.messages;
       const last = page.messages.at(-1);
       // A page that reaches the end has the version of the context, else that of its last message.
@@ -207,7 +217,7 @@ export class Context {
 
   /** Read the configuration of the context, and how far it has come. */
   async info(options: CallOptions = {}): Promise<ContextInfo> {
-    return this.#read<ContextInfo>('', options);
+    return this.#read<ContextInfo>('', 'version', options);
   }
 
   /** Create the context, or change its configuration. */
@@ -220,7 +230,7 @@ export class Context {
       metadata,
     };
     const body = textOf(fields, this.#transport.json);
-    return this.#transport.value({ method: 'PUT', path: this.#path, body }, options);
+    return this.#transport.value({ method: 'PUT', path: this.#path, body }, 'version', options);
   }
 
   /** Merge *changes* into the metadata of the context; a null removes its key. */
@@ -230,7 +240,7 @@ export class Context {
   ): Promise<ContextInfo> {
     const body = textOf({ metadata: changes }, this.#transport.json);
     const path = `${this.#path}/metadata`;
-    return this.#transport.value({ method: 'PATCH', path, body }, options);
+    return this.#transport.value({ method: 'PATCH', path, body }, 'version', options);
   }
 
   /** Read what has rewritten the window, oldest first, page after page as they are needed. */
@@ -238,7 +248,8 @@ export class Context {
     let after = options.after;
     for (;;) {
       const path = `/compactions${queryOf({ after, limit: options.limit })}`;
-      const page = await this.#read<{ compactions: Compaction[] }>(path, options);
+      type Page = { compactions: Compaction[] };
+      const page = await this.#read<Page>(path, 'compactions', options);
       yield* page.compactions;
       const last = page.compactions.at(-1);
       if (last === undefined) return;
@@ -253,23 +264,28 @@ export class Context {
   }
 
   /** Read the whole window, as texts too; null if it needs no compaction. */
-  async #windowToCompact(call: CallOptions): Promise<Window | null> {
-    const first = await this.#window({}, call);
-    if (!first.context.needs_compaction) return null;
-    if (first.context.fit === 'whole') return first;
-    const { version: ifVersion, window_tokens: budgetTokens } = first.context;
-    try {
-      return await this.#window({ budgetTokens, ifVersion }, call);
-    } catch (error) {
-      if (error instanceof VersionConflict) return this.#windowToCompact(call);
-      throw error;
+  async #windowToCompact(
+    call: CallOptions,
+    overtaken: (error: unknown) => void,
+  ): Promise<Window | null> {
+    for (;;) {
+      const first = await this.#window({}, call);
+      if (!first.context.needs_compaction) return null;
+      if (first.context.fit === 'whole') return first;
+      const { version: ifVersion, window_tokens: budgetTokens } = first.context;
+      try {
+        return await this.#window({ budgetTokens, ifVersion }, call);
+      } catch (error) {
+        overtaken(error);
+      }
     }
   }
 
   async #window(options: ReadOptions, call: CallOptions): Promise<Window> {
     const path = this.#path + this.#windowPath(options);
     const answer = await this.#transport.answer({ method: 'GET', path }, call);
-    return windowOf(valueOf(answer, this.#transport.json) as LlmContext, answer.text);
+    const context = valueOf(answer, this.#transport.json, 'messages') as LlmContext;
+    return windowOf(context, answer.text);
   }
 
   #windowPath(options: ReadOptions): string {
@@ -278,18 +294,18 @@ export class Context {
     return `/context${queryOf(query)}`;
   }
 
-  async #read<T>(path: string, call: CallOptions): Promise<T> {
-    return this.#transport.value({ method: 'GET', path: this.#path + path }, call);
+  async #read<T>(path: string, name: string, call: CallOptions): Promise<T> {
+    return this.#transport.value({ method: 'GET', path: this.#path + path }, name, call);
   }
 
-  async #written<T>(path: string, fields: object, options: WriteOptions): Promise<T> {
-    return this.#sent(path, textOf(fields, this.#transport.json), options);
+  async #written<T>(path: string, name: string, fields: object, options: WriteOptions): Promise<T> {
+    return this.#sent(path, name, textOf(fields, this.#transport.json), options);
   }
 
-  async #sent<T>(path: string, body: string, options: WriteOptions): Promise<T> {
+  async #sent<T>(path: string, name: string, body: string, options: WriteOptions): Promise<T> {
     const key = checkKey(options.idempotencyKey ?? this.#transport.platform.key());
     const request = { method: 'POST', path: this.#path + path, body, key } as const;
-    return this.#transport.value(request, options);
+    return this.#transport.value(request, name, options);
   }
 }
 

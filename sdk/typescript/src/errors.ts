@@ -15,7 +15,7 @@ export interface ErrorDetails {
   requestId?: string | undefined;
   retryAfterMs?: number | undefined;
   idempotencyKey?: string | undefined;
-  details?: Readonly<Record<string, unknown>> | undefined;
+  fields?: Readonly<Record<string, unknown>> | undefined;
   cause?: unknown;
 }
 
@@ -35,12 +35,12 @@ export class FastpacaError extends Error {
   declare readonly field?: string;
   /** The `X-Request-Id` of the answer, which stands in the log lines of the node. */
   declare readonly requestId?: string;
-  /** For how long the node asked to wait. */
+  /** For how long the sender of the answer asks to wait; absent if it does not say. */
   declare readonly retryAfterMs?: number;
   /** The key that an append or compact was sent with: the same call with it is safe to repeat. */
   declare readonly idempotencyKey?: string;
-  /** All other fields of the answer. */
-  readonly details: Readonly<Record<string, unknown>>;
+  /** All fields of the answer but `error` and `message`. */
+  readonly fields: Readonly<Record<string, unknown>>;
   declare readonly cause?: unknown;
 
   constructor(message: string, known: ErrorDetails & { code?: string | undefined } = {}) {
@@ -48,7 +48,7 @@ export class FastpacaError extends Error {
     const type = new.target as typeof FastpacaError;
     this.name = type.kind;
     this.code = known.code ?? type.code;
-    this.details = known.details ?? {};
+    this.fields = known.fields ?? {};
     for (const field of FIELDS) {
       if (known[field] !== undefined) Object.assign(this, { [field]: known[field] });
     }
@@ -122,8 +122,8 @@ export class VersionConflict extends FastpacaError {
 
   constructor(message: string, known: ErrorDetails = {}) {
     super(message, known);
-    this.expected = Number(known.details?.['expected']);
-    this.found = Number(known.details?.['found']);
+    this.expected = Number(known.fields?.['expected']);
+    this.found = Number(known.fields?.['found']);
   }
 }
 
@@ -175,7 +175,7 @@ export class InternalError extends FastpacaError {
   static override readonly code: string = 'internal_error';
 }
 
-/** The node could not serve until the deadline of the call; the last try changed nothing. */
+/** The node could not serve until the deadline of the call; the last attempt changed nothing. */
 export class Unavailable extends FastpacaError {
   static override readonly kind: string = 'Unavailable';
   static override readonly code: string = 'unavailable';

@@ -3,17 +3,19 @@
  *
  * Follows the format of the HTML standard: lines end with LF, CR or CRLF, also when a piece ends
  * between the two; an empty line ends an event; an event that the stream breaks off counts for
- * nothing. Only `data` is read: a frame holds its cursor itself, comments are signs of life, and
- * how long to wait is decided as for any request.
+ * nothing. Only `data` and `retry` are read: a frame holds its cursor itself, and comments are signs
+ * of life.
  */
 
 import { UnexpectedAnswer } from './errors.js';
 
-/** The most characters of one event: the largest message of a node, twice over. */
-export const EVENT_CHARS_MAX = 64 * 1024 * 1024;
+/** The most characters of one event: far more than any message. */
+export const EVENT_CHARS_MAX = 500 * 1024 * 1024;
 
 /** Turns pieces of text into the `data` of events. */
 export class EventReader {
+  /** How long the sender wants readers to wait before they come back, if it said. */
+  retryMs: number | undefined;
   readonly #charsMax: number;
   #line = '';
   #data: string[] = [];
@@ -49,6 +51,7 @@ export class EventReader {
       this.#chars = 0;
       return;
     }
+    if (/^retry: ?\d+$/.test(line)) this.retryMs = Number(line.slice(6));
     if (line !== 'data' && !line.startsWith('data:')) return;
     const value = line.slice(line[5] === ' ' ? 6 : 5);
     this.#data.push(value);

@@ -40,6 +40,7 @@ export {
   UnsupportedMediaType,
   VersionConflict,
 } from './errors.js';
+export type { Retries, Some, Timeouts } from './options.js';
 export type { Json } from './protocol.js';
 export { Stream, type StreamOptions } from './stream.js';
 export type { CallOptions, Platform } from './transport.js';

@@ -6,15 +6,40 @@
  * answer in the same commit. So one rule of retries holds for all of them (`isWorthRetrying`).
  */
 
-import { CLASSES, FastpacaError, InvalidRequest, UnexpectedAnswer } from './errors.js';
+import {
+  CLASSES,
+  FastpacaError,
+  InvalidRequest,
+  UnexpectedAnswer,
+  VersionConflict,
+} from './errors.js';
 
-/** The longest wait between two tries, a `Retry-After` aside. */
-export const BACKOFF_MAX_MS = 5000;
+/** 520 to 524 are those of Cloudflare, and 529 says that a service is overloaded. */
+export const RETRIED_STATUSES: ReadonlySet<number> = new Set([
+  408, 429, 502, 503, 504, 520, 521, 522, 523, 524, 529,
+]);
 
-const BACKOFF_FIRST_MS = 100;
-const ID_BYTES_MAX = 512;
-const KEY = /^[\x20-\x7e]{1,255}$/;
-const RETRIED = new Set([408, 429, 502, 503, 504]);
+/** Longer ids are refused by every node. */
+export const ID_BYTES_MAX = 512;
+export const KEY_CHARS_MAX = 255;
+
+/**
+ * What is read into memory of one answer; a page of a node ends at 16 MiB, and a window that is
+ * larger than this fits no model. No text of V8 can be longer than 512 MiB.
+ */
+export const RESPONSE_BYTES_MAX = 500 * 1024 * 1024;
+
+/** How much is quoted of an answer that nobody understands. */
+const SHOWN_CHARS_MAX = 200;
+
+/** What goes through any HTTP as it is: printable ASCII without spaces around it. */
+const HEADER_VALUE = /^[!-~](?:[ -~]*[!-~])?$/;
+/** What a node takes for a key: printable ASCII without spaces; commas stand between several. */
+const API_KEY = /^[!-+\--~]+$/;
+const HTTP_DATE = /^[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT$/;
+
+/** Where a node listens unless told otherwise. */
+export const BASE_URL = 'http://127.0.0.1:4000';
 
 export const JSON_TYPE = 'application/json';
 export const EVENTS_TYPE = 'text/event-stream';
@@ -42,17 +67,27 @@ export interface Json {
   stringify(value: unknown): string;
 }
 
-/** Give *baseUrl* in the form that paths are put behind: with `/v1`, without a slash at its end. */
-export function baseOf(baseUrl: string): string {
-  if (/[?#]/.test(baseUrl)) throw new TypeError(`baseUrl has a query or a fragment: ${baseUrl}`);
-  if (/^[a-z][a-z0-9+.-]*:/i.test(baseUrl)) {
-    const url = new URL(baseUrl);
-    if (!/^https?:$/.test(url.protocol))
-      throw new TypeError('baseUrl begins with http:// or https://.');
-    if (url.username || url.password)
-      throw new TypeError('baseUrl holds no key; use the option apiKey.');
+/**
+ * Give *baseUrl* in the form that paths are appended to: with `/v1`, without a slash at its end.
+ *
+ * A page may name its own server by a path alone.
+ */
+export function baseOf(baseUrl: string, isPage = globalThis.location !== undefined): string {
+  if (!isAddress(baseUrl) && !(isPage && /^[^?#:]*$/.test(baseUrl))) {
+    throw refused(`The address of a node looks like ${BASE_URL}, not ${baseUrl}`, 'baseUrl');
   }
   return `${baseUrl.replace(/\/+$/, '').replace(/\/v1$/, '').replace(/\/+$/, '')}/v1`;
+}
+
+function isAddress(text: string): boolean {
+  if (typeof text !== 'string' || !/^https?:\/\/[^?#]+$/.test(text)) return false;
+  try {
+    const url = new URL(text);
+    // A user or a key in it would be sent in place of the API key, or refused by `fetch`.
+    return !url.username && !url.password && url.port !== '0';
+  } catch {
+    return false;
+  }
 }
 
 /** Give the path of the context *id*, below the base. */
@@ -65,7 +100,7 @@ export function pathOf(id: string, rest = ''): string {
   }
   let encoded: string;
   try {
-    encoded = encodeURIComponent(id);
+    encoded = encodeURIComponent(id).replace(/[!'()*]/g, (char) => `%${hexOf(char)}`);
   } catch (cause) {
     throw refused('A context id holds no lone surrogates.', 'id', cause);
   }
@@ -73,6 +108,11 @@ export function pathOf(id: string, rest = ''): string {
     throw refused(`A context id has at most ${ID_BYTES_MAX} bytes of UTF-8.`, 'id');
   }
   return `/contexts/${encoded}${rest}`;
+}
+
+/** The path is that of every SDK, to the letter: a proxy may choose a node by it. */
+function hexOf(char: string): string {
+  return char.charCodeAt(0).toString(16).toUpperCase();
 }
 
 /** Write *values* as a query, without those that are undefined. */
@@ -84,10 +124,20 @@ export function queryOf(values: Record<string, string | number | boolean | undef
 
 /** Refuse a key that no node would take. */
 export function checkKey(key: string): string {
-  if (!KEY.test(key)) {
-    throw refused('A key is 1 to 255 printable ASCII characters.', 'idempotencyKey');
+  if (typeof key !== 'string' || !HEADER_VALUE.test(key) || key.length > KEY_CHARS_MAX) {
+    throw refused(
+      `A key is 1 to ${KEY_CHARS_MAX} printable ASCII characters, without spaces around it.`,
+      'idempotencyKey',
+    );
   }
   return key;
+}
+
+/** Refuse a key that no node can have, without showing it. */
+export function checkApiKey(apiKey: string): void {
+  if (typeof apiKey !== 'string' || !API_KEY.test(apiKey)) {
+    throw refused('An API key is printable ASCII without spaces, line ends and commas.', 'apiKey');
+  }
 }
 
 /** An argument that no node would take, found before anything was sent. */
@@ -97,25 +147,19 @@ export function refused(message: string, field: string, cause?: unknown): Invali
 
 /** Tell whether an answer of this *status* may be another one the next time. */
 export function isWorthRetrying(status: number): boolean {
-  return RETRIED.has(status);
-}
-
-/**
- * Give the time to wait after the try with number *tries*, the first being 1.
- *
- * What the node asked for is kept to the full; on top comes a random part of a growing time, so
- * that clients that failed together do not come back together.
- */
-export function waitMs(tries: number, random: number, askedMs = 0): number {
-  return askedMs + random * Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** (tries - 1));
+  return RETRIED_STATUSES.has(status);
 }
 
 /** Read a `Retry-After` header: seconds, or a date by the clock of who sent it. */
 export function retryAfterMs(value: string | null, date: string | null): number | undefined {
   const text = value?.trim() ?? '';
-  const isNumber = /^\d+$/.test(text);
-  const ms = isNumber ? Number(text) * 1000 : Date.parse(text) - Date.parse(date ?? '');
-  return Number.isFinite(ms) ? Math.max(0, ms) : undefined;
+  const ms = /^\d+$/.test(text) ? Number(text) * 1000 : timeOf(text) - timeOf(date ?? '');
+  return Number.isNaN(ms) ? undefined : Math.max(0, ms);
+}
+
+/** Read a date in the one form that senders of HTTP may write (RFC 9110, 5.6.7). */
+function timeOf(text: string): number {
+  return HTTP_DATE.test(text) ? Date.parse(text) : NaN;
 }
 
 /** Make an error of an *answer* that is not one of success. */
@@ -126,41 +170,50 @@ export function errorOf(answer: Answer, json: Json, key?: string): FastpacaError
     retryAfterMs: retryAfterMs(answer.header('retry-after'), answer.header('date')),
     idempotencyKey: key,
   };
-  const { error: code, message, field, ...details } = fieldsOf(answer.text, json);
+  const { error: code, message, ...fields } = fieldsOf(answer.text, json);
   if (typeof code !== 'string' || typeof message !== 'string') {
-    return new UnexpectedAnswer(
-      `The answer is ${answer.status}, and none of a fastpaca node.`,
-      known,
-    );
+    return new UnexpectedAnswer(notUnderstood(answer), known);
   }
-  const more = { ...known, details, ...(typeof field === 'string' && { field }) };
+  const { field } = fields;
+  const more = { ...known, fields, ...(typeof field === 'string' && { field }) };
   const type = Object.hasOwn(CLASSES, code) ? CLASSES[code] : undefined;
-  return type ? new type(message, more) : new FastpacaError(message, { ...more, code });
+  if (!type || (type === VersionConflict && !hasVersions(fields))) {
+    return new FastpacaError(message, { ...more, code });
+  }
+  return new type(message, more);
+}
+
+function hasVersions({ expected, found }: Record<string, unknown>): boolean {
+  return Number.isInteger(expected) && Number.isInteger(found);
+}
+
+function notUnderstood({ status, text }: Answer): string {
+  const shown = text.length > SHOWN_CHARS_MAX ? `${text.slice(0, SHOWN_CHARS_MAX)} …` : text;
+  return `Status ${status}: this is not an answer of a fastpaca node: ${JSON.stringify(shown)}`;
 }
 
 function fieldsOf(text: string, json: Json): Record<string, unknown> {
   try {
     const value = json.parse(text);
-    return typeof value === 'object' && value !== null ? { ...value } : {};
+    return typeof value === 'object' && !Array.isArray(value) ? { ...value } : {};
   } catch {
     return {};
   }
 }
 
-/** Read the JSON of an answer of success. */
-export function valueOf(answer: Answer, json: Json, key?: string): unknown {
-  const known = { status: answer.status, idempotencyKey: key };
+/** Read the JSON of an answer of success, which has the field *name*. */
+export function valueOf(answer: Answer, json: Json, name: string, key?: string): unknown {
+  const { status } = answer;
+  const requestId = answer.header('x-request-id') ?? undefined;
+  const known = { status, requestId, idempotencyKey: key };
   let value: unknown;
   try {
     value = json.parse(answer.text);
   } catch (cause) {
-    throw new UnexpectedAnswer(`The answer is ${answer.status}, and no JSON.`, {
-      ...known,
-      cause,
-    });
+    throw new UnexpectedAnswer(notUnderstood(answer), { ...known, cause });
   }
-  if (typeof value === 'object' && value !== null) return value;
-  throw new UnexpectedAnswer(`The answer is ${answer.status}, and no object.`, known);
+  if (typeof value === 'object' && value !== null && Object.hasOwn(value, name)) return value;
+  throw new UnexpectedAnswer(notUnderstood(answer), known);
 }
 
 /**

@@ -6,29 +6,42 @@ import { ConnectionFailed, TimedOut, UnexpectedAnswer } from './errors.js';
 import { EventReader } from './events.js';
 import { Follower } from './follower.js';
 import { EVENTS_TYPE, type Json, pathOf, queryOf } from './protocol.js';
-import { type Transport, timerMs } from './transport.js';
+import type { Timeouts } from './options.js';
+import { type CallOptions, type Transport, timerMs } from './transport.js';
 import type { ContextInfo, Frame } from './types.js';
 
-/** How a stream is opened. */
-export interface StreamOptions {
+/** How a stream is opened; a `signal` ends it, with the signal's reason as the error. */
+export interface StreamOptions extends CallOptions {
   /** The last version that you have processed; 0 replays everything, absent means from now. */
   cursor?: number | undefined;
   /** False leaves out message frames; the cursor moves all the same. */
   includeMessages?: boolean | undefined;
-  /** Ends the stream, with the signal's reason as the error. */
-  signal?: AbortSignal | undefined;
-  /** After so long without a sign of life a connection is given up; a node pings every 30 s. */
-  silenceMs?: number | undefined;
 }
 
-/** For how long a connection may be silent: one ping may be lost. */
-const SILENCE_MS = 75_000;
+/** The numbers of each frame: without them it is none. */
+export const NUMBERS: Readonly<Record<Frame['type'], readonly string[]>> = {
+  message: ['version', 'seq'],
+  compaction: ['version', 'used_tokens_before', 'used_tokens_after'],
+  context: ['version', 'used_tokens', 'token_budget'],
+  tombstoned: ['version'],
+  gap: ['expected', 'actual'],
+  reset: ['version'],
+};
+
+/** What is known of the connections of one stream. */
+interface Connections {
+  /** Whether a node has ever let it in. */
+  wereOpened: boolean;
+  /** What the newest one said about coming back. */
+  events: EventReader;
+}
 
 /** Frames as they come; `return()` ends the stream at any time, also while one is waited for. */
 export class Stream implements AsyncIterableIterator<Frame> {
   readonly #transport: Transport;
   readonly #path: string;
   readonly #options: StreamOptions;
+  readonly #timeouts: Timeouts;
   readonly #end = new AbortController();
   readonly #frames: AsyncGenerator<Frame, void>;
   #isLeft = false;
@@ -37,6 +50,7 @@ export class Stream implements AsyncIterableIterator<Frame> {
     this.#transport = transport;
     this.#path = pathOf(id);
     this.#options = options;
+    this.#timeouts = transport.timeoutsOf(options);
     this.#frames = this.#untilTheEnd();
   }
 
@@ -73,12 +87,12 @@ export class Stream implements AsyncIterableIterator<Frame> {
 
   async *#overConnections(): AsyncGenerator<Frame, void> {
     const follower = new Follower(this.#options.cursor ?? (await this.#versionNow()));
-    const opened = { once: false };
-    for (let tries = 1; ; tries++) {
+    const connections: Connections = { wereOpened: false, events: new EventReader() };
+    for (let attempt = 1; ; attempt++) {
       try {
-        const isResumed = opened.once;
-        for await (const frame of this.#overOneConnection(follower.cursor, opened)) {
-          tries = 1; // what breaks next breaks for the first time
+        const isResumed = connections.wereOpened;
+        for await (const frame of this.#overOneConnection(follower.cursor, connections)) {
+          attempt = 1; // what breaks next breaks for the first time
           if (follower.take(frame)) yield frame;
           if (frame.type === 'tombstoned') return;
           this.#end.signal.throwIfAborted();
@@ -89,36 +103,36 @@ export class Stream implements AsyncIterableIterator<Frame> {
         return;
       } catch (error) {
         this.#end.signal.throwIfAborted();
-        await this.#transport.pause(error, tries, Infinity, this.#end.signal);
+        const toldMs = connections.events.retryMs;
+        const { signal } = this.#end;
+        await this.#transport.pause(error, attempt, { leftMs: Infinity, signal, toldMs });
       }
-      follower.resume();
+      if (connections.wereOpened) follower.resume();
     }
   }
 
   /** From now on means from the version of now: a break before the first frame would lose some. */
   async #versionNow(): Promise<number> {
     const request = { method: 'GET', path: this.#path } as const;
-    const call = { signal: this.#end.signal };
-    return (await this.#transport.value<ContextInfo>(request, call)).version;
+    const call = { signal: this.#end.signal, timeouts: this.#timeouts };
+    return (await this.#transport.value<ContextInfo>(request, 'version', call)).version;
   }
 
   /** Give the frames behind *cursor* until there will be no more; throw when the connection breaks. */
-  async *#overOneConnection(
-    cursor: number,
-    opened: { once: boolean },
-  ): AsyncGenerator<Frame, void> {
-    const { includeMessages, silenceMs = SILENCE_MS } = this.#options;
+  async *#overOneConnection(cursor: number, connections: Connections): AsyncGenerator<Frame, void> {
+    const events = (connections.events = new EventReader());
+    const isWhole = this.#options.includeMessages ?? true;
     const connection = new AbortController();
     const end = (): void => connection.abort(this.#end.signal.reason);
     this.#end.signal.addEventListener('abort', end);
     try {
-      const query = queryOf({ cursor, include_messages: includeMessages });
+      const query = queryOf({ cursor, include_messages: isWhole ? undefined : false });
       const path = `${this.#path}/events${query}`;
       const request = { method: 'GET', path, accept: EVENTS_TYPE } as const;
-      const response = await this.#transport.opened(request, connection.signal);
+      const response = await this.#transport.opened(request, connection.signal, this.#timeouts);
       if (response.status === 204) return;
-      opened.once = true;
-      for await (const text of textsOf(response, connection, silenceMs)) {
+      connections.wereOpened = true;
+      for await (const text of textsOf(response, connection, events, this.#timeouts.streamMs)) {
         yield frameOf(text, this.#transport.json);
       }
       throw new ConnectionFailed('The stream was broken off.');
@@ -133,17 +147,17 @@ export class Stream implements AsyncIterableIterator<Frame> {
 async function* textsOf(
   response: Response,
   connection: AbortController,
-  silenceMs: number,
+  events: EventReader,
+  streamMs: number,
 ): AsyncGenerator<string, void> {
   const type = response.headers.get('content-type') ?? '';
-  if (!type.startsWith(EVENTS_TYPE) || response.body === null) {
+  if (type.split(';')[0]!.trim().toLowerCase() !== EVENTS_TYPE || response.body === null) {
     throw new UnexpectedAnswer(`The answer is no stream of events, but ${type || 'of no type'}.`);
   }
   const pieces = response.body.getReader();
   const decoder = new TextDecoder();
-  const events = new EventReader();
   for (;;) {
-    const piece = await pieceOf(pieces, connection, silenceMs);
+    const piece = await pieceOf(pieces, connection, streamMs);
     if (piece === undefined) return;
     yield* events.push(decoder.decode(piece, { stream: true }));
   }
@@ -152,10 +166,10 @@ async function* textsOf(
 async function pieceOf(
   pieces: ReadableStreamDefaultReader<Uint8Array>,
   connection: AbortController,
-  silenceMs: number,
+  streamMs: number,
 ): Promise<Uint8Array | undefined> {
-  const silent = (): void => connection.abort(new TimedOut(`Nothing came for ${silenceMs} ms.`));
-  const timer = setTimeout(silent, timerMs(silenceMs));
+  const silent = (): void => connection.abort(new TimedOut(`Nothing came for ${streamMs} ms.`));
+  const timer = setTimeout(silent, timerMs(streamMs));
   try {
     const { value } = await pieces.read();
     return value;
@@ -174,6 +188,18 @@ function frameOf(text: string, json: Json): Frame {
   } catch (cause) {
     throw new UnexpectedAnswer('An event is no JSON.', { cause });
   }
-  if (typeof (frame as Frame | null)?.cursor === 'number') return frame as Frame;
-  throw new UnexpectedAnswer('An event is no frame: it has no cursor.');
+  if (isFrame(frame)) return frame;
+  throw new UnexpectedAnswer('An event is no frame of a fastpaca node.');
+}
+
+/** Of a frame of a later release only the type and the cursor are known. */
+function isFrame(value: unknown): value is Frame {
+  if (typeof value !== 'object' || value === null) return false;
+  const frame = value as Record<string, unknown>;
+  const { type } = frame;
+  if (typeof type !== 'string' || !Number.isInteger(frame['cursor'])) return false;
+  if (!Object.hasOwn(NUMBERS, type)) return true;
+  if (type === 'message' && (typeof frame['message'] !== 'object' || frame['message'] === null))
+    return false;
+  return NUMBERS[type as Frame['type']].every((name) => Number.isInteger(frame[name]));
 }

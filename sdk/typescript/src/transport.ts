@@ -2,26 +2,25 @@
  * Sends requests until they are answered: the one place that knows `fetch`, timers and retries.
  */
 
-import { ConnectionFailed, FastpacaError, TimedOut } from './errors.js';
+import { ConnectionFailed, FastpacaError, TimedOut, UnexpectedAnswer } from './errors.js';
+import { type Retries, type Some, type Timeouts, timeoutsOf, waitMs } from './options.js';
 import {
   JSON_TYPE,
+  RESPONSE_BYTES_MAX,
   type Answer,
   type Json,
   type Request,
   errorOf,
   isWorthRetrying,
   valueOf,
-  waitMs,
 } from './protocol.js';
 
 /** How one call is made; what is absent is as the client has it. */
 export interface CallOptions {
   /** Ends the call, with the signal's reason as the error. */
   signal?: AbortSignal | undefined;
-  /** For how long one try may last. */
-  timeoutMs?: number | undefined;
-  /** For how long the call may last, all tries and waits together. */
-  deadlineMs?: number | undefined;
+  /** How long to wait. */
+  timeouts?: Some<Timeouts> | undefined;
 }
 
 /** What the outer world gives; tests give their own. */
@@ -40,12 +39,18 @@ export interface Platform {
 export interface TransportOptions {
   base: string;
   headers: Readonly<Record<string, string>>;
-  timeoutMs: number;
-  deadlineMs: number;
-  triesMax: number;
+  timeouts: Timeouts;
+  retries: Retries;
   json: Json;
   fetch: typeof globalThis.fetch;
   platform: Platform;
+}
+
+/** What a wait between two attempts depends on. */
+interface Pause {
+  leftMs: number;
+  signal?: AbortSignal | undefined;
+  toldMs?: number | undefined;
 }
 
 /** One node, or several behind one address. */
@@ -63,30 +68,35 @@ export class Transport {
   /** Send *request*, again where that may help, and give the answer of success. */
   async answer(request: Request, call: CallOptions = {}): Promise<Answer> {
     const { now } = this.platform;
-    const timeoutMs = call.timeoutMs ?? this.#options.timeoutMs;
-    const end = now() + (call.deadlineMs ?? this.#options.deadlineMs);
-    for (let tries = 1; ; tries++) {
+    const { readMs, totalMs } = this.timeoutsOf(call);
+    const end = now() + totalMs;
+    for (let attempt = 1; ; attempt++) {
       try {
-        return await this.#tried(request, call.signal, Math.min(timeoutMs, end - now()));
+        return await this.#tried(request, call.signal, () => Math.min(readMs, end - now()));
       } catch (error) {
-        if (tries >= this.#options.triesMax) throw error;
-        await this.pause(error, tries, end - now(), call.signal);
+        if (attempt >= this.#options.retries.attemptsMax) throw error;
+        await this.pause(error, attempt, { leftMs: end - now(), signal: call.signal });
       }
     }
   }
 
-  /** Send *request* as `answer` does, and read the JSON of its answer. */
-  async value<T>(request: Request, call?: CallOptions): Promise<T> {
-    return valueOf(await this.answer(request, call), this.json, request.key) as T;
+  /** Give the times of *call*, and those of the client where it names none. */
+  timeoutsOf(call: CallOptions): Timeouts {
+    return timeoutsOf(call.timeouts, this.#options.timeouts);
+  }
+
+  /** Send *request* as `answer` does, and read the JSON of its answer, which has the field *name*. */
+  async value<T>(request: Request, name: string, call?: CallOptions): Promise<T> {
+    return valueOf(await this.answer(request, call), this.json, name, request.key) as T;
   }
 
   /** Send *request* once, and give the answer of success as soon as its headers are there. */
-  async opened(request: Request, signal: AbortSignal): Promise<Response> {
-    const limit = new Limit(signal, this.#options.timeoutMs);
+  async opened(request: Request, signal: AbortSignal, timeouts: Timeouts): Promise<Response> {
+    const limit = new Limit(signal, () => timeouts.streamMs);
     try {
       const response = await this.#fetched(request, limit.signal);
       if (isSuccess(response.status)) return response;
-      throw this.#errorOf(await whole(response), request);
+      throw this.#errorOf(await whole(response, limit), request);
     } catch (error) {
       throw limit.errorOf(error, request.key);
     } finally {
@@ -94,10 +104,23 @@ export class Transport {
     }
   }
 
-  /** Wait after the try with number *tries*; throw *error* if it is final or time runs out. */
-  async pause(error: unknown, tries: number, leftMs: number, signal?: AbortSignal): Promise<void> {
+  /**
+   * Wait after the attempt with this number; throw *error* if it is final or time runs out.
+   *
+   * What a stream told in `retry:` stands in for a shorter wait, up to the longest one.
+   */
+  async pause(
+    error: unknown,
+    attempt: number,
+    { leftMs, signal, toldMs = 0 }: Pause,
+  ): Promise<void> {
     if (!isTemporary(error)) throw error;
-    const ms = waitMs(tries, this.platform.random(), error.retryAfterMs);
+    const { retries } = this.#options;
+    const random = this.platform.random();
+    const ms = Math.max(
+      waitMs(retries, attempt, random, error.retryAfterMs),
+      random * Math.min(toldMs, retries.waitMsMax),
+    );
     if (ms >= leftMs) throw error;
     await this.platform.sleep(ms, signal);
   }
@@ -105,12 +128,12 @@ export class Transport {
   async #tried(
     request: Request,
     signal: AbortSignal | undefined,
-    timeoutMs: number,
+    leftMs: () => number,
   ): Promise<Answer> {
-    const limit = new Limit(signal, timeoutMs);
+    const limit = new Limit(signal, leftMs);
     let answer: Answer;
     try {
-      answer = await whole(await this.#fetched(request, limit.signal));
+      answer = await whole(await this.#fetched(request, limit.signal), limit);
     } catch (error) {
       throw limit.errorOf(error, request.key);
     } finally {
@@ -141,9 +164,28 @@ export class Transport {
 }
 
 /** A body is always read to its end, so that the connection can serve the next request. */
-async function whole(response: Response): Promise<Answer> {
-  const text = await response.text();
+async function whole(response: Response, limit: Limit): Promise<Answer> {
+  limit.renew();
+  const text = response.body === null ? await response.text() : await textOf(response.body, limit);
   return { status: response.status, text, header: (name) => response.headers.get(name) };
+}
+
+async function textOf(body: ReadableStream<Uint8Array>, limit: Limit): Promise<string> {
+  const pieces = body.getReader();
+  const decoder = new TextDecoder();
+  let text = '';
+  let size = 0;
+  for (;;) {
+    const { value } = await pieces.read();
+    if (value === undefined) return text + decoder.decode();
+    limit.renew();
+    size += value.byteLength;
+    if (size > RESPONSE_BYTES_MAX) {
+      await pieces.cancel();
+      throw new UnexpectedAnswer(`The answer is larger than ${RESPONSE_BYTES_MAX} bytes.`);
+    }
+    text += decoder.decode(value, { stream: true });
+  }
 }
 
 function isSuccess(status: number): boolean {
@@ -156,25 +198,33 @@ export function isTemporary(error: unknown): error is FastpacaError {
   return error instanceof FastpacaError && isWorthRetrying(error.status ?? 0);
 }
 
-/** Ends a request when its time is over, or when its caller wants no more. */
+/** Ends a request when nothing has come for too long, or when its caller wants no more. */
 class Limit {
   readonly #controller = new AbortController();
   readonly #caller: AbortSignal | undefined;
-  readonly #timeoutMs: number;
-  readonly #timer: ReturnType<typeof setTimeout>;
+  readonly #leftMs: () => number;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timeoutMs = 0;
   readonly #end = (): void => this.#controller.abort(this.#caller?.reason);
   #isOver = false;
 
-  constructor(caller: AbortSignal | undefined, timeoutMs: number) {
+  constructor(caller: AbortSignal | undefined, leftMs: () => number) {
     caller?.throwIfAborted();
     caller?.addEventListener('abort', this.#end);
     this.#caller = caller;
-    this.#timeoutMs = timeoutMs;
-    this.#timer = setTimeout(() => this.#ring(), timerMs(timeoutMs));
+    this.#leftMs = leftMs;
+    this.renew();
   }
 
   get signal(): AbortSignal {
     return this.#controller.signal;
+  }
+
+  /** Begin to wait anew: something has come. */
+  renew(): void {
+    clearTimeout(this.#timer);
+    this.#timeoutMs = this.#leftMs();
+    this.#timer = setTimeout(() => this.#ring(), timerMs(this.#timeoutMs));
   }
 
   /** Let the request take all the time that it needs from now on. */

@@ -5,7 +5,6 @@ import { test } from 'node:test';
 
 import { jointsOf } from '../src/calls.js';
 import { cutOf } from '../src/compaction.js';
-import { VersionConflict } from '../src/index.js';
 import type { Message } from '../src/types.js';
 import { refusal, Script } from './scripted.js';
 
@@ -203,20 +202,6 @@ test('a window that somebody else has made small meanwhile is left alone', async
   const script = new Script(view(5, WINDOW), conflict, view(6, [], { needs_compaction: false }));
   const context = await script.client().context('demo');
   assert.equal(await context.compactIfNeeded(() => 'They met.', { keepLast: 2 }), null);
-});
-
-test('conflicts without end are given up', async () => {
-  const steps = Array.from({ length: 9 }, () => [
-    view(5, WINDOW),
-    refusal(409, 'conflict', { expected: 5, found: 6 }),
-  ]);
-  const script = new Script(...steps.flat());
-  const context = await script.client().context('demo');
-  await assert.rejects(
-    context.compactIfNeeded(() => 'They met.', { keepLast: 2 }),
-    VersionConflict,
-  );
-  assert.equal(script.asked.length, 12);
 });
 
 test('nothing is summarised below the trigger, or if nothing is old', async () => {

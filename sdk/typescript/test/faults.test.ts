@@ -42,7 +42,11 @@ test('appends over connections that break anywhere happen once, in order', async
   const proxy = await startedProxy(t, node.port, (connection) =>
     connection % 2 ? { sent: (connection * 37) % 900 } : { received: (connection * 53) % 700 },
   );
-  const client = fastpaca.createClient({ baseUrl: proxy.address, platform, triesMax: Infinity });
+  const client = fastpaca.createClient({
+    baseUrl: proxy.address,
+    platform,
+    retries: { attemptsMax: Infinity },
+  });
   const one = await client.context('demo', { budget: 100_000 });
   const texts = Array.from({ length: 60 }, (_, at) => `m${at}`);
   for (const [at, text] of texts.entries()) {
@@ -63,7 +67,7 @@ test('a stream over connections that break anywhere tells each change once, in o
     .createClient({ baseUrl: node.address })
     .context('demo', { budget: 200, trigger: 0.5 });
   const reader = await fastpaca
-    .createClient({ baseUrl: proxy.address, platform, triesMax: Infinity })
+    .createClient({ baseUrl: proxy.address, platform, retries: { attemptsMax: Infinity } })
     .context('demo');
   const following = told(reader.stream({ cursor: 0 }));
   const texts = Array.from({ length: 120 }, (_, at) => `m${at} ${'x'.repeat((at * 7) % 50)}`);
@@ -85,8 +89,8 @@ test('nothing is lost and nothing doubled when the node is killed again and agai
   const client = fastpaca.createClient({
     baseUrl: proxy.address,
     platform,
-    triesMax: Infinity,
-    deadlineMs: Infinity,
+    retries: { attemptsMax: Infinity },
+    timeouts: { totalMs: Infinity },
   });
   const one = await client.context('demo', { budget: 100_000 });
   const following = told(one.stream({ cursor: 0 }));

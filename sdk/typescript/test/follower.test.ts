@@ -91,34 +91,3 @@ test('the cursor does not pass a version that is half given', () => {
   assert.ok(follower.take(context(5)));
   assert.equal(follower.cursor, 5);
 });
-
-test('the state is told again after a break only if it is another', () => {
-  const follower = new Follower(0);
-  assert.ok(follower.take(context(3, 7)));
-  follower.resume();
-  assert.ok(!follower.take(context(3, 7)));
-  assert.ok(follower.take(context(3, 7)), 'the same numbers under another configuration');
-  follower.resume();
-  assert.ok(follower.take(context(3, 8)));
-});
-
-test('a reset begins anew, from a version below', () => {
-  const follower = new Follower(9);
-  assert.ok(follower.take({ type: 'reset', version: 3, cursor: 3 }));
-  assert.equal(follower.cursor, 3);
-  assert.ok(follower.take(message(4)));
-  assert.ok(follower.take(context(4)));
-});
-
-test('versions that are gone are passed, and what is behind them is given', () => {
-  const follower = new Follower(2);
-  assert.ok(follower.take({ type: 'gap', expected: 3, actual: 8, cursor: 7 }));
-  assert.equal(follower.cursor, 7);
-  assert.ok(follower.take(message(8)));
-});
-
-test('frames of a kind that is not known are passed over, and their cursor counts', () => {
-  const follower = new Follower(0);
-  assert.ok(!follower.take({ type: 'of_tomorrow', version: 1, cursor: 1 } as unknown as Frame));
-  assert.equal(follower.cursor, 1);
-});

@@ -26,6 +26,8 @@ export class Script {
   readonly answers: Response[] = [];
   now = 0;
   random = 0;
+  /** How long each request takes. */
+  attemptMs = 0;
   #keys = 0;
   readonly #steps: Step[];
 
@@ -53,11 +55,12 @@ export class Script {
       body: (init.body as string | null) ?? undefined,
     });
     const step = this.#steps.shift();
+    this.now += this.attemptMs;
     if (step === undefined) throw new Error('the script has ended');
     if (step instanceof Error) throw step;
     if (step === 'silence') return untilAborted(init.signal as AbortSignal);
     const body = typeof step.body === 'string' ? step.body : JSON.stringify(step.body ?? null);
-    const answer = new Response(step.status === 204 ? null : body, {
+    const answer = new Response([204, 304].includes(step.status) ? null : body, {
       status: step.status,
       headers: step.headers ?? {},
     });

@@ -180,9 +180,9 @@ async function play(client: Client, steps: Step[]): Promise<void> {
     checkShown('value' in outcome ? outcome.value : outcome.values, value);
   } catch (error) {
     if (!(error instanceof FastpacaError) || outcome.error === undefined) throw error;
-    const { code, status, field, details } = error;
+    const { code, status, field, fields } = error;
     assert.ok('code' in outcome.error);
-    checkShown(outcome.error, { ...details, code, status, field });
+    checkShown(outcome.error, { ...fields, code, status, field });
   }
 }
 

@@ -15,9 +15,8 @@ type Told = (response: ServerResponse) => void;
 async function scripted(
   test: TestContext,
   ...told: Told[]
-): Promise<{ one: fastpaca.Context; paths: string[]; waits: number[] }> {
+): Promise<{ one: fastpaca.Context; paths: string[] }> {
   const paths: string[] = [];
-  const waits: number[] = [];
   const server = createServer((request, response) => {
     paths.push(request.url!);
     const tell = told.shift();
@@ -31,15 +30,14 @@ async function scripted(
     server.close();
   });
   const { port } = server.address() as AddressInfo;
-  const sleep = async (ms: number, signal?: AbortSignal): Promise<void> => {
+  const sleep = async (_: number, signal?: AbortSignal): Promise<void> => {
     signal?.throwIfAborted();
-    waits.push(ms);
   };
   const client = fastpaca.createClient({
     baseUrl: `http://127.0.0.1:${port}`,
-    platform: { sleep, random: () => 1 },
+    platform: { sleep },
   });
-  return { one: await client.context('demo'), paths, waits };
+  return { one: await client.context('demo'), paths };
 }
 
 const refused =
@@ -123,21 +121,6 @@ test('a stream from now begins at the version of now', async (t) => {
   assert.deepEqual(paths, ['/v1/contexts/demo', asked, asked]);
 });
 
-test('waits grow while nothing comes, and begin anew once something has come', async (t) => {
-  const busy = refused(503, 'unavailable', { 'retry-after': '2' });
-  const { one, waits } = await scripted(
-    t,
-    busy,
-    busy,
-    frames([], 'break'),
-    frames([message(1)], 'break'),
-    (response) => response.destroy(),
-    gone,
-  );
-  assert.deepEqual(await names(one.stream({ cursor: 0 })), ['message 1', 'tombstoned 1']);
-  assert.deepEqual(waits, [2100, 2200, 400, 100, 200]);
-});
-
 test('a stream that has nothing more to say ends', async (t) => {
   const { one } = await scripted(t, gone);
   assert.deepEqual(await names(one.stream({ cursor: 3 })), []);
@@ -205,7 +188,7 @@ test('a connection that is silent for too long is given up; a comment is a sign 
     }, 40);
   };
   const { one, paths } = await scripted(t, silent, frames([tombstoned(1)], 'end'));
-  assert.deepEqual(await names(one.stream({ cursor: 0, silenceMs: 400 })), [
+  assert.deepEqual(await names(one.stream({ cursor: 0, timeouts: { streamMs: 400 } })), [
     'message 1',
     'tombstoned 1',
   ]);
