@@ -111,6 +111,11 @@ class Metrics:
             "Tokens that left a window in compactions.",
             registry=registry,
         )
+        self.ready = Gauge(
+            "fastpaca_ready",
+            "1 while requests are served, 0 while /health/ready answers 503.",
+            registry=registry,
+        )
         self.hot_contexts = Gauge(
             "fastpaca_hot_contexts", "Contexts whose state is in memory.", registry=registry
         )

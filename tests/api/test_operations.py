@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from fastpaca.api.request import CHUNK_BYTES
-from fastpaca.store.base import CommitFailed, CommitUnknown
+from fastpaca.store.base import CommitFailed, CommitUnknown, Condition
 from fastpaca.store.memory import MemoryStore
 from fastpaca.store.sqlite import SqliteStore
 from fastpaca.store.sqlite_files import DATABASE_NAME
@@ -81,15 +81,63 @@ def test_a_fatal_error_of_the_store_fails_liveness() -> None:
 
 
 def test_a_commit_that_failed_fails_no_probe() -> None:
-    """What may go away by itself is no reason to be killed."""
+    """What may go away by itself, and no other node can do better, takes no node out of service."""
     store = GatedStore()
 
     async def story(client: httpx.AsyncClient) -> None:
         store.commit_error = CommitFailed("disk full")
         error_of(await client.put("/v1/contexts/c"), 503, "unavailable")
-        assert (await client.get("/health/live")).status_code == 200
+        for path in ("/health/live", "/health/ready"):
+            assert (await client.get(path)).json() == {"status": "ok"}
 
     run(story, composed(store))
+
+
+def test_a_store_of_no_use_fails_readiness_alone() -> None:
+    """
+    The node says why it is sent no requests, and is not killed for it; what still comes is tried,
+    and it is ready again as soon as the store is of use.
+    """
+    store = GatedStore()
+
+    async def story(client: httpx.AsyncClient) -> None:
+        assert await sample(client, "fastpaca_ready") == 1
+        store.condition = Condition("It is away.")
+        ready = await client.get("/health/ready")
+        assert (ready.status_code, ready.json()) == (
+            503,
+            {"status": "degraded", "reason": "It is away."},
+        )
+        assert (await client.get("/health/live")).json() == {"status": "ok"}
+        assert await sample(client, "fastpaca_ready") == 0
+        await create(client)
+        store.condition = Condition()
+        assert (await client.get("/health/ready")).json() == {"status": "ok"}
+        assert await sample(client, "fastpaca_ready") == 1
+
+    run(story, composed(store))
+
+
+def test_a_store_of_some_use_is_named_and_used() -> None:
+    """A store that serves some contexts leaves the node ready, and the body says it is degraded."""
+    store = GatedStore()
+
+    async def story(client: httpx.AsyncClient) -> None:
+        store.condition = Condition("A part of it is away.", is_partial=True)
+        ready = await client.get("/health/ready")
+        assert (ready.status_code, ready.json()) == (
+            200,
+            {"status": "degraded", "reason": "A part of it is away."},
+        )
+        assert (await client.get("/health/live")).json() == {"status": "ok"}
+
+    run(story, composed(store))
+
+
+async def sample(client: httpx.AsyncClient, name: str) -> float:
+    """Read one series without labels."""
+    text = (await client.get("/metrics")).text
+    return float(re.findall(rf"^{name} (\S+)$", text, re.MULTILINE)[0])
 
 
 # --- metrics ----------------------------------------------------------------------------------

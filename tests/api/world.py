@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import httpx
 from starlette.types import ASGIApp, Message
 
-from fastpaca.store.base import Change, Snapshot
+from fastpaca.store.base import Change, Condition, Snapshot
 from fastpaca.store.memory import MemoryStore
 from fastpaca.testing import Node, composed, running
 
@@ -176,6 +176,7 @@ class GatedStore(MemoryStore):
         commit_error: Raised instead of committing, if there is one.
         load_error: Raised instead of loading, if there is one.
         commits: How many commits there were.
+        condition: How it says that it is.
     """
 
     def __init__(self) -> None:
@@ -185,6 +186,15 @@ class GatedStore(MemoryStore):
         self.commit_error: Exception | None = None
         self.load_error: Exception | None = None
         self.commits = 0
+        self._condition = Condition()
+
+    @property
+    def condition(self) -> Condition:
+        return self._condition
+
+    @condition.setter
+    def condition(self, condition: Condition) -> None:
+        self._condition = condition
 
     async def commit(self, changes: Sequence[Change]) -> None:
         await self.gate.wait()

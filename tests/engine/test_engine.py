@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from fastpaca.context.ops import Delete, Purge
-from fastpaca.engine import Written
+from fastpaca.engine import Health, Written
 from fastpaca.engine.hot import CONTEXT_BYTES
 from fastpaca.errors import (
     ContextNotFound,
@@ -224,7 +224,7 @@ def test_fatal_error_stops_writes_and_is_reported() -> None:
         with pytest.raises(Unavailable):
             await world.append("b", "hello")
         assert world.fatal == ["fsync failed"]
-        assert world.engine.health == ("degraded", "fsync failed")
+        assert world.engine.health == Health("degraded", "fsync failed", False, False)
         assert (await world.engine.read("b")).version == 0
 
     run(story)

@@ -368,6 +368,7 @@ def _window_paths() -> Spec:
 
 def _operation_paths() -> Spec:
     healthy = json_of("Healthy", {"status": "ok"})
+    ready = json_of("Ready", {"status": "ok"})
     text = {"text/plain": {"schema": {"type": "string"}}}
     page = {"text/html": {"schema": {"type": "string"}}}
     file = {"application/vnd.sqlite3": {"schema": {"type": "string", "format": "binary"}}}
@@ -375,7 +376,7 @@ def _operation_paths() -> Spec:
     return {
         "/health/live": {"get": _health("live", "Tell whether the process is of use.", healthy)},
         "/health/ready": {
-            "get": _health("ready", "Tell whether requests should be sent here.", healthy)
+            "get": _health("ready", "Tell whether requests should be sent here.", ready)
         },
         "/metrics": {
             "get": operation(

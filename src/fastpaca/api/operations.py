@@ -14,7 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from fastpaca.api import query, wire
 from fastpaca.api.openapi import docs_page, openapi_bytes
 from fastpaca.api.request import Answer, FileBody, Headers, Request
-from fastpaca.engine import Engine
+from fastpaca.engine import Engine, Health
 from fastpaca.errors import RateLimited, Unavailable
 from fastpaca.store.base import CommitFailed, ReadFailed
 from fastpaca.telemetry import Metrics
@@ -53,15 +53,13 @@ class Operations:
 
     async def live(self, _request: Request) -> Answer:
         """Tell whether the process is of use; it is not after a fatal error of the store."""
-        status, reason = self._engine.health
-        return _ok() if status != "degraded" else Answer(503, wire.health(status, reason))
+        health = self._engine.health
+        return _ok() if health.is_live else _health(503, health)
 
     async def ready(self, _request: Request) -> Answer:
         """Tell whether requests should be sent here."""
-        status, reason = self._engine.health
-        if status == "ok":
-            return _ok()
-        return Answer(503, wire.health(status, reason or _REASONS[status]))
+        health = self._engine.health
+        return _health(200 if health.is_ready else 503, health)
 
     async def metrics(self, _request: Request) -> Answer:
         """Give all series, for Prometheus."""
@@ -117,6 +115,10 @@ async def docs(_request: Request) -> Answer:
 
 def _ok() -> Answer:
     return Answer(200, wire.health("ok"))
+
+
+def _health(status: int, health: Health) -> Answer:
+    return Answer(status, wire.health(health.status, health.reason or _REASONS.get(health.status)))
 
 
 def _new_directory(parent: Path) -> Path:

@@ -347,6 +347,19 @@ SCHEMAS: Final[dict[str, Schema]] = {
         {"compactions": _array(ref("Compaction"), "Oldest first.", maxItems=PAGE_MAX)}
     ),
     "Healthy": _answer({"status": {"const": "ok"}}),
+    "Ready": {
+        **_answer(
+            {
+                "status": _choice(
+                    "`degraded` while the store can be used for some contexts only.",
+                    "ok",
+                    "degraded",
+                ),
+                "reason": _string("Why it is degraded, as a sentence."),
+            }
+        ),
+        "required": ["status"],
+    },
     "Unhealthy": _answer(
         {
             "status": _choice("Why not.", "starting", "stopping", "degraded"),

@@ -30,6 +30,7 @@ from fastpaca.store.base import (
     CommitFailed,
     CommitUnknown,
     CompactionRow,
+    Condition,
     ContextRow,
     Delta,
     Known,
@@ -98,6 +99,15 @@ class ArchivedStore:
     def is_shared(self) -> bool:
         """Nobody else writes to it."""
         return False
+
+    @property
+    def clock(self) -> None:
+        """This machine's will do."""
+
+    @property
+    def condition(self) -> Condition:
+        """That of the store: an archive that is away holds up nobody but who reads old messages."""
+        return self._store.condition
 
     # --- life ---------------------------------------------------------------------------------
 

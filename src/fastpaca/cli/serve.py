@@ -137,7 +137,7 @@ class Node:
         metrics = Metrics()
         self._engine = Engine(
             store,
-            now_us,
+            store.clock or now_us,
             partial(secrets.token_bytes, 16),
             hot_bytes=settings.hot_bytes,
             metrics=metrics,

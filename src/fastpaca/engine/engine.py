@@ -27,7 +27,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -102,6 +102,23 @@ With one server of three away, 16 contexts in a row lie there once in 43 million
 
 ANSWERS_KEPT_US: Final = 7 * 24 * 3600 * 1_000_000
 """How long an answer is kept under its idempotency key."""
+
+
+class Health(NamedTuple):
+    """
+    How a node is.
+
+    Attributes:
+        status: `ok`, `starting`, `stopping` or `degraded`.
+        reason: Why it is degraded.
+        is_live: Whether the process is of use; one that is not has to be started again.
+        is_ready: Whether requests should be sent to it.
+    """
+
+    status: str
+    reason: str | None
+    is_live: bool
+    is_ready: bool
 
 
 class Keyed(msgspec.Struct, frozen=True, gc=False):
@@ -235,6 +252,7 @@ class Engine:
         self._idle = _set_event()
         self._state = "starting"
         self._fatal: str | None = None
+        self._metrics.ready.set_function(lambda: float(self.health.is_ready))
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -269,11 +287,16 @@ class Engine:
         await self._store.close()
 
     @property
-    def health(self) -> tuple[str, str | None]:
-        """`ok`, `starting`, `stopping` or `degraded`, and the reason for the last."""
+    def health(self) -> Health:
+        """How the node is, with all that it knows of its store."""
         if self._fatal is not None:
-            return "degraded", self._fatal
-        return self._state, None
+            return Health("degraded", self._fatal, is_live=False, is_ready=False)
+        if self._state != "ok":
+            return Health(self._state, None, is_live=True, is_ready=False)
+        reason, is_partial = self._store.condition
+        if reason is None:
+            return Health("ok", None, is_live=True, is_ready=True)
+        return Health("degraded", reason, is_live=True, is_ready=is_partial)
 
     @property
     def queued_ops(self) -> int:

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from fastpaca.clock import Clock
+
 
 class ContextRow(msgspec.Struct, frozen=True, gc=False):
     """
@@ -201,6 +203,20 @@ class ChangesPage(NamedTuple):
     through: int
 
 
+class Condition(NamedTuple):
+    """
+    How a store is, as far as it is known without asking it.
+
+    Attributes:
+        reason: Why it is of no use now, as a sentence that names no address, host or user; None if
+            all is well.
+        is_partial: Whether some contexts can be read and written all the same.
+    """
+
+    reason: str | None = None
+    is_partial: bool = False
+
+
 class CommitFailed(Exception):
     """The commit certainly did not happen: nothing of it is in the store."""
 
@@ -282,6 +298,14 @@ class Store(Protocol):
     @property
     def is_shared(self) -> bool:
         """Whether other nodes write to it as well, so that what is in memory may be old."""
+
+    @property
+    def clock(self) -> Clock | None:
+        """The clock of all who write to it; None if this machine's will do."""
+
+    @property
+    def condition(self) -> Condition:
+        """Whether it can be used; never waits."""
 
     async def open(self) -> None:
         """

@@ -16,6 +16,7 @@ from fastpaca.store.base import (
     CommitFailed,
     CommitOvertaken,
     CompactionRow,
+    Condition,
     ContextRow,
     Delta,
     Known,
@@ -117,6 +118,15 @@ class MemoryStore:
     def is_shared(self) -> bool:
         """Nobody else writes to it."""
         return False
+
+    @property
+    def clock(self) -> None:
+        """This machine's will do."""
+
+    @property
+    def condition(self) -> Condition:
+        """What fails here fails in a call, and no other node could do better."""
+        return Condition()
 
     async def open(self) -> None:
         """Get ready: there is nothing to do."""

@@ -8,7 +8,9 @@ which a commit rests tell who was first.
 - `postgres_connections` makes and keeps connections, `postgres_schema` migrates.
 - `postgres_rows` makes columns of changes, `postgres_writes` runs them and finds out what became of
   a commit whose answer was lost, `postgres_errors` names failures.
-- `postgres_reads` answers the reading methods.
+- `postgres_reads` answers the reading methods, `postgres_primary` sees that it is the primary that
+  they ask.
+- `postgres_watch` looks whether the database can be used, and what time it has.
 
 A purge deletes rows. The space is returned, and written over, as VACUUM gets there; copies in the
 write-ahead log, on standbys and in backups are the operator's.
@@ -17,11 +19,13 @@ write-ahead log, on standbys and in backups are the operator's.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from fastpaca.clock import Clock
 from fastpaca.store import postgres_writes as writes
 from fastpaca.store.base import (
     AnswerRow,
@@ -30,6 +34,7 @@ from fastpaca.store.base import (
     CommitFailed,
     CommitUnknown,
     CompactionRow,
+    Condition,
     ContextRow,
     Delta,
     Known,
@@ -43,6 +48,7 @@ from fastpaca.store.postgres_errors import FAILURES, TIES, Unreachable, describe
 from fastpaca.store.postgres_reads import Bounds, Reader
 from fastpaca.store.postgres_rows import Batch, hashed
 from fastpaca.store.postgres_schema import bring_up_to_date, check, distribute_tables
+from fastpaca.store.postgres_watch import LOOK_SECONDS, Watch
 
 T = TypeVar("T")
 
@@ -76,6 +82,8 @@ class PostgresStore:
         resolve_seconds: How long to look for the outcome of one whose answer did not come.
         migrates: Whether opening brings the schema up to date, or only sees that it is.
         allow_unsafe: Whether a server is taken that may lose what it has acknowledged.
+        look_seconds: How long after one look whether the database can be used the next one begins.
+        now: A clock that only measures, in seconds.
     """
 
     def __init__(
@@ -88,6 +96,8 @@ class PostgresStore:
         resolve_seconds: float = RESOLVE_SECONDS,
         migrates: bool = True,
         allow_unsafe: bool = False,
+        look_seconds: float = LOOK_SECONDS,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name = shown(dsn)
         self._migrates = migrates
@@ -96,6 +106,7 @@ class PostgresStore:
         self._connections = Connections(
             dsn, connections, statement_seconds, allow_unsafe=allow_unsafe
         )
+        self._watch = Watch(self._connections, look_seconds=look_seconds, now=now)
         self._is_open = False
         self._under_way: set[asyncio.Task[Any]] = set()
         self._erasing: asyncio.Task[None] | None = None
@@ -110,6 +121,16 @@ class PostgresStore:
         """Whether other nodes may write to it."""
         return True
 
+    @property
+    def clock(self) -> Clock:
+        """That of the database."""
+        return self._watch.clock.now_us
+
+    @property
+    def condition(self) -> Condition:
+        """Whether the database has been of use lately."""
+        return self._watch.condition
+
     # --- life ---------------------------------------------------------------------------------
 
     async def open(self) -> None:
@@ -122,12 +143,14 @@ class PostgresStore:
         async with _migrating(self._connections) as connection:
             await (bring_up_to_date if self._migrates else check)(connection)
         await self._connections.first()
+        await self._watch.start()
         self._is_open = True
         self._erasing = self._start(self._erase_what_is_left())
 
     async def close(self) -> None:
         """Finish what is under way and let go."""
         self._is_open = False
+        await self._watch.stop()
         while self._under_way:
             await asyncio.wait(self._under_way)
         await self._connections.close()
@@ -233,9 +256,11 @@ class PostgresStore:
     async def _run_read(self, job: Callable[[Reader], Awaitable[T]]) -> T:
         try:
             async with self._connections.reader() as connection:
-                return await job(Reader(connection, self._connections.timeout))
+                found = await job(Reader(connection, self._connections.timeout))
         except (*FAILURES, Unreachable) as error:
             raise ReadFailed(described(error)) from error
+        self._watch.note_use()
+        return found
 
     async def _waited(self, task: asyncio.Task[T]) -> T:
         """Wait for *task*, which goes on if the caller is cancelled."""
@@ -288,6 +313,7 @@ class PostgresStore:
     async def _transact(self, connection: Any, batch: Batch) -> None:
         await writes.write(connection, batch, self._timeout)
         await writes.end(connection, self._answer_seconds)
+        self._watch.note_use()
 
     async def _resolve(self, batch: Batch, reason: str) -> None:
         """Find out what became of a commit whose answer was lost; return if it has landed."""

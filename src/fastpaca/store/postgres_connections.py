@@ -31,7 +31,7 @@ WAIT_SECONDS: Final = 10.0
 """How long to wait for a connection while all are in use."""
 
 PAUSE_SECONDS: Final = 0.1
-PAUSE_SECONDS_MAX: Final = 5.0
+PAUSE_SECONDS_MAX: Final = 2.0
 """How long no connection is tried after one failure, and after many."""
 
 GRACE_SECONDS: Final = 5.0
@@ -83,7 +83,7 @@ class Connections:
         self._good_host = 0
         self._generation = 0  # grows when a server turns out to take no writes any more
         self._failures = 0
-        self._refusal = ""
+        self._refusal: StoreRefused | None = None
         self._refused_until = 0.0
 
     @property
@@ -249,16 +249,16 @@ class Connections:
     async def _make(self) -> Any:
         now = asyncio.get_running_loop().time
         if now() < self._refused_until:
-            raise Unreachable(self._refusal)
+            raise Unreachable(str(self._refusal)) from self._refusal
         try:
             connection = await self.connect()
         except StoreRefused as error:
             pause = min(PAUSE_SECONDS * 2**self._failures, PAUSE_SECONDS_MAX)
             self._failures = min(self._failures + 1, 10)
             self._refused_until = now() + jittered(pause)
-            self._refusal = str(error)
-            raise Unreachable(self._refusal) from error
-        self._failures = 0
+            self._refusal = error
+            raise Unreachable(str(error)) from error
+        self._failures, self._refusal = 0, None
         return connection
 
 

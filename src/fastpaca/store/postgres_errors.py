@@ -6,6 +6,8 @@ from typing import Final
 
 import asyncpg
 
+from fastpaca.store.base import StoreRefused
+
 FAILURES: Final = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
@@ -21,6 +23,30 @@ TIES: Final = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 
 class Unreachable(Exception):
     """No connection could be had."""
+
+
+def without_names(error: BaseException) -> str:
+    """
+    Say why a database cannot be used, to anybody.
+
+    Nothing of it are words of the server or of the network: they may name hosts, addresses, users.
+    """
+    while isinstance(error, Unreachable | StoreRefused) and error.__cause__ is not None:
+        error = error.__cause__
+    match error:
+        case asyncpg.ReadOnlySQLTransactionError():
+            return "it takes no writes"
+        case TimeoutError():
+            return "it does not answer"
+        case asyncpg.PostgresConnectionError():
+            return "it cannot be reached"
+        case asyncpg.PostgresError(sqlstate=str(code)):
+            return f"it refuses what it is asked ({code})"
+        case Unreachable():
+            return "all connections to it are in use"
+        case StoreRefused():
+            return "it is not one to trust"
+    return "it cannot be reached"
 
 
 def described(error: BaseException) -> str:

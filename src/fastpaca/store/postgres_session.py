@@ -21,7 +21,8 @@ import asyncpg
 
 from fastpaca.store.postgres_hosts import HOST_SECONDS
 
-CONNECT_SECONDS: Final = 10.0
+CONNECT_SECONDS: Final = 5.0
+"""How long to wait for the only host: a server that comes back should not be met too late."""
 
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 

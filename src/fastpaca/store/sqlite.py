@@ -33,6 +33,7 @@ from fastpaca.store.base import (
     CommitOvertaken,
     CommitUnknown,
     CompactionRow,
+    Condition,
     ContextRow,
     Delta,
     Known,
@@ -121,6 +122,15 @@ class SqliteStore:
     def is_shared(self) -> bool:
         """Nobody else writes to it."""
         return False
+
+    @property
+    def clock(self) -> None:
+        """This machine's will do."""
+
+    @property
+    def condition(self) -> Condition:
+        """What fails here fails in a call, and no other node could do better."""
+        return Condition()
 
     # --- life ---------------------------------------------------------------------------------
 

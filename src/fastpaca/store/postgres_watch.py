@@ -1,0 +1,163 @@
+"""
+Whether the database can be used, and what time it is there: both are asked once a second.
+
+Requests find out too, but a proxy sends none to a node that is not ready, and a node without
+traffic must know as well. All nodes on a database take the time from it, since their own clocks may
+differ: an answer that is kept for a week is kept for a week of the database's time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+from fastpaca.store.base import Condition, StoreRefused
+from fastpaca.store.postgres_connections import Connections
+from fastpaca.store.postgres_errors import FAILURES, Unreachable, described, without_names
+from fastpaca.store.postgres_primary import TAKES_WRITES, fetched
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 1.0
+"""How long after one look the next one begins: as often as proxies ask for the health of a node."""
+
+ANSWER_SECONDS: Final = 3.0
+"""How long a look waits for its answer, before its connection is given up."""
+
+PATIENCE_SECONDS: Final = 5.0
+"""How long a database may be of no use before the node says so: a restart takes less."""
+
+_LOOK: Final = f"""
+SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint WHERE {TAKES_WRITES}
+"""
+
+_SILENT: Final = "it does not answer"
+
+
+class SharedClock:
+    """
+    The time of a database, from what it has said and a clock that only measures.
+
+    Args:
+        now: That clock, in seconds.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._ahead_us = 0
+
+    def note(self, database_us: int, began: float, ended: float) -> None:
+        """
+        Note what the database has said between two moments.
+
+        It may have been any of these moments, so what is known already stays unless it is certainly
+        wrong: the time should run evenly.
+        """
+        ahead_us = database_us - round((began + ended) * 500_000)
+        if abs(ahead_us - self._ahead_us) > (ended - began) * 500_000:
+            self._ahead_us = ahead_us
+
+    def now_us(self) -> int:
+        """Give the time of the database in microseconds since 1970, UTC."""
+        return round(self._now() * 1_000_000) + self._ahead_us
+
+
+class Watch:
+    """
+    Looks at the database behind *connections*.
+
+    Args:
+        connections: Of which each look borrows one.
+        patience_seconds: How long the database may be of no use before that counts.
+        look_seconds: How long after one look the next one begins.
+        answer_seconds: How long a look waits for its answer.
+        now: A clock that only measures, in seconds.
+
+    Attributes:
+        clock: The time of the database.
+    """
+
+    def __init__(
+        self,
+        connections: Connections,
+        *,
+        patience_seconds: float = PATIENCE_SECONDS,
+        look_seconds: float = LOOK_SECONDS,
+        answer_seconds: float = ANSWER_SECONDS,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._connections = connections
+        self._patience_seconds = patience_seconds
+        self._look_seconds = look_seconds
+        self._answer_seconds = answer_seconds
+        self._now = now
+        self._used_at = now()
+        self._trouble = _SILENT
+        self.clock = SharedClock(now)
+        self._is_told = False
+        self._looking: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """
+        Look for the first time, and go on with it.
+
+        Raises:
+            StoreRefused: The database cannot be used.
+        """
+        try:
+            await self._look()
+        except (*FAILURES, Unreachable) as error:
+            raise StoreRefused(f"The database cannot be used: {described(error)}.") from error
+        self._looking = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Look no more."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait([self._looking])
+
+    def note_use(self) -> None:
+        """Note that the database has just done what it was asked for."""
+        self._used_at = self._now()
+        self._trouble = _SILENT
+
+    @property
+    def condition(self) -> Condition:
+        """How the database is; the reason names no address, host or user."""
+        seconds = self._now() - self._used_at
+        if seconds <= self._patience_seconds:
+            return Condition()
+        return Condition(
+            f"The database has been of no use for {seconds:.0f} seconds: {self._trouble}."
+        )
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._look_seconds)
+            try:
+                await self._look()
+            except (*FAILURES, Unreachable) as error:
+                self._trouble = without_names(error)
+                self._tell(described(error))
+            else:
+                self._tell(None)
+
+    async def _look(self) -> None:
+        # Not as a reader: one connection is always left to those who write.
+        async with self._connections.writer() as connection:
+            began = self._now()
+            ((database_us,),) = await fetched(connection, _LOOK, timeout=self._answer_seconds)
+            ended = self._now()
+        self.note_use()
+        self.clock.note(database_us, began, ended)
+
+    def _tell(self, trouble: str | None) -> None:
+        is_in_trouble = self.condition.reason is not None
+        if is_in_trouble and not self._is_told:
+            logger.warning("not ready, the database cannot be used: %s", trouble)
+        elif self._is_told and not is_in_trouble:
+            logger.warning("ready again, the database can be used")
+        self._is_told = is_in_trouble
