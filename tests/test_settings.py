@@ -43,7 +43,8 @@ def test_table_tells_the_default_that_is_in_force(setting: settings.Setting) -> 
     """
     The default in the table, which help and documentation show, reads as the default that is used.
     """
-    assert setting.name in {field.name for field in dataclasses.fields(Settings)}
+    fields = {field.name for field in dataclasses.fields(Settings)}
+    assert (setting.name if setting.fills is None else setting.fills) in fields
     if setting.default:
         assert setting.parse(setting.default) == getattr(Settings(), setting.name)
 
@@ -52,7 +53,8 @@ def test_table_and_settings_name_the_same() -> None:
     """
     Every field has its row, every name is used once, and flags are named like their variables.
     """
-    assert [s.name for s in SETTINGS] == [field.name for field in dataclasses.fields(Settings)]
+    fields = [field.name for field in dataclasses.fields(Settings)]
+    assert [s.name for s in SETTINGS if s.fills is None] == fields
     assert len({s.variable for s in SETTINGS}) == len({s.flag for s in SETTINGS}) == len(SETTINGS)
     flags = {s.variable: s.flag for s in SETTINGS}
     assert flags["PORT"] == "--port"
@@ -108,6 +110,10 @@ def test_table_and_settings_name_the_same() -> None:
         ("FASTPACA_ARCHIVE_FLUSH_INTERVAL_MS", "250", "archive_flush_interval_ms", 250),
         ("FASTPACA_ARCHIVER_BATCH_SIZE", "100000", "archiver_batch_size", 100_000),
         ("FASTPACA_TAIL_KEEP", "0", "tail_keep", 0),
+        ("FASTPACA_KEEPALIVE_SECONDS", "5", "keepalive_seconds", 5),
+        ("FASTPACA_HOST", "unix:/run/fast paca/s", "host", "unix:/run/fast paca/s"),
+        ("FASTPACA_HOST", "unix:~/s", "socket_path", Path.home() / "s"),
+        ("FASTPACA_HOST", "127.0.0.1", "socket_path", None),
     ],
 )
 def test_usable_values_are_read(variable: str, text: str, name: str, value: Any) -> None:
@@ -239,6 +245,8 @@ def test_empty_variable_counts_as_not_set(setting: settings.Setting) -> None:
     """
     if setting.name == "api_keys":
         assert "holds no key" in refusal(setting.variable, "")
+    elif setting.fills == "api_keys":
+        assert "path of a file" in refusal(setting.variable, "")
     else:
         assert load_one(setting.variable, " ") == Settings()
 
@@ -416,6 +424,7 @@ def test_keys_do_not_show() -> None:
         ("192.168.0.1", False),
         ("my-machine", False),
         ("localhost.example.com", False),
+        ("unix:/run/fastpaca/socket", True),
     ],
 )
 def test_loopback_is_what_only_this_machine_reaches(host: str, is_loopback: bool) -> None:
@@ -423,3 +432,136 @@ def test_loopback_is_what_only_this_machine_reaches(host: str, is_loopback: bool
     Anything that might be reached from elsewhere is not loopback.
     """
     assert Settings(host=host).is_loopback is is_loopback
+
+
+# --- values in files --------------------------------------------------------------------------
+
+IN_FILES = [setting for setting in SETTINGS if setting.fills is not None]
+WITH_ARCHIVE = {"FASTPACA_ARCHIVER_ENABLED": "true"}
+"""Without an archive nobody looks at its address."""
+
+VALUES = {
+    "api_keys": ("new,old", ("new", "old")),
+    "store": (f"postgresql://a:{SECRET}@host/x", f"postgresql://a:{SECRET}@host/x"),
+    "database_url": (f"postgres://a:{SECRET}@host/x", f"postgres://a:{SECRET}@host/x"),
+}
+
+
+def environment(setting: settings.Setting, text: object) -> dict[str, str]:
+    return {setting.variable: str(text)} | (WITH_ARCHIVE if setting.fills == "database_url" else {})
+
+
+@pytest.mark.parametrize("setting", IN_FILES, ids=lambda setting: setting.name)
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", " \n\n"])
+def test_a_value_may_stand_in_a_file(setting: settings.Setting, end: str, tmp_path: Path) -> None:
+    """
+    The text of the file is the value, in a variable or a flag, but for what an editor adds.
+    """
+    assert setting.fills is not None
+    text, value = VALUES[setting.fills]
+    (tmp_path / "secret").write_bytes(f"{text}{end}".encode())
+    variables = environment(setting, tmp_path / "secret")
+    assert getattr(load(environ=variables), setting.fills) == value
+    flags = {setting.name: variables.pop(setting.variable)}
+    assert getattr(load(flags, variables), setting.fills) == value
+
+
+@pytest.mark.parametrize("setting", IN_FILES, ids=lambda setting: setting.name)
+def test_a_file_that_is_of_no_use_is_a_sentence(setting: settings.Setting, tmp_path: Path) -> None:
+    """
+    What is wrong is said of the variable, and neither the text nor the path is repeated: a secret
+    may have landed in place of the path.
+    """
+    for name, content in {
+        "empty": b"",
+        "blank": b" \n",
+        "binary": b"\xff\xfe" + SECRET.encode(),
+        "large": SECRET.encode() * 10_000,
+        "wrong": b"\x01 " + SECRET.encode(),
+    }.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "directory").mkdir()
+    for name, why in {
+        "empty": "names an empty file",
+        "blank": "names an empty file",
+        "binary": "is not UTF-8",
+        "large": "of more than 65536 bytes",
+        "directory": "cannot be read: is a directory",
+        f"missing-{SECRET}": "cannot be read: no such file or directory",
+        "wrong": "must ",
+    }.items():
+        with pytest.raises(SettingsError) as caught:
+            load(environ=environment(setting, tmp_path / name))
+        said = str(caught.value)
+        assert why in said, name
+        assert SECRET not in said
+        if name != "wrong" or setting.fills != "database_url":
+            assert setting.variable in said
+
+
+@pytest.mark.parametrize("setting", IN_FILES, ids=lambda setting: setting.name)
+def test_a_value_and_its_file_exclude_each_other(setting: settings.Setting, tmp_path: Path) -> None:
+    """
+    Which of the two was meant is not guessed; but a flag wins over a variable, as everywhere.
+    """
+    direct = next(found for found in SETTINGS if found.name == setting.fills)
+    text, value = VALUES[direct.name]
+    (tmp_path / "secret").write_text(text)
+    variables = environment(setting, tmp_path / "secret")
+    both = f"^{direct.variable} and {setting.variable} are both set"
+    with pytest.raises(SettingsError, match=both):
+        load(environ={**variables, direct.variable: text})
+    path = variables.pop(setting.variable)
+    with pytest.raises(SettingsError, match=f"^{direct.flag} and {setting.flag} are both set"):
+        load({direct.name: text, setting.name: path}, variables)
+    found = load({setting.name: path}, {**variables, direct.variable: "postgres://other"})
+    assert getattr(found, direct.name) == value
+
+
+def test_the_file_of_an_archive_that_is_not_there_is_not_looked_for() -> None:
+    """
+    `DATABASE_URL_FILE` stands in many environments for the sake of another program.
+    """
+    assert load_one("DATABASE_URL_FILE", "/nowhere") == Settings()
+
+
+def test_commands_read_files_as_a_node_does(tmp_path: Path) -> None:
+    """
+    A command finds its store and its key where the node finds them.
+    """
+    (tmp_path / "store").write_text("postgres://host/x\n")
+    (tmp_path / "keys").write_text("new, old\n")
+    assert settings.load_store(None, {"FASTPACA_STORE_FILE": f"{tmp_path}/store"}) == (
+        "postgres://host/x"
+    )
+    assert settings.load_store("sqlite", {"FASTPACA_STORE_FILE": f"{tmp_path}/store"}) == "sqlite"
+    assert settings.load_api_key({"FASTPACA_API_KEY_FILE": f"{tmp_path}/keys"}) == "new"
+    assert settings.load_api_key({"FASTPACA_API_KEY": "", "FASTPACA_API_KEY_FILE": ""}) is None
+    with pytest.raises(SettingsError, match="no such file"):
+        settings.load_api_key({"FASTPACA_API_KEY_FILE": "/nowhere"})
+
+
+@pytest.mark.parametrize("text", ["unix:", "unix:/", "unix:/" + "x" * 110, "unix:.", "unix:a\0b"])
+def test_a_socket_needs_a_path(text: str) -> None:
+    """
+    A path that no socket can have is refused before anything is made.
+    """
+    assert "path of a socket" in refusal("FASTPACA_HOST", text)
+
+
+@pytest.mark.parametrize(
+    ("host", "keys", "checks_host"),
+    [
+        ("127.0.0.1", (), True),
+        ("127.0.0.1", ("key",), False),
+        ("0.0.0.0", (), False),
+        ("unix:/run/s", (), False),
+    ],
+)
+def test_the_host_of_requests_is_checked_where_pages_could_reach_the_node(
+    host: str, keys: tuple[str, ...], checks_host: bool
+) -> None:
+    """
+    That is on loopback without a key; a browser opens no Unix socket.
+    """
+    assert Settings(host=host, api_keys=keys).checks_host is checks_host

@@ -8,6 +8,9 @@ raises a `SettingsError` whose sentence names the variable or flag and says what
 Precedence: flag, then environment variable, then default. An empty variable counts as not set,
 except for the API key: a secret that came out empty by accident must not open the node to everyone.
 
+A secret may stand in a file, as orchestrators hand them out, and its path in a setting of its own
+(`Setting.fills`). The value and the path are two ways to say the same, so one excludes the other.
+
 This is the only module that reads the environment.
 """
 
@@ -67,6 +70,7 @@ class Settings:
     max_body_bytes: int = 16 * MIB
     hot_bytes: int = 256 * MIB
     stream_max_connections: int = 512
+    keepalive_seconds: int = 75
     metrics_public: bool = False
     node_name: str = field(default_factory=_default_node_name)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -82,12 +86,29 @@ class Settings:
         return self.postgres_url or self.database_url
 
     @property
+    def socket_path(self) -> Path | None:
+        """The Unix socket to listen on, in place of an address."""
+        prefix, colon, path = self.host.partition(":")
+        return Path(path) if (prefix, colon) == ("unix", ":") else None
+
+    @property
+    def checks_host(self) -> bool:
+        """
+        Whether only requests that name this machine are answered.
+
+        No page of the web can make a browser talk to a Unix socket, so nothing is checked there.
+        """
+        return self.is_loopback and not self.api_keys and self.socket_path is None
+
+    @property
     def is_loopback(self) -> bool:
         """
         Only programs on this machine can reach the node.
 
         A host name other than `localhost` counts as reachable, whatever it resolves to today.
         """
+        if self.socket_path is not None:
+            return True
         if self.host.lower() == "localhost":
             return True
         try:
@@ -98,7 +119,11 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One row of the table: what a setting is called, its default, how its text is read."""
+    """
+    One row of the table: what a setting is called, its default, how its text is read.
+
+    *fills* names another setting, if this one is the path of a file that holds the other's value.
+    """
 
     name: str
     variable: str
@@ -106,6 +131,7 @@ class Setting:
     help: str
     parse: Callable[[str], Any]
     metavar: str = "VALUE"
+    fills: str | None = None
 
     @property
     def flag(self) -> str:
@@ -116,16 +142,33 @@ class Setting:
 # --- parsing: each takes the text of a value, and raises ValueError with what would be right ---
 
 
+SOCKET_PATH_BYTES_MAX: Final = 103
+"""The longest path of a Unix socket: 104 bytes with a NUL on macOS and the BSDs, 108 on Linux."""
+
+
 def _parse_host(text: str) -> str:
+    if text.startswith("unix:"):
+        return f"unix:{_parse_socket_path(text.removeprefix('unix:'))}"
     host = text[1:-1] if re.fullmatch(r"\[.*:.*\]", text) else text
     try:
         ipaddress.ip_address(host)
     except ValueError:
         if not _is_host_name(host):
             raise ValueError(
-                "must be an IP address or a host name, such as 127.0.0.1, ::1 or 0.0.0.0"
+                "must be an IP address or a host name, such as 127.0.0.1, ::1 or 0.0.0.0,"
+                " or unix: and the path of a socket"
             ) from None
     return host
+
+
+def _parse_socket_path(text: str) -> Path:
+    path = _parse_path(text)
+    if not path.name or "\0" in text or not 0 < len(os.fsencode(path)) <= SOCKET_PATH_BYTES_MAX:
+        raise ValueError(
+            "must name the path of a socket behind unix:, such as unix:/run/fastpaca/socket,"
+            f" of at most {SOCKET_PATH_BYTES_MAX} bytes"
+        )
+    return path
 
 
 def _is_host_name(text: str) -> bool:
@@ -147,6 +190,16 @@ def _parse_port(text: str) -> int:
 def _parse_data_dir(text: str) -> Path:
     if not text or "\0" in text:
         raise ValueError("must be the path of a directory")
+    return _parse_path(text)
+
+
+def _parse_secret_file(text: str) -> Path:
+    if not text or "\0" in text:
+        raise ValueError("must be the path of a file that holds the value")
+    return _parse_path(text)
+
+
+def _parse_path(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError:
@@ -292,7 +345,14 @@ def _comma_separated(text: str) -> tuple[str, ...]:
 # --- the tables ---
 
 SETTINGS: Final[tuple[Setting, ...]] = (
-    Setting("host", "FASTPACA_HOST", "127.0.0.1", "the address to listen on", _parse_host, "HOST"),
+    Setting(
+        "host",
+        "FASTPACA_HOST",
+        "127.0.0.1",
+        "the address to listen on, or unix: and the path of a socket",
+        _parse_host,
+        "HOST",
+    ),
     Setting("port", "PORT", "4000", "the port to listen on; 0 takes a free one", _parse_port, "N"),
     Setting(
         "data_dir",
@@ -310,6 +370,15 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         " can share, memory forgets it at the end",
         _parse_store,
         "STORE",
+    ),
+    Setting(
+        "store_file",
+        "FASTPACA_STORE_FILE",
+        "",
+        "a file that holds the address of the store",
+        _parse_secret_file,
+        "FILE",
+        fills="store",
     ),
     Setting(
         "db_pool_size",
@@ -354,6 +423,15 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "URL",
     ),
     Setting(
+        "database_url_file",
+        "DATABASE_URL_FILE",
+        "",
+        "a file that holds the address of the archive",
+        _parse_secret_file,
+        "FILE",
+        fills="database_url",
+    ),
+    Setting(
         "postgres_url",
         "FASTPACA_POSTGRES_URL",
         "",
@@ -392,6 +470,15 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "the key that clients must send; several are separated by commas",
         _parse_api_keys,
         "KEY",
+    ),
+    Setting(
+        "api_key_file",
+        "FASTPACA_API_KEY_FILE",
+        "",
+        "a file that holds the key",
+        _parse_secret_file,
+        "FILE",
+        fills="api_keys",
     ),
     Setting(
         "cors_origins",
@@ -440,6 +527,14 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "512",
         "the most live streams at the same time",
         _parse_connections,
+        "N",
+    ),
+    Setting(
+        "keepalive_seconds",
+        "FASTPACA_KEEPALIVE_SECONDS",
+        "75",
+        "how long a connection may be idle between two requests",
+        _count(1, 86_400),
         "N",
     ),
     Setting(
@@ -505,16 +600,15 @@ def load(
     Raises:
         SettingsError: A value cannot be used, or a variable is not known.
     """
-    given = flags or {}
+    given = {name: str(text) for name, text in (flags or {}).items() if text is not None}
     env = os.environ if environ is None else environ
     _check_names(env)
     values: dict[str, Any] = {}
     for setting in SETTINGS:
-        text = given.get(setting.name)
-        if text is not None:
-            values[setting.name] = _value(setting, setting.flag, str(text))
-        elif _is_set(setting, env):
-            values[setting.name] = _value(setting, setting.variable, env[setting.variable])
+        # Where there is no archive its address stands for the sake of another program.
+        is_idle = setting.name == "database_url" and not values.get("archiver_enabled")
+        if setting.fills is None and (text := _text(setting, given, env, is_idle=is_idle)):
+            values[setting.name] = _value(setting, *text)
     settings = Settings(**values)
     _check_archive(settings)
     return settings
@@ -529,22 +623,22 @@ def load_store(flag: str | None = None, environ: Mapping[str, str] | None = None
     """
     setting = next(found for found in SETTINGS if found.name == "store")
     env = os.environ if environ is None else environ
-    if flag is not None:
-        return str(_value(setting, setting.flag, flag))
-    text = env[setting.variable] if _is_set(setting, env) else setting.default
-    return str(_value(setting, setting.variable, text))
+    text = _text(setting, {} if flag is None else {"store": flag}, env)
+    return str(_value(setting, *(text or (setting.variable, setting.default))))
 
 
 def load_api_key(environ: Mapping[str, str] | None = None) -> str | None:
     """
-    Read the key that a command sends to a node: the first one of the variable that the node reads.
+    Read the key that a command sends to a node: the first one of those that the node reads.
 
     Raises:
-        SettingsError: The variable holds no usable key.
+        SettingsError: The variable, or the file that one names, holds no usable key.
     """
+    setting = next(found for found in SETTINGS if found.name == "api_keys")
     env = os.environ if environ is None else environ
-    text = env.get("FASTPACA_API_KEY")
-    return parse_api_keys(text, "FASTPACA_API_KEY")[0] if text else None
+    # A node would refuse an empty variable, but a command has no need of a key.
+    text = _text(setting, {}, {name: text for name, text in env.items() if text})
+    return None if text is None else parse_api_keys(text[1], text[0])[0]
 
 
 def parse_api_keys(text: str, source: str) -> tuple[str, ...]:
@@ -560,9 +654,64 @@ def parse_api_keys(text: str, source: str) -> tuple[str, ...]:
         raise SettingsError(f"{source} {error}.") from None
 
 
+def _text(
+    setting: Setting,
+    given: Mapping[str, str],
+    env: Mapping[str, str],
+    *,
+    is_idle: bool = False,
+) -> tuple[str, str] | None:
+    """
+    Find the text of *setting*, and say where it stands: `(source, text)`; None if it is not set.
+
+    A file is not looked for if the setting *is_idle*.
+
+    Raises:
+        SettingsError: It is set in two ways, or stands in a file that cannot be read.
+    """
+    in_file = next((found for found in SETTINGS if found.fills == setting.name), None)
+    ways = (setting,) if in_file is None or is_idle else (setting, in_file)
+    in_flags = {way.flag: given[way.name] for way in ways if way.name in given}
+    in_variables = {way.variable: env[way.variable] for way in ways if _is_set(way, env)}
+    found = in_flags or in_variables
+    if len(found) > 1:
+        raise SettingsError(f"{' and '.join(found)} are both set; unset one of them.")
+    for source, text in found.items():
+        if in_file is not None and source in (in_file.flag, in_file.variable):
+            path = _value(in_file, source, text)
+            assert isinstance(path, Path)
+            return f"The value in the file of {source}", _secret(source, path)
+        return source, text
+    return None
+
+
+SECRET_BYTES_MAX: Final = 64 * 1024
+"""No secret is larger; a file that is was named by mistake."""
+
+
+def _secret(source: str, path: Path) -> str:
+    # Neither the text nor the path is repeated: a secret may have landed in place of the path.
+    try:
+        with path.open("rb") as file:
+            data = file.read(SECRET_BYTES_MAX + 1)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise SettingsError(f"{source} names a file that cannot be read: {reason}.") from None
+    if len(data) > SECRET_BYTES_MAX:
+        raise SettingsError(f"{source} names a file of more than {SECRET_BYTES_MAX} bytes.")
+    try:
+        text = data.decode().strip()
+    except UnicodeDecodeError:
+        raise SettingsError(f"{source} names a file that is not UTF-8 text.") from None
+    if not text:
+        raise SettingsError(f"{source} names an empty file; write the value into it.")
+    return text
+
+
 def _is_set(setting: Setting, env: Mapping[str, str]) -> bool:
     text = env.get(setting.variable)
-    return text is not None and (text.strip() != "" or setting.name == "api_keys")
+    is_key = "api_keys" in (setting.name, setting.fills)
+    return text is not None and (text.strip() != "" or is_key)
 
 
 def _value(setting: Setting, source: str, text: str) -> object:

@@ -8,15 +8,24 @@ lines are one JSON object each, on stderr.
 from __future__ import annotations
 
 import logging
+import platform
 import sys
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
+from pathlib import Path
 from typing import Final
 
 import msgspec
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+)
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
@@ -79,6 +88,8 @@ class Metrics:
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
+        # Reads /proc, so there are no such series on other systems than Linux.
+        self.process = ProcessCollector(registry=registry)
         self.appends = Appends()
         registry.register(self.appends)
         self.http_request_seconds = Histogram(
@@ -130,6 +141,43 @@ class Metrics:
             "Open streams: WebSockets and server-sent events.",
             registry=registry,
         )
+
+    def note_build(self, release: str) -> None:
+        """Note which *release* this is."""
+        build = Info(
+            "fastpaca_build",
+            "The release, and the Python that it runs on.",
+            registry=self.registry,
+        )
+        build.info({"version": release, "python": platform.python_version()})
+
+
+class DatabaseMetrics(Collector):
+    """The sizes of a database of SQLite at *path* and of its write-ahead log, as they are now."""
+
+    def __init__(self, path: Path) -> None:
+        self.database_bytes = Gauge(
+            "fastpaca_store_database_bytes", "Size of the database file.", registry=None
+        )
+        self.wal_bytes = Gauge(
+            "fastpaca_store_wal_bytes",
+            "Size of the file of the write-ahead log, which is used again from its beginning.",
+            registry=None,
+        )
+        self.database_bytes.set_function(lambda: _size(path))
+        self.wal_bytes.set_function(lambda: _size(path.with_name(path.name + "-wal")))
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the series as they are."""
+        yield from self.database_bytes.collect()
+        yield from self.wal_bytes.collect()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # a log that was never written, or has just been removed
+        return 0
 
 
 class ArchiveMetrics(Collector):

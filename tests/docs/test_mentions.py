@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -13,7 +15,7 @@ from fastpaca import errors
 from fastpaca.api.errors import status_of
 from fastpaca.cli.main import _parser
 from fastpaca.settings import _FOREIGN_VARIABLES, SETTINGS, Setting
-from fastpaca.telemetry import ArchiveMetrics, Metrics
+from fastpaca.telemetry import ArchiveMetrics, DatabaseMetrics, Metrics
 from tests.docs.pages import page, pages
 
 # --- settings ---
@@ -183,6 +185,14 @@ def test_metrics_have_their_row() -> None:
         if hasattr(series, "_labelnames"):
             name = series._name + ("_total" if series._type == "counter" else "")
             known[name] = ", ".join(f"`{label}`" for label in series._labelnames) or "none"
+    for family in (*metrics.process.collect(), *DatabaseMetrics(Path("fastpaca.db")).collect()):
+        known |= {sample.name: "none" for sample in family.samples}
+    metrics.note_build("0.1.0")
+    for sample in (sample for family in metrics.registry.collect() for sample in family.samples):
+        if sample.name.endswith("_info"):
+            known[sample.name] = ", ".join(f"`{label}`" for label in sample.labels) or "none"
+    if sys.platform != "linux":  # there the series of the process are not to be had
+        shown = {name: row for name, row in shown.items() if not name.startswith("process_")}
     assert shown == known
 
 

@@ -20,7 +20,7 @@ STOP_SECONDS_MAX: Final = 10
 
 ROOT: Final = Path(__file__).parents[2]
 
-_ADDRESS: Final = re.compile(r"http://[^\s/]+:(\d+)")
+_ADDRESS: Final = re.compile(r"(?:http://[^\s/]+:(\d+)|unix:/\S+)")
 
 
 class DidNotStart(Exception):
@@ -37,7 +37,7 @@ class Process:
 
     Attributes:
         banner: What it printed when it was ready.
-        port: Where it listens.
+        port: Where it listens; 0 on a Unix socket.
     """
 
     def __init__(self, command: list[str], directory: Path, environment: dict[str, str]) -> None:
@@ -56,7 +56,7 @@ class Process:
         if found is None:
             self.end()
             raise DidNotStart(self.code, self.banner + self.errors)
-        self.port = int(found[1])
+        self.port = int(found[1] or 0)
 
     def _read_banner(self) -> str:
         """Read up to the line about the key, which is the last, or to the end."""

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import platform
+import re
 import signal
 import socket
 import subprocess
@@ -390,3 +392,61 @@ def test_help_is_there_without_a_server(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert "--data-dir" in done.stdout
     assert not list(tmp_path.iterdir())
+
+
+# --- settings that a process shows ------------------------------------------------------------
+
+
+def test_idle_connections_are_closed_when_they_are_told_to(tmp_path: Path) -> None:
+    """
+    FASTPACA_KEEPALIVE_SECONDS says for how long a connection may ask for nothing.
+    """
+    with started(tmp_path, FASTPACA_KEEPALIVE_SECONDS="1") as process, connected(process) as client:
+        assert ask(client, "GET", "/health/ready")[0] == 200
+        assert client.sock is not None
+        assert client.sock.recv(1) == b""
+
+
+def test_secrets_stand_in_files(tmp_path: Path) -> None:
+    """
+    A key and a store that stand in files are used, and neither the banner nor the log shows them.
+    """
+    (tmp_path / "key").write_text("correct-horse\n")
+    (tmp_path / "store").write_text("memory\n")
+    files = {"FASTPACA_API_KEY_FILE": "key", "FASTPACA_STORE_FILE": "store"}
+    with started(tmp_path, **files) as process, connected(process) as client:
+        assert "everything is forgotten" in process.banner
+        assert ask(client, "GET", "/v1/contexts")[0] == 401
+        key = {"Authorization": "Bearer correct-horse"}
+        assert ask(client, "GET", "/v1/contexts", **key)[0] == 200
+        assert process.stop() == 0
+        assert "horse" not in process.banner + process.errors
+
+
+def test_metrics_tell_of_process_build_and_database(tmp_path: Path) -> None:
+    """
+    They are the figures of the process that answers and of the files in its data directory.
+    """
+    with started(tmp_path) as process, connected(process) as client:
+        ask(client, "PUT", "/v1/contexts/c")
+        client.request("GET", "/metrics")
+        shown = client.getresponse().read().decode()
+        found = dict(re.findall(r"^([a-z_]+(?:\{[^}]*\})?) (\S+)$", shown, re.MULTILINE))
+        release = f'python="{platform.python_version()}",version="{fastpaca.__version__}"'
+        assert found[f"fastpaca_build_info{{{release}}}"] == "1.0"
+        database = tmp_path / "data" / "fastpaca.db"
+        wal = tmp_path / "data" / "fastpaca.db-wal"
+        assert float(found["fastpaca_store_database_bytes"]) == database.stat().st_size > 0
+        assert float(found["fastpaca_store_wal_bytes"]) == wal.stat().st_size > 0
+        if sys.platform == "linux":
+            assert float(found["process_resident_memory_bytes"]) > 10 * 1024**2
+            assert float(found["process_open_fds"]) > 3
+
+
+def test_metrics_of_a_store_without_files_have_no_sizes(tmp_path: Path) -> None:
+    """
+    Memory has no database, and nothing is shown of one.
+    """
+    with started(tmp_path, "--store", "memory") as process, connected(process) as client:
+        client.request("GET", "/metrics")
+        assert b"fastpaca_store_" not in client.getresponse().read()

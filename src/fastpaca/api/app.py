@@ -49,13 +49,13 @@ class EdgeSettings(Protocol):
     def api_keys(self) -> tuple[str, ...]: ...
 
     @property
+    def checks_host(self) -> bool: ...
+
+    @property
     def cors_origins(self) -> tuple[str, ...]: ...
 
     @property
     def data_dir(self) -> Path: ...
-
-    @property
-    def is_loopback(self) -> bool: ...
 
     @property
     def max_body_bytes(self) -> int: ...
@@ -124,6 +124,6 @@ def _door(settings: EdgeSettings, monotonic: Callable[[], float]) -> Door:
     return Door(
         keys=Keys(settings.api_keys) if settings.api_keys else None,
         origins=Origins(settings.cors_origins),
-        checks_host=settings.is_loopback and not settings.api_keys,
+        checks_host=settings.checks_host,
         rate=RateLimit(rate.count, rate.period_seconds, monotonic) if rate else None,
     )

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import logging
 import socket
+import stat
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, cast
 
 import uvicorn
@@ -20,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 BACKLOG: Final = 1024
 """Connections that may wait to be accepted."""
+
+CONNECT_SECONDS: Final = 1.0
+"""How long to wait for whoever may listen on a Unix socket that is there already."""
 
 FILES_KEPT_FREE: Final = 256
 """File descriptors that connections leave to everything else."""
@@ -93,6 +98,54 @@ def server_config(app: Any, metrics: Metrics, bounds: Bounds, log_level: str) ->
     )
 
 
+@contextlib.contextmanager
+def unix_socket(path: Path) -> Iterator[socket.socket]:
+    """
+    Listen on a Unix socket at *path* while the block runs, and remove it then.
+
+    Who may connect is for the file system to say: the socket is made under the umask of the
+    process. One that nobody listens on any more, left by a process that was killed, is replaced.
+    It is listened on from the beginning, since that is how another process can tell; clients wait.
+
+    Raises:
+        CannotListen: Another process listens there, or something else stands there.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with contextlib.closing(listener):
+        with _sentences(f"unix:{path}"):
+            _clear(path)
+            listener.bind(str(path))
+            made = path.stat()
+            listener.listen(BACKLOG)
+        try:
+            yield listener
+        finally:
+            with contextlib.suppress(OSError):
+                now = path.stat()
+                if (now.st_dev, now.st_ino) == (made.st_dev, made.st_ino):
+                    path.unlink()
+
+
+def _clear(path: Path) -> None:
+    """Remove a socket that nobody listens on; refuse to remove anything else."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise CannotListen(f"cannot listen on unix:{path}: there is a file that is no socket.")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(CONNECT_SECONDS)
+        try:
+            client.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+        except BlockingIOError:  # its queue is full
+            pass
+    raise CannotListen(f"cannot listen on unix:{path}: another process listens there.")
+
+
 def bound_socket(host: str, port: int) -> socket.socket:
     """
     Take the address, so that the port is known before anything else is done; 0 takes a free one.
@@ -100,7 +153,7 @@ def bound_socket(host: str, port: int) -> socket.socket:
     Raises:
         CannotListen: It cannot be had.
     """
-    with _sentences(host, port):
+    with _sentences(with_port(host, port), host):
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         # A name with both kinds of address, such as localhost, is taken by its older one.
         family, kind, protocol, _, address = min(found, key=lambda entry: entry[0])
@@ -121,12 +174,12 @@ def listen(listener: socket.socket, host: str) -> None:
     Raises:
         CannotListen: Another process was faster.
     """
-    with _sentences(host, listener.getsockname()[1]):
+    with _sentences(with_port(host, listener.getsockname()[1])):
         listener.listen(BACKLOG)
 
 
 @contextlib.contextmanager
-def _sentences(host: str, port: int) -> Iterator[None]:
+def _sentences(address: str, host: str = "") -> Iterator[None]:
     """Turn the ways in which an address cannot be had into sentences."""
     try:
         yield
@@ -134,7 +187,7 @@ def _sentences(host: str, port: int) -> Iterator[None]:
         raise CannotListen(f"the host {host} has no address on this machine.") from None
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise CannotListen(f"cannot listen on {with_port(host, port)}: {reason}.") from None
+        raise CannotListen(f"cannot listen on {address}: {reason}.") from None
 
 
 def with_port(host: str, port: int) -> str:

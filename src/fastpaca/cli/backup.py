@@ -15,6 +15,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,8 +86,11 @@ def _check_target(target: Path, *, force: bool) -> None:
 def _base_url(text: str) -> SplitResult:
     # The text is not repeated, because it may hold a password.
     wanted = BackupFailed(
-        "--url must be the address of a node, such as http://127.0.0.1:4000, and nothing more."
+        "--url must be the address of a node, such as http://127.0.0.1:4000 or"
+        " unix:/run/fastpaca/socket, and nothing more."
     )
+    if text.startswith("unix:"):
+        return SplitResult("unix", "", text.removeprefix("unix:"), "", "")
     try:
         url = urlsplit(text)
         is_usable = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
@@ -98,18 +102,42 @@ def _base_url(text: str) -> SplitResult:
     return url
 
 
+class _UnixConnection(http.client.HTTPConnection):
+    """A connection to the Unix socket at *path*."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=CONNECT_TIMEOUT_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        """
+        Connect.
+
+        Raises:
+            OSError: Nobody listens there.
+        """
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
 @contextlib.contextmanager
 def _answer(url: SplitResult, key: str | None) -> Iterator[http.client.HTTPResponse]:
     """Ask the node for the backup, and give its answer once that promises one."""
-    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    connection = kind(url.hostname or "", url.port, timeout=CONNECT_TIMEOUT_SECONDS)
+    connection: http.client.HTTPConnection
+    if url.scheme == "unix":
+        node, path = f"unix:{url.path}", ""
+        connection = _UnixConnection(url.path)
+    else:
+        kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+        node, path = f"{url.scheme}://{url.netloc}", url.path.rstrip("/")
+        connection = kind(url.hostname or "", url.port, timeout=CONNECT_TIMEOUT_SECONDS)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    node = f"{url.scheme}://{url.netloc}"
     with contextlib.closing(connection):
         with _as_sentences(node):
             connection.connect()
             connection.sock.settimeout(READ_TIMEOUT_SECONDS)
-            connection.request("POST", f"{url.path.rstrip('/')}/backup", headers=headers)
+            connection.request("POST", f"{path}/backup", headers=headers)
             response = connection.getresponse()
         with response:
             if response.status != http.client.OK:

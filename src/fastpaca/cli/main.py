@@ -133,12 +133,13 @@ def _add_backup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument(
         "--url",
         default="http://127.0.0.1:4000",
-        help="the address of the node (default: %(default)s)",
+        help="the address of the node, or unix: and the path of its socket (default: %(default)s)",
     )
     parser.add_argument(
         "--api-key",
         metavar="KEY",
-        help="the key of the node (FASTPACA_API_KEY, which other users of the machine cannot see)",
+        help="the key of the node (FASTPACA_API_KEY or FASTPACA_API_KEY_FILE, which other users of"
+        " the machine cannot see)",
     )
     parser.add_argument(
         "--force", action="store_true", help="replace FILE if it exists, once the copy is complete"

@@ -46,6 +46,7 @@ from fastpaca.api.server import (
     connections_max,
     listen,
     server_config,
+    unix_socket,
     with_port,
 )
 from fastpaca.cli.stores import store_of
@@ -55,7 +56,8 @@ from fastpaca.engine.engine import QUEUE_OPS_MAX
 from fastpaca.service import Service
 from fastpaca.settings import Settings, SettingsError, load
 from fastpaca.store.base import Store, StoreRefused
-from fastpaca.telemetry import Metrics, log_to_stderr
+from fastpaca.store.sqlite_files import DATABASE_NAME
+from fastpaca.telemetry import DatabaseMetrics, Metrics, log_to_stderr
 from fastpaca.tokens import TokenCounter, counter_for
 
 logger = logging.getLogger(__name__)
@@ -103,11 +105,17 @@ def run(args: argparse.Namespace) -> int:
     settings = load(vars(args))
     log_to_stderr(settings.log_level)
     try:
-        with contextlib.closing(bound_socket(settings.host, settings.port)) as listener:
+        with _listener(settings) as listener:
             return Node(settings, partial(store_of, settings), _counter(settings), listener).run()
     except (CannotListen, StoreRefused) as error:
         print(f"fastpaca: {error}", file=sys.stderr)
         return 1
+
+
+def _listener(settings: Settings) -> contextlib.AbstractContextManager[socket.socket]:
+    if settings.socket_path is not None:
+        return unix_socket(settings.socket_path)
+    return contextlib.closing(bound_socket(settings.host, settings.port))
 
 
 def _counter(settings: Settings) -> TokenCounter:
@@ -135,6 +143,7 @@ class Node:
         self._listener = listener
         self._ending = ending or Ending()
         metrics = Metrics()
+        metrics.note_build(__version__)
         self._engine = Engine(
             store,
             store.clock or now_us,
@@ -144,11 +153,13 @@ class Node:
             queue_ops_max=queue_ops_max,
             on_fatal=self._fail,
         )
+        if settings.store == "sqlite":
+            metrics.registry.register(DatabaseMetrics(settings.data_dir / DATABASE_NAME))
         if settings.archiver_enabled:
             _show_archive(store, self._engine, metrics)
         service = Service(self._engine, counter, metrics)
         app = create_app(service, self._engine, settings, metrics, backup=store.backup)
-        bounds = Bounds(connections_max=connections_max())
+        bounds = Bounds(connections_max=connections_max(), idle_seconds=settings.keepalive_seconds)
         self._server = Server(server_config(app, metrics, bounds, settings.log_level))
         self._exit_code = 0
 
@@ -179,7 +190,8 @@ class Node:
         logger.info("stopped")
 
     async def _serve(self) -> None:
-        listen(self._listener, self._settings.host)
+        if self._settings.socket_path is None:
+            listen(self._listener, self._settings.host)
         self._announce()
         collect_less()
         sys.setswitchinterval(THREAD_TURN_SECONDS)
@@ -190,9 +202,11 @@ class Node:
             chore.cancel()
 
     def _announce(self) -> None:
-        port = self._listener.getsockname()[1]
+        address = self._settings.host
+        if self._settings.socket_path is None:
+            address = _address(address, self._listener.getsockname()[1])
         with contextlib.suppress(OSError):  # nobody may be reading
-            print(banner(self._settings, self._store, self._counter, port), flush=True)
+            print(banner(self._settings, self._store, self._counter, address), flush=True)
         if not self._settings.is_loopback and not self._settings.api_keys:
             print(_boxed(_OPEN_TO_ALL), file=sys.stderr, flush=True)
             logger.warning("listening on %s without an API key", self._settings.host)
@@ -282,12 +296,12 @@ _OPEN_TO_ALL: Final = (
 )
 
 
-def banner(settings: Settings, store: Store, counter: TokenCounter, port: int) -> str:
-    """Say what is running, and where."""
+def banner(settings: Settings, store: Store, counter: TokenCounter, address: str) -> str:
+    """Say what is running, and at which *address*."""
     kept = {"memory": "none; everything is forgotten at the end", "sqlite": None}
     keys = len(settings.api_keys)
     lines = {
-        "address": _address(settings.host, port),
+        "address": address,
         "store": store.name,
         "data directory": kept.get(settings.store, "none; everything is in the database")
         or str(settings.data_dir.absolute()),
