@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from fastpaca.store.base import CommitFailed, ReadFailed, StoreRefused
-from fastpaca.store.postgres import PostgresStore, distribute, migrate
+from fastpaca.store.postgres import PostgresStore, migrate
 from fastpaca.store.postgres_connections import shown
 from tests.postgres import Server, run_script, run_sql, until, until_waiting
 from tests.store.contract import ALL, create, loaded_row
@@ -228,31 +228,6 @@ async def test_node_that_does_not_migrate(fast_dsn: str) -> None:
         assert await migrate(fast_dsn) == "The schema is up to date: version 1."
     await store.open()
     await store.close()
-
-
-# What Citus has, as far as distributing tables calls for it.
-CITUS = """
-CREATE TABLE public.pg_dist_partition (logicalrelid regclass, beside text, n serial);
-CREATE FUNCTION public.create_distributed_table(name regclass, key text, colocate_with text)
-RETURNS void LANGUAGE sql AS
-    $$ INSERT INTO public.pg_dist_partition VALUES (name, key || ' ' || colocate_with) $$
-"""
-
-
-async def test_tables_are_distributed_by_context(fast_dsn: str) -> None:
-    """All tables go by the same key to the same places, once; where that can't be, it is said."""
-    with pytest.raises(StoreRefused, match="no Citus"):
-        await distribute(fast_dsn)
-    await run_script(fast_dsn, CITUS)
-    assert await distribute(fast_dsn) == (
-        "Distributed by context: fastpaca.contexts, fastpaca.messages, fastpaca.synthetics,"
-        " fastpaca.compactions, fastpaca.answers."
-    )
-    assert await distribute(fast_dsn) == "The tables are distributed already."
-    calls = await run_sql(fast_dsn, "SELECT beside FROM pg_dist_partition ORDER BY n")
-    assert [call for (call,) in calls] == ["context_id none"] + ["context_id fastpaca.contexts"] * 4
-    tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'fastpaca'"
-    assert len(await run_sql(fast_dsn, tables)) == len(calls) + 1  # that of the migrations
 
 
 async def test_role_without_rights(fast_dsn: str) -> None:

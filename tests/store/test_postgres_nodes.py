@@ -315,16 +315,25 @@ async def test_changes_meet_a_purge(fast_dsn: str) -> None:
         assert await read == ([], [], 0)
 
 
-async def test_the_older_of_two_answers_counts(fast_dsn: str) -> None:
-    """Two nodes that were given one key at once agree afterwards on what it stands for."""
-    async with nodes(fast_dsn) as (one, two):
-        first, second = await create(one, "first", "second")
-        await one.commit([first.append(count=1, answers=[answer("k", 7)])])
-        await one.commit([second.append(count=1, answers=[answer("other", 5)])])
-        same = "UPDATE fastpaca.answers SET key_hash = $1, fingerprint = 'older' WHERE at_us = 5"
-        await run_sql(fast_dsn, same, hashed("k"))
-        for store in (one, two):
-            assert (await store.answers(["k"]))["k"].fingerprint == b"older"
+async def test_one_key_has_one_answer(fast_dsn: str) -> None:
+    """Nodes that are given one key for different contexts at once: one of them takes it."""
+    async with nodes(fast_dsn, 4) as stores:
+        authors = await create(stores[0], "a", "b", "c", "d")
+        for number in range(10):
+            key = f"k{number}"
+            before = [author.row for author in authors]
+            changes = [author.append(count=1, answers=[answer(key)]) for author in authors]
+            done = await asyncio.gather(
+                *(store.commit([change]) for store, change in zip(stores, changes, strict=True)),
+                return_exceptions=True,
+            )
+            for author, row, error in zip(authors, before, done, strict=True):
+                if error is not None:
+                    assert isinstance(error, CommitOvertaken)
+                    assert error.context_ids == {author.row.id}
+                    author.row = row
+            assert done.count(None) == 1
+            assert await stores[0].answers([key]) == {key: answer(key)}
 
 
 async def test_abandoned_commit_is_whole(fast_dsn: str) -> None:

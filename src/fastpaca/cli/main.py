@@ -164,7 +164,7 @@ def _add_migrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--distribute",
         action="store_true",
-        help="also spread the tables over the workers of Citus, once and while no node runs",
+        help="also spread the tables over the workers of Citus; no node may run meanwhile",
     )
     parser.set_defaults(run=_migrate)
 

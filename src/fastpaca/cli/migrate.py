@@ -3,8 +3,8 @@
 
 That is the database of nodes that share it, or the archive of a node on SQLite.
 
-A node does the first by itself when it starts, unless it is told not to. The second needs Citus,
-and is done once, while no node runs.
+A node does the first by itself when it starts, unless it is told not to. The second needs Citus. It
+is done while no node runs, once and after each upgrade that adds a table. Neither has a time limit.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     dsn = load_store(args.store)
     work: Coroutine[Any, Any, str]
     if dsn not in ("sqlite", "memory"):
-        work = distribute(dsn) if args.distribute else migrate(dsn)
+        work = distribute(dsn, _tell) if args.distribute else migrate(dsn)
     elif dsn == "sqlite" and not args.distribute and (settings := load()).archiver_enabled:
         work = migrate_archive(settings.archive_url)
     else:
@@ -46,3 +46,7 @@ def run(args: argparse.Namespace) -> int:
         return 1
     print(done)
     return 0
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -21,9 +21,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
+
+import asyncpg
 
 from fastpaca.clock import Clock
 from fastpaca.store import postgres_writes as writes
@@ -40,6 +42,7 @@ from fastpaca.store.base import (
     Known,
     MessageRow,
     ReadFailed,
+    ReadPartly,
     Snapshot,
     StoreRefused,
 )
@@ -47,7 +50,13 @@ from fastpaca.store.postgres_connections import Connections, jittered, shown
 from fastpaca.store.postgres_errors import FAILURES, TIES, Unreachable, described
 from fastpaca.store.postgres_reads import Bounds, Reader
 from fastpaca.store.postgres_rows import Batch, hashed
-from fastpaca.store.postgres_schema import bring_up_to_date, check, distribute_tables
+from fastpaca.store.postgres_schema import (
+    Tell,
+    bring_up_to_date,
+    check,
+    distribute_tables,
+    is_distributed,
+)
 from fastpaca.store.postgres_watch import LOOK_SECONDS, Watch
 
 T = TypeVar("T")
@@ -66,8 +75,22 @@ PAUSE_SECONDS: Final = 0.02
 """How long to wait after the first lost tie; twice as long after each more."""
 
 MIGRATION_SECONDS: Final = 600.0
+"""How long a statement of a migration may take at the start of a node."""
+
+UNLIMITED_SECONDS: Final = 0.0
+"""How long one may take if an operator has asked for it: as long as it takes."""
+
+ALONE_AT_ONCE: Final = 4
+"""How many of the names that could not be looked up together are looked up at once."""
+
+ALONE_FAILED_MAX: Final = 16
+"""How many of them may fail before the rest is given up, if none could be looked up."""
 
 _CLOSED: Final = "the store is closed"
+
+
+class _Refused(ReadFailed):
+    """The database has answered, and said that it can't: a part of it may be away."""
 
 
 class PostgresStore:
@@ -108,6 +131,7 @@ class PostgresStore:
         )
         self._watch = Watch(self._connections, look_seconds=look_seconds, now=now)
         self._is_open = False
+        self._is_distributed = False
         self._under_way: set[asyncio.Task[Any]] = set()
         self._erasing: asyncio.Task[None] | None = None
 
@@ -142,6 +166,7 @@ class PostgresStore:
         """
         async with _migrating(self._connections) as connection:
             await (bring_up_to_date if self._migrates else check)(connection)
+            self._is_distributed = await is_distributed(connection)
         await self._connections.first()
         await self._watch.start()
         self._is_open = True
@@ -228,12 +253,17 @@ class PostgresStore:
 
     async def answers(self, keys: Sequence[str]) -> dict[str, AnswerRow]:
         """Look up stored answers; what is found is as safe as when it was given."""
-        if not keys:
-            return {}
-        found = await self._read(lambda r: r.answers(keys))
-        if found:
-            await self._waited(self._start(self._secure(found)))
+        try:
+            found = await self._read_each(keys, lambda r, some: r.answers(some))
+        except ReadPartly as error:
+            await self._see_that_they_are_safe(error.found)
+            raise
+        await self._see_that_they_are_safe(found)
         return found
+
+    async def _see_that_they_are_safe(self, keys: Iterable[str]) -> None:
+        if keys:
+            await self._waited(self._start(self._secure(keys)))
 
     async def _secure(self, keys: Iterable[str]) -> None:
         key_hashes = sorted(map(hashed, keys))
@@ -244,9 +274,63 @@ class PostgresStore:
 
     async def revisions(self, context_ids: Sequence[str]) -> dict[str, int]:
         """Look up the revisions of contexts, in one query."""
-        if not context_ids:
+        return await self._read_each(context_ids, lambda r, some: r.revisions(some))
+
+    async def _read_each(
+        self,
+        names: Sequence[str],
+        job: Callable[[Reader, Sequence[str]], Awaitable[dict[str, T]]],
+    ) -> dict[str, T]:
+        """
+        Look up all *names* in one query, or one by one if the database fails at that.
+
+        One server of several may be away, and a query that needs it fails for all that it asks of.
+
+        Raises:
+            ReadPartly: Some could not be read.
+            ReadFailed: None could.
+        """
+        if not names:
             return {}
-        return await self._read(lambda r: r.revisions(context_ids))
+        try:
+            return await self._read(lambda r: job(r, names))
+        except _Refused as error:
+            if len(names) == 1:
+                raise
+            return await self._read_one_by_one(names, job, error)
+
+    async def _read_one_by_one(
+        self,
+        names: Sequence[str],
+        job: Callable[[Reader, Sequence[str]], Awaitable[dict[str, T]]],
+        refusal: ReadFailed,
+    ) -> dict[str, T]:
+        found: dict[str, T] = {}
+        failed: list[str] = []
+        left = iter(names)
+        has_read = False
+
+        async def work() -> None:
+            nonlocal has_read
+            for name in left:
+                if has_read or len(failed) < ALONE_FAILED_MAX:
+                    try:
+                        found.update(await self._read(lambda r: job(r, [name])))  # noqa: B023  # it is run at once
+                    except ReadFailed:
+                        failed.append(name)
+                    else:
+                        has_read = True
+                else:
+                    failed.append(name)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(ALONE_AT_ONCE):
+                group.create_task(work())
+        if not has_read:
+            raise refusal
+        if failed:
+            raise ReadPartly(str(refusal), found, failed)
+        return found
 
     async def _read(self, job: Callable[[Reader], Awaitable[T]]) -> T:
         if not self._is_open:
@@ -257,6 +341,8 @@ class PostgresStore:
         try:
             async with self._connections.reader() as connection:
                 found = await job(Reader(connection, self._connections.timeout))
+        except asyncpg.PostgresError as error:
+            raise _Refused(described(error)) from error
         except (*FAILURES, Unreachable) as error:
             raise ReadFailed(described(error)) from error
         self._watch.note_use()
@@ -311,7 +397,7 @@ class PostgresStore:
                 return
 
     async def _transact(self, connection: Any, batch: Batch) -> None:
-        await writes.write(connection, batch, self._timeout)
+        await writes.write(connection, batch, self._timeout, is_distributed=self._is_distributed)
         await writes.end(connection, self._answer_seconds)
         self._watch.note_use()
 
@@ -333,7 +419,9 @@ class PostgresStore:
         while True:
             try:
                 async with self._connections.writer() as connection:
-                    return await writes.find_out(connection, batch, self._timeout)
+                    return await writes.find_out(
+                        connection, batch, self._timeout, is_distributed=self._is_distributed
+                    )
             except (*FAILURES, Unreachable, writes.AnswerLost, writes.OutcomeOpen):
                 await asyncio.sleep(jittered(pause))
                 pause = min(pause * 2, 1.0)
@@ -342,8 +430,10 @@ class PostgresStore:
         """Delete old answers, and go on with erasures that were interrupted."""
         if not self._is_open:
             raise CommitFailed(_CLOSED)
-        await self._write(lambda c: writes.forget(c, before_us, self._timeout))
-        await self._write(self._erase_left)
+        try:
+            await self._write(lambda c: writes.forget(c, before_us, self._timeout))
+        finally:  # one may need a server that the other does not
+            await self._write(self._erase_left)
 
     async def _erase_what_is_left(self) -> None:
         """Go on with erasures that another process could not finish."""
@@ -383,15 +473,22 @@ class PostgresStore:
 
 
 @asynccontextmanager
-async def _migrating(connections: Connections) -> AsyncIterator[Any]:
+async def _migrating(
+    connections: Connections, statement_seconds: float = MIGRATION_SECONDS
+) -> AsyncIterator[Any]:
     """Lend a connection whose statements may take long; raises `StoreRefused`."""
-    connection = await connections.connect(statement_seconds=MIGRATION_SECONDS)
+    connection = await connections.connect(statement_seconds=statement_seconds)
     try:
         yield connection
     except FAILURES as error:
         raise StoreRefused(f"The database cannot be migrated: {described(error)}.") from error
     finally:
         connection.terminate()
+
+
+def _operating(dsn: str) -> AbstractAsyncContextManager[Any]:
+    connections = Connections(dsn, 2, STATEMENT_SECONDS, allow_unsafe=True)
+    return _migrating(connections, UNLIMITED_SECONDS)
 
 
 async def migrate(dsn: str) -> str:
@@ -401,21 +498,21 @@ async def migrate(dsn: str) -> str:
     Raises:
         StoreRefused: That could not be done.
     """
-    async with _migrating(Connections(dsn, 2, STATEMENT_SECONDS, allow_unsafe=True)) as connection:
+    async with _operating(dsn) as connection:
         version = await bring_up_to_date(connection)
     return f"The schema is up to date: version {version}."
 
 
-async def distribute(dsn: str) -> str:
+async def distribute(dsn: str, tell: Tell) -> str:
     """
-    Bring the schema up to date, distribute the tables by context, and say which ones.
+    Bring the schema up to date, spread its tables over servers, and say which ones.
 
     Raises:
-        StoreRefused: That could not be done.
+        StoreRefused: That could not be done; what was done until then stays.
     """
-    async with _migrating(Connections(dsn, 2, STATEMENT_SECONDS, allow_unsafe=True)) as connection:
+    async with _operating(dsn) as connection:
         await bring_up_to_date(connection)
-        tables = await distribute_tables(connection)
+        tables = await distribute_tables(connection, tell)
     if not tables:
         return "The tables are distributed already."
-    return f"Distributed by context: {', '.join(tables)}."
+    return f"Distributed: {', '.join(tables)}."

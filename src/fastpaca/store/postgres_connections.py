@@ -104,11 +104,15 @@ class Connections:
         """
         Make a connection that belongs to the caller.
 
+        *statement_seconds* is how long a statement may run on it; 0 is without an end.
+
         Raises:
             StoreRefused: There is none, or the server is not one to trust.
         """
         try:
-            connection = await self._connected(statement_seconds or self._statement_seconds)
+            connection = await self._connected(
+                self._statement_seconds if statement_seconds is None else statement_seconds
+            )
         except ValueError:  # the message may hold a part of the password
             raise StoreRefused(
                 "The address of the database cannot be understood. In a user name or password,"

@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
+from fastpaca.store import postgres_statements as sql
 from fastpaca.store.base import (
     AnswerRow,
     ChangesPage,
@@ -26,8 +27,9 @@ from fastpaca.store.base import (
     SyntheticRow,
 )
 from fastpaca.store.pages import changes_page
-from fastpaca.store.postgres_primary import TAKES_WRITES, fetched
-from fastpaca.store.postgres_rows import COMMIT_ID_BYTES, hashed
+from fastpaca.store.postgres_primary import fetched
+from fastpaca.store.postgres_rows import hashed
+from fastpaca.store.postgres_statements import Statement
 from fastpaca.store.snapshots import (
     Needs,
     dated,
@@ -44,171 +46,7 @@ T = TypeVar("T")
 ROWS_AT_ONCE: Final = 2000
 """How many rows are made before the event loop has its turn."""
 
-# As the fields of ContextRow.
-_ROW: Final = f"""
-c.id, c.status, c.token_budget, c.trigger_ratio, c.policy, c.metadata, c.version, c.last_seq,
-c.revision, substring(c.commit_ids FROM 1 FOR {COMMIT_ID_BYTES}), c.created_at_us,
-c.updated_at_us, c.spoken_at_us
-"""
-
-# As the fields of CompactionRow.
-_COMPACTION: Final = """
-k.version, k.strategy, k.from_seq, k.to_seq, k.tokens_before, k.tokens_after, k."window", k.at_us
-"""
-
-# The row, and the newest compaction up to a version.
-_STATE: Final = f"""
-SELECT {_ROW}, {_COMPACTION}
-FROM fastpaca.contexts AS c LEFT JOIN LATERAL (
-    SELECT * FROM fastpaca.compactions AS found
-    WHERE found.context_id = c.context_id AND found.version <= coalesce($2, c.version)
-    ORDER BY found.version DESC LIMIT 1
-) AS k ON true
-WHERE c.context_id = $1 AND {TAKES_WRITES}
-"""
-
 _ROW_FIELDS: Final = len(ContextRow.__struct_fields__)
-
-# The row, the newest window behind a version, and the fields of MessageRow: all this once for each
-# new message, but for metadata, which may be large. If the window was rewritten, there are none: it
-# must be read first which messages it needs.
-_NEWS: Final = f"""
-SELECT {_ROW.replace("c.metadata", "CASE WHEN coalesce(m.number, 1) = 1 THEN c.metadata END")},
-    k."window", m.seq, m.version, m.body, m.counts, m.at_us
-FROM fastpaca.contexts AS c LEFT JOIN LATERAL (
-    SELECT found."window" FROM fastpaca.compactions AS found
-    WHERE found.context_id = c.context_id AND found.version > $2
-    ORDER BY found.version DESC LIMIT 1
-) AS k ON true LEFT JOIN LATERAL (
-    SELECT *, row_number() OVER (ORDER BY seq) AS number FROM fastpaca.messages AS found
-    WHERE found.context_id = c.context_id AND found.seq > $3 AND k."window" IS NULL
-) AS m ON true
-WHERE c.context_id = $1 AND {TAKES_WRITES} ORDER BY m.seq
-"""
-
-# As the fields of MessageRow.
-_LOG: Final = f"""
-SELECT m.seq, m.version, m.body, m.counts, m.at_us
-FROM unnest($2::bigint[], $3::bigint[]) AS between_them (first, last)
-JOIN fastpaca.messages AS m ON m.context_id = $1
-    AND m.seq >= between_them.first AND m.seq <= between_them.last
-WHERE {TAKES_WRITES}
-ORDER BY m.seq
-"""
-
-# As the fields of SyntheticRow.
-_REPLACEMENTS: Final = f"""
-SELECT s.version, s.position, s.body, s.counts, s.at_us
-FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS between_them (version, first, last)
-JOIN fastpaca.synthetics AS s ON s.context_id = $1 AND s.version = between_them.version
-    AND s.position >= between_them.first AND s.position <= between_them.last
-WHERE {TAKES_WRITES}
-ORDER BY s.version, s.position
-"""
-
-# The sum of the sizes decides in the database where a page ends: what is not wanted never travels.
-_PAGE: Final = f"""
-SELECT seq, version, body, counts, at_us FROM (
-    SELECT *,
-        row_number() OVER (ORDER BY seq) AS number,
-        sum(octet_length(body)) OVER (ORDER BY seq) AS total
-    FROM (
-        SELECT * FROM fastpaca.messages
-        WHERE context_id = $1 AND seq >= $2 AND seq <= $3
-        ORDER BY seq LIMIT $4
-    ) AS page
-) AS counted
-WHERE (total <= $5 OR number = 1) AND {TAKES_WRITES}
-ORDER BY seq
-"""
-
-_PAGE_BEFORE: Final = f"""
-SELECT seq, version, body, counts, at_us FROM (
-    SELECT *,
-        row_number() OVER (ORDER BY seq DESC) AS number,
-        sum(octet_length(body)) OVER (ORDER BY seq DESC) AS total
-    FROM (
-        SELECT * FROM fastpaca.messages
-        WHERE context_id = $1 AND seq < $2
-        ORDER BY seq DESC LIMIT $3
-    ) AS page
-) AS counted
-WHERE (total <= $4 OR number = 1) AND {TAKES_WRITES}
-ORDER BY seq
-"""
-
-_COMPACTIONS: Final = f"""
-SELECT {_COMPACTION} FROM (
-    SELECT *,
-        row_number() OVER (ORDER BY version) AS number,
-        sum(octet_length("window")) OVER (ORDER BY version) AS total
-    FROM (
-        SELECT * FROM fastpaca.compactions
-        WHERE context_id = $1 AND version > $2 AND version <= $3
-        ORDER BY version LIMIT $4
-    ) AS page
-) AS k
-WHERE (total <= $5 OR number = 1) AND {TAKES_WRITES}
-ORDER BY version
-"""
-
-# Up to the first row with which the sum is above, and at least two: the row that is not wanted any
-# more tells where the page ends.
-_LOG_UP_TO_SIZE: Final = f"""
-SELECT seq, version, body, counts, at_us FROM (
-    SELECT *,
-        row_number() OVER (ORDER BY seq) AS number,
-        sum(octet_length(body)) OVER (ORDER BY seq) - octet_length(body) AS before
-    FROM (
-        SELECT * FROM fastpaca.messages
-        WHERE context_id = $1 AND version > $2 AND version <= $3 AND seq >= $6 AND seq <= $7
-        ORDER BY seq LIMIT $4
-    ) AS page
-) AS counted
-WHERE (before <= $5 OR number <= 2) AND {TAKES_WRITES}
-ORDER BY seq
-"""
-
-# As _LOG_UP_TO_SIZE, where nothing has a size: bodies are not read.
-_HEADS: Final = """
-SELECT seq, version, ''::bytea, ''::bytea, at_us FROM fastpaca.messages
-WHERE context_id = $1 AND version > $2 AND version <= $3 AND seq >= $5 AND seq <= $6
-ORDER BY seq LIMIT $4
-"""
-
-_COMPACTIONS_UP_TO_SIZE: Final = f"""
-SELECT {_COMPACTION} FROM (
-    SELECT *,
-        row_number() OVER (ORDER BY version) AS number,
-        sum(octet_length("window")) OVER (ORDER BY version) - octet_length("window") AS before
-    FROM (
-        SELECT * FROM fastpaca.compactions
-        WHERE context_id = $1 AND version > $2 AND version <= $3
-        ORDER BY version LIMIT $4
-    ) AS page
-) AS k
-WHERE (before <= $5 OR number <= 2) AND {TAKES_WRITES}
-ORDER BY version
-"""
-
-_STATES: Final = f"""
-SELECT {_ROW} FROM fastpaca.contexts AS c
-WHERE c.id > $1 AND c.id >= $2 AND ($3::text IS NULL OR c.id < $3) AND {TAKES_WRITES}
-ORDER BY c.id LIMIT $4
-"""
-
-# Two nodes that are given the same key for different contexts at the same moment both keep an
-# answer. The older one counts, and comes last.
-_ANSWERS: Final = f"""
-SELECT key_hash, fingerprint, answer, at_us FROM fastpaca.answers
-WHERE key_hash = ANY($1::bytea[]) AND {TAKES_WRITES}
-ORDER BY at_us DESC, context_id DESC
-"""
-
-_REVISIONS: Final = f"""
-SELECT context_id, revision FROM fastpaca.contexts
-WHERE context_id = ANY($1::bytea[]) AND {TAKES_WRITES}
-"""
 
 
 class Bounds(NamedTuple):
@@ -230,11 +68,13 @@ class Reader:
         self._connection = connection
         self._timeout = timeout
 
-    async def _rows(self, make: Callable[[Iterable[Any]], T], sql: str, *values: object) -> list[T]:
-        return await _made(make, await self._fetched(sql, *values))
+    async def _rows(
+        self, make: Callable[[Iterable[Any]], T], statement: Statement, *values: object
+    ) -> list[T]:
+        return await _made(make, await self._fetched(statement, *values))
 
-    async def _fetched(self, sql: str, *values: object) -> list[Any]:
-        return await fetched(self._connection, sql, *values, timeout=self._timeout)
+    async def _fetched(self, statement: Statement, *values: object) -> list[Any]:
+        return await fetched(self._connection, statement.sql, *values, timeout=self._timeout)
 
     async def load(self, context_id: str) -> Snapshot | None:
         """Read what rebuilding the state of a context needs."""
@@ -247,7 +87,7 @@ class Reader:
     async def load_since(self, context_id: str, known: Known) -> Delta | None:
         """Read what is new for one who has what *known* says."""
         key = hashed(context_id)
-        found = await self._fetched(_NEWS, key, known.version, known.last_seq)
+        found = await self._fetched(sql.NEWS, key, known.version, known.last_seq)
         if not found:
             return None
         _, *state = found[0][:_ROW_FIELDS]
@@ -272,7 +112,7 @@ class Reader:
         return None if snapshot is None else dated(snapshot, state.compaction)
 
     async def _state(self, context_id: str, version: int | None) -> _State | None:
-        found = await self._fetched(_STATE, hashed(context_id), version)
+        found = await self._fetched(sql.STATE, hashed(context_id), version)
         if not found:
             return None
         _, *state = found[0][:_ROW_FIELDS]
@@ -298,10 +138,12 @@ class Reader:
         messages: list[MessageRow] = []
         synthetics: list[SyntheticRow] = []
         if needed.log:
-            messages = await self._rows(MessageRow._make, _LOG, key, *zip(*needed.log, strict=True))
+            messages = await self._rows(
+                MessageRow._make, sql.LOG, key, *zip(*needed.log, strict=True)
+            )
         if needed.replacements:
             between = zip(*needed.replacements, strict=True)
-            synthetics = await self._rows(SyntheticRow._make, _REPLACEMENTS, key, *between)
+            synthetics = await self._rows(SyntheticRow._make, sql.REPLACEMENTS, key, *between)
         wanted = sum(last - first + 1 for *_, first, last in (*needed.log, *needed.replacements))
         if len(messages) + len(synthetics) < wanted and await self._is_gone(context_id):
             return None
@@ -317,7 +159,7 @@ class Reader:
     ) -> list[MessageRow]:
         """Read the log forward."""
         return await self._rows(
-            MessageRow._make, _PAGE, hashed(context_id), from_seq, to_seq, *bounds
+            MessageRow._make, sql.PAGE, hashed(context_id), from_seq, to_seq, *bounds
         )
 
     async def page_before(
@@ -325,7 +167,7 @@ class Reader:
     ) -> list[MessageRow]:
         """Read the newest messages below a seq, ascending."""
         return await self._rows(
-            MessageRow._make, _PAGE_BEFORE, hashed(context_id), before_seq, *bounds
+            MessageRow._make, sql.PAGE_BEFORE, hashed(context_id), before_seq, *bounds
         )
 
     async def changes(
@@ -345,14 +187,16 @@ class Reader:
         # A row more than is wanted tells where the page ends, if rows are missing.
         between = (hashed(context_id), after_version, through)
         limits = (max(bounds.rows, 1) + 1, bounds.bytes)
-        compactions = await self._rows(
-            CompactionRow._make, _COMPACTIONS_UP_TO_SIZE, *between, *limits
-        )
+        compactions = await self._rows(CompactionRow._make, sql.CHANGED_WINDOWS, *between, *limits)
         # Of the seqs that these versions may have, the last ones are of later versions if there are
         # compactions in between.
         first_seq = seq_at(after_version, begin.compaction) + 1
         seqs = (first_seq, first_seq + through - after_version - 1)
-        log = (_LOG_UP_TO_SIZE, *between, *limits) if with_bodies else (_HEADS, *between, limits[0])
+        log = (
+            (sql.CHANGED_MESSAGES, *between, *limits)
+            if with_bodies
+            else (sql.CHANGED_HEADS, *between, limits[0])
+        )
         messages = await self._rows(MessageRow._make, *log, *seqs)
         page = changes_page(messages, compactions, through, bounds.rows, bounds.bytes)
         versions = {row.version for row in page.messages}
@@ -367,7 +211,7 @@ class Reader:
         """Read rewrites of the window."""
         return await self._rows(
             CompactionRow._make,
-            _COMPACTIONS,
+            sql.COMPACTIONS,
             hashed(context_id),
             after_version,
             to_version,
@@ -381,13 +225,13 @@ class Reader:
             return []
         after = after.partition("\0")[0]
         return await self._rows(
-            lambda found: ContextRow(*found), _STATES, after, prefix, behind(prefix), limit
+            lambda found: ContextRow(*found), sql.CONTEXTS, after, prefix, behind(prefix), limit
         )
 
     async def answers(self, keys: Sequence[str]) -> dict[str, AnswerRow]:
         """Look up stored answers."""
         by_hash = {hashed(key): key for key in keys}
-        found = await self._fetched(_ANSWERS, list(by_hash))
+        found = await self._fetched(sql.ANSWERS, list(by_hash))
         return {
             by_hash[key_hash]: AnswerRow(by_hash[key_hash], *answer) for key_hash, *answer in found
         }
@@ -395,7 +239,7 @@ class Reader:
     async def revisions(self, context_ids: Sequence[str]) -> dict[str, int]:
         """Look up the revisions of contexts."""
         by_hash = {hashed(context_id): context_id for context_id in context_ids}
-        found = await self._fetched(_REVISIONS, list(by_hash))
+        found = await self._fetched(sql.REVISIONS, list(by_hash))
         return {by_hash[context_id]: revision for context_id, revision in found}
 
 

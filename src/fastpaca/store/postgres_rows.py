@@ -1,5 +1,5 @@
 """
-Changes as columns for SQL: a commit is one statement per table, whatever the number of contexts.
+Changes as rows for SQL: a commit is one statement per table, whatever the number of contexts.
 
 The contexts of a batch are in the order of their stored ids in every statement, so that two nodes
 lock the rows that they both want in the same order.
@@ -8,91 +8,16 @@ lock the rows that they both want in the same order.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from fastpaca.store import postgres_statements as sql
 from fastpaca.store.base import AnswerRow, Change, CommitOvertaken, ContextRow
+from fastpaca.store.postgres_statements import COMMIT_ID_BYTES, COMMIT_IDS_KEPT
 from fastpaca.store.snapshots import purged_row
-
-COMMIT_ID_BYTES: Final = 16
-
-COMMIT_IDS_KEPT: Final = 8
-"""How many ids of commits a context keeps: of one that stands further back nobody can tell."""
-
-# What a change leaves as it is comes as NULL. The id of a purged context goes.
-UPDATE_CONTEXTS: Final = f"""
-UPDATE fastpaca.contexts AS c SET
-    id = CASE WHEN n.status = 'purged' THEN NULL ELSE c.id END,
-    status = n.status,
-    token_budget = coalesce(n.token_budget, c.token_budget),
-    trigger_ratio = coalesce(n.trigger_ratio, c.trigger_ratio),
-    policy = coalesce(n.policy, c.policy),
-    metadata = coalesce(n.metadata, c.metadata),
-    version = n.version,
-    last_seq = n.last_seq,
-    revision = n.revision,
-    commit_ids = substring(n.commit_id || c.commit_ids FROM 1 FOR
-        {COMMIT_ID_BYTES * COMMIT_IDS_KEPT}),
-    created_at_us = n.created_at_us,
-    updated_at_us = n.updated_at_us,
-    spoken_at_us = n.spoken_at_us,
-    must_erase = n.status = 'purged'
-FROM unnest(
-    $1::bytea[], $2::bigint[], $3::text[], $4::bigint[], $5::double precision[], $6::bytea[],
-    $7::bytea[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bytea[], $12::bigint[],
-    $13::bigint[], $14::bigint[]
-) AS n (
-    context_id, expected_revision, status, token_budget, trigger_ratio, policy, metadata, version,
-    last_seq, revision, commit_id, created_at_us, updated_at_us, spoken_at_us
-)
-WHERE c.context_id = n.context_id AND c.revision = n.expected_revision AND c.status <> 'purged'
-RETURNING c.context_id
-"""
-
-INSERT_CONTEXTS: Final = """
-INSERT INTO fastpaca.contexts (
-    context_id, id, status, token_budget, trigger_ratio, policy, metadata, version, last_seq,
-    revision, commit_ids, created_at_us, updated_at_us, spoken_at_us, must_erase
-)
-SELECT *, false FROM unnest(
-    $1::bytea[], $2::text[], $3::text[], $4::bigint[], $5::double precision[], $6::bytea[],
-    $7::bytea[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bytea[], $12::bigint[],
-    $13::bigint[], $14::bigint[]
-)
-ON CONFLICT (context_id) DO NOTHING
-RETURNING context_id
-"""
-
-INSERT_MESSAGES: Final = """
-INSERT INTO fastpaca.messages (context_id, seq, version, body, counts, at_us)
-SELECT * FROM unnest(
-    $1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[], $6::bigint[]
-)
-"""
-
-INSERT_SYNTHETICS: Final = """
-INSERT INTO fastpaca.synthetics (context_id, version, position, body, counts, at_us)
-SELECT * FROM unnest(
-    $1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[], $6::bigint[]
-)
-"""
-
-INSERT_COMPACTIONS: Final = """
-INSERT INTO fastpaca.compactions (
-    context_id, version, strategy, from_seq, to_seq, tokens_before, tokens_after, "window", at_us
-)
-SELECT * FROM unnest(
-    $1::bytea[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
-    $8::bytea[], $9::bigint[]
-)
-"""
-
-INSERT_ANSWERS: Final = """
-INSERT INTO fastpaca.answers (context_id, key_hash, fingerprint, answer, at_us)
-SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::bytea[], $5::bigint[])
-"""
 
 Rows = list[tuple[object, ...]]
 
@@ -118,6 +43,7 @@ class Batch:
         ids: The ids of all contexts, by their stored form.
         updates: Rows for `UPDATE_CONTEXTS`.
         insertions: Rows for `INSERT_CONTEXTS`.
+        answers: Rows for `INSERT_ANSWERS`, in the order of their keys.
         content: Statements with their rows, which must all be taken.
         purges: The stored ids of those that are purged.
         keys: The ids of the contexts that keep an answer under a key, by the hash of the key.
@@ -135,7 +61,7 @@ class Batch:
         messages: Rows = []
         synthetics: Rows = []
         compactions: Rows = []
-        answers: Rows = []
+        self.answers: Rows = []
         for context_id, change in self._changes:
             self._add_state(context_id, change)
             if change.purges:
@@ -144,12 +70,12 @@ class Batch:
             messages += [(context_id, *row) for row in change.messages]
             synthetics += [(context_id, *row) for row in change.synthetics]
             compactions += [(context_id, *row) for row in change.compactions]
-            answers += [self._answer(context_id, change, row) for row in change.answers]
+            self.answers += [self._answer(context_id, change, row) for row in change.answers]
+        self.answers.sort()
         everything = (
-            (INSERT_MESSAGES, messages),
-            (INSERT_SYNTHETICS, synthetics),
-            (INSERT_COMPACTIONS, compactions),
-            (INSERT_ANSWERS, answers),
+            (sql.INSERT_MESSAGES, messages),
+            (sql.INSERT_SYNTHETICS, synthetics),
+            (sql.INSERT_COMPACTIONS, compactions),
         )
         self.content = [(statement, rows) for statement, rows in everything if rows]
 
@@ -181,10 +107,11 @@ class Batch:
 
     def _answer(self, context_id: bytes, change: Change, answer: AnswerRow) -> tuple[object, ...]:
         key_hash = hashed(answer.key)
-        other = self.keys.setdefault(key_hash, change.row.id)
-        if other != change.row.id:
-            raise CommitOvertaken("a key is used twice", frozenset({other, change.row.id}))
-        return context_id, key_hash, answer.fingerprint, answer.answer, answer.at_us
+        if key_hash in self.keys:
+            both = {self.keys[key_hash], change.row.id}
+            raise CommitOvertaken("a key is used twice", frozenset(both))
+        self.keys[key_hash] = change.row.id
+        return key_hash, context_id, answer.fingerprint, answer.answer, answer.at_us
 
     def witnesses(self) -> dict[bytes, Witness]:
         """Map the stored id of each context to what tells whether the batch has landed there."""
@@ -225,6 +152,29 @@ def _insertion(context_id: bytes, row: ContextRow) -> tuple[object, ...]:
 def columns(rows: Rows) -> Iterable[Sequence[object]]:
     """Turn *rows* by a quarter, since PostgreSQL takes many rows as one array for each column."""
     return zip(*rows, strict=True)
+
+
+def pieces(statement: sql.Rows, rows: Rows) -> Iterator[tuple[str, list[object]]]:
+    """
+    Write *rows* out, in pieces that a statement takes: yields each with its parameters.
+
+    A piece is filled up to a power of two, so that few statements have to be prepared. What fills
+    it up is its last row again, without what takes room, since there it is not inserted.
+    """
+    for start in range(0, len(rows), statement.rows_max):
+        piece = rows[start : start + statement.rows_max]
+        count = 1 << (len(piece) - 1).bit_length()
+        last = piece[-1]
+        filling = last[: statement.keys] + tuple(
+            b"" if isinstance(value, bytes) else value for value in last[statement.keys :]
+        )
+        whole = [*piece, *[filling] * (count - len(piece))]
+        yield _values(statement, count), [value for row in whole for value in row]
+
+
+@cache
+def _values(statement: sql.Rows, count: int) -> str:
+    return statement.values(count)
 
 
 def is_landed(witness: Witness, revision: int, commit_ids: bytes) -> bool | None:

@@ -8,6 +8,8 @@ refuses what the second one does, since it was done already; then that node look
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import asyncpg
@@ -38,25 +40,50 @@ CREATE TABLE IF NOT EXISTS fastpaca.migrations (
 
 _RECORD: Final = "INSERT INTO fastpaca.migrations (version) VALUES ($1)"
 
-
 _HAS_CITUS: Final = "SELECT to_regproc('create_distributed_table') IS NOT NULL"
 
-_DISTRIBUTED: Final = """
+_HAS_LAYOUT: Final = "SELECT to_regclass('pg_dist_partition') IS NOT NULL"
+
+# By hash (h), or whole on every server: no key (n), replicated in two phases (t). A table that is
+# known there as one that stays where it is has neither.
+_LAYOUT: Final = """
 SELECT pg_namespace.nspname || '.' || pg_class.relname
 FROM pg_dist_partition
 JOIN pg_class ON pg_class.oid = pg_dist_partition.logicalrelid
 JOIN pg_namespace ON pg_namespace.oid = pg_class.relnamespace
+WHERE partmethod = 'h' OR (partmethod = 'n' AND repmodel = 't')
 """
 
 _DISTRIBUTE: Final = """
-SELECT create_distributed_table($1::text::regclass, 'context_id', colocate_with => $2)
+SELECT create_distributed_table($1::text::regclass, $2, colocate_with => $3)
 """
 
-# The others lie where the rows of the first one lie.
-_TABLES: Final = tuple(
-    f"fastpaca.{table}"
-    for table in ("contexts", "messages", "synthetics", "compactions", "answers")
-)
+_COPY_TO_ALL: Final = "SELECT create_reference_table($1::text::regclass)"
+
+_SIZE: Final = "SELECT pg_size_pretty(pg_total_relation_size($1::text::regclass))"
+
+_HAS_LEFT: Final = "SELECT pg_relation_size($1::text::regclass) > 0"
+
+_TRUNCATE: Final = "SELECT truncate_local_data_after_distributing_table($1::text::regclass)"
+
+_CONTEXTS: Final = "fastpaca.contexts"
+
+_MIGRATIONS: Final = "fastpaca.migrations"
+
+_TABLES: Final = {
+    _CONTEXTS: ("context_id", "none"),
+    "fastpaca.messages": ("context_id", _CONTEXTS),
+    "fastpaca.synthetics": ("context_id", _CONTEXTS),
+    "fastpaca.compactions": ("context_id", _CONTEXTS),
+    "fastpaca.answers": ("key_hash", "none"),
+}
+"""The column that each table is distributed by, and the table beside whose rows its own lie."""
+
+PROGRESS_SECONDS: Final = 30.0
+"""How often a step that takes long says that it goes on."""
+
+Tell = Callable[[str], None]
+"""Shows the operator a line."""
 
 
 async def check(connection: Any) -> None:
@@ -87,22 +114,63 @@ async def bring_up_to_date(connection: Any) -> int:
     return await _version(connection)
 
 
-async def distribute_tables(connection: Any) -> list[str]:
+async def is_distributed(connection: Any) -> bool:
+    """Tell whether the contexts are spread over several servers."""
+    if not await connection.fetchval(_HAS_LAYOUT):
+        return False
+    return _CONTEXTS in {table for (table,) in await connection.fetch(_LAYOUT)}
+
+
+async def distribute_tables(
+    connection: Any, tell: Tell, progress_seconds: float = PROGRESS_SECONDS
+) -> list[str]:
     """
-    Spread the tables over the nodes of a Citus cluster by context, and list those that were not.
+    Spread the tables over the servers of a Citus cluster, and list those that were not.
+
+    Each table is a transaction of its own, so that what was interrupted goes on where it was. The
+    versions of the schema are copied to all servers: a node may be pointed at any.
 
     Raises:
         StoreRefused: This database can't do that.
     """
     if not await connection.fetchval(_HAS_CITUS):
         raise StoreRefused("The tables cannot be distributed: the database has no Citus.")
-    there = {table for (table,) in await connection.fetch(_DISTRIBUTED)}
-    missing = [table for table in _TABLES if table not in there]
-    async with connection.transaction():
-        for table in missing:
-            beside = "none" if table == _TABLES[0] else _TABLES[0]
-            await connection.execute(_DISTRIBUTE, table, beside)
-    return missing
+    there = {table for (table,) in await connection.fetch(_LAYOUT)}
+    steps: dict[str, tuple[str, ...]] = {
+        **{table: (_DISTRIBUTE, table, *how) for table, how in _TABLES.items()},
+        _MIGRATIONS: (_COPY_TO_ALL, _MIGRATIONS),
+    }
+    step = partial(_step, connection, tell=tell, progress_seconds=progress_seconds)
+    for table, statement in steps.items():
+        if table not in there:
+            size = await connection.fetchval(_SIZE, table)
+            await step(f"Distributing {table} ({size})", *statement)
+        if await connection.fetchval(_HAS_LEFT, table):
+            await step(f"Removing the old rows of {table} from the coordinator", _TRUNCATE, table)
+    return [table for table in steps if table not in there]
+
+
+async def _step(
+    connection: Any, what: str, *statement: object, tell: Tell, progress_seconds: float
+) -> None:
+    """Run a *statement* that may take hours, and tell how it goes on."""
+    tell(f"{what} …")
+    telling = asyncio.create_task(_tell_on(what, tell, progress_seconds))
+    try:
+        async with connection.transaction():
+            if connection.is_pooled:
+                await connection.execute(connection.settings)
+            await connection.fetchval(*statement)
+    finally:
+        telling.cancel()
+
+
+async def _tell_on(what: str, tell: Tell, progress_seconds: float) -> None:
+    now = asyncio.get_running_loop().time
+    started = now()
+    while True:
+        await asyncio.sleep(progress_seconds)
+        tell(f"{what}: {now() - started:,.0f} seconds so far …")
 
 
 async def _migrate_in_turn(connection: Any) -> None:

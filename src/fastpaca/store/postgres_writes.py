@@ -14,74 +14,25 @@ locked before anything is concluded, and what can't be locked in time leaves the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Any, Final
 
+from fastpaca.store import postgres_statements as sql
 from fastpaca.store.base import CommitFailed, CommitOvertaken, CommitUnknown
 from fastpaca.store.postgres_errors import TIES
-from fastpaca.store.postgres_primary import TAKES_WRITES, fetched
-from fastpaca.store.postgres_rows import (
-    INSERT_CONTEXTS,
-    UPDATE_CONTEXTS,
-    Batch,
-    columns,
-    is_landed,
-)
+from fastpaca.store.postgres_primary import fetched
+from fastpaca.store.postgres_rows import Batch, Rows, columns, is_landed, pieces
 
 ANSWER_SECONDS: Final = 5.0
 """How long to wait for the answer to COMMIT before its outcome is looked for elsewhere."""
 
-PIECE_ROWS: Final = 1000
-"""How many rows a transaction erases or forgets."""
-
-_FORGET_ANSWERS_OF: Final = "DELETE FROM fastpaca.answers WHERE context_id = ANY($1::bytea[])"
-
-_TAKEN_KEYS: Final = "SELECT key_hash FROM fastpaca.answers WHERE key_hash = ANY($1::bytea[])"
-
-_TOUCH_ANSWERS: Final = """
-UPDATE fastpaca.answers SET at_us = at_us WHERE key_hash = ANY($1::bytea[])
-"""
-
-# It locks: a distributed database refuses FOR UPDATE on the rows of several servers.
-_TOUCH_CONTEXTS: Final = """
-UPDATE fastpaca.contexts SET revision = revision WHERE context_id = ANY($1::bytea[])
-RETURNING context_id, revision, commit_ids
-"""
-
-_TO_ERASE: Final = f"""
-SELECT context_id FROM fastpaca.contexts WHERE must_erase AND {TAKES_WRITES} LIMIT 100
-"""
-
-_ERASE_MESSAGES: Final = f"""
-DELETE FROM fastpaca.messages WHERE context_id = $1 AND seq < {PIECE_ROWS} + (
-    SELECT min(seq) FROM fastpaca.messages WHERE context_id = $1
+_ERASURES: Final = (
+    sql.ERASE_MESSAGES,
+    sql.ERASE_SYNTHETICS,
+    sql.ERASE_COMPACTIONS,
+    sql.ERASE_ANSWERS,
 )
-"""
-
-_ERASE_SYNTHETICS: Final = f"""
-DELETE FROM fastpaca.synthetics WHERE context_id = $1 AND version < {PIECE_ROWS} + (
-    SELECT min(version) FROM fastpaca.synthetics WHERE context_id = $1
-)
-"""
-
-_ERASE_COMPACTIONS: Final = f"""
-DELETE FROM fastpaca.compactions WHERE context_id = $1 AND version < {PIECE_ROWS} + (
-    SELECT min(version) FROM fastpaca.compactions WHERE context_id = $1
-)
-"""
-
-_ERASURES: Final = (_ERASE_MESSAGES, _ERASE_SYNTHETICS, _ERASE_COMPACTIONS)
-
-_ERASED: Final = "UPDATE fastpaca.contexts SET must_erase = false WHERE context_id = $1"
-
-# The moment up to which a piece goes: that of the last row in it.
-_OLD_ANSWER: Final = f"""
-SELECT at_us FROM (
-    SELECT at_us FROM fastpaca.answers WHERE at_us < $1 ORDER BY at_us LIMIT {PIECE_ROWS}
-) AS piece WHERE {TAKES_WRITES} ORDER BY at_us DESC LIMIT 1
-"""
-
-_FORGET_ANSWERS: Final = "DELETE FROM fastpaca.answers WHERE at_us <= $1"
 
 
 def _noted(answer: asyncio.Future[Any]) -> None:
@@ -98,36 +49,81 @@ class OutcomeOpen(Exception):
     """Some contexts of a commit have it and some have not: that is no outcome yet."""
 
 
-async def write(connection: Any, batch: Batch, timeout: float) -> None:  # noqa: ASYNC109  # that of a statement
+async def write(
+    connection: Any,
+    batch: Batch,
+    timeout: float,  # noqa: ASYNC109  # that of a statement
+    *,
+    is_distributed: bool = False,
+) -> None:
     """
     Begin a transaction and write all of *batch* in it.
 
     Raises:
         CommitOvertaken: Of some contexts it rests on a state that is not the current one.
+        CommitFailed: Some of its rows are there already.
     """
     await connection.execute(connection.begin, timeout=timeout)
     taken: list[Any] = []
-    for statement, rows in (
-        (UPDATE_CONTEXTS, batch.updates),
-        (INSERT_CONTEXTS, batch.insertions),
-    ):
-        if rows:
-            taken += await connection.fetch(statement, *columns(rows), timeout=timeout)
+    if batch.updates:
+        update = sql.UPDATE_CONTEXTS.sql if is_distributed else sql.UPDATE_CONTEXTS_OF_ONE_SERVER
+        taken += await connection.fetch(update, *columns(batch.updates), timeout=timeout)
+    put = partial(_inserted, connection, timeout=timeout, is_distributed=is_distributed)
+    taken += await put(sql.INSERT_CONTEXTS, batch.insertions)
     if len(taken) < len(batch.ids):
         overtaken = batch.ids.keys() - {context_id for (context_id,) in taken}
         raise CommitOvertaken(
             "a revision is not the expected one, or an id is taken",
             frozenset(batch.ids[context_id] for context_id in overtaken),
         )
-    if batch.purges:
-        await connection.execute(_FORGET_ANSWERS_OF, batch.purges, timeout=timeout)
-    if batch.keys:
-        found = await connection.fetch(_TAKEN_KEYS, list(batch.keys), timeout=timeout)
-        if found:
-            owners = frozenset(batch.keys[key_hash] for (key_hash,) in found)
-            raise CommitOvertaken("a key is taken", owners)
+    if batch.purges and batch.keys:
+        keys = list(batch.keys)
+        await connection.execute(sql.FREE_KEYS.sql, keys, batch.purges, timeout=timeout)
+    free = {key_hash for (key_hash,) in await put(sql.INSERT_ANSWERS, batch.answers)}
+    if len(free) < len(batch.keys):
+        owners = frozenset(batch.keys[key_hash] for key_hash in batch.keys.keys() - free)
+        raise CommitOvertaken("a key is taken", owners)
     for statement, rows in batch.content:
-        await connection.execute(statement, *columns(rows), timeout=timeout)
+        if await _insert(connection, statement, rows, timeout, is_distributed) < len(rows):
+            raise CommitFailed(f"rows are there already: {statement.name}")
+
+
+async def _inserted(
+    connection: Any,
+    statement: sql.Rows,
+    rows: Rows,
+    *,
+    timeout: float,  # noqa: ASYNC109  # that of a statement
+    is_distributed: bool,
+) -> list[Any]:
+    """Insert those of *rows* that are not there, and list what the statement returns of them."""
+    if not rows:
+        return []
+    if not is_distributed:
+        found: list[Any] = await connection.fetch(statement.arrays, *columns(rows), timeout=timeout)
+        return found
+    found = []
+    for text, values in pieces(statement, rows):
+        found += await connection.fetch(text, *values, timeout=timeout)
+    return found
+
+
+async def _insert(
+    connection: Any,
+    statement: sql.Rows,
+    rows: Rows,
+    timeout: float,  # noqa: ASYNC109  # that of a statement
+    is_distributed: bool,  # it has no default
+) -> int:
+    """Insert *rows*, and tell how many there were not."""
+    if not is_distributed:
+        done = [await connection.execute(statement.arrays, *columns(rows), timeout=timeout)]
+    else:
+        done = [
+            await connection.execute(text, *values, timeout=timeout)
+            for text, values in pieces(statement, rows)
+        ]
+    return sum(int(tag.rpartition(" ")[2]) for tag in done)
 
 
 async def end(connection: Any, timeout: float) -> None:  # noqa: ASYNC109  # that of a statement
@@ -166,7 +162,13 @@ async def end(connection: Any, timeout: float) -> None:  # noqa: ASYNC109  # tha
         raise CommitUnknown(f"committed with a warning: {warnings[0]}", fatal=False)
 
 
-async def find_out(connection: Any, batch: Batch, timeout: float) -> bool | None:  # noqa: ASYNC109  # that of a statement
+async def find_out(
+    connection: Any,
+    batch: Batch,
+    timeout: float,  # noqa: ASYNC109  # that of a statement
+    *,
+    is_distributed: bool = False,
+) -> bool | None:
     """
     Wait until the commit of *batch* is under way nowhere, and tell whether it has landed.
 
@@ -179,8 +181,15 @@ async def find_out(connection: Any, batch: Batch, timeout: float) -> bool | None
         OutcomeOpen: Some contexts have it and some have not, so it may be under way still.
         AnswerLost, CommitFailed, CommitUnknown: The database may not keep what it shows.
     """
+    insert = partial(_inserted, connection, timeout=timeout, is_distributed=is_distributed)
+    if batch.answers:
+        # Whoever repeats a request must find its answer. But that it is not there says nothing: a
+        # purge may have taken it meanwhile.
+        await connection.execute(connection.begin, timeout=timeout)
+        await insert(sql.INSERT_ANSWERS, batch.answers)
+        await connection.execute("ROLLBACK", timeout=timeout)
     await connection.execute(connection.begin, timeout=timeout)
-    told = await _testimonies(connection, batch, timeout)
+    told = await _testimonies(connection, batch, insert, timeout)
     if True not in told:
         await connection.execute("ROLLBACK", timeout=timeout)
         return False if False in told else None
@@ -193,22 +202,30 @@ async def find_out(connection: Any, batch: Batch, timeout: float) -> bool | None
     return True
 
 
-async def _testimonies(connection: Any, batch: Batch, timeout: float) -> set[bool | None]:  # noqa: ASYNC109  # that of a statement
+async def _testimonies(
+    connection: Any,
+    batch: Batch,
+    insert: Callable[[sql.Rows, Rows], Awaitable[list[Any]]],
+    timeout: float,  # noqa: ASYNC109  # that of a statement
+) -> set[bool | None]:
     """
     Lock all contexts of *batch*, and collect what they say about its commit.
 
     The locks are taken in the order of a commit, so that the two don't lock each other out.
     """
+
+    async def touched(ids: list[bytes]) -> list[Any]:
+        found: list[Any] = await connection.fetch(sql.TOUCH_CONTEXTS.sql, ids, timeout=timeout)
+        return found
+
     witnesses = batch.witnesses()
     old = [key for key, witness in witnesses.items() if witness.insertion is None]
     # A row that is not committed can't be seen or locked, but one in its place has to wait.
     insertions = [w.insertion for w in witnesses.values() if w.insertion is not None]
-    found = await connection.fetch(_TOUCH_CONTEXTS, old, timeout=timeout) if old else []
-    if insertions:
-        missing = await connection.fetch(INSERT_CONTEXTS, *columns(insertions), timeout=timeout)
-        new = witnesses.keys() - {*old, *(context_id for (context_id,) in missing)}
-        if new:
-            found += await connection.fetch(_TOUCH_CONTEXTS, sorted(new), timeout=timeout)
+    found = await touched(old) if old else []
+    missing = {context_id for (context_id,) in await insert(sql.INSERT_CONTEXTS, insertions)}
+    new = sorted(witnesses.keys() - {*old, *missing})
+    found += await touched(new) if new else []
     told = {is_landed(witnesses[context_id], *state) for context_id, *state in found}
     return told if len(found) == len(witnesses) else {*told, False}
 
@@ -224,7 +241,7 @@ async def secure(connection: Any, key_hashes: list[bytes], timeout: float) -> No
         AnswerLost, CommitFailed, CommitUnknown: That could not be found out.
     """
     await connection.execute(connection.begin, timeout=timeout)
-    await connection.execute(_TOUCH_ANSWERS, key_hashes, timeout=timeout)
+    await connection.execute(sql.TOUCH_ANSWERS.sql, key_hashes, timeout=timeout)
     await end(connection, timeout)
 
 
@@ -236,21 +253,23 @@ async def erase(
     """Erase what purges have left, piece by piece; whoever else does the same does no harm."""
     for context_id in purged:
         for statement in _ERASURES:
-            while await connection.execute(statement, context_id, timeout=timeout) != "DELETE 0":
+            while (
+                await connection.execute(statement.sql, context_id, timeout=timeout) != "DELETE 0"
+            ):
                 pass
-        await connection.execute(_ERASED, context_id, timeout=timeout)
+        await connection.execute(sql.ERASED.sql, context_id, timeout=timeout)
 
 
 async def left_to_erase(connection: Any, timeout: float) -> list[bytes]:  # noqa: ASYNC109  # that of a statement
     """List some purged contexts whose content is still to be erased."""
-    found = await fetched(connection, _TO_ERASE, timeout=timeout)
+    found = await fetched(connection, sql.TO_ERASE.sql, timeout=timeout)
     return [context_id for (context_id,) in found]
 
 
 async def forget(connection: Any, before_us: int, timeout: float) -> None:  # noqa: ASYNC109  # that of a statement
     """Delete answers older than *before_us*, piece by piece."""
     while True:
-        found = await fetched(connection, _OLD_ANSWER, before_us, timeout=timeout)
+        found = await fetched(connection, sql.OLD_ANSWERS.sql, before_us, timeout=timeout)
         if not found:
             return
-        await connection.execute(_FORGET_ANSWERS, found[0]["at_us"], timeout=timeout)
+        await connection.execute(sql.FORGET_ANSWERS.sql, found[0]["at_us"], timeout=timeout)

@@ -3,9 +3,10 @@
 -- Times are microseconds since 1970, UTC. Columns that are not named otherwise are as the rows of
 -- fastpaca.store.base.
 --
--- Every primary key begins with context_id, 16 bytes of BLAKE2b of the caller's id, and nothing refers across
--- contexts: no foreign key, no sequence, no other unique constraint. So all tables can be distributed by hash
--- of context_id, and all that belongs to one context lies together.
+-- The primary keys of all tables but one begin with context_id, 16 bytes of BLAKE2b of the caller's id, and nothing
+-- refers across contexts: no foreign key, no sequence, no other unique constraint. So they can be distributed by hash
+-- of context_id, and all that belongs to one context lies together. Answers are found by their keys, and distributed
+-- by these.
 
 -- One row per context, rewritten by every commit. Nothing that a commit of messages changes is in an index, and
 -- pages keep some room, so that the new version of a row finds its place beside the old one.
@@ -24,7 +25,7 @@ CREATE TABLE fastpaca.contexts (
     created_at_us bigint NOT NULL,
     updated_at_us bigint NOT NULL,
     spoken_at_us bigint NOT NULL,
-    must_erase boolean NOT NULL, -- purged, but rows of it may be left in the other tables
+    must_erase boolean NOT NULL DEFAULT false, -- purged, but rows of it may be left in the other tables
     PRIMARY KEY (context_id)
 ) WITH (fillfactor = 80);
 
@@ -66,16 +67,16 @@ CREATE TABLE fastpaca.compactions (
     PRIMARY KEY (context_id, version)
 );
 
--- Keys are hashed: all are short then, whatever the callers make of them.
+-- Keys are hashed: all are short then, whatever the callers make of them. One key has one answer, whatever the context.
 CREATE TABLE fastpaca.answers (
-    context_id bytea NOT NULL,
     key_hash bytea NOT NULL,
+    context_id bytea NOT NULL,
     fingerprint bytea NOT NULL,
     at_us bigint NOT NULL,
     answer bytea NOT NULL,
-    PRIMARY KEY (context_id, key_hash)
+    PRIMARY KEY (key_hash)
 );
 
-CREATE INDEX answers_by_key ON fastpaca.answers (key_hash);
+CREATE INDEX answers_by_context ON fastpaca.answers (context_id);
 
 CREATE INDEX answers_by_age ON fastpaca.answers (at_us);

@@ -1,0 +1,613 @@
+"""
+Every statement of the PostgreSQL store, with what it is for and how often it runs.
+
+On a database whose tables are distributed, a statement goes to the servers of the keys that it
+names. So each of its tables has its key (`context_id`; `key_hash` for answers) bound to a parameter
+in the table's own condition: a key that only follows from a join sends the statement to all
+servers, and one that is away then fails it for every context. The few statements that belong
+everywhere say why in `everywhere`.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from fastpaca.store.postgres_primary import TAKES_WRITES
+
+COMMIT_ID_BYTES: Final = 16
+
+COMMIT_IDS_KEPT: Final = 8
+"""How many ids of commits a context keeps: of one that stands further back nobody can tell."""
+
+PIECE_ROWS: Final = 1000
+"""How many rows a transaction erases or forgets."""
+
+PARAMETERS_MAX: Final = 1792
+"""
+How many parameters a statement of many rows has.
+
+The protocol takes 32,767. But asyncpg keeps no statement prepared whose text is longer than 15 KiB,
+and each parameter takes up to 7 bytes of it: `$1792, `.
+"""
+
+
+class Statement(NamedTuple):
+    """
+    A statement.
+
+    Attributes:
+        name: What it is called in `docs/scaling.md`.
+        purpose: What it is for.
+        often: How often it runs.
+        sql: Its text.
+        everywhere: Why it may go to all servers, if it does.
+    """
+
+    name: str
+    purpose: str
+    often: str
+    sql: str
+    everywhere: str = ""
+
+
+class Rows(NamedTuple):
+    """
+    A statement that writes any number of rows, in two forms.
+
+    One server takes them fastest as an array for each column (`arrays`). A distributed database
+    would copy these to all its servers; it finds the right ones by `values`, row by row.
+
+    Attributes:
+        name, purpose, often, everywhere: As those of `Statement`.
+        arrays: The text that takes an array for each column.
+        begin, end: What stands before and after rows that are written out.
+        columns: How many each row has.
+        keys: How many of them, the first ones, make a row unique.
+    """
+
+    name: str
+    purpose: str
+    often: str
+    arrays: str
+    begin: str
+    end: str
+    columns: int
+    keys: int
+    everywhere: str = ""
+
+    @property
+    def rows_max(self) -> int:
+        """How many rows are written out at once: a power of two."""
+        return 1 << (PARAMETERS_MAX // self.columns).bit_length() - 1
+
+    def values(self, count: int) -> str:
+        """Write the text that takes *count* rows, parameter by parameter."""
+        rows = (
+            ", ".join(f"${row * self.columns + column}" for column in range(1, self.columns + 1))
+            for row in range(count)
+        )
+        return f"{self.begin} VALUES ({'), ('.join(rows)}){self.end}"
+
+
+def _inserting(
+    what: tuple[str, str, str], table: str, columns: dict[str, str], *, keys: int, end: str = ""
+) -> Rows:
+    """
+    Make the statement that inserts rows.
+
+    Rows written out may be repeated, to fill up to a number of rows whose statement is prepared
+    already; those in arrays are never, so that a row that is there fails them where *end* is empty.
+    """
+    begin = f"INSERT INTO fastpaca.{table} ({', '.join(columns)})"
+    arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(columns.values(), 1))
+    conflict = f" ON CONFLICT ({', '.join(list(columns)[:keys])}) DO NOTHING"
+    return Rows(
+        *what,
+        f"{begin} SELECT * FROM unnest({arrays})" + (conflict + end if end else ""),
+        begin,
+        conflict + end,
+        len(columns),
+        keys,
+    )
+
+
+# --- what is read ---------------------------------------------------------------------------------
+
+# As the fields of ContextRow.
+_ROW: Final = f"""
+c.id, c.status, c.token_budget, c.trigger_ratio, c.policy, c.metadata, c.version, c.last_seq,
+c.revision, substring(c.commit_ids FROM 1 FOR {COMMIT_ID_BYTES}), c.created_at_us,
+c.updated_at_us, c.spoken_at_us
+"""
+
+# As the fields of CompactionRow.
+_COMPACTION: Final = """
+k.version, k.strategy, k.from_seq, k.to_seq, k.tokens_before, k.tokens_after, k."window", k.at_us
+"""
+
+# The row, and the newest compaction up to a version.
+STATE: Final = Statement(
+    "state",
+    "the row of a context and its newest window",
+    "once for each context that is not in memory, or whose past is read",
+    f"""
+SELECT {_ROW}, {_COMPACTION}
+FROM fastpaca.contexts AS c LEFT JOIN LATERAL (
+    SELECT * FROM fastpaca.compactions AS found
+    WHERE found.context_id = $1 AND found.version <= coalesce($2, c.version)
+    ORDER BY found.version DESC LIMIT 1
+) AS k ON true
+WHERE c.context_id = $1 AND {TAKES_WRITES}
+""",
+)
+
+# The row, the newest window behind a version, and the fields of MessageRow: all this once for each
+# new message, but for metadata, which may be large. If the window was rewritten, there are none: it
+# must be read first which messages it needs.
+NEWS: Final = Statement(
+    "news",
+    "what is new of a context that another node has changed",
+    "once for each such change that is met",
+    f"""
+SELECT {_ROW.replace("c.metadata", "CASE WHEN coalesce(m.number, 1) = 1 THEN c.metadata END")},
+    k."window", m.seq, m.version, m.body, m.counts, m.at_us
+FROM fastpaca.contexts AS c LEFT JOIN LATERAL (
+    SELECT found."window" FROM fastpaca.compactions AS found
+    WHERE found.context_id = $1 AND found.version > $2
+    ORDER BY found.version DESC LIMIT 1
+) AS k ON true LEFT JOIN LATERAL (
+    SELECT *, row_number() OVER (ORDER BY seq) AS number FROM fastpaca.messages AS found
+    WHERE found.context_id = $1 AND found.seq > $3 AND k."window" IS NULL
+) AS m ON true
+WHERE c.context_id = $1 AND {TAKES_WRITES} ORDER BY m.seq
+""",
+)
+
+# As the fields of MessageRow.
+LOG: Final = Statement(
+    "log",
+    "the messages that a window needs",
+    "once for each context that is loaded",
+    f"""
+SELECT m.seq, m.version, m.body, m.counts, m.at_us
+FROM unnest($2::bigint[], $3::bigint[]) AS between_them (first, last)
+JOIN fastpaca.messages AS m ON m.context_id = $1
+    AND m.seq >= between_them.first AND m.seq <= between_them.last
+WHERE {TAKES_WRITES}
+ORDER BY m.seq
+""",
+)
+
+# As the fields of SyntheticRow.
+REPLACEMENTS: Final = Statement(
+    "replacements",
+    "the summaries that a window needs",
+    "once for each context that is loaded and has any",
+    f"""
+SELECT s.version, s.position, s.body, s.counts, s.at_us
+FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS between_them (version, first, last)
+JOIN fastpaca.synthetics AS s ON s.context_id = $1 AND s.version = between_them.version
+    AND s.position >= between_them.first AND s.position <= between_them.last
+WHERE {TAKES_WRITES}
+ORDER BY s.version, s.position
+""",
+)
+
+# The sum of the sizes decides in the database where a page ends: what is not wanted never travels.
+PAGE: Final = Statement(
+    "page",
+    "a page of a log, forward",
+    "once for each such request",
+    f"""
+SELECT seq, version, body, counts, at_us FROM (
+    SELECT *,
+        row_number() OVER (ORDER BY seq) AS number,
+        sum(octet_length(body)) OVER (ORDER BY seq) AS total
+    FROM (
+        SELECT * FROM fastpaca.messages
+        WHERE context_id = $1 AND seq >= $2 AND seq <= $3
+        ORDER BY seq LIMIT $4
+    ) AS page
+) AS counted
+WHERE (total <= $5 OR number = 1) AND {TAKES_WRITES}
+ORDER BY seq
+""",
+)
+
+PAGE_BEFORE: Final = Statement(
+    "page before",
+    "a page of a log, backward",
+    "once for each such request",
+    f"""
+SELECT seq, version, body, counts, at_us FROM (
+    SELECT *,
+        row_number() OVER (ORDER BY seq DESC) AS number,
+        sum(octet_length(body)) OVER (ORDER BY seq DESC) AS total
+    FROM (
+        SELECT * FROM fastpaca.messages
+        WHERE context_id = $1 AND seq < $2
+        ORDER BY seq DESC LIMIT $3
+    ) AS page
+) AS counted
+WHERE (total <= $4 OR number = 1) AND {TAKES_WRITES}
+ORDER BY seq
+""",
+)
+
+COMPACTIONS: Final = Statement(
+    "compactions",
+    "a page of compactions",
+    "once for each such request",
+    f"""
+SELECT {_COMPACTION} FROM (
+    SELECT *,
+        row_number() OVER (ORDER BY version) AS number,
+        sum(octet_length("window")) OVER (ORDER BY version) AS total
+    FROM (
+        SELECT * FROM fastpaca.compactions
+        WHERE context_id = $1 AND version > $2 AND version <= $3
+        ORDER BY version LIMIT $4
+    ) AS page
+) AS k
+WHERE (total <= $5 OR number = 1) AND {TAKES_WRITES}
+ORDER BY version
+""",
+)
+
+# Up to the first row with which the sum is above, and at least two: the row that is not wanted any
+# more tells where the page ends.
+CHANGED_MESSAGES: Final = Statement(
+    "changed messages",
+    "the messages between two versions",
+    "once for each page that a stream catches up with",
+    f"""
+SELECT seq, version, body, counts, at_us FROM (
+    SELECT *,
+        row_number() OVER (ORDER BY seq) AS number,
+        sum(octet_length(body)) OVER (ORDER BY seq) - octet_length(body) AS before
+    FROM (
+        SELECT * FROM fastpaca.messages
+        WHERE context_id = $1 AND version > $2 AND version <= $3 AND seq >= $6 AND seq <= $7
+        ORDER BY seq LIMIT $4
+    ) AS page
+) AS counted
+WHERE (before <= $5 OR number <= 2) AND {TAKES_WRITES}
+ORDER BY seq
+""",
+)
+
+# Where nothing has a size: bodies are not read.
+CHANGED_HEADS: Final = Statement(
+    "changed heads",
+    "the same without bodies",
+    "once for each page of a stream that wants none",
+    f"""
+SELECT seq, version, ''::bytea, ''::bytea, at_us FROM fastpaca.messages
+WHERE context_id = $1 AND version > $2 AND version <= $3 AND seq >= $5 AND seq <= $6
+    AND {TAKES_WRITES}
+ORDER BY seq LIMIT $4
+""",
+)
+
+CHANGED_WINDOWS: Final = Statement(
+    "changed windows",
+    "the compactions between two versions",
+    "once for each page that a stream catches up with",
+    f"""
+SELECT {_COMPACTION} FROM (
+    SELECT *,
+        row_number() OVER (ORDER BY version) AS number,
+        sum(octet_length("window")) OVER (ORDER BY version) - octet_length("window") AS before
+    FROM (
+        SELECT * FROM fastpaca.compactions
+        WHERE context_id = $1 AND version > $2 AND version <= $3
+        ORDER BY version LIMIT $4
+    ) AS page
+) AS k
+WHERE (before <= $5 OR number <= 2) AND {TAKES_WRITES}
+ORDER BY version
+""",
+)
+
+REVISIONS: Final = Statement(
+    "revisions",
+    "whether anything is new of contexts",
+    "once for all reads that wait; 40 times a second for the contexts that are followed",
+    f"""
+SELECT context_id, revision FROM fastpaca.contexts
+WHERE context_id = ANY($1::bytea[]) AND {TAKES_WRITES}
+""",
+)
+
+ANSWERS: Final = Statement(
+    "answers",
+    "what was answered under idempotency keys",
+    "once for all requests with a key that wait",
+    f"""
+SELECT key_hash, fingerprint, answer, at_us FROM fastpaca.answers
+WHERE key_hash = ANY($1::bytea[]) AND {TAKES_WRITES}
+""",
+)
+
+CONTEXTS: Final = Statement(
+    "contexts",
+    "a page of the list of contexts",
+    "once for each such request",
+    f"""
+SELECT {_ROW} FROM fastpaca.contexts AS c
+WHERE c.id > $1 AND c.id >= $2 AND ($3::text IS NULL OR c.id < $3) AND {TAKES_WRITES}
+ORDER BY c.id LIMIT $4
+""",
+    "contexts are listed by id, and each server has some of them",
+)
+
+# --- what is committed ----------------------------------------------------------------------------
+
+_EACH_COMMIT: Final = "at most once in each commit"
+
+_UPDATE: Final = f"""
+UPDATE fastpaca.contexts AS c SET
+    id = CASE WHEN n.status = 'purged' THEN NULL ELSE c.id END,
+    status = n.status,
+    token_budget = coalesce(n.token_budget, c.token_budget),
+    trigger_ratio = coalesce(n.trigger_ratio, c.trigger_ratio),
+    policy = coalesce(n.policy, c.policy),
+    metadata = coalesce(n.metadata, c.metadata),
+    version = n.version,
+    last_seq = n.last_seq,
+    revision = n.revision,
+    commit_ids = substring(n.commit_id || c.commit_ids FROM 1 FOR
+        {COMMIT_ID_BYTES * COMMIT_IDS_KEPT}),
+    created_at_us = n.created_at_us,
+    updated_at_us = n.updated_at_us,
+    spoken_at_us = n.spoken_at_us,
+    must_erase = n.status = 'purged'
+FROM unnest(
+    $1::bytea[], $2::bigint[], $3::text[], $4::bigint[], $5::double precision[], $6::bytea[],
+    $7::bytea[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bytea[], $12::bigint[],
+    $13::bigint[], $14::bigint[]
+) AS n (
+    context_id, expected_revision, status, token_budget, trigger_ratio, policy, metadata, version,
+    last_seq, revision, commit_id, created_at_us, updated_at_us, spoken_at_us
+)
+WHERE c.context_id = n.context_id AND c.revision = n.expected_revision AND c.status <> 'purged'
+"""
+
+# What a change leaves as it is comes as NULL. The id of a purged context goes.
+UPDATE_CONTEXTS: Final = Statement(
+    "update contexts",
+    "the new states of contexts that are at the expected revision",
+    _EACH_COMMIT,
+    f"{_UPDATE} AND c.context_id = ANY($1::bytea[]) RETURNING c.context_id",
+)
+
+# One server finds each row by the join. To look for it in the list as well costs it a third more.
+UPDATE_CONTEXTS_OF_ONE_SERVER: Final = f"{_UPDATE} RETURNING c.context_id"
+
+INSERT_CONTEXTS: Final = _inserting(
+    ("insert contexts", "new contexts", _EACH_COMMIT),
+    "contexts",
+    {
+        "context_id": "bytea",
+        "id": "text",
+        "status": "text",
+        "token_budget": "bigint",
+        "trigger_ratio": "double precision",
+        "policy": "bytea",
+        "metadata": "bytea",
+        "version": "bigint",
+        "last_seq": "bigint",
+        "revision": "bigint",
+        "commit_ids": "bytea",
+        "created_at_us": "bigint",
+        "updated_at_us": "bigint",
+        "spoken_at_us": "bigint",
+    },
+    keys=1,
+    end=" RETURNING context_id",
+)
+
+INSERT_ANSWERS: Final = _inserting(
+    ("insert answers", "the answers under idempotency keys that are free", _EACH_COMMIT),
+    "answers",
+    {
+        "key_hash": "bytea",
+        "context_id": "bytea",
+        "fingerprint": "bytea",
+        "answer": "bytea",
+        "at_us": "bigint",
+    },
+    keys=1,
+    end=" RETURNING key_hash",
+)
+
+INSERT_MESSAGES: Final = _inserting(
+    ("insert messages", "the messages", _EACH_COMMIT),
+    "messages",
+    {
+        "context_id": "bytea",
+        "seq": "bigint",
+        "version": "bigint",
+        "body": "bytea",
+        "counts": "bytea",
+        "at_us": "bigint",
+    },
+    keys=2,
+)
+
+INSERT_SYNTHETICS: Final = _inserting(
+    ("insert synthetics", "the messages of summaries", _EACH_COMMIT),
+    "synthetics",
+    {
+        "context_id": "bytea",
+        "version": "bigint",
+        "position": "bigint",
+        "body": "bytea",
+        "counts": "bytea",
+        "at_us": "bigint",
+    },
+    keys=3,
+)
+
+INSERT_COMPACTIONS: Final = _inserting(
+    ("insert compactions", "the compactions", _EACH_COMMIT),
+    "compactions",
+    {
+        "context_id": "bytea",
+        "version": "bigint",
+        "strategy": "text",
+        "from_seq": "bigint",
+        "to_seq": "bigint",
+        "tokens_before": "bigint",
+        "tokens_after": "bigint",
+        '"window"': "bytea",
+        "at_us": "bigint",
+    },
+    keys=2,
+)
+
+# What a purge leaves behind is erased after its commit; keys that are wanted at once are not left.
+FREE_KEYS: Final = Statement(
+    "free keys",
+    "the idempotency keys of contexts that are purged, where others take them",
+    "once in a commit that both purges contexts and has keys",
+    "DELETE FROM fastpaca.answers WHERE key_hash = ANY($1::bytea[]) AND context_id = ANY($2)",
+)
+
+# --- what became of a commit ----------------------------------------------------------------------
+
+# It locks: a distributed database refuses FOR UPDATE on the rows of several servers.
+TOUCH_CONTEXTS: Final = Statement(
+    "touch contexts",
+    "what became of a commit whose answer was lost",
+    "up to twice for each such commit",
+    """
+UPDATE fastpaca.contexts SET revision = revision WHERE context_id = ANY($1::bytea[])
+RETURNING context_id, revision, commit_ids
+""",
+)
+
+TOUCH_ANSWERS: Final = Statement(
+    "touch answers",
+    "that a stored answer is as safe as it was when it was given",
+    "once for all requests that are repeated at the same time",
+    "UPDATE fastpaca.answers SET at_us = at_us WHERE key_hash = ANY($1::bytea[])",
+)
+
+# --- what is erased -------------------------------------------------------------------------------
+
+ERASE_MESSAGES: Final = Statement(
+    "erase messages",
+    "the messages of a purged context",
+    "once for each 1,000 of them",
+    f"""
+DELETE FROM fastpaca.messages WHERE context_id = $1 AND seq < {PIECE_ROWS} + (
+    SELECT min(seq) FROM fastpaca.messages WHERE context_id = $1
+)
+""",
+)
+
+ERASE_SYNTHETICS: Final = Statement(
+    "erase synthetics",
+    "the messages of summaries of a purged context",
+    "once for each 1,000 of them",
+    f"""
+DELETE FROM fastpaca.synthetics WHERE context_id = $1 AND version < {PIECE_ROWS} + (
+    SELECT min(version) FROM fastpaca.synthetics WHERE context_id = $1
+)
+""",
+)
+
+ERASE_COMPACTIONS: Final = Statement(
+    "erase compactions",
+    "the compactions of a purged context",
+    "once for each 1,000 of them",
+    f"""
+DELETE FROM fastpaca.compactions WHERE context_id = $1 AND version < {PIECE_ROWS} + (
+    SELECT min(version) FROM fastpaca.compactions WHERE context_id = $1
+)
+""",
+)
+
+ERASE_ANSWERS: Final = Statement(
+    "erase answers",
+    "the answers to requests for a purged context",
+    "twice for each purge",
+    "DELETE FROM fastpaca.answers WHERE context_id = $1",
+    "answers lie where their keys do, and each server may have some of the context",
+)
+
+ERASED: Final = Statement(
+    "erased",
+    "that a purge is done",
+    "once for each purge",
+    """
+UPDATE fastpaca.contexts SET must_erase = false WHERE context_id = $1
+""",
+)
+
+TO_ERASE: Final = Statement(
+    "to erase",
+    "purges that were interrupted",
+    "at the start of a node, and then once an hour",
+    f"""
+SELECT context_id FROM fastpaca.contexts WHERE must_erase AND {TAKES_WRITES} LIMIT 100
+""",
+    "nobody knows which they are; each server looks into an index of nothing else",
+)
+
+# The moment up to which a piece goes: that of the last row in it.
+OLD_ANSWERS: Final = Statement(
+    "old answers",
+    "where a piece of answers ends that are too old",
+    "once an hour, and once more for each 1,000 of them",
+    f"""
+SELECT at_us FROM (
+    SELECT at_us FROM fastpaca.answers WHERE at_us < $1 ORDER BY at_us LIMIT {PIECE_ROWS}
+) AS piece WHERE {TAKES_WRITES} ORDER BY at_us DESC LIMIT 1
+""",
+    "age has nothing to do with where an answer lies; each server looks into an index",
+)
+
+FORGET_ANSWERS: Final = Statement(
+    "forget answers",
+    "that piece",
+    "once for each 1,000 answers",
+    """
+DELETE FROM fastpaca.answers WHERE at_us <= $1
+""",
+    "as above",
+)
+
+ALL: Final[tuple[Statement | Rows, ...]] = (
+    STATE,
+    NEWS,
+    LOG,
+    REPLACEMENTS,
+    PAGE,
+    PAGE_BEFORE,
+    COMPACTIONS,
+    CHANGED_MESSAGES,
+    CHANGED_HEADS,
+    CHANGED_WINDOWS,
+    REVISIONS,
+    ANSWERS,
+    CONTEXTS,
+    UPDATE_CONTEXTS,
+    INSERT_CONTEXTS,
+    INSERT_ANSWERS,
+    INSERT_MESSAGES,
+    INSERT_SYNTHETICS,
+    INSERT_COMPACTIONS,
+    FREE_KEYS,
+    TOUCH_CONTEXTS,
+    TOUCH_ANSWERS,
+    ERASE_MESSAGES,
+    ERASE_SYNTHETICS,
+    ERASE_COMPACTIONS,
+    ERASE_ANSWERS,
+    ERASED,
+    TO_ERASE,
+    OLD_ANSWERS,
+    FORGET_ANSWERS,
+)
