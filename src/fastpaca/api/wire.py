@@ -1,5 +1,7 @@
 """
-The one place that knows the names of JSON fields: bodies become values, values become answers.
+The JSON of contexts, messages and windows: bodies become values, values become answers.
+
+Errors are written in `errors.py`, frames of the stream in `frames.py`.
 
 Bodies are read strictly. A key that is not known is refused with the nearest one that is, so that a
 misspelt option is never silently without effect. The fields that this API itself answers may come

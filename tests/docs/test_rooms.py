@@ -1,0 +1,86 @@
+"""What the pages say of the source tree: its rooms, which way imports point, and its pages."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from typing import Any
+
+import pytest
+
+from tests.docs.pages import DOCS, ROOT, Page
+
+CONTRIBUTING = Page(ROOT / "CONTRIBUTING.md")
+ARCHITECTURE = Page(DOCS / "architecture.md")
+PACKAGE = ROOT / "src" / "fastpaca"
+
+
+def _contracts() -> dict[str, dict[str, Any]]:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    contracts = tomllib.loads(text)["tool"]["importlinter"]["contracts"]
+    return {contract["id"]: contract for contract in contracts}
+
+
+def _rooms() -> set[str]:
+    """Give the modules and packages of the package, as pages name them."""
+    found = {
+        f"{path.name}/" if path.is_dir() else path.name
+        for path in PACKAGE.iterdir()
+        if path.is_dir() or path.suffix == ".py"
+    }
+    return {name for name in found if not name.startswith("__")}
+
+
+@pytest.mark.parametrize("page", [CONTRIBUTING, ARCHITECTURE], ids=repr)
+def test_imports_point_the_way_that_is_checked(page: Page) -> None:
+    """
+    The chain of rooms on a page is that of the contract by which imports are checked.
+    """
+    layers = " > ".join(re.sub(r"[()]", "", layer) for layer in _contracts()["layers"]["layers"])
+    chains = [line.strip() for line in page.text.splitlines() if line.count(" > ") > 3]
+    assert chains == [layers]
+
+
+def test_every_room_has_its_line() -> None:
+    """
+    Whoever looks for a room finds on both pages what it holds; and no room that is not there.
+    """
+    named = re.findall(r"^    src/fastpaca/(\S+)", CONTRIBUTING.text, re.MULTILINE)
+    small = {"errors.py", "telemetry.py", "clock.py", "testing.py"}
+    assert set(named) == _rooms() - small
+    rows = [name for row in ARCHITECTURE.rows("The rooms") for name in row[0].split(", ")]
+    assert sorted(name.strip("`") for name in rows) == sorted(_rooms())
+
+
+def test_modules_that_the_architecture_names_exist() -> None:
+    """
+    A module named by its room is there.
+    """
+    named = set(re.findall(r"`((?:\w+/)+\w+\.py)`", ARCHITECTURE.text))
+    assert len(named) > 5
+    missing = {name for name in named if not any((r / name).exists() for r in (PACKAGE, ROOT))}
+    assert not missing
+
+
+@pytest.mark.parametrize("page", [Page(ROOT / "README.md"), Page(DOCS / "index.md")], ids=repr)
+def test_every_page_is_named_where_readers_begin(page: Page) -> None:
+    """
+    The README and the first page of the site lead to all others.
+    """
+    links = {link.removeprefix("docs/").partition("#")[0] for _, link in page.links}
+    assert {path.name for path in DOCS.glob("*.md")} - {"index.md"} <= links
+
+
+def test_no_merge_is_left_half_done() -> None:
+    """
+    No file of the tree holds the marks that git leaves where it could not merge.
+    """
+    if not (ROOT / ".git").exists():
+        pytest.skip("this tree is no clone")
+    marks = r"^(<{7} |={7}$|>{7} )"
+    found = subprocess.run(
+        ["git", "grep", "-lIE", marks], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert found.stdout == ""
+    assert found.returncode == 1, found.stderr
