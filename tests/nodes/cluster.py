@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -19,15 +19,15 @@ POOL_SIZE = 4
 
 class Cluster:
     """
-    The nodes on the database at *dsn*.
+    The nodes on one database, which each of them reaches at the address of its own in *dsns*.
 
     Attributes:
         nodes: Where each of them is at the moment.
     """
 
-    def __init__(self, dsn: str, directory: Path) -> None:
+    def __init__(self, dsns: Sequence[str], directory: Path) -> None:
         self.nodes: list[Node] = []
-        self._dsn = dsn
+        self._dsns = dsns
         self._directory = directory
         self._processes: list[Process] = []
         self._stack = ExitStack()
@@ -36,7 +36,7 @@ class Cluster:
         """Start the node *number*, for the first time or again, while others go on."""
         directory = self._directory / f"node {number}"
         directory.mkdir(exist_ok=True)
-        flags = ("--store", self._dsn, "--db-pool-size", str(POOL_SIZE))
+        flags = ("--store", self._dsns[number], "--db-pool-size", str(POOL_SIZE))
         node = started(directory, *flags)
         process = await asyncio.to_thread(self._stack.enter_context, node)
         if number == len(self.nodes):
@@ -66,10 +66,14 @@ class Cluster:
         assert [process.wait() for process in self._processes] == [0] * len(self._processes)
 
     @property
+    def errors(self) -> str:
+        """What the nodes have logged."""
+        return "".join(process.errors for process in self._processes)
+
+    @property
     def defects(self) -> list[str]:
         """What the nodes logged with a traceback: nobody has foreseen it."""
-        lines = [line for process in self._processes for line in process.errors.splitlines()]
-        return [line for line in lines if "Traceback" in line]
+        return [line for line in self.errors.splitlines() if "Traceback" in line]
 
     def end(self) -> None:
         """Leave nothing behind."""
@@ -79,9 +83,16 @@ class Cluster:
 @asynccontextmanager
 async def cluster(dsn: str, directory: Path, size: int) -> AsyncIterator[Cluster]:
     """Run so many nodes on one database; a defect that one of them logs fails the test."""
-    nodes = Cluster(dsn, directory)
+    async with cluster_at([dsn] * size, directory) as nodes:
+        yield nodes
+
+
+@asynccontextmanager
+async def cluster_at(dsns: Sequence[str], directory: Path) -> AsyncIterator[Cluster]:
+    """Run a node for each of these addresses of one database, as `cluster` does."""
+    nodes = Cluster(dsns, directory)
     try:
-        for number in range(size):
+        for number in range(len(dsns)):
             await nodes.start(number)
         yield nodes
         await asyncio.to_thread(nodes.stop)

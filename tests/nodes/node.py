@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.nodes.cluster import cluster
+from tests.nodes.cluster import Cluster, cluster
 from tests.server.raw import Client, Reply
 
 
@@ -18,8 +18,14 @@ class Node:
         client: A connection to it.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, nodes: Cluster) -> None:
         self.client = client
+        self._nodes = nodes
+
+    @property
+    def log_lines(self) -> str:
+        """What it has logged."""
+        return self._nodes.errors
 
     async def append(self, name: str) -> Reply:
         """Append a message with this id under this key."""
@@ -59,4 +65,4 @@ async def node(dsn: str, directory: Path) -> AsyncIterator[Node]:
     async with cluster(dsn, directory, 1) as nodes, nodes.client() as client:
         made = await client.ask("PUT", "/v1/contexts/c", {})
         assert made.status == 201, made
-        yield Node(client)
+        yield Node(client, nodes)

@@ -130,7 +130,7 @@ async def test_disk_full(
             done.append(name)
         for _ in range(3):
             assert refusal(reply) == "unavailable"
-            assert "(53100)" in reply.json["message"]
+            assert "(53100)" in it.log_lines
             assert await it.log() == done
             reply = await it.append(name)
         await disk.clear()
