@@ -196,29 +196,29 @@ class PostgresStore:
 
     async def load(self, context_id: str) -> Snapshot | None:
         """Read what rebuilding the state of a context needs."""
-        return await self._read(lambda r: r.load(context_id))
+        return await self._read(lambda r: r.load(context_id), context_id)
 
     async def load_since(self, context_id: str, known: Known) -> Delta | None:
         """Read what is new for one who has what *known* says."""
-        return await self._read(lambda r: r.load_since(context_id, known))
+        return await self._read(lambda r: r.load_since(context_id, known), context_id)
 
     async def load_at(self, context_id: str, version: int) -> Snapshot | None:
         """Read what rebuilding the window takes as it was after a version."""
-        return await self._read(lambda r: r.load_at(context_id, version))
+        return await self._read(lambda r: r.load_at(context_id, version), context_id)
 
     async def messages(
         self, context_id: str, from_seq: int, to_seq: int, limit: int, max_bytes: int
     ) -> list[MessageRow]:
         """Read the log forward."""
         bounds = Bounds(limit, max_bytes)
-        return await self._read(lambda r: r.page(context_id, from_seq, to_seq, bounds))
+        return await self._read(lambda r: r.page(context_id, from_seq, to_seq, bounds), context_id)
 
     async def messages_before(
         self, context_id: str, before_seq: int, limit: int, max_bytes: int
     ) -> list[MessageRow]:
         """Read the newest messages below a seq."""
         bounds = Bounds(limit, max_bytes)
-        return await self._read(lambda r: r.page_before(context_id, before_seq, bounds))
+        return await self._read(lambda r: r.page_before(context_id, before_seq, bounds), context_id)
 
     async def changes(
         self,
@@ -235,7 +235,8 @@ class PostgresStore:
         return await self._read(
             lambda r: r.changes(
                 context_id, after_version, to_version, bounds, with_bodies=with_bodies
-            )
+            ),
+            context_id,
         )
 
     async def compactions(
@@ -244,7 +245,7 @@ class PostgresStore:
         """Read rewrites of the window."""
         bounds = Bounds(limit, max_bytes)
         return await self._read(
-            lambda r: r.compactions(context_id, after_version, to_version, bounds)
+            lambda r: r.compactions(context_id, after_version, to_version, bounds), context_id
         )
 
     async def contexts(self, prefix: str, after: str, limit: int) -> list[ContextRow]:
@@ -274,7 +275,11 @@ class PostgresStore:
 
     async def revisions(self, context_ids: Sequence[str]) -> dict[str, int]:
         """Look up the revisions of contexts, in one query."""
-        return await self._read_each(context_ids, lambda r, some: r.revisions(some))
+        try:
+            return await self._read_each(context_ids, lambda r, some: r.revisions(some))
+        except ReadPartly as error:
+            self._note_refusal(map(hashed, error.failed))
+            raise
 
     async def _read_each(
         self,
@@ -332,16 +337,17 @@ class PostgresStore:
             raise ReadPartly(str(refusal), found, failed)
         return found
 
-    async def _read(self, job: Callable[[Reader], Awaitable[T]]) -> T:
+    async def _read(self, job: Callable[[Reader], Awaitable[T]], *about: str) -> T:
         if not self._is_open:
             raise ReadFailed(_CLOSED)
-        return await self._waited(self._start(self._run_read(job)))
+        return await self._waited(self._start(self._run_read(job, about)))
 
-    async def _run_read(self, job: Callable[[Reader], Awaitable[T]]) -> T:
+    async def _run_read(self, job: Callable[[Reader], Awaitable[T]], about: Iterable[str]) -> T:
         try:
             async with self._connections.reader() as connection:
                 found = await job(Reader(connection, self._connections.timeout))
         except asyncpg.PostgresError as error:
+            self._note_refusal(map(hashed, about))
             raise _Refused(described(error)) from error
         except (*FAILURES, Unreachable) as error:
             raise ReadFailed(described(error)) from error
@@ -385,7 +391,11 @@ class PostgresStore:
         """Commit, again and again while that loses a tie: the expected revisions make it safe."""
         for attempt in range(ATTEMPTS):
             try:
-                await self._write(lambda c: self._transact(c, batch), passed_on=TIES)
+                await self._write(
+                    lambda c: self._transact(c, batch),
+                    passed_on=TIES,
+                    about=batch.ids if len(batch.ids) == 1 else (),
+                )
             except TIES as error:
                 if attempt == ATTEMPTS - 1:
                     raise CommitFailed(described(error)) from error
@@ -448,6 +458,7 @@ class PostgresStore:
         self,
         job: Callable[[Any], Awaitable[None]],
         passed_on: tuple[type[Exception], ...] = (),
+        about: Iterable[bytes] = (),
     ) -> None:
         """Run *job* on a connection; what it raises says that certainly nothing was committed."""
         try:
@@ -456,7 +467,14 @@ class PostgresStore:
         except passed_on:
             raise
         except (*FAILURES, Unreachable) as error:
+            if isinstance(error, asyncpg.PostgresError):
+                self._note_refusal(about)
             raise CommitFailed(described(error)) from error
+
+    def _note_refusal(self, about: Iterable[bytes]) -> None:
+        """Of a distributed database a part may be away; a single server has its own reasons."""
+        if self._is_distributed:
+            self._watch.note_refusal(about)
 
     @property
     def _timeout(self) -> float:

@@ -4,20 +4,28 @@ Whether the database can be used, and what time it is there: both are asked once
 Requests find out too, but a proxy sends none to a node that is not ready, and a node without
 traffic must know as well. All nodes on a database take the time from it, since their own clocks may
 differ: an answer that is kept for a week is kept for a week of the database's time.
+
+A distributed database may answer such a look while servers behind it are away. So once it has
+refused a statement about a context, looks read of that one too until it can be read, and of random
+ones to see that anything can.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import asyncpg
 
 from fastpaca.store.base import Condition, StoreRefused
 from fastpaca.store.postgres_connections import Connections
 from fastpaca.store.postgres_errors import FAILURES, Unreachable, described, without_names
 from fastpaca.store.postgres_primary import TAKES_WRITES, fetched
+from fastpaca.store.postgres_statements import REVISIONS
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +37,18 @@ ANSWER_SECONDS: Final = 3.0
 
 PATIENCE_SECONDS: Final = 5.0
 """How long a database may be of no use before the node says so: a restart takes less."""
+
+PROBES: Final = 8
+"""
+How many random contexts a look may read of while the database refuses statements.
+
+With one server of three away, all of them lie there in one look of 6,561, and patience outlasts it.
+"""
+
+REFUSED_MAX: Final = 8
+"""Of how many contexts that were refused each look reads."""
+
+_PARTLY: Final = "A part of the database can't be used; contexts that lie elsewhere can."
 
 _LOOK: Final = f"""
 SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint WHERE {TAKES_WRITES}
@@ -89,6 +109,8 @@ class Watch:
         answer_seconds: float = ANSWER_SECONDS,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._refused: dict[bytes, None] = {}  # the keys of contexts, the last ones
+        self._is_refusing = False
         self._connections = connections
         self._patience_seconds = patience_seconds
         self._look_seconds = look_seconds
@@ -124,12 +146,19 @@ class Watch:
         self._used_at = self._now()
         self._trouble = _SILENT
 
+    def note_refusal(self, keys: Iterable[bytes] = ()) -> None:
+        """Note that the database, a distributed one, has refused a statement about these *keys*."""
+        self._is_refusing = True
+        self._refused |= dict.fromkeys(keys)
+        for key in list(self._refused)[:-REFUSED_MAX]:
+            del self._refused[key]
+
     @property
     def condition(self) -> Condition:
         """How the database is; the reason names no address, host or user."""
         seconds = self._now() - self._used_at
         if seconds <= self._patience_seconds:
-            return Condition()
+            return Condition(_PARTLY, is_partial=True) if self._is_refusing else Condition()
         return Condition(
             f"The database has been of no use for {seconds:.0f} seconds: {self._trouble}."
         )
@@ -151,11 +180,40 @@ class Watch:
             began = self._now()
             ((database_us,),) = await fetched(connection, _LOOK, timeout=self._answer_seconds)
             ended = self._now()
+            if self._is_refusing:
+                self._is_refusing = not await self._probe(connection)
         self.note_use()
         self.clock.note(database_us, began, ended)
 
+    async def _probe(self, connection: Any) -> bool:
+        """
+        Tell whether all contexts that are asked for can be read of.
+
+        Raises:
+            asyncpg.PostgresError: None can.
+        """
+        random = [secrets.token_bytes(16) for _ in range(PROBES)]
+        error: asyncpg.PostgresError | None = None
+        has_read = False
+        for key in [*self._refused, *random]:
+            if has_read and error is not None:
+                return False  # all is known that there is to know
+            try:
+                await fetched(connection, REVISIONS.sql, [key], timeout=self._answer_seconds)
+            except asyncpg.PostgresError as refusal:
+                error = refusal
+            else:
+                has_read = True
+                self._refused.pop(key, None)
+        if error is None:
+            return True
+        if has_read:
+            return False
+        raise error
+
     def _tell(self, trouble: str | None) -> None:
-        is_in_trouble = self.condition.reason is not None
+        reason, is_partial = self.condition
+        is_in_trouble = reason is not None and not is_partial
         if is_in_trouble and not self._is_told:
             logger.warning("not ready, the database cannot be used: %s", trouble)
         elif self._is_told and not is_in_trouble:
