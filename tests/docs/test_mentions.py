@@ -15,6 +15,7 @@ from fastpaca import errors
 from fastpaca.api.errors import status_of
 from fastpaca.cli.main import _parser
 from fastpaca.settings import _FOREIGN_VARIABLES, SETTINGS, Setting
+from fastpaca.store.postgres_parameters import PARAMETERS
 from fastpaca.telemetry import ArchiveMetrics, DatabaseMetrics, Metrics
 from tests.docs.pages import page, pages
 
@@ -51,6 +52,16 @@ def test_variables_that_stop_the_start_are_named() -> None:
     section = page("configuration").section("What stops the start")
     for variable in _FOREIGN_VARIABLES:
         assert f"`{variable}`" in section
+
+
+def test_parameters_of_addresses_have_their_row() -> None:
+    """
+    The page says of each parameter of libpq, and of no others, what becomes of it.
+    """
+    rows = page("scaling").rows("The address")
+    named = [name for row in rows for name in re.findall("`([a-z_]+)`", row[0])]
+    named.remove("system")  # the value of a parameter
+    assert sorted(named) == sorted(PARAMETERS)
 
 
 # --- commands ---

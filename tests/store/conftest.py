@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.postgres import UNSAFE, Server, installed, running_server
+from tests.store.tls import TlsServer, running_tls_server
 
 
 @pytest.fixture(scope="session")
@@ -52,3 +53,10 @@ def safe_dsn(safe_server: Server) -> Iterator[str]:
     name = safe_server.create_database()
     yield safe_server.dsn(name)
     safe_server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def tls_server() -> Iterator[TlsServer]:
+    """A server that is reached over TCP, with TLS."""
+    with running_tls_server() as server:
+        yield server

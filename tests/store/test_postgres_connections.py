@@ -10,7 +10,7 @@ import pytest
 
 from fastpaca.store.base import CommitFailed, ReadFailed, StoreRefused
 from fastpaca.store.postgres import PostgresStore, migrate
-from fastpaca.store.postgres_connections import shown
+from fastpaca.store.postgres_address import shown
 from tests.postgres import Server, run_script, run_sql, until, until_waiting
 from tests.store.contract import ALL, create, loaded_row
 from tests.store.proxy import proxied
@@ -96,7 +96,7 @@ async def test_nothing_shows_the_password(dsn: str) -> None:
 
 def test_name_says_which_database() -> None:
     """As much of the address as an operator needs to tell databases apart."""
-    assert shown("postgresql://me:pw@a:1,b:2/db?x=y") == "postgres (db at a:1,b:2)"
+    assert shown("postgresql://me:pw@a:1,b:2/db?options=x") == "postgres (db at a:1,b:2)"
     assert shown("postgres:///db?host=/run/pg") == "postgres (db at /run/pg)"
     assert shown("postgres://h?dbname=db") == "postgres (db at h)"
     assert shown("postgres://h") == "postgres (at h)"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fastpaca.store.postgres import PostgresStore, migrate
+from fastpaca.store.postgres_address import address_of
 from fastpaca.store.postgres_session import Session, connect
 from tests.pgbouncer import IGNORED, running_pgbouncer
 from tests.postgres import Server, run_sql
@@ -59,7 +60,10 @@ class TestPooledPostgresStore(StoreContract):
 @asynccontextmanager
 async def connected(dsn: str) -> AsyncIterator[Session]:
     """Connect as a node does that knows nothing yet."""
-    session = await connect(dsn, {"enable_seqscan": "off", "jit": "off"}, is_pooled=False)
+    address = address_of(dsn)
+    (host,) = address.hosts
+    settings = {"enable_seqscan": "off", "jit": "off"}
+    session = await connect(address, host, settings, is_pooled=False)
     try:
         yield session
     finally:

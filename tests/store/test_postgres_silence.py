@@ -14,7 +14,6 @@ import pytest
 from fastpaca.store.base import CommitFailed, ReadFailed
 from fastpaca.store.postgres import PostgresStore
 from fastpaca.store.postgres_connections import PAUSE_SECONDS, PAUSE_SECONDS_MAX, jittered
-from fastpaca.store.postgres_hosts import hosts_of
 from tests.postgres import Server, locked, until, until_waiting
 from tests.store.contract import ALL, create, loaded_row
 from tests.store.proxy import Proxy, proxied
@@ -187,28 +186,3 @@ def test_those_who_wait_part_company() -> None:
     pauses = {jittered(1.0) for _ in range(100)}
     assert len(pauses) > 10
     assert all(0.5 <= pause <= 1 for pause in pauses)
-
-
-@pytest.mark.parametrize(
-    ("dsn", "hosts"),
-    [
-        ("postgresql://me@a/db", []),
-        ("postgresql:///db", []),
-        ("postgresql:///db?host=/run/a", []),
-        ("postgresql://me:p%40w@a,b:2/db", [{"host": "a"}, {"host": "b", "port": 2}]),
-        (
-            "postgresql://[::1]:1,[::2],c/db",
-            [{"host": "::1", "port": 1}, {"host": "::2"}, {"host": "c"}],
-        ),
-        ("postgresql://%2Frun%2Fa,%2Frun%2Fb/db", [{"host": "/run/a"}, {"host": "/run/b"}]),
-        ("postgresql:///db?host=/a,b", [{"host": "/a"}, {"host": "b"}]),
-        (
-            "postgresql:///db?host=a,b&port=1,2",
-            [{"host": "a", "port": 1}, {"host": "b", "port": 2}],
-        ),
-        ("postgresql:///db?host=a,b&port=1", [{"host": "a", "port": 1}, {"host": "b", "port": 1}]),
-    ],
-)
-def test_hosts_of_an_address(dsn: str, hosts: list[dict[str, Any]]) -> None:
-    """Each host that is named is tried by itself; what names one is left to the driver."""
-    assert hosts_of(dsn) == hosts

@@ -18,7 +18,8 @@ from fastpaca.archive import schema
 from fastpaca.archive.base import ArchiveFailed, Inserted, LogRow
 from fastpaca.context.message import decode_counts
 from fastpaca.store.base import CommitFailed, CommitUnknown, MessageRow
-from fastpaca.store.postgres_connections import Connections, shown
+from fastpaca.store.postgres_address import shown
+from fastpaca.store.postgres_connections import Connections
 from fastpaca.store.postgres_errors import FAILURES, Unreachable, described
 from fastpaca.store.postgres_primary import TAKES_WRITES, fetched
 from fastpaca.store.postgres_writes import AnswerLost, end

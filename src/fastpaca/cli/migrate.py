@@ -17,6 +17,7 @@ from typing import Any
 
 from fastpaca.archive.base import ArchiveFailed
 from fastpaca.archive.postgres import migrate as migrate_archive
+from fastpaca.cli.stores import usable
 from fastpaca.settings import SettingsError, load, load_store
 from fastpaca.store.base import StoreRefused
 from fastpaca.store.postgres import distribute, migrate
@@ -27,14 +28,15 @@ def run(args: argparse.Namespace) -> int:
     Migrate the database that *args* or the environment names, and answer the exit code.
 
     Raises:
-        SettingsError: It names no database.
+        SettingsError: It names no database, or the address cannot be used.
     """
     dsn = load_store(args.store)
     work: Coroutine[Any, Any, str]
     if dsn not in ("sqlite", "memory"):
+        usable(dsn, "--store" if args.store else "FASTPACA_STORE")
         work = distribute(dsn, _tell) if args.distribute else migrate(dsn)
     elif dsn == "sqlite" and not args.distribute and (settings := load()).archiver_enabled:
-        work = migrate_archive(settings.archive_url)
+        work = migrate_archive(usable(settings.archive_url, settings.archive_source))
     else:
         raise SettingsError(
             "There is nothing to migrate: FASTPACA_STORE names no PostgreSQL database."

@@ -25,6 +25,9 @@ def store_of(settings: Settings, on_fatal: Callable[[str], None] | None = None) 
     Make the store that *settings* name; it is not opened.
 
     *on_fatal* is told why it cannot be trusted any more, if it comes to that.
+
+    Raises:
+        SettingsError: The address of a database cannot be used.
     """
     if settings.store == "memory":
         return MemoryStore()
@@ -32,7 +35,7 @@ def store_of(settings: Settings, on_fatal: Callable[[str], None] | None = None) 
         from fastpaca.store.postgres import PostgresStore  # others need no driver
 
         return PostgresStore(
-            settings.store,
+            usable(settings.store, "FASTPACA_STORE"),
             connections=settings.db_pool_size,
             migrates=settings.migrate_on_boot,
             allow_unsafe=settings.allow_unsafe_postgres,
@@ -48,7 +51,7 @@ def _archived(settings: Settings, on_fatal: Callable[[str], None] | None) -> Sto
     from fastpaca.archive.writer import Pace
 
     archive = PostgresArchive(
-        settings.archive_url,
+        usable(settings.archive_url, settings.archive_source),
         connections=settings.db_pool_size,
         migrates=settings.migrate_on_boot,
         allow_unsafe=settings.allow_unsafe_postgres,
@@ -60,6 +63,22 @@ def _archived(settings: Settings, on_fatal: Callable[[str], None] | None) -> Sto
     )
     store = SqliteStore(settings.data_dir, is_archived=True, on_fatal=on_fatal)
     return ArchivedStore(store, archive, pace, ArchiveMetrics(now_us))
+
+
+def usable(dsn: str, source: str) -> str:
+    """
+    Give the address *dsn* back, if it can be used; it is from the variable *source*.
+
+    Raises:
+        SettingsError: It cannot.
+    """
+    from fastpaca.store.postgres_address import BadAddress, address_of  # as above
+
+    try:
+        address_of(dsn)
+    except BadAddress as error:
+        raise SettingsError(f"{source} cannot be used: {error}.") from None
+    return dsn
 
 
 def settings_of(args: argparse.Namespace) -> Settings:

@@ -46,7 +46,8 @@ from fastpaca.store.base import (
     Snapshot,
     StoreRefused,
 )
-from fastpaca.store.postgres_connections import Connections, jittered, shown
+from fastpaca.store.postgres_address import shown
+from fastpaca.store.postgres_connections import Connections, jittered
 from fastpaca.store.postgres_errors import FAILURES, TIES, Unreachable, described
 from fastpaca.store.postgres_reads import Bounds, Reader
 from fastpaca.store.postgres_rows import Batch, hashed

@@ -13,19 +13,21 @@ all connections that were made before that was noticed are given up, those in us
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
 from fastpaca.store.base import CommitFailed, StoreRefused
+from fastpaca.store.postgres_address import Address, BadAddress, Host, address_of
 from fastpaca.store.postgres_errors import FAILURES, Unreachable, described
-from fastpaca.store.postgres_hosts import hosts_of
 from fastpaca.store.postgres_primary import READ_ONLY, read_only
 from fastpaca.store.postgres_session import CONNECT_SECONDS, Session, connect
+
+logger = logging.getLogger(__name__)
 
 WAIT_SECONDS: Final = 10.0
 """How long to wait for a connection while all are in use."""
@@ -80,6 +82,7 @@ class Connections:
         self._is_pooled = False
         self._idle: list[Session] = []
         self._connecting = asyncio.Lock()
+        self._has_told = False
         self._good_host = 0
         self._generation = 0  # grows when a server turns out to take no writes any more
         self._failures = 0
@@ -113,11 +116,8 @@ class Connections:
             connection = await self._connected(
                 self._statement_seconds if statement_seconds is None else statement_seconds
             )
-        except ValueError:  # the message may hold a part of the password
-            raise StoreRefused(
-                "The address of the database cannot be understood. In a user name or password,"
-                " characters such as : / @ and % are written as %3A %2F %40 and %25."
-            ) from None
+        except BadAddress as error:
+            raise StoreRefused(f"The address of the database cannot be used: {error}.") from None
         except FAILURES as error:
             raise StoreRefused(f"The database cannot be used: {described(error)}.") from error
         return connection
@@ -134,14 +134,13 @@ class Connections:
 
     async def _first_of_hosts(self, settings: Mapping[str, str]) -> Session:
         """Connect to the first host that can be written to; raises what the last one said."""
-        hosts = hosts_of(self._dsn)
-        if not hosts:
-            return await self._checked(settings, None)
-        numbers = [self._good_host, *(n for n in range(len(hosts)) if n != self._good_host)]
+        address = self._address()
+        count = len(address.hosts)
+        numbers = sorted(range(count), key=lambda number: number != self._good_host)
         while True:
             number = numbers.pop(0)
             try:
-                connection = await self._checked(settings, hosts[number])
+                connection = await self._checked(address, address.hosts[number], settings)
             except FAILURES:
                 if not numbers:
                     raise
@@ -149,11 +148,17 @@ class Connections:
                 self._good_host = number
                 return connection
 
-    async def _checked(
-        self, settings: Mapping[str, str], host: Mapping[str, Any] | None
-    ) -> Session:
-        """Connect to *host*, or to the only one, and see that it is one to use."""
-        connection = await connect(self._dsn, settings, is_pooled=self._is_pooled, host=host)
+    def _address(self) -> Address:
+        """Read the address, with the files that it names, which operators may have changed."""
+        address = address_of(self._dsn)
+        for note in address.passed_over if not self._has_told else ():
+            logger.warning("the address of the database: %s", note)
+        self._has_told = True
+        return address
+
+    async def _checked(self, address: Address, host: Host, settings: Mapping[str, str]) -> Session:
+        """Connect to *host*, and see that it is one to use."""
+        connection = await connect(address, host, settings, is_pooled=self._is_pooled)
         try:
             await self._check(connection)
         except BaseException:
@@ -276,19 +281,3 @@ async def _close(connection: Session) -> None:
 def jittered(seconds: float) -> float:
     """Give between half of *seconds* and all of them, so that those who wait part company."""
     return seconds * (0.5 + secrets.randbelow(1001) / 2000)
-
-
-def shown(dsn: str) -> str:
-    """Say which database *dsn* means, and nothing that is secret."""
-    try:
-        url = urlsplit(dsn)
-        if url.scheme not in {"postgres", "postgresql"}:
-            return "postgres"
-        if "@" in url.path + url.query + url.fragment:  # a password that is not written as it must
-            return "postgres"
-        query = parse_qs(url.query)
-        hosts = url.netloc.rpartition("@")[2] or query.get("host", [""])[-1] or "local socket"
-        name = url.path.strip("/") or (query.get("dbname") or query.get("database") or [""])[-1]
-    except ValueError:
-        return "postgres"
-    return f"postgres ({name} at {hosts})" if name else f"postgres (at {hosts})"

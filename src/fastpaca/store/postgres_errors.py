@@ -25,6 +25,10 @@ class Unreachable(Exception):
     """No connection could be had."""
 
 
+class TlsFailed(ConnectionError):
+    """There is no TLS as the address asks for it. The message is a clause that says why."""
+
+
 def without_names(error: BaseException) -> str:
     """
     Say why a database cannot be used, to anybody.
@@ -38,6 +42,8 @@ def without_names(error: BaseException) -> str:
             return "it takes no writes"
         case TimeoutError():
             return "it does not answer"
+        case TlsFailed():
+            return "there is no TLS with it as its address asks for"
         case asyncpg.PostgresConnectionError():
             return "it cannot be reached"
         case asyncpg.PostgresError(sqlstate=str(code)):
@@ -53,7 +59,7 @@ def described(error: BaseException) -> str:
     """Say in a few words what went wrong, with the code that PostgreSQL's manual has for it."""
     if isinstance(error, asyncpg.PostgresError) and error.sqlstate:
         return f"{error.args[0] if error.args else type(error).__name__} ({error.sqlstate})"
-    if isinstance(error, Unreachable):
+    if isinstance(error, Unreachable | TlsFailed):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror

@@ -14,19 +14,38 @@ the process that the server names is not the one that answers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import asyncpg
 
-from fastpaca.store.postgres_hosts import HOST_SECONDS
+from fastpaca.store.postgres_address import Address, Host
+from fastpaca.store.postgres_errors import TlsFailed
+from fastpaca.store.postgres_files import password
 
 CONNECT_SECONDS: Final = 5.0
 """How long to wait for the only host: a server that comes back should not be met too late."""
 
+HOST_SECONDS: Final = 4.0
+"""
+How long to wait for each host where several are named.
+
+A machine that has died says nothing, and would use up the time of the next one.
+"""
+
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 _PROCESS: Final = "SELECT pg_backend_pid()"
+
+# What Linux calls them, and macOS where it calls them otherwise.
+_TCP: Final = {
+    "keepalives_idle": ("TCP_KEEPIDLE", "TCP_KEEPALIVE"),
+    "keepalives_interval": ("TCP_KEEPINTVL",),
+    "keepalives_count": ("TCP_KEEPCNT",),
+    "tcp_user_timeout": ("TCP_USER_TIMEOUT",),
+}
 
 
 class Session(asyncpg.Connection):  # type: ignore[misc]  # the driver ships without types
@@ -45,27 +64,35 @@ class Session(asyncpg.Connection):  # type: ignore[misc]  # the driver ships wit
     begin: str = _BEGIN
     generation: int = 0
 
+    def keep_alive(self, options: Mapping[str, int]) -> None:
+        """
+        Let TCP find out by itself that the server has gone, as libpq's *options* say.
+
+        Raises:
+            OSError: The system does not take one of the values.
+        """
+        connected = self._transport.get_extra_info("socket")
+        if connected is None or connected.family == socket.AF_UNIX:
+            return
+        for level, name, value in _tcp(options):
+            connected.setsockopt(level, name, value)
+
 
 async def connect(
-    dsn: str,
-    settings: Mapping[str, str],
-    *,
-    is_pooled: bool,
-    host: Mapping[str, Any] | None = None,
+    address: Address, host: Host, settings: Mapping[str, str], *, is_pooled: bool
 ) -> Session:
     """
-    Connect to *dsn*, so that what writes has the *settings*.
+    Connect to *host* of *address*, so that what writes has the *settings*.
 
     Args:
-        dsn: An address as libpq has them.
+        address: What to connect with.
+        host: One of its hosts.
         settings: Names and values, none of them with a quote.
         is_pooled: Whether it is known already that there is a pooler.
-        host: The one of several that is meant, as `hosts_of` gives it.
     """
-    where = {"timeout": HOST_SECONDS, **host} if host else {"timeout": CONNECT_SECONDS}
-    session = None if is_pooled else await _with_settings(dsn, settings, where)
+    session = None if is_pooled else await _with_settings(address, host, settings)
     if session is None:
-        session = await _connect(dsn, {}, where, statement_cache_size=0)
+        session = await _connect(address, host, {}, statement_cache_size=0)
         session.is_pooled = True
         session.settings = "; ".join(f"SET LOCAL {name} = '{settings[name]}'" for name in settings)
         session.begin = f"{_BEGIN}; {session.settings}"
@@ -73,11 +100,11 @@ async def connect(
 
 
 async def _with_settings(
-    dsn: str, settings: Mapping[str, str], where: Mapping[str, Any]
+    address: Address, host: Host, settings: Mapping[str, str]
 ) -> Session | None:
     """Connect to a server itself; None if there is a pooler before it."""
     try:
-        session = await _connect(dsn, settings, where)
+        session = await _connect(address, host, settings)
     except asyncpg.ProtocolViolationError as error:
         if "startup parameter" in str(error).lower():
             return None
@@ -95,16 +122,75 @@ async def _with_settings(
 
 
 async def _connect(
-    dsn: str, settings: Mapping[str, str], where: Mapping[str, Any], **options: Any
+    address: Address, host: Host, settings: Mapping[str, str], **options: Any
 ) -> Session:
+    """Connect with TLS or without, and the other way where that fails and the address lets it."""
+    ways = [None] if host.is_local else address.tls.contexts(host.name or host.address)
+    while True:
+        way = ways.pop(0)
+        try:
+            return await _connect_with(way, address, host, settings, **options)
+        except _OF_TLS as error:
+            if ways and _may_be_of_tls(error):
+                continue
+            if (reason := address.tls.explained(error, str(host))) is not None:
+                raise TlsFailed(reason) from error
+            raise
+
+
+# What TLS can raise that is missing, wrong or unwanted: the server may say so, or hang up.
+_OF_TLS: Final = (
+    OSError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.ConnectionDoesNotExistError,
+)
+
+
+def _may_be_of_tls(error: BaseException) -> bool:
+    """Whether another attempt, with TLS or without, may do better."""
+    return not isinstance(error, ConnectionRefusedError | TimeoutError | socket.gaierror)
+
+
+async def _connect_with(
+    context: ssl.SSLContext | None,
+    address: Address,
+    host: Host,
+    settings: Mapping[str, str],
+    **options: Any,
+) -> Session:
+    usual_seconds = HOST_SECONDS if len(address.hosts) > 1 else CONNECT_SECONDS
     # Whether it takes writes is for the caller to ask: the driver believes what was said at the
     # start, and a pooler repeats to new clients what a server has told it long ago.
     session: Session = await asyncpg.connect(
-        dsn,
-        **where,
+        host=host.targets,
+        port=host.port,
+        user=address.user,
+        password=address.password
+        or password(address.passfile, host.name, host.port, address.database, address.user),
+        database=address.database,
+        timeout=address.connect_seconds or usual_seconds,
+        ssl=context or False,
+        direct_tls=address.tls.is_direct and context is not None,
+        krbsrvname=address.kerberos_service,
+        gsslib="gssapi",
         target_session_attrs="any",
-        server_settings={"application_name": "fastpaca", **settings},
+        server_settings={**address.settings, **settings},
         connection_class=Session,
         **options,
     )
+    try:
+        session.keep_alive(address.keepalive)
+    except OSError:
+        session.terminate()
+        raise
     return session
+
+
+def _tcp(options: Mapping[str, int]) -> Iterator[tuple[int, int, int]]:
+    """Name the options of a socket that *options* of libpq mean; 0 is what the system has."""
+    is_kept_alive = options.get("keepalives", 1) != 0
+    yield socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(is_kept_alive)
+    for name, names in _TCP.items():
+        known = [getattr(socket, one) for one in names if hasattr(socket, one)]
+        if known and options.get(name, 0) > 0 and (is_kept_alive or name == "tcp_user_timeout"):
+            yield socket.IPPROTO_TCP, known[0], options[name]

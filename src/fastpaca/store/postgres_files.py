@@ -1,0 +1,116 @@
+"""
+The files beside an address of PostgreSQL: the one of services, and the one of passwords.
+
+They have the forms that libpq gives them (postgresql.org/docs/18/libpq-pgservice.html and
+libpq-pgpass.html), and are read anew for each connection, since operators change them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pwd
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+
+def home(env: Mapping[str, str]) -> Path | None:
+    """Find the home directory: what HOME says, else the one of the user of this process."""
+    if env.get("HOME"):
+        return Path(env["HOME"])
+    try:
+        return Path(pwd.getpwuid(os.geteuid()).pw_dir)
+    except KeyError:
+        return None
+
+
+def service(name: str, env: Mapping[str, str]) -> dict[str, str]:
+    """
+    Read the parameters of the service *name*, from the first file that has it.
+
+    Raises:
+        ValueError: None has it, or it cannot be read; the message is a clause.
+    """
+    files = list(_service_files(env))
+    for path in files:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise ValueError(f"the file of services {path} cannot be read: {reason}") from None
+        found = _section(text, name, path)
+        if found is not None:
+            return found
+    looked = " or ".join(map(str, files)) or "any file: set PGSERVICEFILE"
+    raise ValueError(f"the service {name} is not in {looked}")
+
+
+def _service_files(env: Mapping[str, str]) -> Iterator[Path]:
+    if env.get("PGSERVICEFILE"):
+        yield Path(env["PGSERVICEFILE"])
+    elif directory := home(env):
+        yield directory / ".pg_service.conf"
+    if env.get("PGSYSCONFDIR"):
+        yield Path(env["PGSYSCONFDIR"]) / "pg_service.conf"
+
+
+def _section(text: str, name: str, path: Path) -> dict[str, str] | None:
+    """Read the first section of that name; None if there is none."""
+    found: dict[str, str] | None = None
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        if line.startswith("["):
+            if found is not None:
+                return found
+            found = {} if line == f"[{name}]" else None
+        elif found is not None:
+            key, separator, value = line.partition("=")
+            if not separator or key == "service":
+                raise ValueError(f"line {number} of {path} is not a parameter and its value")
+            found.setdefault(key, value)
+    return found
+
+
+def password(path: Path | None, host: str, port: int, database: str, user: str) -> str:
+    """
+    Look up a password, as ~/.pgpass has it; empty if there is none.
+
+    A socket of this machine is found under its directory, or as localhost. A file that others may
+    read is not used, as with libpq.
+    """
+    if path is None:
+        return ""
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
+            logger.warning("the file of passwords %s is not used: others may read it", path)
+            return ""
+        lines = path.read_text(encoding="utf-8").splitlines() if stat.S_ISREG(mode) else []
+    except (OSError, UnicodeDecodeError):
+        return ""
+    hosts = {host or "localhost", "localhost"} if host.startswith("/") or not host else {host}
+    for line in lines:
+        if line.startswith("#"):
+            continue
+        fields = [
+            re.sub(r"\\(.)", r"\1", text) for text in re.findall(r"((?:\\.|[^:\\])*)(?::|$)", line)
+        ]
+        if len(fields) < 5:
+            continue
+        wanted = (
+            (hosts, fields[0]),
+            ({str(port)}, fields[1]),
+            ({database}, fields[2]),
+            ({user}, fields[3]),
+        )
+        if all(field in ("*", *values) for values, field in wanted):
+            return fields[4]
+    return ""

@@ -1,0 +1,184 @@
+"""
+The parameters that an address of PostgreSQL may have, and what becomes of each.
+
+`PARAMETERS` has all that libpq of PostgreSQL 18 knows, with the variable of the environment that
+says the same (postgresql.org/docs/18/libpq-connect.html, section 32.1.2). Each value is honoured,
+passed over with a sentence for the log, or refused by name. What only tunes a connection may be
+passed over. What protects it, or decides which server is used, is honoured or refused: nobody
+should believe that it holds. The one exception is `channel_binding=require`, which hosted databases
+write into every address that they hand out.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+
+TLS_VERSIONS: Final = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+
+_SWITCH: Final = ("0", "1")
+
+
+class Parameter(NamedTuple):
+    """
+    A parameter of libpq.
+
+    Attributes:
+        name: What an address calls it.
+        variable: What the environment calls it, if it does.
+        values: All that it may be; empty if it is a text.
+        is_number: Whether it is an integer.
+        passed_over: Why it is passed over, unless its value is in *plain*.
+        refused: Why it is refused, unless its value is in *plain*.
+        plain: Values of which nothing is to be said, since they hold as they are.
+    """
+
+    name: str
+    variable: str = ""
+    values: tuple[str, ...] = ()
+    is_number: bool = False
+    passed_over: str = ""
+    refused: str = ""
+    plain: tuple[str, ...] = ()
+
+
+def _oauth(name: str) -> Parameter:
+    return Parameter(name, refused="is for OAuth, which fastpaca does not speak: leave it out")
+
+
+def _scram(name: str) -> Parameter:
+    reason = "is a key in place of the password, which fastpaca does not take: give the password"
+    return Parameter(name, refused=reason)
+
+
+PARAMETERS: Final = {
+    one.name: one
+    for one in (
+        Parameter("service", "PGSERVICE"),
+        Parameter("user", "PGUSER"),
+        Parameter("password", "PGPASSWORD"),
+        Parameter("passfile", "PGPASSFILE"),
+        Parameter(
+            "channel_binding",
+            "PGCHANNELBINDING",
+            ("disable", "prefer", "require"),
+            passed_over="the driver does not bind the password to the connection;"
+            " sslmode=verify-full with sslrootcert makes sure that it reaches no other server",
+            plain=("disable", "prefer"),
+        ),
+        Parameter("connect_timeout", "PGCONNECT_TIMEOUT", is_number=True),
+        Parameter("dbname", "PGDATABASE"),
+        Parameter("host", "PGHOST"),
+        Parameter("hostaddr", "PGHOSTADDR"),
+        Parameter("port", "PGPORT"),
+        Parameter(
+            "client_encoding",
+            "PGCLIENTENCODING",
+            passed_over="texts are sent in UTF-8",
+            plain=("UTF8", "utf8", "UTF-8", "utf-8", "UNICODE", "unicode", "auto"),
+        ),
+        Parameter("options", "PGOPTIONS"),
+        Parameter("application_name", "PGAPPNAME"),
+        Parameter("fallback_application_name"),
+        Parameter("keepalives", is_number=True),
+        Parameter("keepalives_idle", is_number=True),
+        Parameter("keepalives_interval", is_number=True),
+        Parameter("keepalives_count", is_number=True),
+        Parameter("tcp_user_timeout", is_number=True),
+        Parameter("sslmode", "PGSSLMODE", SSL_MODES),
+        Parameter("sslnegotiation", "PGSSLNEGOTIATION", ("postgres", "direct")),
+        Parameter(
+            "sslcompression",
+            "PGSSLCOMPRESSION",
+            _SWITCH,
+            passed_over="TLS is not compressed",
+            plain=("0",),
+        ),
+        Parameter("sslcert", "PGSSLCERT"),
+        Parameter("sslkey", "PGSSLKEY"),
+        Parameter(
+            "sslcertmode",
+            "PGSSLCERTMODE",
+            ("disable", "allow", "require"),
+            refused="may not be require, since fastpaca does not see whether the server asks for a"
+            " certificate: leave it out, and let the server demand one",
+            plain=("disable", "allow"),
+        ),
+        Parameter("sslpassword"),
+        Parameter("sslrootcert", "PGSSLROOTCERT"),
+        Parameter("sslcrl", "PGSSLCRL"),
+        Parameter("sslcrldir", "PGSSLCRLDIR"),
+        Parameter("sslsni", "PGSSLSNI", _SWITCH),
+        Parameter(
+            "requirepeer",
+            "PGREQUIREPEER",
+            refused="asks who runs the server, which fastpaca does not see: leave it out, and let"
+            " nobody else write to the directory of the socket",
+        ),
+        Parameter(
+            "require_auth",
+            "PGREQUIREAUTH",
+            refused="asks how the server checks who connects, which fastpaca does not see: leave it"
+            " out; sslmode=verify-full makes sure that the password reaches no other server",
+        ),
+        Parameter(
+            "min_protocol_version",
+            "PGMINPROTOCOLVERSION",
+            ("3.0", "3.2", "latest"),
+            refused="must be 3.0, which is what fastpaca speaks",
+            plain=("3.0",),
+        ),
+        # 3.0 is below every maximum.
+        Parameter("max_protocol_version", "PGMAXPROTOCOLVERSION", ("3.0", "3.2", "latest")),
+        Parameter("ssl_min_protocol_version", "PGSSLMINPROTOCOLVERSION", TLS_VERSIONS),
+        Parameter("ssl_max_protocol_version", "PGSSLMAXPROTOCOLVERSION", TLS_VERSIONS),
+        Parameter(
+            "gssencmode",
+            "PGGSSENCMODE",
+            ("disable", "prefer", "require"),
+            refused="may not be require, since fastpaca does not encrypt with GSSAPI: leave it out,"
+            " and use sslmode=verify-full",
+            plain=("disable", "prefer"),
+        ),
+        Parameter("krbsrvname", "PGKRBSRVNAME"),
+        Parameter(
+            "gsslib", "PGGSSLIB", passed_over="the library of the system is used", plain=("gssapi",)
+        ),
+        Parameter(
+            "gssdelegation",
+            "PGGSSDELEGATION",
+            _SWITCH,
+            passed_over="no credentials are handed on to the server",
+            plain=("0",),
+        ),
+        Parameter(
+            "replication",
+            refused="makes a connection for replication, on which fastpaca cannot work: leave it"
+            " out",
+            plain=("false", "off", "no", "0"),
+        ),
+        Parameter(
+            "target_session_attrs",
+            "PGTARGETSESSIONATTRS",
+            ("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
+            refused="must be read-write, primary or any, since a node writes",
+            plain=("any", "read-write", "primary"),
+        ),
+        Parameter(
+            "load_balance_hosts",
+            "PGLOADBALANCEHOSTS",
+            ("disable", "random"),
+            passed_over="the host that takes writes is used",
+            plain=("disable",),
+        ),
+        _scram("scram_client_key"),
+        _scram("scram_server_key"),
+        _oauth("oauth_issuer"),
+        _oauth("oauth_client_id"),
+        _oauth("oauth_client_secret"),
+        _oauth("oauth_scope"),
+        Parameter("sslkeylogfile"),
+    )
+}
+"""All parameters, by name."""
