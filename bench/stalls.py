@@ -21,6 +21,7 @@ from bench.heartbeat import Pulse, watched
 from bench.measure import VIEW, Bench, Result, create, fill
 
 STRUCTURED_BYTES: Final = 5 * 1024 * 1024
+HUGE_BYTES: Final = 15 * 1024 * 1024
 BUDGET: Final = 1_000_000_000
 TIMES: Final = 5
 
@@ -66,6 +67,10 @@ def heavy_requests(http: httpx.Client) -> Iterator[tuple[str, Work]]:
     yield "5 MB in 10,000 parts", appending(http, "parts", parts())
     yield "5 MB of nested objects", appending(http, "nested", nested())
     yield "batch of 1,000 messages", batch(http)
+    with followed(http, "followed"):
+        huge = message_of(HUGE_BYTES)
+        yield "15 MiB message, followed", appending(http, "followed", huge)
+        yield "short message after it, followed", appending(http, "followed", message_of(20))
     fill_log(http, "log", 12, 250)
     yield "page of 10,000 messages", lambda: get(http, "log/messages?limit=10000")
     yield (
@@ -76,6 +81,36 @@ def heavy_requests(http: httpx.Client) -> Iterator[tuple[str, Work]]:
     yield "export in pages of 16 MiB", lambda: export(http, "big")
     kept = json.dumps({"replacement": get(http, "log/messages?limit=10000")["messages"]})
     yield "compact with 10,000 references", compacting(http, "log", kept)
+
+
+def message_of(size: int) -> dict[str, Any]:
+    """A message of one text."""
+    return {"role": "user", "parts": [{"type": "text", "text": "x y z " * (size // 6)}]}
+
+
+@contextmanager
+def followed(http: httpx.Client, name: str) -> Iterator[None]:
+    """Follow a context from within a thread, and read all that is sent, until the end."""
+    http.put(f"/{name}", json={"token_budget": 8000})
+    has_begun = threading.Event()
+    is_over = threading.Event()
+
+    def run() -> None:
+        with http.stream("GET", f"/{name}/events") as events:
+            for _ in events.iter_raw():
+                has_begun.set()
+                if is_over.is_set():
+                    return
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    has_begun.wait()
+    try:
+        yield
+    finally:
+        is_over.set()
+        post(http, f"{name}/messages", json.dumps({"message": message_of(20)}))
+        thread.join()
 
 
 def records() -> dict[str, Any]:

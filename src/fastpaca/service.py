@@ -7,10 +7,9 @@ handed in as a `Shape`, since a stored answer must be written before its commit.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
 from fastpaca.context import Context, View, jsontext
 from fastpaca.context.events import Appended
@@ -18,24 +17,17 @@ from fastpaca.context.message import Draft, Entry, unrendered
 from fastpaca.context.ops import Append, Compact, Counted, Delete, PatchMetadata, Purge, Put
 from fastpaca.engine import Engine, Keyed, Shape, Written, rows
 from fastpaca.errors import ContextNotFound, InvalidRequest
+from fastpaca.offload import COMPARE, COUNT, FIT, offload
 from fastpaca.store.base import CompactionRow, ContextRow, MessageRow
 from fastpaca.stream.hub import Encode, Follower
 from fastpaca.telemetry import Metrics
-from fastpaca.tokens import LARGE_BYTES, TokenCounter, count_message, weight
-
-FIT_INLINE_ENTRIES: Final = 1000
-"""Windows with more entries are fitted in a thread."""
-
-FIT_INLINE_BYTES: Final = 512 * 1024
-"""So are windows that take more memory."""
+from fastpaca.tokens import TokenCounter, count_message
 
 REFERENCES_AT_ONCE: Final = 500
 """How many messages of the log are read in one go to see whether they were given back."""
 
 REFERENCES_GAP: Final = 8
 """So many messages on, a wanted message is reached sooner by reading those between as well."""
-
-T = TypeVar("T")
 
 
 def no_answer(*_: object) -> bytes:
@@ -134,10 +126,10 @@ class Service:
         """Give the LLM context: the window fitted to *budget_tokens* or to its own budget."""
         budget = context.config.token_budget if budget_tokens is None else budget_tokens
         window = context.window
-        is_large = len(window) > FIT_INLINE_ENTRIES or window.weight > FIT_INLINE_BYTES
-        if is_large and window.tokens > budget:
-            return await asyncio.to_thread(context.view, budget_tokens)
-        return context.view(budget_tokens)
+        if window.tokens <= budget:
+            return context.view(budget_tokens)  # nothing needs to be fitted
+        view = partial(context.view, budget_tokens)
+        return await offload(FIT, window.text_bytes, view, items=len(window))
 
     async def follow(
         self, context_id: str, cursor: int | None, encode: Encode, *, wants_messages: bool
@@ -167,9 +159,8 @@ class Service:
 
     async def _counted(self, drafts: Sequence[Draft]) -> tuple[Counted, ...]:
         """Count the tokens of *drafts*, in a thread if that would hold up the event loop."""
-        if sum([weight(draft) for draft in drafts]) > LARGE_BYTES:
-            return await asyncio.to_thread(self._count, drafts)
-        return self._count(drafts)
+        size = sum([len(draft.body) for draft in drafts])
+        return await offload(COUNT, size, partial(self._count, drafts))
 
     def _count(self, drafts: Iterable[Draft]) -> tuple[Counted, ...]:
         return tuple([Counted(draft, count_message(self._counter, draft)) for draft in drafts])
@@ -193,7 +184,7 @@ class Service:
         unchanged: dict[int, Entry] = {}
         async for originals in self._originals(context, named):
             compare = partial(_unchanged, drafts, named, originals)
-            unchanged |= await _in_thread_if_large(sum(len(o.body) for o in originals), compare)
+            unchanged |= await offload(COMPARE, sum(len(o.body) for o in originals), compare)
         return unchanged
 
     async def _originals(
@@ -209,11 +200,6 @@ class Service:
             while page := await self._engine.messages(context, at, to_seq, REFERENCES_AT_ONCE):
                 yield [row for row in page if row.seq in seqs]
                 at = page[-1].seq + 1
-
-
-async def _in_thread_if_large(size: int, work: Callable[[], T]) -> T:
-    """Do *work* to messages of *size* bytes, in a thread if it would hold up the event loop."""
-    return await asyncio.to_thread(work) if size > LARGE_BYTES else work()
 
 
 def _ranges(seqs: Iterable[int]) -> list[tuple[int, int]]:

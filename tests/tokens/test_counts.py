@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from fastpaca.context import jsontext
 from fastpaca.context.message import MESSAGE_OVERHEAD_TOKENS, Counts, Draft, parse
-from fastpaca.tokens import CharsCounter, TiktokenCounter, TokenCounter, count_message, weight
+from fastpaca.tokens import CharsCounter, TiktokenCounter, TokenCounter, count_message
 
 
 class Characters:
@@ -164,16 +164,3 @@ def test_the_same_message_always_has_the_same_counts(o200k: TokenCounter) -> Non
     """
     message = draft({"role": "user", "parts": [{"type": "image", "url": "https://a/b.png"}] * 3})
     assert count_message(o200k, message) == count_message(o200k, message)
-
-
-def test_weight_grows_with_all_that_is_counted() -> None:
-    """
-    The weight of a message is that of its body, whichever piece is the heavy one.
-    """
-    text = "a" * 100_000
-    for message in (
-        {"role": "user", "parts": [{"type": "text", "text": text}]},
-        {"role": "user", "parts": [{"type": "x"}], "tool_calls": [{"id": text}]},
-        {"role": text, "parts": []},
-    ):
-        assert weight(draft(message)) > 100_000

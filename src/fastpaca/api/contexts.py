@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from fastpaca.api import query, wire
 from fastpaca.api.limits import Bodies
 from fastpaca.api.request import Answer, Request
-from fastpaca.api.threads import done_to
 from fastpaca.context.events import Created
+from fastpaca.offload import PARSE, offload
 from fastpaca.service import Service
 
 LIST_ROWS: Final = 200
@@ -28,7 +29,8 @@ class Contexts:
     async def put(self, request: Request) -> Answer:
         """Create the context, or change it: a field that is not given keeps its value."""
         query.parse(request.query, ())
-        op = await done_to(await self._bodies.read(request), wire.parse_put)
+        body = await self._bodies.read(request)
+        op = await offload(PARSE, len(body), partial(wire.parse_put, body))
         written = await self._service.put(request.context_id, op, wire.representation)
         is_new = any(isinstance(event, Created) for event in written.events)
         return Answer(201 if is_new else 200, written.answer)
@@ -59,7 +61,8 @@ class Contexts:
     async def patch_metadata(self, request: Request) -> Answer:
         """Merge into the metadata; a null takes its key away."""
         query.parse(request.query, ())
-        op = await done_to(await self._bodies.read(request), wire.parse_patch_metadata)
+        body = await self._bodies.read(request)
+        op = await offload(PARSE, len(body), partial(wire.parse_patch_metadata, body))
         written = await self._service.patch_metadata(request.context_id, op, wire.representation)
         return Answer(200, written.answer)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from hashlib import sha256
 from typing import Final
 
 from fastpaca.api.request import JSON, Answer, Headers, Request
-from fastpaca.api.threads import done_to
 from fastpaca.engine import Keyed, Written
 from fastpaca.errors import InvalidRequest
+from fastpaca.offload import HASH, offload
 
 _KEY: Final = re.compile(rb"[ -~]{1,255}")
 _REPLAYED: Final[Headers] = (*JSON, (b"idempotent-replayed", b"true"))
@@ -32,7 +33,7 @@ async def keyed(request: Request, place: str, body: bytes) -> Keyed | None:
         raise InvalidRequest("Must be 1 to 255 printable ASCII characters.", "Idempotency-Key")
     # No id holds a NUL, so that no two requests look alike.
     said = sha256(f"{request.method}\0{request.context_id}\0{place}\0".encode())
-    await done_to(body, said.update)
+    await offload(HASH, len(body), partial(said.update, body))
     return Keyed(key.decode(), said.digest())
 
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from fastpaca.api import idempotency, query, wire
 from fastpaca.api.limits import Bodies
 from fastpaca.api.request import Answer, Request
-from fastpaca.api.threads import done_to
 from fastpaca.context import jsontext
 from fastpaca.errors import InvalidRequest
+from fastpaca.offload import PARSE, WRITE_MESSAGES, offload, steps
 from fastpaca.service import Service
 from fastpaca.store.base import MessageRow
 
 PLACE: Final = "messages"
-
-WRITE_ROWS: Final = 500
-"""How many messages are written at once (about 5 µs each), so that others get their turn."""
 
 
 class Messages:
@@ -33,7 +31,7 @@ class Messages:
         query.parse(request.query, ())
         body = await self._bodies.read(request)
         keyed = await idempotency.keyed(request, PLACE, body)
-        found = await done_to(body, wire.parse_append)
+        found = await offload(PARSE, len(body), partial(wire.parse_append, body))
         shape = wire.appended_batch if found.is_batch else wire.appended
         written = await self._service.append(
             request.context_id, found.drafts, found.if_version, shape, keyed
@@ -63,8 +61,8 @@ class Messages:
 async def _written(page: Sequence[MessageRow]) -> list[bytes]:
     """Write the messages of a page, with a break for others now and then."""
     texts: list[bytes] = []
-    for start in range(0, len(page), WRITE_ROWS):
+    for start, end in steps(WRITE_MESSAGES, [len(row.body) for row in page]):
         if start:
             await asyncio.sleep(0)
-        texts += map(wire.logged, page[start : start + WRITE_ROWS])
+        texts += map(wire.logged, page[start:end])
     return texts

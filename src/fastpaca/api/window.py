@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import Final
 
 from fastpaca.api import idempotency, query, wire
 from fastpaca.api.limits import Bodies
 from fastpaca.api.request import JSON, Answer, Request
-from fastpaca.api.threads import done_to
 from fastpaca.context import Config, Context, Manual
+from fastpaca.offload import PARSE, WRITE_WINDOWS, offload
 from fastpaca.service import Service
 from fastpaca.store.base import CompactionRow
 
@@ -34,9 +33,6 @@ VIEW_BYTES_MAX: Final = VIEWS_BYTES_MAX // 16
 
 VIEW_OVERHEAD_BYTES: Final = 1000
 """What keeping a view takes beside its text."""
-
-WRITE_INLINE_BYTES: Final = 16 * 1024
-"""Compactions with more bytes of stored windows are written in a thread (0.1 µs a byte)."""
 
 
 class Window:
@@ -76,7 +72,7 @@ class Window:
         query.parse(request.query, ())
         body = await self._bodies.read(request)
         keyed = await idempotency.keyed(request, PLACE, body)
-        found = await done_to(body, wire.parse_compact)
+        found = await offload(PARSE, len(body), partial(wire.parse_compact, body))
         written = await self._service.compact(
             request.context_id, found.drafts, found.if_version, wire.compacted, keyed
         )
@@ -93,9 +89,8 @@ class Window:
 
 async def _written(page: Sequence[CompactionRow]) -> bytes:
     """Write a page of rewrites, in a thread if their windows are large or many."""
-    if sum(len(row.window) for row in page) > WRITE_INLINE_BYTES:
-        return await asyncio.to_thread(_write, page)
-    return _write(page)
+    size = sum(len(row.window) for row in page)
+    return await offload(WRITE_WINDOWS, size, partial(_write, page))
 
 
 def _write(page: Sequence[CompactionRow]) -> bytes:

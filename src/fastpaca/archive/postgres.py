@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -17,6 +18,7 @@ import msgspec
 from fastpaca.archive import schema
 from fastpaca.archive.base import ArchiveFailed, Inserted, LogRow
 from fastpaca.context.message import decode_counts
+from fastpaca.offload import WRITE_COLUMNS, offload
 from fastpaca.store.base import CommitFailed, CommitUnknown, MessageRow
 from fastpaca.store.postgres_address import shown
 from fastpaca.store.postgres_connections import Connections
@@ -167,7 +169,7 @@ class PostgresArchive:
 
     async def insert(self, rows: Sequence[LogRow]) -> Inserted:
         """Add *rows* in one transaction, but for those that are there already."""
-        columns = _columns(rows)
+        columns = await _columns(rows)
         try:
             async with self._turn() as connection:
                 return await self._insert(connection, rows, columns)
@@ -179,7 +181,7 @@ class PostgresArchive:
         new = {(name, seq) for name, seq in found}
         old = [one for one in rows if (one.context_id, one.row.seq) not in new]
         if old:
-            _, _, versions, _, _, _, _, times, counts, bodies = _columns(old)
+            _, _, versions, _, _, _, _, times, counts, bodies = await _columns(old)
             names, seqs = [one.context_id for one in old], [one.row.seq for one in old]
             different = await connection.fetch(
                 _DIFFERENT, names, seqs, versions, times, counts, bodies, timeout=self._timeout
@@ -295,7 +297,12 @@ class _Shown(msgspec.Struct):
 _shown_decoder = msgspec.json.Decoder(_Shown)
 
 
-def _columns(rows: Sequence[LogRow]) -> _Columns:
+async def _columns(rows: Sequence[LogRow]) -> _Columns:
+    size = sum([len(row.body) for _, row in rows])
+    return await offload(WRITE_COLUMNS, size, partial(_made_columns, rows), items=len(rows))
+
+
+def _made_columns(rows: Sequence[LogRow]) -> _Columns:
     columns = _Columns([], [], [], [], [], [], [], [], [], [])
     for context_id, row in rows:
         values = (

@@ -99,6 +99,11 @@ class Window(msgspec.Struct, eq=False, gc=False):
         return islice(self.shared, self.size)
 
     @property
+    def text_bytes(self) -> int:
+        """About how many bytes of JSON the entries have, by which work on them can be foreseen."""
+        return self.weight - ENTRY_BYTES * self.size
+
+    @property
     def entries(self) -> list[Entry]:
         """The entries, as a list of the caller's own."""
         return self.shared[: self.size]

@@ -32,10 +32,10 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from fastpaca.clock import Clock
-from fastpaca.context import Context, Status, create
+from fastpaca.context import Context, Manual, Status, create
 from fastpaca.context.events import Compacted, Event
 from fastpaca.context.message import Entry
-from fastpaca.context.ops import Append, Compact, Op
+from fastpaca.context.ops import Append, Compact, Op, PatchMetadata
 from fastpaca.engine import feed, history, rows
 from fastpaca.engine.answers import Answers
 from fastpaca.engine.doorbell import Doorbell
@@ -49,6 +49,7 @@ from fastpaca.errors import (
     RateLimited,
     Unavailable,
 )
+from fastpaca.offload import APPLY, PARSE, REBUILD, REWRITE, Work, offload
 from fastpaca.store.base import (
     AnswerRow,
     Change,
@@ -64,6 +65,7 @@ from fastpaca.store.base import (
     ReadPartly,
     Snapshot,
     Store,
+    SyntheticRow,
 )
 from fastpaca.stream import subscription
 from fastpaca.stream.hub import Hub
@@ -83,9 +85,6 @@ BATCH_OPS_MAX: Final = 256
 
 PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 """Where a page of messages ends early."""
-
-REBUILD_INLINE_MESSAGES: Final = 300
-"""Windows of more messages are rebuilt in a thread (about 10 µs a message)."""
 
 TRIES_MAX: Final = 20
 """How often an op is applied anew because another node was faster, before it is refused."""
@@ -621,8 +620,9 @@ class Engine:
         staged: dict[str, _Staged] = {}
         keys: dict[str, AnswerRow] = {}
         now_us = self._clock()
+        parked: set[str] = set()
         for waiting in batch:
-            self._stage(waiting, staged, keys, now_us)
+            await self._stage(waiting, staged, keys, parked, now_us)
         changed = {key: stage for key, stage in staged.items() if stage.events}
         for context_id, stage in staged.items():
             if stage.events:
@@ -639,17 +639,23 @@ class Engine:
                 self._committed.set()
         self._metrics.write_queue_ops.set(self._queued_ops)
 
-    def _stage(
+    async def _stage(
         self,
         waiting: _Waiting,
         staged: dict[str, _Staged],
         keys: dict[str, AnswerRow],
+        parked: set[str],
         now_us: int,
     ) -> None:
-        """Apply one op to what the batch has made of its context so far."""
+        """
+        Apply one op to what the batch has made of its context so far.
+
+        *parked* are contexts that an earlier op of the batch waits for. Long work may let them be
+        loaded meanwhile; an op that comes after the earlier one stays behind it all the same.
+        """
         context_id = waiting.context_id
-        if context_id in self._parked:
-            self._parked[context_id].append(waiting)
+        if context_id in parked or context_id in self._parked:
+            self._enqueue(waiting)
             return
         if waiting.keyed is not None and not self._answers.reaches_back_to(waiting.looked_up_at):
             self._look_up(waiting)
@@ -658,12 +664,13 @@ class Engine:
         if stage is None:
             context = self._hot.get(context_id)
             if context is None and context_id not in self._absent:
+                parked.add(context_id)
                 self._park(waiting)
                 return
             stage = staged[context_id] = _Staged(context)
-        stage.outcomes.append((waiting, self._outcome(waiting, stage, keys, now_us)))
+        stage.outcomes.append((waiting, await self._outcome(waiting, stage, keys, now_us)))
 
-    def _outcome(
+    async def _outcome(
         self, waiting: _Waiting, stage: _Staged, keys: dict[str, AnswerRow], now_us: int
     ) -> Written | Exception:
         op, context = waiting.op, stage.context
@@ -673,22 +680,24 @@ class Engine:
                 if replay is not None:
                     return replay
             if context is None:
-                context, events = create(waiting.context_id, op, now_us)
+                after, events = create(waiting.context_id, op, now_us)
             else:
-                context, events = context.apply(op, now_us)
-            answer = waiting.shape(context, events)
+                kind, size, items = _work(op, waiting.size, context)
+                apply = partial(context.apply, op, now_us)
+                after, events = await offload(kind, size, apply, items=items)
+            answer = waiting.shape(after, events)
         except FastpacaError as error:
             return error
         except Exception as error:
             # A defect. Deciding is pure, so nothing has changed, and the neighbours go on.
             logger.exception("an op failed", extra={"context_id": waiting.context_id})
             return error
-        stage.context = context
+        stage.context = after
         stage.events += events
         if waiting.keyed is not None and events:
             row = AnswerRow(waiting.keyed.key, waiting.keyed.fingerprint, answer, now_us)
             stage.answers[row.key] = keys[row.key] = row
-        return Written(context, events, answer)
+        return Written(after, events, answer)
 
     def _replay(
         self, waiting: _Waiting, keyed: Keyed, context: Context, keys: dict[str, AnswerRow]
@@ -919,20 +928,38 @@ def _size(op: Op) -> int:
     return 0
 
 
+def _work(op: Op, size: int, context: Context) -> tuple[Work, int, int]:
+    """Foresee what it takes to apply *op*, with messages of *size* bytes, to *context*."""
+    if isinstance(op, PatchMetadata):
+        return PARSE, len(context.metadata), 0
+    if not isinstance(op, Append | Compact):
+        return APPLY, 0, 0
+    window, config = context.window, context.config
+    if isinstance(op, Append):
+        tokens = window.tokens + sum([message.counts.total for message in op.messages])
+        if isinstance(config.policy, Manual) or tokens <= config.trigger(config.token_budget):
+            return APPLY, size, len(op.messages)
+    return REWRITE, size + window.text_bytes, len(window)
+
+
 async def _rebuilt(snapshot: Snapshot) -> Context:
     """Make a context of its rows, in a thread if that would hold up the event loop."""
-    if len(snapshot.messages) > REBUILD_INLINE_MESSAGES:
-        return await asyncio.to_thread(rows.rebuilt, snapshot)
-    return rows.rebuilt(snapshot)
+    size, items = _extent(snapshot.messages, snapshot.synthetics)
+    return await offload(REBUILD, size, partial(rows.rebuilt, snapshot), items=items)
 
 
 async def _caught_up(context: Context, delta: Delta) -> Context:
     """Make of an old state the present one, in a thread if that would hold up the event loop."""
-    if len(delta.messages) > REBUILD_INLINE_MESSAGES or (
-        delta.window is not None and len(context.window) > REBUILD_INLINE_MESSAGES
-    ):
-        return await asyncio.to_thread(rows.caught_up, context, delta)
-    return rows.caught_up(context, delta)
+    size, items = _extent(delta.messages, delta.synthetics)
+    if delta.window is not None:  # all of it is made anew, of what is here and what was read
+        size, items = size + context.window.text_bytes, items + len(context.window)
+    return await offload(REBUILD, size, partial(rows.caught_up, context, delta), items=items)
+
+
+def _extent(log: Sequence[MessageRow], synthetics: Sequence[SyntheticRow]) -> tuple[int, int]:
+    """Sum up the bytes of rows of messages, and how many there are."""
+    size = sum([len(row.body) for row in log]) + sum([len(row.body) for row in synthetics])
+    return size, len(log) + len(synthetics)
 
 
 def _is_current(revision: int, context: Context | None) -> bool:

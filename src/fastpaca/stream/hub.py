@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from fastpaca.context import Context, Manual, Status
 from fastpaca.errors import ContextNotFound, Unavailable
+from fastpaca.offload import FIT, offload
 from fastpaca.stream.recent import PAGE_BYTES_MAX, PAGE_CHANGES, PAGE_HEADS, Recent, Texts
 from fastpaca.stream.subscription import Change, Frame, Page, State, Subscription
 
@@ -29,9 +30,6 @@ logger = logging.getLogger(__name__)
 
 WAKE_AT_ONCE: Final = 50
 """How many followers are woken before others get their turn."""
-
-VIEW_INLINE_ENTRIES: Final = 1000
-"""Windows with more entries are fitted in a thread."""
 
 RETRY_SECONDS: Final = 1.0
 """How long a follower waits before it asks a store again that could not be read."""
@@ -195,6 +193,8 @@ class Channel:
         self._reads: dict[tuple[int, int, bool], asyncio.Future[Page]] = {}
         self._is_waking = False
         self._jobs: set[asyncio.Task[None]] = set()
+        self._costly: Context | None = None  # whose state is still to be noted
+        self._noting: asyncio.Task[None] | None = None
 
     async def learn(self) -> None:
         """
@@ -204,8 +204,7 @@ class Channel:
         then look like one from another history.
         """
         context = await self._source.read(self.context_id)
-        if self.state is None or context.revision > self.state.revision:
-            self._note(await _state_of(context))
+        await self._learn(context)
 
     def publish(self, context: Context, changes: Sequence[Change]) -> None:
         """Take over what a commit has made."""
@@ -214,7 +213,7 @@ class Channel:
         else:
             self._recent.keep(self.context_id, changes)
         if _is_costly(context):
-            self._start(self._note_soon(context))
+            self._note_soon(context)
         else:
             self._note(_state(context))
 
@@ -222,13 +221,39 @@ class Channel:
         """Ask for the state anew."""
         self._start(self._refresh())
 
-    async def _note_soon(self, context: Context) -> None:
-        self._note(await _state_of(context))
+    async def _learn(self, context: Context) -> None:
+        """Note the state of *context*, together with all who ask for the same."""
+        while self.state is None or context.revision > self.state.revision:
+            if _is_costly(context):
+                self._note_soon(context)
+                assert self._noting is not None
+                await asyncio.shield(self._noting)
+            else:
+                self._note(_state(context))
+
+    def _note_soon(self, context: Context) -> None:
+        """Let a state be noted that takes a while to find out; of several the newest is."""
+        if self._costly is None or context.revision > self._costly.revision:
+            self._costly = context
+        if self._noting is None or self._noting.done():
+            self._note_next(self._costly)
+
+    def _note_next(self, context: Context) -> None:
+        self._noting = asyncio.create_task(self._note_costly(context))
+        self._look_after(self._noting)
+
+    async def _note_costly(self, context: Context) -> None:
+        size, items = context.window.text_bytes, len(context.window)
+        self._note(await offload(FIT, size, partial(_state, context), items=items))
+        if self._costly is context:
+            self._costly = None
+        elif self._costly is not None:
+            self._note_next(self._costly)
 
     async def _refresh(self) -> None:
         while True:
             try:
-                self._note(await _state_of(await self._source.read(self.context_id)))
+                await self._learn(await self._source.read(self.context_id))
             except ContextNotFound:
                 if self.state is not None:
                     self._note(self.state.gone())
@@ -237,8 +262,10 @@ class Channel:
                 continue
             return
 
-    def _start(self, job: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(job)
+    def _start(self, job: Coroutine[Any, Any, None]) -> None:
+        self._look_after(asyncio.create_task(job))
+
+    def _look_after(self, task: asyncio.Task[None]) -> None:
         self._jobs.add(task)
         task.add_done_callback(self._done)
 
@@ -452,18 +479,13 @@ class Follower:
 
 def _is_costly(context: Context) -> bool:
     """Tell whether it takes long to see what a read of the window would give."""
-    return len(context.window) > VIEW_INLINE_ENTRIES and not _is_whole(context)
+    window = context.window
+    return not FIT.is_inline(window.text_bytes, len(window)) and not _is_whole(context)
 
 
 def _is_whole(context: Context) -> bool:
     is_manual = isinstance(context.config.policy, Manual)
     return is_manual or context.window.tokens <= context.config.token_budget
-
-
-async def _state_of(context: Context) -> State:
-    if _is_costly(context):
-        return await asyncio.to_thread(_state, context)
-    return _state(context)
 
 
 def _state(context: Context) -> State:

@@ -20,16 +20,14 @@ time: what cannot be read has a stated price.
 """
 
 from fastpaca.tokens.counter import CharsCounter, TiktokenCounter, TokenCounter, counter_for
-from fastpaca.tokens.counts import LARGE_BYTES, count_message, weight
+from fastpaca.tokens.counts import count_message
 from fastpaca.tokens.model import encoding_of
 
 __all__ = [
-    "LARGE_BYTES",
     "CharsCounter",
     "TiktokenCounter",
     "TokenCounter",
     "count_message",
     "counter_for",
     "encoding_of",
-    "weight",
 ]

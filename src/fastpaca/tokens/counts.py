@@ -15,27 +15,12 @@ from fastpaca.context.message import MESSAGE_OVERHEAD_TOKENS, Counts, Draft, Par
 from fastpaca.tokens.counter import TokenCounter
 from fastpaca.tokens.media import without_media
 
-LARGE_BYTES: Final = 16 * 1024
-"""
-Messages that weigh more together should be counted in a thread.
-
-Measured on a core of 2026: o200k_base takes up to 0.25 ms for a KiB of random letters, 0.07 ms for
-one of Chinese, 0.01 ms for one of English; a scan for media takes up to 0.35 ms for a KiB of tiny
-objects and nothing else; to hand work to a thread and back takes 0.1 ms. So what is counted at once
-stalls the event loop for 6 ms at the very worst, and mostly for a fraction of one.
-"""
-
 _CACHED_ROLE_CHARS: Final = 64
 
 _ESCAPES: Final = re.compile(rb"((?:\\u[0-9a-fA-F]{4})+)|(?:\\[^u])+")
 # Where an escape begins, but for the second one of a pair: JSON text may be cut there.
 _BORDER: Final = re.compile(rb"(?<!\\)\\(?!u[dD][c-fC-F])")
 _STEP_BYTES: Final = 1 << 16
-
-
-def weight(draft: Draft) -> int:
-    """Give the bytes of *draft*, by which the time to count it can be foreseen."""
-    return len(draft.body)
 
 
 def count_message(counter: TokenCounter, draft: Draft) -> Counts:
