@@ -19,7 +19,7 @@ from pathlib import Path
 
 import httpx
 
-from bench import client, foreign, memory, postgres, stalls, stream, typescript
+from bench import client, failover, foreign, memory, postgres, stalls, stream, typescript
 from bench.load import Figures
 from bench.measure import APPEND, APPEND_KEYED, MESSAGE, VIEW, Bench, Result, create, fill
 from bench.processes import node, serving
@@ -199,6 +199,7 @@ SECTIONS = {
     "typescript": typescript.overhead_of_calls,
     "client": client.overhead_of_calls,
     **{f"postgres-{name}": section for name, section in postgres.SECTIONS.items()},
+    "postgres-failover": failover.failovers,
 }
 
 

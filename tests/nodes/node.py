@@ -23,6 +23,11 @@ class Node:
         self._nodes = nodes
 
     @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._nodes.nodes[0].port
+
+    @property
     def log_lines(self) -> str:
         """What it has logged."""
         return self._nodes.errors
