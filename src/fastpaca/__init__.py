@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from fastpaca.client.aio import AsyncContext as AsyncContext
     from fastpaca.client.aio import AsyncFastpaca as AsyncFastpaca
     from fastpaca.client.errors import CannotOpen as CannotOpen
+    from fastpaca.client.errors import ClientClosed as ClientClosed
     from fastpaca.client.errors import ConnectionFailed as ConnectionFailed
+    from fastpaca.client.errors import ForeignStream as ForeignStream
     from fastpaca.client.errors import TimedOut as TimedOut
     from fastpaca.client.errors import UnexpectedAnswer as UnexpectedAnswer
     from fastpaca.client.sync import Context as Context
@@ -65,7 +67,14 @@ __version__ = "0.1.0"
 
 _ROOMS: Final = {
     "fastpaca.client.aio": ("AsyncContext", "AsyncFastpaca"),
-    "fastpaca.client.errors": ("CannotOpen", "ConnectionFailed", "TimedOut", "UnexpectedAnswer"),
+    "fastpaca.client.errors": (
+        "CannotOpen",
+        "ClientClosed",
+        "ConnectionFailed",
+        "ForeignStream",
+        "TimedOut",
+        "UnexpectedAnswer",
+    ),
     "fastpaca.client.sync": ("Context", "Fastpaca"),
     "fastpaca.client.terms": ("Retries", "Timeouts"),
     "fastpaca.client.values": (

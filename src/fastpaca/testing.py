@@ -13,21 +13,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
 import httpx
-from starlette.types import ASGIApp
 
-from fastpaca.api.app import create_app
+from fastpaca import node
 from fastpaca.api.limits import Pace
 from fastpaca.clock import Clock
-from fastpaca.engine import Engine
-from fastpaca.service import Service
 from fastpaca.settings import Settings
 from fastpaca.store.base import Store
 from fastpaca.store.memory import MemoryStore
-from fastpaca.telemetry import Metrics
 from fastpaca.tokens import TokenCounter, counter_for
 
 BASE_URL: Final = "http://localhost:4000"
@@ -59,16 +54,8 @@ class ManualClock:
         return self.now_us / 1_000_000
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(node.Node):
     """The parts of a node, put together and not started."""
-
-    app: ASGIApp
-    engine: Engine
-    service: Service
-    store: Store
-    metrics: Metrics
-    settings: Settings
 
     def client(self, **options: Any) -> httpx.AsyncClient:
         """Make a client whose requests go to this node; *options* are those of httpx."""
@@ -100,39 +87,28 @@ def composed(
     """
     time = ManualClock()
     numbers = itertools.count(1)
-    chosen = Settings(**settings)
     kept = store or MemoryStore()
-    metrics = Metrics()
-    engine = Engine(
-        kept,
-        clock or time,
-        lambda: next(numbers).to_bytes(16, "big"),
-        hot_bytes=chosen.hot_bytes,
-        metrics=metrics,
+    return Node(
+        Settings(**settings),
+        lambda _: kept,
+        counter or counter_for("chars"),
+        clock=clock or time,
+        commit_ids=lambda: next(numbers).to_bytes(16, "big"),
         queue_ops_max=queue_ops_max,
-    )
-    service = Service(engine, counter or counter_for("chars"), metrics)
-    app = create_app(
-        service,
-        engine,
-        chosen,
-        metrics,
-        backup=kept.backup,
         pace=pace,
         monotonic=monotonic or time.monotonic,
     )
-    return Node(app, engine, service, kept, metrics, chosen)
 
 
 @asynccontextmanager
-async def running(node: Node) -> AsyncIterator[httpx.AsyncClient]:
-    """Start *node*, give a client of it, and stop it."""
-    await node.engine.start()
+async def running(parts: Node) -> AsyncIterator[httpx.AsyncClient]:
+    """Start *parts*, return a client of it, and stop it."""
+    await parts.engine.start()
     try:
-        async with node.client() as client:
+        async with parts.client() as client:
             yield client
     finally:
-        await node.engine.stop()
+        await parts.engine.stop()
 
 
 @asynccontextmanager

@@ -174,7 +174,7 @@ async def test_a_task_that_is_cancelled_at_the_end_gives_its_connection_back() -
     """
     body = SlowToClose()
     transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=body))
-    async with AsyncFastpaca(transport=transport) as client:
+    async with AsyncFastpaca(transport=lambda: transport) as client:
         reading = asyncio.create_task((await client.context("c")).info())
         await body.closing.wait()
         reading.cancel()

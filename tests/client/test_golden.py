@@ -7,6 +7,7 @@ That the application answers each single request as told is proved in `tests/api
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import Any
 
 import httpx
@@ -28,7 +29,7 @@ def test_story_of_the_waiting_client(story: dict[str, Any]) -> None:
     The client sends what the story tells, over all faults, and gives what it tells.
     """
     script = Script()
-    with Fastpaca("http://node", transport=Scripted(script), retries=AT_ONCE) as client:
+    with Fastpaca("http://node", transport=lambda: Scripted(script), retries=AT_ONCE) as client:
         for call in told(story):
             script.expect(call)
             play(client, call)
@@ -41,8 +42,8 @@ async def test_story_of_the_async_client(story: dict[str, Any]) -> None:
     The client of asyncio sends and gives the same.
     """
     script = Script()
-    transport = Scripted(script)
-    async with AsyncFastpaca("http://node", transport=transport, retries=AT_ONCE) as client:
+    make = partial(Scripted, script)
+    async with AsyncFastpaca("http://node", transport=make, retries=AT_ONCE) as client:
         for call in told(story):
             script.expect(call)
             await play_async(client, call)
@@ -58,7 +59,7 @@ async def test_story_on_the_application(story: dict[str, Any]) -> None:
     node = composed(**settings)
     await node.engine.start()
     try:
-        async with AsyncFastpaca("http://localhost", transport=ToNode(node)) as client:
+        async with AsyncFastpaca("http://localhost", transport=lambda: ToNode(node)) as client:
             for call in told(story):
                 if not call.is_made_of_faults:
                     await play_async(client, call)

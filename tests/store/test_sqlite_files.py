@@ -113,7 +113,7 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
             f"refused: The data directory {tmp_path} is in use by another fastpaca process"
             f" (pid {os.getpid()})."
         )
-        with pytest.raises(StoreRefused, match="in use"):
+        with pytest.raises(StoreRefused, match="in use by this process already"):
             await SqliteStore(tmp_path).open()
         await store.close()
         assert await asyncio.to_thread(in_another_process, tmp_path) == "open"

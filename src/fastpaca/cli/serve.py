@@ -1,8 +1,8 @@
 """
-`fastpaca serve`: put a node together, run it, and end it well.
+`fastpaca serve`: run a node, and end it well.
 
-The composition root: here alone it is decided which counter and clock a node has, and beside it, in
-`stores.py`, which store.
+Which counter it has is decided here, and which store in `stores.py`; `fastpaca.node` puts it
+together.
 
 How a node ends
 ---------------
@@ -26,18 +26,14 @@ import contextlib
 import gc
 import logging
 import os
-import secrets
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, NamedTuple
 
 from fastpaca import __version__
-from fastpaca.api.app import create_app
-from fastpaca.api.operations import clear_broken_backups
 from fastpaca.api.protocol import Bounds
 from fastpaca.api.server import (
     CannotListen,
@@ -50,20 +46,15 @@ from fastpaca.api.server import (
     with_port,
 )
 from fastpaca.cli.stores import store_of
-from fastpaca.clock import now_us
-from fastpaca.engine import Engine
 from fastpaca.engine.engine import QUEUE_OPS_MAX
-from fastpaca.service import Service
+from fastpaca.node import MakeStore
+from fastpaca.node import Node as Parts
 from fastpaca.settings import Settings, SettingsError, load
 from fastpaca.store.base import Store, StoreRefused
-from fastpaca.store.sqlite_files import DATABASE_NAME
-from fastpaca.telemetry import DatabaseMetrics, Metrics, log_to_stderr
+from fastpaca.telemetry import log_to_stderr
 from fastpaca.tokens import TokenCounter, counter_for
 
 logger = logging.getLogger(__name__)
-
-HOUSE_FIRST_SECONDS: Final = 60.0
-HOUSE_INTERVAL_SECONDS: Final = 3600.0
 
 THREAD_TURN_SECONDS: Final = 0.001
 """
@@ -74,10 +65,6 @@ A small request beside a large one waits for several such turns. Appends cost th
 
 FULL_COLLECTIONS_NEVER: Final = 1_000_000_000
 """After so many collections of what is young, all is looked through: that is, never."""
-
-
-MakeStore = Callable[[Callable[[str], None]], Store]
-"""Makes a store that calls what it is given, with the reason, when it has failed for good."""
 
 
 class Ending(NamedTuple):
@@ -138,29 +125,19 @@ class Node:
         queue_ops_max: int = QUEUE_OPS_MAX,
     ) -> None:
         self._settings = settings
-        self._store = store = make_store(self._lose_store)
         self._counter = counter
         self._listener = listener
         self._ending = ending or Ending()
-        metrics = Metrics()
-        metrics.note_build(__version__)
-        self._engine = Engine(
-            store,
-            store.clock or now_us,
-            partial(secrets.token_bytes, 16),
-            hot_bytes=settings.hot_bytes,
-            metrics=metrics,
+        self._parts = parts = Parts(
+            settings,
+            make_store,
+            counter,
             queue_ops_max=queue_ops_max,
             on_fatal=self._fail,
+            clear_up=gc.collect,  # see `collect_less`
         )
-        if settings.store == "sqlite":
-            metrics.registry.register(DatabaseMetrics(settings.data_dir / DATABASE_NAME))
-        if settings.archiver_enabled:
-            _show_archive(store, self._engine, metrics)
-        service = Service(self._engine, counter, metrics)
-        app = create_app(service, self._engine, settings, metrics, backup=store.backup)
         bounds = Bounds(connections_max=connections_max(), idle_seconds=settings.keepalive_seconds)
-        self._server = Server(server_config(app, metrics, bounds, settings.log_level))
+        self._server = Server(server_config(parts.app, parts.metrics, bounds, settings.log_level))
         self._exit_code = 0
 
     def run(self) -> int:
@@ -180,13 +157,11 @@ class Node:
         loop.set_exception_handler(_log_stray_error)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal, number)
-        await self._engine.start()
-        if self._settings.store == "sqlite":
-            clear_broken_backups(self._settings.data_dir)  # ours alone: the store holds its lock
+        await self._parts.start()
         try:
             await self._serve()
         finally:
-            await self._engine.stop()
+            await self._parts.stop()
         logger.info("stopped")
 
     async def _serve(self) -> None:
@@ -195,32 +170,17 @@ class Node:
         self._announce()
         collect_less()
         sys.setswitchinterval(THREAD_TURN_SECONDS)
-        chore = asyncio.create_task(self._keep_house())
-        try:
-            await self._server.serve([self._listener])
-        finally:
-            chore.cancel()
+        await self._server.serve([self._listener])
 
     def _announce(self) -> None:
         address = self._settings.host
         if self._settings.socket_path is None:
             address = _address(address, self._listener.getsockname()[1])
         with contextlib.suppress(OSError):  # nobody may be reading
-            print(banner(self._settings, self._store, self._counter, address), flush=True)
+            print(banner(self._settings, self._parts.store, self._counter, address), flush=True)
         if not self._settings.is_loopback and not self._settings.api_keys:
             print(_boxed(_OPEN_TO_ALL), file=sys.stderr, flush=True)
             logger.warning("listening on %s without an API key", self._settings.host)
-
-    async def _keep_house(self) -> None:
-        """Clear away what has outlived its use, now and then: stored answers, and garbage."""
-        await asyncio.sleep(HOUSE_FIRST_SECONDS)
-        while True:
-            try:
-                await self._engine.forget_old_answers()
-            except Exception:
-                logger.exception("old answers could not be forgotten; trying again later")
-            gc.collect()
-            await asyncio.sleep(HOUSE_INTERVAL_SECONDS)
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -234,9 +194,6 @@ class Node:
             self._exit_code = 1
             self._server.grace_seconds = 0
 
-    def _lose_store(self, reason: str) -> None:
-        self._engine.fail(reason)
-
     def _fail(self, reason: str) -> None:
         logger.critical("the store has failed, this process ends: %s", reason)
         self._exit_code = 1
@@ -245,19 +202,10 @@ class Node:
     def _end(self, grace_seconds: float) -> None:
         self._server.grace_seconds = grace_seconds
         self._server.should_exit = True
-        self._engine.hub.stop()
+        self._parts.engine.hub.stop()
         watchdog = threading.Timer(self._ending.seconds_max, _end_by_force)
         watchdog.daemon = True
         watchdog.start()
-
-
-def _show_archive(store: Store, engine: Engine, metrics: Metrics) -> None:
-    """Let the series of the archive be shown among those of the node."""
-    from fastpaca.archive.store import ArchivedStore  # others need no driver
-
-    assert isinstance(store, ArchivedStore)
-    store.metrics.llm_token_count.set_function(lambda: engine.hot.tokens)
-    metrics.registry.register(store.metrics)
 
 
 def collect_less() -> None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, overload
-
-import httpx
 
 from fastpaca.client.aio_driver import AsyncDriver, AsyncStream
 from fastpaca.client.calls import Calls
 from fastpaca.client.compacting import KEEP_LAST, Summary
+from fastpaca.client.connections import AsyncConnections, MakeAsyncTransport
 from fastpaca.client.flow import Flow
 from fastpaca.client.protocol import path_of
 from fastpaca.client.terms import Retries, Timeouts
-from fastpaca.client.transfer import BASE_URL, DEFAULT_ESTIMATOR, LIMITS, LOCAL_URL, Transfer
+from fastpaca.client.transfer import BASE_URL, DEFAULT_ESTIMATOR, LOCAL_URL, Transfer
 from fastpaca.client.values import (
     Appended,
     Compacted,
@@ -30,15 +30,20 @@ class AsyncFastpaca:
     """
     A client of one node.
 
-    It keeps connections and is meant to live as long as the event loop that it belongs to. Tasks
-    may share it, and the handles that it makes; an iterator is for one task at a time.
+    It keeps connections and is meant to live as long as the application. Tasks may share it, and
+    the handles that it makes; an iterator is for one task at a time. Each event loop has
+    connections of its own, closed when the loop ends, and so has each process that is forked.
 
     Args:
         base_url: The address of the node.
         api_key: The key, if the node has one.
         timeouts: How long to wait.
         retries: How often to try.
-        transport: How requests get to the node, if not over a connection of its own making.
+        transport: A function that makes how requests get to the node, if not over connections of
+            the client's own making; called once for each event loop.
+
+    Raises:
+        InvalidRequest: An argument is not what it should be.
     """
 
     def __init__(
@@ -48,12 +53,12 @@ class AsyncFastpaca:
         *,
         timeouts: Timeouts | None = None,
         retries: Retries | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: MakeAsyncTransport | None = None,
     ) -> None:
         self._transfer = Transfer(base_url, api_key, timeouts or Timeouts())
-        self._http = httpx.AsyncClient(transport=transport, limits=LIMITS)
+        self._connections = AsyncConnections(transport)
         self._calls = Calls(self._transfer.timeouts, retries or Retries())
-        self._driver = AsyncDriver(self._http, self._transfer)
+        self._driver = AsyncDriver(self._connections, self._transfer)
 
     @classmethod
     def local(
@@ -72,21 +77,21 @@ class AsyncFastpaca:
             ImportError: The server's packages are not installed.
 
         The data is opened by the first request, on the event loop that it runs on, and closed by
-        `aclose`.
+        `aclose` or when that loop ends. Then another loop may open it.
         """
         # Needs the packages of the server, which most clients do without.
-        from fastpaca.client.local import AsyncLocal  # noqa: PLC0415
+        from fastpaca.client.local import AsyncLocal, counter_of  # noqa: PLC0415
 
-        transport = AsyncLocal(Path(path), token_estimator)
-        return cls(LOCAL_URL, transport=transport, **terms)
+        make = partial(AsyncLocal, Path(path), counter_of(token_estimator))
+        return cls(LOCAL_URL, transport=make, **terms)
 
     async def aclose(self) -> None:
         """Close the connections, or the node of a local client. Calls are no longer possible."""
-        await self._http.aclose()
+        await self._connections.aclose()
 
     async def __aenter__(self) -> Self:
         """Close the client at the end of the block."""
-        await self._http.__aenter__()
+        await self._connections.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -124,7 +129,7 @@ class AsyncFastpaca:
         await self._driver.run(self._calls.delete(context_id, purge=purge))
 
     def _stream(self, flow: Flow[None]) -> AsyncStream:
-        return AsyncStream(self._http, self._transfer, flow)
+        return AsyncStream(self._connections, self._transfer, flow)
 
 
 class Opening:

@@ -9,6 +9,8 @@ from typing import Any, Self, TypeVar, assert_never, cast
 
 import httpx
 
+from fastpaca.client.connections import AsyncConnections, Place, this_place
+from fastpaca.client.errors import ForeignStream
 from fastpaca.client.flow import (
     Ask,
     Close,
@@ -33,8 +35,8 @@ T = TypeVar("T")
 class AsyncDriver:
     """Carries out flows on the event loop that asks for it."""
 
-    def __init__(self, http: httpx.AsyncClient, transfer: Transfer) -> None:
-        self._http = http
+    def __init__(self, connections: AsyncConnections, transfer: Transfer) -> None:
+        self._connections = connections
         self._transfer = transfer
 
     async def run(self, flow: Flow[T]) -> T:
@@ -87,7 +89,7 @@ class AsyncDriver:
 
     async def sent(self, effect: Send | Open) -> httpx.Response:
         """Send a request and wait for the head of its answer."""
-        response = await self._http.send(self._transfer.request(effect), stream=True)
+        response = await self._connections.send(self._transfer.request(effect))
         assert isinstance(response.stream, httpx.AsyncByteStream)
         response.stream = Pieces(response.stream)
         return response
@@ -126,18 +128,32 @@ class AsyncStream(AsyncDriver, AsyncIterator[Frame]):
     """
     The frames of a context, over as many connections as it takes; see `AsyncContext.stream`.
 
-    One task reads. To end it, cancel that task, or leave the loop and close the stream.
+    One task reads. To end it, cancel that task, or leave the loop and close the stream. It belongs
+    to the process and the event loop that it is first read on.
     """
 
-    def __init__(self, http: httpx.AsyncClient, transfer: Transfer, flow: Flow[None]) -> None:
-        super().__init__(http, transfer)
+    def __init__(self, connections: AsyncConnections, transfer: Transfer, flow: Flow[None]) -> None:
+        super().__init__(connections, transfer)
+        self._place: Place | None = None
         self._flow = flow
         self._frames = self.iterate(flow)
         self._response: httpx.Response | None = None
         self._pieces: AsyncIterator[bytes] | None = None
 
     async def __anext__(self) -> Frame:
-        """Wait for the next frame."""
+        """
+        Wait for the next frame.
+
+        Raises:
+            ForeignStream: The stream was first read in another process, or on another event loop.
+            ClientClosed: The client was closed.
+        """
+        if self._is_foreign():
+            raise ForeignStream(
+                "This stream belongs to another process or event loop, which began to read it; make"
+                " one here, with the cursor of the last frame that you processed."
+            )
+        self._place = this_place()
         try:
             return cast(Frame, await anext(self._frames))
         except BaseException:
@@ -154,9 +170,14 @@ class AsyncStream(AsyncDriver, AsyncIterator[Frame]):
 
     async def aclose(self) -> None:
         """Follow no more."""
+        if self._is_foreign():
+            return  # what it reads from is not to be touched here
         await self._drop()
         await self._frames.aclose()
         self._flow.close()
+
+    def _is_foreign(self) -> bool:
+        return self._place is not None and self._place != this_place()
 
     async def _drop(self) -> None:
         response, self._response, self._pieces = self._response, None, None

@@ -73,6 +73,18 @@ class UnexpectedAnswer(FastpacaError):
     code = "unexpected_answer"
 
 
+class ClientClosed(FastpacaError):
+    """The client was closed; calls are no longer possible."""
+
+    code = "client_closed"
+
+
+class ForeignStream(FastpacaError):
+    """A stream is read in the process, and on the event loop, that began to read it."""
+
+    code = "foreign_stream"
+
+
 class CannotOpen(FastpacaError):
     """The data of a local client cannot be opened."""
 

@@ -13,8 +13,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import os
-import secrets
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
@@ -25,20 +23,17 @@ from typing import Any, Final, Self, TypeVar
 import httpx
 
 from fastpaca.client.errors import CannotOpen
+from fastpaca.client.processes import this_process
 from fastpaca.client.transfer import INTERRUPT
 
 try:
     from starlette.types import ASGIApp, Message, Scope
 
-    from fastpaca.api.app import create_app
-    from fastpaca.clock import now_us
-    from fastpaca.engine import Engine
-    from fastpaca.service import Service
+    from fastpaca.node import Node
     from fastpaca.settings import Settings
     from fastpaca.store.base import StoreRefused
     from fastpaca.store.sqlite import SqliteStore
-    from fastpaca.telemetry import Metrics
-    from fastpaca.tokens import counter_for
+    from fastpaca.tokens import TokenCounter, counter_for
 except ImportError as missing:
     raise ImportError(
         "A local client runs a node in this process, which needs packages that are not installed"
@@ -50,7 +45,18 @@ T = TypeVar("T")
 STREAMS_MAX: Final = 100_000
 """Who follows here is this process alone, which has other limits."""
 
-HOUSE_INTERVAL_SECONDS: Final = 3600.0
+
+def counter_of(token_estimator: str) -> TokenCounter:
+    """
+    Return what counts tokens.
+
+    Raises:
+        CannotOpen: There is no such counter.
+    """
+    try:
+        return counter_for(token_estimator)
+    except ValueError as error:
+        raise CannotOpen(f"Tokens cannot be counted as asked for: {error}") from error
 
 
 class LocalNode:
@@ -59,34 +65,12 @@ class LocalNode:
 
     Attributes:
         door: Where requests come in.
-
-    Raises:
-        CannotOpen: Tokens cannot be counted as asked for.
     """
 
-    def __init__(self, path: Path, token_estimator: str) -> None:
-        settings = Settings(
-            data_dir=path, token_estimator=token_estimator, stream_max_connections=STREAMS_MAX
-        )
-        try:
-            counter = counter_for(token_estimator)
-        except ValueError as error:
-            raise CannotOpen(f"Tokens cannot be counted as asked for: {error}") from error
-        metrics = Metrics()
-        store = SqliteStore(path, on_fatal=self._fail)
-        self._engine = Engine(
-            store,
-            now_us,
-            partial(secrets.token_bytes, 16),
-            hot_bytes=settings.hot_bytes,
-            metrics=metrics,
-        )
-        service = Service(self._engine, counter, metrics)
-        self.door = Door(create_app(service, self._engine, settings, metrics, backup=store.backup))
-        self._chore: asyncio.Task[None] | None = None
-
-    def _fail(self, reason: str) -> None:
-        self._engine.fail(reason)
+    def __init__(self, path: Path, counter: TokenCounter) -> None:
+        settings = Settings(data_dir=path, stream_max_connections=STREAMS_MAX)
+        self._parts = Node(settings, lambda on_fatal: SqliteStore(path, on_fatal=on_fatal), counter)
+        self.door = Door(self._parts.app)
 
     async def start(self) -> None:
         """
@@ -96,22 +80,14 @@ class LocalNode:
             CannotOpen: It is in use or cannot be used.
         """
         try:
-            await self._engine.start()
+            await self._parts.start()
         except StoreRefused as error:
             raise CannotOpen(str(error)) from error
-        self._chore = asyncio.create_task(self._keep_house())
 
     async def stop(self) -> None:
         """Commit what was taken, and close the data."""
-        if self._chore is not None:
-            self._chore.cancel()
         await self.door.clear()
-        await self._engine.stop()
-
-    async def _keep_house(self) -> None:
-        while True:
-            await asyncio.sleep(HOUSE_INTERVAL_SECONDS)
-            await self._engine.forget_old_answers()
+        await self._parts.stop()
 
 
 class Exchange:
@@ -135,6 +111,11 @@ class Exchange:
     async def _answer(self, app: ASGIApp, scope: Scope) -> None:
         try:
             await app(scope, self._receive, self._send)
+        except (asyncio.CancelledError, GeneratorExit):
+            # The event loop ends or has ended, and nobody waits or reads any more.
+            self.started.cancel()
+            self._gone.set()
+            raise
         finally:
             if not self.started.done():
                 self.started.set_exception(httpx.ReadError("the node gave no answer"))
@@ -263,34 +244,34 @@ class Door:
 
 
 class AsyncLocal(httpx.AsyncBaseTransport):
-    """Takes requests to a node on the event loop that they are made on."""
+    """Takes requests to a node on the event loop that it is opened on."""
 
-    def __init__(self, path: Path, token_estimator: str) -> None:
-        self._node = LocalNode(path, token_estimator)
+    def __init__(self, path: Path, counter: TokenCounter) -> None:
+        self._node = LocalNode(path, counter)
         self._opening = asyncio.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_open = False
 
     async def __aenter__(self) -> Self:
-        """Open the data."""
-        await self._open()
-        return self
+        """
+        Open the data, if that was not done.
 
-    async def _open(self) -> None:
+        Raises:
+            CannotOpen: It is in use or cannot be used.
+        """
         async with self._opening:
-            if self._loop is None:
+            if not self._is_open:
                 await self._node.start()
-                self._loop = asyncio.get_running_loop()
-        if self._loop is not asyncio.get_running_loop():
-            raise RuntimeError("A local client belongs to the event loop that used it first.")
+                self._is_open = True
+        return self
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Answer a request."""
-        await self._open()
+        await self.__aenter__()
         return await self._node.door.answer(request)
 
     async def aclose(self) -> None:
         """Close the data."""
-        if self._loop is not None:
+        if self._is_open:
             await self._node.stop()
 
 
@@ -318,13 +299,14 @@ class Local(httpx.BaseTransport):
         CannotOpen: The data is in use or cannot be used.
     """
 
-    def __init__(self, path: Path, token_estimator: str) -> None:
-        self._node = LocalNode(path, token_estimator)
+    def __init__(self, path: Path, counter: TokenCounter) -> None:
+        self._node = LocalNode(path, counter)
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(self._on_stray_error)
         self._lock = threading.Lock()
         self._closing = threading.Lock()
         self._is_open = True
-        self._process = os.getpid()
+        self._process = this_process()
         self._pending: set[Future[Any]] = set()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="fastpaca-local", daemon=True
@@ -343,11 +325,7 @@ class Local(httpx.BaseTransport):
 
         Raises:
             httpx.ReadError: The node was closed.
-            RuntimeError: The node is in another process.
         """
-        if self._is_elsewhere():
-            coroutine.close()
-            raise RuntimeError("A local client belongs to the process that made it.")
         with self._lock:
             if not self._is_open:
                 coroutine.close()
@@ -388,7 +366,11 @@ class Local(httpx.BaseTransport):
 
     def _is_elsewhere(self) -> bool:
         """Tell whether this is a fork of the process that has the thread; it may hold any lock."""
-        return os.getpid() != self._process
+        return this_process() != self._process
+
+    def _on_stray_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if not self._is_elsewhere():  # a child that ends leaves tasks of its parent's undone
+            loop.default_exception_handler(context)
 
     async def _stop(self) -> None:
         # When the interpreter ends, its pools of threads have ended before.

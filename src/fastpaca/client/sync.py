@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, overload
 
-import httpx
-
 from fastpaca.client.calls import Calls
 from fastpaca.client.compacting import KEEP_LAST, Summary
+from fastpaca.client.connections import Connections, MakeTransport
 from fastpaca.client.flow import Flow
 from fastpaca.client.protocol import path_of
 from fastpaca.client.sync_driver import Driver, Stream
 from fastpaca.client.terms import Retries, Timeouts
-from fastpaca.client.transfer import BASE_URL, DEFAULT_ESTIMATOR, LIMITS, LOCAL_URL, Transfer
+from fastpaca.client.transfer import BASE_URL, DEFAULT_ESTIMATOR, LOCAL_URL, Transfer
 from fastpaca.client.values import (
     Appended,
     Compacted,
@@ -31,14 +31,19 @@ class Fastpaca:
     A client of one node.
 
     It keeps connections and is meant to live as long as the application. Threads may share it, and
-    the handles that it makes; an iterator is for one thread at a time.
+    the handles that it makes; an iterator is for one thread at a time. A process that is forked
+    may use it too, over connections of its own.
 
     Args:
         base_url: The address of the node.
         api_key: The key, if the node has one.
         timeouts: How long to wait.
         retries: How often to try.
-        transport: How requests get to the node, if not over a connection of its own making.
+        transport: A function that makes how requests get to the node, if not over connections of
+            the client's own making; called once for each process, and once for each stream.
+
+    Raises:
+        InvalidRequest: An argument is not what it should be.
     """
 
     def __init__(
@@ -48,12 +53,15 @@ class Fastpaca:
         *,
         timeouts: Timeouts | None = None,
         retries: Retries | None = None,
-        transport: httpx.BaseTransport | None = None,
+        transport: MakeTransport | None = None,
     ) -> None:
         self._transfer = Transfer(base_url, api_key, timeouts or Timeouts())
-        self._http = httpx.Client(transport=transport, limits=LIMITS)
         self._calls = Calls(self._transfer.timeouts, retries or Retries())
-        self._driver = Driver(self._http, self._transfer)
+        self._connect(Connections(transport))
+
+    def _connect(self, connections: Connections) -> None:
+        self._connections = connections
+        self._driver = Driver(connections, self._transfer)
 
     @classmethod
     def local(
@@ -72,14 +80,17 @@ class Fastpaca:
             ImportError: The server's packages are not installed.
         """
         # Needs the packages of the server, which most clients do without.
-        from fastpaca.client.local import Local  # noqa: PLC0415
+        from fastpaca.client.local import Local, counter_of  # noqa: PLC0415
 
-        transport = Local(Path(path), token_estimator)
-        return cls(LOCAL_URL, transport=transport, **terms)
+        client = cls(LOCAL_URL, **terms)
+        make = partial(Local, Path(path), counter_of(token_estimator))
+        client._connect(Connections(make, is_shared=True))
+        client._connections.here()
+        return client
 
     def close(self) -> None:
         """Close the connections, or the node of a local client. Calls are no longer possible."""
-        self._http.close()
+        self._connections.close()
 
     def __enter__(self) -> Self:
         """Close the client at the end of the block."""
@@ -120,7 +131,7 @@ class Fastpaca:
         self._driver.run(self._calls.delete(context_id, purge=purge))
 
     def _stream(self, flow: Flow[None]) -> Stream:
-        return Stream(self._http, self._transfer, flow)
+        return Stream(self._connections, self._transfer, flow)
 
 
 class Context:

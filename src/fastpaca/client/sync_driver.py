@@ -11,6 +11,8 @@ from typing import Any, Self, TypeVar, assert_never, cast
 
 import httpx
 
+from fastpaca.client.connections import Connections
+from fastpaca.client.errors import ClientClosed, ForeignStream
 from fastpaca.client.flow import (
     Ask,
     Close,
@@ -25,6 +27,7 @@ from fastpaca.client.flow import (
     Send,
     Wait,
 )
+from fastpaca.client.processes import this_process
 from fastpaca.client.protocol import Answer
 from fastpaca.client.transfer import INTERRUPT, Transfer, body_of, failure_of, now_or_drawn
 from fastpaca.client.values import Frame
@@ -35,8 +38,8 @@ T = TypeVar("T")
 class Driver:
     """Carries out flows, each step in the thread that asks for it."""
 
-    def __init__(self, http: httpx.Client, transfer: Transfer) -> None:
-        self._http = http
+    def __init__(self, connections: Connections, transfer: Transfer) -> None:
+        self._connections = connections
         self._transfer = transfer
 
     def run(self, flow: Flow[T]) -> T:
@@ -81,8 +84,9 @@ class Driver:
                 assert_never(effect)
 
     def _send(self, effect: Send) -> Answer | Failure:
+        client = self._connections.here()
         try:
-            response = self._http.send(self._transfer.request(effect), stream=True)
+            response = self._connections.send(client, self._transfer.request(effect))
             return self.read(response, effect)
         except (httpx.RequestError, httpx.StreamError) as error:
             return failure_of(error)
@@ -106,11 +110,14 @@ class Stream(Driver, Iterator[Frame]):
     """
     The frames of a context, over as many connections as it takes; see `Context.stream`.
 
-    One thread reads. Any thread may `close` it, which ends the reading of another.
+    One thread reads. Any thread may `close` it, which ends the reading of another. A process that
+    was forked meanwhile can neither read nor close it.
     """
 
-    def __init__(self, http: httpx.Client, transfer: Transfer, flow: Flow[None]) -> None:
-        super().__init__(http, transfer)
+    def __init__(self, connections: Connections, transfer: Transfer, flow: Flow[None]) -> None:
+        super().__init__(connections, transfer)
+        self._process = this_process()
+        self._client: httpx.Client | None = None
         self._flow = flow
         self._frames = self.iterate(flow)
         self._response: httpx.Response | None = None
@@ -119,12 +126,25 @@ class Stream(Driver, Iterator[Frame]):
         self._reading = threading.RLock()
 
     def __next__(self) -> Frame:
-        """Wait for the next frame."""
+        """
+        Wait for the next frame.
+
+        Raises:
+            ForeignStream: This process was forked from the one of the stream.
+            ClientClosed: The client was closed.
+        """
+        if self._is_foreign():
+            raise ForeignStream(
+                "This stream belongs to the process that this one was forked from; make one here,"
+                " with the cursor of the last frame that you processed."
+            )
         with self._reading:
             try:
                 return cast(Frame, next(self._frames))
             except _Closed:
                 self._let_go()
+                if self._connections.is_closed:
+                    raise ClientClosed from None
                 raise StopIteration from None
             except BaseException:
                 self._let_go()
@@ -140,18 +160,33 @@ class Stream(Driver, Iterator[Frame]):
 
     def close(self) -> None:
         """Follow no more; whoever waits for a frame learns that there are none."""
+        if self._is_foreign():
+            return
+        self.interrupt()
+        with self._reading:
+            self._let_go()
+
+    def interrupt(self) -> None:
+        """End the reading, if a thread reads, and do not wait for its end."""
+        if self._is_foreign():
+            return
         self._closing.set()
         response = self._response
         if response is not None:
             _interrupt(response)
-        with self._reading:
-            self._let_go()
+
+    def _is_foreign(self) -> bool:
+        """Tell whether this is a fork of the process of the stream; it may hold any lock."""
+        return this_process() != self._process
 
     def _let_go(self) -> None:
         self._closing.set()
         self._drop()
         self._frames.close()
         self._flow.close()
+        client, self._client = self._client, None
+        if client is not None:
+            self._connections.release(client)
 
     def _drop(self) -> None:
         response, self._response = self._response, None
@@ -177,8 +212,10 @@ class Stream(Driver, Iterator[Frame]):
         return reply
 
     def _open(self, effect: Open) -> Answer | Failure:
+        if self._client is None:
+            self._client = self._connections.for_stream(self)
         try:
-            response = self._http.send(self._transfer.request(effect), stream=True)
+            response = self._connections.send(self._client, self._transfer.request(effect))
             if response.status_code != httpx.codes.OK:
                 return self.read(response, effect)
         except (httpx.RequestError, httpx.StreamError) as error:

@@ -39,14 +39,6 @@ than this fits no model. It is the same as in TypeScript, where no text can be l
 WAIT_SECONDS_MAX: Final = 2.0**31 / 1000
 """No wait of a socket is longer, since those of many systems have no more bits for milliseconds."""
 
-KEPT_CONNECTIONS_MAX: Final = 100
-
-LIMITS: Final = httpx.Limits(
-    # As many as there are calls and streams at once: who waits for a free one waits for nothing.
-    max_connections=None,
-    max_keepalive_connections=KEPT_CONNECTIONS_MAX,
-)
-
 
 class Transfer:
     """

@@ -248,7 +248,6 @@ class Engine:
         self._running: asyncio.Task[None] | None = None
         self._looking_up: asyncio.Task[None] | None = None
         self._committed = _set_event()
-        self._idle = _set_event()
         self._state = "starting"
         self._fatal: str | None = None
         self._metrics.ready.set_function(lambda: float(self.health.is_ready))
@@ -279,11 +278,25 @@ class Engine:
         """Refuse new writes, finish and commit what is under way, and close the store."""
         self._state = "stopping"
         self.hub.stop()
-        await self._idle.wait()
+        await self._settle_all()
         await self._doorbell.stop()
         for load in list(self._loads.values()):
             load.cancel()
         await self._store.close()
+
+    async def _settle_all(self) -> None:
+        """
+        Wait until no op waits.
+
+        What works on them may have been cancelled, as `asyncio.run` does with all tasks before it
+        ends. Then no caller is left either, and there is nothing to wait for.
+        """
+        while self._queued_ops:
+            working = (self._running, self._looking_up, *self._jobs)
+            at_work = [task for task in working if task is not None]
+            if not at_work:
+                return
+            await asyncio.wait(at_work, return_when=asyncio.FIRST_COMPLETED)
 
     @property
     def health(self) -> Health:
@@ -539,7 +552,6 @@ class Engine:
             or self._queued_bytes + waiting.size > QUEUE_BYTES_MAX
         ):
             raise RateLimited("Too many writes are waiting; try again in a second.")
-        self._idle.clear()
         self._queued_ops += 1
         self._queued_bytes += waiting.size
         self._hot.pin(context_id)
@@ -571,8 +583,6 @@ class Engine:
         if self._hot.unpin(waiting.context_id):
             self._absent.discard(waiting.context_id)
         waiting.resolve(outcome)
-        if not self._queued_ops:
-            self._idle.set()
 
     def _look_up(self, waiting: _Waiting) -> None:
         self._unanswered.append(waiting)

@@ -6,6 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 from typing import Final
+from weakref import WeakSet
 
 import apsw
 
@@ -25,10 +26,20 @@ READER_CACHE_BYTES: Final = 2 * 1024 * 1024
 BUSY_MS: Final = 10_000
 """How long to wait for another connection; ours hold locks for milliseconds."""
 
+_taken: WeakSet[DataDirectory] = WeakSet()
+
+_inherited: set[tuple[int, int]] = set()
+"""The lock files, by device and inode, of directories that were taken when this process forked."""
+
 
 class DataDirectory:
     """
     A directory that one process has to itself.
+
+    A child that is forked from that process has no part in it. It lets go of the lock, which it
+    would otherwise keep for as long as it lives. And it can't open the directory itself, not even
+    after the parent has closed it: SQLite remembers per process which locks it holds and where the
+    index of the write-ahead log is, and takes over in a child what is true of the parent alone.
 
     Args:
         path: Where; it is made if it is missing.
@@ -57,14 +68,14 @@ class DataDirectory:
         try:
             self._make()
             self._lock = os.open(self._path / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+            _taken.add(self)
+            self._check_not_inherited(self._lock)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._note_pid(self._lock)
         except BlockingIOError:
             holder = self._holder()
             self.let_go()
-            raise StoreRefused(
-                f"The data directory {self._path} is in use by another fastpaca process{holder}."
-            ) from None
+            raise StoreRefused(f"The data directory {self._path} is in use by {holder}.") from None
         except OSError as error:
             self.let_go()
             raise StoreRefused(
@@ -73,9 +84,25 @@ class DataDirectory:
 
     def let_go(self) -> None:
         """Let other processes in."""
+        _taken.discard(self)
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+    def leave_to_parent(self) -> None:
+        """Let go of the lock in a child, which does not unlock it, and remember whose it was."""
         if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+            _inherited.add(_identity(self._lock))
+            self.let_go()
+
+    def _check_not_inherited(self, lock: int) -> None:
+        if _identity(lock) in _inherited:
+            self.let_go()
+            raise StoreRefused(
+                f"The data directory {self._path} was open in another process when this one was"
+                " forked from it, and SQLite can't be used across a fork. Open it in a process that"
+                " is started anew, or let processes share a node: `fastpaca serve`."
+            )
 
     def _make(self) -> None:
         made = [path for path in (self._path, *self._path.parents) if not path.exists()]
@@ -92,8 +119,13 @@ class DataDirectory:
         os.pwrite(lock, b"%d\n" % os.getpid(), 0)
 
     def _holder(self) -> str:
+        """Say who has the directory."""
         text = os.pread(self._lock, 20, 0).strip() if self._lock is not None else b""
-        return f" (pid {text.decode()})" if text.isdigit() else ""
+        if not text.isdigit():
+            return "another fastpaca process"
+        if int(text) == os.getpid():
+            return "this process already: by another client or on another event loop"
+        return f"another fastpaca process (pid {text.decode()})"
 
     def prepare(self, cache_bytes: int) -> apsw.Connection:
         """
@@ -203,3 +235,16 @@ def _sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino
+
+
+def _leave_to_parent() -> None:
+    for directory in list(_taken):
+        directory.leave_to_parent()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
