@@ -7,6 +7,7 @@ A process that uses a client, forks, and goes on: the scenes of `test_forks.py`,
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import multiprocessing
 import os
@@ -37,13 +38,13 @@ class Scene(NamedTuple):
         return [f"child-{number}" for number in range(self.children)]
 
 
-def fork(child: Callable[[], None], *, ends_hard: bool) -> int:
+def fork(child: Callable[[], None], *, ends_hard: bool, how: Callable[[], int] = os.fork) -> int:
     """
     Let a child do something and end, at once or as an interpreter does; its pid.
 
     An end that is not hard finalises what was inherited.
     """
-    pid = os.fork()
+    pid = how()
     if pid:
         return pid
     code = 1
@@ -107,6 +108,21 @@ def threads(scene: Scene) -> None:
         stream.close()
         following.result()
     assert followed == list(range(1, last + 1))
+    client.close()
+
+
+def untold(scene: Scene) -> None:
+    """A process forks without a word to Python, as uWSGI does: the id of the process tells."""
+    client = Fastpaca(scene.address)
+    work.report(scene.directory, "parent-0", work.work(client, "parent-0", 1))
+
+    def child(name: str) -> Callable[[], None]:
+        return lambda: work.report(scene.directory, name, work.work(client, name, scene.rounds))
+
+    how = ctypes.PyDLL(None).fork
+    pids = [fork(child(name), ends_hard=True, how=how) for name in scene.names()]
+    work.report(scene.directory, "parent-1", work.work(client, "parent-1", scene.rounds))
+    wait_for(pids)
     client.close()
 
 
@@ -260,6 +276,7 @@ def in_pool(scene: Scene, name: str) -> None:
 
 SCENES: dict[str, Callable[[Scene], None]] = {
     "threads": threads,
+    "untold": untold,
     "streams": streams,
     "loops": loops,
     "running_loop": running_loop,

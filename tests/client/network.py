@@ -43,12 +43,15 @@ class Network:
         node: The port of the node, which may be another after a restart.
         port: Where to connect.
         connections: How many there were.
+        open: How many of them there are.
     """
 
     def __init__(self, node: int, fates: Callable[[], Fate]) -> None:
         self.node = node
         self.port = 0
         self.connections = 0
+        self.open = 0
+        self._changed = threading.Condition()
         self._fates = fates
         self._over = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -56,6 +59,16 @@ class Network:
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def wait_for_open(self, count: int) -> None:
+        """Wait until so many connections are open, as this end sees it."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.open == count, 30), self.open
+
+    def _count(self, change: int) -> None:
+        with self._changed:
+            self.open += change
+            self._changed.notify_all()
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Serve until it is over."""
@@ -76,6 +89,7 @@ class Network:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self._count(1)
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
@@ -90,6 +104,7 @@ class Network:
         finally:
             writer.transport.abort()
             self._tasks.discard(task)
+            self._count(-1)
 
     async def _refuse(
         self, code: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

@@ -63,6 +63,7 @@ def check(node: Process, directory: Path) -> dict[str, dict[str, int]]:
     ("scene", "parents"),
     [
         ("threads", 4),
+        ("untold", 2),
         ("loops", 2),
         ("running_loop", 3),
         ("multiprocessing_fork", 2),

@@ -268,6 +268,7 @@ class AsyncConnections:
     async def aclose(self) -> None:
         """Close the connections of this event loop; those of another are closed when it ends."""
         self.is_closed = True
+        self._forget_closed_loops()
         found = self._places.pop(this_place(), None)
         if found is not None:
             await found.watch.aclose()
