@@ -156,7 +156,7 @@ def test_data_of_a_running_node_is_refused(file: Path, lived: Path, refused: Sai
         try:
             for argv in (["export"], ["import", str(file)]):
                 said = await asyncio.to_thread(refused, *argv, "--data-dir", str(lived))
-                assert "is in use by another fastpaca process" in said
+                assert "is in use by this process already" in said
         finally:
             await store.close()
 

@@ -41,6 +41,7 @@ class AsyncDriver:
 
     async def run(self, flow: Flow[T]) -> T:
         """Carry out *flow* and give what it comes to."""
+        await self._connections.here()  # made before the time of the call begins, see `Driver`
         reply = None
         while True:
             try:
@@ -51,6 +52,7 @@ class AsyncDriver:
 
     async def iterate(self, flow: Flow[None]) -> AsyncGenerator[Any, None]:
         """Carry out *flow* as far as the values that it gives are asked for."""
+        await self._connections.here()  # made before the time of the call begins, see `Driver`
         reply = None
         while True:
             try:

@@ -238,11 +238,17 @@ class AsyncConnections:
         Raises:
             ClientClosed: It was closed.
         """
-        transport = (await self._here()).transport
+        transport = (await self.here()).transport
         if transport is not None:
             await transport.__aenter__()
 
-    async def _here(self) -> _Local:
+    async def here(self) -> _Local:
+        """
+        Return what there is on this event loop.
+
+        Raises:
+            ClientClosed: There is nothing any more.
+        """
         if self.is_closed:
             raise ClientClosed
         place = this_place()
@@ -262,7 +268,7 @@ class AsyncConnections:
             httpx.RequestError: No response came.
         """
         request.extensions["trace"] = note_async
-        client = (await self._here()).client
+        client = (await self.here()).client
         return await client.send(request, stream=True)
 
     async def aclose(self) -> None:

@@ -44,6 +44,7 @@ class Driver:
 
     def run(self, flow: Flow[T]) -> T:
         """Carry out *flow* and give what it comes to."""
+        self._connections.here()  # made before the time of the call begins: certificates are read
         reply = None
         while True:
             try:
@@ -54,6 +55,7 @@ class Driver:
 
     def iterate(self, flow: Flow[None]) -> Generator[Any, None, None]:
         """Carry out *flow* as far as the values that it gives are asked for."""
+        self._connections.here()  # made before the time of the call begins: certificates are read
         reply = None
         while True:
             try:
