@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from fastpaca import __version__
 from fastpaca.api.app import create_app
 from fastpaca.api.limits import Pace
 from fastpaca.api.operations import clear_broken_backups
@@ -23,7 +24,8 @@ from fastpaca.engine.engine import QUEUE_OPS_MAX
 from fastpaca.service import Service
 from fastpaca.settings import Settings
 from fastpaca.store.base import Store
-from fastpaca.telemetry import Metrics
+from fastpaca.store.sqlite_files import DATABASE_NAME
+from fastpaca.telemetry import DatabaseMetrics, Metrics
 from fastpaca.tokens import TokenCounter
 
 logger = logging.getLogger(__name__)
@@ -95,6 +97,8 @@ class Node:
             queue_ops_max=queue_ops_max,
             on_fatal=on_fatal,
         )
+        if settings.store == "sqlite":
+            self.metrics.registry.register(DatabaseMetrics(settings.data_dir / DATABASE_NAME))
         if settings.archiver_enabled:
             _show_archive(self.store, self.engine, self.metrics)
         self.service = Service(self.engine, counter, self.metrics)

@@ -10,6 +10,7 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -49,8 +50,8 @@ def test_everything_goes_over_a_socket(
     with listening(tmp_path, path) as process:
         assert f"unix:{path}\n" in process.banner
         assert process.port == 0
-        transport = httpx.HTTPTransport(uds=str(path))
-        with Fastpaca("http://localhost", transport=transport) as client:
+        make = partial(httpx.HTTPTransport, uds=str(path))
+        with Fastpaca("http://localhost", transport=make) as client:
             context = client.context("a/../b", budget=8000)
             context.append(MESSAGE)
             with context.stream(cursor=0) as stream:
@@ -70,8 +71,8 @@ async def test_streams_over_a_socket(tmp_path: Path, path: Path) -> None:
     The asynchronous client and WebSockets reach it as well.
     """
     with listening(tmp_path, path):
-        transport = httpx.AsyncHTTPTransport(uds=str(path))
-        async with AsyncFastpaca("http://localhost", transport=transport) as client:
+        make = partial(httpx.AsyncHTTPTransport, uds=str(path))
+        async with AsyncFastpaca("http://localhost", transport=make) as client:
             await (await client.context("c", budget=8000)).append(MESSAGE)
         address = "ws://anything/v1/contexts/c/stream?cursor=0"
         async with unix_connect(str(path), address) as frames:
