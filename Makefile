@@ -19,11 +19,11 @@ BROWSER := $(VENV)/.browser-is-installed
 NODE_CHAT := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix examples/node-chat
 SIM    := tests/context/test_simulation.py tests/sim tests/stream/test_simulation.py
 
-.PHONY: help setup serve test check fix sim fuzz acceptance validity runtimes bench docs lock
+.PHONY: help setup serve test check fix sim fuzz acceptance validity runtimes compat bench docs lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
-	@echo "ARGS='…' is passed on to serve, test, sim, fuzz, acceptance, validity and bench."
+	@echo "ARGS='…' is passed on to serve, test, sim, fuzz, acceptance, validity, compat and bench."
 
 setup: $(DEV) $(SERVERS) $(SDK) $(EXAMPLES) $(BROWSER) ## install everything that development needs into .venv
 
@@ -66,6 +66,9 @@ validity: $(DEV) $(PEERS) ## print which windows of real conversations providers
 runtimes: $(DEV) $(SDK) ## try the TypeScript SDK on Deno, Bun and the oldest Node (downloads 300 MB)
 	$(NPM)/runtimes ci --silent --ignore-scripts
 	$(PYTEST) -m runtimes tests/sdk $(ARGS)
+
+compat: $(DEV) ## use fastpaca next to the frameworks of its users and at its floors (needs the network)
+	$(BIN)/python scripts/compat.py $(ARGS)
 
 bench: $(DEV) ## measure
 	$(BIN)/python -m bench $(ARGS)

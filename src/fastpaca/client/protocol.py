@@ -354,7 +354,7 @@ class Reader(Generic[T]):
         try:
             value = json.loads(body, parse_float=_number, parse_int=_integer)
             found: T = msgspec.convert(value, self._kind, dec_hook=_hook)
-        except (ValueError, RecursionError) as error:
+        except (ValueError, msgspec.ValidationError, RecursionError) as error:
             raise UnexpectedAnswer(_not_understood(body)) from error
         return found
 
