@@ -22,7 +22,8 @@ ENV FASTPACA_DATA_DIR=/data
 VOLUME /data
 EXPOSE 4000
 STOPSIGNAL SIGTERM
+# It asks at the PORT and FASTPACA_HOST of the node.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:4000/health/ready', timeout=4)"]
+    CMD ["fastpaca", "health"]
 ENTRYPOINT ["fastpaca"]
 CMD ["serve"]

@@ -2,7 +2,7 @@
 
 import sys
 
-from fastpaca.cli.main import main
+from fastpaca.cli.start import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -273,6 +274,111 @@ def test_existing_file_is_kept(
     with serving(lambda request: request.reply(database)) as node:
         assert main(["backup", str(target), "--url", node.url, "--force"]) == 0
     assert target.read_bytes() == database
+
+
+def device(path: Path) -> None:
+    if os.geteuid() == 0:
+        os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+    else:
+        path.symlink_to("/dev/null")  # who may not make a device can still be led to one
+
+
+def unix_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.path.relpath(path))
+
+
+OTHERS: dict[str, Callable[[Path], None]] = {
+    "a directory": Path.mkdir,
+    "a symbolic link": lambda path: path.symlink_to(path.with_name("target")),
+    "a FIFO": os.mkfifo,
+    "a socket": unix_socket,
+    "a device": device,
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("flags", [[], ["--force"]])
+def test_what_is_no_file_is_never_replaced(
+    kind: str,
+    flags: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    A device, a FIFO, a link, a socket and a directory stay what they are, whatever is asked for.
+    """
+    monkeypatch.chdir(tmp_path)  # the path of a socket may not be long
+    target = tmp_path / "backup.db"
+    OTHERS[kind](target)
+    before = target.lstat()
+    assert main(["backup", str(target), "--url", "http://127.0.0.1:1", *flags]) == 1
+    said = failure(capsys)
+    assert f"{target} is a" in said
+    assert "device" not in kind or os.geteuid() != 0 or "is a device" in said
+    assert target.lstat() == before
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def backup_to_output(node: Node, **redirected: Any) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "fastpaca", "backup", "-", "--url", node.url]
+    return subprocess.run(command, check=False, stderr=subprocess.PIPE, **redirected)
+
+
+def test_dash_is_standard_output(database: bytes, tmp_path: Path) -> None:
+    """
+    The whole backup, and nothing else, goes to a pipe or to a file; none is called `-`.
+    """
+    with serving(lambda request: request.reply(database)) as node:
+        done = backup_to_output(node, stdout=subprocess.PIPE, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert done.stdout == database
+        with (tmp_path / "redirected").open("wb") as file:
+            assert backup_to_output(node, stdout=file, cwd=tmp_path).returncode == 0
+    assert (tmp_path / "redirected").read_bytes() == database
+    assert [path.name for path in tmp_path.iterdir()] == ["redirected"]
+
+
+def test_broken_backup_on_standard_output_is_told(database: bytes) -> None:
+    """
+    Half a backup ends with exit code 1, so that a pipeline can tell.
+    """
+    with serving(lambda request: break_off(request, database)) as node:
+        done = backup_to_output(node, stdout=subprocess.PIPE)
+    assert done.returncode == 1
+    assert b"the answer broke off" in done.stderr
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_standard_output_that_cannot_be_written_is_told(database: bytes) -> None:
+    """
+    A terminal is refused before anything is asked; a reader that goes away, and a disk that is
+    full, get one sentence.
+    """
+    with serving(lambda request: request.reply(database)) as node:
+        ours, theirs = os.openpty()
+        done = backup_to_output(node, stdout=theirs)
+        os.close(ours)
+        os.close(theirs)
+        assert b"standard output is a terminal; redirect it" in done.stderr
+        assert done.returncode == 1
+        assert not node.asked
+        reading, writing = os.pipe()
+        os.close(reading)
+        done = backup_to_output(node, stdout=writing)
+        os.close(writing)
+        assert done.stderr == (
+            b"fastpaca: no backup was made: standard output cannot be written: Broken pipe.\n"
+        )
+        assert done.returncode == 1
+        if Path("/dev/full").exists():
+            with Path("/dev/full").open("wb") as full:
+                done = backup_to_output(node, stdout=full)
+            assert b"standard output cannot be written: No space left" in done.stderr
+            assert done.returncode == 1
+        done = backup_to_output(node, preexec_fn=lambda: os.close(1))
+        assert b"standard output cannot be written: it is closed." in done.stderr
 
 
 def test_file_that_appears_meanwhile_is_kept(

@@ -110,12 +110,55 @@ def test_export_says_what_it_wrote(lived: Path, capsys: pytest.CaptureFixture[st
 
 def test_standard_output_takes_the_same(lived: Path, file: Path) -> None:
     """
-    Without a file, the lines go to standard output and nothing else does.
+    Without a file, or with -, the lines go to standard output and nothing else does.
     """
     command = [sys.executable, "-m", "fastpaca", "export", "--data-dir", str(lived)]
-    done = subprocess.run(command, capture_output=True, check=True)
-    assert done.stdout == file.read_bytes()
-    assert done.stderr == b""
+    for output in ([], ["--output", "-"]):
+        done = subprocess.run([*command, *output], capture_output=True, check=True)
+        assert done.stdout == file.read_bytes()
+        assert done.stderr == b""
+    assert not Path("-").exists()
+
+
+@pytest.mark.parametrize("output", [[], ["--output", "-"]])
+def test_closed_pipe_is_told_once(lived: Path, output: list[str]) -> None:
+    """
+    A reader of standard output that goes away gets one sentence.
+    """
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "fastpaca", "export", "--data-dir", str(lived), *output]
+    done = subprocess.run(command, check=False, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert done.stderr == b"fastpaca: the export is not complete: Broken pipe.\n"
+    assert done.returncode == 1
+
+
+def test_what_is_no_file_is_never_replaced(lived: Path, here: Path, refused: Said) -> None:
+    """
+    A link, such as /dev/stdout, a FIFO and a directory are refused, and it is said what would do.
+    """
+    (here / "link").symlink_to("elsewhere")
+    os.mkfifo(here / "fifo")
+    for name, kind in {
+        "link": "a symbolic link",
+        "fifo": "a FIFO",
+        "/dev/null": "a device",
+    }.items():
+        said = refused("export", "--data-dir", str(lived), "--output", name)
+        assert said.endswith(f"{name} is {kind}; name a file, or - for standard output.")
+    assert "is a directory" in refused("export", "--data-dir", str(lived), "--output", ".")
+    assert sorted(path.name for path in here.iterdir()) == ["fifo", "link", "lived"]
+
+
+def test_import_does_not_wait_for_a_fifo(here: Path, refused: Said) -> None:
+    """
+    What cannot be read twice is refused before it is opened.
+    """
+    os.mkfifo(here / "fifo")
+    for name in ("fifo", "/dev/null"):
+        assert "cannot be read twice" in refused("import", name)
+    assert "so - will not do" in refused("import", "-", code=2)
 
 
 def test_import_twice_changes_nothing(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -277,6 +320,7 @@ def test_what_is_no_file_is_refused(refused: Said) -> None:
     [
         (["export", "--store", "memory"], "FASTPACA_STORE is memory, which holds nothing"),
         (["export", "--store", "mysql://x"], "--store must be sqlite, memory, or the address"),
+        (["export", "--resume", "--output", "-"], "--resume goes on with a file; name it"),
         (["export", "--resume"], "--resume goes on with a file; name it with --output."),
         (["import", "f", "--verify", "--verify-only"], "--verify imports first and"),
     ],

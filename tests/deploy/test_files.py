@@ -86,7 +86,7 @@ def test_health_is_asked_where_it_is_answered(name: str) -> None:
             assert (await client.get(path)).status_code == 200
 
     run(ask, composed(MemoryStore()))
-    assert bool(paths) == (name in {"Dockerfile", "deploy/haproxy.cfg"})
+    assert bool(paths) == (name == "deploy/haproxy.cfg")
 
 
 def test_image_is_made_of_files_that_are_there() -> None:
@@ -128,7 +128,9 @@ def test_image_runs_a_node() -> None:
     assert str(settings.data_dir) == said["VOLUME"]
     assert str(settings.port) == said["EXPOSE"]
     assert not settings.is_loopback
-    assert f"http://127.0.0.1:{settings.port}/health/ready" in said["HEALTHCHECK"]
+    command = json.loads(said["HEALTHCHECK"].split("CMD", 1)[1])
+    assert command == ["fastpaca", "health"]  # it reads the settings of the node
+    _parser().parse_args(command[1:])
 
 
 def test_nodes_of_compose_can_start() -> None:
@@ -144,6 +146,7 @@ def test_nodes_of_compose_can_start() -> None:
         expected = f"postgresql://{user}:{password}@database/{database['POSTGRES_DB']}"
         assert settings.store == expected
         assert node["restart"] == "unless-stopped"
+        assert node["init"] is True
 
 
 def test_nothing_of_compose_has_a_secret_of_its_own() -> None:

@@ -4,6 +4,9 @@
 The node makes the copy and sends it as an SQLite file. It is written to `FILE.part`, checked,
 brought to the disk, and only then given its name, so that a file of that name is a whole backup.
 Whatever fails leaves no file and is told in one sentence.
+
+`-` is standard output. What was written there before a failure cannot be taken back, so the exit
+code tells whether it is a whole backup.
 """
 
 from __future__ import annotations
@@ -22,7 +25,9 @@ from pathlib import Path
 from typing import BinaryIO, Final
 from urllib.parse import SplitResult, urlsplit
 
+from fastpaca.cli.output import STANDARD_OUTPUT, written_out
 from fastpaca.settings import load_api_key, parse_api_keys
+from fastpaca.transfer.target import other_kind
 
 SQLITE_MAGIC: Final = b"SQLite format 3\0"
 CHUNK_BYTES: Final = 1024 * 1024
@@ -43,19 +48,34 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         SettingsError: The API key cannot be used.
     """
-    target = Path(args.file)
     key = parse_api_keys(args.api_key, "--api-key")[0] if args.api_key else load_api_key()
     try:
         with _sigterm_as_exit():
-            size_bytes = _back_up(target, _base_url(args.url), key, force=args.force)
+            url = _base_url(args.url)
+            if args.file == STANDARD_OUTPUT:
+                size_bytes = _pass_on(url, key)
+            else:
+                size_bytes = _back_up(Path(args.file), url, key, force=args.force)
     except BackupFailed as error:
         print(f"fastpaca: no backup was made: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("fastpaca: no backup was made: interrupted.", file=sys.stderr)
         return 130
-    print(f"Wrote {target} ({readable(size_bytes)}).")
+    if args.file != STANDARD_OUTPUT:
+        print(f"Wrote {args.file} ({readable(size_bytes)}).")
     return 0
+
+
+def _pass_on(url: SplitResult, key: str | None) -> int:
+    """Write the backup to standard output, and give its size."""
+    if sys.stdout is not None and sys.stdout.isatty():
+        raise BackupFailed("standard output is a terminal; redirect it, or name a file.")
+    try:
+        with _answer(url, key) as response, written_out() as out:
+            return _receive(response, out)
+    except OSError as error:
+        raise BackupFailed(f"standard output cannot be written: {error.strerror}.") from None
 
 
 def _back_up(target: Path, url: SplitResult, key: str | None, *, force: bool) -> int:
@@ -74,6 +94,8 @@ def _back_up(target: Path, url: SplitResult, key: str | None, *, force: bool) ->
 def _check_target(target: Path, *, force: bool) -> None:
     if target.is_dir():
         raise BackupFailed(f"{target} is a directory; name a file in it.")
+    if (kind := other_kind(target)) is not None:
+        raise BackupFailed(f"{target} is {kind}; name a file, or - for standard output.")
     if not target.parent.is_dir():
         raise BackupFailed(f"the directory {target.parent} does not exist.")
     if not force and os.path.lexists(target):
@@ -102,11 +124,11 @@ def _base_url(text: str) -> SplitResult:
     return url
 
 
-class _UnixConnection(http.client.HTTPConnection):
+class UnixConnection(http.client.HTTPConnection):
     """A connection to the Unix socket at *path*."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=CONNECT_TIMEOUT_SECONDS)
+    def __init__(self, path: str, timeout_seconds: float) -> None:
+        super().__init__("localhost", timeout=timeout_seconds)
         self._path = path
 
     def connect(self) -> None:
@@ -127,7 +149,7 @@ def _answer(url: SplitResult, key: str | None) -> Iterator[http.client.HTTPRespo
     connection: http.client.HTTPConnection
     if url.scheme == "unix":
         node, path = f"unix:{url.path}", ""
-        connection = _UnixConnection(url.path)
+        connection = UnixConnection(url.path, CONNECT_TIMEOUT_SECONDS)
     else:
         kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
         node, path = f"{url.scheme}://{url.netloc}", url.path.rstrip("/")

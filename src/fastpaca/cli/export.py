@@ -15,6 +15,7 @@ from pathlib import Path
 
 from fastpaca import __version__
 from fastpaca.cli.backup import readable
+from fastpaca.cli.output import STANDARD_OUTPUT, written_out
 from fastpaca.cli.progress import Progress
 from fastpaca.cli.stores import opened, settings_of
 from fastpaca.settings import Settings, SettingsError
@@ -35,6 +36,8 @@ def run(args: argparse.Namespace) -> int:
         SettingsError: A setting cannot be used, or the flags do not go together.
     """
     settings = settings_of(args)
+    if args.output == STANDARD_OUTPUT:
+        args.output = None
     if args.resume and args.output is None:
         raise SettingsError("--resume goes on with a file; name it with --output.")
     progress = Progress(sys.stderr, "Exporting")
@@ -70,7 +73,8 @@ async def _export(settings: Settings, args: argparse.Namespace, progress: Progre
         header = Header(FORMAT, __version__, store.name, args.prefix)
         if args.output is None:
             reading = Reading()
-            await outgoing.write(store, header, reading, StreamSink(sys.stdout.buffer), progress)
+            with written_out() as out:
+                await outgoing.write(store, header, reading, StreamSink(out), progress)
         else:
             await _write_file(store, header, args, progress)
 

@@ -39,6 +39,8 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     if args.verify and args.verify_only:
         raise SettingsError("--verify imports first and --verify-only does not; choose one.")
+    if args.file == "-":
+        raise SettingsError("An import reads its file twice, so - will not do; name a file.")
     try:
         with closing(ExportFile(Path(args.file))) as file:
             _check(file)

@@ -1,9 +1,9 @@
 """
-The command line: `fastpaca serve`, `backup`, `migrate`, `export` and `import`.
+The command line: `fastpaca serve`, `health`, `backup`, `migrate`, `export` and `import`.
 
 The flags of `serve` are made from the table of settings, so that a setting has its flag, its
-variable and its help in one place. A subcommand is imported when it is asked for: `backup` works
-without the packages of the server, and `--help` does not wait for them.
+variable and its help in one place. A subcommand is imported when it is asked for: `backup` and
+`health` work without the packages of the server, and `--help` does not wait for them.
 
 The exit code is 0 when all went well, 1 when something failed, and 2 when what was asked for, or a
 setting, cannot be used.
@@ -36,6 +36,12 @@ def _serve(args: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         return _told_what_is_missing(error)
     return serve.run(args)
+
+
+def _health(args: argparse.Namespace) -> int:
+    from fastpaca.cli import health
+
+    return health.run(args)
 
 
 def _backup(args: argparse.Namespace) -> int:
@@ -88,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fastpaca {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_serve(commands)
+    _add_health(commands)
     _add_backup(commands)
     _add_migrate(commands)
     _add_export(commands)
@@ -121,6 +128,20 @@ def _add_flag(parser: argparse.ArgumentParser, setting: Setting) -> None:
     )
 
 
+def _add_health(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "health",
+        help="ask whether the node of this machine is ready",
+        description="Ask whether the node of this machine is ready, at the address that it reads"
+        " from the environment, too. The exit code is 0 if it is, and 1 if not.",
+        allow_abbrev=False,
+    )
+    for setting in SETTINGS:
+        if setting.name in ("host", "port"):
+            _add_flag(parser, setting)
+    parser.set_defaults(run=_health)
+
+
 def _add_backup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "backup",
@@ -129,7 +150,11 @@ def _add_backup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         " a file that only its owner can read.",
         allow_abbrev=False,
     )
-    parser.add_argument("file", metavar="FILE", help="the file to write; it must not exist")
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        help="the file to write, which must not exist; - is standard output",
+    )
     parser.add_argument(
         "--url",
         default="http://127.0.0.1:4000",
@@ -142,7 +167,9 @@ def _add_backup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         " the machine cannot see)",
     )
     parser.add_argument(
-        "--force", action="store_true", help="replace FILE if it exists, once the copy is complete"
+        "--force",
+        action="store_true",
+        help="replace FILE if it exists and is a regular file, once the copy is complete",
     )
     parser.set_defaults(run=_backup)
 
@@ -179,7 +206,9 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     _add_store_flags(parser)
     parser.add_argument(
-        "--output", metavar="FILE", help="the file to write; by default standard output"
+        "--output",
+        metavar="FILE",
+        help="the file to write; by default, and if it is -, standard output",
     )
     parser.add_argument(
         "--resume", action="store_true", help="go on with an export into FILE that was interrupted"

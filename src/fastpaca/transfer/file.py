@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
@@ -11,6 +12,7 @@ from typing import BinaryIO, Final, NamedTuple
 from fastpaca.transfer.format import LINE_BYTES_MAX, BadLine, Header, Line, Whole, decode
 from fastpaca.transfer.outgoing import CannotTakeBack
 from fastpaca.transfer.reading import Reading
+from fastpaca.transfer.target import other_kind
 
 BUFFER_BYTES: Final = 1024 * 1024
 
@@ -81,13 +83,12 @@ class ExportFile:
 
 def _opened(path: Path) -> BinaryIO:
     try:
-        file = path.open("rb", buffering=BUFFER_BYTES)
+        mode = path.stat().st_mode  # before it is opened: a FIFO that nobody writes to would wait
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise BadFile(f"{path} cannot be read twice, which an import has to do; name a file.")
+        return path.open("rb", buffering=BUFFER_BYTES)
     except OSError as error:
         raise BadFile(f"{path} cannot be read: {error.strerror}.") from None
-    if not file.seekable():
-        file.close()
-        raise BadFile(f"{path} cannot be read twice, which an import has to do; name a file.")
-    return file
 
 
 def _texts(file: BinaryIO, begin: int) -> Iterator[tuple[bytes, int]]:
@@ -159,6 +160,8 @@ class PartialFile:
     def _check_target(self) -> None:
         if self._target.is_dir():
             raise UnusableFile(f"{self._target} is a directory; name a file in it.")
+        if (kind := other_kind(self._target)) is not None:
+            raise UnusableFile(f"{self._target} is {kind}; name a file, or - for standard output.")
         if os.path.lexists(self._target):
             raise UnusableFile(f"{self._target} exists; name another file, or remove it.")
 

@@ -1,0 +1,58 @@
+"""
+`fastpaca health`: ask the node of this machine whether it is ready.
+
+For supervisors that run a command, such as the HEALTHCHECK of a container: it asks at the address
+that the node itself reads from the environment, be it a port or a Unix socket.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.client
+import sys
+from typing import Final
+
+from fastpaca.cli.backup import UnixConnection
+from fastpaca.settings import Settings, SettingsError, load
+
+TIMEOUT_SECONDS: Final = 4
+"""Less than the 5 seconds that the image gives the command."""
+
+PATH: Final = "/health/ready"
+
+_ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # nothing listens here
+"""Where a node is found that listens on all addresses."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """
+    Ask the node that *args* and the environment name, and answer the exit code.
+
+    Raises:
+        SettingsError: They name no port.
+    """
+    settings = load({"host": args.host, "port": args.port})
+    if settings.port == 0 and settings.socket_path is None:
+        raise SettingsError("PORT is 0, so nobody knows where the node listens; name its port.")
+    try:
+        with contextlib.closing(_connection(settings)) as connection:
+            connection.request("GET", PATH)
+            response = connection.getresponse()
+            body = response.read(1024).decode(errors="replace")
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        print(f"fastpaca: the node does not answer: {reason}.", file=sys.stderr)
+        return 1
+    if response.status != http.client.OK:
+        print(f"fastpaca: the node is not ready: {response.status} {body}", file=sys.stderr)
+        return 1
+    print("ready")
+    return 0
+
+
+def _connection(settings: Settings) -> http.client.HTTPConnection:
+    if settings.socket_path is not None:
+        return UnixConnection(str(settings.socket_path), TIMEOUT_SECONDS)
+    host = _ANY.get(settings.host, settings.host)
+    return http.client.HTTPConnection(host, settings.port, timeout=TIMEOUT_SECONDS)
