@@ -14,6 +14,7 @@ the process that the server names is not the one that answers.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
@@ -125,7 +126,10 @@ async def _connect(
     address: Address, host: Host, settings: Mapping[str, str], **options: Any
 ) -> Session:
     """Connect with TLS or without, and the other way where that fails and the address lets it."""
-    ways = [None] if host.is_local else address.tls.contexts(host.name or host.address)
+    ways: list[ssl.SSLContext | None] = [None]
+    if not host.is_local:
+        # The authorities of a system are some hundred, which takes up to 0.1 seconds to read.
+        ways = await asyncio.to_thread(address.tls.contexts, host.name or host.address)
     while True:
         way = ways.pop(0)
         try:

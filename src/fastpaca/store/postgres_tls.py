@@ -93,6 +93,8 @@ class Tls:
         """
         Say how to try to connect to *host*, one way after the other; None is without TLS.
 
+        It reads files, and may take a while.
+
         Raises:
             TlsFailed: A file cannot be used.
         """
