@@ -135,6 +135,28 @@ def test_a_key_that_no_node_has_is_refused(api_key: str) -> None:
     assert api_key.strip() not in str(raised.value).split()
 
 
+@pytest.mark.parametrize("case", LIMITS["headers"], ids=str)
+def test_headers_of_the_caller_are_sent(case: Any) -> None:
+    """
+    With every request, next to those of the client.
+    """
+    transfer = Transfer("http://h", case.get("api_key"), Timeouts(), case["given"])
+    sent = transfer.request(Send(protocol.compact("c", [], None, "k"), 0.0)).headers
+    assert {name: sent[name] for name in case["given"]} == case["given"]
+    assert len(sent.get_list("authorization")) <= 1
+    assert (sent["accept"], sent["idempotency-key"]) == ("application/json", "k")
+
+
+@pytest.mark.parametrize("case", LIMITS["headers_refused"], ids=str)
+def test_headers_that_cannot_be_sent_are_refused(case: Any) -> None:
+    """
+    So are those that the client sets itself; no value is shown.
+    """
+    with pytest.raises(InvalidRequest) as raised:
+        Transfer("http://h", case.get("api_key"), Timeouts(), case["given"])
+    assert raised.value.field == "headers"
+
+
 def test_limits_are_those_of_all_clients() -> None:
     """
     What one client sends and reads, another does too.

@@ -4,7 +4,7 @@
 
 import { Context, type ContextOptions } from './context.js';
 import { type Retries, type Some, type Timeouts, retriesOf, timeoutsOf } from './options.js';
-import { BASE_URL, type Json, baseOf, checkApiKey, queryOf } from './protocol.js';
+import { BASE_URL, type Json, baseOf, checkApiKey, checkHeaders, queryOf } from './protocol.js';
 import { type CallOptions, type Platform, Transport, timerMs } from './transport.js';
 import type { ContextInfo } from './types.js';
 
@@ -46,11 +46,11 @@ export class Client {
   constructor(options: ClientOptions = {}) {
     const { apiKey, fetch, platform } = options;
     if (apiKey !== undefined) checkApiKey(apiKey);
+    checkHeaders(options.headers ?? {}, apiKey !== undefined);
     const headers = {
       ...options.headers,
       ...(apiKey !== undefined && { Authorization: `Bearer ${apiKey}` }),
     };
-    new Headers(headers); // says now, not with every call, what no request can carry
     this.#transport = new Transport({
       base: baseOf(options.baseUrl ?? BASE_URL),
       headers,

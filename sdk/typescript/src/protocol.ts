@@ -36,6 +36,17 @@ const SHOWN_CHARS_MAX = 200;
 const HEADER_VALUE = /^[!-~](?:[ -~]*[!-~])?$/;
 /** What a node takes for a key: printable ASCII without spaces; commas stand between several. */
 const API_KEY = /^[!-+\--~]+$/;
+const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+
+/** What a client sets itself; with an API key, `Authorization` too. */
+const OWN_HEADERS = [
+  'accept',
+  'content-length',
+  'content-type',
+  'idempotency-key',
+  'transfer-encoding',
+];
+
 const HTTP_DATE = /^[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT$/;
 
 /** Where a node listens unless told otherwise. */
@@ -131,6 +142,20 @@ export function checkKey(key: string): string {
     );
   }
   return key;
+}
+
+/** Refuse headers that cannot be sent, or are the client's own, without showing a value. */
+export function checkHeaders(headers: Readonly<Record<string, string>>, hasKey: boolean): void {
+  for (const [name, value] of Object.entries(headers)) {
+    if (!HEADER_NAME.test(name)) throw refused(`${name} is no name of a header.`, 'headers');
+    const own = name.toLowerCase();
+    if (OWN_HEADERS.includes(own) || (hasKey && own === 'authorization')) {
+      throw refused(`The client sets ${name} itself.`, 'headers');
+    }
+    if (typeof value !== 'string' || !HEADER_VALUE.test(value)) {
+      throw refused(`${name} is not printable ASCII without spaces around it.`, 'headers');
+    }
+  }
 }
 
 /** Refuse a key that no node can have, without showing it. */

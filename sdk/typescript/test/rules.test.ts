@@ -321,6 +321,8 @@ interface Limits {
   idempotency_keys_refused: { key: unknown; times?: number }[];
   api_keys: string[];
   api_keys_refused: string[];
+  headers: { given: Record<string, string>; api_key?: string }[];
+  headers_refused: { given: Record<string, string>; api_key?: string }[];
   base_urls: { given: string; asked: string }[];
   base_urls_refused: string[];
 }
@@ -381,6 +383,25 @@ test('an API key is sent as it is, and what no node has is refused and not shown
         !(error as Error).message.split(/\s+/).includes(apiKey.trim() || ' '),
       apiKey,
     );
+  }
+});
+
+test('headers of the caller are sent, and those that cannot be sent are refused', async () => {
+  const optionsOf = (given: Record<string, string>, apiKey?: string): fastpaca.ClientOptions => ({
+    headers: given,
+    ...(apiKey !== undefined && { apiKey }),
+  });
+  for (const { given, api_key } of limits.headers) {
+    const script = new Script({ status: 200, body: { version: 1 } });
+    await (await script.client(optionsOf(given, api_key)).context('c')).compact([]);
+    const sent = script.asked[0]!.headers;
+    for (const [name, value] of Object.entries(given)) assert.equal(sent[name], value);
+    assert.equal(sent['Accept'], 'application/json');
+    assert.ok(sent['Idempotency-Key']);
+  }
+  for (const { given, api_key } of limits.headers_refused) {
+    const made = (): unknown => fastpaca.createClient(optionsOf(given, api_key));
+    assert.throws(made, isRefusedAs('headers'), JSON.stringify(given));
   }
 });
 

@@ -37,6 +37,7 @@ class AsyncFastpaca:
     Args:
         base_url: The address of the node.
         api_key: The key, if the node has one.
+        headers: What to send with every request, such as the key of a proxy.
         timeouts: How long to wait.
         retries: How often to try.
         transport: A function that makes how requests get to the node, if not over connections of
@@ -51,11 +52,12 @@ class AsyncFastpaca:
         base_url: str = BASE_URL,
         api_key: str | None = None,
         *,
+        headers: Mapping[str, str] | None = None,
         timeouts: Timeouts | None = None,
         retries: Retries | None = None,
         transport: MakeAsyncTransport | None = None,
     ) -> None:
-        self._transfer = Transfer(base_url, api_key, timeouts or Timeouts())
+        self._transfer = Transfer(base_url, api_key, timeouts or Timeouts(), headers)
         self._connections = AsyncConnections(transport)
         self._calls = Calls(self._transfer.timeouts, retries or Retries())
         self._driver = AsyncDriver(self._connections, self._transfer)

@@ -46,6 +46,13 @@ EVENTS_TYPE: Final = "text/event-stream"
 _HEADER_VALUE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 """What goes through any HTTP as it is: printable ASCII without spaces around it."""
 
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+OWN_HEADERS: Final = frozenset(
+    {"accept", "content-length", "content-type", "idempotency-key", "transfer-encoding"}
+)
+"""What a client sets itself; with an API key, `Authorization` too."""
+
 _API_KEY: Final = re.compile(r"[!-+\--~]+")
 """What a node takes for a key: printable ASCII without spaces; commas stand between several."""
 
@@ -226,6 +233,27 @@ def checked_key(key: str) -> str:
 def is_header_value(text: object) -> bool:
     """Tell whether a header can hold *text*."""
     return isinstance(text, str) and _HEADER_VALUE.fullmatch(text) is not None
+
+
+def checked_headers(given: Mapping[str, str], *, has_key: bool) -> dict[str, str]:
+    """
+    Give the headers that a caller wants to send with every request.
+
+    Raises:
+        InvalidRequest: One cannot be sent, or is the client's own.
+    """
+    own = OWN_HEADERS | {"authorization"} if has_key else OWN_HEADERS
+    for name, value in given.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise InvalidRequest(f"{name!r} is no name of a header.", "headers")
+        if name.lower() in own:
+            raise InvalidRequest(f"The client sets {name} itself.", "headers")
+        if not is_header_value(value):
+            # It may be a secret, and is not told.
+            raise InvalidRequest(
+                f"{name} is not printable ASCII without spaces around it.", "headers"
+            )
+    return dict(given)
 
 
 def is_api_key(text: object) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -15,7 +16,7 @@ import httpx
 from fastpaca import __version__
 from fastpaca.client.errors import ConnectionFailed, TimedOut, UnexpectedAnswer
 from fastpaca.client.flow import DRAWN_BELOW, Draw, Effect, Failure, Now, Open, Send
-from fastpaca.client.protocol import Answer, is_api_key
+from fastpaca.client.protocol import Answer, checked_headers, is_api_key
 from fastpaca.client.terms import Timeouts
 from fastpaca.errors import InvalidRequest
 
@@ -49,7 +50,13 @@ class Transfer:
         timeouts: How long to wait for the answer.
     """
 
-    def __init__(self, base_url: str, api_key: str | None, timeouts: Timeouts) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None,
+        timeouts: Timeouts,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         if not _is_address(base_url):
             raise InvalidRequest(
                 f"The address of a node looks like {BASE_URL}, not {base_url!r}.", "base_url"
@@ -61,7 +68,8 @@ class Transfer:
             )
         self._base = base_url.rstrip("/").removesuffix("/v1").rstrip("/")
         self.timeouts = timeouts
-        self.headers = {"User-Agent": f"fastpaca-python/{__version__}"}
+        self.headers = httpx.Headers({"User-Agent": f"fastpaca-python/{__version__}"})
+        self.headers.update(checked_headers(headers or {}, has_key=api_key is not None))
         if api_key is not None:
             self.headers["Authorization"] = f"Bearer {api_key}"
 
@@ -71,7 +79,7 @@ class Transfer:
         return httpx.Request(
             request.method,
             self._base + request.target,
-            headers={**self.headers, **request.headers},
+            headers=[*self.headers.items(), *request.headers.items()],
             content=request.body,
             extensions={"timeout": self._timeout(effect)},
         )
