@@ -7,11 +7,17 @@ The scenes are in `forking.py`, and run in a process of their own each.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from fastpaca import Fastpaca
@@ -106,3 +112,66 @@ def test_children_of_a_local_node_are_refused(tmp_path: Path, rounds: int) -> No
     """
     said = played("local", None, tmp_path, rounds).split()
     assert said == ["CannotOpen", "ForeignStream", "CannotOpen"] * (CHILDREN + 1)
+
+
+@pytest.mark.slow
+def test_workers_of_gunicorn_share_no_connection_of_their_master(
+    tmp_path: Path, rounds: int
+) -> None:
+    """
+    With `gunicorn --preload` the client of the module serves the master and all its workers.
+    """
+    reports = tmp_path / "reports"
+    reports.mkdir()
+    with started(tmp_path) as node, Fastpaca(node.address) as client:
+        work.prepare(client, WORKERS)
+        environment = {"NODE_ADDRESS": node.address, "REPORTS": str(reports), "ROUNDS": f"{rounds}"}
+        with preloaded(tmp_path, environment) as address, ThreadPoolExecutor(CHILDREN) as pool:
+            pids = set()
+            for name, response in zip(WORKERS, pool.map(get, urls(address)), strict=False):
+                assert response.status_code == 200, response.text
+                pids.add(response.json()["pid"])
+                work.report(reports, name, response.json()["seqs"])
+            assert len(pids) > 1
+            while len(work.reported(reports)) < CHILDREN + 2:
+                time.sleep(0.05)  # for the master
+        check(node, reports)
+
+
+def urls(address: str) -> list[str]:
+    return [f"{address}/{name}" for name in WORKERS[:CHILDREN]]
+
+
+def get(url: str) -> httpx.Response:
+    return httpx.get(url, timeout=SECONDS_MAX)
+
+
+@contextmanager
+def preloaded(directory: Path, environment: dict[str, str]) -> Iterator[str]:
+    """Run the application of `preloaded.py` under gunicorn; its address."""
+    log = directory / "gunicorn.log"
+    options = [
+        "--preload",
+        "--workers=3",
+        "--threads=2",
+        "--bind=127.0.0.1:0",
+        "--no-control-socket",
+    ]
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "gunicorn", *options, "tests.client.preloaded"],
+            cwd=ROOT,
+            stderr=errors,
+            env=os.environ | environment,
+        ) as process,
+    ):
+        try:
+            while (found := re.search(r"Listening at: (http://\S+)", log.read_text())) is None:
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.05)
+            yield found[1]
+        finally:
+            process.terminate()
+            process.wait(SECONDS_MAX)
+    assert "Traceback" not in log.read_text(), log.read_text()
