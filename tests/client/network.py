@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -46,19 +47,22 @@ class Network:
         open: How many of them there are.
     """
 
-    def __init__(self, node: int, fates: Callable[[], Fate]) -> None:
+    def __init__(
+        self, node: int, fates: Callable[[], Fate], tls: ssl.SSLContext | None = None
+    ) -> None:
         self.node = node
         self.port = 0
         self.connections = 0
         self.open = 0
         self._changed = threading.Condition()
         self._fates = fates
+        self._tls = tls
         self._over = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}"
 
     def wait_for_open(self, count: int) -> None:
         """Wait until so many connections are open, as this end sees it."""
@@ -72,7 +76,7 @@ class Network:
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Serve until it is over."""
-        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=self._tls)
         self.port = server.sockets[0].getsockname()[1]
         ready()
         await self._over.wait()
@@ -191,9 +195,11 @@ def troubled(seed: int, bytes_max: int = 3000) -> Callable[[], Fate]:
 
 
 @contextmanager
-def network(node: int, fates: Callable[[], Fate]) -> Iterator[Network]:
+def network(
+    node: int, fates: Callable[[], Fate], tls: ssl.SSLContext | None = None
+) -> Iterator[Network]:
     """Stand between clients and the node at a port, in a thread of its own."""
-    found = Network(node, fates)
+    found = Network(node, fates, tls)
     ready = threading.Event()
     loops: list[asyncio.AbstractEventLoop] = []
 

@@ -7,12 +7,14 @@ import copy
 import gc
 import os
 import pickle
+import ssl
 import subprocess
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,6 +22,7 @@ import pytest
 
 from fastpaca import AsyncFastpaca, ClientClosed, Fastpaca, ForeignStream, InvalidRequest
 from fastpaca.client.processes import this_process
+from tests.certificates import Authority
 from tests.client.network import WHOLE, Network, always, network
 from tests.client.work import said
 from tests.server.process import Process
@@ -154,16 +157,35 @@ for at in range(50):
     assert len(drawn) == len(set(drawn)) == 50
 
 
-def test_a_child_leaves_the_connections_of_its_parent_alone(way: Network) -> None:
+@pytest.fixture
+def trusted(tmp_path: Path) -> tuple[ssl.SSLContext, Path]:
+    """What a server needs for TLS, and the file that makes a client trust it."""
+    authority = Authority(tmp_path)
+    signed = authority.sign("node", "IP:127.0.0.1")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(signed.certificate, signed.key)
+    return context, authority.certificate
+
+
+@pytest.mark.parametrize("is_encrypted", [False, True])
+def test_a_child_leaves_the_connections_of_its_parent_alone(
+    is_encrypted: bool, trusted: tuple[ssl.SSLContext, Path], node: Process
+) -> None:
     """
-    It neither ends nor writes to them, however it ends; and when the parent closes one, the node
-    learns of it, though the child lives on.
+    It neither ends nor writes to them, however it ends, also where TLS would say goodbye; and when
+    the parent closes one, the node learns of it, though the child lives on.
     """
+    context, authority = trusted
+    with network(node.port, always(WHOLE), context if is_encrypted else None) as way:
+        check_child(way, f"alone-{is_encrypted}", authority)
+
+
+def check_child(way: Network, name: str, authority: Path) -> None:
     script = f"""
 import gc, os, sys
 from fastpaca import Fastpaca
 client = Fastpaca({way.address!r})
-context = client.context("alone", budget=8000)
+context = client.context({name!r}, budget=8000)
 stream = context.stream(cursor=0)
 next(stream)
 if os.fork() == 0:
@@ -184,7 +206,10 @@ os.close(1)
 os.read(0, 1)
 """
     with subprocess.Popen(
-        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"SSL_CERT_FILE": str(authority)},
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
