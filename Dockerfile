@@ -19,6 +19,9 @@ ENV PATH=/opt/fastpaca/bin:$PATH
 # Inside of a container, loopback would be reached by nobody.
 ENV FASTPACA_HOST=0.0.0.0
 ENV FASTPACA_DATA_DIR=/data
+# They let glibc give back what large bodies have taken.
+ENV MALLOC_MMAP_THRESHOLD_=131072
+ENV MALLOC_ARENA_MAX=2
 VOLUME /data
 EXPOSE 4000
 STOPSIGNAL SIGTERM

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import httpx
 
-from bench import client, failover, foreign, memory, postgres, stalls, stream, typescript
+from bench import bodies, client, failover, foreign, memory, postgres, stalls, stream, typescript
 from bench.load import Figures
 from bench.measure import APPEND, APPEND_KEYED, MESSAGE, VIEW, Bench, Result, create, fill
 from bench.processes import node, serving
@@ -193,6 +193,7 @@ SECTIONS = {
     "wal": wal_after_a_large_compact,
     "foreign": foreign.appends_beside_a_reader,
     "memory": memory.memory_of_many_contexts,
+    "bodies": bodies.memory_after_large_bodies,
     "stalls": stalls.stalls_of_requests,
     "neighbours": stalls.neighbours_of_requests,
     "stream": stream.stream,

@@ -14,7 +14,15 @@ from typing import Any
 import httpx
 import pytest
 
-from fastpaca.offload import INLINE_SECONDS, LONG_AT_ONCE, LONG_SECONDS, Work, offload, steps
+from fastpaca.offload import (
+    INLINE_SECONDS,
+    LONG_AT_ONCE,
+    LONG_SECONDS,
+    Places,
+    Work,
+    offload,
+    steps,
+)
 from fastpaca.testing import composed
 from tests.api.world import append, create, run, said
 
@@ -160,3 +168,48 @@ def test_no_request_works_on_a_large_message_on_the_event_loop(kind: str, policy
 
     run(story, node)
     assert found == []
+
+
+def test_what_was_taken_apart_goes_before_what_is_still_to_be() -> None:
+    """Of what waits for a place, bodies that nobody has looked at yet come last."""
+    done: list[str] = []
+
+    async def main() -> None:
+        places = Places(1)
+        await places.take(comes_last=False)
+
+        async def work(name: str, *, comes_last: bool) -> None:
+            await places.take(comes_last=comes_last)
+            done.append(name)
+            places.leave()
+
+        tasks = [
+            asyncio.create_task(work("parse 1", comes_last=True)),
+            asyncio.create_task(work("parse 2", comes_last=True)),
+            asyncio.create_task(work("count", comes_last=False)),
+            asyncio.create_task(work("leaves", comes_last=False)),
+            asyncio.create_task(work("fit", comes_last=False)),
+        ]
+        await asyncio.sleep(0)
+        tasks[3].cancel()
+        places.leave()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(main())
+    assert done == ["count", "fit", "parse 1", "parse 2"]
+
+
+def test_a_place_is_not_lost_with_who_was_given_it() -> None:
+    """Whoever is cancelled in the moment of its turn hands the place on."""
+
+    async def main() -> None:
+        places = Places(1)
+        await places.take(comes_last=False)
+        waiting = asyncio.create_task(places.take(comes_last=True))
+        await asyncio.sleep(0)
+        places.leave()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        await asyncio.wait_for(places.take(comes_last=False), 60)
+
+    asyncio.run(main())

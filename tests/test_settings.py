@@ -33,6 +33,7 @@ def test_everything_has_a_default() -> None:
     assert node.data_dir == Path("fastpaca-data")
     assert (node.api_keys, node.cors_origins, node.rate_limit) == ((), (), None)
     assert (node.max_body_bytes, node.hot_bytes) == (16 * 1024**2, 256 * 1024**2)
+    assert node.body_memory_bytes == 256 * 1024**2
     assert (node.token_estimator, node.log_level) == ("tiktoken:gpt-4o", "info")
     assert node.metrics_public is False
     assert node.node_name
@@ -102,6 +103,7 @@ def test_table_and_settings_name_the_same() -> None:
         ("FASTPACA_MAX_BODY_BYTES", "1", "max_body_bytes", 1),
         ("FASTPACA_MAX_BODY_BYTES", "512MiB", "max_body_bytes", 512 * 1024**2),
         ("FASTPACA_MAX_BODY_BYTES", "300 kB", "max_body_bytes", 300_000),
+        ("FASTPACA_BODY_MEMORY_BYTES", "64MiB", "body_memory_bytes", 64 * 1024**2),
         ("FASTPACA_HOT_BYTES", "2gib", "hot_bytes", 2 * 1024**3),
         ("FASTPACA_HOT_BYTES", "1GB", "hot_bytes", 10**9),
         ("FASTPACA_METRICS_PUBLIC", "TRUE", "metrics_public", True),

@@ -58,6 +58,7 @@ class Node:
         pace: How slowly a body may come in; None is the usual one.
         monotonic: The clock of the rate limit, in seconds.
         clear_up: Called whenever the housekeeping is done.
+        give_back: Returns free memory to the system after large bodies, see `allocator`.
         wait: Lets seconds pass between two rounds of housekeeping.
 
     Attributes:
@@ -82,6 +83,7 @@ class Node:
         pace: Pace | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         clear_up: Callable[[], object] | None = None,
+        give_back: Callable[[], None] = lambda: None,
         wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.settings = settings
@@ -110,6 +112,7 @@ class Node:
             backup=self.store.backup,
             pace=pace,
             monotonic=monotonic,
+            give_back=give_back,
         )
         self._clear_up = clear_up
         self._wait = wait

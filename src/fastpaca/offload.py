@@ -8,7 +8,8 @@ a turn of the scheduler, more than most requests take in all.
 
 Threads of Python share the interpreter, so that more of them at once would not be faster, and each
 of them holds several copies of what it works on. Long work therefore waits for one of
-`LONG_AT_ONCE` places. Shorter work does not wait for it.
+`LONG_AT_ONCE` places. Shorter work does not wait for it. Bodies that are still to be taken apart
+wait longest: what follows frees the copies that taking them apart has made.
 
 Single calls into C that only copy bytes stay where they are: they hold the interpreter's lock in
 whichever thread they run, for about 0.2 ms a MiB.
@@ -17,6 +18,7 @@ whichever thread they run, for about 0.2 ms a MiB.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
@@ -40,10 +42,12 @@ class Work(NamedTuple):
     Attributes:
         byte_ns: Nanoseconds a byte.
         item_us: Microseconds an item: a message, an entry of a window.
+        comes_last: Whether it waits for a place until nothing else does.
     """
 
     byte_ns: float
     item_us: float = 0.0
+    comes_last: bool = False
 
     def seconds(self, size: int, items: int = 0) -> float:
         """Foresee how long work on *items* of *size* bytes together takes."""
@@ -54,7 +58,7 @@ class Work(NamedTuple):
         return self.seconds(size, items) <= INLINE_SECONDS
 
 
-PARSE: Final = Work(byte_ns=20)
+PARSE: Final = Work(byte_ns=20, comes_last=True)
 """Check a body and take it apart: 20 ms a MiB, up to 100 ms if it is nothing but tiny objects."""
 
 HASH: Final = Work(byte_ns=2.5)
@@ -91,7 +95,40 @@ WRITE_MESSAGES: Final = Work(byte_ns=1, item_us=5)
 WRITE_COLUMNS: Final = Work(byte_ns=10, item_us=5)
 """Turn messages into columns of the archive."""
 
-_places: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+
+class Places:
+    """Places for long work; those who wait get them in order, but for the kinds that come last."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._waiting: tuple[deque[asyncio.Future[None]], ...] = (deque(), deque())
+
+    async def take(self, *, comes_last: bool) -> None:
+        """Wait for a place."""
+        if self._free:
+            self._free -= 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[comes_last].append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # it had just been given a place
+                self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Let the next one have the place."""
+        for waiting in self._waiting:
+            while waiting:
+                turn = waiting.popleft()
+                if not turn.done():
+                    turn.set_result(None)
+                    return
+        self._free += 1
+
+
+_places: WeakKeyDictionary[asyncio.AbstractEventLoop, Places] = WeakKeyDictionary()
 
 
 async def offload(kind: Work, size: int, work: Callable[[], T], *, items: int = 0) -> T:
@@ -101,15 +138,19 @@ async def offload(kind: Work, size: int, work: Callable[[], T], *, items: int = 
         return work()
     if seconds <= LONG_SECONDS:
         return await asyncio.to_thread(work)
-    async with _places_of_this_loop():
+    places = _places_of_this_loop()
+    await places.take(comes_last=kind.comes_last)
+    try:
         return await asyncio.to_thread(work)
+    finally:
+        places.leave()
 
 
-def _places_of_this_loop() -> asyncio.Semaphore:
+def _places_of_this_loop() -> Places:
     loop = asyncio.get_running_loop()
     places = _places.get(loop)
     if places is None:
-        places = _places[loop] = asyncio.Semaphore(LONG_AT_ONCE)
+        places = _places[loop] = Places(LONG_AT_ONCE)
     return places
 
 

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequen
 from functools import partial
 from typing import Final
 
+from msgspec.structs import replace
+
 from fastpaca.context import Context, View, jsontext
 from fastpaca.context.events import Appended
 from fastpaca.context.message import Draft, Entry, unrendered
@@ -163,7 +165,7 @@ class Service:
         return await offload(COUNT, size, partial(self._count, drafts))
 
     def _count(self, drafts: Iterable[Draft]) -> tuple[Counted, ...]:
-        return tuple([Counted(draft, count_message(self._counter, draft)) for draft in drafts])
+        return tuple([counted(draft, self._counter) for draft in drafts])
 
     async def _references(self, context_id: str, drafts: Sequence[Draft]) -> dict[int, Entry]:
         """Find which *drafts*, by index, are messages of the log given back unchanged."""
@@ -200,6 +202,17 @@ class Service:
             while page := await self._engine.messages(context, at, to_seq, REFERENCES_AT_ONCE):
                 yield [row for row in page if row.seq in seqs]
                 at = page[-1].seq + 1
+
+
+def counted(draft: Draft, counter: TokenCounter) -> Counted:
+    """
+    Count *draft*, and forget the texts that it was taken apart into.
+
+    They are needed for nothing else, and take up to four times the bytes of the message: as soon as
+    one character of a text is an emoji, all of its characters take four bytes.
+    """
+    counts = count_message(counter, draft)
+    return Counted(replace(draft, parts=()), counts)
 
 
 def _ranges(seqs: Iterable[int]) -> list[tuple[int, int]]:

@@ -68,6 +68,7 @@ class Settings:
     token_estimator: str = "tiktoken:gpt-4o"
     rate_limit: RateLimit | None = None
     max_body_bytes: int = 16 * MIB
+    body_memory_bytes: int = 256 * MIB
     hot_bytes: int = 256 * MIB
     stream_max_connections: int = 512
     keepalive_seconds: int = 75
@@ -516,6 +517,14 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "16MiB",
         "the largest request body",
         _size("512MiB", 512 * MIB),
+        "SIZE",
+    ),
+    Setting(
+        "body_memory_bytes",
+        "FASTPACA_BODY_MEMORY_BYTES",
+        "256MiB",
+        "the memory for large bodies of requests and responses",
+        _size("1024GiB", 1024 * 1024 * MIB),
         "SIZE",
     ),
     Setting(

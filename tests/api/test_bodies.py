@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
+import httpx
 import pytest
 
 from fastpaca.api.auth import Origins
 from fastpaca.api.edge import Door, Edge
-from fastpaca.api.limits import SHORT_BYTES, Bodies, Pace
+from fastpaca.api.limits import (
+    GIVE_BACK_BYTES,
+    REQUEST_FACTOR,
+    SHORT_BYTES,
+    Bodies,
+    BodyMemory,
+    Pace,
+)
 from fastpaca.api.request import Answer, Request
 from fastpaca.api.routes import Route, Routes
 from fastpaca.errors import InvalidRequest, RateLimited
 from fastpaca.telemetry import Metrics
-from tests.api.world import Connection, Reply, scope_of, send
+from fastpaca.testing import composed
+from tests.api.world import Connection, Reply, append, create, error_of, run, said, scope_of, send
 
 PATH = b"/v1/echo"
 PIECE = b"x" * 50_000
 CHUNKED = [(b"content-type", b"application/json"), (b"transfer-encoding", b"chunked")]
 
 Pieces = list[bytes | float | None]
+
+
+def bodies_of(bytes_max: int, together_bytes: int, pace: Pace) -> Bodies:
+    """Read bodies of so many bytes, and of so many together."""
+    return Bodies(bytes_max, pace, BodyMemory(REQUEST_FACTOR * together_bytes, bytes_max))
 
 
 def arriving(pieces: Pieces) -> tuple[Request, Connection]:
@@ -30,7 +45,7 @@ def arriving(pieces: Pieces) -> tuple[Request, Connection]:
 
 async def test_a_body_that_does_not_fit_beside_the_others_is_refused_as_it_comes() -> None:
     """What has really arrived counts, not what was announced, and the rest is not read."""
-    bodies = Bodies(10_000_000, Pace(), together_max=10_000_000)
+    bodies = bodies_of(10_000_000, 10_000_000, Pace())
     slow, _ = arriving([*[PIECE] * 180, 60.0])  # 9 of 10 million, and more is to come
     reading = asyncio.create_task(bodies.read(slow))
     await asyncio.sleep(0.01)
@@ -42,17 +57,15 @@ async def test_a_body_that_does_not_fit_beside_the_others_is_refused_as_it_comes
     assert refused.value.retry_after_seconds == 1
     assert connection.asked == 2
     assert late.held_bytes == 0
-    assert late.let_go is None
     reading.cancel()
-    assert slow.let_go is not None
-    slow.let_go(slow)
+    bodies.memory.set(slow, 0)
     again, _ = arriving([*[PIECE] * 20])
     assert len(await bodies.read(again)) == 1_000_000
 
 
 async def test_short_bodies_are_taken_however_full_it_is() -> None:
     """Large bodies keep out each other, and nobody who has but a sentence to say."""
-    bodies = Bodies(1_000_000, Pace(), together_max=1_000_000)
+    bodies = bodies_of(1_000_000, 1_000_000, Pace())
     large, _ = arriving([PIECE * 20])
     await bodies.read(large)
     for _ in range(100):
@@ -65,7 +78,7 @@ async def test_short_bodies_are_taken_however_full_it_is() -> None:
 
 async def test_a_body_of_just_the_limit_fits_where_nothing_else_is() -> None:
     """Whoever lets a single body be larger than all of them lets it be so."""
-    bodies = Bodies(1_000_000, Pace(), together_max=100)
+    bodies = bodies_of(1_000_000, 100, Pace())
     largest, _ = arriving([PIECE] * 20)
     assert len(await bodies.read(largest)) == 1_000_000
 
@@ -79,7 +92,7 @@ def test_a_body_counts_until_its_request_is_answered() -> None:
 
 async def ends() -> None:
     """Fill the place with one body after the other, each of which comes to another end."""
-    bodies = Bodies(200_000, Pace(idle_s=0.1), together_max=200_000)
+    bodies = bodies_of(200_000, 200_000, Pace(idle_s=0.1))
     working = asyncio.Event()
     released = asyncio.Event()
 
@@ -95,7 +108,7 @@ async def ends() -> None:
         return Answer(200)
 
     routes = Routes((Route(PATH.decode(), {"POST": handler}),))
-    edge = Edge(routes, Door(None, Origins(()), False, None), Metrics())
+    edge = Edge(routes, Door(None, Origins(()), False, None), Metrics(), bodies.memory)
 
     async def post(*pieces: bytes | float | None) -> Reply:
         return await send(edge, "POST", PATH, headers=CHUNKED, pieces=pieces)
@@ -121,3 +134,34 @@ async def ends() -> None:
     cut.cancel()
     await asyncio.wait([cut])
     assert (await post(PIECE * 3, b"slow")).status == 200
+
+
+async def test_memory_is_given_back_once_after_large_bodies() -> None:
+    """What large bodies leave is returned to the system, in a thread, and not for short ones."""
+    given_back = threading.Event()
+    memory = BodyMemory(10**9, 1, given_back.set)
+    tasks = len(asyncio.all_tasks())
+    request, _ = arriving([])
+    memory.set(request, GIVE_BACK_BYTES - 1)
+    memory.set(request, 0)
+    assert len(asyncio.all_tasks()) == tasks
+    memory.set(request, 1)
+    memory.set(request, 0)
+    assert len(asyncio.all_tasks()) == tasks + 1
+    assert await asyncio.to_thread(given_back.wait, 60)
+
+
+def test_what_is_read_is_refused_while_there_is_no_room_for_it() -> None:
+    """A large page or view is 429, a short one is given, and a write is answered in any case."""
+    path = "/v1/contexts/c"
+
+    async def story(client: httpx.AsyncClient) -> None:
+        await create(client, token_budget=10**9)
+        for _ in range(12):
+            await append(client, said("x" * 90_000))
+        for route in ("messages", "tail", "context"):
+            error_of(await client.get(f"{path}/{route}"), 429, "rate_limited")
+        for route in ("messages?limit=1", "tail?limit=1", "context?budget_tokens=1000"):
+            assert (await client.get(f"{path}/{route}")).status_code == 200
+
+    run(story, composed(body_memory_bytes=1, max_body_bytes=100_000))

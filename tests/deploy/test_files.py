@@ -13,6 +13,7 @@ import httpx
 import pytest
 import yaml
 
+from fastpaca import allocator
 from fastpaca.cli.main import _parser
 from fastpaca.cli.serve import Ending
 from fastpaca.settings import SETTINGS, load
@@ -25,6 +26,12 @@ ROOT: Final = Path(__file__).parents[2]
 FILES: Final = ("Dockerfile", "compose.yaml", "deploy/haproxy.cfg", "deploy/fastpaca.service")
 
 SECRETS: Final = {"POSTGRES_PASSWORD": "opensesame", "FASTPACA_API_KEY": "key"}
+
+MALLOC: Final = {
+    "MALLOC_MMAP_THRESHOLD_": str(allocator.MMAP_BYTES),
+    "MALLOC_ARENA_MAX": str(allocator.ARENAS),
+}
+"""What a node says to glibc by itself."""
 
 PING_SECONDS: Final = 30
 """How long a stream may be silent, as its page says."""
@@ -125,6 +132,7 @@ def test_image_runs_a_node() -> None:
     assert said["STOPSIGNAL"] == "SIGTERM"
     variables = dict(rest.split("=", 1) for name, rest in instructions() if name == "ENV")
     settings = load({}, {name: v for name, v in variables.items() if name != "PATH"})
+    assert MALLOC.items() <= variables.items()
     assert str(settings.data_dir) == said["VOLUME"]
     assert str(settings.port) == said["EXPOSE"]
     assert not settings.is_loopback
@@ -220,7 +228,8 @@ def test_unit_starts_a_node_that_is_shut_in() -> None:
     assert program.endswith("/fastpaca")
     assert arguments == ["serve"]
     _parser().parse_args(arguments)  # which ends the process if it does not take them
-    assert service["Environment"] == f"FASTPACA_DATA_DIR=%S/{service['StateDirectory']}"
+    variables = dict(pair.split("=", 1) for pair in service["Environment"].split())
+    assert variables == {"FASTPACA_DATA_DIR": f"%S/{service['StateDirectory']}", **MALLOC}
     held = {"DynamicUser": "yes", "NoNewPrivileges": "yes", "ProtectSystem": "strict"}
     assert {name: service[name] for name in held} == held
     assert service["Restart"] == "always"

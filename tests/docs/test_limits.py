@@ -7,7 +7,7 @@ import re
 import pytest
 
 from fastpaca.api import query, routes, wire
-from fastpaca.api.limits import CALLERS_MAX, SHORT_BYTES, TOGETHER_BYTES_MAX, Pace
+from fastpaca.api.limits import CALLERS_MAX, REQUEST_FACTOR, SHORT_BYTES, Pace
 from fastpaca.api.protocol import Bounds
 from fastpaca.api.websocket import INCOMING_BYTES_MAX
 from fastpaca.api.window import VIEWS_BYTES_MAX
@@ -35,8 +35,9 @@ SETTINGS = Settings()
 
 LIMITS = {
     "request body": f"`FASTPACA_MAX_BODY_BYTES`, {SETTINGS.max_body_bytes // MIB} MiB by default",
-    f"request bodies above {SHORT_BYTES // KIB} KiB, from their first byte to their answer": (
-        f"{TOGETHER_BYTES_MAX // MIB} MiB together, or `FASTPACA_MAX_BODY_BYTES` if that is more"
+    f"memory for bodies of requests and responses above {SHORT_BYTES // KIB} KiB": (
+        f"`FASTPACA_BODY_MEMORY_BYTES`, {SETTINGS.body_memory_bytes // MIB} MiB by default,"
+        f" and at least {REQUEST_FACTOR} times `FASTPACA_MAX_BODY_BYTES`"
     ),
     "request line and headers": f"{BOUNDS.head_bytes_max // KIB} KiB together,"
     f" {BOUNDS.headers_max} headers",

@@ -87,6 +87,11 @@ class Process:
         return self._errors.read_text()
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
     def resident_bytes(self) -> int:
         """How much memory it has at the moment."""
         pages = Path(f"/proc/{self._process.pid}/statm")

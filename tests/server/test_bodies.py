@@ -8,16 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from fastpaca.api.limits import TOGETHER_BYTES_MAX
+from fastpaca.api.limits import REQUEST_FACTOR
+from fastpaca.settings import Settings
 from tests.server.process import started
 from tests.server.raw import Client, Reply, connected, until
 
 MIB = 1024 * 1024
 BODY_BYTES = 15 * MIB
 SENDERS = 40
-FITTING = TOGETHER_BYTES_MAX // BODY_BYTES
+MEMORY_BYTES = Settings().body_memory_bytes
+FITTING = MEMORY_BYTES // (REQUEST_FACTOR * BODY_BYTES)
 
-RESIDENT_BYTES_MAX = TOGETHER_BYTES_MAX + 160 * MIB
+RESIDENT_BYTES_MAX = MEMORY_BYTES + 160 * MIB
 """Less than all that is sent; beside the bodies there are the node itself and its buffers."""
 
 PATH = "/v1/contexts/a/messages"

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp
 from fastpaca.api.auth import Keys, Origins
 from fastpaca.api.contexts import Contexts
 from fastpaca.api.edge import Door, Edge
-from fastpaca.api.limits import Bodies, Pace, RateLimit
+from fastpaca.api.limits import Bodies, BodyMemory, Pace, RateLimit
 from fastpaca.api.messages import Messages
 from fastpaca.api.operations import Backup, Operations, docs, openapi
 from fastpaca.api.routes import CONTEXT, Route, Routes
@@ -52,6 +52,9 @@ class EdgeSettings(Protocol):
     def checks_host(self) -> bool: ...
 
     @property
+    def body_memory_bytes(self) -> int: ...
+
+    @property
     def cors_origins(self) -> tuple[str, ...]: ...
 
     @property
@@ -79,6 +82,7 @@ def create_app(
     backup: Backup,
     pace: Pace | None = None,
     monotonic: Callable[[], float] = time.monotonic,
+    give_back: Callable[[], None] = lambda: None,
 ) -> ASGIApp:
     """
     Make the ASGI application that answers for *service*.
@@ -91,8 +95,10 @@ def create_app(
         backup: Writes a copy of all data to a new file.
         pace: How slowly a body may come in.
         monotonic: The clock of the rate limit, in seconds.
+        give_back: Returns free memory to the system, see `fastpaca.allocator`.
     """
-    bodies = Bodies(settings.max_body_bytes, pace or Pace())
+    memory = BodyMemory(settings.body_memory_bytes, settings.max_body_bytes, give_back)
+    bodies = Bodies(settings.max_body_bytes, pace or Pace(), memory)
     contexts = Contexts(service, bodies)
     messages = Messages(service, bodies)
     window = Window(service, bodies)
@@ -116,7 +122,7 @@ def create_app(
         Route("/openapi.json", {"GET": openapi}),
         Route("/docs", {"GET": docs}),
     )
-    return Edge(Routes(routes), _door(settings, monotonic), metrics)
+    return Edge(Routes(routes), _door(settings, monotonic), metrics, memory)
 
 
 def _door(settings: EdgeSettings, monotonic: Callable[[], float]) -> Door:

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from fastpaca.api import auth, errors, sending
 from fastpaca.api.auth import Keys, Origins
-from fastpaca.api.limits import RateLimit
+from fastpaca.api.limits import SHORT_BYTES, BodyMemory, RateLimit
 from fastpaca.api.request import Answer, ClientGone, Request
 from fastpaca.api.routes import Route, Routes, decode_id, no_route
 from fastpaca.errors import FastpacaError, MethodNotAllowed
@@ -50,7 +50,8 @@ class Door(NamedTuple):
 class Edge:
     """The ASGI application."""
 
-    def __init__(self, routes: Routes, door: Door, metrics: Metrics) -> None:
+    def __init__(self, routes: Routes, door: Door, metrics: Metrics, memory: BodyMemory) -> None:
+        self._memory = memory
         self._routes = routes
         self._door = door
         self._metrics = metrics
@@ -60,11 +61,18 @@ class Edge:
         """Answer one request."""
         if scope["type"] not in ("http", "websocket"):
             raise NotImplementedError(f"This application does not speak {scope['type']!r}.")
-        started = perf_counter()
         request = Request(scope, receive)
-        route, raw_id = self._routes.find(scope["raw_path"])
+        try:
+            await self._respond(request, send)
+        finally:
+            self._memory.set(request, 0)
+
+    async def _respond(self, request: Request, send: Send) -> None:
+        started = perf_counter()
+        route, raw_id = self._routes.find(request.scope["raw_path"])
         try:
             answer = await self._answer(request, route, raw_id)
+            self._hold(request, answer)
         except FastpacaError as error:
             answer = errors.answer(error)
         except ClientGone:
@@ -72,9 +80,24 @@ class Edge:
         except Exception:
             logger.exception("a request failed", extra={"request_id": request.id.decode()})
             answer = errors.defect(request.id)
-        finally:
-            if request.let_go is not None:
-                request.let_go(request)
+        await self._send(request, route, answer, send, started)
+
+    def _hold(self, request: Request, answer: Answer) -> None:
+        """
+        Let *answer* be there until it is sent, in place of the body of its request.
+
+        Raises:
+            RateLimited: There is no room for what was read. What was written is always answered.
+        """
+        size = len(answer.body) if isinstance(answer.body, bytes) else 0
+        if request.method == "GET" and request.context_id:
+            self._memory.hold_response(request, size)
+        else:
+            self._memory.set(request, size if size > SHORT_BYTES else 0)
+
+    async def _send(
+        self, request: Request, route: Route | None, answer: Answer, send: Send, started: float
+    ) -> None:
         if not isinstance(answer.body, bytes) and answer.body.size is None:
             # It has no end that could be waited for: what counts is how soon it began.
             self._note(route, request.method, answer.status, perf_counter() - started)

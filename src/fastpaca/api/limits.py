@@ -1,8 +1,8 @@
 """
 Limits on what a client may ask for: the size and pace of a body, its media type, the request rate.
 
-A body is refused while it streams in, before it takes memory or time; also if it would go with
-others that are there at the same time, but not with all of them.
+A body is refused while it streams in, before it takes memory or time; also if there is no room for
+it in the memory that all large bodies share. Large responses share it as well.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import math
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, Final, NamedTuple
 
 from starlette.types import Message
@@ -32,15 +32,27 @@ SHORT_BYTES: Final = 64 * 1024
 """
 What a short body has at most. If it is refused it is let come, and the connection is kept.
 
-It is not held against what longer ones take together, so that these do not keep out those who only
-say a sentence. Their number is bounded by that of the connections.
+It is not held against the memory that longer ones share, so that these do not keep out those who
+only say a sentence. Their number is bounded by that of the connections.
 """
 
-TOGETHER_BYTES_MAX: Final = 256 * 1024 * 1024
+REQUEST_FACTOR: Final = 3
 """
-What the bodies that are not short may take together, while they come in and until their requests
-are answered; more if a single one may be larger.
+How many bytes of memory a byte of a large request takes until it is answered.
+
+Measured with bodies of 15 MiB, 6 and 12 at once: 1 for ASCII, 2.6 where each text has an emoji.
+That is the body or what is kept of it, and the entry made of it. Taking a body apart takes up to
+seven times its size, but only two bodies are worked on at a time (`offload.LONG_AT_ONCE`).
 """
+
+RESPONSE_FACTOR: Final = 3
+"""How many bytes a byte of a page takes while it is written: its row, its text, the response."""
+
+GIVE_BACK_BYTES: Final = 16 * 1024 * 1024
+"""After so many bytes of large bodies the C library is asked to return what is free."""
+
+GIVE_BACK_SECONDS: Final = 1.0
+"""How long after: what comes in quick succession is returned together."""
 
 ROUNDING_S: Final = 1e-9
 """What sums of floats may be off by."""
@@ -65,14 +77,85 @@ class Pace(NamedTuple):
     bytes_per_s: int = 16 * 1024
 
 
+class BodyMemory:
+    """
+    The memory that the large bodies of requests and responses share.
+
+    Args:
+        bytes_max: How much there is.
+        body_bytes_max: The largest body of a request; one such body has room in any case.
+        give_back: Returns free memory to the system; called in a thread after large bodies.
+    """
+
+    def __init__(
+        self, bytes_max: int, body_bytes_max: int, give_back: Callable[[], None] = lambda: None
+    ) -> None:
+        self._bytes_max = max(bytes_max, REQUEST_FACTOR * body_bytes_max)
+        self._give_back = give_back
+        self._bytes = 0
+        self._released_bytes = 0
+        self._returning: asyncio.Task[None] | None = None
+
+    def hold(self, request: Request, size: int) -> None:
+        """
+        Let *request* hold *size* bytes in place of what it held before.
+
+        Raises:
+            RateLimited: So much more is not there. What it held before it still holds.
+        """
+        more = size - request.held_bytes
+        if more > 0 and self._bytes + more > self._bytes_max:
+            raise RateLimited(
+                "Too many large requests and responses are under way; try again in a second."
+            )
+        self.set(request, size)
+
+    def set(self, request: Request, size: int) -> None:
+        """Note that *request* holds *size* bytes now, whether or not there is room."""
+        more = size - request.held_bytes
+        request.held_bytes = size
+        self._bytes += more
+        if more < 0:
+            self._released_bytes -= more
+            if self._released_bytes >= GIVE_BACK_BYTES and self._returning is None:
+                self._released_bytes = 0
+                self._returning = asyncio.create_task(self._return_soon())
+
+    async def _return_soon(self) -> None:
+        try:
+            await asyncio.sleep(GIVE_BACK_SECONDS)
+            await asyncio.to_thread(self._give_back)
+        finally:
+            self._returning = None
+
+    def hold_page(self, request: Request, sizes: Iterable[int]) -> None:
+        """
+        Let *request* hold what it takes to write a page of items of *sizes* bytes.
+
+        Raises:
+            RateLimited: So much more is not there.
+        """
+        size = sum(sizes)
+        if size > SHORT_BYTES:
+            self.hold(request, RESPONSE_FACTOR * size)
+
+    def hold_response(self, request: Request, size: int) -> None:
+        """
+        Let *request* hold nothing but a response of *size* bytes until it is sent.
+
+        Raises:
+            RateLimited: So much more is not there.
+        """
+        self.hold(request, size if size > SHORT_BYTES else 0)
+
+
 class Bodies:
     """Reads the bodies of requests, within the limits of this node."""
 
-    def __init__(self, bytes_max: int, pace: Pace, together_max: int = TOGETHER_BYTES_MAX) -> None:
+    def __init__(self, bytes_max: int, pace: Pace, memory: BodyMemory) -> None:
         self._bytes_max = bytes_max
         self._pace = pace
-        self._together_max = max(together_max, bytes_max)
-        self._held_bytes = 0
+        self.memory = memory
 
     async def read(self, request: Request) -> bytes:
         """
@@ -82,7 +165,7 @@ class Bodies:
             PayloadTooLarge: It is larger than this node takes.
             UnsupportedMediaType: It is something else than JSON, or compressed.
             RequestTimeout: It comes in too slowly.
-            RateLimited: It does not fit beside the others that are there.
+            RateLimited: The memory that large bodies share is used up.
             ClientGone: It ends early, with the connection.
         """
         if not request.unread:
@@ -137,20 +220,8 @@ class Bodies:
         """Let so many bytes of the body of *request* be there until it is answered."""
         if size > self._bytes_max:
             raise self._too_large()
-        if size <= SHORT_BYTES:
-            return
-        more = size - request.held_bytes
-        if self._held_bytes + more > self._together_max:
-            raise RateLimited(
-                "Too many large bodies are coming in at the same time; try again in a second."
-            )
-        self._held_bytes += more
-        request.held_bytes = size
-        request.let_go = self._let_go
-
-    def _let_go(self, request: Request) -> None:
-        self._held_bytes -= request.held_bytes
-        request.held_bytes = 0
+        if size > SHORT_BYTES:
+            self.memory.hold(request, REQUEST_FACTOR * size)
 
     def _declared(self, request: Request) -> int:
         """Give the size that the request names, -1 if none; refuse one that is too large."""

@@ -32,6 +32,7 @@ class Messages:
         body = await self._bodies.read(request)
         keyed = await idempotency.keyed(request, PLACE, body)
         found = await offload(PARSE, len(body), partial(wire.parse_append, body))
+        del body  # a large one need not be here until the commit
         shape = wire.appended_batch if found.is_batch else wire.appended
         written = await self._service.append(
             request.context_id, found.drafts, found.if_version, shape, keyed
@@ -44,6 +45,7 @@ class Messages:
         offset = query.integer(parameters, "offset", 0) or 0
         limit = query.limit(parameters)
         page = await self._service.tail(request.context_id, offset, limit)
+        self._bodies.memory.hold_page(request, [len(row.body) for row in page])
         return Answer(200, wire.tail(await _written(page)))
 
     async def read(self, request: Request) -> Answer:
@@ -55,6 +57,7 @@ class Messages:
         if from_seq is not None and to_seq is not None and from_seq > to_seq > 0:
             raise InvalidRequest("Must not be below from_seq.", "to_seq")
         page, version = await self._service.messages(request.context_id, from_seq, to_seq, limit)
+        self._bodies.memory.hold_page(request, [len(row.body) for row in page])
         return Answer(200, wire.messages(await _written(page), version))
 
 

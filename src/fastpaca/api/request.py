@@ -56,8 +56,7 @@ class Request:
         context_id: The id in its path, or empty.
         is_socket: Whether it asks for a WebSocket.
         unread: Whether it has a body that was not read to the end.
-        held_bytes: What its body counts for among all that are there, see `limits.py`.
-        let_go: Called when it was dealt with, if its body counts.
+        held_bytes: What it holds of the memory that large bodies share, see `limits.py`.
         cors: Headers that let a browser's page read the answer.
     """
 
@@ -68,7 +67,6 @@ class Request:
         "held_bytes",
         "id",
         "is_socket",
-        "let_go",
         "method",
         "receive",
         "scope",
@@ -86,7 +84,6 @@ class Request:
         self.context_id = ""
         self.unread = b"content-length" in headers or b"transfer-encoding" in headers
         self.held_bytes = 0
-        self.let_go: Callable[[Request], None] | None = None
         self.cors: Headers = ()
 
     @property

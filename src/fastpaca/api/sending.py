@@ -5,12 +5,16 @@ How an answer goes out: at once, piece by piece, or as the messages of a WebSock
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from starlette.types import Message, Receive, Send
 
 from fastpaca.api.limits import Bodies
 from fastpaca.api.request import Answer, Chunks, Request
 from fastpaca.api.websocket import FRAMES
+
+PIECE_BYTES: Final = 256 * 1024
+"""How much of a large body is handed to the connection at once."""
 
 
 async def send(request: Request, answer: Answer, send: Send) -> None:
@@ -36,7 +40,17 @@ async def _send_over_http(request: Request, answer: Answer, send: Send) -> None:
         await _send_chunks(request, start, body, send)
         return
     await send(start)
-    await send({"type": "http.response.body", "body": b"" if request.method == "HEAD" else body})
+    if request.method == "HEAD":
+        body = b""
+    # Piece by piece, so that this ends when the client has taken nearly all of it: a large body
+    # counts until then.
+    for at in range(0, len(body) - PIECE_BYTES, PIECE_BYTES):
+        piece = body[at : at + PIECE_BYTES]
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    rest = (
+        body if len(body) <= PIECE_BYTES else body[(len(body) - 1) // PIECE_BYTES * PIECE_BYTES :]
+    )
+    await send({"type": "http.response.body", "body": rest})
 
 
 async def _send_chunks(request: Request, start: Message, body: Chunks, send: Send) -> None:

@@ -73,6 +73,7 @@ class Window:
         body = await self._bodies.read(request)
         keyed = await idempotency.keyed(request, PLACE, body)
         found = await offload(PARSE, len(body), partial(wire.parse_compact, body))
+        del body  # a large one need not be here until the commit
         written = await self._service.compact(
             request.context_id, found.drafts, found.if_version, wire.compacted, keyed
         )
@@ -84,6 +85,7 @@ class Window:
         after = query.integer(parameters, "after", 0) or 0
         limit = query.limit(parameters)
         page = await self._service.compactions(request.context_id, after, limit)
+        self._bodies.memory.hold_page(request, [len(row.window) for row in page])
         return Answer(200, await _written(page))
 
 

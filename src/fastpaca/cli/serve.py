@@ -33,7 +33,7 @@ import threading
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from fastpaca import __version__
+from fastpaca import __version__, allocator
 from fastpaca.api.protocol import Bounds
 from fastpaca.api.server import (
     CannotListen,
@@ -89,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         SettingsError: A setting cannot be used.
     """
+    allocator.keep_little()
     settings = load(vars(args))
     log_to_stderr(settings.log_level)
     try:
@@ -135,6 +136,7 @@ class Node:
             queue_ops_max=queue_ops_max,
             on_fatal=self._fail,
             clear_up=gc.collect,  # see `collect_less`
+            give_back=allocator.give_back,
         )
         bounds = Bounds(connections_max=connections_max(), idle_seconds=settings.keepalive_seconds)
         self._server = Server(server_config(parts.app, parts.metrics, bounds, settings.log_level))
