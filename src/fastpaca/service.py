@@ -193,7 +193,7 @@ class Service:
         self, context: Context, seqs: Collection[int]
     ) -> AsyncIterator[Sequence[Entry | MessageRow]]:
         """Give the messages of the log at *seqs*, those in the window first, a page at a time."""
-        in_window = [e for e in context.window if e.form is None and e.seq in seqs]
+        in_window = [e for e in context.window if not e.without and e.seq in seqs]
         if in_window:
             yield in_window
         elsewhere = sorted(set(seqs).difference(entry.seq for entry in in_window))

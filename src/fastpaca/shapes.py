@@ -179,7 +179,7 @@ ROWS: Final = tuple(chain(
     _rows(_RESPONSES, _CALL, _TYPE, "tool_search_call", "call_id", name="tool_search",
           values="arguments"),
     _rows(_RESPONSES, _RESULT, _TYPE, "tool_search_output", "call_id", name="tool_search",
-          marker=Marker.NONE),
+          values="tools", marker=Marker.NONE),
     _rows(_RESPONSES, _RESULT, _TYPE, "computer_call_output", "call_id id", marker=Marker.NONE),
     _rows(_RESPONSES, _RESULT, _TYPE, "shell_call_output", "call_id id", values="output",
           marker=Marker.SHELL),
@@ -188,7 +188,7 @@ ROWS: Final = tuple(chain(
           grants="approve"),
     _rows(_RESPONSES, _BOTH, _TYPE,
           "web_search_call file_search_call code_interpreter_call image_generation_call", "id",
-          marker=Marker.NONE),
+          values="results outputs", arguments="code", marker=Marker.NONE),
     _rows(_RESPONSES, _BOTH, _TYPE, "mcp_call", "id", names="name", values="output",
           arguments="arguments"),
     _rows(_MODEL, _RESPONSE, _TYPE, "tool-approval-response", "approvalId", grants="approved"),
@@ -214,7 +214,8 @@ ROWS: Final = tuple(chain(
     _rows(_RESPONSES, _CALL, _SUFFIX, "_call", "call_id", names="name", needs="call_id",
           values="input arguments action operation"),
     _rows("Anthropic", _CALL, _SUFFIX, "_tool_use", "id", names="name", values="input"),
-    _rows("Anthropic", _RESULT, _SUFFIX, "_tool_result", "tool_use_id", marker=Marker.NONE),
+    _rows("Anthropic", _RESULT, _SUFFIX, "_tool_result", "tool_use_id",
+          values="content output result", marker=Marker.NONE),
 ))
 # fmt: on
 """Calls, results and approvals in parts. Rows of one kind of `By` stand together, in its order."""

@@ -69,11 +69,15 @@ class Expected:
         limit: int = self.config.get("limit", 200)
         return limit
 
-    @property
-    def target(self) -> float:
+    def ceiling(self, pinned_tokens: int) -> int:
+        """What a trim acts above, where the pinned cost so many tokens."""
+        trigger = self.triggers[1]
+        return max(trigger, min(self.token_budget, pinned_tokens + trigger // 2))
+
+    def target(self, pinned_tokens: int) -> float:
         """What a trim that drops groups comes down to."""
         ratio: float = self.config.get("target_ratio", 0.5)
-        return min(ratio * self.token_budget, self.triggers[1])
+        return pinned_tokens + ratio * (self.ceiling(pinned_tokens) - pinned_tokens)
 
     @cached_property
     def triggers(self) -> tuple[int, int]:

@@ -9,6 +9,7 @@ replaced by a marker); every other difference is a fault.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ ANSWERED_BY_SERVER = ("seq", "version", "token_count", "inserted_at")
 # three of them, and the marker is part of what is left.
 KEPT_CHARACTERS_MIN = 64
 MARKER_CHARACTERS_MAX = 160
+MARKER = re.compile(r"\[\.\.\. \d+ tokens left out \.\.\.\]")
 
 
 def canonical(value: Any) -> str:
@@ -139,25 +141,32 @@ def _is_cut_field(source: Part, returned: Part, key: str) -> bool:
     if kind == "tool_result" or kind.endswith("_tool_result"):
         return key == "content" and _is_cut_result(source[key], returned[key])
     if kind.startswith("tool-") or kind == "dynamic-tool":
-        return key == "output" and _is_cut_result(source[key], returned[key])
+        is_result = key in ("output", "errorText") and _is_cut_result(source[key], returned[key])
+        return is_result or (key == "input" and _is_cut_inside(source[key], returned[key]))
+    if kind in ("tool_call", "tool_use") or kind.endswith("_tool_use"):
+        return key in ("payload", "input") and _is_cut_inside(source[key], returned[key])
     return False
 
 
 def _is_cut_result(source: Any, returned: Any) -> bool:
-    """Tell whether a result is cut; one that is a list of text blocks may have these cut."""
+    """Tell whether strings of a result are cut, or a marker stands in place of the whole."""
+    is_marker = isinstance(returned, str) and MARKER.fullmatch(returned) is not None
+    return is_marker or _is_cut_inside(source, returned)
+
+
+def _is_cut_inside(source: Any, returned: Any) -> bool:
+    """Tell whether nothing but strings inside of *source* is cut."""
+    if canonical(source) == canonical(returned):
+        return True
     if isinstance(source, str):
         return is_cut_text(source, returned)
-    if not isinstance(source, list) or not isinstance(returned, list):
-        return False
-    return len(source) == len(returned) and all(
-        canonical(ours) == canonical(theirs) or _is_cut_block(theirs, ours)
-        for theirs, ours in zip(source, returned, strict=True)
-    )
-
-
-def _is_cut_block(source: Any, returned: Any) -> bool:
-    both = isinstance(source, Mapping) and isinstance(returned, Mapping)
-    return both and source.get("type") == "text" and is_cut_part(source, returned)
+    if isinstance(source, list) and isinstance(returned, list):
+        return len(source) == len(returned) and all(map(_is_cut_inside, source, returned))
+    if isinstance(source, Mapping) and isinstance(returned, Mapping):
+        return list(source) == list(returned) and all(
+            _is_cut_inside(source[key], returned[key]) for key in source
+        )
+    return False
 
 
 def is_cut_text(source: Any, returned: Any) -> bool:

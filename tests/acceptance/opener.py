@@ -26,9 +26,7 @@ def is_opener_promised(case: Case, opener: int) -> bool:
     """
     Tell whether a cut behind *opener* must keep it: its turn holds calls with ids, and it fits.
     """
-    return _turn_holds_calls(case, opener) and case.fits(
-        case.material.newest, [case.log.slots[opener - 1]]
-    )
+    return _turn_holds_calls(case, opener) and case.fits([case.log.slots[opener - 1]])
 
 
 def was_opener_always_promised(case: Case, opener: int) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from tests.acceptance.case import MANUAL, SKIP_PARTS, Case
 from tests.acceptance.difference import compare, fingerprint
 from tests.acceptance.log import Slot
-from tests.acceptance.pairing import TOOL_CALL_ID, Place, is_skipped
+from tests.acceptance.pairing import TOOL_CALL_ID, Place, is_provider_run, is_skipped, opens_turn
 from tests.acceptance.view import Segment
 
 
@@ -124,7 +124,11 @@ def check_values(case: Case) -> Iterator[str]:
 
 def check_stripping(case: Case) -> Iterator[str]:
     """Only `skip_parts` strips: only the kinds it names, never the pinned, and oldest first."""
-    stripped = [seq for seq, one in case.differences.items() if one.is_stripped]
+    stripped = [
+        seq
+        for seq, one in case.differences.items()
+        if one.is_stripped and not _are_calls_left_out(case, seq)
+    ]
     for seq in stripped:
         if case.expected.strategy != SKIP_PARTS:
             yield f"seq {seq} was stripped by {case.expected.strategy}"
@@ -136,10 +140,31 @@ def check_stripping(case: Case) -> Iterator[str]:
         yield from _check_passed_over(case, stripped[-1])
 
 
+def _are_calls_left_out(case: Case, seq: int) -> bool:
+    """
+    Tell whether fitting alone may have left calls out of a message, with results and reasoning.
+
+    It does so where the newest block is too large, so that nothing older is left but the task.
+    """
+    source, difference = case.log[seq].message, case.differences[seq]
+    kinds = ("tool", "reasoning")
+    return case.view.fit in ("cut", "dropped") and all(
+        is_provider_run(source["parts"][index]) or is_skipped(source["parts"][index], kinds)
+        for index in difference.left_out
+    )
+
+
 def _check_stripped(case: Case, seq: int) -> Iterator[str]:
     source, difference = case.log[seq].message, case.differences[seq]
     for index in difference.left_out:
-        if not case.expected.skips(source["parts"][index]):
+        part = source["parts"][index]
+        # The reasoning that led to a call goes with it.
+        led = is_skipped(part, ("reasoning",)) and any(
+            case.expected.skips(source["parts"][other])
+            for other in difference.left_out
+            if other != index
+        )
+        if not led and not case.expected.skips(part):
             yield f"seq {seq} lost parts[{index}] of type {source['parts'][index]['type']}"
     if difference.keys_left_out and "tool" not in case.expected.skip_kinds:
         yield f"seq {seq} lost its keys {difference.keys_left_out}"
@@ -174,6 +199,8 @@ def check_cutting(case: Case) -> Iterator[str]:
         yield f"fit is {case.view.fit}, and seqs {cut} were cut"
     allowed = {slot.seq for slot in (*case.material.pinned, *case.material.newest)}
     allowed.update(case.also_leading)
+    task = task_of(case, case.run_start)
+    allowed.update(task if case.run_start not in task else ())
     if case.expected.window is None and case.expected.strategy == SKIP_PARTS:
         # The newest group of a stripped window is not known from outside; it is at least the last
         # message shown.
@@ -236,10 +263,23 @@ def check_contiguous(case: Case) -> Iterator[str]:
     if not before:
         return
     if start > case.log.last_seq:
+        if set(before) <= set(task_of(case, start)):
+            return  # the task goes last
         yield f"seqs {before} were kept and the newest messages were not"
     # The cut may have been at a message that was stripped away since.
-    elif before not in [[case.log.opener_of(seq)] for seq in case.run if seq <= start]:
+    elif not any(set(before) <= set(task_of(case, seq)) for seq in case.run if seq <= start):
         yield f"seqs {before} are left before a cut at seq {start}"
+
+
+def task_of(case: Case, seq: int) -> list[int]:
+    """Return the opener of the turn of *seq*, and the user messages right before it."""
+    opener = case.log.opener_of(min(seq, case.log.last_seq))
+    if opener is None:
+        return []
+    first = opener
+    while first > 1 and opens_turn(case.log[first - 1].message):
+        first -= 1
+    return list(range(first, opener + 1))
 
 
 def check_segments(case: Case) -> Iterator[str]:
@@ -313,10 +353,12 @@ def _check_entry(
     may_be_cut = case.view.fit == "cut"
     counted = returned["token_count"]
     known = counted if slot.token_count is None else slot.token_count
-    if counted > known or (counted < known and not may_be_cut):
+    is_fitted = case.view.fit != "whole"
+    if counted > known or (counted < known and not is_fitted):
         yield f"{where} counts {counted} tokens, not {known}"
     if slot.seq is not None:
-        if case.differences[slot.seq].kept != slot.kept:
+        kept = case.differences[slot.seq].kept
+        if kept != slot.kept and not (is_fitted and set(kept) <= set(slot.kept)):
             yield f"{where} (seq {slot.seq}) has other parts than the window"
     elif fingerprint(slot.message) != fingerprint(returned):
         difference = compare(slot.message, returned)

@@ -92,9 +92,23 @@ class Pairing:
     pairs: list[Pair] = field(default_factory=list)
     spans: list[tuple[int, int]] = field(default_factory=list)
     _unanswered: dict[str, list[Place]] = field(default_factory=dict)
+    _speaker: tuple[int, Message] | None = None
 
     def add(self, seq: int, message: Message) -> None:
-        """Take note of the calls in *message*, and answer earlier calls with its results."""
+        """
+        Take note of the calls in *message*, and answer earlier calls of its turn with its results.
+
+        Neighbouring messages of the assistant hold together where one of them may have led to the
+        other: that is more than the contract asks for.
+        """
+        if opens_turn(message):
+            self._unanswered.clear()
+        if message["role"] == "assistant":
+            if self._speaker is not None and self._belongs_to(self._speaker[1], message):
+                self.spans.append((self._speaker[0], seq))
+            self._speaker = (seq, message)
+        elif not is_pinned_role(message):
+            self._speaker = None
         for half in halves(message):
             waiting = self._unanswered.setdefault(half.id, [])
             if half.kind == "call":
@@ -103,6 +117,12 @@ class Pairing:
                 pair = Pair(waiting.pop(), Place(seq, half.slot))
                 self.pairs.append(pair)
                 self.spans.append(pair.span)
+
+    def _belongs_to(self, earlier: Message, message: Message) -> bool:
+        kinds = [half.kind for half in halves(message)]
+        ends = earlier["parts"][-1:]
+        led = any(is_skipped(part, ("reasoning",)) for part in ends) or not ends
+        return led or ("call" in kinds and "result" not in kinds)
 
     def unanswered(self) -> Iterator[Place]:
         """Yield the calls that have no result yet."""
@@ -168,10 +188,11 @@ def pinned_count(messages: Sequence[Message]) -> int:
 
 
 def opens_turn(message: Message) -> bool:
-    """Tell whether *message* is a user's that holds more than tool results."""
+    """Tell whether *message* is a user's with a part that a model sees, that answers nothing."""
     if message["role"] != "user" or TOOL_CALL_ID in message:
         return False
-    return any(not _is_result(part) for part in message["parts"])
+    parts = message["parts"]
+    return bool(parts) and not any(map(_is_result, parts))
 
 
 def _is_result(part: Part) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 
 from tests.acceptance.case import MANUAL, SKIP_PARTS, Case
 from tests.acceptance.oracle import Violation
@@ -44,9 +45,14 @@ class Step:
     @property
     def is_surely_trimmed(self) -> bool:
         """Tell whether exactly one append lifted the window above its trigger."""
-        _, highest = self.after.expected.triggers
         automatic = self.after.expected.strategy != MANUAL
+        highest = self.after.expected.ceiling(self.pinned_tokens)
         return automatic and len(self.appended) == 1 and self.untrimmed_tokens > highest
+
+    @cached_property
+    def pinned_tokens(self) -> int:
+        """What the pinned entries cost."""
+        return sum(slot.token_count or 0 for slot in self.after.material.pinned)
 
     @property
     def is_whole(self) -> bool:
@@ -55,24 +61,29 @@ class Step:
 
     @cached_property
     def opener(self) -> int | None:
-        """The user message in front, which may have been kept for the turn it opens alone."""
-        first = self.after.rest[0] if len(self.after.rest) > 1 else None
-        return first if first and opens_turn(self.after.log[first].message) else None
+        """The last of the user messages in front, which may have been kept for its turn alone."""
+        return self.task[-1] if self.task and len(self.after.rest) > 1 else None
+
+    @cached_property
+    def task(self) -> list[int]:
+        """The user messages in front: an opener, and what may have been kept with it."""
+        log = self.after.log
+        return list(takewhile(lambda seq: opens_turn(log[seq].message), self.after.rest))
 
     @property
     def opener_tokens(self) -> int:
         """What the opener costs, which may be kept beyond any target."""
-        return self.after.log.tokens([self.opener] if self.opener else [])
+        return self.after.log.tokens(self.task)
 
     @cached_property
     def run(self) -> list[int]:
         """What the later read shows besides the pinned and the opener."""
-        return [seq for seq in self.after.rest if seq != self.opener]
+        return [seq for seq in self.after.rest if seq not in self.task]
 
     @cached_property
     def is_minimal(self) -> bool:
         """Tell whether a trim could not have dropped more than it did, but for an opener."""
-        spans = [pair.span for pair in self.after.kept_pairs]
+        spans = [pair.span for pair in self.after.kept_pairs] + self.after.log.pairing.spans
         return len(blocks(self.run, spans + self.after.open_spans)) <= 1
 
 
@@ -117,7 +128,7 @@ def check_flag_up(step: Step) -> Iterator[str]:
     if case.expected.strategy == MANUAL or case.view.fit != "whole":
         return
     tokens = case.view.window_tokens - step.opener_tokens
-    if tokens > case.expected.triggers[1] and not step.is_minimal:
+    if tokens > case.expected.ceiling(step.pinned_tokens) and not step.is_minimal:
         yield f"{tokens} tokens are left, above the trigger, and are more than the newest group"
 
 
@@ -127,7 +138,8 @@ def check_depth(step: Step) -> Iterator[str]:
         return
     expected = step.after.expected
     tokens = step.after.view.window_tokens - step.opener_tokens
-    allowed = max(0.9 * expected.triggers[1], expected.target) + 1
+    pinned = step.pinned_tokens
+    allowed = max(0.9 * expected.ceiling(pinned), expected.target(pinned)) + 1
     if tokens > allowed:
         yield f"a trim left {tokens} tokens, more than {allowed:.0f}"
     if len(step.run) > expected.limit:
@@ -137,17 +149,18 @@ def check_depth(step: Step) -> Iterator[str]:
 def check_greed(step: Step) -> Iterator[str]:
     """A trim drops no group that could have stayed."""
     expected = step.after.expected
-    if expected.config.get("start_on_user") or not step.is_surely_trimmed:
+    if expected.config.get("start_on_user", True) or not step.is_surely_trimmed:
         return
     if not step.is_whole or not step.run:
         return
     more = _newest_dropped(step)
     tokens = step.after.view.window_tokens + step.after.log.tokens([*more, *_task_of(step, more)])
     count = len(step.after.rest) + len(more)
-    if more and tokens <= expected.target and count <= expected.limit:
+    target = expected.target(step.pinned_tokens)
+    if more and tokens <= target and count <= expected.limit:
         yield (
             f"a trim dropped the group {more}, with which {count} messages of {tokens} tokens "
-            f"would have met the target {expected.target:.0f} and the limit {expected.limit}"
+            f"would have met the target {target:.0f} and the limit {expected.limit}"
         )
 
 
@@ -212,11 +225,13 @@ def check_running_turn(step: Step) -> Iterator[str]:
 def check_start_on_user(step: Step) -> Iterator[str]:
     """With `start_on_user` a trimmed window begins with a user's message, if it holds one."""
     expected, log = step.after.expected, step.after.log
-    if not expected.config.get("start_on_user") or not step.is_whole:
+    if not expected.config.get("start_on_user", True) or not step.is_whole:
         return
     if not step.is_surely_trimmed or step.is_minimal:
         return
     rest = step.after.rest
+    if rest[:1] == step.before.rest[:1]:
+        return  # nothing was cut
     if any(opens_turn(log[seq].message) for seq in rest) and not opens_turn(log[rest[0]].message):
         yield f"the window begins with seq {rest[0]}, which is no user's message"
 

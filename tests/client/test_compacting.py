@@ -11,34 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastpaca import FastpacaError, InvalidRequest, Message, Retries, Timeouts
-from fastpaca.client import compacting
 from fastpaca.client.calls import CONFLICTS_MAX, Calls
-from fastpaca.client.compacting import KEEP_LAST, joints, plan, summary_of
+from fastpaca.client.compacting import KEEP_LAST, marks, plan, summary_of
 from fastpaca.client.protocol import Answer
 from fastpaca.client.values import Compacted, Segment, View
-from fastpaca.context import calls as node_calls
-from fastpaca.context.message import Draft, parse
 from tests.client.driven import Hand, answer
 from tests.client.rules import rules
 from tests.context import strategies
-
-# --- where it may be cut: the node is the measure ---
-
-
-def drafts(messages: list[dict[str, Any]]) -> list[Draft]:
-    return [parse(msgspec.json.encode(message), "message") for message in messages]
-
-
-@given(st.lists(strategies.messages, max_size=8))
-def test_calls_and_turns_are_those_of_the_node(messages: list[dict[str, Any]]) -> None:
-    """
-    In messages of any shape, the client finds the places to cut that a node finds, and the turns.
-    """
-    read = drafts(messages)
-    whole, _ = node_calls.joints(read)
-    assert joints(messages)[:-1] == whole
-    assert list(map(compacting.opens_turn, messages)) == [draft.opens_turn for draft in read]
-
 
 # --- where it is cut ---
 
@@ -115,6 +94,19 @@ def test_the_cut_is_at_a_turn_and_never_in_a_group(
     assert (found and (len(found.pinned), found.cut)) == expected
 
 
+def pairs(messages: list[dict[str, Any]]) -> list[tuple[int, int]]:
+    """Find the nearest unanswered call of each result, by id, as the client reads them."""
+    waiting: dict[str, list[int]] = {}
+    found = []
+    for index, message in enumerate(messages):
+        for is_call, name in marks(message):
+            if is_call:
+                waiting.setdefault(name, []).append(index)
+            elif waiting.get(name):
+                found.append((waiting[name].pop(), index))
+    return found
+
+
 @given(st.lists(strategies.messages, max_size=12), st.integers(0, 12))
 def test_no_cut_parts_a_call_from_its_result(
     messages: list[dict[str, Any]], keep_last: int
@@ -127,8 +119,8 @@ def test_no_cut_parts_a_call_from_its_result(
         return
     assert len(messages) - found.cut >= keep_last
     assert found.old
-    for first, second in node_calls.pair(drafts(messages)).answers:
-        assert (first.at < found.cut) == (second.at < found.cut)
+    for first, second in pairs(messages):
+        assert (first < found.cut) == (second < found.cut)
 
 
 def test_a_summary_is_a_text_a_message_or_several() -> None:

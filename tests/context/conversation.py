@@ -92,8 +92,8 @@ def count(draft: Draft) -> Counts:
     parts = tuple(
         len(part.text) if part.text is not None else len(part.body) for part in draft.parts
     )
-    keys = len(draft.keys) if draft.keys is not None else 0
-    total = OVERHEAD + keys + sum(parts)
+    keys = tuple(map(len, draft.keys))
+    total = OVERHEAD + sum(keys) + sum(parts)
     return Counts(total if draft.token_count is None else draft.token_count, OVERHEAD, keys, parts)
 
 
@@ -248,7 +248,14 @@ def seqs_of(view: View) -> list[int | None]:
 
 def image(window: Window) -> tuple[Any, ...]:
     """All that there is to know of a window, to compare."""
-    return tuple(window), window.tokens, window.weight, window.cut_calls
+    return (
+        tuple(window),
+        window.tokens,
+        window.weight,
+        window.cut_calls,
+        window.pinned,
+        window.opened_at,
+    )
 
 
 def decoded(entries: Sequence[Entry]) -> list[Message]:

@@ -208,7 +208,7 @@ class Talk:
         return self._message(role, {**odd, "tool_call_id": None, "n": next(self._numbers)})
 
     def _message(self, role: str, *parts: Message) -> Message:
-        return {"role": role, "parts": list(parts), "note": next(self._numbers)}
+        return {"role": role, "parts": list(parts), "id": next(self._numbers)}
 
     def _text(self) -> Message:
         return {"type": "text", "text": self._words(), "n": next(self._numbers)}

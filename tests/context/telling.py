@@ -12,7 +12,7 @@ from fastpaca.context.context import Context
 from fastpaca.context.events import Compacted
 from fastpaca.context.message import Entry
 from fastpaca.context.ops import Append, Compact, PatchMetadata
-from fastpaca.context.policies import compact
+from fastpaca.context.policies import compact, is_due
 from fastpaca.context.window import Window, persisted, segments
 from fastpaca.errors import FastpacaError
 from tests.context.conversation import Conversation, Message, counted, encoded, image
@@ -181,8 +181,8 @@ def trims_keep_promises(told: Told) -> None:
     if told.before is None or isinstance(config.policy, Manual):
         return
     check_trim(told.source, config, told.before, told.window)
-    if window.tokens > config.trigger(config.token_budget):
-        seen_afresh = Window.of(window, window.cut_calls, window.pinned)
+    seen_afresh = Window.of(window, window.cut_calls, window.pinned, window.opened_at)
+    if is_due(seen_afresh, config):
         assert compact(seen_afresh, config) is seen_afresh
 
 

@@ -133,22 +133,29 @@ def test_other_values_are_no_ratios(text: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget", "ratio", "policy", "trigger", "target"),
+    ("budget", "ratio", "policy", "pinned", "trigger", "ceiling", "target"),
     [
-        (8000, 0.7, LastN(), 5600, 4000),
-        (1, 0.7, LastN(), 0, 0),
-        (10, 1.0, LastN(), 10, 5),
-        (10, 0.3, LastN(target_ratio=0.9), 3, 3),
-        (10, 0.7, SkipParts(target_ratio=0.25), 7, 2),
-        (10, 0.7, Manual(), 7, 5),
-        (2**53 - 1, 1.0, LastN(target_ratio=1.0), 2**53 - 1, 2**53 - 1),
+        (8000, 0.7, LastN(), 0, 5600, 5600, 2800),
+        (8000, 0.7, LastN(), 1000, 5600, 5600, 3300),
+        (8000, 0.7, LastN(), 4000, 5600, 6800, 5400),
+        (8000, 0.7, LastN(), 7000, 5600, 8000, 7500),
+        (8000, 0.7, LastN(), 9000, 5600, 8000, 8500),
+        (1, 0.7, LastN(), 0, 0, 0, 0),
+        (10, 1.0, LastN(), 0, 10, 10, 5),
+        (10, 0.3, LastN(target_ratio=0.9), 0, 3, 3, 2),
+        (10, 0.7, SkipParts(target_ratio=0.25), 0, 7, 7, 1),
+        (10, 0.7, Manual(), 0, 7, 7, 3),
+        (2**53 - 1, 1.0, LastN(target_ratio=1.0), 0, 2**53 - 1, 2**53 - 1, 2**53 - 1),
     ],
 )
 def test_trigger_and_target(
-    budget: int, ratio: float, policy: Policy, trigger: int, target: int
+    budget: int, ratio: float, policy: Policy, pinned: int, trigger: int, ceiling: int, target: int
 ) -> None:
     """
-    Both are shares of the budget, rounded down; the target is never above the trigger.
+    The trigger is a share of the budget; the target one of the room that the pinned leave below
+    what the window may grow to, which is more than the trigger if they take more than half of it.
     """
     config = Config(budget, ratio, policy)
-    assert (config.trigger(budget), config.target(budget)) == (trigger, target)
+    assert config.trigger(budget) == trigger
+    assert config.ceiling(budget, pinned) == ceiling
+    assert config.target(budget, pinned) == target

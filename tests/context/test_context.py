@@ -25,7 +25,17 @@ from fastpaca.errors import (
     InvalidRequest,
     VersionConflict,
 )
-from tests.context.conversation import Conversation, assistant, call, counted, image, system, user
+from tests.context.conversation import (
+    Conversation,
+    assistant,
+    call,
+    counted,
+    image,
+    result,
+    system,
+    tool,
+    user,
+)
 
 HELLO = counted(user("hello"))
 
@@ -48,7 +58,7 @@ def test_put_creates_with_defaults() -> None:
     Every field has a default.
     """
     context, events = create("talk", Put(), 5)
-    assert context.config == Config(8000, 0.7, LastN(200, 0.5, False))
+    assert context.config == Config(8000, 0.7, LastN(200, 0.5, True))
     assert (context.metadata, context.version, context.last_seq) == (b"{}", 0, 0)
     assert (context.created_at_us, context.updated_at_us) == (5, 5)
     assert events == (Created(),)
@@ -143,7 +153,7 @@ def test_a_change_acts_from_now_on() -> None:
     assert len(talk.window) == 20
     assert talk.context.view().used_tokens <= 100
     talk.say(user("sixsix"))
-    assert len(talk.window) == 5
+    assert len(talk.window) == 3
 
 
 # Versions, seqs and times
@@ -179,16 +189,16 @@ def test_a_trim_belongs_to_the_version_of_its_append() -> None:
     Also within a batch: each trim has the version of the message that caused it.
     """
     talk = Conversation(LastN(), token_budget=100)
-    events = talk.say(*[user("sixsix")] * 12)
+    events = talk.say(*[user("sixsix")] * 13)
     kinds = [(type(event), event.version) for event in events if isinstance(event, Compacted)]
-    assert kinds == [(Compacted, 8), (Compacted, 11)]
+    assert kinds == [(Compacted, 8), (Compacted, 13)]
     order = [
         event.entry.version if isinstance(event, Appended) else -event.version
         for event in events
         if isinstance(event, Appended | Compacted)
     ]
-    assert order == [1, 2, 3, 4, 5, 6, 7, 8, -8, 9, 10, 11, -11, 12]
-    assert talk.context.version == 12
+    assert order == [1, 2, 3, 4, 5, 6, 7, 8, -8, 9, 10, 11, 12, 13, -13]
+    assert talk.context.version == 13
 
 
 def test_what_a_trim_reports() -> None:
@@ -198,8 +208,8 @@ def test_what_a_trim_reports() -> None:
     talk = Conversation(LastN(), token_budget=100)
     talk.say(*[user("sixsix")] * 8)
     (event,) = talk.trims()
-    assert (event.strategy, event.from_seq, event.to_seq) == ("last_n", 1, 3)
-    assert (event.tokens_before, event.tokens_after) == (80, 50)
+    assert (event.strategy, event.from_seq, event.to_seq) == ("last_n", 1, 5)
+    assert (event.tokens_before, event.tokens_after) == (80, 30)
     assert event.replacement == ()
 
 
@@ -358,7 +368,7 @@ def test_a_replacement_brings_back_what_was_stripped() -> None:
     """
     talk = Conversation(SkipParts(), token_budget=60)
     talk.say(user("hi"), assistant("a", call("a")), user("hi"), assistant("b"))
-    assert talk.window.entries[1].form is not None
+    assert talk.window.entries[1].without == (1,)
     talk.compact(2)
     assert list(talk.window) == talk.between(2, 2)
 
@@ -368,9 +378,10 @@ def test_a_reference_is_the_message_as_it_was_appended() -> None:
     What the window knew of a message goes: here, that a cut fell into the turn which it opened.
     """
     talk = Conversation(LastN(limit=1), token_budget=100)
-    talk.say(user("hi"), assistant(call("a"), token_count=60), assistant("ok", token_count=30))
+    talk.say(user("hi"), assistant(call("a"), token_count=60), tool(result("a")))
+    talk.say(assistant("ok", token_count=30))
     opener = talk.window.entries[0]
-    assert opener.cut_after
+    assert opener.is_task
     talk.apply(Compact((opener,)))
     assert list(talk.window) == [talk.logged(1)]
     assert image(talk.cold().window) == image(talk.window)
@@ -431,7 +442,7 @@ def test_a_view_says_what_was_read() -> None:
     assert (view.needs_compaction, view.token_budget, view.fit) == (False, 1000, "whole")
     view = talk.context.view(100)
     assert (view.window_tokens, view.needs_compaction, view.token_budget) == (210, True, 100)
-    assert view.used_tokens == 60
+    assert view.used_tokens == 50
 
 
 @pytest.mark.parametrize(("used", "flag"), [(70, False), (71, True)])

@@ -282,13 +282,15 @@ def test_any_input_is_taken_or_refused(sent: dict[str, Any]) -> None:
     ("content", "opens"),
     [
         (user("hi"), True),
-        (user("hi", result("a")), True),
+        (user("hi", result("a")), False),
         (user({"type": "image"}), True),
         (user({"type": "tool-x", "toolCallId": "a"}), True),
         (user(result("a")), False),
         (user(result("a"), {"type": "web_search_tool_result", "tool_use_id": "b"}), False),
         (user({"type": "tool_result"}), False),
-        (user("hi", tool_call_id="a"), False),
+        (user({"type": "data-chart"}), False),
+        (user("hi", {"type": "tool-approval-response", "approvalId": "a"}), False),
+        (user("hi", tool_call_id="a"), True),
         (user("hi", tool_call_id=None), True),
         (user(), False),
         (message("assistant", "hi"), False),
@@ -297,9 +299,9 @@ def test_any_input_is_taken_or_refused(sent: dict[str, Any]) -> None:
 )
 def test_a_user_message_opens_a_turn(content: dict[str, Any], opens: bool) -> None:
     """
-    A message of the user opens a turn, unless it holds nothing but results of tools.
+    A message of the user opens a turn if a model sees a part of it, and none answers anything.
     """
-    assert counted(content).draft.opens_turn is opens
+    assert counted(content).draft.reading.opens_turn is opens
 
 
 # How it is counted
@@ -307,13 +309,15 @@ def test_a_user_message_opens_a_turn(content: dict[str, Any], opens: bool) -> No
 
 def test_keys_are_counted_if_they_hold_something() -> None:
     """
-    Calls and results in keys cost what their JSON costs; keys that a library left empty do not.
+    Every key that can reach a model costs what its JSON costs; empty and bookkeeping keys do not.
     """
     keys = [
-        (message("assistant", tool_calls=[{"id": "a"}]), b'{"tool_calls":[{"id":"a"}]}'),
-        (message("tool", tool_call_id="a"), b'{"tool_call_id":"a"}'),
-        (message("user", tool_calls=[], tool_call_id=None), None),
-        (message("user"), None),
+        (message("assistant", tool_calls=[{"id": "a"}]), (b'"tool_calls":[{"id":"a"}]',)),
+        (message("tool", tool_call_id="a"), (b'"tool_call_id":"a"',)),
+        (message("assistant", reasoning_content="x"), (b'"reasoning_content":"x"',)),
+        (message("user", tool_calls=[], tool_call_id=None), (b"", b"")),
+        (message("user", id="m1", usage={"input": 3}, mine=1), (b"", b"", b'"mine":1')),
+        (message("user"), ()),
     ]
     assert [counted(content).draft.keys for content, _ in keys] == [kept for _, kept in keys]
 
@@ -322,7 +326,7 @@ def test_counts_survive_their_stored_form() -> None:
     """
     What is stored of counts reads back as it was.
     """
-    for counts in (Counts(0, 0, 0, ()), Counts(2**53 - 1, 3, 2**40, (0, 1, 2**53 - 1))):
+    for counts in (Counts(0, 0, (), ()), Counts(2**53 - 1, 3, (2**40,), (0, 1, 2**53 - 1))):
         assert decode_counts(encode_counts(counts)) == counts
 
 

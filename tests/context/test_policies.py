@@ -96,25 +96,25 @@ EXAMPLES = [
         [1, 2, 3, 4, 5, 6],
     ),
     Example(
-        "above that, the oldest go until half of the budget is used",
+        "above that, the oldest go until half of the trigger is used",
         LastN(),
         100,
         [ask(), reply(), ask(), reply(), ask(), reply(), ask()],
-        [3, 4, 5, 6, 7],
+        [5, 6, 7],
     ),
     Example(
-        "the target is a share of the budget",
+        "the target is a share of the room below the trigger",
         LastN(target_ratio=0.2),
         100,
         [ask(), reply(), ask(), reply(), ask(), reply(), ask()],
-        [6, 7],
+        [7],
     ),
     Example(
-        "a target above the trigger counts as the trigger",
+        "a target of all the room cuts no more than it must, and moves on to a question",
         LastN(target_ratio=1.0),
         100,
         [ask(), reply(), ask(), reply(), ask(), reply(), ask(), reply()],
-        [2, 3, 4, 5, 6, 7, 8],
+        [3, 4, 5, 6, 7, 8],
     ),
     Example(
         "the newest message stays, whatever its size",
@@ -128,7 +128,7 @@ EXAMPLES = [
         LastN(),
         100,
         [system("x" * 500), ask(), reply()],
-        [1, 3],
+        [1, 2, 3],
     ),
     Example(
         "instructions in the middle are messages like others",
@@ -152,11 +152,11 @@ EXAMPLES = [
         [3, 4, 5],
     ),
     Example(
-        "the newest group stays, however long it is",
+        "the newest group stays, however long it is, with the words that led to its call",
         LastN(limit=1),
         1000,
         [reply(), calls("a"), reply(), reply(), gives("a")],
-        [2, 3, 4, 5],
+        [1, 2, 3, 4, 5],
     ),
     Example(
         "messages between a call and its result belong to the group",
@@ -177,7 +177,7 @@ EXAMPLES = [
         LastN(limit=1),
         1000,
         [reply(), calls("a"), calls("b"), gives("b")],
-        [2, 3, 4],
+        [1, 2, 3, 4],
     ),
     Example(
         "a result belongs to the nearest earlier unanswered call with its id",
@@ -208,25 +208,25 @@ EXAMPLES = [
         [3, 6, 7],
     ),
     Example(
-        "a cut inside a turn without calls keeps no opening message",
-        LastN(limit=2),
+        "without start_on_user, too, the newest turn keeps its question",
+        LastN(limit=2, start_on_user=False),
         1000,
         [ask(), reply(), reply(), reply()],
-        [3, 4],
+        [1, 3, 4],
     ),
     Example(
-        "a call without an id does not make a turn worth its opening message",
+        "a call without an id runs like any other",
         LastN(limit=1),
         1000,
         [ask(), assistant({"type": "tool_call"}), reply()],
-        [3],
+        [1, 2, 3],
     ),
     Example(
         "an opening message counts towards the target",
         LastN(),
         100,
         [ask(), calls("a"), gives("a"), calls("b"), gives("b"), calls("c"), gives("c")],
-        [1, 4, 5, 6, 7],
+        [1, 6, 7],
     ),
     Example(
         "an opening message that leaves no room for the target stays with the newest group alone",
@@ -236,25 +236,25 @@ EXAMPLES = [
         [1, 4, 5],
     ),
     Example(
-        "an opening message that does not fit beside the newest group goes, and only it",
+        "an opening message that does not fit beside the newest group stays all the same",
         LastN(),
         100,
         [user("x" * 90), calls("a"), gives("a"), calls("b"), gives("b")],
-        [2, 3, 4, 5],
+        [1, 4, 5],
     ),
     Example(
-        "beside a newest group that is above the budget by itself, it stays up to half of it",
+        "beside a newest group that is above the budget by itself, it stays",
         LastN(),
         100,
         [ask(), reply(), user("x" * 46), calls("a"), tool(result("a"), token_count=500)],
         [3, 4, 5],
     ),
     Example(
-        "and goes if it takes more, so that a cut of the group leaves something to read",
+        "and if it takes more: the view cuts the group to make room for it",
         LastN(),
         100,
         [ask(), reply(), user("x" * 47), calls("a"), tool(result("a"), token_count=500)],
-        [4, 5],
+        [3, 4, 5],
     ),
     Example(
         "a user message of nothing but results opens no turn",
@@ -264,18 +264,18 @@ EXAMPLES = [
         [1, 4, 5],
     ),
     Example(
-        "a user message of results and a text opens a turn",
+        "a user message of results opens no turn, whatever text stands beside them",
         LastN(limit=2),
         1000,
         [ask(), calls("a"), user(result("a"), TEN), calls("b"), gives("b")],
-        [2, 3, 4, 5],
+        [1, 4, 5],
     ),
     Example(
-        "a turn that holds but the result of an earlier call has its opening message kept too",
+        "a result that comes when its call no longer runs goes with that call",
         LastN(limit=1),
         1000,
         [ask(), calls("a"), ask(), gives("a"), reply()],
-        [2, 3, 4, 5],
+        [3, 5],
     ),
     Example(
         "start_on_user drops what stands before the first question",
@@ -285,11 +285,11 @@ EXAMPLES = [
         [3, 4],
     ),
     Example(
-        "start_on_user keeps all if there is no question to start on",
+        "a cut inside the newest turn keeps its question, though it holds no call",
         LastN(limit=2, start_on_user=True),
         1000,
         [ask(), reply(), reply(), reply()],
-        [3, 4],
+        [1, 3, 4],
     ),
     Example(
         "start_on_user has its question in an opening message",
@@ -306,11 +306,11 @@ EXAMPLES = [
         [1, 2, 5, 6, 7, 8],
     ),
     Example(
-        "start_on_user leaves no group open",
+        "start_on_user drops a call that nobody answered in its turn, and its late result",
         LastN(limit=4, start_on_user=True),
         1000,
         [reply(), calls("a"), ask(), gives("a"), reply()],
-        [2, 3, 4, 5],
+        [3, 5],
     ),
     Example(
         "manual keeps everything",
@@ -355,7 +355,7 @@ def test_a_trim_leaves_room_so_that_the_beginning_stays() -> None:
     for _ in range(500):
         talk.say(ask())
         starts.append(talk.seqs[0])
-    assert len(set(starts)) == 22  # 70 messages to the trigger, then 21 more to each trim
+    assert len(set(starts)) == 13  # 70 messages to the trigger, then 36 more to each trim
 
 
 def test_a_window_of_too_many_entries_is_trimmed() -> None:
@@ -384,7 +384,7 @@ def test_the_summary_behind_the_instructions_is_pinned() -> None:
     talk = Conversation(Manual())
     talk.say(remind(), ask(), reply(), ask(), reply())
     talk.compact(1, assistant("so far"), 4, 5)
-    assert kept_seqs(talk, LastN(limit=1)) == [1, None, 5]
+    assert kept_seqs(talk, LastN(limit=1)) == [1, None, 4, 5]
 
 
 def test_the_summary_at_the_beginning_is_pinned() -> None:
@@ -394,7 +394,7 @@ def test_the_summary_at_the_beginning_is_pinned() -> None:
     talk = Conversation(Manual())
     talk.say(remind(), ask(), reply(), ask(), reply())
     talk.compact(assistant("so far"), 1, 4, 5)
-    assert kept_seqs(talk, LastN(limit=1)) == [None, 1, 5]
+    assert kept_seqs(talk, LastN(limit=1)) == [None, 1, 4, 5]
 
 
 def test_only_one_summary_is_pinned() -> None:
@@ -428,7 +428,7 @@ def test_a_caller_may_change_the_instructions() -> None:
     talk = Conversation(Manual())
     talk.say(remind(), ask(), reply(), remind(), ask(), reply())
     talk.compact(4, 5, 6)
-    assert kept_seqs(talk, LastN(limit=1)) == [4, 6]
+    assert kept_seqs(talk, LastN(limit=1)) == [4, 5, 6]
 
 
 def test_instructions_after_an_emptied_window_are_pinned() -> None:
@@ -439,7 +439,7 @@ def test_instructions_after_an_emptied_window_are_pinned() -> None:
     talk.say(remind(), ask())
     talk.compact()
     talk.say(remind(), remind(), ask(), reply())
-    assert kept_seqs(talk, LastN(limit=1)) == [3, 4, 6]
+    assert kept_seqs(talk, LastN(limit=1)) == [3, 4, 5, 6]
 
 
 def test_instructions_after_a_lone_summary_are_pinned() -> None:
@@ -450,7 +450,7 @@ def test_instructions_after_a_lone_summary_are_pinned() -> None:
     talk.say(ask(), reply())
     talk.compact(user("so far"))
     talk.say(remind(), ask(), reply())
-    assert kept_seqs(talk, LastN(limit=1)) == [None, 3, 5]
+    assert kept_seqs(talk, LastN(limit=1)) == [None, 3, 4, 5]
 
 
 def test_instructions_behind_what_vanished_are_not_pinned() -> None:
@@ -471,7 +471,7 @@ def test_instructions_between_a_summary_and_the_rest_are_not_pinned() -> None:
     talk.say(remind(), ask(), remind(), ask(), reply())
     talk.compact(1, user("so far"), 3, 4, 5)
     assert talk.window.pinned == 2
-    assert kept_seqs(talk, LastN(limit=1)) == [1, None, 5]
+    assert kept_seqs(talk, LastN(limit=1)) == [1, None, 4, 5]
 
 
 def test_instructions_behind_a_summary_that_follows_instructions_are_not_pinned() -> None:
@@ -482,7 +482,7 @@ def test_instructions_behind_a_summary_that_follows_instructions_are_not_pinned(
     talk.say(remind(), ask(), reply())
     talk.compact(1, user("so far"))
     talk.say(remind(), ask(), reply())
-    assert kept_seqs(talk, LastN(limit=1)) == [1, None, 6]
+    assert kept_seqs(talk, LastN(limit=1)) == [1, None, 5, 6]
 
 
 def test_a_group_that_reaches_out_of_the_pinned_stays_with_them() -> None:
@@ -493,7 +493,7 @@ def test_a_group_that_reaches_out_of_the_pinned_stays_with_them() -> None:
     talk.say(ask())
     talk.compact(assistant("so far", call("a")))
     talk.say(gives("a"), ask(), reply(), ask(), reply())
-    assert kept_seqs(talk, LastN(limit=1)) == [None, 2, 6]
+    assert kept_seqs(talk, LastN(limit=1)) == [None, 2, 5, 6]
 
 
 def kept_seqs(talk: Conversation, policy: Policy) -> list[int | None]:
@@ -553,10 +553,10 @@ def test_the_late_result_of_a_cut_call_stays_out_of_the_window() -> None:
     """
     talk = Conversation(LastN(limit=1), token_budget=10)
     talk.say_one_by_one(calls("a"), ask(), gives("a"), reply())
-    assert talk.seqs == [4]
+    assert talk.seqs == [2, 4]
     talk.say(gives("a"))
     assert talk.context.last_seq == 5
-    assert talk.seqs == [5], "the call was answered: another result is as broken as it was sent"
+    assert talk.seqs == [2, 4], "so does another result of that call"
 
 
 def test_of_a_message_only_the_late_result_stays_out() -> None:
@@ -566,9 +566,9 @@ def test_of_a_message_only_the_late_result_stays_out() -> None:
     talk = Conversation(LastN(limit=1), token_budget=10)
     talk.say_one_by_one(calls("a"), ask())
     talk.say(user(result("a"), TEN))
-    assert [one["parts"] for one in decoded(talk.window.entries)] == [[text(TEN)]]
+    assert [one["parts"] for one in decoded(talk.window.entries)] == [[text(TEN)], [text(TEN)]]
     talk.restart()
-    assert [one["parts"] for one in decoded(talk.window.entries)] == [[text(TEN)]]
+    assert [one["parts"] for one in decoded(talk.window.entries)] == [[text(TEN)], [text(TEN)]]
 
 
 def test_a_late_result_finds_the_nearest_call() -> None:
@@ -577,9 +577,11 @@ def test_a_late_result_finds_the_nearest_call() -> None:
     """
     talk = Conversation(LastN(limit=1), token_budget=10)
     talk.say_one_by_one(calls("a"), ask(), calls("a"), gives("a"))
-    assert talk.seqs == [3, 4]
+    assert talk.seqs == [2, 3, 4]
     talk.say(gives("a"))
-    assert talk.seqs == [3, 4], "this one is the answer to the call that was cut"
+    assert talk.seqs == [2, 3, 4, 5], "a second result stays for as long as its call"
+    talk.say(ask())
+    assert talk.seqs == [6]
 
 
 def test_a_call_that_a_replacement_leaves_out_is_cut() -> None:
@@ -686,20 +688,21 @@ def test_skip_parts_then_does_as_last_n() -> None:
     talk = Conversation(Manual())
     talk.say(*[message for _ in range(10) for message in (ask(), assistant(thinks(), TEN))])
     window = compact(talk.window, Config(1000, policy=SkipParts(limit=3)))
-    assert [entry.seq for entry in window] == [18, 19, 20]
+    assert [entry.seq for entry in window] == [19, 20]
     window = compact(talk.window, Config(100, policy=SkipParts()))
-    assert window.tokens == 50
+    assert window.tokens == 20
 
 
-def test_skip_parts_keeps_a_group_that_reaches_into_the_running_turn() -> None:
+def test_skip_parts_takes_a_late_result_with_its_call() -> None:
     """
-    A call of an earlier turn whose result came in the running one stays, with all between them.
+    A call of a finished turn goes, and so does its result that came in the running one.
     """
     talk = Conversation(Manual())
     between = assistant(thinks(), TEN)
     talk.say(ask(), calls("late"), between, ask(), calls("a"), gives("late"), gives("a"))
     window = compact(talk.window, Config(1000, policy=SkipParts()))
-    assert window is talk.window
+    assert [entry.seq for entry in window] == [1, 2, 3, 4, 5, 7]
+    assert [one["parts"] for one in decoded(window.entries)[1:3]] == [[text(TEN)], [text(TEN)]]
 
 
 @pytest.mark.parametrize(
@@ -707,6 +710,7 @@ def test_skip_parts_keeps_a_group_that_reaches_into_the_running_turn() -> None:
     [
         (("tool",), {"type": "function_call", "call_id": "a"}, result("a")),
         (("function",), {"type": "function_call", "call_id": "a"}, result("a")),
+        (("tool_res",), {"type": "function_call", "call_id": "a"}, result("a")),
         (
             ("web_search",),
             {"type": "server_tool_use", "id": "a"},
@@ -717,23 +721,28 @@ def test_skip_parts_keeps_a_group_that_reaches_into_the_running_turn() -> None:
             {"type": "server_tool_use", "id": "a"},
             {"type": "web_search_tool_result", "tool_use_id": "a"},
         ),
+        (
+            ("tool",),
+            {"type": "functionCall", "functionCall": {"name": "f"}},
+            {"type": "functionResponse", "functionResponse": {"name": "f"}},
+        ),
     ],
 )
 def test_skip_parts_never_takes_one_side(
     kinds: tuple[str, ...], made: Message, given: Message
 ) -> None:
     """
-    Where the kinds would take a call and leave its result, both messages stay as they are.
+    Whatever kind takes a call or its result, the other goes too, and the reasoning that led there.
     """
     talk = Conversation(Manual())
-    talk.say(ask(), assistant(thinks(), made), assistant(thinks(), given), ask(), reply())
-    config = Config(1000, policy=SkipParts((*kinds, "reasoning")))
-    assert compact(talk.window, config) is talk.window
+    talk.say(ask(), assistant(thinks(), made), tool(given), ask(), reply())
+    window = compact(talk.window, Config(1000, policy=SkipParts(kinds)))
+    assert [entry.seq for entry in window] == [1, 4, 5]
 
 
-def test_skip_parts_leaves_whole_what_hangs_together() -> None:
+def test_skip_parts_takes_chains_of_calls() -> None:
     """
-    A message that stays whole for one of its calls keeps the others too, and their results.
+    Messages that answer a call and make the next go as a whole, whatever providers they are of.
     """
     talk = Conversation(Manual())
     talk.say(
@@ -745,8 +754,32 @@ def test_skip_parts_leaves_whole_what_hangs_together() -> None:
         ask(),
         reply(),
     )
-    config = Config(1000, policy=SkipParts())
-    assert compact(talk.window, config) is talk.window
+    window = compact(talk.window, Config(1000, policy=SkipParts()))
+    assert [entry.seq for entry in window] == [1, 6, 7]
+
+
+def test_items_of_reasoning_stay_with_what_they_led_to() -> None:
+    """
+    The Responses API refuses an item without its reasoning: it stays with a text, goes with a call.
+    """
+    item = {"type": "reasoning", "id": "rs_1", "summary": []}
+    made = {"type": "function_call", "call_id": "a"}
+    given = {"type": "function_call_output", "call_id": "a", "output": "r"}
+    talk = Conversation(Manual())
+    talk.say(ask(), assistant(item), assistant(TEN), assistant(item, made), tool(given), ask())
+    window = compact(talk.window, Config(1000, policy=SkipParts()))
+    assert [entry.seq for entry in window] == [1, 2, 3, 6]
+
+
+def test_a_message_left_with_blank_text_goes() -> None:
+    """
+    Providers refuse blank texts: what stripping leaves with nothing else goes.
+    """
+    made = [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    talk = Conversation(Manual())
+    talk.say(ask(), assistant(" ", tool_calls=made), tool("r", tool_call_id="a"), ask())
+    window = compact(talk.window, Config(1000, policy=SkipParts()))
+    assert [entry.seq for entry in window] == [1, 4]
 
 
 def test_skip_parts_remembers_the_open_calls_that_it_strips() -> None:

@@ -7,11 +7,11 @@ import json
 import pytest
 
 from fastpaca.context import LastN, Manual, SkipParts
+from fastpaca.context.groups import CutCall
 from fastpaca.context.ops import Put
 from fastpaca.context.window import (
     CUT_CALLS_MAX,
     MARK_BYTES,
-    CutCall,
     Persisted,
     Run,
     Segment,
@@ -111,11 +111,9 @@ def test_only_so_many_cut_calls_are_remembered() -> None:
     Calls that nobody ever answers do not pile up; the newest are remembered.
     """
     talk = Conversation(LastN(limit=1), token_budget=1)
-    talk.say_one_by_one(
-        *[one for n in range(300) for one in (assistant(call(f"{n}")), assistant("x"))]
-    )
+    talk.say_one_by_one(*[one for n in range(300) for one in (assistant(call(f"{n}")), user("x"))])
     assert len(talk.window.cut_calls) == CUT_CALLS_MAX
-    assert talk.window.cut_calls[-1] == CutCall("299", 599)
+    assert talk.window.cut_calls[-1] == CutCall(599, "299", "", "stopped")
 
 
 # Segments
@@ -189,9 +187,9 @@ def test_the_stored_form_of_a_trim() -> None:
     talk = Conversation(LastN(limit=2), token_budget=10)
     talk.say_one_by_one(system("be kind"), *[user("hi")] * 5)
     stored = persisted(talk.window, 6)
-    assert stored == Persisted(6, (Run(1, 1), Run(6, 6)), (), 1)
-    assert ranges(stored, 6) == [(1, 1), (6, 6)]
-    assert ranges(stored, 9) == [(1, 1), (6, 6), (7, 9)]
+    assert stored == Persisted(6, (Run(1, 6, gone=(2, 5)),), (), 1, opened_at=6)
+    assert ranges(stored, 6) == [(1, 6)]
+    assert ranges(stored, 9) == [(1, 6), (7, 9)]
 
 
 def test_the_stored_form_of_a_replacement() -> None:
@@ -208,7 +206,7 @@ def test_the_stored_form_of_a_replacement() -> None:
 
 def test_the_stored_form_of_a_stripped_window() -> None:
     """
-    What was stripped alike is one segment, messages that vanished included.
+    It says which messages vanished, and what was taken out of the others.
     """
     thought = {"type": "reasoning", "text": "hm"}
     talk = Conversation(Manual())
@@ -217,27 +215,28 @@ def test_the_stored_form_of_a_stripped_window() -> None:
     talk.say(user("hi"))
     assert talk.stored is not None
     stored = Persisted.decode(talk.stored)
-    assert stored.runs == (Run(1, 5, kinds=("reasoning", "tool"), rules=1),)
+    assert stored.runs == (Run(1, 5, gone=(2, 3), without=((4, 1, 1),)),)
     assert talk.seqs == [1, 4, 5]
     assert image(talk.cold().window) == image(talk.window)
 
 
-def test_what_vanishes_at_the_end_is_covered_by_what_is_before() -> None:
+def test_what_vanishes_makes_no_segment_of_its_own() -> None:
     """
-    Turns that end with nothing but results leave no holes, and no segment each.
+    Turns that end with nothing but results leave gaps, and no segment each.
     """
     talk = Conversation(SkipParts(), token_budget=600)
-    kinds = ("reasoning", "tool")
     for turn in range(1, 6):
         name = f"c{turn}"
         talk.say_one_by_one(user("hi"), assistant("a", call(name)), tool(result(name, "x" * 200)))
         assert image(talk.cold().window) == image(talk.window)
-        if turn > 1:
-            assert talk.stored is not None
-            stripped = Run(1, 3 * turn - 3, kinds=kinds, rules=1, vanished_behind=1)
-            running = Run(3 * turn - 2, 3 * turn)
-            assert Persisted.decode(talk.stored).runs == (stripped, running)
-            assert segments(talk.window) == [live(1, 3 * turn)]
+    assert talk.stored is not None
+    stored = Persisted.decode(talk.stored)
+    assert stored.runs == (
+        Run(
+            1, 15, gone=(3, 3, 6, 6, 9, 9, 12, 12), without=tuple((n, 1, 1) for n in (2, 5, 8, 11))
+        ),
+    )
+    assert segments(talk.window) == [live(1, 15)]
 
 
 def test_the_stored_form_tells_its_segments() -> None:
@@ -299,4 +298,4 @@ def test_a_restart_in_the_middle_of_everything(policy: LastN | SkipParts) -> Non
             assert image(talk.cold().window) == image(talk.window)
             if talk.context.last_seq % 5 == 0:
                 talk.restart()
-    assert len(talk.trims()) > 10
+    assert len(talk.trims()) > 8

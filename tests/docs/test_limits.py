@@ -13,9 +13,9 @@ from fastpaca.api.websocket import INCOMING_BYTES_MAX
 from fastpaca.api.window import VIEWS_BYTES_MAX
 from fastpaca.context.config import WINDOW_ENTRIES_MAX, Config, LastN, SkipParts
 from fastpaca.context.context import METADATA_BYTES_MAX
-from fastpaca.context.fit import FLOOR_TOKENS, MARKER_TOKENS
 from fastpaca.context.jsontext import DEPTH_MAX
 from fastpaca.context.message import CALLS_IN_KEYS_MAX, MESSAGE_OVERHEAD_TOKENS, PARTS_MAX
+from fastpaca.context.shortening import FLOOR_TOKENS, MARKER_TOKENS
 from fastpaca.context.window import CUT_CALLS_MAX
 from fastpaca.engine import engine
 from fastpaca.engine.answers import RECENT_MAX
@@ -137,7 +137,7 @@ def test_numbers_of_policies_are_those_of_the_code() -> None:
     for phrase in (
         f"`token_budget`, default {budget} ",
         f"floor({budget} × {config.trigger_ratio}) = {trigger} ",
-        f"by default {config.target(budget)} ",
+        f"by default {config.target(budget, 0)} ",
         f'"limit": {last_n.limit}, "target_ratio": {last_n.target_ratio}',
         f'"skip_kinds": ["{skip_parts.skip_kinds[0]}", "{skip_parts.skip_kinds[1]}"]',
         f"{MESSAGE_OVERHEAD_TOKENS} for the message",

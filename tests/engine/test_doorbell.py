@@ -89,7 +89,7 @@ def test_only_what_is_whole_counts_as_all_changes() -> None:
     """Rows that are missing make a hole, and what has a hole is read from the store."""
     context, _ = create("c", Put(), 1)
     row = replace(rows.context_row(context, b""), version=2, last_seq=2)
-    log = [MessageRow(seq, seq, b'{"role":"user"}', b"\x94\x01\x01\x00\x90", 1) for seq in (1, 2)]
+    log = [MessageRow(seq, seq, b'{"role":"user"}', b"\x94\x01\x01\x90\x90", 1) for seq in (1, 2)]
     whole = feed.changes_since(context, Delta(row, None, log, []))
     assert [change.version for change in whole] == [1, 2]
     for delta in (Delta(row, None, log[1:], []), Delta(row, b"{}", log, [])):

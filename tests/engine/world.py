@@ -120,7 +120,7 @@ def message(text: str, role: str = "user") -> Counted:
     """A message of one text part, counted as a token a character."""
     body = json.dumps({"role": role, "parts": [{"type": "text", "text": text}]}).encode()
     draft = parse(jsontext.minified(body), "message")
-    return Counted(draft, Counts(4 + len(text), 4, 0, (len(text),)))
+    return Counted(draft, Counts(4 + len(text), 4, (), (len(text),)))
 
 
 def run(story: Callable[[World], Awaitable[T]], world: Callable[[], World] = World) -> T:

@@ -196,7 +196,7 @@ class Story:
         )
         draft = parse(b'{"role":"%s","parts":[%s]}' % (role, part), "message")
         tokens = len(part) // 4
-        return Counted(draft, Counts(tokens + 4, 4, 0, (tokens,)))
+        return Counted(draft, Counts(tokens + 4, 4, (), (tokens,)))
 
 
 def check_batches(done: Sequence[Done]) -> None:

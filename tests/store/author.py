@@ -44,6 +44,7 @@ class Author:
             status="active",
             token_budget=8000,
             trigger_ratio=0.7,
+            token_factor=1.0,
             policy=b'{"strategy":"last_n","config":{}}',
             metadata=b"{}",
             version=0,

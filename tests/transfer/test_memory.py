@@ -33,7 +33,7 @@ sys.exit(code)
 
 def write_long(path: Path, messages: int) -> None:
     """Write an export of one context with so many messages of 1 kB, of which 50 are its window."""
-    counts = encode_counts(Counts(260, 4, 0, (256,)))
+    counts = encode_counts(Counts(260, 4, (), (256,)))
     body = b'{"role":"user","parts":[{"type":"text","text":"%s"}],"metadata":{}}' % (b"m" * 1000)
     reading = Reading()
     with path.open("wb") as file:
@@ -57,6 +57,7 @@ def _state(messages: int) -> State:
         status="active",
         token_budget=1_000_000,
         trigger_ratio=0.7,
+        token_factor=1.0,
         policy=Raw(policy_text(LastN())),
         metadata=Raw(b"{}"),
         version=messages,

@@ -45,6 +45,7 @@ export interface ContextInfo {
   status: 'active' | 'tombstoned';
   token_budget: number;
   trigger_ratio: number;
+  token_factor: number;
   policy: { strategy: string; config: Record<string, unknown> };
   metadata: Record<string, unknown>;
   version: number;

@@ -17,6 +17,8 @@ from fastpaca.context.config import (
     LIMIT_DEFAULT,
     TARGET_RATIO_DEFAULT,
     TOKEN_BUDGET_DEFAULT,
+    TOKEN_FACTOR_DEFAULT,
+    TOKEN_FACTOR_MAX,
     TRIGGER_RATIO_DEFAULT,
 )
 
@@ -36,9 +38,10 @@ CONTEXT: Final[Schema] = {
     "status": "active",
     "token_budget": 8000,
     "trigger_ratio": 0.7,
+    "token_factor": 1.0,
     "policy": {
         "strategy": "last_n",
-        "config": {"limit": 200, "target_ratio": 0.5, "start_on_user": False},
+        "config": {"limit": 200, "target_ratio": 0.5, "start_on_user": True},
     },
     "metadata": {"channel": "mail"},
     "version": 84,
@@ -119,20 +122,20 @@ _IF_VERSION: Final[Schema] = {
 _LAST_N: Final[Schema] = {
     "limit": integer("How many messages are kept, the pinned aside.", 1, default=LIMIT_DEFAULT),
     "target_ratio": _ratio(
-        "Share of the budget that a compaction for tokens shrinks the window to.",
+        "Share of the room between the pinned and the trigger that a compaction for tokens leaves.",
         TARGET_RATIO_DEFAULT,
     ),
     "start_on_user": {
         "type": "boolean",
-        "default": False,
-        "description": "Also drop what stands before the first user message.",
+        "default": True,
+        "description": "Move a cut inside a turn without calls on to the next user message.",
     },
 }
 
 _SKIP_PARTS: Final[Schema] = {
     "skip_kinds": _array(
         {"type": "string", "minLength": 1},
-        "What the type of a part begins with to be left out.",
+        "`tool`, `reasoning`, or what the type of a part begins with to be left out.",
         default=["tool", "reasoning"],
     ),
     **_LAST_N,
@@ -160,6 +163,13 @@ _CONFIG: Final[Schema] = {
     "trigger_ratio": _ratio(
         "Share of the budget above which the window is compacted.", TRIGGER_RATIO_DEFAULT
     ),
+    "token_factor": {
+        "type": "number",
+        "description": "What a counted token is worth for the provider in use.",
+        "exclusiveMinimum": 0,
+        "maximum": TOKEN_FACTOR_MAX,
+        "default": TOKEN_FACTOR_DEFAULT,
+    },
     "policy": ref("Policy"),
     "metadata": _free("Yours. Given, it replaces the whole of it."),
 }

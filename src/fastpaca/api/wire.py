@@ -19,7 +19,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from fastpaca.context import Config, Context, View, jsontext, message
-from fastpaca.context.config import parse_policy, parse_ratio, policy_text
+from fastpaca.context.config import parse_factor, parse_policy, parse_ratio, policy_text
 from fastpaca.context.context import METADATA_BYTES_MAX
 from fastpaca.context.events import Appended, Event
 from fastpaca.context.message import Draft, Entry, decode_counts, timestamp
@@ -45,7 +45,7 @@ ECHOED_KEYS: Final = frozenset(
 _MESSAGE: Final = b'{"message":'
 """How the body of an append of one message begins."""
 
-_PUT_KEYS: Final = ("token_budget", "trigger_ratio", "policy", "metadata")
+_PUT_KEYS: Final = ("token_budget", "trigger_ratio", "token_factor", "policy", "metadata")
 _PATCH_KEYS: Final = ("metadata",)
 _APPEND_KEYS: Final = ("message", "messages", "if_version")
 _COMPACT_KEYS: Final = ("replacement", "if_version")
@@ -82,6 +82,7 @@ def parse_put(body: bytes) -> Put:
     return Put(
         token_budget=_read(found, "token_budget", _positive),
         trigger_ratio=_read(found, "trigger_ratio", parse_ratio),
+        token_factor=_read(found, "token_factor", parse_factor),
         policy=_read(found, "policy", parse_policy),
         metadata=_read(found, "metadata", _metadata),
     )
@@ -195,26 +196,35 @@ def representation(context: Context, _events: object = ()) -> bytes:
     """Write a context as it is read; a `Shape` as well."""
     config = context.config
     return _representation(
-        context, config.token_budget, config.trigger_ratio, _policy_text(config.policy)
+        context,
+        config.token_budget,
+        config.trigger_ratio,
+        config.token_factor,
+        _policy_text(config.policy),
     )
 
 
 def listed(row: ContextRow) -> bytes:
     """Write the row of a context as it is read."""
-    return _representation(row, row.token_budget, row.trigger_ratio, row.policy)
+    return _representation(row, row.token_budget, row.trigger_ratio, row.token_factor, row.policy)
 
 
 def _representation(
-    context: Context | ContextRow, token_budget: int, trigger_ratio: float, policy: bytes
+    context: Context | ContextRow,
+    token_budget: int,
+    trigger_ratio: float,
+    token_factor: float,
+    policy: bytes,
 ) -> bytes:
     return (
-        b'{"id":%b,"status":"%b","token_budget":%d,"trigger_ratio":%b,"policy":%b,"metadata":%b,'
-        b'"version":%d,"last_seq":%d,"created_at":"%b","updated_at":"%b"}'
+        b'{"id":%b,"status":"%b","token_budget":%d,"trigger_ratio":%b,"token_factor":%b,'
+        b'"policy":%b,"metadata":%b,"version":%d,"last_seq":%d,"created_at":"%b","updated_at":"%b"}'
     ) % (
         msgspec.json.encode(context.id),
         context.status.encode(),
         token_budget,
         msgspec.json.encode(trigger_ratio),
+        msgspec.json.encode(token_factor),
         policy,
         context.metadata,
         context.version,
@@ -231,7 +241,8 @@ _policy_text = lru_cache(maxsize=1024, typed=True)(policy_text)
 @lru_cache(maxsize=1024, typed=True)
 def config_text(config: Config) -> bytes:
     """Write what of a configuration decides how a window is read, its budget aside."""
-    return b"%b %b" % (msgspec.json.encode(config.trigger_ratio), policy_text(config.policy))
+    ratio, factor = map(msgspec.json.encode, (config.trigger_ratio, config.token_factor))
+    return b"%b %b %b" % (ratio, factor, policy_text(config.policy))
 
 
 def contexts(page: Iterable[bytes], following: str | None) -> bytes:

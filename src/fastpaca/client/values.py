@@ -78,6 +78,7 @@ class ContextInfo(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     token_budget: int
     trigger_ratio: float
+    token_factor: float
     policy: Policy
     metadata: dict[str, Any]
     version: int

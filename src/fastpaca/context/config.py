@@ -18,6 +18,8 @@ TOKEN_BUDGET_DEFAULT: Final = 8000
 TRIGGER_RATIO_DEFAULT: Final = 0.7
 TARGET_RATIO_DEFAULT: Final = 0.5
 LIMIT_DEFAULT: Final = 200
+TOKEN_FACTOR_DEFAULT: Final = 1.0
+TOKEN_FACTOR_MAX: Final = 10
 
 WINDOW_ENTRIES_MAX: Final = 50_000
 """A window of more entries counts as above its trigger, however few tokens it holds."""
@@ -29,13 +31,14 @@ class LastN(NamedTuple):
 
     Attributes:
         limit: How many messages a compaction keeps at most, the pinned aside.
-        target_ratio: Share of the token budget that a compaction for tokens shrinks the window to.
-        start_on_user: Whether a compaction also drops what stands before the first user message.
+        target_ratio: Share of what can be cut that a compaction for tokens leaves: of the room
+            between the pinned and what the window may grow to.
+        start_on_user: Whether a cut inside a turn without calls moves on to the next user message.
     """
 
     limit: int = LIMIT_DEFAULT
     target_ratio: float = TARGET_RATIO_DEFAULT
-    start_on_user: bool = False
+    start_on_user: bool = True
 
 
 class SkipParts(NamedTuple):
@@ -43,13 +46,14 @@ class SkipParts(NamedTuple):
     Strip parts of some kinds, then do as `LastN` does.
 
     Attributes:
-        skip_kinds: What the type of a part begins with to be stripped.
+        skip_kinds: `tool` for calls, results and approvals, `reasoning`, or what the type of a part
+            begins with to be stripped.
     """
 
     skip_kinds: tuple[str, ...] = ("tool", "reasoning")
     limit: int = LIMIT_DEFAULT
     target_ratio: float = TARGET_RATIO_DEFAULT
-    start_on_user: bool = False
+    start_on_user: bool = True
 
 
 class Manual(NamedTuple):
@@ -66,11 +70,20 @@ STRATEGIES: Final[dict[str, type[LastN] | type[SkipParts] | type[Manual]]] = {
 
 
 class Config(NamedTuple):
-    """The configuration of a context; *token_budget* is in tokens, *trigger_ratio* in (0, 1]."""
+    """
+    The configuration of a context.
+
+    Attributes:
+        token_budget: In tokens.
+        trigger_ratio: In (0, 1].
+        policy: How the window is made smaller.
+        token_factor: What a counted token is worth for the provider in use, in (0, 10].
+    """
 
     token_budget: int = TOKEN_BUDGET_DEFAULT
     trigger_ratio: float = TRIGGER_RATIO_DEFAULT
     policy: Policy = LastN()
+    token_factor: float = TOKEN_FACTOR_DEFAULT
 
     def trigger(self, token_budget: int) -> int:
         """
@@ -80,11 +93,21 @@ class Config(NamedTuple):
         """
         return math.floor(token_budget * self.trigger_ratio)
 
-    def target(self, token_budget: int) -> int:
-        """Give the number of tokens that a compaction for tokens shrinks a window to."""
+    def ceiling(self, token_budget: int, pinned_tokens: int) -> int:
+        """
+        Return the tokens above which a window is trimmed, the pinned entries of which cost so many.
+
+        A large system prompt leaves room for half of what the trigger would allow without it.
+        """
+        trigger = self.trigger(token_budget)
+        return max(trigger, min(token_budget, pinned_tokens + trigger // 2))
+
+    def target(self, token_budget: int, pinned_tokens: int) -> int:
+        """Return the tokens that a trim for tokens shrinks a window to."""
         policy = self.policy
         ratio = TARGET_RATIO_DEFAULT if isinstance(policy, Manual) else policy.target_ratio
-        return min(math.floor(token_budget * ratio), self.trigger(token_budget))
+        room = self.ceiling(token_budget, pinned_tokens) - pinned_tokens
+        return pinned_tokens + math.floor(ratio * room)
 
 
 def strategy_of(policy: Policy) -> str:
@@ -155,6 +178,22 @@ def _skip_kind(value: bytes, field: str) -> str:
     if not kind:
         raise InvalidRequest("The kind is empty; name the beginning of a part's type.", field)
     return kind
+
+
+def parse_factor(value: bytes, field: str) -> float:
+    """
+    Read a token factor, a number in (0, 10].
+
+    Raises:
+        InvalidRequest: It is something else.
+    """
+    wanted = f"Must be a number above 0 and at most {TOKEN_FACTOR_MAX}"
+    if jsontext.kind_of(value) != "a number":
+        raise InvalidRequest(f"{wanted}, not {jsontext.kind_of(value)}.", field)
+    factor = float(value)
+    if not 0 < factor <= TOKEN_FACTOR_MAX:
+        raise InvalidRequest(f"{wanted}.", field)
+    return factor
 
 
 def parse_ratio(value: bytes, field: str) -> float:

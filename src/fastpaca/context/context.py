@@ -29,9 +29,17 @@ from fastpaca.context.events import (
     Tombstoned,
 )
 from fastpaca.context.fit import WHOLE, Fitted, fit
-from fastpaca.context.message import Entry, as_appended, log_entry, synthetic_entry
+from fastpaca.context.message import (
+    Counts,
+    Draft,
+    Entry,
+    as_appended,
+    log_entry,
+    scaled,
+    synthetic_entry,
+)
 from fastpaca.context.ops import Append, Compact, Counted, Delete, Op, PatchMetadata, Purge, Put
-from fastpaca.context.policies import compact, is_above_trigger
+from fastpaca.context.policies import compact, is_above_trigger, is_due
 from fastpaca.context.window import Segment, Window, persisted, replaced, segments
 
 METADATA_BYTES_MAX: Final = 256 * 1024
@@ -185,10 +193,11 @@ class Context(msgspec.Struct, frozen=True, gc=False):
         seq, version, window = self.last_seq, self.version, self.window
         for message in op.messages:
             seq, version = seq + 1, version + 1
-            entry = log_entry(message.draft, message.counts, seq, version, at_us)
+            counts = self._scaled(message.draft, message.counts)
+            entry = log_entry(message.draft, counts, seq, version, at_us)
             events.append(Appended(entry, message.draft, at_us))
             window = window.admit(entry)
-            if is_above_trigger(window, self.config, self.config.token_budget):
+            if is_due(window, self.config):
                 smaller = compact(window, self.config)
                 if smaller is not window:
                     events.append(self._compacted(window, smaller, version, seq, at_us))
@@ -243,17 +252,22 @@ class Context(msgspec.Struct, frozen=True, gc=False):
                 entries.append(as_appended(item))
             else:
                 covers = (covered + 1, ends[position])
-                stored.append(Stored(position, item.draft, item.counts))
+                counts = self._scaled(item.draft, item.counts)
+                stored.append(Stored(position, item.draft, counts))
                 entries.append(
-                    synthetic_entry(item.draft, item.counts, version, position, covers, at_us)
+                    synthetic_entry(item.draft, counts, version, position, covers, at_us)
                 )
         return entries, stored
+
+    def _scaled(self, draft: Draft, counts: Counts) -> Counts:
+        return scaled(counts, self.config.token_factor, draft.token_count)
 
     def _put(self, op: Put, now_us: int) -> tuple[Context, tuple[Event, ...]]:
         config = Config(
             token_budget=_or(op.token_budget, self.config.token_budget),
             trigger_ratio=_or(op.trigger_ratio, self.config.trigger_ratio),
             policy=_or(op.policy, self.config.policy),
+            token_factor=_or(op.token_factor, self.config.token_factor),
         )
         events: list[Event] = []
         if not _same_config(config, self.config):

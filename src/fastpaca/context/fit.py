@@ -1,47 +1,51 @@
 """
 Fitting a window to the budget of one read. Nothing is stored.
 
-The cut is found by replaying the policy's trigger and target from the window's start, as if the
-entries had come in one by one under the budget asked for. So a reader who asks again and again with
-the same budget is given the same beginning for many turns, and a provider's prompt cache keeps
-hitting.
+The cut is found by replaying trims under the budget asked for from the window's start, as if the
+entries had come in one by one: at each of them with the newest block as it was then. So a reader
+who asks again and again with the same budget is given the same beginning for many turns, and a
+provider's prompt cache keeps hitting.
 
-If the newest block alone is too large, the texts and the string results in it are cut in the
-middle, longest first, down to a floor; then those of the pinned entries. What still does not fit is
-left out, whole groups at a time. Signatures, ids, arguments and binary data are never cut.
+If the newest block does not fit beside the pinned and the task, it is shortened (`shortening.py`),
+then the pinned are, and then its oldest calls are left out with their results. What still does not
+fit goes: the block, then the pinned, latest first. The task goes last, and is cut before that.
 
-What a shortened text costs is reckoned from its stored count, in proportion to the bytes that stay.
-No tokenizer is asked, so that a view does not depend on which one is configured today.
+Decisions that the rules leave open:
+
+- A task that is above the budget by itself is shortened together with the pinned, since to drop
+  everything else would not let it fit.
+- If the newest block begins with the message that opened its turn, that message is the task: it is
+  shortened with its block, and does not go with it.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
 from typing import Final, NamedTuple
 
-import msgspec
-from msgspec.structs import replace
-
-from fastpaca.context import jsontext
-from fastpaca.context.calls import Side, joints, side_of_part
-from fastpaca.context.config import Config, Manual
-from fastpaca.context.layout import NO_OPENER, Cut, Layout
+from fastpaca import shapes
+from fastpaca.context.config import Config
+from fastpaca.context.cuts import (
+    NO_TASK,
+    Base,
+    Cut,
+    Layout,
+    cut_for_tokens,
+    kept_by,
+    moved_to_user,
+)
+from fastpaca.context.groups import ANSWERED, Call, Groups
 from fastpaca.context.message import Entry
-from fastpaca.context.policies import cut_for_tokens, cut_to_user
+from fastpaca.context.removal import taken_out
+from fastpaca.context.shortening import shortened
 from fastpaca.context.window import Window
-
-FLOOR_TOKENS: Final = 256
-"""A text is never cut to fewer tokens than this, its marker aside; nor to fewer bytes."""
-
-MARKER_TOKENS: Final = 16
-"""What the marker in a cut text is counted as."""
-
-_WORTH_CUTTING_BYTES: Final = FLOOR_TOKENS + 64  # a shorter text would not get shorter by a marker
-
-_RESULT_KEYS: Final = ("content", "output", "result")
+from fastpaca.shapes import ASSISTANT_ROLES, Shape
 
 WHOLE, DROPPED, CUT, EMPTY = "whole", "dropped", "cut", "empty"
+
+_REASONING: Final = frozenset({Shape.REASONING, Shape.REASONING_ITEM})
+_SKIPPED: Final = frozenset({Shape.GONE, Shape.PAGE})
 
 
 class Fitted(NamedTuple):
@@ -53,227 +57,251 @@ class Fitted(NamedTuple):
 
 
 def fit(window: Window, config: Config, token_budget: int) -> Fitted:
-    """Fit *window* under *token_budget*: the tokens of what is given are never above it."""
+    """Fit *window* under *token_budget*: the tokens of what is returned are never above it."""
     if window.tokens <= token_budget:
         return Fitted(window.entries, window.tokens, WHOLE)
-    entries = window.entries
-    layout = Layout(entries, window.pinned)
-    cut = _replay(layout, config, token_budget)
-    kept = cut.kept(entries)
-    used = _total(kept)
+    groups = window.fresh_groups().read(window.size).finish_ghosts()
+    layout = Layout(groups, window.shared, window.size, window.pinned)
+    base, cut = replayed(layout, config, token_budget)
+    kept = kept_by(layout, base, cut)
+    used = sum([entry.tokens for _, entry in kept])
     if used <= token_budget:
-        return Fitted(kept, used, DROPPED)
-    opener = entries[slice(*layout.opener(cut.start))]
-    kept = _shortened(entries[: cut.pinned], opener, entries[cut.start :], token_budget)
-    return Fitted(kept, _total(kept), _what_was_done(entries, kept))
+        return Fitted([entry for _, entry in kept], used, DROPPED)
+    return _fitted(_squeezed(layout, base, cut, kept, token_budget, config.token_factor))
 
 
-def _what_was_done(entries: Sequence[Entry], kept: Sequence[Entry]) -> str:
-    if not kept:
-        return EMPTY
-    untouched = {id(entry) for entry in entries}
-    return DROPPED if all(id(entry) in untouched for entry in kept) else CUT
+def replayed(layout: Layout, config: Config, token_budget: int) -> tuple[Base, Cut]:
+    """Find the cut that trims under *token_budget* would have made, entry by entry."""
+    sums, compactions = layout.groups.sums, layout.groups.compactions
+    end = layout.pinned
+    base = layout.base(end)
+    ceiling = config.ceiling(token_budget, base.tokens)
+    cut = Cut(base.first, NO_TASK)
+    while True:
+        beside = layout.tokens(base, cut, end) - (sums[end] - sums[cut.start])
+        # The next entry that takes the tokens above the ceiling, or changes what is pinned.
+        after = bisect_right(sums, ceiling - beside + sums[cut.start], end + 1)
+        at = bisect_left(compactions, end)
+        if at < len(compactions):
+            after = min(after, compactions[at] + 1)
+        if after > layout.size:
+            return base, cut
+        end = after
+        now = layout.base(end)
+        ceiling = config.ceiling(token_budget, now.tokens)
+        if layout.tokens(base, cut, end) <= ceiling:
+            continue
+        base = now
+        start = max(cut.start, base.first)
+        task = layout.task(base, start, end, token_budget, cut.task)
+        cut, kept = Cut(start, task), cut.task
+        if 10 * layout.tokens(base, cut, end) > 9 * ceiling:
+            cut = cut_for_tokens(layout, base, start, end, config, token_budget, kept)
+        cut = moved_to_user(layout, base, cut, end, config)
 
 
-def _total(entries: Iterable[Entry]) -> int:
-    return sum(entry.tokens for entry in entries)
+class Piece(NamedTuple):
+    """An entry of a view: where it stands in the window, and whether it was shortened."""
+
+    at: int
+    entry: Entry
+    is_shortened: bool = False
 
 
-def _replay(layout: Layout, config: Config, token_budget: int) -> Cut:
-    """Find the cut that compactions under *token_budget* would have made, entry by entry."""
-    trigger, target = config.trigger(token_budget), config.target(token_budget)
-    start, opener = layout.pinned, NO_OPENER
-    pinned = layout.tokens(0, layout.pinned)
-    for end in range(layout.pinned + 1, layout.size + 1):
-        if pinned + layout.tokens(*opener) + layout.tokens(start, end) > trigger:
-            start, opener = cut_for_tokens(layout, start, end, target, token_budget)
-    policy = config.policy
-    if not isinstance(policy, Manual) and policy.start_on_user:
-        start, opener = cut_to_user(layout, start, opener)
-    return Cut(layout.pinned, opener, start)
+def _fitted(pieces: Iterable[Piece]) -> Fitted:
+    ordered = sorted(pieces, key=lambda piece: piece.at)
+    entries = [piece.entry for piece in ordered]
+    what = CUT if any(piece.is_shortened for piece in ordered) else DROPPED
+    return Fitted(entries, _total(ordered), what if entries else EMPTY)
 
 
-def _shortened(
-    pinned: list[Entry], opener: list[Entry], newest: list[Entry], token_budget: int
-) -> list[Entry]:
-    """
-    Cut the texts of the *newest* block, then of the *pinned*, then leave out what is too much.
-
-    The *opener* of the turn stays as it is if a cut of the newest block makes room for it.
-    """
-    least = _total(cut_texts(newest, 0))
-    if least > token_budget:
-        newest, least = [], 0
-    elif _total(pinned) + _total(opener) + least <= token_budget:
-        pinned = pinned + opener
-    pinned = _those_that_fit(pinned, token_budget - least)
-    newest = cut_texts(newest, token_budget - _total(pinned))
-    return cut_texts(pinned, token_budget - _total(newest)) + newest
+def _total(pieces: Iterable[Piece]) -> int:
+    return sum([piece.entry.tokens for piece in pieces])
 
 
-def _those_that_fit(entries: list[Entry], tokens: int) -> list[Entry]:
-    """Choose the groups of *entries* that fit into *tokens* when all their texts are cut."""
-    flags, _ = joints(entries)
-    starts = [index for index, is_joint in enumerate(flags) if is_joint]
-    chosen: list[Entry] = []
-    for start, end in pairwise((*starts, len(entries))):
-        least = _total(cut_texts(entries[start:end], 0))
-        if least <= tokens:
-            chosen += entries[start:end]
-            tokens -= least
-    return chosen
-
-
-Path = tuple[str | int, ...]
-"""The keys and indexes that lead to a string inside of a part."""
-
-
-class Text(NamedTuple):
-    """A text that may be cut: the entry and part it is in, the path there, what it costs."""
-
-    entry: int
-    part: int
-    path: Path
-    tokens: int
-
-
-def cut_texts(entries: list[Entry], token_budget: int) -> list[Entry]:
-    """
-    Cut the longest texts of *entries* in the middle until all fit under *token_budget*.
-
-    No text is cut below the floor, so the outcome may still be above the budget.
-    """
-    excess = _total(entries) - token_budget
-    if excess <= 0:
-        return entries
-    texts = [text for index, entry in enumerate(entries) for text in _texts(index, entry)]
-    level = _level([text.tokens for text in texts], excess)
-    chosen: dict[int, list[Text]] = {}
-    for text in texts:
-        if text.tokens > level + MARKER_TOKENS:
-            chosen.setdefault(text.entry, []).append(text)
+def _shortened(pieces: list[Piece], budget: int, factor: float) -> list[Piece]:
+    """Shorten *pieces* to *budget* tokens, or to their floors."""
+    if _total(pieces) <= budget:
+        return pieces
+    left = shortened([piece.entry for piece in pieces], budget, factor)
     return [
-        _with_cuts(entry, chosen[index], level) if index in chosen else entry
-        for index, entry in enumerate(entries)
+        piece if entry is piece.entry else Piece(piece.at, entry, is_shortened=True)
+        for piece, entry in zip(pieces, left, strict=True)
     ]
 
 
-def _level(costs: list[int], excess: int) -> int:
-    """
-    Find the highest level to cut all longer texts to that saves *excess* tokens, or the floor.
-    """
-    low, high = FLOOR_TOKENS, max(costs, default=FLOOR_TOKENS)
-    while low < high:
-        level = (low + high + 1) // 2
-        saved = sum(cost - level - MARKER_TOKENS for cost in costs if cost > level + MARKER_TOKENS)
-        if saved >= excess:
-            low = level
-        else:
-            high = level - 1
-    return low
+def _squeezed(
+    layout: Layout,
+    base: Base,
+    cut: Cut,
+    kept: Sequence[tuple[int, Entry]],
+    budget: int,
+    factor: float,
+) -> list[Piece]:
+    """Make what a *cut* has left fit, though its newest block alone is too large."""
+    pieces = [Piece(index, entry) for index, entry in kept]
+    alone = base.summary if cut.start > base.summary else -1
+    pinned = [piece for piece in pieces if piece.at in base.entries or piece.at == alone]
+    task = [piece for piece in pieces if cut.task[0] <= piece.at < cut.task[1]]
+    block = pieces[bisect_left(pieces, (cut.start,)) :]
+    opens = cut.start < layout.size and layout.groups.turn[cut.start] == cut.start
+    whole = _with_block(layout, pinned, task, block, budget, factor)
+    if whole is not None:
+        return whole
+    task = _openers(block[:1]) if opens else task
+    left = _without_block(layout, pinned, task, budget, factor, is_cut_first=opens)
+    # Where neither the pinned nor the task can be made to fit, the block may.
+    return left or _with_block(layout, [], [], block, budget, factor) or []
 
 
-def _texts(index: int, entry: Entry) -> Iterator[Text]:
-    """List the texts of *entry* that may be cut, with their share of what it costs."""
-    if entry.tokens <= FLOOR_TOKENS:
-        return
-    counted = max(entry.counts.overhead + entry.counts.keys + sum(entry.counts.parts), 1)
-    for place, part in enumerate(_parts(entry)):
-        # A caller's own count stands for the whole message: each part has its share of it.
-        tokens = entry.counts.parts[place] * entry.tokens // counted
-        if tokens > FLOOR_TOKENS:
-            for path, value, whole in _cuttable(part):
-                share = tokens * len(value) // whole
-                if share > FLOOR_TOKENS and _is_worth_cutting(value):
-                    yield Text(index, place, path, share)
-
-
-def _is_worth_cutting(value: bytes) -> bool:
-    # A caller may count more tokens than there are bytes.
-    return len(value) > _WORTH_CUTTING_BYTES < len(_decoded(value).encode())
-
-
-def _decoded(value: bytes) -> str:
-    return msgspec.json.decode(value, type=str)
-
-
-def _parts(entry: Entry) -> list[bytes]:
-    return jsontext.items(jsontext.members(entry.body, (), None)["parts"], "parts")
-
-
-def _cuttable(part: bytes) -> Iterator[tuple[Path, bytes, int]]:
-    """Give (path, JSON of the string, bytes that the part's count stands for) of each text."""
-    found = jsontext.members(part, (), None)
-    kind = jsontext.string(found["type"], "type")
-    if kind == "text":
-        value = found.get("text", b"")
-        if value[:1] == b'"':
-            yield ("text",), value, len(value)  # a text part is counted as its text alone
-        return
-    side = side_of_part(kind, found)
-    keys = {Side.RESULT: _RESULT_KEYS, Side.BOTH: ("output",)}.get(side, ()) if side else ()
-    for key in keys:
-        if key in found:
-            for path, value in _strings(found[key]):
-                yield (key, *path), value, len(part)
-
-
-def _strings(value: bytes) -> Iterator[tuple[Path, bytes]]:
-    """Find the strings in what a tool gave back: itself, its text blocks, or its text value."""
-    if value[:1] == b'"':
-        if not value.startswith(b'"data:'):
-            yield (), value
-    elif value[:1] == b"[":
-        for index, item in enumerate(jsontext.items(value, "content")):
-            for path, text in _typed_text(item, "text"):
-                yield (index, *path), text
+def _with_block(
+    layout: Layout,
+    pinned: list[Piece],
+    task: list[Piece],
+    block: list[Piece],
+    budget: int,
+    factor: float,
+) -> list[Piece] | None:
+    """Shorten the *block*, then the *pinned*, then leave out calls of the block."""
+    block = _shortened(block, budget - _total(pinned) - _total(task), factor)
+    if _total(task) > budget:
+        shorter = _shortened(pinned + task, budget - _total(block), factor)
+        pinned, task = shorter[: len(pinned)], shorter[len(pinned) :]
     else:
-        yield from _typed_text(value, "value")
+        pinned = _shortened(pinned, budget - _total(task) - _total(block), factor)
+    room = budget - _total(pinned) - _total(task)
+    if _total(block) > room:
+        rest = _without_oldest_calls(layout.groups, block, room)
+        if rest is None:
+            return None
+        block = rest
+    return pinned + task + block
 
 
-def _typed_text(value: bytes, key: str) -> Iterator[tuple[Path, bytes]]:
-    """Find the string under *key* of an object of type `text`."""
-    if value[:1] == b"{":
-        block = jsontext.members(value, (), None)
-        text = block.get(key, b"")
-        if block.get("type") == b'"text"' and text[:1] == b'"':
-            yield (key,), text
+def _without_block(
+    layout: Layout,
+    pinned: list[Piece],
+    task: list[Piece],
+    budget: int,
+    factor: float,
+    *,
+    is_cut_first: bool,
+) -> list[Piece]:
+    """Keep the *task*, if it can fit, and the *pinned* beside it, the latest left out first."""
+    is_cut_first = is_cut_first or _total(task) > budget
+    if _total(_shortened(task, 0, factor)) > budget:
+        task = _openers(task)
+    while task and _total(_shortened(task, 0, factor)) > budget:
+        task = task[1:]  # it would not fit alone
+    while True:
+        room = budget - _total(pinned)
+        shorter_task = _shortened(task, room, factor) if is_cut_first else task
+        shorter = _shortened(pinned, budget - _total(shorter_task), factor)
+        if _total(shorter) + _total(shorter_task) <= budget:
+            return shorter + shorter_task
+        if pinned:
+            pinned = _without_last(layout.groups, pinned)
+        else:
+            is_cut_first = True
 
 
-def _with_cuts(entry: Entry, texts: list[Text], level: int) -> Entry:
-    message = jsontext.members(entry.body, (), None)
-    parts = jsontext.items(message["parts"], "parts")
-    for text in texts:
-        parts[text.part] = _rewritten(parts[text.part], text.path, text.tokens, level)
-    saved = sum(text.tokens - level - MARKER_TOKENS for text in texts)
-    counts = replace(entry.counts, total=entry.tokens - saved)
-    message["parts"] = b"[" + b",".join(parts) + b"]"
-    message["token_count"] = b"%d" % counts.total
-    return replace(entry, body=jsontext.joined(message), counts=counts)
+def _openers(task: list[Piece]) -> list[Piece]:
+    """Leave out of the *task* all but the messages that opened turns, and of these their calls."""
+    left = []
+    for piece in task:
+        gone = {place for mark in piece.entry.marks for place in mark.places}
+        entry = taken_out(piece.entry, gone) if piece.entry.opens_turn else None
+        if entry is not None:
+            left.append(piece._replace(entry=entry))
+    return left
 
 
-def _rewritten(value: bytes, path: Path, tokens: int, level: int) -> bytes:
-    """Cut the string at *path* inside of *value*."""
-    if not path:
-        return msgspec.json.encode(cut_middle(_decoded(value), tokens, level))
-    key = path[0]
-    if isinstance(key, int):
-        listed = jsontext.items(value, "content")
-        listed[key] = _rewritten(listed[key], path[1:], tokens, level)
-        return b"[" + b",".join(listed) + b"]"
-    found = jsontext.members(value, (), None)
-    found[key] = _rewritten(found[key], path[1:], tokens, level)
-    return jsontext.joined(found)
+def _without_last(groups: Groups, pinned: list[Piece]) -> list[Piece]:
+    """Leave out the last of the *pinned*, with the calls that it answers."""
+    first = pinned[-1].at
+    for piece in reversed(pinned):
+        if piece.at < first:
+            break
+        for _, call in groups.bonds.get(piece.at, ()):
+            if call.at >= 0:
+                first = min(first, call.at)
+    return [piece for piece in pinned if piece.at < first]
 
 
-def cut_middle(text: str, tokens: int, level: int) -> str:
-    """
-    Cut *text*, counted as *tokens*, down to about *level* tokens of its beginning and end.
+def _without_oldest_calls(groups: Groups, block: list[Piece], room: int) -> list[Piece] | None:
+    """Leave out as few of the oldest calls of *block*, with their results, as make it fit."""
+    first = block[0].at if block else 0
+    pairs = [
+        call
+        for index in sorted(groups.calls)
+        if index >= first
+        for call in groups.calls[index]
+        if call.state == ANSWERED and call.about is None
+    ]
+    low, high = 1, len(pairs)
+    found = None
+    while low <= high:
+        count = (low + high) // 2
+        rest = _without_calls(block, pairs[:count])
+        if _total(rest) <= room:
+            found, high = rest, count - 1
+        else:
+            low = count + 1
+    return found
 
-    The marker in between says how many tokens were left out.
-    """
-    data = text.encode()
-    kept = max(len(data) * level // tokens, FLOOR_TOKENS)
-    head = data[: kept - kept // 2].decode(errors="ignore")
-    tail = data[len(data) - kept // 2 :].decode(errors="ignore")
-    return f"{head}\n[... {tokens - level} tokens left out ...]\n{tail}"
+
+def _without_calls(block: list[Piece], pairs: Iterable[Call]) -> list[Piece]:
+    gone: dict[int, set[int]] = {}
+    for call in pairs:
+        for one in (call, *call.requests):
+            gone.setdefault(one.at, set()).update(one.mark.places)
+            for index, mark in one.results:
+                gone.setdefault(index, set()).update(mark.places)
+    _add_reasoning(block, gone)
+    left = []
+    for piece in block:
+        entry = taken_out(piece.entry, gone.get(piece.at, ()))
+        if entry is not None:
+            left.append(piece._replace(entry=entry))
+    return left
+
+
+def _add_reasoning(block: list[Piece], gone: dict[int, set[int]]) -> None:
+    """Let the reasoning go that led to what is *gone*, and to nothing else."""
+    for position, piece in enumerate(block):
+        reading = piece.entry.reading
+        for place in range(len(reading.shapes) - 1, -1, -1):
+            if reading.shapes[place] not in _REASONING:
+                continue
+            at, led = _led_to(block, position, place)
+            if led and gone.get(at, set()).issuperset(led):
+                gone.setdefault(piece.at, set()).add(place)
+
+
+def _led_to(block: list[Piece], position: int, place: int) -> tuple[int, list[int]]:
+    """Find the calls that the reasoning at *place* led to: index of the entry, and places."""
+    found = list(_said(block[position].entry, place + 1))
+    if found:
+        return block[position].at, found
+    for piece in block[position + 1 :]:
+        if piece.entry.role in ASSISTANT_ROLES:
+            return piece.at, list(_said(piece.entry, 0))
+        if not shapes.INSTRUCTION_ROLES.intersection((piece.entry.role,)):
+            break
+    return -1, []
+
+
+def _said(entry: Entry, place: int) -> Iterator[int]:
+    """Give the places from *place* on up to the next reasoning, those of calls in keys included."""
+    reading = entry.reading
+    has_said = False
+    for at in range(place, len(reading.shapes)):
+        shape = reading.shapes[at]
+        if shape in _REASONING:
+            if has_said:
+                return
+        elif shape not in _SKIPPED:
+            has_said = True
+            yield at
+    if not has_said:
+        yield from (mark.place for mark in reading.marks if mark.place < shapes.WHOLE_PLACE)

@@ -5,24 +5,27 @@ A message is kept as the JSON text it came in (`Draft.body`), and served as that
 fields that the log adds (`Entry.body`). Nothing decodes it again unless something must be taken
 out.
 
-Token counts are decided once, when the message comes in: one per part, one for the calls that stand
-in its keys, and an overhead of 3 for the message plus the count of its role. A message that loses
-parts later costs what is left of these, never more than it had, so a new estimator changes no
+Token counts are decided once, when the message comes in: an overhead of 3 for the message plus the
+count of its role, one for each key that can reach a model, and one for each part. A message that
+loses parts later costs what is left of these, never more than it had, so a new estimator changes no
 existing window.
+
+What its parts and keys mean is read by the table in `fastpaca.shapes`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
-from fastpaca.context import calls, jsontext
-from fastpaca.context.calls import Mark
+from fastpaca import shapes
+from fastpaca.context import jsontext
 from fastpaca.errors import InvalidRequest
+from fastpaca.shapes import Mark, Reading, Shape
 
 MESSAGE_OVERHEAD_TOKENS: Final = 3
 """Tokens that frame a message, as OpenAI's chat format has them."""
@@ -39,11 +42,12 @@ CALLS_IN_KEYS_MAX: Final = 1_000
 _ADDED_KEYS: Final = ANSWERED_KEYS | {"token_count"}
 
 KNOWN_KEYS: Final = frozenset(
-    {"role", "parts", "id", "metadata", "token_count", *calls.MESSAGE_KEYS, *ANSWERED_KEYS}
+    {"role", "parts", "id", "metadata", "token_count", *shapes.MESSAGE_KEYS, *ANSWERED_KEYS}
 )
 """Keys of a message that mean something here: given twice, they would mean two things."""
 
 _NOTHING: Final = frozenset({b"null", b"[]", b"{}", b'""'})
+_FALSE: Final = frozenset({*_NOTHING, b"false"})
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -54,13 +58,15 @@ class Part(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         kind: Its type.
-        body: Its JSON text; empty for a text part, which its *text* stands for.
-        text: The text of a text part, else None.
+        body: Its JSON text; empty for a part that its *text* stands for.
+        text: The text of a text; empty for a part that only a page shows; else None.
+        opaque: JSON text of a text part that has more than its text, which may be signed.
     """
 
     kind: str
     body: bytes
     text: str | None
+    opaque: bytes = b""
 
 
 class Draft(msgspec.Struct, frozen=True, gc=False):
@@ -71,9 +77,9 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
         role: Who speaks.
         body: The message as a JSON object without the fields that the log adds; has `metadata`.
         parts: Its parts, in order.
-        keys: JSON text of the calls and results that stand in keys of the message, or None.
-        marks: Its calls and results.
-        opens_turn: Whether it is a user message that holds more than tool results.
+        keys: JSON text of each key, with its value, that fastpaca does not read itself, in order;
+            empty for those that cost nothing.
+        reading: What its parts and keys are.
         token_count: The caller's own count in tokens, or None.
         seq: The seq that the caller named, or None; only a compaction looks at it.
     """
@@ -81,9 +87,8 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     role: str
     body: bytes
     parts: tuple[Part, ...]
-    keys: bytes | None
-    marks: tuple[Mark, ...]
-    opens_turn: bool
+    keys: tuple[bytes, ...]
+    reading: Reading
     token_count: int | None
     seq: int | None
 
@@ -95,29 +100,38 @@ class Counts(msgspec.Struct, frozen=True, gc=False, array_like=True):
     Attributes:
         total: What counts: the caller's own count if there is one, else the sum of the rest.
         overhead: The message itself and its role.
-        keys: The calls and results in its keys.
+        keys: Each key of the message that is not one of `shapes.STRUCTURAL_KEYS`, in order; 0 for
+            those that never reach a model.
         parts: Each part.
     """
 
     total: int
     overhead: int
-    keys: int
+    keys: tuple[int, ...]
     parts: tuple[int, ...]
 
+    @property
+    def counted(self) -> int:
+        """The sum of all but *total*."""
+        return self.overhead + sum(self.keys) + sum(self.parts)
 
-class Form(msgspec.Struct, frozen=True, gc=False):
+
+def scaled(counts: Counts, factor: float, token_count: int | None) -> Counts:
     """
-    What was taken out of a message on its way into the window.
+    Multiply *counts* by *factor*, each piece rounded up; a caller's *token_count* stays.
 
-    Attributes:
-        kinds: The skip kinds that were stripped, sorted.
-        rules: The version of the stripping rules that did it.
-        without: Places of the results that were taken out, since their calls had been cut before.
+    In binary floating point, so that a client that computes it comes to the same number.
     """
-
-    kinds: tuple[str, ...] = ()
-    rules: int = 0
-    without: tuple[int, ...] = ()
+    if factor == 1:
+        return counts
+    pieces = Counts(
+        0,
+        math.ceil(counts.overhead * factor),
+        tuple([math.ceil(tokens * factor) for tokens in counts.keys]),
+        tuple([math.ceil(tokens * factor) for tokens in counts.parts]),
+    )
+    total = pieces.counted if token_count is None else token_count
+    return msgspec.structs.replace(pieces, total=total)
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -131,15 +145,12 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         role: Who speaks.
         counts: What it costs as it stands here.
         body: The JSON text as it is served.
-        marks: Its calls and results.
-        opens_turn: Whether it is a user message that holds more than tool results.
-        covers_from: First seq it stands for, messages that were stripped and vanished before it
-            included.
-        covers_to: Last seq it stands for, messages that vanished behind it included where no other
-            entry can stand for them.
-        form: What was taken out of it; None if nothing was.
-        cut_after: Whether a cut fell into the turn that it opened, and it stayed: the calls that
-            made it stay may be gone.
+        reading: What its parts and keys are, as far as they are left. Whether it opens a turn was
+            decided when it was appended.
+        covers_from: First seq it stands for.
+        covers_to: Last seq it stands for.
+        without: Places of all that was ever taken out of it, ascending; see `shapes.Mark`.
+        is_task: Whether a cut fell into the turn that it opened, and it stayed as the task.
     """
 
     seq: int | None
@@ -148,17 +159,26 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     role: str
     counts: Counts
     body: bytes
-    marks: tuple[Mark, ...]
-    opens_turn: bool
+    reading: Reading
     covers_from: int
     covers_to: int
-    form: Form | None = None
-    cut_after: bool = False
+    without: tuple[int, ...] = ()
+    is_task: bool = False
 
     @property
     def tokens(self) -> int:
         """Tokens that this entry adds to a window."""
         return self.counts.total
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        """Its calls, results and approvals, as far as they are left."""
+        return self.reading.marks
+
+    @property
+    def opens_turn(self) -> bool:
+        """Whether it opens a turn."""
+        return self.reading.opens_turn
 
     @property
     def at_seq(self) -> int:
@@ -181,11 +201,16 @@ def parse(text: bytes, field: str) -> Draft:
     jsontext.check_depth(text, field)
     message = jsontext.members(text, KNOWN_KEYS, field)
     role = _role(message, field)
-    parts, part_marks = _parts(message, field)
+    parts, read_shapes, part_marks = _parts(message, field)
     token_count, seq = message.get("token_count"), message.get("seq")
     body = _kept(text, message, field)
-    marks = calls.marks_of(part_marks, message)
-    if len(marks) > CALLS_IN_KEYS_MAX + len(part_marks):
+    keys = {
+        key: value
+        for key, value in message.items()
+        if key not in shapes.STRUCTURAL_KEYS and value not in _NOTHING
+    }
+    reading = shapes.joined(role, read_shapes, part_marks, _decoded_keys(keys))
+    if len(reading.marks) > CALLS_IN_KEYS_MAX + len(part_marks):
         raise InvalidRequest(
             f"A message makes at most {CALLS_IN_KEYS_MAX} calls in its keys.", f"{field}.tool_calls"
         )
@@ -193,9 +218,8 @@ def parse(text: bytes, field: str) -> Draft:
         role=role,
         body=body,
         parts=parts,
-        keys=_call_keys(message),
-        marks=marks,
-        opens_turn=opens_turn(role, [part.kind for part in parts], message),
+        keys=_counted_keys(message),
+        reading=reading,
         token_count=None
         if token_count is None
         else jsontext.integer(token_count, f"{field}.token_count", 0),
@@ -239,12 +263,28 @@ def plain(text: bytes) -> Draft | None:
         role=role,
         body=text[:-1] + b',"metadata":{}}',
         parts=tuple([Part("text", b"", part.text) for part in texts]),
-        keys=None,
-        marks=(),
-        opens_turn=role == "user",
+        keys=(),
+        reading=_plain_reading(
+            role, bytes([Shape.TEXT if part.text.strip() else Shape.BLANK for part in texts])
+        ),
         token_count=None,
         seq=None,
     )
+
+
+def _plain_reading(role: str, read_shapes: bytes) -> Reading:
+    """Read a message of texts; those that are alike share one reading."""
+    if len(role) + len(read_shapes) > _SHARED_BYTES_MAX:
+        return shapes.joined(role, read_shapes, (), {})
+    return _shared_reading(role, read_shapes)
+
+
+@lru_cache(maxsize=1024)
+def _shared_reading(role: str, read_shapes: bytes) -> Reading:
+    return shapes.joined(role, read_shapes, (), {})
+
+
+_SHARED_BYTES_MAX: Final = 64
 
 
 def _role(message: jsontext.Members, field: str) -> str:
@@ -260,7 +300,9 @@ def _role(message: jsontext.Members, field: str) -> str:
     return role
 
 
-def _parts(message: jsontext.Members, field: str) -> tuple[tuple[Part, ...], list[Mark]]:
+def _parts(
+    message: jsontext.Members, field: str
+) -> tuple[tuple[Part, ...], bytes, tuple[Mark, ...]]:
     if "parts" not in message:
         raise InvalidRequest(
             'A message needs parts, such as [{"type": "text", "text": "Hello"}].', f"{field}.parts"
@@ -272,22 +314,101 @@ def _parts(message: jsontext.Members, field: str) -> tuple[tuple[Part, ...], lis
             f"{field}.parts",
         )
     parts = []
+    read_shapes = bytearray()
     marks = []
     for place, body in enumerate(bodies):
-        part, mark = _part(place, body, f"{field}.parts[{place}]")
+        part, shape, mark = _part(place, body, f"{field}.parts[{place}]")
         parts.append(part)
+        read_shapes.append(shape)
         if mark is not None:
             marks.append(mark)
-    return tuple(parts), marks
+    return tuple(parts), bytes(read_shapes), tuple(marks)
 
 
-def _part(place: int, body: bytes, field: str) -> tuple[Part, Mark | None]:
-    found = jsontext.members(body, calls.PART_KEYS, field)
+def _part(place: int, body: bytes, field: str) -> tuple[Part, Shape, Mark | None]:
+    found = jsontext.members(body, shapes.PART_KEYS, field)
     if "type" not in found:
         raise InvalidRequest("A part needs a type, such as 'text'.", f"{field}.type")
     kind = jsontext.string(found["type"], f"{field}.type")
-    text = jsontext.string_or_none(found.get("text")) if kind == "text" else None
-    return Part(kind, body if text is None else b"", text), calls.mark_of_part(place, kind, found)
+    decoded = decoded_part(found)
+    row = shapes.row_of(decoded)
+    shape = shapes.shape_of(decoded, row)
+    if row is not None:
+        return Part(kind, body, None), shape, shapes.mark_of(place, decoded, row)
+    if shape is Shape.PAGE:
+        return Part(kind, b"", ""), shape, None
+    text = decoded.get(shapes.TEXT_KEYS.get(kind, ""))
+    if isinstance(text, str) and shape in (Shape.TEXT, Shape.BLANK):
+        return Part(kind, b"", text, body if len(found) > 2 else b""), shape, None
+    return Part(kind, body, None), shape, None
+
+
+def decoded_part(found: jsontext.Members) -> dict[str, Any]:
+    """Decode of a part, given as its members, what `shapes` reads."""
+    part: dict[str, Any] = {}
+    for key, value in found.items():
+        if key not in shapes.PART_KEYS:
+            continue
+        if key in shapes.PRESENCE_KEYS:
+            part[key] = value not in _FALSE
+        elif value[:1] == b'"':
+            part[key] = jsontext.string(value, key)
+        elif value[:1] == b"{":
+            if key in shapes.DATA_KEYS:
+                part[key] = _strings(value)
+        elif value in (b"true", b"false"):
+            part[key] = value == b"true"
+    return part
+
+
+def _strings(value: bytes) -> dict[str, str]:
+    """Decode the strings of an object that `shapes` reads."""
+    return {
+        key: jsontext.string(found, key)
+        for key, found in jsontext.members(value, (), None).items()
+        if key in shapes.NESTED_KEYS and found[:1] == b'"'
+    }
+
+
+def _decoded_keys(keys: jsontext.Members) -> dict[str, Any]:
+    """Decode of the *keys* of a message what `shapes` reads; any other value is true."""
+    decoded: dict[str, Any] = {}
+    for key, value in keys.items():
+        if key == shapes.CALLS_KEY:
+            decoded[key] = [] if value[:1] != b"[" else list(map(_decoded_call, _items(value)))
+        elif key == shapes.CALL_KEY:
+            decoded[key] = _strings(value) if value[:1] == b"{" else True
+        else:
+            decoded[key] = jsontext.string(value, key) if value[:1] == b'"' else True
+    return decoded
+
+
+def _items(value: bytes) -> list[bytes]:
+    return jsontext.items(value, shapes.CALLS_KEY)
+
+
+def _decoded_call(value: bytes) -> dict[str, Any] | None:
+    if value[:1] != b"{":
+        return None
+    members = jsontext.members(value, (), None)
+    call: dict[str, Any] = {
+        key: jsontext.string(members[key], key)
+        for key in ("id", "name")
+        if members.get(key, b"")[:1] == b'"'
+    }
+    if members.get("function", b"")[:1] == b"{":
+        call["function"] = _strings(members["function"])
+    return call
+
+
+def _counted_keys(message: jsontext.Members) -> tuple[bytes, ...]:
+    return tuple(
+        msgspec.json.encode(key) + b":" + value
+        if value not in _NOTHING and shapes.is_counted(key)
+        else b""
+        for key, value in message.items()
+        if key not in shapes.STRUCTURAL_KEYS
+    )
 
 
 def _kept(text: bytes, message: jsontext.Members, field: str) -> bytes:
@@ -302,22 +423,6 @@ def _kept(text: bytes, message: jsontext.Members, field: str) -> bytes:
     return text if metadata is not None else text[:-1] + b',"metadata":{}}'
 
 
-def _call_keys(message: jsontext.Members) -> bytes | None:
-    found: jsontext.Members = {
-        key: message[key] for key in calls.MESSAGE_KEYS if message.get(key, b"null") not in _NOTHING
-    }
-    return jsontext.joined(found) if found else None
-
-
-def opens_turn(role: str, kinds: Iterable[str], message: jsontext.Members) -> bool:
-    """
-    Tell whether a *message* with parts of these *kinds* is a user's, of more than tool results.
-    """
-    if role != "user" or calls.answered_in_keys(message) is not None:
-        return False
-    return not all(map(calls.is_result, kinds))
-
-
 def log_entry(draft: Draft, counts: Counts, seq: int, version: int, at_us: int) -> Entry:
     """Give *draft* its place in the log. *at_us* is microseconds since 1970, UTC."""
     return Entry(
@@ -327,8 +432,7 @@ def log_entry(draft: Draft, counts: Counts, seq: int, version: int, at_us: int) 
         role=draft.role,
         counts=counts,
         body=render(draft.body, seq, version, counts.total, at_us),
-        marks=draft.marks,
-        opens_turn=draft.opens_turn,
+        reading=draft.reading,
         covers_from=seq,
         covers_to=seq,
     )
@@ -336,15 +440,11 @@ def log_entry(draft: Draft, counts: Counts, seq: int, version: int, at_us: int) 
 
 def as_appended(entry: Entry) -> Entry:
     """
-    Give an *entry* of the log, of which nothing was taken out, as it was when it was appended.
+    Return an *entry* of the log, of which nothing was taken out, as it was when it was appended.
     """
     assert entry.seq is not None
-    assert entry.form is None
-    if entry.covers_from == entry.covers_to and not entry.cut_after:
-        return entry
-    return msgspec.structs.replace(
-        entry, covers_from=entry.seq, covers_to=entry.seq, cut_after=False
-    )
+    assert not entry.without
+    return msgspec.structs.replace(entry, is_task=False) if entry.is_task else entry
 
 
 def synthetic_entry(
@@ -358,8 +458,7 @@ def synthetic_entry(
         role=draft.role,
         counts=counts,
         body=render(draft.body, None, version, counts.total, at_us),
-        marks=draft.marks,
-        opens_turn=draft.opens_turn,
+        reading=draft.reading,
         covers_from=covers[0],
         covers_to=covers[1],
     )

@@ -19,6 +19,7 @@ class Put(msgspec.Struct, frozen=True, gc=False):
     trigger_ratio: float | None = None
     policy: Policy | None = None
     metadata: bytes | None = None
+    token_factor: float | None = None
 
 
 class PatchMetadata(msgspec.Struct, frozen=True, gc=False):

@@ -10,11 +10,9 @@ up to them. Otherwise the reminders that many applications strew in would pile u
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from fastpaca.context.message import Entry
-
-PINNED_ROLES: Final = frozenset({"system", "developer"})
+from fastpaca.shapes import INSTRUCTION_ROLES
 
 
 def pinned_run(entries: Sequence[Entry]) -> int:
@@ -32,7 +30,7 @@ def pinned_run(entries: Sequence[Entry]) -> int:
 
 def _leading_instructions(entries: Sequence[Entry], start: int) -> int:
     index = start
-    while index < len(entries) and entries[index].role in PINNED_ROLES:
+    while index < len(entries) and entries[index].role in INSTRUCTION_ROLES:
         index += 1
     return index
 
@@ -41,10 +39,10 @@ def follows_pinned(entry: Entry, last: Entry | None, size: int) -> bool:
     """
     Tell whether *entry* is pinned too, behind *size* pinned entries of which *last* is the last.
     """
-    if entry.role not in PINNED_ROLES:
+    if entry.role not in INSTRUCTION_ROLES:
         return False
     if last is None:
         return True
     is_lone_summary = size == 1 and last.seq is None
     goes_on = last.covers_to + 1 == entry.covers_from
-    return goes_on and (is_lone_summary or last.role in PINNED_ROLES)
+    return goes_on and (is_lone_summary or last.role in INSTRUCTION_ROLES)

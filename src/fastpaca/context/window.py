@@ -7,50 +7,45 @@ byte, and that is what makes a restart, an eviction and another node see the sam
 
 A window grows at its end for as long as nothing is compacted, so a stored form says *through* which
 seq it reaches; every message of the log after that has simply been admitted. Admission has one
-rule: the result of a call that a compaction cut out stays out too, since a model's provider refuses
+rule: the result of a call that left the window stays out too, since a model's provider refuses
 results without calls. `cut_calls` remembers those calls.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from heapq import merge
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
-from fastpaca.context.calls import KEYS, Mark, Side, pair
-from fastpaca.context.held import Held
-from fastpaca.context.message import Entry, Form
+from fastpaca.context.groups import ANSWERED, GHOST, Call, CutCall, Groups
+from fastpaca.context.message import Entry
 from fastpaca.context.pinned import follows_pinned, pinned_run
-from fastpaca.context.strip import strip, without_results
+from fastpaca.context.removal import taken_out
+from fastpaca.shapes import Side
+
+RULES: Final = 1
+"""The version of the rules by which messages are admitted to a stored window."""
 
 CUT_CALLS_MAX: Final = 256
-"""How many cut calls are remembered; the newest are the ones whose results may still come."""
+"""
+How many cut calls are remembered, of those that were answered and of those that were not; the
+newest are the ones whose results may still come.
+"""
 
-ENTRY_BYTES: Final = 350
-"""What an entry takes in memory beside its JSON text: the entry, its place, its counts."""
+ENTRY_BYTES: Final = 330
+"""What an entry takes in memory beside its JSON text: the entry, its place, counts and reading."""
 
-PART_BYTES: Final = 16
+PART_BYTES: Final = 17
 """What the count of a part takes; more than 256 tokens are an object of their own, few are not."""
 
-MARK_BYTES: Final = 120
-"""What a mark takes beside its id: the mark, the id as an object, their places."""
+MARK_BYTES: Final = 200
+"""What a mark takes beside its id: the mark, its strings, and what `Groups` knows of the call."""
 
-
-class CutCall(NamedTuple):
-    """An unanswered call that a compaction took out of the window: its id, the seq it stood at."""
-
-    id: str
-    seq: int
-
-    @property
-    def marks(self) -> tuple[Mark, ...]:
-        """What it looked like, to pair it with its result."""
-        return (Mark(KEYS, self.id, Side.CALL),)
+GAP_MAX: Final = 16
+"""A segment goes on over so many messages of the log that are not in the window."""
 
 
 class Window(msgspec.Struct, eq=False, gc=False):
@@ -58,17 +53,20 @@ class Window(msgspec.Struct, eq=False, gc=False):
     Ordered entries with the sum of their tokens. A value: every change makes a new window.
 
     Windows that grow from each other share one list, of which each sees its own length, so that an
-    append costs the same whatever the window holds.
+    append costs the same whatever the window holds. What is known of their groups is handed on to
+    the next window instead of being copied: it says nothing that the entries do not say, only
+    sooner.
 
     Attributes:
         shared: The list; all behind *size* belongs to others.
         size: How many entries there are.
         tokens: What they cost together.
         weight: About how many bytes they take in memory.
-        cut_calls: Calls that compactions took out while they waited for their results.
+        cut_calls: Calls that left the window, by seq.
         pinned: How many entries at the beginning no policy may touch.
-        held: Why it cannot become smaller, if that is known. It says nothing that the entries do
-            not say, only sooner, and goes on to the next window instead of being copied.
+        opened_at: Seq of the newest message that opened a turn when the window was last rewritten.
+        groups: What is known of the groups of its entries, or None.
+        stuck: If it cannot become smaller: the configuration, and where its newest block begins.
     """
 
     shared: list[Entry] = []
@@ -77,10 +75,17 @@ class Window(msgspec.Struct, eq=False, gc=False):
     weight: int = 0
     cut_calls: tuple[CutCall, ...] = ()
     pinned: int = 0
-    held: Held | None = None
+    opened_at: int = 0
+    groups: Groups | None = None
+    stuck: tuple[object, int] | None = None
 
     @staticmethod
-    def of(entries: Iterable[Entry], cut_calls: Iterable[CutCall] = (), pinned: int = 0) -> Window:
+    def of(
+        entries: Iterable[Entry],
+        cut_calls: Iterable[CutCall] = (),
+        pinned: int = 0,
+        opened_at: int = 0,
+    ) -> Window:
         """Make a window of *entries*."""
         listed = list(entries)
         return Window(
@@ -90,6 +95,7 @@ class Window(msgspec.Struct, eq=False, gc=False):
             weight=sum(map(weight_of, listed)),
             cut_calls=_newest_calls(cut_calls),
             pinned=pinned,
+            opened_at=opened_at,
         )
 
     def __len__(self) -> int:
@@ -109,31 +115,49 @@ class Window(msgspec.Struct, eq=False, gc=False):
         return self.shared[: self.size]
 
     def apart(self) -> Window:
-        """Give the same window with a list of its own, that may grow in another thread."""
-        return replace(self, shared=self.entries, held=None)
+        """Return the same window with a list of its own, that may grow in another thread."""
+        return replace(self, shared=self.entries, groups=None, stuck=None)
+
+    def grouped(self) -> Groups:
+        """Read the groups of the entries, as far as they are not known; for its owner only."""
+        if self.groups is None:
+            self.groups = self.fresh_groups()
+        return self.groups.read(self.size)
+
+    def fresh_groups(self) -> Groups:
+        """Return groups of its entries of which nothing was read yet."""
+        return Groups(self.shared, self.pinned, self.cut_calls, self.opened_at)
 
     def admit(self, entry: Entry) -> Window:
-        """Let the newest message of the log in, without the results of calls that were cut."""
-        answered = self._cut_calls_of(entry)
-        if not answered:
+        """Let the newest message of the log in, without the results of calls that have gone."""
+        if not self.cut_calls or not any(mark.answers for mark in entry.marks):
             return self._grown(entry, self.cut_calls)
-        waiting = Counter(self.cut_calls)
-        waiting.subtract(answered.values())
-        reduced = without_results(entry, answered.keys())
+        groups = self.grouped().finish_ghosts()
+        places, answered = _of_cut_calls(groups, entry)
+        if not places:
+            return self._grown(entry, self.cut_calls)
+        cut_calls = self.cut_calls
+        if answered:
+            for call in answered:
+                groups.consume(call)
+            cut_calls = _newest_calls(call.cut for call in groups.all_ghosts)
+        reduced = taken_out(entry, places)
         if reduced is not None:
-            return self._grown(reduced, _newest_calls(waiting.elements()))
-        waiting.update(_calls_in(entry))
-        held, self.held = self.held, None
-        return replace(self, cut_calls=_newest_calls(waiting.elements()), held=held)
+            return self._grown(reduced, cut_calls)
+        if not answered:
+            return self
+        stuck = self.stuck
+        self.groups = self.stuck = None
+        return replace(self, cut_calls=cut_calls, groups=groups, stuck=stuck)
 
     def _grown(self, entry: Entry, cut_calls: tuple[CutCall, ...]) -> Window:
         last = self.shared[self.size - 1] if self.size else None
-        held, self.held = self.held, None
-        if held is not None and last is not None and not held.takes_in(entry, last):
-            held = None
+        groups, stuck = self.groups, self.stuck
+        self.groups = self.stuck = None
         shared = self.shared
         if len(shared) != self.size:  # a sibling has grown already: this one goes its own way
             shared = shared[: self.size]
+            groups = stuck = None
         shared.append(entry)
         pins = self.pinned == self.size and follows_pinned(entry, last, self.size)
         return Window(
@@ -143,76 +167,77 @@ class Window(msgspec.Struct, eq=False, gc=False):
             weight=self.weight + weight_of(entry),
             cut_calls=cut_calls,
             pinned=self.pinned + pins,
-            held=held,
+            opened_at=self.opened_at,
+            groups=groups,
+            stuck=stuck,
         )
 
-    def _cut_calls_of(self, entry: Entry) -> dict[int, CutCall]:
-        """Find the results in *entry*, by place, that belong to calls which were cut."""
-        if not self.cut_calls:
-            return {}
-        names = {mark.id for mark in entry.marks if mark.side is Side.RESULT}
-        cut = [call for call in self.cut_calls if call.id in names]
-        if not cut:
-            return {}
-        # As they stood in the log: the nearest call counts, be it here or cut.
-        present: Iterable[CutCall | Entry] = self
-        stood = [*merge(cut, present, key=_last_seq), entry]
-        answered = {}
-        for call, result in pair(stood).answers:
-            answerer = stood[call.at]
-            if stood[result.at] is entry and isinstance(answerer, CutCall):
-                answered[result.mark.place] = answerer
-        return answered
+
+def _of_cut_calls(groups: Groups, entry: Entry) -> tuple[set[int], list[Call]]:
+    """Find the results in *entry*, by place, of calls that were cut, and which these answer."""
+    places: set[int] = set()
+    answered: list[Call] = []
+    made: set[str] = set()
+    for mark in entry.marks:
+        if not mark.answers:
+            made |= {mark.id, mark.name} - {""}
+            continue
+        if mark.id in made or (not mark.id and mark.name in made):
+            continue  # answers a call of this message
+        call = groups.match(mark)
+        if call is None or call in answered:
+            call = groups.owner(mark)
+        elif call.at == GHOST:
+            answered.append(call)
+        if call is not None and call.at == GHOST:
+            places.update(mark.places)
+    return places, answered
 
 
 def weight_of(entry: Entry) -> int:
     """Estimate the bytes that *entry* takes in memory."""
-    weight = ENTRY_BYTES + len(entry.body) + PART_BYTES * len(entry.counts.parts)
+    counts = entry.counts
+    weight = ENTRY_BYTES + len(entry.body) + PART_BYTES * (len(counts.parts) + len(counts.keys))
     for mark in entry.marks:
         weight += MARK_BYTES + len(mark.id)
     return weight
 
 
 def _newest_calls(cut_calls: Iterable[CutCall]) -> tuple[CutCall, ...]:
-    by_seq = sorted(cut_calls, key=lambda call: (call.seq, call.id))
-    return tuple(by_seq[-CUT_CALLS_MAX:])
-
-
-def _last_seq(item: CutCall | Entry) -> int:
-    return item.seq if isinstance(item, CutCall) else item.at_seq
+    by_seq = sorted(cut_calls)
+    answered = [call for call in by_seq if call.state == ANSWERED]
+    open_ = [call for call in by_seq if call.state != ANSWERED]
+    return tuple(sorted(answered[-CUT_CALLS_MAX:] + open_[-CUT_CALLS_MAX:]))
 
 
 def replaced(before: Window, entries: Sequence[Entry]) -> Window:
     """
     Make a window of exactly these *entries*, in place of *before*.
 
-    A call that was waiting for its result and is not among them counts as cut, unless a synthetic
-    message makes it again.
+    A call that is not among them counts as cut, unless a synthetic message makes it again.
     """
-    waiting = Counter(before.cut_calls)
-    listed = before.entries
-    for spot in pair(listed).open_calls:
-        waiting[CutCall(spot.mark.id, listed[spot.at].at_seq)] += 1
-    for entry in entries:
-        if entry.marks and entry.seq is not None:
-            waiting.subtract(_calls_in(entry))
-    left = sorted(waiting.elements(), key=_last_seq)
-    for spot in pair(entries).open_calls:
-        if entries[spot.at].seq is None:
-            _drop_newest(left, spot.mark.id)
-    return Window.of(entries, left, pinned_run(entries))
-
-
-def _calls_in(entry: Entry) -> list[CutCall]:
-    made = [mark.id for mark in entry.marks if mark.side is Side.CALL]
-    return [CutCall(name, entry.at_seq) for name in made]
-
-
-def _drop_newest(cut_calls: list[CutCall], name: str) -> None:
-    for index in range(len(cut_calls) - 1, -1, -1):
-        if cut_calls[index].id == name:
-            del cut_calls[index]
-            return
+    groups = before.grouped().finish_ghosts()
+    there = {(entry.seq, mark.place) for entry in entries if entry.marks for mark in entry.marks}
+    again = {
+        (mark.side is Side.REQUEST, mark.id)
+        for entry in entries
+        if entry.seq is None
+        for mark in entry.marks
+        if not mark.answers
+    }
+    listed = before.shared
+    # What was cut before and stands in a reference now has come back.
+    back = {entry.seq for entry in entries if entry.seq is not None and entry.marks}
+    cut = [call for call in groups.all_ghosts if call.seq not in back]
+    for at, calls in groups.calls.items():
+        seq = listed[at].seq
+        cut += [call for call in calls if seq is None or (seq, call.mark.place) not in there]
+    left = [
+        call.cut
+        for call in cut
+        if (call.mark.side is Side.REQUEST, call.mark.id) not in again or not call.mark.id
+    ]
+    return Window.of(entries, left, pinned_run(entries), groups.opened_at)
 
 
 class Segment(NamedTuple):
@@ -242,56 +267,49 @@ def segments(entries: Iterable[Entry]) -> list[Segment]:
 
 class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     """
-    A segment as it is stored: entries that follow each other and have lost the same.
+    A segment as it is stored: entries that follow each other.
 
     Attributes:
         from_seq: First seq it covers.
         to_seq: Last seq it covers.
-        kinds: Skip kinds that were stripped from its messages.
-        rules: The version of the stripping rules that did it.
-        without: Places of the results that were taken out.
-        cut_after: See `Entry`.
+        gone: Seqs in between that are not in the window, as first and last of each range, in turn.
+        without: What was taken out of its messages: of each its seq, or its position in the
+            replacement, and then ranges of places as in *gone*.
         replacement: For synthetic messages, the version of their replacement.
         first: The position of the first of them in the replacement.
         last: The position of the last.
-        vanished_before: How many of the seqs it covers vanished before its first message.
-        vanished_behind: How many vanished behind its last one.
     """
 
     from_seq: int
     to_seq: int
-    kinds: tuple[str, ...] = ()
-    rules: int = 0
-    without: tuple[int, ...] = ()
-    cut_after: bool = False
+    gone: tuple[int, ...] = ()
+    without: tuple[tuple[int, ...], ...] = ()
     replacement: int | None = None
     first: int = 0
     last: int = 0
-    vanished_before: int = 0
-    vanished_behind: int = 0
-
-    @property
-    def form(self) -> Form | None:
-        """What was taken out of each message of the run."""
-        taken = Form(self.kinds, self.rules, self.without)
-        return None if taken == Form() else taken
 
 
-class Persisted(msgspec.Struct, frozen=True):
+class Persisted(msgspec.Struct, frozen=True, omit_defaults=True):
     """
     A window as it is stored.
 
     Attributes:
         through: The last seq of the log when this was written; what came later was admitted.
         runs: Its segments, in order.
-        cut_calls: Calls that compactions cut out unanswered, as (id, seq).
+        cut_calls: Calls that left the window; see `CutCall`.
         pinned: How many of its entries are pinned.
+        opened_at: See `Window`.
+        task: Where the entries that stayed as the task begin and end, half open.
+        rules: The version of the rules by which what came later was admitted; absent it is 1.
     """
 
     through: int = 0
     runs: tuple[Run, ...] = ()
-    cut_calls: tuple[tuple[str, int], ...] = ()
+    cut_calls: tuple[CutCall, ...] = ()
     pinned: int = 0
+    opened_at: int = 0
+    task: tuple[int, int] = (0, 0)
+    rules: int = 1
 
     @property
     def segments(self) -> list[Segment]:
@@ -303,8 +321,8 @@ class Persisted(msgspec.Struct, frozen=True):
             if run_kind != kind:
                 if kind:
                     found.append(Segment(kind, from_seq, to_seq))
-                kind, from_seq = run_kind, run.from_seq + run.vanished_before
-            to_seq = run.to_seq - run.vanished_behind
+                kind, from_seq = run_kind, run.from_seq
+            to_seq = run.to_seq
         if kind:
             found.append(Segment(kind, from_seq, to_seq))
         return found
@@ -324,53 +342,79 @@ _persisted_decoder = msgspec.json.Decoder(Persisted)
 
 def persisted(window: Window, last_seq: int) -> Persisted:
     """Write down *window*, of a context whose log ends at *last_seq*."""
-    cut_calls = tuple((call.id, call.seq) for call in window.cut_calls)
-    runs = tuple(_run(first, last) for first, last in _stretches(window))
-    return Persisted(last_seq, runs, cut_calls, window.pinned)
+    task = [index for index, entry in enumerate(window) if entry.is_task]
+    return Persisted(
+        through=last_seq,
+        runs=tuple(map(_run, _stretches(window))),
+        cut_calls=window.cut_calls,
+        pinned=window.pinned,
+        opened_at=window.opened_at,
+        task=(task[0], task[-1] + 1) if task else (0, 0),
+        rules=RULES,
+    )
 
 
-def _stretches(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Entry]]:
-    """Give the first and the last of the *entries* that make one run, run by run."""
-    first: Entry | None = None
-    last: Entry | None = None
+def _stretches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """Divide the *entries* into those that make one run each."""
+    run: list[Entry] = []
     for entry in entries:
-        if first is None or last is None or not _follows(entry, last):
-            if first is not None and last is not None:
-                yield first, last
-            first = entry
-        last = entry
-    if first is not None and last is not None:
-        yield first, last
+        if run and not _follows(entry, run[-1]):
+            yield run
+            run = []
+        run.append(entry)
+    if run:
+        yield run
 
 
 def _follows(entry: Entry, last: Entry) -> bool:
-    """Tell whether nothing lies between *last* and *entry*, and both have lost the same."""
-    if entry.form != last.form or entry.cut_after != last.cut_after:
-        return False
+    """Tell whether *entry* may stand in one run with *last*, which comes before it."""
     if entry.seq is not None:
-        return last.seq is not None and entry.covers_from == last.covers_to + 1
+        return last.seq is not None and entry.seq - last.seq <= GAP_MAX + 1
     return (
         last.seq is None
         and (entry.version, entry.position) == (last.version, last.position + 1)
-        and entry.covers_from == last.covers_from
+        and (entry.covers_from, entry.covers_to) == (last.covers_from, last.covers_to)
     )
 
 
-def _run(first: Entry, last: Entry) -> Run:
-    form = first.form or Form()
-    return Run(
-        from_seq=first.covers_from,
-        to_seq=last.covers_to,
-        kinds=form.kinds,
-        rules=form.rules,
-        without=form.without,
-        cut_after=first.cut_after,
-        replacement=first.version if first.seq is None else None,
-        first=first.position,
-        last=last.position,
-        vanished_before=0 if first.seq is None else first.seq - first.covers_from,
-        vanished_behind=last.covers_to - last.at_seq,
-    )
+def _run(run: Sequence[Entry]) -> Run:
+    first, last = run[0], run[-1]
+    without = tuple((_number(entry), *_ranges(entry.without)) for entry in run if entry.without)
+    if first.seq is None:
+        return Run(
+            from_seq=first.covers_from,
+            to_seq=first.covers_to,
+            without=without,
+            replacement=first.version,
+            first=first.position,
+            last=last.position,
+        )
+    gone: list[int] = []
+    for entry, following in pairwise(run):
+        if following.at_seq != entry.at_seq + 1:
+            gone += [entry.at_seq + 1, following.at_seq - 1]
+    return Run(first.at_seq, last.at_seq, tuple(gone), without)
+
+
+def _number(entry: Entry) -> int:
+    return entry.position if entry.seq is None else entry.seq
+
+
+def _ranges(numbers: Iterable[int]) -> list[int]:
+    """Write ascending *numbers* as first and last of each range, in turn."""
+    found: list[int] = []
+    for number in numbers:
+        if found and number == found[-1] + 1:
+            found[-1] = number
+        else:
+            found += [number, number]
+    return found
+
+
+def _numbers(flat: Sequence[int]) -> Iterator[int]:
+    """Give the numbers that `_ranges` wrote."""
+    for first, last in zip(flat[::2], flat[1::2], strict=True):
+        yield from range(first, last + 1)
 
 
 def rebuild(
@@ -386,51 +430,40 @@ def rebuild(
         stored: What `persisted` wrote.
         log: Gives the entries of the log between two seqs, inclusive, as they were appended.
         replacement: Gives the synthetic entries of the replacement of a version, from one position
-            to another, inclusive; their `covers` are filled in here.
+            to another, inclusive; what they cover is filled in here.
         last_seq: Where the log ends now.
     """
+    assert stored.rules == RULES, f"rules {stored.rules} of stored windows are unknown"
     entries: list[Entry] = []
     for run in stored.runs:
         if run.replacement is None:
             found = log(run.from_seq, run.to_seq)
-            entries += _reformed(found, run) if run.form or run.cut_after else found
         else:
-            found = replacement(run.replacement, run.first, run.last)
-            placed = (
-                replace(entry, covers_from=run.from_seq, covers_to=run.to_seq) for entry in found
-            )
-            entries += _reformed(placed, run)
-    window = Window.of(entries, (CutCall(*call) for call in stored.cut_calls), stored.pinned)
+            found = [
+                replace(entry, covers_from=run.from_seq, covers_to=run.to_seq)
+                for entry in replacement(run.replacement, run.first, run.last)
+            ]
+        entries += _as_they_are(found, run) if run.gone or run.without else found
+    for index in range(*stored.task):
+        entries[index] = replace(entries[index], is_task=True)
+    window = Window.of(entries, stored.cut_calls, stored.pinned, stored.opened_at)
     for entry in log(stored.through + 1, last_seq):
         window = window.admit(entry)
     return window
 
 
-def _reformed(found: Iterable[Entry], run: Run) -> Iterator[Entry]:
-    """
-    Take out of each entry what its run had lost.
-
-    The next entry covers what vanished before it; the last also covers what vanished behind it.
-    """
-    form = run.form or Form()
-    left = [rest for entry in found if (rest := _taken_out(entry, form)) is not None]
-    covered = run.from_seq
-    for index, entry in enumerate(left, start=1):
-        covers_from, covers_to = entry.covers_from, entry.covers_to
-        if entry.seq is not None:
-            covers_from = covered
-            covers_to = run.to_seq if index == len(left) else entry.seq
-            covered = covers_to + 1
-        yield replace(entry, covers_from=covers_from, covers_to=covers_to, cut_after=run.cut_after)
-
-
-def _taken_out(entry: Entry, form: Form) -> Entry | None:
-    left: Entry | None = entry
-    if form.without:
-        left = without_results(entry, form.without)
-    if left is not None and form.kinds:
-        left = strip(left, form.kinds, form.rules)
-    return left
+def _as_they_are(found: Iterable[Entry], run: Run) -> Iterator[Entry]:
+    """Take out of each entry what it has lost."""
+    gone = frozenset(_numbers(run.gone))
+    without = {number: flat for number, *flat in run.without}
+    for entry in found:
+        number = _number(entry)
+        if number in without:
+            left = taken_out(entry, frozenset(_numbers(without[number])))
+            assert left is not None, "what is stored of a window was left of its messages"
+            yield left
+        elif entry.seq is None or number not in gone:
+            yield entry
 
 
 def ranges(stored: Persisted, last_seq: int) -> list[tuple[int, int]]:

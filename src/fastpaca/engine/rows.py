@@ -86,6 +86,7 @@ def context_row(context: Context, commit_id: bytes) -> ContextRow:
         status=context.status.value,
         token_budget=config.token_budget,
         trigger_ratio=config.trigger_ratio,
+        token_factor=config.token_factor,
         policy=_policy_text(config.policy),
         metadata=context.metadata,
         version=context.version,
@@ -139,7 +140,9 @@ def state(row: ContextRow, window: Window) -> Context:
     return Context(
         id=row.id,
         status=Status(row.status),
-        config=Config(row.token_budget, row.trigger_ratio, parse_policy(row.policy)),
+        config=Config(
+            row.token_budget, row.trigger_ratio, parse_policy(row.policy), row.token_factor
+        ),
         metadata=row.metadata,
         version=row.version,
         last_seq=row.last_seq,
@@ -213,7 +216,7 @@ def caught_up(context: Context, delta: Delta) -> Context:
 
 def _unchanged(window: Window) -> list[Entry]:
     """List the entries of which nothing was taken out."""
-    return [held for held in window if held.form is None]
+    return [held for held in window if not held.without]
 
 
 def _window(

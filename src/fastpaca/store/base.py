@@ -28,6 +28,7 @@ class ContextRow(msgspec.Struct, frozen=True, gc=False):
         status: `active`, `tombstoned` or `purged`; of a purged context only *id* and *status* hold.
         token_budget: In tokens.
         trigger_ratio: In (0, 1].
+        token_factor: In (0, 10].
         policy: JSON text.
         metadata: JSON text of an object.
         version: See `Context.version`.
@@ -43,6 +44,7 @@ class ContextRow(msgspec.Struct, frozen=True, gc=False):
     status: str
     token_budget: int
     trigger_ratio: float
+    token_factor: float
     policy: bytes
     metadata: bytes
     version: int

@@ -115,8 +115,8 @@ def _inserting(
 
 # As the fields of ContextRow.
 _ROW: Final = f"""
-c.id, c.status, c.token_budget, c.trigger_ratio, c.policy, c.metadata, c.version, c.last_seq,
-c.revision, substring(c.commit_ids FROM 1 FOR {COMMIT_ID_BYTES}), c.created_at_us,
+c.id, c.status, c.token_budget, c.trigger_ratio, c.token_factor, c.policy, c.metadata, c.version,
+c.last_seq, c.revision, substring(c.commit_ids FROM 1 FOR {COMMIT_ID_BYTES}), c.created_at_us,
 c.updated_at_us, c.spoken_at_us
 """
 
@@ -351,6 +351,7 @@ UPDATE fastpaca.contexts AS c SET
     status = n.status,
     token_budget = coalesce(n.token_budget, c.token_budget),
     trigger_ratio = coalesce(n.trigger_ratio, c.trigger_ratio),
+    token_factor = coalesce(n.token_factor, c.token_factor),
     policy = coalesce(n.policy, c.policy),
     metadata = coalesce(n.metadata, c.metadata),
     version = n.version,
@@ -363,12 +364,12 @@ UPDATE fastpaca.contexts AS c SET
     spoken_at_us = n.spoken_at_us,
     must_erase = n.status = 'purged'
 FROM unnest(
-    $1::bytea[], $2::bigint[], $3::text[], $4::bigint[], $5::double precision[], $6::bytea[],
-    $7::bytea[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bytea[], $12::bigint[],
-    $13::bigint[], $14::bigint[]
+    $1::bytea[], $2::bigint[], $3::text[], $4::bigint[], $5::double precision[],
+    $6::double precision[], $7::bytea[], $8::bytea[], $9::bigint[], $10::bigint[], $11::bigint[],
+    $12::bytea[], $13::bigint[], $14::bigint[], $15::bigint[]
 ) AS n (
-    context_id, expected_revision, status, token_budget, trigger_ratio, policy, metadata, version,
-    last_seq, revision, commit_id, created_at_us, updated_at_us, spoken_at_us
+    context_id, expected_revision, status, token_budget, trigger_ratio, token_factor, policy,
+    metadata, version, last_seq, revision, commit_id, created_at_us, updated_at_us, spoken_at_us
 )
 WHERE c.context_id = n.context_id AND c.revision = n.expected_revision AND c.status <> 'purged'
 """
@@ -393,6 +394,7 @@ INSERT_CONTEXTS: Final = _inserting(
         "status": "text",
         "token_budget": "bigint",
         "trigger_ratio": "double precision",
+        "token_factor": "double precision",
         "policy": "bytea",
         "metadata": "bytea",
         "version": "bigint",

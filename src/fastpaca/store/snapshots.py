@@ -81,7 +81,7 @@ def _beside(
 class _Through(msgspec.Struct):
     """Of a stored window, where the log ended."""
 
-    through: int
+    through: int = 0
 
 
 _through_decoder = msgspec.json.Decoder(_Through)
@@ -129,6 +129,7 @@ def purged_row(context_id: str) -> ContextRow:
         status="purged",
         token_budget=0,
         trigger_ratio=0.0,
+        token_factor=0.0,
         policy=b"",
         metadata=b"{}",
         version=0,

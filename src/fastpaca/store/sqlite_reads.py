@@ -37,8 +37,8 @@ _KEYS: Final = "SELECT id, context FROM ids WHERE id IN (SELECT value FROM carra
 
 # As the fields of ContextRow behind the id.
 _STATE: Final = """
-SELECT key, status, token_budget, trigger_ratio, policy, metadata, version, last_seq, revision,
-    commit_id, created_at_us, updated_at_us, spoken_at_us
+SELECT key, status, token_budget, trigger_ratio, token_factor, policy, metadata, version, last_seq,
+    revision, commit_id, created_at_us, updated_at_us, spoken_at_us
 FROM states WHERE key = (SELECT context FROM ids WHERE id = ?)
 """
 
@@ -105,8 +105,8 @@ _STATES: Final = """
 WITH page AS MATERIALIZED (
     SELECT id, context FROM ids WHERE id > ? AND id >= ? AND id < ? ORDER BY id LIMIT ?
 )
-SELECT page.id, status, token_budget, trigger_ratio, policy, metadata, version, last_seq, revision,
-    commit_id, created_at_us, updated_at_us, spoken_at_us
+SELECT page.id, status, token_budget, trigger_ratio, token_factor, policy, metadata, version,
+    last_seq, revision, commit_id, created_at_us, updated_at_us, spoken_at_us
 FROM page CROSS JOIN states ON states.key = page.context ORDER BY page.id
 """
 

@@ -59,12 +59,14 @@ WHERE NOT EXISTS (SELECT 1 FROM purged WHERE id_hash = ?3)
 """
 
 CLEAR_CONFIGURATION: Final = """
-UPDATE configurations SET context = NULL, token_budget = NULL, trigger_ratio = NULL, policy = NULL
+UPDATE configurations SET context = NULL, token_budget = NULL, trigger_ratio = NULL,
+    token_factor = NULL, policy = NULL
 WHERE context = ?
 """
 
 INSERT_CONFIGURATION: Final = """
-INSERT INTO configurations (context, token_budget, trigger_ratio, policy) VALUES (?, ?, ?, ?)
+INSERT INTO configurations (context, token_budget, trigger_ratio, token_factor, policy)
+VALUES (?, ?, ?, ?, ?)
 """
 
 CLEAR_METADATA: Final = "UPDATE metadata SET context = NULL, body = NULL WHERE context = ?"
@@ -246,6 +248,7 @@ class Batch:
                     key,
                     row.token_budget,
                     row.trigger_ratio,
+                    row.token_factor,
                     row.policy,
                 )
             )

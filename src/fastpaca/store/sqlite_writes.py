@@ -59,7 +59,8 @@ WHERE place = ?
 """
 
 _ERASE_CONFIGURATION: Final = """
-UPDATE configurations SET context = NULL, token_budget = NULL, trigger_ratio = NULL, policy = NULL
+UPDATE configurations SET context = NULL, token_budget = NULL, trigger_ratio = NULL,
+    token_factor = NULL, policy = NULL
 WHERE place = ?
 """
 

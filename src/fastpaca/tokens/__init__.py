@@ -12,7 +12,9 @@ What counts how:
   the JSON is close to it and never much less.
 - Binary data in it is left out of that text. Instead an image counts by its pixels, a PDF by its
   pages, sound and film by their seconds, a text file by its text, wherever in the part they stand.
-- The calls and results in keys of the message count as their JSON text.
+- Every other key of the message counts as its JSON text, but for a closed list of keys that never
+  reach a model; parts that only a page shows cost nothing. `fastpaca.shapes` lists both.
+- Signatures and encrypted payloads cost 22 % of the tokens of their text.
 - The message itself costs 3, and its role the tokens of its name.
 
 The same message always has the same counts. No input makes counting fail, or take more than linear

@@ -14,6 +14,7 @@ import msgspec
 from fastpaca.context.message import MESSAGE_OVERHEAD_TOKENS, Counts, Draft, Part
 from fastpaca.tokens.counter import TokenCounter
 from fastpaca.tokens.media import without_media
+from fastpaca.tokens.opaque import without_opaque
 
 _CACHED_ROLE_CHARS: Final = 64
 
@@ -31,9 +32,9 @@ def count_message(counter: TokenCounter, draft: Draft) -> Counts:
     the same: when some are taken out later, they are what the rest is reckoned by.
     """
     overhead = MESSAGE_OVERHEAD_TOKENS + _role_tokens(counter, draft.role)
-    keys = 0 if draft.keys is None else counter.count(_readable(draft.keys))
+    keys = tuple([_json_tokens(counter, text) if text else 0 for text in draft.keys])
     parts = tuple([_part_tokens(counter, part) for part in draft.parts])
-    counted = overhead + keys + sum(parts)
+    counted = overhead + sum(keys) + sum(parts)
     return Counts(
         total=counted if draft.token_count is None else draft.token_count,
         overhead=overhead,
@@ -54,9 +55,15 @@ def _cached(counter: TokenCounter, text: str) -> int:
 
 def _part_tokens(counter: TokenCounter, part: Part) -> int:
     if part.text is not None:
-        return counter.count(part.text)
-    text, tokens = without_media(part.body, counter)
-    return counter.count(_readable(text)) + tokens
+        signed = without_opaque(part.opaque, part.kind, counter)[1] if part.opaque else 0
+        return counter.count(part.text) + signed
+    return _json_tokens(counter, part.body, part.kind)
+
+
+def _json_tokens(counter: TokenCounter, json: bytes, kind: str = "") -> int:
+    text, opaque = without_opaque(json, kind, counter)
+    text, media = without_media(text, counter)
+    return counter.count(_readable(text)) + opaque + media
 
 
 def _readable(json: bytes) -> str:

@@ -73,6 +73,7 @@ class State(_Line, tag="context", frozen=True, gc=False):
     status: Literal["active", "tombstoned"]
     token_budget: Positive
     trigger_ratio: Annotated[float, Meta(gt=0, le=1)]
+    token_factor: Annotated[float, Meta(gt=0, le=10)]
     policy: Raw
     metadata: Raw
     version: Natural

@@ -16,6 +16,7 @@ CREATE TABLE fastpaca.contexts (
     status text NOT NULL,
     token_budget bigint NOT NULL,
     trigger_ratio double precision NOT NULL,
+    token_factor double precision NOT NULL,
     policy bytea NOT NULL,
     metadata bytea NOT NULL,
     version bigint NOT NULL,

@@ -48,6 +48,7 @@ CREATE TABLE configurations (
     context INTEGER,
     token_budget INTEGER,
     trigger_ratio REAL,
+    token_factor REAL,
     policy BLOB
 ) STRICT;
 
@@ -67,6 +68,7 @@ SELECT
     iif(contexts.is_tombstoned, 'tombstoned', 'active') AS status,
     configurations.token_budget,
     configurations.trigger_ratio,
+    configurations.token_factor,
     configurations.policy,
     metadata.body AS metadata,
     contexts.version,
