@@ -68,7 +68,8 @@ class Step:
     def task(self) -> list[int]:
         """The user messages in front: an opener, and what may have been kept with it."""
         log = self.after.log
-        return list(takewhile(lambda seq: opens_turn(log[seq].message), self.after.rest))
+        openers = list(takewhile(lambda seq: opens_turn(log[seq].message), self.after.rest))
+        return openers[:-1] if len(openers) == len(self.after.rest) else openers
 
     @property
     def opener_tokens(self) -> int:

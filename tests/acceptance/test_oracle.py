@@ -48,7 +48,7 @@ def call(call_id: str) -> dict[str, Any]:
     return {"type": "tool_call", "tool_call_id": call_id, "name": "look", "payload": {"n": 1}}
 
 
-def result(call_id: str, content: str = "found") -> dict[str, Any]:
+def result(call_id: str, content: object = "found") -> dict[str, Any]:
     return {"type": "tool_result", "tool_call_id": call_id, "name": "look", "content": content}
 
 
