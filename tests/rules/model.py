@@ -1,5 +1,5 @@
 """
-What `last_n` keeps, told from the rules by definition: every append looks at everything again.
+What policies keep, told from the rules by definition: every append looks at everything again.
 
 Nothing here is shared with the core.
 Where the rules leave a choice, the choice is written beside the line that makes it.
@@ -18,13 +18,19 @@ INSTRUCTIONS = frozenset({"system", "developer"})
 
 @dataclass(frozen=True)
 class Settings:
-    """The configuration of a context, as far as `last_n` asks for it."""
+    """
+    The configuration of a context; *skip_kinds* is None for `last_n`.
+
+    *has_items* says that reasoning is an item of its own, which is bound to what it led to.
+    """
 
     token_budget: int
     trigger_ratio: float = 0.7
     limit: int = 200
     target_ratio: float = 0.5
     start_on_user: bool = True
+    skip_kinds: tuple[str, ...] | None = None
+    has_items: bool = False
 
 
 @dataclass
@@ -74,7 +80,7 @@ class Model:
     A conversation under the rules.
 
     Attributes:
-        window: What `last_n` keeps.
+        window: What the policy keeps.
     """
 
     def __init__(self, settings: Settings, cost: Cost) -> None:
@@ -197,7 +203,12 @@ class Model:
         return any(
             call.seq == second.seq and (call.runs or call.result_seq not in (None, second.seq))
             for call in self._calls
+            if id(call) not in self._cut_calls
         )
+
+    def _makes_call(self, kept: Kept) -> bool:
+        items = self._log[kept.seq - 1].items
+        return any(item.kind == "call" for at, item in enumerate(items) if at not in kept.gone)
 
     def _is_late_alone(self, kept: Kept) -> bool:
         items = self._log[kept.seq - 1].items
@@ -213,9 +224,7 @@ class Model:
         places = [start]
         for at in range(start + 1, len(self.window)):
             over = [span for span in spans if span[0] < at <= span[1]]
-            makes_call = any(
-                item.kind == "call" for item in self._log[self.window[at].seq - 1].items
-            )
+            makes_call = self._makes_call(self.window[at])
             if not over or (makes_call and all(s[1] == at and s[2] for s in over)):
                 places.append(at)
         return places
@@ -238,11 +247,7 @@ class Model:
         if opener is None or opener == cut:
             return []
         end = next((p for p in range(cut, len(self.window)) if self._opens(p)), None)
-        holds_calls = any(
-            item.kind == "call"
-            for kept in self.window[opener:end]
-            for item in self._log[kept.seq - 1].items
-        )
+        holds_calls = any(map(self._makes_call, self.window[opener:end]))
         if end is not None and not holds_calls:
             return []
         marked = next((t for t in self._tasks if self.window[opener].seq in t), None)
@@ -268,9 +273,72 @@ class Model:
         settings = self._settings
         trigger = floor(settings.token_budget * settings.trigger_ratio)
         room = self._pinned_tokens() + trigger // 2
-        return max(trigger, min(settings.token_budget, room))
+        above: int = max(trigger, min(settings.token_budget, room))
+        return above
+
+    def _strip(self, kinds: tuple[str, ...]) -> None:
+        """Take out parts of *kinds*, but for the last turn if it holds a call."""
+        end = self._turn_of(len(self.window) - 1)
+        start = self._pinned if end is None else end
+        if not any(map(self._makes_call, self.window[start:])):
+            start = len(self.window)
+        gone: dict[int, set[int]] = {kept.seq: set(kept.gone) for kept in self.window}
+        for kept in self.window[self._pinned : start]:
+            for at, item in enumerate(self._log[kept.seq - 1].items):
+                if _is_skipped(item, kinds):
+                    gone[kept.seq].add(at)
+        stripped = [c for c in self._calls if (c.seq, c.item) in self._taken(gone)]
+        self._cut_calls |= {id(call) for call in stripped}
+        for where in (self._answer_of, self._late):
+            for (seq, at), call in where.items():
+                if seq in gone and id(call) in self._cut_calls:
+                    gone[seq].add(at)
+        if self._settings.has_items:
+            self._strip_items(gone, start)
+        left = [self._smaller(kept, frozenset(gone[kept.seq])) for kept in self.window]
+        self.window = [kept for kept in left if kept is not None]
+
+    def _taken(self, gone: dict[int, set[int]]) -> set[tuple[int, Item]]:
+        return {
+            (seq, self._log[seq - 1].items[at])
+            for seq, places in gone.items()
+            for at in places
+            if self._log[seq - 1].items[at].kind == "call"
+        }
+
+    def _strip_items(self, gone: dict[int, set[int]], end: int) -> None:
+        """Let reasoning go exactly if what it led to goes."""
+        run: list[tuple[int, int]] = []
+        for kept in self.window[self._pinned : end]:
+            said = self._log[kept.seq - 1]
+            if said.role in INSTRUCTIONS:
+                continue
+            if said.role != "assistant":
+                run.clear()
+                continue
+            for at, item in enumerate(said.items):
+                if at in kept.gone:
+                    continue
+                if item.kind == "reasoning":
+                    run.append((kept.seq, at))
+                    continue
+                for seq, place in run:
+                    (gone[seq].add if at in gone[kept.seq] else gone[seq].discard)(place)
+                run.clear()
+
+    def _smaller(self, kept: Kept, gone: frozenset[int]) -> Kept | None:
+        """Return *kept* without the items at *gone*; None if nothing is left that says anything."""
+        if gone == kept.gone:
+            return kept
+        said = self._log[kept.seq - 1]
+        left = {item.kind for at, item in enumerate(said.items) if at not in gone}
+        if left <= {"reasoning"}:
+            return None
+        return Kept(kept.seq, gone, self._cost(said, gone))
 
     def _trim(self) -> None:
+        if self._settings.skip_kinds is not None:
+            self._strip(self._settings.skip_kinds)
         settings, places = self._settings, self._cut_places()
         fixed, above = self._pinned_tokens(), self._threshold()
         target = fixed + floor(settings.target_ratio * (above - fixed))
@@ -329,6 +397,12 @@ def opens_turn(said: Said) -> bool:
         return False
     kinds = {item.kind for item in said.items}
     return bool(kinds & {"text", "call"}) and not kinds & {"result", "response"}
+
+
+def _is_skipped(item: Item, kinds: tuple[str, ...]) -> bool:
+    if item.kind == "reasoning":
+        return "reasoning" in kinds
+    return item.kind in ("call", "result", "request", "response") and "tool" in kinds
 
 
 def _is_alike(call: Item, result: Item) -> bool:

@@ -1,4 +1,4 @@
-"""Windows of `last_n` against a second telling of the rules, on histories in every form."""
+"""Windows of the policies against a second telling of the rules, in every form."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ PATH = "/v1/contexts/talk"
 WHOLE = 2**50
 
 
-def _drawn_settings(rng: Random) -> Settings:
+def _drawn_settings(rng: Random, form: str, *, strips: bool) -> Settings:
+    kinds = rng.choice((("tool", "reasoning"), ("tool",), ("reasoning",)))
     return Settings(
         token_budget=rng.choice((200, 400, 700, 1000, 2000)),
         trigger_ratio=rng.choice((0.5, 0.7, 0.7, 1.0)),
         limit=rng.choice((3, 8, 200, 200)),
         target_ratio=rng.choice((0.3, 0.5, 0.5, 0.8)),
         start_on_user=rng.random() < 0.8,
+        skip_kinds=kinds if strips else None,
+        has_items=form.endswith("_call"),
     )
 
 
@@ -34,17 +37,20 @@ class _Node:
         self._costs: dict[str, int] = {}
 
     async def create(self, settings: Settings) -> None:
-        config = {
+        config: dict[str, Any] = {
             "limit": settings.limit,
             "target_ratio": settings.target_ratio,
             "start_on_user": settings.start_on_user,
         }
+        if settings.skip_kinds is not None:
+            config["skip_kinds"] = settings.skip_kinds
+        strategy = "last_n" if settings.skip_kinds is None else "skip_parts"
         await self._put(
             PATH,
             {
                 "token_budget": settings.token_budget,
                 "trigger_ratio": settings.trigger_ratio,
-                "policy": {"strategy": "last_n", "config": config},
+                "policy": {"strategy": strategy, "config": config},
             },
         )
         await self._put("/v1/contexts/scale", {"policy": {"strategy": "manual"}})
@@ -72,12 +78,14 @@ class _Node:
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_window_is_what_the_rules_keep(form: str, sim_seeds: range) -> None:
+@pytest.mark.parametrize("strategy", ["last_n", "skip_parts"])
+async def test_window_is_what_the_rules_keep(form: str, strategy: str, sim_seeds: range) -> None:
     """
     After every append the window holds the messages and parts that the rules name, and no others.
     """
     for seed in sim_seeds:
-        await _compare(Random(f"{form} {seed}"), form, seed)
+        rng = Random(f"{form} {strategy} {seed}")
+        await _compare(rng, form, seed, strips=strategy == "skip_parts")
 
 
 @pytest.fixture
@@ -86,8 +94,8 @@ def sim_runs() -> int:
     return 6
 
 
-async def _compare(rng: Random, form: str, seed: int) -> None:
-    settings = _drawn_settings(rng)
+async def _compare(rng: Random, form: str, seed: int, *, strips: bool) -> None:
+    settings = _drawn_settings(rng, form, strips=strips)
     author = Author(rng, form)
     history = [author.next() for _ in range(rng.choice((10, 30, 60)))]
     async with running_app() as client:
@@ -96,7 +104,7 @@ async def _compare(rng: Random, form: str, seed: int) -> None:
         costs = {
             (id(said), gone): await node.cost(said, gone)
             for said in history
-            for gone in _results_of(said)
+            for gone in _subsets(said)
         }
 
         def cost(said: Said, gone: frozenset[int]) -> int:
@@ -115,13 +123,14 @@ async def _compare(rng: Random, form: str, seed: int) -> None:
             assert got == expected, told + _story(history[:number])
 
 
-def _results_of(said: Said) -> list[frozenset[int]]:
-    """List the sets of results that may be taken out of *said*, which has few."""
-    results = [at for at, item in enumerate(said.items) if item.kind == "result"]
-    return [
-        frozenset(at for bit, at in enumerate(results) if number >> bit & 1)
-        for number in range(1, 1 << len(results))
+def _subsets(said: Said) -> list[frozenset[int]]:
+    """List the sets of items that may be taken out of *said*: any but its texts, and not all."""
+    takeable = [at for at, item in enumerate(said.items) if item.kind != "text"]
+    sets = [
+        frozenset(at for bit, at in enumerate(takeable) if number >> bit & 1)
+        for number in range(1, 1 << len(takeable))
     ]
+    return [gone for gone in sets if len(gone) < len(said.items)]
 
 
 def _story(history: list[Said]) -> str:
