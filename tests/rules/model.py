@@ -359,7 +359,7 @@ class Model:
         kept = {*range(self._pinned), *self._task(start)}
         dropped = {p for p in range(start) if p not in kept}
         lost = {self.window[p].seq for p in dropped}
-        total = sum(self.window[p].tokens for p in kept if p < start)
+        total: int = sum(self.window[p].tokens for p in kept if p < start)
         for place in range(start, len(self.window)):
             total += self._after(self.window[place], lost).tokens
         return total
