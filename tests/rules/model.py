@@ -15,6 +15,11 @@ from tests.rules.history import Item, Said
 
 INSTRUCTIONS = frozenset({"system", "developer"})
 
+MAKES = frozenset({"call", "request"})
+"""A request for approval is a call of its own, besides being bound to the call it is about."""
+
+ANSWERS = frozenset({"result", "response"})
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -118,16 +123,16 @@ class Model:
             for call in self._calls:
                 call.runs = False
         for at, item in enumerate(said.items):
-            if item.kind == "call":
+            if item.kind in MAKES:
                 if self._result_since_call:
                     self._step += 1
                     self._result_since_call = False
                 self._calls.append(Call(seq, item, self._step))
-            elif item.kind == "result":
+            elif item.kind in ANSWERS:
                 self._bind(seq, at, item)
-            elif item.kind in ("request", "response"):
+            if item.kind in ("request", "response"):
                 for call in self._calls:
-                    if call.item.id == item.id:
+                    if call.item.kind == "call" and call.item.id == item.id:
                         call.held_seqs.append(seq)
 
     def _bind(self, seq: int, at: int, item: Item) -> None:
@@ -144,11 +149,16 @@ class Model:
             self._late[seq, at] = alike[-1]
 
     def _called(self, item: Item) -> Call | None:
-        """Find the call that *item* answers: of its id the nearest, of its name the oldest."""
+        """
+        Find the call that *item* answers: of its id the nearest, of its name the oldest.
+
+        Choice: without an id, the newest step counts that has a call of the name.
+        """
         running = [call for call in self._calls if call.runs and _is_alike(call.item, item)]
-        if not running:
-            return None
-        return running[-1] if item.id else running[0]
+        if item.id or not running:
+            return running[-1] if running else None
+        newest = max(call.step for call in running)
+        return next(call for call in running if call.step == newest)
 
     def _has_lost_its_call(self, seq: int, at: int) -> bool:
         call = self._answer_of.get((seq, at)) or self._late.get((seq, at))
@@ -190,6 +200,9 @@ class Model:
             if before is not None and self._hold_together(self.window[before], kept):
                 yield before, at, False
             before = at
+        # Choice: what the newest reasoning led to may still come.
+        if before is not None and self._ends_in_reasoning(self.window[before]):
+            yield before, len(self.window) - 1, False
 
     def _hold_together(self, first: Kept, second: Kept) -> bool:
         if any(
@@ -197,8 +210,7 @@ class Model:
             for (seq, at), call in self._answer_of.items()
         ):
             return False
-        items = [i for at, i in enumerate(self._log[first.seq - 1].items) if at not in first.gone]
-        if items and items[-1].kind == "reasoning":
+        if self._ends_in_reasoning(first):
             return True
         return any(
             call.seq == second.seq and (call.runs or call.result_seq not in (None, second.seq))
@@ -206,9 +218,13 @@ class Model:
             if id(call) not in self._cut_calls
         )
 
+    def _ends_in_reasoning(self, kept: Kept) -> bool:
+        items = [i for at, i in enumerate(self._log[kept.seq - 1].items) if at not in kept.gone]
+        return bool(items) and items[-1].kind == "reasoning"
+
     def _makes_call(self, kept: Kept) -> bool:
         items = self._log[kept.seq - 1].items
-        return any(item.kind == "call" for at, item in enumerate(items) if at not in kept.gone)
+        return any(item.kind in MAKES for at, item in enumerate(items) if at not in kept.gone)
 
     def _is_late_alone(self, kept: Kept) -> bool:
         items = self._log[kept.seq - 1].items
@@ -221,7 +237,7 @@ class Model:
         start = self._pinned
         while any(first < start <= last for first, last, _ in spans):
             start += 1
-        places = [start]
+        places = [start] if start < len(self.window) else []
         for at in range(start + 1, len(self.window)):
             over = [span for span in spans if span[0] < at <= span[1]]
             makes_call = self._makes_call(self.window[at])
@@ -247,19 +263,27 @@ class Model:
         if opener is None or opener == cut:
             return []
         end = next((p for p in range(cut, len(self.window)) if self._opens(p)), None)
-        holds_calls = any(map(self._makes_call, self.window[opener:end]))
-        if end is not None and not holds_calls:
-            return []
         marked = next((t for t in self._tasks if self.window[opener].seq in t), None)
+        holds_calls = any(map(self._makes_call, self.window[opener:end]))
+        # Choice: a task that stayed once stays, as the calls may have gone with the cut before.
+        if end is not None and not holds_calls and marked is None:
+            return []
         if marked is not None:
             return [p for p, kept in enumerate(self.window) if kept.seq in marked]
         places = [opener]
-        while places[0] - 1 >= self._pinned and self._opens(places[0] - 1):
+        while places[0] - 1 >= self._pinned and self._may_precede(places[0] - 1):
             together = [places[0] - 1, *places]
             if 4 * sum(self.window[p].tokens for p in together) > self._settings.token_budget:
                 break
             places = together
         return places
+
+    def _may_precede(self, place: int) -> bool:
+        """Choice: a user message that has lost all its results answers nothing any more."""
+        kept = self.window[place]
+        said = self._log[kept.seq - 1]
+        left = [item for at, item in enumerate(said.items) if at not in kept.gone]
+        return said.role == "user" and not any(item.kind in ANSWERS for item in left)
 
     # Trimming
 
@@ -303,7 +327,7 @@ class Model:
             (seq, self._log[seq - 1].items[at])
             for seq, places in gone.items()
             for at in places
-            if self._log[seq - 1].items[at].kind == "call"
+            if self._log[seq - 1].items[at].kind in MAKES
         }
 
     def _strip_items(self, gone: dict[int, set[int]], end: int) -> None:
@@ -325,6 +349,8 @@ class Model:
                 for seq, place in run:
                     (gone[seq].add if at in gone[kept.seq] else gone[seq].discard)(place)
                 run.clear()
+        for seq, place in run:  # Choice: what it led to may still come
+            gone[seq].discard(place)
 
     def _smaller(self, kept: Kept, gone: frozenset[int]) -> Kept | None:
         """Return *kept* without the items at *gone*; None if nothing is left that says anything."""
@@ -340,6 +366,8 @@ class Model:
         if self._settings.skip_kinds is not None:
             self._strip(self._settings.skip_kinds)
         settings, places = self._settings, self._cut_places()
+        if not places:
+            return
         fixed, above = self._pinned_tokens(), self._threshold()
         target = fixed + floor(settings.target_ratio * (above - fixed))
         at_least = max(self._pinned, len(self.window) - settings.limit)
@@ -355,13 +383,13 @@ class Model:
         self._cut(start, task)
 
     def _left(self, start: int) -> int:
-        """What a cut before *start* leaves, in tokens."""
-        kept = {*range(self._pinned), *self._task(start)}
-        dropped = {p for p in range(start) if p not in kept}
-        lost = {self.window[p].seq for p in dropped}
-        total: int = sum(self.window[p].tokens for p in kept if p < start)
-        for place in range(start, len(self.window)):
-            total += self._after(self.window[place], lost).tokens
+        """
+        What a cut before *start* leaves, in tokens.
+
+        Choice: results that go with their calls count as long as the cut is being looked for.
+        """
+        kept = {*range(self._pinned), *self._task(start), *range(start, len(self.window))}
+        total: int = sum(self.window[place].tokens for place in kept)
         return total
 
     def _after(self, kept: Kept, lost: set[int]) -> Kept:
@@ -407,4 +435,8 @@ def _is_skipped(item: Item, kinds: tuple[str, ...]) -> bool:
 
 def _is_alike(call: Item, result: Item) -> bool:
     """Tell whether *result* could answer *call*: by id if it has one, else by name."""
+    if (call.kind == "request") != (result.kind == "response"):
+        return False
+    if call.kind == "request":
+        return call.approval == result.approval
     return call.id == result.id if result.id else call.name == result.name

@@ -91,7 +91,7 @@ async def test_window_is_what_the_rules_keep(form: str, strategy: str, sim_seeds
 @pytest.fixture
 def sim_runs() -> int:
     """How many histories of each form are told."""
-    return 6
+    return 3
 
 
 async def _compare(rng: Random, form: str, seed: int, *, strips: bool) -> None:
