@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from fastpaca.client.aio import AsyncContext as AsyncContext
     from fastpaca.client.aio import AsyncFastpaca as AsyncFastpaca
+    from fastpaca.client.errors import CannotCompact as CannotCompact
     from fastpaca.client.errors import CannotOpen as CannotOpen
     from fastpaca.client.errors import ClientClosed as ClientClosed
     from fastpaca.client.errors import ConnectionFailed as ConnectionFailed
@@ -68,6 +69,7 @@ __version__ = "0.1.0"
 _ROOMS: Final = {
     "fastpaca.client.aio": ("AsyncContext", "AsyncFastpaca"),
     "fastpaca.client.errors": (
+        "CannotCompact",
         "CannotOpen",
         "ClientClosed",
         "ConnectionFailed",

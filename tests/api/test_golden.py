@@ -27,7 +27,7 @@ def stories() -> list[Any]:
     return [
         pytest.param(story, id=f"{file.stem}: {story['story']}")
         for file in sorted(WIRE.glob("*.json"))
-        if file.name != "shapes.json"
+        if file.name not in ("cuts.json", "shapes.json")
         for story in json.loads(file.read_text(encoding="utf-8"))
     ]
 

@@ -7,17 +7,20 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import assume, event, given
 from hypothesis import strategies as st
 
-from fastpaca import FastpacaError, InvalidRequest, Message, Retries, Timeouts
+from fastpaca import CannotCompact, FastpacaError, InvalidRequest, Message, Retries, Timeouts
 from fastpaca.client.calls import CONFLICTS_MAX, Calls
-from fastpaca.client.compacting import KEEP_LAST, marks, plan, summary_of
+from fastpaca.client.compacting import KEEP_LAST, joints, plan, summary_of
 from fastpaca.client.protocol import Answer
 from fastpaca.client.values import Compacted, Segment, View
+from fastpaca.shapes import ROWS, row_of
+from tests.client import cuts
 from tests.client.driven import Hand, answer
 from tests.client.rules import rules
 from tests.context import strategies
+from tests.context.oracle import pairs
 
 # --- where it is cut ---
 
@@ -59,68 +62,100 @@ def window(*messages: dict[str, Any], version: int = 0, **fields: Any) -> View:
     )
 
 
-CUTS: list[tuple[list[dict[str, Any]], int, tuple[int, int] | None]] = [
-    ([SYSTEM, USER, REPLY, USER, REPLY], 2, (1, 3)),
-    ([SYSTEM, USER, REPLY, USER, REPLY], 1, (1, 3)),  # the newest turn is not parted
-    ([SYSTEM, USER, REPLY, USER, REPLY], 3, (1, 2)),  # no turn is as old: between messages
-    ([SYSTEM, USER, REPLY, USER, REPLY], 4, None),
-    ([SYSTEM, USER, REPLY, USER, REPLY], 99, None),
-    ([SYSTEM, USER, REPLY, USER, REPLY], 0, (1, 5)),
-    ([USER, REPLY], 1, (0, 1)),
-    ([SYSTEM, SYSTEM], 0, None),
-    ([], 0, None),
-    # one long turn of an agent: between its steps, never inside of one
-    ([USER, call("a"), result("a"), call("b"), result("b"), REPLY], 2, (0, 3)),
-    ([USER, call("a"), call("b"), result("a"), result("b"), REPLY], 2, (0, 1)),
-    # a call that waits for its result stays
-    ([USER, REPLY, call("a")], 0, (0, 2)),
-    ([USER, REPLY, call("a"), call("b"), result("a")], 1, (0, 2)),
-    # a call is answered in a later turn
-    ([USER, call("a"), USER, result("a"), REPLY], 2, (0, 1)),
-    # a summary of a summary would gain nothing
-    ([SYSTEM, SUMMARY, USER, REPLY, USER, REPLY], 4, None),
-    ([SYSTEM, SUMMARY, USER, REPLY, USER, REPLY], 2, (1, 4)),
-]
+def spoken(line: str, tokens: list[int]) -> list[dict[str, Any]]:
+    """Make messages of a line: s, u and a are roles, c1 and r1 a call and its result."""
+    made = {
+        "s": SYSTEM,
+        "u": USER,
+        "a": REPLY,
+        "z": SUMMARY,
+    }
+    return [
+        {**(made.get(word) or (call if word[0] == "c" else result)(word[1:])), "token_count": cost}
+        for word, cost in zip(line.split(), tokens, strict=True)
+    ]
 
 
-@pytest.mark.parametrize(("messages", "keep_last", "expected"), CUTS)
-def test_the_cut_is_at_a_turn_and_never_in_a_group(
-    messages: list[dict[str, Any]], keep_last: int, expected: tuple[int, int] | None
-) -> None:
+@pytest.mark.parametrize("case", rules("compaction")["cases"], ids=lambda case: case["rule"])
+def test_what_is_summarised_by_the_rules(case: Any) -> None:
     """
-    What is pinned and how far the old part goes, for each number of messages to keep.
+    Which part of a window goes, for so many messages to keep and such a trigger, or why none can.
     """
-    found = plan(window(*messages), keep_last)
-    assert (found and (len(found.pinned), found.cut)) == expected
-
-
-def pairs(messages: list[dict[str, Any]]) -> list[tuple[int, int]]:
-    """Find the nearest unanswered call of each result, by id, as the client reads them."""
-    waiting: dict[str, list[int]] = {}
-    found = []
-    for index, message in enumerate(messages):
-        for is_call, name in marks(message):
-            if is_call:
-                waiting.setdefault(name, []).append(index)
-            elif waiting.get(name):
-                found.append((waiting[name].pop(), index))
-    return found
-
-
-@given(st.lists(strategies.messages, max_size=12), st.integers(0, 12))
-def test_no_cut_parts_a_call_from_its_result(
-    messages: list[dict[str, Any]], keep_last: int
-) -> None:
-    """
-    In conversations of any shape, at least as many messages stay as asked for, and pairs whole.
-    """
-    found = plan(window(*messages), keep_last)
-    if found is None:
+    seen = window(*spoken(case["line"], case["tokens"]))
+    if case["cut"] is not None:
+        found = plan(seen, case["keep_last"], case["trigger"])
+        assert (found and [len(found.pinned), found.cut]) == (
+            None if case["cut"] == "nothing" else case["cut"]
+        )
         return
-    assert len(messages) - found.cut >= keep_last
+    with pytest.raises(CannotCompact) as raised:
+        plan(seen, case["keep_last"], case["trigger"])
+    assert raised.value.trigger_tokens == case["trigger"]
+    assert raised.value.kept_tokens == case["kept_tokens"]
+
+
+@pytest.mark.parametrize("case", cuts.cases(), ids=lambda case: case["name"])
+def test_conversations_of_all_shapes_are_parted_where_the_node_would(case: Any) -> None:
+    """
+    The file holds what the core says of each conversation, a client says the same of what a node
+    answers, and no place is between a call and its result as an oracle pairs them.
+    """
+    messages = case["messages"]
+    assert cuts.case(case["name"], messages) == case
+    places, openers = joints(window(*messages).messages)
+    assert (places, openers) == (case["places"], case["openers"])
+    for asked, answered_by in pairs(messages):
+        assert not any(asked.seq <= place < answered_by.seq for place in places)
+
+
+def test_the_shared_conversations_speak_every_shape() -> None:
+    """
+    Each row of the table is matched by a part of a conversation in the file.
+    """
+    spoken_rows = {
+        row_of(part)
+        for case in cuts.cases()
+        for message in case["messages"]
+        for part in message["parts"]
+    }
+    assert set(ROWS) <= spoken_rows
+
+
+def _is_json(messages: list[dict[str, Any]]) -> bool:
+    try:
+        json.dumps(messages, allow_nan=False, ensure_ascii=False).encode()
+    except ValueError:
+        return False
+    return True
+
+
+@given(
+    st.lists(strategies.messages, min_size=1, max_size=12).filter(_is_json),
+    st.integers(0, 12),
+    st.integers(1, 12),
+)
+def test_no_cut_parts_a_call_from_its_result(
+    messages: list[dict[str, Any]], keep_last: int, trigger: int
+) -> None:
+    """
+    In conversations of any shape pairs stay whole, and what stays leaves room for a summary.
+    """
+    messages = [{**message, "token_count": 1} for message in messages]
+    seen = window(*messages)
+    assume(len(messages) > trigger)
+    try:
+        found = plan(seen, keep_last, trigger)
+    except CannotCompact as error:
+        kept = error.kept_tokens
+        event("cannot compact")
+        assert kept >= trigger  # of many tries, some end so
+        return
+    assert found
     assert found.old
-    for first, second in pairs(messages):
-        assert (first < found.cut) == (second < found.cut)
+    kept = len(messages) - len(found.old)
+    assert kept < trigger or not seen.messages[found.cut :]
+    for asked, answered_by in pairs(messages):
+        assert (asked.seq <= found.cut) == (answered_by.seq <= found.cut)
 
 
 def test_a_summary_is_a_text_a_message_or_several() -> None:
@@ -149,6 +184,26 @@ def conflict(expected: int, found: int) -> Answer:
 
 
 COMPACTED = answer(200, b'{"version":9}')
+
+
+def configured(budget: int = 10) -> Answer:
+    """What a node answers of a context whose trigger is half of *budget*."""
+    policy = {"strategy": "manual", "config": {}}
+    moment = "2026-01-05T09:30:00.000000Z"
+    info = {
+        "id": "c",
+        "status": "active",
+        "token_budget": budget,
+        "trigger_ratio": 0.5,
+        "token_factor": 1.0,
+        "policy": policy,
+        "metadata": {},
+        "version": 5,
+        "last_seq": 5,
+        "created_at": moment,
+        "updated_at": moment,
+    }
+    return answer(200, json.dumps(info).encode())
 
 
 class Summariser:
@@ -183,20 +238,36 @@ TALK = (SYSTEM, USER, REPLY, USER, REPLY)
 
 def test_nothing_is_done_below_the_trigger() -> None:
     """
-    A window that needs no compaction costs one read, and so does one without anything old.
+    A window that needs no compaction costs one read.
     """
-    for seen in (window(*TALK, needs_compaction=False), window(USER, REPLY)):
-        hand, summarise = Hand([answered(seen)]), Summariser()
-        assert run(hand, summarise) is None
-        assert len(hand.sent) == 1
-        assert summarise.asked == []
+    hand, summarise = Hand([answered(window(*TALK, needs_compaction=False))]), Summariser()
+    assert run(hand, summarise) is None
+    assert len(hand.sent) == 1
+    assert summarise.asked == []
+
+
+def test_what_no_summary_can_help_is_an_error() -> None:
+    """
+    It says how many tokens stay and how many may; nothing is summarised and nothing written.
+    """
+    hand, summarise = Hand([answered(window(*TALK)), configured(4)]), Summariser()
+    with pytest.raises(CannotCompact) as raised:
+        run(hand, summarise)
+    assert raised.value.code == "cannot_compact"
+    assert str(raised.value) == (
+        "No summary brings the window to its trigger of 2 tokens: the instructions and the newest "
+        "messages that belong together take 2. "
+        "Raise the budget of the context, or append smaller messages."
+    )
+    assert len(hand.sent) == 2
+    assert summarise.asked == []
 
 
 def test_old_messages_become_a_summary() -> None:
     """
     The pinned stay, then the summary, then the newest turn as it was read, at the version read.
     """
-    hand, summarise = Hand([answered(window(*TALK)), COMPACTED]), Summariser()
+    hand, summarise = Hand([answered(window(*TALK)), configured(), COMPACTED]), Summariser()
     assert run(hand, summarise) == Compacted(version=9)
     assert summarise.asked == [[2, 3]]
     assert committed(hand) == [(5, [1, "summary 1", 4, 5])]
@@ -207,7 +278,7 @@ def test_what_is_appended_meanwhile_stays() -> None:
     The conversation went on while the summary was made: it is committed with all that came.
     """
     more = window(*TALK, USER, REPLY)
-    hand = Hand([answered(window(*TALK)), conflict(5, 7), answered(more), COMPACTED])
+    hand = Hand([answered(window(*TALK)), configured(), conflict(5, 7), answered(more), COMPACTED])
     summarise = Summariser()
     assert run(hand, summarise) == Compacted(version=9)
     assert summarise.asked == [[2, 3]]
@@ -219,7 +290,7 @@ def test_another_key_is_sent_for_another_replacement() -> None:
     A commit after a conflict is another request, not a repetition of the first.
     """
     more = window(*TALK, USER, REPLY)
-    hand = Hand([answered(window(*TALK)), conflict(5, 7), answered(more), COMPACTED])
+    hand = Hand([answered(window(*TALK)), configured(), conflict(5, 7), answered(more), COMPACTED])
     hand.draws_another = True
     run(hand, Summariser())
     first, second = (request.key for request in hand.sent if request.key)
@@ -231,7 +302,8 @@ def test_a_window_that_somebody_else_rewrote_is_summarised_anew() -> None:
     A summary of messages that are no longer there is thrown away.
     """
     other = window(SYSTEM, SUMMARY, USER, REPLY, USER, REPLY, version=8)
-    hand = Hand([answered(window(*TALK)), conflict(5, 8), answered(other), COMPACTED])
+    first, second = answered(window(*TALK)), answered(other)
+    hand = Hand([first, configured(), conflict(5, 8), second, configured(), COMPACTED])
     summarise = Summariser()
     run(hand, summarise)
     assert summarise.asked == [[2, 3], [None, 3, 4]]
@@ -243,9 +315,8 @@ def test_a_result_that_comes_late_stays_with_its_call() -> None:
     A call nobody answered was summarised; its result came meanwhile, so the cut is another.
     """
     asked = (USER, call("a"), USER, REPLY, USER, REPLY)
-    hand = Hand(
-        [answered(window(*asked)), conflict(6, 7), answered(window(*asked, result("a"))), COMPACTED]
-    )
+    first, second = answered(window(*asked)), answered(window(*asked, result("a")))
+    hand = Hand([first, configured(40), conflict(6, 7), second, configured(40), COMPACTED])
     summarise = Summariser()
     run(hand, summarise)
     assert summarise.asked == [[1, 2, 3, 4], [1]]
@@ -257,7 +328,7 @@ def test_a_window_that_somebody_else_compacted_is_left_alone() -> None:
     If it needs no compaction any more, nothing is left to do.
     """
     other = window(SYSTEM, SUMMARY, USER, version=8, needs_compaction=False)
-    hand = Hand([answered(window(*TALK)), conflict(5, 8), answered(other)])
+    hand = Hand([answered(window(*TALK)), configured(), conflict(5, 8), answered(other)])
     assert run(hand, Summariser()) is None
 
 
@@ -271,6 +342,7 @@ def test_conflicts_by_the_rules(case: Any) -> None:
         "small window": answered(window(*TALK, needs_compaction=False)),
         "shortened window": answered(window(SYSTEM, USER, REPLY, fit="dropped", version=5)),
         "whole window": answered(window(*TALK)),
+        "configuration": configured(),
         "conflict": conflict(5, 6),
         "tombstoned": answer(409, b'{"error":"tombstoned","message":"m"}'),
         "compacted": COMPACTED,
@@ -299,7 +371,10 @@ def test_a_fitted_window_is_read_whole() -> None:
     """
     fitted = window(SYSTEM, USER, REPLY, fit="dropped", version=5)
     whole = window(*TALK, needs_compaction=False)
-    hand, summarise = Hand([answered(fitted), answered(whole), COMPACTED]), Summariser()
+    hand, summarise = (
+        Hand([answered(fitted), answered(whole), configured(), COMPACTED]),
+        Summariser(),
+    )
     assert run(hand, summarise) == Compacted(version=9)
     assert hand.sent[1].target == "/v1/contexts/c/context?budget_tokens=3&if_version=5"
     assert summarise.asked == [[2, 3]]

@@ -15,6 +15,7 @@ import pytest
 
 from fastpaca import (
     AsyncFastpaca,
+    CannotCompact,
     CannotOpen,
     ClientClosed,
     ContextNotFound,
@@ -53,6 +54,38 @@ def test_it_is_a_node(client: Fastpaca) -> None:
     assert [found.id for found in client.list_contexts()] == ["a/b"]
     with pytest.raises(ContextNotFound):
         client.context("none").info()
+
+
+def test_a_window_is_below_its_trigger_after_a_compaction(client: Fastpaca) -> None:
+    """
+    However few messages fill it; calls and results stay together, and what no summary can help is
+    an error that changes nothing.
+    """
+    context = client.context("agent", budget=1000, policy="manual")
+    system = {"role": "system", "parts": [{"type": "text", "text": "Be brief."}]}
+    context.append([system, said("Look at all files.")])
+    compactions = 0
+    for turn in range(12):
+        call = {"type": "custom_tool_call", "call_id": f"c{turn}", "name": "read", "input": "y"}
+        output = {"type": "custom_tool_call_output", "call_id": f"c{turn}", "output": "x" * 700}
+        context.append(
+            [{"role": "assistant", "parts": [call]}, {"role": "tool", "parts": [output]}]
+        )
+        needed = context.context().needs_compaction
+        done = context.compact_if_needed(lambda old: f"{len(old)} messages.")
+        assert (done is not None) == needed
+        compactions += needed
+        after = context.context()
+        assert not after.needs_compaction
+        kinds = [message.parts[0]["type"] for message in after.messages]
+        assert kinds.count("custom_tool_call") == kinds.count("custom_tool_call_output")
+        assert after.messages[0].role == "system"
+    assert compactions > 1
+    version = context.append(said("x" * 4000)).version
+    with pytest.raises(CannotCompact) as raised:
+        context.compact_if_needed(lambda _: "no summary can help")
+    assert raised.value.kept_tokens > raised.value.trigger_tokens == 700
+    assert context.info().version == version
 
 
 def test_a_large_answer_comes_whole(client: Fastpaca) -> None:

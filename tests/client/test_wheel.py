@@ -40,8 +40,8 @@ with Fastpaca({address!r}) as client:
 
 for name in ("apsw", "asyncpg", "prometheus_client", "starlette", "toktok", "uvicorn"):
     assert importlib.util.find_spec(name) is None, name
-server = [name for name in sys.modules if name.startswith("fastpaca.")]
-assert not [name for name in server if name.split(".")[1] not in ("client", "errors")], server
+rooms = {{name.split(".")[1] for name in sys.modules if name.startswith("fastpaca.")}}
+assert rooms <= {{"client", "context", "errors", "shapes"}}, rooms
 
 try:
     Fastpaca.local("data")

@@ -9,6 +9,7 @@ import {
   cutOf,
   isStillTrue,
   messagesOf,
+  triggerOf,
   windowOf,
 } from './compaction.js';
 import { VersionConflict } from './errors.js';
@@ -81,7 +82,7 @@ export interface CompactionsOptions extends CallOptions {
 }
 
 export interface CompactIfNeededOptions extends CallOptions {
-  /** How many of the newest messages stay as they are, at least. */
+  /** How many of the newest messages stay as they are, if they are not too large. */
   keepLast?: number | undefined;
 }
 
@@ -149,9 +150,15 @@ export class Context {
   /**
    * Put a summary in the place of the old messages, if the window is above its trigger.
    *
+   * The leading instructions and the newest messages stay: at least `keepLast` of them, or fewer if
+   * these take more than half of the tokens that the instructions leave up to the trigger. The
+   * other half is for the summary. No tool call is parted from its result.
+   *
    * What is appended while *summarise* works stays: the window is read again, and what is new goes
-   * behind the summary. *summarise* is called again only if what it has summarised has changed.
-   * Gives null if nothing was to do.
+   * after the summary. *summarise* is called again only if what it has summarised has changed.
+   *
+   * Gives null if nothing was to do. Throws `CannotCompact`, having changed nothing, if what has to
+   * stay is above the trigger by itself.
    */
   async compactIfNeeded(
     summarise: Summarise,
@@ -168,7 +175,8 @@ export class Context {
       const window = await this.#windowToCompact(call, overtaken);
       if (window === null) return null;
       if (done === undefined || !isStillTrue(done.window, done.cut, window)) {
-        const cut = cutOf(window.context.messages, keepLast);
+        const trigger = triggerOf(await this.info(call));
+        const cut = cutOf(window.context.messages, keepLast, trigger);
         if (cut === undefined) return null;
         const old = window.context.messages.slice(cut.from, cut.to);
         const summary = messagesOf(await summarise(old, window.context));

@@ -205,6 +205,22 @@ export class UnexpectedAnswer extends FastpacaError {
   static override readonly code: string = 'unexpected_answer';
 }
 
+/** What a compaction has to keep is above the trigger of the window by itself. */
+export class CannotCompact extends FastpacaError {
+  static override readonly kind: string = 'CannotCompact';
+  static override readonly code: string = 'cannot_compact';
+  /** The most tokens that the window may have. */
+  readonly triggerTokens: number;
+  /** What has to stay takes so many. */
+  readonly keptTokens: number;
+
+  constructor(message: string, known: ErrorDetails = {}) {
+    super(message, known);
+    this.triggerTokens = Number(known.fields?.['trigger_tokens']);
+    this.keptTokens = Number(known.fields?.['kept_tokens']);
+  }
+}
+
 /** The classes of all codes that a node answers with. */
 export const CLASSES: Readonly<
   Record<string, new (message: string, known: ErrorDetails) => FastpacaError>

@@ -18,6 +18,7 @@ export {
   type WriteOptions,
 } from './context.js';
 export {
+  CannotCompact,
   ConnectionFailed,
   ContextNotFound,
   FastpacaError,

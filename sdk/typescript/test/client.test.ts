@@ -237,7 +237,7 @@ test('integers that JavaScript cannot hold survive a compaction, and a reader th
       ),
   };
   const exact = fastpaca.createClient({ baseUrl: node.address, json });
-  const one = await exact.context('exact', { policy: 'manual', budget: 100 });
+  const one = await exact.context('exact', { policy: 'manual', budget: 200 });
   const message = { role: 'user', parts: [{ type: 'number', huge, text: 'x'.repeat(400) }] };
   await one.append([message, message]);
   assert.equal((await one.getTail())[0]!.parts[0]!['huge'], huge);
@@ -254,11 +254,45 @@ test('integers that JavaScript cannot hold survive a compaction, and a reader th
   assert.equal(messages[1]!.parts[0]!['huge'], huge);
 });
 
+test('a window is below its trigger after a compaction, however few messages fill it', async () => {
+  const one = await context({ budget: 1_000, policy: 'manual' });
+  const part = (role: string, type: string, more: object): fastpaca.NewMessage => ({
+    role,
+    parts: [{ type, ...more }],
+  });
+  await one.append([said('Be brief.', 'system'), said('Look at all files.')]);
+  let compactions = 0;
+  for (let at = 0; at < 12; at++) {
+    const call_id = `c${at}`;
+    await one.append([
+      part('assistant', 'custom_tool_call', { call_id, name: 'read', input: 'y' }),
+      part('tool', 'custom_tool_call_output', { call_id, output: 'x'.repeat(700) }),
+    ]);
+    const { needs_compaction } = await one.context();
+    const done = await one.compactIfNeeded((old) => `${old.length} messages.`);
+    assert.equal(done !== null, needs_compaction);
+    if (done !== null) compactions += 1;
+    const after = await one.context();
+    assert.equal(after.needs_compaction, false);
+    const types = after.messages.map(({ parts }) => parts[0]!.type);
+    const calls = types.filter((type) => type === 'custom_tool_call');
+    const results = types.filter((type) => type === 'custom_tool_call_output');
+    assert.equal(calls.length, results.length);
+    assert.equal(after.messages[0]!.role, 'system');
+  }
+  assert.ok(compactions > 1);
+  await one.append(said('x'.repeat(4_000)));
+  await assert.rejects(
+    one.compactIfNeeded(() => assert.fail('no summary can help')),
+    (error) => error instanceof fastpaca.CannotCompact && error.keptTokens > error.triggerTokens,
+  );
+});
+
 test('a summary that takes its time loses nothing that is appended meanwhile', async () => {
   const one = await context({ budget: 100, policy: 'manual' });
   await one.append(
     Array.from({ length: 6 }, (_, at) =>
-      said(`${at} ${'x'.repeat(80)}`, at % 2 ? 'assistant' : 'user'),
+      said(`${at} ${'x'.repeat(at < 4 ? 80 : 20)}`, at % 2 ? 'assistant' : 'user'),
     ),
   );
   let calls = 0;

@@ -1,119 +1,85 @@
 /** What is summarised, and what stays. */
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 
 import { jointsOf } from '../src/calls.js';
 import { cutOf } from '../src/compaction.js';
+import { CannotCompact } from '../src/errors.js';
 import type { Message } from '../src/types.js';
+import { type Case, WIRE, rules } from './rules.js';
 import { refusal, Script } from './scripted.js';
 
 /** Messages from a line: s u a are roles, c1 and r1 call 1 and its result, z a synthetic one. */
-function messages(line: string): Message[] {
-  return line.split(' ').map((word, at): Message => {
+function messages(line: string): Partial<Message>[] {
+  return line.split(' ').map((word) => {
     const kind = word[0]!;
     const part = {
       c: { type: 'tool_call', tool_call_id: word },
       r: { type: 'tool_result', tool_call_id: word.replace('r', 'c') },
     }[kind] ?? { type: 'text', text: word };
     const role = { s: 'system', u: 'user', z: 'user', r: 'tool' }[kind] ?? 'assistant';
-    return {
-      seq: kind === 'z' ? null : at + 1,
-      version: at + 1,
-      role,
-      parts: [part],
-      metadata: {},
-      token_count: 1,
-      inserted_at: '2026-01-05T09:30:00.000000Z',
-    };
+    return { role, parts: [part], ...(kind === 'z' ? { seq: null } : {}) };
   });
 }
 
-const CUTS: [line: string, keepLast: number, from: number | undefined, to: number | undefined][] = [
-  ['u a u a u a', 2, 0, 4],
-  ['u a u a u a', 3, 0, 2],
-  ['s s u a u a u a', 2, 2, 6],
-  ['u a u c1 r1 a u a', 3, 0, 2],
-  ['u c1 r1 c2 r2 c3 r3 a', 2, 0, 5],
-  ['u c1 c2 r1 r2 a', 2, 0, 1],
-  ['u a c1', 0, 0, 2],
-  ['u a c1 c2 r2', 0, 0, 2],
-  ['u a u a', 0, 0, 4],
-  ['z u a u a', 2, 0, 3],
-  ['z u', 1, undefined, undefined],
-  ['s z u a', 2, undefined, undefined],
-  ['s s', 0, undefined, undefined],
-  ['u a', 2, undefined, undefined],
-  ['u a', 20, undefined, undefined],
-  ['u c1 a a r1', 1, 0, 1],
-  ['c1 a a r1', 1, undefined, undefined],
-];
-
-for (const [line, keepLast, from, to] of CUTS) {
-  test(`of ${line}, ${keepLast} to keep, ${from ?? 'nothing'} to ${to ?? 'nothing'} is summarised`, () => {
-    const expected = to === undefined ? undefined : { from, to };
-    assert.deepEqual(cutOf(messages(line), keepLast), expected);
-  });
+interface Places {
+  name: string;
+  messages: Message[];
+  places: number[];
+  openers: number[];
 }
 
-const CALLS: [object, object][] = [
-  [
-    { parts: [{ type: 'tool_call', call_id: 'x' }] },
-    { parts: [{ type: 'tool_result', call_id: 'x' }] },
-  ],
-  [
-    { parts: [{ type: 'tool_use', id: 'x', call_id: 'y' }] },
-    { parts: [{ type: 'tool_result', tool_use_id: 'x' }] },
-  ],
-  [
-    { parts: [{ type: 'server_tool_use', id: 'x' }] },
-    { parts: [{ type: 'web_search_tool_result', tool_use_id: 'x' }] },
-  ],
-  [
-    { parts: [], tool_calls: [{ id: 'x' }] },
-    { parts: [], tool_call_id: 'x' },
-  ],
-  [
-    { parts: [{ type: 'function_call', call_id: 'x', id: 'y' }] },
-    { parts: [{ type: 'function_call_output', call_id: 'x' }] },
-  ],
-  [
-    { parts: [{ type: 'tool-call', toolCallId: 'x' }] },
-    { parts: [{ type: 'tool-result', toolCallId: 'x' }] },
-  ],
-];
+/** Give messages as a node answers them, each of so many tokens. */
+function answered(messages: Partial<Message>[], tokens: readonly number[] = []): Message[] {
+  return messages.map((message, at) => ({
+    seq: at + 1,
+    version: at + 1,
+    role: 'user',
+    parts: [],
+    metadata: {},
+    token_count: tokens[at] ?? 1,
+    inserted_at: '2026-01-05T09:30:00.000000Z',
+    ...message,
+  }));
+}
 
-for (const [call, result] of CALLS) {
-  test(`${JSON.stringify(call)} stays with its result`, () => {
-    const list = [call, { parts: [] }, result, { parts: [] }].map(
-      (one) => ({ role: 'x', ...one }) as unknown as Message,
+test('conversations of all shapes are parted where the node would part them', () => {
+  const cases = JSON.parse(readFileSync(join(WIRE, 'cuts.json'), 'utf8')) as Places[];
+  assert.ok(cases.length > 100);
+  for (const { name, messages, places, openers } of cases) {
+    assert.deepEqual(jointsOf(answered(messages)), { places, openers }, name);
+  }
+});
+
+interface CutCase extends Case {
+  line: string;
+  tokens: number[];
+  keep_last: number;
+  trigger: number;
+  cut: [from: number, to: number] | 'nothing' | null;
+  kept_tokens?: number;
+}
+
+for (const one of rules<{ cases: CutCase[] }>('compaction').cases) {
+  test(`compaction: ${one.rule}`, () => {
+    const list = answered(messages(one.line), one.tokens);
+    if (one.cut !== null) {
+      const found = cutOf(list, one.keep_last, one.trigger);
+      assert.deepEqual(found ? [found.from, found.to] : 'nothing', one.cut);
+      return;
+    }
+    assert.throws(
+      () => cutOf(list, one.keep_last, one.trigger),
+      (error) =>
+        error instanceof CannotCompact &&
+        error.triggerTokens === one.trigger &&
+        error.keptTokens === one.kept_tokens,
     );
-    assert.deepEqual(jointsOf(list), [true, false, false, true, true]);
   });
 }
-
-test('a part that is call and result in one stays with nobody', () => {
-  const both = {
-    role: 'assistant',
-    parts: [
-      { type: 'tool-weather', toolCallId: 'x' },
-      { type: 'tool-call', toolCallId: 'x', state: 'done' },
-    ],
-  };
-  assert.deepEqual(jointsOf([both, both] as unknown as Message[]), [true, true, true]);
-});
-
-test('a result belongs to the nearest earlier call with its id', () => {
-  assert.deepEqual(jointsOf(messages('c1 r1 c1 a r1 u')), [
-    true,
-    false,
-    true,
-    false,
-    false,
-    true,
-    true,
-  ]);
-});
 
 function view(
   version: number,
@@ -128,7 +94,8 @@ function view(
 }
 
 const text = (seq: number, role: string, n = '1'): string =>
-  `{"seq":${seq},"version":${seq},"role":"${role}","parts":[{"type":"text","text":"m${seq}","n":${n}}]}`;
+  `{"seq":${seq},"version":${seq},"role":"${role}","token_count":1,"parts":[{"type":"text","text":"m${seq}","n":${n}}]}`;
+const CONFIGURED = { status: 200, body: { version: 5, token_budget: 10, trigger_ratio: 0.5 } };
 const HUGE = '1180591620717411303425';
 const WINDOW = [
   text(1, 'system'),
@@ -140,7 +107,7 @@ const WINDOW = [
 const SUMMARY = '{"role":"user","parts":[{"type":"text","text":"They met."}]}';
 
 test('a summary takes the place of the old messages, and the others go back as they came', async () => {
-  const script = new Script(view(5, WINDOW), { status: 200, body: { version: 6 } });
+  const script = new Script(view(5, WINDOW), CONFIGURED, { status: 200, body: { version: 6 } });
   const context = await script.client().context('demo');
   const seen: unknown[] = [];
   const done = await context.compactIfNeeded(
@@ -156,14 +123,15 @@ test('a summary takes the place of the old messages, and the others go back as t
   assert.deepEqual(done, { version: 6 });
   assert.deepEqual(seen, [[2, 3], 5]);
   const replacement = [WINDOW[0], SUMMARY, WINDOW[3], WINDOW[4]].join(',');
-  assert.equal(script.asked[1]!.body, `{"replacement":[${replacement}],"if_version":5}`);
-  assert.equal(script.asked[1]!.headers['Idempotency-Key'], 'key-1');
+  assert.equal(script.asked[2]!.body, `{"replacement":[${replacement}],"if_version":5}`);
+  assert.equal(script.asked[2]!.headers['Idempotency-Key'], 'key-1');
 });
 
 test('what is appended meanwhile is carried over, and nothing is summarised twice', async () => {
   const more = text(6, 'user');
   const script = new Script(
     view(5, WINDOW),
+    CONFIGURED,
     refusal(409, 'conflict', { expected: 5, found: 6 }),
     view(6, [...WINDOW, more]),
     { status: 200, body: { version: 7 } },
@@ -175,17 +143,17 @@ test('what is appended meanwhile is carried over, and nothing is summarised twic
   assert.deepEqual(done, { version: 7 });
   assert.equal(calls, 1);
   const replacement = [WINDOW[0], SUMMARY, WINDOW[3], WINDOW[4], more].join(',');
-  assert.equal(script.asked[3]!.body, `{"replacement":[${replacement}],"if_version":6}`);
+  assert.equal(script.asked[4]!.body, `{"replacement":[${replacement}],"if_version":6}`);
   assert.notEqual(
-    script.asked[3]!.headers['Idempotency-Key'],
-    script.asked[1]!.headers['Idempotency-Key'],
+    script.asked[4]!.headers['Idempotency-Key'],
+    script.asked[2]!.headers['Idempotency-Key'],
   );
 });
 
 test('what was summarised and is another by now is summarised anew', async () => {
   const conflict = refusal(409, 'conflict', { expected: 5, found: 6 });
   const other = [WINDOW[0]!, text(3, 'assistant'), WINDOW[3]!, WINDOW[4]!];
-  const script = new Script(view(5, WINDOW), conflict, view(6, other), {
+  const script = new Script(view(5, WINDOW), CONFIGURED, conflict, view(6, other), CONFIGURED, {
     status: 200,
     body: { version: 7 },
   });
@@ -199,17 +167,37 @@ test('what was summarised and is another by now is summarised anew', async () =>
 
 test('a window that somebody else has made small meanwhile is left alone', async () => {
   const conflict = refusal(409, 'conflict', { expected: 5, found: 6 });
-  const script = new Script(view(5, WINDOW), conflict, view(6, [], { needs_compaction: false }));
+  const script = new Script(
+    view(5, WINDOW),
+    CONFIGURED,
+    conflict,
+    view(6, [], { needs_compaction: false }),
+  );
   const context = await script.client().context('demo');
   assert.equal(await context.compactIfNeeded(() => 'They met.', { keepLast: 2 }), null);
 });
 
-test('nothing is summarised below the trigger, or if nothing is old', async () => {
-  const script = new Script(view(5, WINDOW, { needs_compaction: false }), view(5, WINDOW));
+test('nothing is summarised below the trigger', async () => {
+  const script = new Script(view(5, WINDOW, { needs_compaction: false }));
   const context = await script.client().context('demo');
-  const summarise = (): string => assert.fail('not needed');
-  assert.equal(await context.compactIfNeeded(summarise, { keepLast: 2 }), null);
-  assert.equal(await context.compactIfNeeded(summarise), null);
+  assert.equal(await context.compactIfNeeded(() => assert.fail('not needed')), null);
+  assert.equal(script.asked.length, 1);
+});
+
+test('what no summary can help is an error, and nothing is written', async () => {
+  const configured = { ...CONFIGURED, body: { ...CONFIGURED.body, token_budget: 4 } };
+  const script = new Script(view(5, WINDOW), configured);
+  const context = await script.client().context('demo');
+  await assert.rejects(
+    context.compactIfNeeded(() => assert.fail('not asked for')),
+    (error) =>
+      error instanceof CannotCompact &&
+      error.code === 'cannot_compact' &&
+      error.message ===
+        'No summary brings the window to its trigger of 2 tokens: the instructions and the ' +
+          'newest messages that belong together take 2. ' +
+          'Raise the budget of the context, or append smaller messages.',
+  );
   assert.equal(script.asked.length, 2);
 });
 
@@ -219,6 +207,7 @@ test('a window that a read would cut is read whole first', async () => {
     refusal(409, 'conflict', { expected: 5, found: 6 }),
     view(6, WINDOW.slice(2), { fit: 'cut', window_tokens: 78 }),
     view(6, WINDOW, { needs_compaction: false }),
+    CONFIGURED,
     { status: 200, body: { version: 7 } },
   );
   const context = await script.client().context('demo');
@@ -231,12 +220,13 @@ test('a window that a read would cut is read whole first', async () => {
     '/context?budget_tokens=77&if_version=5',
     '/context',
     '/context?budget_tokens=78&if_version=6',
+    '',
     '/compact',
   ]);
 });
 
 test('what fails in the summary fails the call, and nothing is written', async () => {
-  const script = new Script(view(5, WINDOW));
+  const script = new Script(view(5, WINDOW), CONFIGURED);
   const context = await script.client().context('demo');
   const reason = new Error('no model');
   await assert.rejects(

@@ -498,7 +498,12 @@ const conflicts = rules<Conflicts>('conflicts');
 
 function window(fit: string, needs_compaction: boolean): Answer {
   const roles = ['system', 'user', 'assistant', 'user', 'assistant'];
-  const messages = roles.map((role, at) => ({ seq: at + 1, role, parts: [{ type: 'text' }] }));
+  const messages = roles.map((role, at) => ({
+    seq: at + 1,
+    role,
+    parts: [{ type: 'text' }],
+    token_count: 1,
+  }));
   const json = { version: 5, messages, fit, needs_compaction, window_tokens: 9, token_budget: 5 };
   return { status: 200, json };
 }
@@ -508,6 +513,7 @@ const ANSWERS: Record<string, Answer> = {
   'small window': window('whole', false),
   'shortened window': window('dropped', true),
   'whole window': window('whole', true),
+  configuration: { status: 200, json: { version: 5, token_budget: 10, trigger_ratio: 0.5 } },
   conflict: {
     status: 409,
     json: { error: 'conflict', message: 'm', expected: 5, found: 6 },

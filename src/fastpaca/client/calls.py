@@ -211,6 +211,7 @@ class Calls:
         again.
 
         Raises:
+            CannotCompact: What has to stay is above the trigger by itself.
             VersionConflict: The context moved on too often.
         """
         plan: compacting.Plan | None = None
@@ -221,7 +222,8 @@ class Calls:
             if not window.needs_compaction:
                 return None
             if plan is None or not plan.holds_for(window):
-                plan = compacting.plan(window, keep_last)
+                trigger = compacting.trigger_of((yield from self.info(context_id)))
+                plan = compacting.plan(window, keep_last, trigger)
                 if plan is None:
                     return None
                 summary = compacting.summary_of((yield Ask(summarise, plan.old)))

@@ -85,6 +85,23 @@ class ForeignStream(FastpacaError):
     code = "foreign_stream"
 
 
+class CannotCompact(FastpacaError):
+    """What a compaction has to keep is above the trigger of the window by itself."""
+
+    code = "cannot_compact"
+
+    def __init__(self, trigger_tokens: int, kept_tokens: int) -> None:
+        self.trigger_tokens = trigger_tokens
+        self.kept_tokens = kept_tokens
+        super().__init__(
+            f"No summary brings the window to its trigger of {trigger_tokens} tokens: the "
+            f"instructions and the newest messages that belong together take {kept_tokens}. "
+            "Raise the budget of the context, or append smaller messages.",
+            trigger_tokens=trigger_tokens,
+            kept_tokens=kept_tokens,
+        )
+
+
 class CannotOpen(FastpacaError):
     """The data of a local client cannot be opened."""
 

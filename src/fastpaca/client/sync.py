@@ -294,17 +294,20 @@ class Context:
         """
         Replace old messages by a summary, if the window is above its trigger.
 
-        The leading system messages and at least the *keep_last* newest messages stay, and no tool
-        call is parted from its result. What is appended meanwhile stays.
+        The leading instructions and the newest messages stay: at least *keep_last* of them, or
+        fewer if these take more than half of the tokens that the instructions leave up to the
+        trigger. The other half is for the summary. No tool call is parted from its result. What is
+        appended meanwhile stays.
 
         Args:
             summarise: Given the old messages, makes the summary: a text, a message, or several.
-            keep_last: How many messages to keep at least.
+            keep_last: How many messages to keep, if they are not too large.
 
         Returns:
             The new version; None if nothing was to be done.
 
         Raises:
+            CannotCompact: What has to stay is above the trigger by itself; nothing was changed.
             VersionConflict: The context was changed by others again and again.
         """
         return self._driver.run(self._calls.compact_if_needed(self.id, summarise, keep_last))

@@ -44,6 +44,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 from fastpaca.context.message import Entry
@@ -451,6 +452,8 @@ class Groups:
                 is_joined = True
                 if self._is_free(place):
                     self._withheld.append(place)
+                    if self._soft == place:
+                        self.with_removal.add(place)
         elif kind == _ASSISTANT and self._joins(place, runs=False):
             is_joined = True
             self._hard = max(self._hard, place)
@@ -510,6 +513,28 @@ class Groups:
         """List all places where a cut may fall."""
         newest = self.newest()
         return self.cuts if self.cuts and newest <= self.cuts[-1] else [*self.cuts, newest]
+
+    def whole_cuts(self) -> list[int]:
+        """
+        List the places where a cut takes nothing out of what stays, for whoever cuts by hand.
+
+        None is between a call and a stray of it, either. The end is among them if all may go: no
+        call runs, and no reasoning waits for what it led to.
+        """
+        newest = self.newest()
+        inside = [0] * (self.size + 2)
+        for at, calls in self.calls.items():
+            end = max((index for call in calls for index, _ in call.results), default=at)
+            inside[at + 1] += 1
+            inside[max(end, at) + 1] -= 1
+        depths = list(accumulate(inside))
+        whole = [
+            place
+            for place in (self.cut_places() if self.size else ())
+            if place <= newest and not depths[place] and not self.needs_removal(place)
+        ]
+        waits = self._speaker >= 0 and _ends_in_reasoning(self._entries[self._speaker])
+        return whole if self._settled < self.size or waits else [*whole, self.size]
 
     def needs_removal(self, place: int) -> bool:
         """Tell whether a cut at *place* takes results out of the message there."""
