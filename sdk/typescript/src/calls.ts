@@ -60,6 +60,11 @@ function listIn<V>(lists: Map<string, V[]>, key: string): V[] {
   return list;
 }
 
+function lastOf<V>(list: readonly V[], fits: (value: V) => boolean): V | undefined {
+  for (let at = list.length - 1; at >= 0; at--) if (fits(list[at]!)) return list[at];
+  return undefined;
+}
+
 class Groups {
   readonly #readings: readonly Reading[];
   // Pairing.
@@ -99,9 +104,14 @@ class Groups {
 
   /** List the places where a cut parts nothing, no call from a stray of it either, and the end. */
   places(): number[] {
-    const tied = (place: number): boolean =>
-      this.#ties.some(([call, stray]) => call < place && place <= stray);
-    return this.#places().filter((place) => !tied(place));
+    const changes = new Array<number>(this.#readings.length + 2).fill(0);
+    for (const [call, stray] of this.#ties) {
+      changes[call + 1]! += 1;
+      changes[stray + 1]! -= 1;
+    }
+    let depth = 0;
+    const depths = changes.map((change) => (depth += change));
+    return this.#places().filter((place) => depths[place] === 0);
   }
 
   #places(): number[] {
@@ -223,10 +233,10 @@ class Groups {
     const known = mark.id === '' ? undefined : this.#byId.get(space + mark.id);
     if (known !== undefined) return known.at(-1);
     if (mark.id === '' && mark.name === '') {
-      return [...this.#every].reverse().find((call) => spaceOf(call.mark) === space);
+      return lastOf(this.#every, (call) => spaceOf(call.mark) === space);
     }
     const named = this.#byName.get(space + mark.name) ?? [];
-    return [...named].reverse().find((call) => mark.id === '' || call.mark.id === '');
+    return lastOf(named, (call) => mark.id === '' || call.mark.id === '');
   }
 
   #answer(call: Call, at: number): void {
