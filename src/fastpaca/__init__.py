@@ -30,11 +30,13 @@ if TYPE_CHECKING:
     from fastpaca.client.terms import Retries as Retries
     from fastpaca.client.terms import Timeouts as Timeouts
     from fastpaca.client.values import Appended as Appended
+    from fastpaca.client.values import AppendWarning as AppendWarning
     from fastpaca.client.values import Compacted as Compacted
     from fastpaca.client.values import Compaction as Compaction
     from fastpaca.client.values import CompactionFrame as CompactionFrame
     from fastpaca.client.values import ContextFrame as ContextFrame
     from fastpaca.client.values import ContextInfo as ContextInfo
+    from fastpaca.client.values import Explained as Explained
     from fastpaca.client.values import Frame as Frame
     from fastpaca.client.values import GapFrame as GapFrame
     from fastpaca.client.values import Message as Message
@@ -80,12 +82,14 @@ _ROOMS: Final = {
     "fastpaca.client.sync": ("Context", "Fastpaca"),
     "fastpaca.client.terms": ("Retries", "Timeouts"),
     "fastpaca.client.values": (
+        "AppendWarning",
         "Appended",
         "Compacted",
         "Compaction",
         "CompactionFrame",
         "ContextFrame",
         "ContextInfo",
+        "Explained",
         "Frame",
         "GapFrame",
         "Message",

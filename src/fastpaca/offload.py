@@ -89,6 +89,9 @@ REBUILD: Final = Work(byte_ns=20, item_us=10)
 WRITE_WINDOWS: Final = Work(byte_ns=150)
 """Write stored windows as segments."""
 
+LOOK_BACK: Final = Work(byte_ns=15, item_us=20)
+"""Compare stored windows, each with the one before."""
+
 WRITE_MESSAGES: Final = Work(byte_ns=1, item_us=5)
 """Write stored messages as readers get them."""
 

@@ -15,11 +15,12 @@ from msgspec.structs import replace
 
 from fastpaca.context import Context, View, jsontext
 from fastpaca.context.events import Appended
+from fastpaca.context.explain import Explained, Explanation
 from fastpaca.context.message import Draft, Entry, unrendered
 from fastpaca.context.ops import Append, Compact, Counted, Delete, PatchMetadata, Purge, Put
 from fastpaca.engine import Engine, Keyed, Shape, Written, rows
 from fastpaca.errors import ContextNotFound, InvalidRequest
-from fastpaca.offload import COMPARE, COUNT, FIT, offload
+from fastpaca.offload import COMPARE, COUNT, FIT, LOOK_BACK, offload
 from fastpaca.store.base import CompactionRow, ContextRow, MessageRow
 from fastpaca.stream.hub import Encode, Follower
 from fastpaca.telemetry import Metrics
@@ -27,6 +28,9 @@ from fastpaca.tokens import TokenCounter, count_message
 
 REFERENCES_AT_ONCE: Final = 500
 """How many messages of the log are read in one go to see whether they were given back."""
+
+REWRITES_AT_ONCE: Final = 100
+"""How many rewrites of a window are read in one go to see what became of its messages."""
 
 REFERENCES_GAP: Final = 8
 """So many messages on, a wanted message is reached sooner by reading those between as well."""
@@ -132,6 +136,25 @@ class Service:
             return context.view(budget_tokens)  # nothing needs to be fitted
         view = partial(context.view, budget_tokens)
         return await offload(FIT, window.text_bytes, view, items=len(window))
+
+    async def explained(self, context: Context, view: View) -> list[Explained]:
+        """
+        Tell what became of each message of the log in a *view* of *context*.
+
+        Raises:
+            ContextNotFound: It was purged meanwhile.
+        """
+        window = context.window
+        begin = partial(Explanation, window, view.entries, context.last_seq)
+        told = await offload(FIT, window.text_bytes, begin, items=len(window))
+        before = context.version + 1
+        while not told.is_done:
+            page = await self._engine.compactions_before(context, before, REWRITES_AT_ONCE)
+            found = [(row.version, row.window) for row in page]
+            size = sum(len(row.window) for row in page)
+            await offload(LOOK_BACK, size, partial(told.look_back, found), items=len(page))
+            before = page[-1].version if page else 0
+        return told.ranges()
 
     async def follow(
         self, context_id: str, cursor: int | None, encode: Encode, *, wants_messages: bool

@@ -20,12 +20,18 @@ CONTEXT = "/v1/contexts/c"
 WINDOW = f"{CONTEXT}/context"
 COMPACTIONS = f"{CONTEXT}/compactions"
 
-Queries = tuple[dict[str, int], ...]
+Queries = tuple[dict[str, int | str], ...]
 
-BUDGETS: Queries = ({}, {"budget_tokens": 40}, {"budget_tokens": 10**6})
+BUDGETS: Queries = (
+    {},
+    {"budget_tokens": 40},
+    {"budget_tokens": 10**6},
+    {"explain": "true"},
+    {"explain": "true", "budget_tokens": 40},
+)
 
 
-async def views(client: httpx.AsyncClient, **query: int) -> list[tuple[str, bytes]]:
+async def views(client: httpx.AsyncClient, **query: int | str) -> list[tuple[str, bytes]]:
     """Read the window with several budgets: the ETag and the bytes of each answer."""
     found = []
     for budget in BUDGETS:

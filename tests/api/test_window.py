@@ -17,7 +17,7 @@ from tests.api.world import append, create, error_of, run, said
 WINDOW = "/v1/contexts/c/context"
 
 
-async def etag(client: httpx.AsyncClient, **query: int) -> str:
+async def etag(client: httpx.AsyncClient, **query: int | str) -> str:
     """The ETag of a view, which is that of the 304 as well."""
     response = await client.get(WINDOW, params=query)
     tag = response.headers["etag"]
@@ -252,5 +252,61 @@ def test_a_replacement_has_at_most_10000_messages() -> None:
         assert error_of(answer, 400, "invalid_request")["field"] == "replacement"
         answer = await client.post(path, json={"replacement": [said("x")] * 10_000})
         assert answer.json() == {"version": 1}
+
+    run(story)
+
+
+def test_an_explained_view_has_an_etag_of_its_own() -> None:
+    """What is asked for more is part of the answer, so neither stands for the other."""
+
+    async def story(client: httpx.AsyncClient) -> None:
+        await create(client)
+        await append(client, said("Hello"))
+        plain, explained = await etag(client), await etag(client, explain="true")
+        assert plain != explained
+        assert await etag(client, explain="false") == plain
+        assert plain == await etag(client), "a view that is kept has no explanation"
+        for tag, query, status in (
+            (plain, {"explain": "true"}, 200),
+            (explained, {}, 200),
+            (explained, {"explain": "true"}, 304),
+        ):
+            answer = await client.get(
+                "/v1/contexts/c/context", params=query, headers={"If-None-Match": tag}
+            )
+            assert answer.status_code == status
+            assert ("explained" in (answer.json() if answer.content else {})) == (
+                status == 200 and bool(query)
+            )
+
+    run(story)
+
+
+@pytest.mark.parametrize("value", ["1", "yes", "True", ""])
+def test_explain_is_true_or_false(value: str) -> None:
+    """Any other value is refused, naming the parameter."""
+
+    async def story(client: httpx.AsyncClient) -> None:
+        await create(client)
+        answer = await client.get("/v1/contexts/c/context", params={"explain": value})
+        assert (answer.status_code, answer.json()["field"]) == (400, "explain")
+
+    run(story)
+
+
+def test_a_long_history_is_read_in_pages() -> None:
+    """What became of the oldest message is found however many rewrites came after it."""
+
+    async def story(client: httpx.AsyncClient) -> None:
+        await create(client, token_budget=100, policy={"strategy": "manual"})
+        await append(client, said("one"), said("two"))
+        kept = (await client.get("/v1/contexts/c/context")).json()["messages"][1:]
+        for _ in range(250):
+            await client.post("/v1/contexts/c/compact", json={"replacement": kept})
+        answer = await client.get("/v1/contexts/c/context", params={"explain": "true"})
+        assert answer.json()["explained"] == [
+            {"from_seq": 1, "to_seq": 1, "state": "dropped", "by": 3},
+            {"from_seq": 2, "to_seq": 2, "state": "kept", "by": None},
+        ]
 
     run(story)

@@ -22,6 +22,11 @@ class UnreadableStore(ScriptedStore):
     ) -> list[CompactionRow]:
         raise ReadFailed(f"{context_id} {after_version} {to_version} {limit} {max_bytes}")
 
+    async def compactions_before(
+        self, context_id: str, before_version: int, limit: int, max_bytes: int
+    ) -> list[CompactionRow]:
+        raise ReadFailed(f"{context_id} {before_version} {limit} {max_bytes}")
+
 
 def test_the_past_keeps_what_is_of_now() -> None:
     """Window, version, end of the log and moment are those of then, all else is of now."""
@@ -82,6 +87,8 @@ def test_a_purge_takes_the_past_from_readers_under_way() -> None:
             await world.engine.at_version(now, 0)
         with pytest.raises(ContextNotFound):
             await world.engine.compactions(now, 0, 9)
+        with pytest.raises(ContextNotFound):
+            await world.engine.compactions_before(now, 9, 9)
 
     run(story)
 
@@ -113,6 +120,8 @@ def test_unreadable_past_is_unavailable() -> None:
             await world.engine.at_version(now, 1)
         with pytest.raises(Unavailable, match="cannot be read"):
             await world.engine.compactions(now, 1, 9)
+        with pytest.raises(Unavailable, match="cannot be read"):
+            await world.engine.compactions_before(now, 1, 9)
         assert await world.engine.read("c") is now
 
     run(story, lambda: World(UnreadableStore()))

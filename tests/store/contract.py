@@ -652,12 +652,31 @@ class CompactionsContract:
             assert page == author.compactions[: max(count - 1, 1)]
 
     @on_store
+    async def test_compactions_backward(self, store: Store) -> None:
+        """They come newest first, from before a version on, as many and as large as asked for."""
+        author = await told(store)
+        backward = author.compactions[::-1]
+        for before in range(16):
+            below = [row for row in backward if row.version < before]
+            assert await store.compactions_before("c", before, 99, ALL) == below
+            assert await store.compactions_before("c", before, 2, ALL) == below[:2]
+        for count in range(1, 7):
+            size = sum(len(row.window) for row in backward[:count])
+            assert await store.compactions_before("c", 99, 99, size) == backward[:count]
+            page = await store.compactions_before("c", 99, 99, size - 1)
+            assert page == backward[: max(count - 1, 1)]
+        assert await store.compactions_before("c", 99, 0, ALL) == []
+        assert await store.compactions_before("nobody", 99, 9, ALL) == []
+
+    @on_store
     async def test_compactions_of_a_deleted_context(self, store: Store) -> None:
         """A tombstone takes none away, a purge takes all of them."""
         author = await told(store)
         await store.commit([author.tombstone()])
         assert await store.compactions("c", 0, 99, 99, ALL) == author.compactions
+        assert await store.compactions_before("c", 99, 99, ALL) == author.compactions[::-1]
         await store.commit([author.purge()])
+        assert await store.compactions_before("c", 99, 99, ALL) == []
         assert await store.compactions("c", 0, 99, 99, ALL) == []
 
 

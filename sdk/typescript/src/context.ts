@@ -56,6 +56,8 @@ export interface ReadOptions extends CallOptions {
   ifVersion?: number | undefined;
   /** Read the window as it was after this version. */
   atVersion?: number | undefined;
+  /** Say in `explained` what became of each message of the log. */
+  explain?: boolean | undefined;
 }
 
 export interface TailOptions extends CallOptions {
@@ -297,8 +299,12 @@ export class Context {
   }
 
   #windowPath(options: ReadOptions): string {
-    const { budgetTokens, ifVersion, atVersion } = options;
-    const query = { budget_tokens: budgetTokens, if_version: ifVersion, at_version: atVersion };
+    const query = {
+      budget_tokens: options.budgetTokens,
+      if_version: options.ifVersion,
+      at_version: options.atVersion,
+      explain: options.explain || undefined,
+    };
     return `/context${queryOf(query)}`;
   }
 

@@ -59,6 +59,15 @@ export interface Appended {
   seq: number;
   version: number;
   token_estimate: number;
+  /** What is odd about the message; absent where nothing is. */
+  warnings?: AppendWarning[];
+}
+
+/** Something odd about a message that was taken all the same. */
+export interface AppendWarning {
+  code: 'unpaired_result' | 'empty_call_id' | 'unknown_shape';
+  /** Where it is in the request, such as `message.parts[0]`. */
+  field: string;
 }
 
 /** A run of messages of one kind. */
@@ -78,6 +87,17 @@ export interface LlmContext {
   token_budget: number;
   window_tokens: number;
   fit: 'whole' | 'dropped' | 'cut' | 'empty';
+  /** What became of each message of the log, if it was asked for. */
+  explained?: Explained[];
+}
+
+/** What became of the messages of a range, and what did it. */
+export interface Explained {
+  from_seq: number;
+  to_seq: number;
+  state: 'pinned' | 'task' | 'kept' | 'stripped' | 'cut' | 'dropped' | 'summarised' | 'older';
+  /** The version whose rewrite did it, or this view; null where nothing was done. */
+  by: number | 'view' | null;
 }
 
 /** A rewrite of the window, as the history tells it. */

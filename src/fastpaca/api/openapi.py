@@ -318,6 +318,14 @@ def _window_paths() -> Spec:
                             " one; fitted under the configuration of now."
                         ),
                     ),
+                    query(
+                        "explain",
+                        {
+                            "type": "boolean",
+                            "default": False,
+                            "description": "Tell what became of each message of the log.",
+                        },
+                    ),
                     parameter("ifNoneMatch"),
                 ),
                 answers={200: json_of("View", view), 304: None},

@@ -12,7 +12,7 @@ from typing import Any, Final
 from fastpaca.api.query import PAGE_MAX
 from fastpaca.api.routes import ID_BYTES_MAX
 from fastpaca.api.wire import BATCH_MAX, ECHOED_KEYS, REPLACEMENT_MAX
-from fastpaca.context import jsontext
+from fastpaca.context import explain, jsontext, oddities
 from fastpaca.context.config import (
     LIMIT_DEFAULT,
     TARGET_RATIO_DEFAULT,
@@ -94,10 +94,11 @@ def _free(description: str) -> Schema:
     return {"type": "object", "description": description}
 
 
-def _answer(properties: Schema, description: str = "") -> Schema:
-    """Describe an object that is answered: all of its fields are always there."""
+def _answer(properties: Schema, description: str = "", optional: Schema | None = None) -> Schema:
+    """Describe an object that is answered: its fields are always there, but for *optional* ones."""
     told = {"description": description} if description else {}
-    return {"type": "object", **told, "properties": properties, "required": list(properties)}
+    every = {**properties, **(optional or {})}
+    return {"type": "object", **told, "properties": every, "required": list(properties)}
 
 
 def _body(properties: Schema, required: tuple[str, ...] = (), **more: Any) -> Schema:
@@ -281,7 +282,23 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "seq": integer("Its place in the log.", 1),
             "version": integer("The version that it brought.", 1),
             "token_estimate": integer("What it counts, in tokens."),
-        }
+        },
+        optional={
+            "warnings": _array(
+                ref("Warning"), "What is odd about it; absent where nothing is.", minItems=1
+            )
+        },
+    ),
+    "Warning": _answer(
+        {
+            "code": _choice(
+                "A result that answers no call; a call or result whose id is empty; a type that"
+                " ends like that of a call or result and is not known.",
+                *oddities.CODES,
+            ),
+            "field": _string("Where it is in the request, such as `message.parts[0]`."),
+        },
+        "Something odd about a message that was taken all the same.",
     ),
     "AppendedBatch": _answer({"results": _array(ref("Appended"), "One for each message.")}),
     "Tail": _answer({"messages": _array(ref("Message"), "Oldest first.", maxItems=PAGE_MAX)}),
@@ -316,6 +333,32 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "fit": _choice("What fitting did.", "whole", "dropped", "cut", "empty"),
         },
         "The LLM context.",
+        optional={
+            "explained": _array(
+                ref("Explained"),
+                "With `explain`: what became of each message of the log, oldest first.",
+                maxItems=explain.RANGES_MAX + 1,
+            )
+        },
+    ),
+    "Explained": _answer(
+        {
+            "from_seq": integer("The first seq of the range.", 1),
+            "to_seq": integer("The last one.", 1),
+            "state": _choice(
+                "What became of its messages; `older` for all that is older than the newest"
+                f" {explain.RANGES_MAX:,} ranges.",
+                *explain.STATES,
+            ),
+            "by": {
+                "oneOf": [
+                    integer("The version whose rewrite of the window did it.", 1),
+                    {"const": explain.BY_VIEW, "description": "Fitting this view did it."},
+                    {"type": "null", "description": "Nothing was done to them."},
+                ]
+            },
+        },
+        "What became of the messages of a range.",
     ),
     "Compact": _body(
         {

@@ -18,6 +18,8 @@ from fastpaca.store.base import CompactionRow
 
 PLACE: Final = "compact"
 
+_READ: Final = ("budget_tokens", "if_version", "at_version", "explain")
+
 VIEW_RULES: Final = 1
 """
 The rules by which this release makes a view of a window: fitting, segments, how it is written.
@@ -45,27 +47,34 @@ class Window:
 
     async def read(self, request: Request) -> Answer:
         """Give the window, of now or of then, fitted to the budget of the call or the context."""
-        parameters = query.parse(request.query, ("budget_tokens", "if_version", "at_version"))
+        parameters = query.parse(request.query, _READ)
         budget_tokens = query.integer(parameters, "budget_tokens", 1)
         if_version = query.integer(parameters, "if_version", 0)
         at_version = query.integer(parameters, "at_version", 0)
+        explain = query.flag(parameters, "explain")
         now = context = await self._service.get(request.context_id)
         context.check_version(if_version)
         if at_version is not None:
             context = await self._service.at_version(now, at_version)
         known = request.headers.get(b"if-none-match")
-        if known is not None and is_known(tag := etag(context, budget_tokens), known):
+        tag = etag(context, budget_tokens, explain=explain)
+        if known is not None and is_known(tag, known):
             return Answer(304, headers=((b"etag", tag),))
+        if explain:
+            return Answer(200, await self._explained(context, budget_tokens), _headers(tag))
         is_past = context is not now
         kept = None if is_past else self._views.get(context, budget_tokens)
-        return kept or await self._made(context, budget_tokens, is_past=is_past)
-
-    async def _made(self, context: Context, budget_tokens: int | None, *, is_past: bool) -> Answer:
+        if kept is not None:
+            return kept
         body = wire.view(await self._service.view(context, budget_tokens))
-        answer = Answer(200, body, (*JSON, (b"etag", etag(context, budget_tokens))))
+        answer = Answer(200, body, _headers(tag))
         if not is_past:  # what was has the revision of what is, by which views are kept
             self._views.put(context, budget_tokens, answer, len(body))
         return answer
+
+    async def _explained(self, context: Context, budget_tokens: int | None) -> bytes:
+        view = await self._service.view(context, budget_tokens)
+        return wire.view(view, await self._service.explained(context, view))
 
     async def compact(self, request: Request) -> Answer:
         """Make the window exactly the replacement."""
@@ -135,17 +144,21 @@ class Views:
             self._bytes -= self._kept.popitem(last=False)[1][2]
 
 
-def etag(context: Context, budget_tokens: int | None) -> bytes:
+def _headers(tag: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    return (*JSON, (b"etag", tag))
+
+
+def etag(context: Context, budget_tokens: int | None, *, explain: bool = False) -> bytes:
     """
     Name the view that a read of *context* gives, without making it.
 
     All that a view follows from: the state of the conversation (its versions, and the moments that
     tell it from one that a restored backup gave the same versions), the budget and how it is
-    applied, the configuration, and the rules of this release.
+    applied, the configuration, whether it is explained, and the rules of this release.
     """
     config = context.config
     is_whole = budget_tokens is None and isinstance(config.policy, Manual)
-    return b'"%x-%x-%x-%x-%d%b%b"' % (
+    return b'"%x-%x-%x-%x-%d%b%b%b"' % (
         context.created_at_us,
         context.version,
         context.spoken_at_us,
@@ -153,6 +166,7 @@ def etag(context: Context, budget_tokens: int | None) -> bytes:
         VIEW_RULES,
         b"w" if is_whole else b"f",
         _config_tag(config),
+        b"x" if explain else b"",
     )
 
 

@@ -22,7 +22,9 @@ from fastpaca.context import Config, Context, View, jsontext, message
 from fastpaca.context.config import parse_factor, parse_policy, parse_ratio, policy_text
 from fastpaca.context.context import METADATA_BYTES_MAX
 from fastpaca.context.events import Appended, Event
-from fastpaca.context.message import Draft, Entry, decode_counts, timestamp
+from fastpaca.context.explain import Explained
+from fastpaca.context.message import Draft, decode_counts, timestamp
+from fastpaca.context.oddities import Oddity
 from fastpaca.context.ops import PatchMetadata, Put
 from fastpaca.context.window import Persisted, Segment
 from fastpaca.errors import InvalidRequest
@@ -252,21 +254,30 @@ def contexts(page: Iterable[bytes], following: str | None) -> bytes:
 
 def appended(_context: Context, events: Sequence[Event]) -> bytes:
     """Write the answer to the append of one message; a `Shape`."""
-    return next(_appended(event.entry) for event in events if isinstance(event, Appended))
+    return next(_appended(event, "message") for event in events if isinstance(event, Appended))
 
 
 def appended_batch(_context: Context, events: Sequence[Event]) -> bytes:
     """Write the answer to the append of a list of messages; a `Shape`."""
-    results = (_appended(event.entry) for event in events if isinstance(event, Appended))
+    found = [event for event in events if isinstance(event, Appended)]
+    results = (_appended(event, f"messages[{place}]") for place, event in enumerate(found))
     return b'{"results":[%b]}' % b",".join(results)
 
 
-def _appended(entry: Entry) -> bytes:
+def _appended(event: Appended, field: str) -> bytes:
+    entry = event.entry
     assert entry.seq is not None
-    return b'{"seq":%d,"version":%d,"token_estimate":%d}' % (
+    return b'{"seq":%d,"version":%d,"token_estimate":%d%b}' % (
         entry.seq,
         entry.version,
         entry.tokens,
+        b',"warnings":' + _warnings(event.oddities, field) if event.oddities else b"",
+    )
+
+
+def _warnings(oddities: Iterable[Oddity], field: str) -> bytes:
+    return msgspec.json.encode(
+        [{"code": oddity.code, "field": field + oddity.path} for oddity in oddities]
     )
 
 
@@ -291,11 +302,11 @@ def messages(page: Iterable[bytes], version: int) -> bytes:
     return _enclosed(b'{"messages":[', page, b'],"version":%d}' % version)
 
 
-def view(found: View) -> bytes:
-    """Write one read of the LLM context."""
+def view(found: View, explained: Sequence[Explained] | None = None) -> bytes:
+    """Write one read of the LLM context, *explained* if it is to be."""
     rest = (
         b'],"used_tokens":%d,"needs_compaction":%b,"segments":[%b],'
-        b'"token_budget":%d,"window_tokens":%d,"fit":"%b"}'
+        b'"token_budget":%d,"window_tokens":%d,"fit":"%b"%b}'
     ) % (
         found.used_tokens,
         b"true" if found.needs_compaction else b"false",
@@ -303,9 +314,14 @@ def view(found: View) -> bytes:
         found.token_budget,
         found.window_tokens,
         found.fit.encode(),
+        b"" if explained is None else b',"explained":' + _explained(explained),
     )
     bodies = (entry.body for entry in found.entries)
     return _enclosed(b'{"version":%d,"messages":[' % found.version, bodies, rest)
+
+
+def _explained(found: Iterable[Explained]) -> bytes:
+    return msgspec.json.encode([piece._asdict() for piece in found])
 
 
 def _segments(found: Iterable[Segment]) -> bytes:

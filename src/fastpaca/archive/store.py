@@ -334,6 +334,12 @@ class ArchivedStore:
             context_id, after_version, to_version, limit, max_bytes
         )
 
+    async def compactions_before(
+        self, context_id: str, before_version: int, limit: int, max_bytes: int
+    ) -> list[CompactionRow]:
+        """Read rewrites of the window, newest first."""
+        return await self._store.compactions_before(context_id, before_version, limit, max_bytes)
+
     async def contexts(self, prefix: str, after: str, limit: int) -> list[ContextRow]:
         """Read rows in byte order of their ids."""
         return await self._store.contexts(prefix, after, limit)

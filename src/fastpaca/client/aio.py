@@ -274,6 +274,7 @@ class AsyncContext:
         budget_tokens: int | None = None,
         if_version: int | None = None,
         at_version: int | None = None,
+        explain: bool = False,
     ) -> View:
         """
         Read the LLM context: what is to be sent to a model.
@@ -282,9 +283,10 @@ class AsyncContext:
             budget_tokens: Fit it under this budget instead of the context's own.
             if_version: Read only if this is the current version.
             at_version: Read the window as it was after this version.
+            explain: Say in `explained` what became of each message of the log.
         """
         return await self._driver.run(
-            self._calls.view(self.id, budget_tokens, if_version, at_version)
+            self._calls.view(self.id, budget_tokens, if_version, at_version, explain=explain)
         )
 
     async def at_version(self, version: int, *, budget_tokens: int | None = None) -> View:

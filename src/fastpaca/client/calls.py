@@ -162,6 +162,8 @@ class Calls:
         budget_tokens: int | None = None,
         if_version: int | None = None,
         at_version: int | None = None,
+        *,
+        explain: bool = False,
     ) -> Flow[View]:
         """Read the LLM context."""
         request = protocol.get(
@@ -169,6 +171,7 @@ class Calls:
             budget_tokens=budget_tokens,
             if_version=if_version,
             at_version=at_version,
+            explain=explain or None,
         )
         return (yield from self._read(request, protocol.view))
 

@@ -87,12 +87,26 @@ class ContextInfo(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime
 
 
+class AppendWarning(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Something odd about a message that was taken all the same.
+
+    Attributes:
+        code: `unpaired_result`, `empty_call_id` or `unknown_shape`.
+        field: Where it is in the request, such as `message.parts[0]`.
+    """
+
+    code: str
+    field: str
+
+
 class Appended(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an appended message stands, and what it counts."""
+    """Where an appended message stands, what it counts, and what is odd about it."""
 
     seq: int
     version: int
     token_estimate: int
+    warnings: list[AppendWarning] = []
 
 
 class Compacted(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,8 +123,30 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     to_seq: int
 
 
+class Explained(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What became of the messages of a range.
+
+    Attributes:
+        from_seq: The first of them.
+        to_seq: The last of them.
+        state: `pinned`, `task`, `kept`, `stripped`, `cut`, `dropped` or `summarised`; `older` for
+            all that is older than what is told one by one.
+        by: The version whose rewrite did it, or `view`; None where nothing was done.
+    """
+
+    from_seq: int
+    to_seq: int
+    state: str
+    by: int | str | None
+
+
 class View(msgspec.Struct, frozen=True, kw_only=True):
-    """What one read of the LLM context returns; `messages` are ready for a model."""
+    """
+    What one read of the LLM context returns; `messages` are ready for a model.
+
+    `explained` is there if it was asked for.
+    """
 
     version: int
     messages: list[Message]
@@ -120,6 +156,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     token_budget: int
     window_tokens: int
     fit: str
+    explained: list[Explained] | None = None
 
 
 class Range(msgspec.Struct, frozen=True, kw_only=True):

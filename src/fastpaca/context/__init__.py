@@ -18,7 +18,8 @@ strictly above the **trigger**, the **policy** (`policies.py`) makes it smaller,
 of that append. A **compact** call makes the window exactly what the caller gives. Nothing ever
 touches the log.
 
-A **read** fits the window to a budget (`fit.py`) and stores nothing.
+A **read** fits the window to a budget (`fit.py`) and stores nothing. What became of each message in
+it is worked out from the stored windows when somebody asks (`explain.py`).
 
 Calls of tools and their results are recognised in the shapes of several providers (`calls.py`), and
 a cut never parts them (`layout.py`). Instructions at the beginning are never cut (`pinned.py`).

@@ -38,6 +38,7 @@ from fastpaca.context.message import (
     scaled,
     synthetic_entry,
 )
+from fastpaca.context.oddities import unpaired
 from fastpaca.context.ops import Append, Compact, Counted, Delete, Op, PatchMetadata, Purge, Put
 from fastpaca.context.policies import compact, is_above_trigger, is_due
 from fastpaca.context.window import Segment, Window, persisted, replaced, segments
@@ -195,8 +196,12 @@ class Context(msgspec.Struct, frozen=True, gc=False):
             seq, version = seq + 1, version + 1
             counts = self._scaled(message.draft, message.counts)
             entry = log_entry(message.draft, counts, seq, version, at_us)
-            events.append(Appended(entry, message.draft, at_us))
-            window = window.admit(entry)
+            admission = window.admission(entry)
+            window = admission.window
+            oddities = message.draft.oddities
+            if any(mark.answers for mark in entry.marks):
+                oddities += tuple(map(unpaired, admission.unpaired()))
+            events.append(Appended(entry, message.draft, at_us, oddities))
             if is_due(window, self.config):
                 smaller = compact(window, self.config)
                 if smaller is not window:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from fastpaca.context.message import Counts, Draft, Entry
+from fastpaca.context.oddities import Oddity
 from fastpaca.context.window import Persisted
 
 
@@ -29,11 +30,20 @@ class Purged(msgspec.Struct, frozen=True, gc=False):
 
 
 class Appended(msgspec.Struct, frozen=True, gc=False):
-    """A message was appended: *entry* as it stands in the log, at *at_us* (microseconds, UTC)."""
+    """
+    A message was appended.
+
+    Attributes:
+        entry: The message as it stands in the log.
+        draft: The message as it came.
+        at_us: When, in microseconds since 1970, UTC.
+        oddities: What is odd about it.
+    """
 
     entry: Entry
     draft: Draft
     at_us: int
+    oddities: tuple[Oddity, ...] = ()
 
 
 class Stored(msgspec.Struct, frozen=True, gc=False):

@@ -24,6 +24,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from fastpaca import shapes
 from fastpaca.context.config import Config
 from fastpaca.context.cuts import (
@@ -63,11 +65,17 @@ def fit(window: Window, config: Config, token_budget: int) -> Fitted:
     groups = window.fresh_groups().read(window.size).finish_ghosts()
     layout = Layout(groups, window.shared, window.size, window.pinned)
     base, cut = replayed(layout, config, token_budget)
-    kept = kept_by(layout, base, cut)
+    kept = [(index, _marked(index, entry, cut)) for index, entry in kept_by(layout, base, cut)]
     used = sum([entry.tokens for _, entry in kept])
     if used <= token_budget:
         return Fitted([entry for _, entry in kept], used, DROPPED)
     return _fitted(_squeezed(layout, base, cut, kept, token_budget, config.token_factor))
+
+
+def _marked(index: int, entry: Entry, cut: Cut) -> Entry:
+    """Let an entry that stays as the task say so."""
+    is_task = cut.task[0] <= index < cut.task[1]
+    return replace(entry, is_task=True) if is_task and not entry.is_task else entry
 
 
 def replayed(layout: Layout, config: Config, token_budget: int) -> tuple[Base, Cut]:

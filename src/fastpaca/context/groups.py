@@ -181,6 +181,7 @@ class Groups:
         bonds: The results of each entry that holds any, with the call that each belongs to.
         compactions: The entries that hold a compaction part, ascending.
         opened_at: As the argument, and what was read since.
+        unpaired: Of the entry that was read last, the results that bind nothing.
     """
 
     def __init__(
@@ -204,6 +205,7 @@ class Groups:
         self.bonds: dict[int, list[tuple[Mark, Call]]] = {}
         self.compactions: list[int] = []
         self.all_ghosts: list[Call] = []
+        self.unpaired: list[Mark] = []
         # Pairing.
         self._by_id: dict[str, list[Call]] = {}
         self._by_name: dict[str, list[Call]] = {}
@@ -251,6 +253,7 @@ class Groups:
         else:
             turn = self.turn[-1] if self.turn else -1
         self.turn.append(turn)
+        self.unpaired.clear()
         if reading.marks:
             for mark in reading.marks:
                 if not mark.answers:
@@ -346,6 +349,7 @@ class Groups:
             if mark.denies and call.about is not None and call.about.state is RUNNING:
                 self._answer(call.about, index, mark, is_hard=False)
             return
+        self.unpaired.append(mark)
         owner = self.owner(mark)
         # A result that a caller has put back without its call is a message like others.
         if owner is not None and owner.at != GHOST:

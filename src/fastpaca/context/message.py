@@ -16,6 +16,7 @@ What its parts and keys mean is read by the table in `fastpaca.shapes`.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final, Literal
@@ -24,6 +25,7 @@ import msgspec
 
 from fastpaca import shapes
 from fastpaca.context import jsontext
+from fastpaca.context.oddities import EMPTY_CALL_ID, Oddity, oddity_of_part
 from fastpaca.errors import InvalidRequest
 from fastpaca.shapes import Mark, Reading, Shape
 
@@ -82,6 +84,7 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
         reading: What its parts and keys are.
         token_count: The caller's own count in tokens, or None.
         seq: The seq that the caller named, or None; only a compaction looks at it.
+        oddities: What is odd about it by itself.
     """
 
     role: str
@@ -91,6 +94,7 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     reading: Reading
     token_count: int | None
     seq: int | None
+    oddities: tuple[Oddity, ...] = ()
 
 
 class Counts(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -201,7 +205,7 @@ def parse(text: bytes, field: str) -> Draft:
     jsontext.check_depth(text, field)
     message = jsontext.members(text, KNOWN_KEYS, field)
     role = _role(message, field)
-    parts, read_shapes, part_marks = _parts(message, field)
+    parts, read_shapes, part_marks, oddities = _parts(message, field)
     token_count, seq = message.get("token_count"), message.get("seq")
     body = _kept(text, message, field)
     keys = {
@@ -209,7 +213,8 @@ def parse(text: bytes, field: str) -> Draft:
         for key, value in message.items()
         if key not in shapes.STRUCTURAL_KEYS and value not in _NOTHING
     }
-    reading = shapes.joined(role, read_shapes, part_marks, _decoded_keys(keys))
+    decoded = _decoded_keys(keys)
+    reading = shapes.joined(role, read_shapes, part_marks, decoded)
     if len(reading.marks) > CALLS_IN_KEYS_MAX + len(part_marks):
         raise InvalidRequest(
             f"A message makes at most {CALLS_IN_KEYS_MAX} calls in its keys.", f"{field}.tool_calls"
@@ -224,7 +229,20 @@ def parse(text: bytes, field: str) -> Draft:
         if token_count is None
         else jsontext.integer(token_count, f"{field}.token_count", 0),
         seq=int(seq) if seq is not None and seq.isdigit() and len(seq) < 20 else None,
+        oddities=(*oddities, *_oddities_of_keys(message, decoded, reading)),
     )
+
+
+def _oddities_of_keys(
+    message: jsontext.Members, keys: dict[str, Any], reading: Reading
+) -> Iterator[Oddity]:
+    for index, call in enumerate(keys.get(shapes.CALLS_KEY, ())):
+        if call is not None and call.get("id") == "":
+            yield Oddity(EMPTY_CALL_ID, f".{shapes.CALLS_KEY}[{index}]")
+    if message.get(shapes.RESULT_ID_KEY) == b'""' and any(
+        mark.place == shapes.WHOLE_PLACE for mark in reading.marks
+    ):
+        yield Oddity(EMPTY_CALL_ID, f".{shapes.RESULT_ID_KEY}")
 
 
 class _Text(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -302,7 +320,7 @@ def _role(message: jsontext.Members, field: str) -> str:
 
 def _parts(
     message: jsontext.Members, field: str
-) -> tuple[tuple[Part, ...], bytes, tuple[Mark, ...]]:
+) -> tuple[tuple[Part, ...], bytes, tuple[Mark, ...], list[Oddity]]:
     if "parts" not in message:
         raise InvalidRequest(
             'A message needs parts, such as [{"type": "text", "text": "Hello"}].', f"{field}.parts"
@@ -316,16 +334,20 @@ def _parts(
     parts = []
     read_shapes = bytearray()
     marks = []
+    oddities: list[Oddity] = []
     for place, body in enumerate(bodies):
-        part, shape, mark = _part(place, body, f"{field}.parts[{place}]")
+        part, shape, mark = _part(place, body, f"{field}.parts[{place}]", oddities)
         parts.append(part)
         read_shapes.append(shape)
         if mark is not None:
             marks.append(mark)
-    return tuple(parts), bytes(read_shapes), tuple(marks)
+    return tuple(parts), bytes(read_shapes), tuple(marks), oddities
 
 
-def _part(place: int, body: bytes, field: str) -> tuple[Part, Shape, Mark | None]:
+def _part(
+    place: int, body: bytes, field: str, oddities: list[Oddity]
+) -> tuple[Part, Shape, Mark | None]:
+    """Read one part; what is odd about it is added to *oddities*."""
     found = jsontext.members(body, shapes.PART_KEYS, field)
     if "type" not in found:
         raise InvalidRequest("A part needs a type, such as 'text'.", f"{field}.type")
@@ -333,8 +355,12 @@ def _part(place: int, body: bytes, field: str) -> tuple[Part, Shape, Mark | None
     decoded = decoded_part(found)
     row = shapes.row_of(decoded)
     shape = shapes.shape_of(decoded, row)
-    if row is not None:
-        return Part(kind, body, None), shape, shapes.mark_of(place, decoded, row)
+    mark = None if row is None else shapes.mark_of(place, decoded, row)
+    if mark is not None or shape is Shape.OPAQUE:
+        oddity = oddity_of_part(place, decoded, row, mark)
+        if oddity is not None:
+            oddities.append(oddity)
+        return Part(kind, body, None), shape, mark
     if shape is Shape.PAGE:
         return Part(kind, b"", ""), shape, None
     text = decoded.get(shapes.TEXT_KEYS.get(kind, ""))

@@ -24,7 +24,7 @@ from fastpaca.context.groups import ANSWERED, GHOST, Call, CutCall, Groups
 from fastpaca.context.message import Entry
 from fastpaca.context.pinned import follows_pinned, pinned_run
 from fastpaca.context.removal import taken_out
-from fastpaca.shapes import Side
+from fastpaca.shapes import Mark, Side
 
 RULES: Final = 1
 """The version of the rules by which messages are admitted to a stored window."""
@@ -128,14 +128,23 @@ class Window(msgspec.Struct, eq=False, gc=False):
         """Return groups of its entries of which nothing was read yet."""
         return Groups(self.shared, self.pinned, self.cut_calls, self.opened_at)
 
+    @property
+    def unread(self) -> int:
+        """How many entries have to be read to know the groups."""
+        return self.size - (0 if self.groups is None else min(self.groups.size, self.size))
+
     def admit(self, entry: Entry) -> Window:
         """Let the newest message of the log in, without the results of calls that have gone."""
+        return self.admission(entry).window
+
+    def admission(self, entry: Entry) -> Admission:
+        """Let the newest message of the log in, as `admit`, and say what became of it."""
         if not self.cut_calls or not any(mark.answers for mark in entry.marks):
-            return self._grown(entry, self.cut_calls)
+            return Admission(self._grown(entry, self.cut_calls))
         groups = self.grouped().finish_ghosts()
-        places, answered = _of_cut_calls(groups, entry)
+        places, answered, late = _of_cut_calls(groups, entry)
         if not places:
-            return self._grown(entry, self.cut_calls)
+            return Admission(self._grown(entry, self.cut_calls))
         cut_calls = self.cut_calls
         if answered:
             for call in answered:
@@ -143,12 +152,13 @@ class Window(msgspec.Struct, eq=False, gc=False):
             cut_calls = _newest_calls(call.cut for call in groups.all_ghosts)
         reduced = taken_out(entry, places)
         if reduced is not None:
-            return self._grown(reduced, cut_calls)
+            return Admission(self._grown(reduced, cut_calls), late)
         if not answered:
-            return self
+            return Admission(self, late, is_in=False)
         stuck = self.stuck
         self.groups = self.stuck = None
-        return replace(self, cut_calls=cut_calls, groups=groups, stuck=stuck)
+        grown = replace(self, cut_calls=cut_calls, groups=groups, stuck=stuck)
+        return Admission(grown, late, is_in=False)
 
     def _grown(self, entry: Entry, cut_calls: tuple[CutCall, ...]) -> Window:
         last = self.shared[self.size - 1] if self.size else None
@@ -173,10 +183,34 @@ class Window(msgspec.Struct, eq=False, gc=False):
         )
 
 
-def _of_cut_calls(groups: Groups, entry: Entry) -> tuple[set[int], list[Call]]:
-    """Find the results in *entry*, by place, of calls that were cut, and which these answer."""
+class Admission(NamedTuple):
+    """
+    What became of a message that was let into a window.
+
+    Attributes:
+        window: The window with it.
+        late: Results that were left out and answer nothing.
+        is_in: Whether anything of it is in the window.
+    """
+
+    window: Window
+    late: Sequence[Mark] = ()
+    is_in: bool = True
+
+    def unpaired(self) -> list[Mark]:
+        """List the results of the message that answer no call, those that come late included."""
+        return [*self.late, *(self.window.grouped().unpaired if self.is_in else ())]
+
+
+def _of_cut_calls(groups: Groups, entry: Entry) -> tuple[set[int], list[Call], list[Mark]]:
+    """
+    Find the results in *entry*, by place, of calls that were cut, and which these answer.
+
+    The third are those of these results that answer nothing.
+    """
     places: set[int] = set()
     answered: list[Call] = []
+    late: list[Mark] = []
     made: set[str] = set()
     for mark in entry.marks:
         if not mark.answers:
@@ -187,11 +221,13 @@ def _of_cut_calls(groups: Groups, entry: Entry) -> tuple[set[int], list[Call]]:
         call = groups.match(mark)
         if call is None or call in answered:
             call = groups.owner(mark)
+            if call is not None and call.at == GHOST:
+                late.append(mark)
         elif call.at == GHOST:
             answered.append(call)
         if call is not None and call.at == GHOST:
             places.update(mark.places)
-    return places, answered
+    return places, answered, late
 
 
 def weight_of(entry: Entry) -> int:
@@ -379,7 +415,9 @@ def _follows(entry: Entry, last: Entry) -> bool:
 
 def _run(run: Sequence[Entry]) -> Run:
     first, last = run[0], run[-1]
-    without = tuple((_number(entry), *_ranges(entry.without)) for entry in run if entry.without)
+    without = tuple(
+        (_number(entry), *number_ranges(entry.without)) for entry in run if entry.without
+    )
     if first.seq is None:
         return Run(
             from_seq=first.covers_from,
@@ -400,7 +438,7 @@ def _number(entry: Entry) -> int:
     return entry.position if entry.seq is None else entry.seq
 
 
-def _ranges(numbers: Iterable[int]) -> list[int]:
+def number_ranges(numbers: Iterable[int]) -> list[int]:
     """Write ascending *numbers* as first and last of each range, in turn."""
     found: list[int] = []
     for number in numbers:

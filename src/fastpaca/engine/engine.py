@@ -99,6 +99,9 @@ How many of them may fail before the others are refused without a try, if none h
 With one server of three away, 16 contexts in a row lie there once in 43 million batches.
 """
 
+UNREAD_AT_ONCE: Final = 500
+"""How many entries of a window may be read on the event loop to find the call of a result."""
+
 ANSWERS_KEPT_US: Final = 7 * 24 * 3600 * 1_000_000
 """How long an answer is kept under its idempotency key."""
 
@@ -448,6 +451,24 @@ class Engine:
         end = context.version
         try:
             found = await self._store.compactions(context.id, after, end, limit, PAGE_BYTES_MAX)
+        except ReadFailed as error:
+            raise _unreadable(error) from error
+        if not found:
+            await self._see_that_it_is_there(context.id)
+        return found
+
+    async def compactions_before(
+        self, context: Context, before: int, limit: int
+    ) -> list[CompactionRow]:
+        """
+        Read the newest rewrites of the window below the version *before*, newest first.
+
+        Raises:
+            ContextNotFound: It was purged meanwhile.
+            Unavailable: The store cannot be read.
+        """
+        try:
+            found = await self._store.compactions_before(context.id, before, limit, PAGE_BYTES_MAX)
         except ReadFailed as error:
             raise _unreadable(error) from error
         if not found:
@@ -948,8 +969,15 @@ def _work(op: Op, size: int, context: Context) -> tuple[Work, int, int]:
     if isinstance(op, Append):
         tokens = window.tokens + sum([message.counts.total for message in op.messages])
         if isinstance(config.policy, Manual) or tokens <= config.trigger(config.token_budget):
+            if window.unread > UNREAD_AT_ONCE and _answers(op):
+                return REWRITE, size, window.unread
             return APPLY, size, len(op.messages)
     return REWRITE, size + window.text_bytes, len(window)
+
+
+def _answers(op: Append) -> bool:
+    """Tell whether a message of *op* holds a result, whose call has to be found."""
+    return any(mark.answers for message in op.messages for mark in message.draft.reading.marks)
 
 
 async def _rebuilt(snapshot: Snapshot) -> Context:

@@ -398,6 +398,11 @@ class Store(Protocol):
         (which is left out unless it is the first).
         """
 
+    async def compactions_before(
+        self, context_id: str, before_version: int, limit: int, max_bytes: int
+    ) -> list[CompactionRow]:
+        """Read rewrites of the window below *before_version*, newest first; as `compactions`."""
+
     async def contexts(self, prefix: str, after: str, limit: int) -> list[ContextRow]:
         """
         Read rows whose id begins with *prefix* and is above *after*, in byte order of the id.

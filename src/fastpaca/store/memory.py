@@ -91,6 +91,10 @@ class _Held:
         start = bisect_right(self.compactions, after_version, key=VERSION)
         return self.compactions[start : bisect_right(self.compactions, to_version, key=VERSION)]
 
+    def rewrites_before(self, version: int, limit: int) -> list[CompactionRow]:
+        end = bisect_left(self.compactions, version, key=VERSION)
+        return self.compactions[max(end - limit, 0) : end]
+
     def seq_at(self, version: int) -> int:
         return seq_at(version, self._compaction_at(version))
 
@@ -255,6 +259,14 @@ class MemoryStore:
         held = self._held.get(context_id)
         rows = held.rewrites(after_version, to_version) if held else []
         return bounded(rows[:limit], max_bytes)
+
+    async def compactions_before(
+        self, context_id: str, before_version: int, limit: int, max_bytes: int
+    ) -> list[CompactionRow]:
+        """Read rewrites of the window, newest first."""
+        held = self._held.get(context_id)
+        rows = held.rewrites_before(before_version, limit) if held else []
+        return bounded(reversed(rows), max_bytes)
 
     async def contexts(self, prefix: str, after: str, limit: int) -> list[ContextRow]:
         """Read rows in byte order of their ids."""

@@ -249,6 +249,15 @@ class PostgresStore:
             lambda r: r.compactions(context_id, after_version, to_version, bounds), context_id
         )
 
+    async def compactions_before(
+        self, context_id: str, before_version: int, limit: int, max_bytes: int
+    ) -> list[CompactionRow]:
+        """Read rewrites of the window, newest first."""
+        bounds = Bounds(limit, max_bytes)
+        return await self._read(
+            lambda r: r.compactions_before(context_id, before_version, bounds), context_id
+        )
+
     async def contexts(self, prefix: str, after: str, limit: int) -> list[ContextRow]:
         """Read rows in byte order of their ids."""
         return await self._read(lambda r: r.contexts(prefix, after, limit))

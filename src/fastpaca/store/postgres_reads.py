@@ -218,6 +218,18 @@ class Reader:
             *bounds,
         )
 
+    async def compactions_before(
+        self, context_id: str, before_version: int, bounds: Bounds
+    ) -> list[CompactionRow]:
+        """Read rewrites of the window, newest first."""
+        return await self._rows(
+            CompactionRow._make,
+            sql.COMPACTIONS_BEFORE,
+            hashed(context_id),
+            before_version,
+            *bounds,
+        )
+
     async def contexts(self, prefix: str, after: str, limit: int) -> list[ContextRow]:
         """Read rows in byte order of their ids."""
         # No id holds a NUL, and no text of PostgreSQL can.

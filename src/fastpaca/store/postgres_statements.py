@@ -254,6 +254,26 @@ ORDER BY version
 """,
 )
 
+COMPACTIONS_BEFORE: Final = Statement(
+    "compactions before",
+    "a page of compactions, backward",
+    "once for each 100 that a read with `explain` looks back on",
+    f"""
+SELECT {_COMPACTION} FROM (
+    SELECT *,
+        row_number() OVER (ORDER BY version DESC) AS number,
+        sum(octet_length("window")) OVER (ORDER BY version DESC) AS total
+    FROM (
+        SELECT * FROM fastpaca.compactions
+        WHERE context_id = $1 AND version < $2
+        ORDER BY version DESC LIMIT $3
+    ) AS page
+) AS k
+WHERE (total <= $4 OR number = 1) AND {TAKES_WRITES}
+ORDER BY version DESC
+""",
+)
+
 # Up to the first row with which the sum is above, and at least two: the row that is not wanted any
 # more tells where the page ends.
 CHANGED_MESSAGES: Final = Statement(

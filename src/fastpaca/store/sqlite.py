@@ -277,6 +277,15 @@ class SqliteStore:
             lambda c: reads.compactions(c, context_id, after_version, to_version, bounds)
         )
 
+    async def compactions_before(
+        self, context_id: str, before_version: int, limit: int, max_bytes: int
+    ) -> list[CompactionRow]:
+        """Read rewrites of the window, newest first."""
+        bounds = reads.Bounds(limit, max_bytes)
+        return await self._read(
+            lambda c: reads.compactions_before(c, context_id, before_version, bounds)
+        )
+
     async def contexts(self, prefix: str, after: str, limit: int) -> list[ContextRow]:
         """Read rows in byte order of their ids."""
         return await self._read(lambda c: reads.contexts(c, prefix, after, limit))

@@ -100,6 +100,12 @@ FROM compactions WHERE context = (SELECT context FROM ids WHERE id = ?)
     AND version > ? AND version <= ? ORDER BY version LIMIT ?
 """
 
+_COMPACTIONS_BEFORE: Final = """
+SELECT version, strategy, from_seq, to_seq, tokens_before, tokens_after, window, at_us
+FROM compactions WHERE context = (SELECT context FROM ids WHERE id = ?)
+    AND version < ? ORDER BY version DESC LIMIT ?
+"""
+
 # Both tables of ids are walked in order and merged: a page costs the same wherever it begins.
 _STATES: Final = """
 WITH page AS MATERIALIZED (
@@ -316,6 +322,19 @@ def compactions(
     """Read rewrites of the window."""
     found = connection.execute(
         COMPACTIONS, (id_bytes(context_id), after_version, to_version, bounds.rows)
+    )
+    try:
+        return bounded(map(CompactionRow._make, found), bounds.bytes)
+    finally:
+        found.close()  # it holds a snapshot of the database
+
+
+def compactions_before(
+    connection: apsw.Connection, context_id: str, before_version: int, bounds: Bounds
+) -> list[CompactionRow]:
+    """Read rewrites of the window, newest first."""
+    found = connection.execute(
+        _COMPACTIONS_BEFORE, (id_bytes(context_id), before_version, bounds.rows)
     )
     try:
         return bounded(map(CompactionRow._make, found), bounds.bytes)

@@ -1,0 +1,67 @@
+"""
+What is odd about a message that is taken all the same, as the answer to its append says.
+
+Most of it is seen when the message is parsed. Whether a result finds its call is known once the
+message has come to the others.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from fastpaca import shapes
+from fastpaca.shapes import By, Mark, Part, Row
+
+UNPAIRED_RESULT: Final = "unpaired_result"
+EMPTY_CALL_ID: Final = "empty_call_id"
+UNKNOWN_SHAPE: Final = "unknown_shape"
+
+CODES: Final = (UNPAIRED_RESULT, EMPTY_CALL_ID, UNKNOWN_SHAPE)
+
+# fmt: off
+ENDINGS: Final = (
+    "_call", "-call", "Call",
+    "_result", "-result", "Result",
+    "_output", "-output", "Output",
+    "_return", "-return", "Return",
+    "_tool_use", "-tool-use", "toolUse", "ToolUse",
+)
+# fmt: on
+"""How the types of calls and results end, in the spellings of all providers."""
+
+_ID_KEYS: Final = frozenset(key for row in shapes.ROWS for key in row.ids) - {"id"}
+
+
+class Oddity(NamedTuple):
+    """
+    Something odd.
+
+    Attributes:
+        code: What it is, one of `CODES`.
+        path: Where it is, behind the path of the message, such as `.parts[0]`.
+    """
+
+    code: str
+    path: str
+
+
+def oddity_of_part(place: int, part: Part, row: Row | None, mark: Mark | None) -> Oddity | None:
+    """Return what is odd about *part* by itself; *row* and *mark* are what the table says of it."""
+    path = f".parts[{place}]"
+    if row is None or mark is None:
+        if not part["type"].endswith(ENDINGS):
+            return None
+        is_empty = any(part.get(key) == "" for key in _ID_KEYS)
+        return Oddity(EMPTY_CALL_ID if is_empty else UNKNOWN_SHAPE, path)
+    if mark.id:
+        return None
+    held: Part = part[row.word] if row.by is By.KEY else part
+    is_empty = any(held.get(key) == "" for key in _ID_KEYS.union(row.ids))
+    return Oddity(EMPTY_CALL_ID, path) if is_empty else None
+
+
+def unpaired(mark: Mark) -> Oddity:
+    """Say that the result *mark* answers no call."""
+    if mark.place >= 0:
+        return Oddity(UNPAIRED_RESULT, f".parts[{mark.place}]")
+    return Oddity(UNPAIRED_RESULT, f".{shapes.RESULT_ID_KEY}" if mark.id else "")
