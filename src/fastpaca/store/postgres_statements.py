@@ -609,6 +609,7 @@ ALL: Final[tuple[Statement | Rows, ...]] = (
     PAGE,
     PAGE_BEFORE,
     COMPACTIONS,
+    COMPACTIONS_BEFORE,
     CHANGED_MESSAGES,
     CHANGED_HEADS,
     CHANGED_WINDOWS,
