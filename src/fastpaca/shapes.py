@@ -405,6 +405,15 @@ class Mark(msgspec.Struct, frozen=True, gc=False):
         return self.side is Side.RESULT or self.side is Side.RESPONSE
 
 
+class Speaker(IntEnum):
+    """Whose a message is, as far as neighbours may belong together."""
+
+    OTHER = 0
+    ASSISTANT = 1
+    PASSED = 2
+    """Instructions, or nothing that a model sees: passed over between two of the assistant's."""
+
+
 class Reading(msgspec.Struct, frozen=True, gc=False):
     """
     A message, read by the table.
@@ -416,6 +425,8 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
             nothing.
         reasoning_keys: Which keys of it hold reasoning.
         has_other_keys: Whether it has keys that count, apart from those of reasoning and calls.
+        speaker: Whose it is.
+        ends_in_reasoning: Whether the last thing that it says is reasoning.
     """
 
     shapes: bytes
@@ -423,6 +434,8 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     opens_turn: bool = False
     reasoning_keys: tuple[str, ...] = ()
     has_other_keys: bool = False
+    speaker: Speaker = Speaker.OTHER
+    ends_in_reasoning: bool = False
 
 
 Part = Mapping[str, Any]
@@ -583,13 +596,36 @@ def joined(
     marks = tuple(_joined_marks(part_marks, list(_marks_of_keys(role, part_marks, keys))))
     answers = any(mark.answers for mark in marks)
     is_seen = any(shape != Shape.PAGE for shape in shapes)
-    return Reading(
+    reading = Reading(
         shapes=shapes,
         marks=marks,
         opens_turn=role in USER_ROLES and is_seen and not answers,
         reasoning_keys=tuple(key for key in REASONING_KEYS if keys.get(key)),
         has_other_keys=not _ACCOUNTED_KEYS.issuperset(keys),
     )
+    return placed(reading, role)
+
+
+def placed(reading: Reading, role: str) -> Reading:
+    """Return *reading* with what its shapes, marks and keys say of how it stands to neighbours."""
+    seen = reading.shapes.translate(None, _UNSEEN)
+    is_for_a_page = bool(reading.shapes) and not seen
+    if role in INSTRUCTION_ROLES or (
+        is_for_a_page and not reading.marks and not reading.has_other_keys
+    ):
+        speaker = Speaker.PASSED
+    else:
+        speaker = Speaker.ASSISTANT if role in ASSISTANT_ROLES else Speaker.OTHER
+    if any(mark.place < WHOLE_PLACE for mark in reading.marks):
+        ends = False  # the calls in its keys come after its parts
+    elif seen:
+        ends = seen[-1] in (Shape.REASONING, Shape.REASONING_ITEM)
+    else:
+        ends = bool(reading.reasoning_keys) and not reading.has_other_keys
+    return msgspec.structs.replace(reading, speaker=speaker, ends_in_reasoning=ends)
+
+
+_UNSEEN: Final = bytes([Shape.GONE, Shape.PAGE])
 
 
 _ACCOUNTED_KEYS: Final = STRUCTURAL_KEYS | BOOKKEEPING_KEYS | {CALLS_KEY, CALL_KEY, *REASONING_KEYS}

@@ -108,7 +108,19 @@ class Expected:
             return False
         if TOOL_CALL_ID in message and "tool" in self.skip_kinds:
             return True
-        return all(self.skips(part) for part in message["parts"])
+        return all(self.skips(part) or is_nothing(part) for part in message["parts"])
+
+
+def is_nothing(part: Mapping[str, Any]) -> bool:
+    """Tell whether no message may be left with parts like this one alone, once it was stripped."""
+    kind: str = part["type"]
+    is_blank = kind == "text" and not str(part.get("text") or "").strip()
+    return (
+        is_blank
+        or kind == "step-start"
+        or kind.startswith(("data-", "source-"))
+        or is_skipped(part, ("reasoning",))
+    )
 
 
 class Material(NamedTuple):
@@ -192,7 +204,9 @@ class Case:
                 return place.seq in kept
             return place.slot in kept.get(place.seq, ())
 
-        return [pair.span for pair in self.log.pairs if holds(pair.call) and holds(pair.result)]
+        pairs = [pair.span for pair in self.log.pairs if holds(pair.call) and holds(pair.result)]
+        adjacent = [span for span in self.log.pairing.adjacent if kept.keys() >= set(span)]
+        return sorted([*pairs, *adjacent], key=lambda span: span[1])
 
     def keeps(self, place: Place) -> bool:
         """Tell whether the call or result at *place* is still there."""

@@ -188,19 +188,20 @@ def _check_passed_over(case: Case, until: int) -> Iterator[str]:
         parts = case.log[seq].message["parts"]
         for index in difference.kept:
             skipped = is_skipped(parts[index], case.expected.skip_kinds)
-            if skipped and Place(seq, index) not in held:
+            # An item of the Responses API stays with what it led to.
+            is_item = parts[index]["type"] == "reasoning" and "id" in parts[index]
+            if skipped and not is_item and Place(seq, index) not in held:
                 yield f"seq {seq} kept parts[{index}] though the later seq {until} was stripped"
 
 
 def check_cutting(case: Case) -> Iterator[str]:
-    """Texts are cut only when `fit` says so, and only in the newest group and the pinned."""
+    """Only when `fit` says so, and only the newest group, the pinned and the task are cut."""
     cut = [seq for seq, one in case.differences.items() if one.cut]
     if cut and case.view.fit != "cut":
         yield f"fit is {case.view.fit}, and seqs {cut} were cut"
     allowed = {slot.seq for slot in (*case.material.pinned, *case.material.newest)}
     allowed.update(case.also_leading)
-    task = task_of(case, case.run_start)
-    allowed.update(task if case.run_start not in task else ())
+    allowed.update(task_of(case, case.log.last_seq))
     if case.expected.window is None and case.expected.strategy == SKIP_PARTS:
         # The newest group of a stripped window is not known from outside; it is at least the last
         # message shown.
@@ -266,12 +267,20 @@ def check_contiguous(case: Case) -> Iterator[str]:
     if not before:
         return
     if start > case.log.last_seq:
-        if set(before) <= set(task_of(case, start)):
-            return  # the task goes last
+        if set(before) <= set(task_of(case, start)) or _is_of_calls(case.log[start - 1].message):
+            return  # the task goes last, and of a block that is too large its calls go first
         yield f"seqs {before} were kept and the newest messages were not"
     # The cut may have been at a message that was stripped away since.
     elif not any(set(before) <= set(task_of(case, seq)) for seq in case.run if seq <= start):
         yield f"seqs {before} are left before a cut at seq {start}"
+
+
+def _is_of_calls(message: Mapping[str, Any]) -> bool:
+    kinds = ("tool", "reasoning")
+    is_result = TOOL_CALL_ID in message
+    return is_result or all(
+        is_provider_run(part) or is_skipped(part, kinds) for part in message["parts"]
+    )
 
 
 def task_of(case: Case, seq: int) -> list[int]:

@@ -91,6 +91,7 @@ class Pairing:
 
     pairs: list[Pair] = field(default_factory=list)
     spans: list[tuple[int, int]] = field(default_factory=list)
+    adjacent: list[tuple[int, int]] = field(default_factory=list)
     _unanswered: dict[str, list[Place]] = field(default_factory=dict)
     _speaker: tuple[int, Message] | None = None
 
@@ -105,7 +106,8 @@ class Pairing:
             self._unanswered.clear()
         if message["role"] == "assistant":
             if self._speaker is not None and self._belongs_to(self._speaker[1], message):
-                self.spans.append((self._speaker[0], seq))
+                self.adjacent.append((self._speaker[0], seq))
+                self.spans.append(self.adjacent[-1])
             self._speaker = (seq, message)
         elif not is_pinned_role(message):
             self._speaker = None

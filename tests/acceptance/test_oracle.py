@@ -380,10 +380,11 @@ def test_cut_without_saying_so_is_seen() -> None:
 
 
 def test_cut_of_an_older_group_is_seen() -> None:
-    """Only the newest group and the pinned are cut; what is older is dropped."""
-    log = log_of([said("user", text(LONG)), said("user", text("hi"))], tokens=60)
+    """Only the newest group, the pinned and the task are cut; what is older is dropped."""
+    old = [said("user", text(LONG)), said("assistant", text("so"))]
+    log = log_of([*old, said("user", text("hi"))], tokens=60)
     cut = returned(log, 1, parts=[text(CUT)], token_count=30)
-    view = view_of(log, [cut, 2], fit="cut", window_tokens=120, needs_compaction=True)
+    view = view_of(log, [cut, 2, 3], fit="cut", window_tokens=180, needs_compaction=True)
     assert "cutting" in judged(view, log)
 
 

@@ -392,7 +392,7 @@ def test_typed_results_are_left_out_with_their_calls() -> None:
         )
     ]
     talk = manual(user("before"), assistant(*served, "so much"))
-    view = talk.context.view(2600 * 2)
+    view = talk.context.view(4000)
     assert (view.fit, seqs_of(view)) == ("dropped", [1, 2])
     assert [part.get("id") for part in shown(view)[1]["parts"]][::2] == ["c", None]
 

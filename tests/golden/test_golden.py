@@ -24,7 +24,7 @@ from tests.golden import make, story
 from tests.golden.exchange import Ask, Exchange, read
 
 FOLDERS = sorted(path.parent for path in make.HERE.glob("*/about.json"))
-BYTES_MAX = 200_000
+BYTES_MAX = 250_000
 
 
 class Golden(NamedTuple):

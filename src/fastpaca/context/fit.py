@@ -62,14 +62,18 @@ def fit(window: Window, config: Config, token_budget: int) -> Fitted:
     """Fit *window* under *token_budget*: the tokens of what is returned are never above it."""
     if window.tokens <= token_budget:
         return Fitted(window.entries, window.tokens, WHOLE)
-    groups = window.fresh_groups().read(window.size).finish_ghosts()
+    groups = window.take_groups()
     layout = Layout(groups, window.shared, window.size, window.pinned)
     base, cut = replayed(layout, config, token_budget)
     kept = [(index, _marked(index, entry, cut)) for index, entry in kept_by(layout, base, cut)]
     used = sum([entry.tokens for _, entry in kept])
     if used <= token_budget:
-        return Fitted([entry for _, entry in kept], used, DROPPED)
-    return _fitted(_squeezed(layout, base, cut, kept, token_budget, config.token_factor))
+        fitted = Fitted([entry for _, entry in kept], used, DROPPED)
+    else:
+        squeezed = _squeezed(layout, base, cut, kept, token_budget, config.token_factor)
+        fitted = _fitted(squeezed)
+    window.give_groups(groups)
+    return fitted
 
 
 def _marked(index: int, entry: Entry, cut: Cut) -> Entry:

@@ -49,20 +49,17 @@ from typing import Final, NamedTuple
 
 from fastpaca.context.message import Entry
 from fastpaca.shapes import (
-    ASSISTANT_ROLES,
-    INSTRUCTION_ROLES,
     WHOLE_PLACE,
     Mark,
     Reading,
     Shape,
     Side,
+    Speaker,
 )
 
 GHOST: Final = -1
 """Where a call stands that was cut."""
 
-_SKIPPED: Final = frozenset({Shape.GONE, Shape.PAGE})
-_REASONING: Final = frozenset({Shape.REASONING, Shape.REASONING_ITEM})
 _STRAY: Final = frozenset({Shape.GONE, Shape.PAGE, Shape.BLANK, Shape.RESULT, Shape.RESPONSE})
 
 
@@ -171,6 +168,7 @@ class Groups:
             run.
 
     Attributes:
+        entries: The list.
         size: How many entries were read.
         sums: Tokens of all entries before an index.
         turn: Per entry the index of the message that opened its turn; -1 if there is none.
@@ -191,7 +189,7 @@ class Groups:
         ghosts: Iterable[CutCall] = (),
         opened_at: int = 0,
     ) -> None:
-        self._entries = entries
+        self.entries = entries
         self._pinned = pinned
         self._ghosts = deque(sorted(ghosts))
         self._barrier = opened_at
@@ -232,7 +230,7 @@ class Groups:
     def read(self, size: int) -> Groups:
         """Read on until *size* entries are read."""
         for index in range(self.size, size):
-            self._read(index, self._entries[index])
+            self._read(index, self.entries[index])
         if self._barrier:  # the message that opened the newest turn came after all of these
             self._pass_barrier()
         return self
@@ -448,17 +446,17 @@ class Groups:
             self._decide(self._settled)
 
     def _decide(self, place: int) -> None:
-        entry = self._entries[place]
-        kind = _kind(entry)
+        entry = self.entries[place]
+        kind = entry.reading.speaker
         is_joined = False
-        if kind == _PASSED:
-            if self._speaker >= 0 and _ends_in_reasoning(self._entries[self._speaker]):
+        if kind == Speaker.PASSED:
+            if self._speaker >= 0 and self.entries[self._speaker].reading.ends_in_reasoning:
                 is_joined = True
                 if self._is_free(place):
                     self._withheld.append(place)
                     if self._soft == place:
                         self.with_removal.add(place)
-        elif kind == _ASSISTANT and self._joins(place, runs=False):
+        elif kind == Speaker.ASSISTANT and self._joins(place, runs=False):
             is_joined = True
             self._hard = max(self._hard, place)
             self._forget_after(self._speaker)
@@ -470,8 +468,8 @@ class Groups:
             self.cuts.append(place)
             if self._soft == place:
                 self.with_removal.add(place)
-        if kind != _PASSED:
-            is_reply = kind == _ASSISTANT and entry.seq is not None
+        if kind != Speaker.PASSED:
+            is_reply = kind == Speaker.ASSISTANT and entry.seq is not None
             self._speaker = place if is_reply and not _ends_with_summary(entry) else -1
         self._hard = max(self._hard, self._reach.pop(place, -1))
         self._soft = max(self._soft, self._soft_reach.pop(place, -1))
@@ -483,7 +481,7 @@ class Groups:
             return True
         if self._hard >= place or self._soft > place or place in self._strays:
             return False
-        entries = self._entries
+        entries = self.entries
         if entries[place].is_task and entries[place - 1].is_task:
             return False
         return self._soft < place or self._makes_call(place)
@@ -498,14 +496,16 @@ class Groups:
             return False
         if runs or place in self._foreign:
             return True
-        return _ends_in_reasoning(self._entries[self._speaker])
+        return self.entries[self._speaker].reading.ends_in_reasoning
 
     def newest(self) -> int:
         """Return where the newest block begins."""
         place = self._settled
         if place == self.size:
             return self.cuts[-1] if self.cuts else 0
-        if _kind(self._entries[place]) == _ASSISTANT and self._joins(place, runs=True):
+        if self.entries[place].reading.speaker == Speaker.ASSISTANT and self._joins(
+            place, runs=True
+        ):
             return self.cuts[bisect_right(self.cuts, self._speaker) - 1]
         if self._is_free(place):
             return place
@@ -537,7 +537,7 @@ class Groups:
             for place in (self.cut_places() if self.size else ())
             if place <= newest and not depths[place] and not self.needs_removal(place)
         ]
-        waits = self._speaker >= 0 and _ends_in_reasoning(self._entries[self._speaker])
+        waits = self._speaker >= 0 and self.entries[self._speaker].reading.ends_in_reasoning
         return whole if self._settled < self.size or waits else [*whole, self.size]
 
     def needs_removal(self, place: int) -> bool:
@@ -547,35 +547,6 @@ class Groups:
     def running(self) -> Iterator[Call]:
         """Give the calls that run, oldest first."""
         return iter(self._running.values())
-
-
-_PASSED, _ASSISTANT, _OTHER = range(3)
-
-
-def _kind(entry: Entry) -> int:
-    """Tell whether *entry* is the assistant's, is passed over between two of these, or neither."""
-    if entry.role in INSTRUCTION_ROLES:
-        return _PASSED
-    reading = entry.reading
-    if (
-        reading.shapes
-        and _SKIPPED.issuperset(reading.shapes)
-        and not reading.marks
-        and not reading.has_other_keys
-    ):
-        return _PASSED
-    return _ASSISTANT if entry.role in ASSISTANT_ROLES else _OTHER
-
-
-def _ends_in_reasoning(entry: Entry) -> bool:
-    """Tell whether the last thing that *entry* says is reasoning."""
-    reading = entry.reading
-    if any(mark.place < WHOLE_PLACE for mark in reading.marks):
-        return False  # the calls in its keys come after its parts
-    for shape in reversed(reading.shapes):
-        if shape not in _SKIPPED:
-            return shape in _REASONING
-    return bool(reading.reasoning_keys) and not reading.has_other_keys
 
 
 def _ends_with_summary(entry: Entry) -> bool:

@@ -39,7 +39,7 @@ def taken_out(entry: Entry, places: Collection[int]) -> Entry | None:
         return entry
     if shapes.WHOLE_PLACE in gone:
         return None
-    reading = _what_is_left(entry.reading, gone)
+    reading = shapes.placed(_what_is_left(entry.reading, gone), entry.role)
     if is_empty(reading):
         return None
     message = jsontext.members(entry.body, (), None)

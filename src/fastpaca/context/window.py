@@ -67,6 +67,9 @@ class Window(msgspec.Struct, eq=False, gc=False):
         opened_at: Seq of the newest message that opened a turn when the window was last rewritten.
         groups: What is known of the groups of its entries, or None.
         stuck: If it cannot become smaller: the configuration, and where its newest block begins.
+        seen: What readers know of its groups, if any: whoever takes it has it alone, since reads
+            and changes of a context go on in several threads. Windows that grow from each other
+            share it.
     """
 
     shared: list[Entry] = []
@@ -78,6 +81,7 @@ class Window(msgspec.Struct, eq=False, gc=False):
     opened_at: int = 0
     groups: Groups | None = None
     stuck: tuple[object, int] | None = None
+    seen: list[Groups] = []
 
     @staticmethod
     def of(
@@ -116,13 +120,28 @@ class Window(msgspec.Struct, eq=False, gc=False):
 
     def apart(self) -> Window:
         """Return the same window with a list of its own, that may grow in another thread."""
-        return replace(self, shared=self.entries, groups=None, stuck=None)
+        return replace(self, shared=self.entries, groups=None, stuck=None, seen=[])
 
     def grouped(self) -> Groups:
         """Read the groups of the entries, as far as they are not known; for its owner only."""
         if self.groups is None:
             self.groups = self.fresh_groups()
         return self.groups.read(self.size)
+
+    def take_groups(self) -> Groups:
+        """Return its groups for a read, which gives them back with `give_groups`."""
+        try:
+            groups = self.seen.pop()  # atomic: another thread finds it empty
+        except IndexError:
+            groups = None
+        if groups is None or groups.entries is not self.shared or groups.size > self.size:
+            groups = self.fresh_groups()
+        return groups.read(self.size).finish_ghosts()
+
+    def give_groups(self, groups: Groups) -> None:
+        """Keep *groups*, which `take_groups` has returned, for the next read."""
+        if not self.seen:
+            self.seen.append(groups)
 
     def fresh_groups(self) -> Groups:
         """Return groups of its entries of which nothing was read yet."""
@@ -168,6 +187,9 @@ class Window(msgspec.Struct, eq=False, gc=False):
         if len(shared) != self.size:  # a sibling has grown already: this one goes its own way
             shared = shared[: self.size]
             groups = stuck = None
+            seen: list[Groups] = []
+        else:
+            seen = self.seen
         shared.append(entry)
         pins = self.pinned == self.size and follows_pinned(entry, last, self.size)
         return Window(
@@ -180,6 +202,7 @@ class Window(msgspec.Struct, eq=False, gc=False):
             opened_at=self.opened_at,
             groups=groups,
             stuck=stuck,
+            seen=seen,
         )
 
 
