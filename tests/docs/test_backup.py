@@ -20,7 +20,7 @@ def test_a_backup_is_restored_as_the_page_says(tmp_path: Path) -> None:
     """
     What the commands of the page restore into an empty directory is answered by a node as before.
     """
-    backup, restore = (_block(first) for first in ("fastpaca backup ", "mkdir "))
+    backup, restore = (_block(first) for first in ("fastpaca backup /var", "mkdir "))
     *prepare, serve = restore.splitlines()
     assert serve == "fastpaca serve --data-dir /var/lib/fastpaca-restored"
     lived, restored = tmp_path / "lived", tmp_path / "restored"
