@@ -130,7 +130,7 @@ def test_numbers_of_policies_are_those_of_the_code() -> None:
     """
     The defaults of budgets and policies, and the rules of fitting, stand as the code has them.
     """
-    text = page("context-management").text
+    text = page("context-management").text + page("what-is-kept").text
     config = Config()
     budget, trigger = config.token_budget, config.trigger(config.token_budget)
     last_n, skip_parts = LastN(), SkipParts()

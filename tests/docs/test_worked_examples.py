@@ -1,4 +1,4 @@
-"""The numbers of the page "Manage context" are those that a node gives."""
+"""The numbers of the pages on policies are those that a node gives."""
 
 from __future__ import annotations
 
@@ -23,9 +23,13 @@ class Example(NamedTuple):
 
 
 def examples() -> list[Example]:
-    """Give the worked examples that the page shows: a command, and what it prints below."""
+    """Return the worked examples that the pages show: a command, and what it prints below."""
+    return [*_examples_of("context-management"), *_examples_of("what-is-kept")]
+
+
+def _examples_of(name: str) -> list[Example]:
     found = []
-    blocks = page("context-management").blocks
+    blocks = page(name).blocks
     for place, block in enumerate(blocks):
         command = COMMAND.fullmatch(block.text)
         if command:
