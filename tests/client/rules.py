@@ -19,6 +19,7 @@ CONTEXT = json.dumps(
         "status": "active",
         "token_budget": 1,
         "trigger_ratio": 0.7,
+        "token_factor": 1,
         "policy": {"strategy": "manual", "config": {}},
         "metadata": {},
         "version": 0,

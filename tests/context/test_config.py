@@ -13,12 +13,12 @@ from fastpaca.errors import InvalidRequest
 from tests.context.conversation import encoded
 
 POLICIES: list[tuple[dict[str, Any], Policy]] = [
-    ({"strategy": "last_n"}, LastN(200, 0.5, False)),
+    ({"strategy": "last_n"}, LastN(200, 0.5, True)),
     ({"strategy": "last_n", "config": {}}, LastN()),
-    ({"strategy": "last_n", "config": {"limit": 1, "start_on_user": True}}, LastN(1, 0.5, True)),
+    ({"strategy": "last_n", "config": {"limit": 1, "start_on_user": False}}, LastN(1, 0.5, False)),
     ({"strategy": "last_n", "config": {"target_ratio": 1}}, LastN(200, 1.0)),
     ({"config": {"limit": 2**53 - 1}, "strategy": "last_n"}, LastN(2**53 - 1)),
-    ({"strategy": "skip_parts"}, SkipParts(("tool", "reasoning"), 200, 0.5, False)),
+    ({"strategy": "skip_parts"}, SkipParts(("tool", "reasoning"), 200, 0.5, True)),
     ({"strategy": "skip_parts", "config": {"skip_kinds": []}}, SkipParts(())),
     ({"strategy": "skip_parts", "config": {"skip_kinds": ["é"], "limit": 5}}, SkipParts(("é",), 5)),
     ({"strategy": "manual"}, Manual()),
