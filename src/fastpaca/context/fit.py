@@ -203,18 +203,32 @@ def _without_block(
     is_cut_first = is_cut_first or _total(task) > budget
     if _total(_shortened(task, 0, factor)) > budget:
         task = _openers(task)
-    while task and _total(_shortened(task, 0, factor)) > budget:
-        task = task[1:]  # it would not fit alone
-    while True:
-        room = budget - _total(pinned)
-        shorter_task = _shortened(task, room, factor) if is_cut_first else task
-        shorter = _shortened(pinned, budget - _total(shorter_task), factor)
-        if _total(shorter) + _total(shorter_task) <= budget:
-            return shorter + shorter_task
-        if pinned:
-            pinned = _without_last(layout.groups, pinned)
-        else:
-            is_cut_first = True
+    task = task[_start_that_fits(_floors(task, factor), budget) :]  # the rest would not fit alone
+    least = sum(_floors(task, factor)) if is_cut_first else _total(task)
+    floors = _floors(pinned, factor)
+    end, pinned_tokens = len(pinned), sum(floors)
+    while end and pinned_tokens + least > budget:
+        before = _end_without_last(layout.groups, pinned, end)
+        pinned_tokens -= sum(floors[before:end])
+        end = before
+    pinned = pinned[:end]
+    if is_cut_first:
+        task = _shortened(task, budget - _total(pinned), factor)
+    return _shortened(pinned, budget - _total(task), factor) + task
+
+
+def _floors(pieces: list[Piece], factor: float) -> list[int]:
+    """Return what each of *pieces* costs at the least; what fits so can be made to fit."""
+    return [piece.entry.tokens for piece in _shortened(pieces, 0, factor)]
+
+
+def _start_that_fits(tokens: list[int], budget: int) -> int:
+    """Return how many at the front must go for the rest of *tokens* to fit into *budget*."""
+    total, start = sum(tokens), 0
+    while start < len(tokens) and total > budget:
+        total -= tokens[start]
+        start += 1
+    return start
 
 
 def _openers(task: list[Piece]) -> list[Piece]:
@@ -228,16 +242,15 @@ def _openers(task: list[Piece]) -> list[Piece]:
     return left
 
 
-def _without_last(groups: Groups, pinned: list[Piece]) -> list[Piece]:
-    """Leave out the last of the *pinned*, with the calls that it answers."""
-    first = pinned[-1].at
-    for piece in reversed(pinned):
-        if piece.at < first:
-            break
-        for _, call in groups.bonds.get(piece.at, ()):
+def _end_without_last(groups: Groups, pinned: list[Piece], end: int) -> int:
+    """Return the end of the *pinned* up to *end* without the last, and the calls it answers."""
+    first, before = pinned[end - 1].at, end
+    while before and pinned[before - 1].at >= first:
+        before -= 1
+        for _, call in groups.bonds.get(pinned[before].at, ()):
             if call.at >= 0:
                 first = min(first, call.at)
-    return [piece for piece in pinned if piece.at < first]
+    return before
 
 
 def _without_oldest_calls(groups: Groups, block: list[Piece], room: int) -> list[Piece] | None:
