@@ -67,7 +67,7 @@ async def test_everything_reads_as_before(tmp_path: Path, fast_dsn: str) -> None
         size = len(local_seqs(tmp_path))
         await store.writer.catch_up()
         left = len(local_seqs(tmp_path))
-        assert (left, size) == (5, 80)
+        assert (left, size) == (6, 80)
         assert await reads(client) == before
     async with running(composed(archived(tmp_path, fast_dsn))) as client:
         assert await reads(client) == before

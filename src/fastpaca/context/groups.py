@@ -227,6 +227,11 @@ class Groups:
         self._earlier_results: set[int] = set()
         self._foreign: set[int] = set()
 
+    @property
+    def calls_read(self) -> int:
+        """How many calls have been read, those that were cut included."""
+        return len(self._every)
+
     def read(self, size: int) -> Groups:
         """Read on until *size* entries are read."""
         for index in range(self.size, size):

@@ -14,6 +14,13 @@ CUT_CALL_BYTES: Final = 250
 """Estimate of what a remembered cut call takes."""
 
 
+GROUPED_ENTRY_BYTES: Final = 400
+"""Estimate of what is known of an entry once the groups of its window have been read."""
+
+GROUPED_CALL_BYTES: Final = 430
+"""Estimate of what is known of a call, and of its result, then."""
+
+
 class Hot:
     """
     Committed states by context id, in at most about *bytes_max* bytes.
@@ -117,4 +124,8 @@ def _size(context: Context) -> int:
     messages, few large ones, messages of many parts, calls and results, and metadata.
     """
     own = CONTEXT_BYTES + len(context.id) + len(context.metadata)
-    return own + context.window.weight + CUT_CALL_BYTES * len(context.window.cut_calls)
+    window = context.window
+    if window.groups is not None:
+        own += GROUPED_ENTRY_BYTES * window.groups.size
+        own += GROUPED_CALL_BYTES * window.groups.calls_read
+    return own + window.weight + CUT_CALL_BYTES * len(window.cut_calls)
