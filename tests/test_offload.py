@@ -135,7 +135,7 @@ def large(kind: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("kind", "policy"),
-    [("text", "last_n"), ("result", "skip_parts"), ("parts", "manual"), ("parts", "skip_parts")],
+    [("text", "last_n"), ("result", "last_n"), ("parts", "manual"), ("parts", "skip_parts")],
 )
 def test_no_request_works_on_a_large_message_on_the_event_loop(kind: str, policy: str) -> None:
     """It is taken apart, counted, applied, fitted, compared and loaded in threads."""
