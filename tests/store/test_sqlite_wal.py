@@ -242,3 +242,21 @@ def test_next_start_begins_with_an_empty_log(tmp_path: Path) -> None:
         await found.close()
 
     asyncio.run(main())
+
+
+def test_a_wait_that_is_given_up_leaves_checkpoints_running(tmp_path: Path) -> None:
+    """Whoever no longer waits for a checkpoint, before it begins or while it runs, stops none."""
+
+    async def main() -> None:
+        store = SqliteStore(tmp_path)
+        await store.open()
+        assert store._open is not None
+        wal = store._open.wal
+        with wal._checkpointing:
+            waits = [wal.copy() for _ in range(3)]
+            for wait in waits:
+                wait.cancel()
+        await asyncio.wait_for(asyncio.wrap_future(wal.copy()), 30)
+        await store.close()
+
+    asyncio.run(main())

@@ -217,6 +217,8 @@ class Wal:
 
     def _work(self) -> None:
         while (copied := self._wakes.get()) is not None:
+            # From here on it can't be cancelled; one that was has nobody to tell.
+            is_awaited = copied.set_running_or_notify_cancel()
             try:
                 with self._checkpointing:
                     frames, done = self._checkpoint(
@@ -227,7 +229,8 @@ class Wal:
                 pass  # the log keeps what was not copied; at the ceiling the writer will say so
             finally:
                 self._is_awake = False
-            copied.set_result(None)
+            if is_awaited:
+                copied.set_result(None)
 
     def _checkpoint(self, connection: apsw.Connection, mode: int) -> tuple[int, int]:
         """
