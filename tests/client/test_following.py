@@ -202,6 +202,7 @@ def test_now_is_one_moment() -> None:
         "status": "active",
         "token_budget": 1,
         "trigger_ratio": 0.7,
+        "token_factor": 1,
         "policy": {"strategy": "manual", "config": {}},
         "metadata": {},
         "version": 7,
