@@ -22,12 +22,12 @@ COMMIT_IDS_KEPT: Final = 8
 PIECE_ROWS: Final = 1000
 """How many rows a transaction erases or forgets."""
 
-PARAMETERS_MAX: Final = 1792
+PARAMETERS_MAX: Final = 1920
 """
 How many parameters a statement of many rows has.
 
 The protocol takes 32,767. But asyncpg keeps no statement prepared whose text is longer than 15 KiB,
-and each parameter takes up to 7 bytes of it: `$1792, `.
+and each parameter takes up to 7 bytes of it: `$1920, `.
 """
 
 
