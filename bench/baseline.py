@@ -13,7 +13,7 @@ import sys
 
 from fastpaca.api.app import _door
 from fastpaca.api.edge import Edge
-from fastpaca.api.limits import Bodies, Pace
+from fastpaca.api.limits import Bodies, BodyMemory, Pace
 from fastpaca.api.protocol import Bounds
 from fastpaca.api.request import Answer, Request
 from fastpaca.api.routes import CONTEXT, Route, Routes
@@ -27,8 +27,8 @@ APPENDED = b'{"seq":1000000,"version":1000000,"token_estimate":100}'
 class Nothing:
     """Handlers that do nothing."""
 
-    def __init__(self, settings: Settings, view_bytes: int) -> None:
-        self._bodies = Bodies(settings.max_body_bytes, Pace())
+    def __init__(self, settings: Settings, memory: BodyMemory, view_bytes: int) -> None:
+        self._bodies = Bodies(settings.max_body_bytes, Pace(), memory)
         self._view = Answer(200, b'{"messages":"' + b"x" * (view_bytes - 15) + b'"}')
 
     async def append(self, request: Request) -> Answer:
@@ -45,14 +45,15 @@ async def main(view_bytes: int) -> None:
     """Serve until killed."""
     settings = Settings()
     metrics = Metrics()
-    nothing = Nothing(settings, view_bytes)
+    memory = BodyMemory(settings.body_memory_bytes, settings.max_body_bytes)
+    nothing = Nothing(settings, memory, view_bytes)
     routes = Routes(
         (
             Route(f"{CONTEXT}/messages", {"POST": nothing.append}),
             Route(f"{CONTEXT}/context", {"GET": nothing.context}),
         )
     )
-    edge = Edge(routes, _door(settings, asyncio.get_running_loop().time), metrics)
+    edge = Edge(routes, _door(settings, asyncio.get_running_loop().time), metrics, memory)
     listener = bound_socket("127.0.0.1", 0)
     listen(listener, "127.0.0.1")
     print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import os
 import resource
 import sys
@@ -191,7 +192,7 @@ class Run:
         for number in range(plan.followers):
             context = number % plan.contexts
             await loop.create_connection(
-                lambda context=context: Follower(self, context), "127.0.0.1", plan.port
+                functools.partial(Follower, self, context), "127.0.0.1", plan.port
             )
         if plan.followers:
             await self._all_open.wait()

@@ -9,6 +9,7 @@ figures to stdout.
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import sys
 import time
@@ -140,7 +141,7 @@ class Run:
         for number in range(self.plan.connections):
             index = number % len(ports)
             await loop.create_connection(
-                lambda index=index: Connection(self, streams[index]), "127.0.0.1", ports[index]
+                functools.partial(Connection, self, streams[index]), "127.0.0.1", ports[index]
             )
         await asyncio.sleep(self.plan.seconds / 5)
         self.measuring, self.bytes_read = True, 0

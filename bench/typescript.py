@@ -31,7 +31,7 @@ def overhead_of_calls(bench: Bench) -> Iterator[Result]:
     ):
         subprocess.run([program, SDK / "build.mjs", folder], check=True)
         address = f"http://127.0.0.1:{port}"
-        command = [program, HERE / "typescript.mjs", folder, address]
+        command = [str(program), str(HERE / "typescript.mjs"), folder, address]
         said = subprocess.run(
             [*command, str(bench.seconds), str(bench.repeats)],
             stdout=subprocess.PIPE,
