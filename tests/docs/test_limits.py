@@ -43,26 +43,26 @@ LIMITS = {
     f" {BOUNDS.headers_max} headers",
     "time for the headers of a request": f"{BOUNDS.head_seconds:g} seconds",
     "pause in a body": f"{PACE.idle_s:g} seconds",
-    "pace of a body": f"{PACE.bytes_per_s // KIB} KiB a second on average,"
+    "speed of a body": f"{PACE.bytes_per_s // KIB} KiB a second on average,"
     f" after {PACE.idle_s:g} seconds",
-    "pace of an answer, event streams included": f"{BOUNDS.unread_bytes // KIB} KiB in"
-    f" {BOUNDS.unread_seconds:g} seconds, while that much waits",
-    "pace of a WebSocket": f"{SOCKET.unread_bytes // KIB} KiB in"
-    f" {SOCKET.unread_seconds:g} seconds, while that much waits",
+    "speed of reading a response, including event streams": f"{BOUNDS.unread_bytes // KIB} KiB in"
+    f" {BOUNDS.unread_seconds:g} seconds, while that much is waiting",
+    "speed of reading a WebSocket": f"{SOCKET.unread_bytes // KIB} KiB in"
+    f" {SOCKET.unread_seconds:g} seconds, while that much is waiting",
     "silence of a WebSocket": f"{SOCKET.silent_seconds:g} seconds",
     "frames from a WebSocket": f"{SOCKET.frames_max} in about {SOCKET.silent_seconds:g} seconds,"
     f" {INCOMING_BYTES_MAX // KIB} KiB each",
     "time to close a WebSocket": f"{SOCKET.close_seconds:g} seconds after the last frame",
-    "changes that a follower takes at once": f"{recent.PAGE_CHANGES},"
+    "changes sent to a follower at once": f"{recent.PAGE_CHANGES},"
     f" and {recent.PAGE_BYTES_MAX // KIB} KiB unless one alone is larger",
     "newest changes kept for followers": f"{recent.CHANGES_BYTES_MAX // MIB} MiB together,"
     " or the last commit of one context",
-    "a connection without a request": "`FASTPACA_KEEPALIVE_SECONDS`,"
+    "idle connection": "`FASTPACA_KEEPALIVE_SECONDS`,"
     f" {SETTINGS.keepalive_seconds} by default",
     "connections": f"{BOUNDS.connections_max}, or fewer where the system allows fewer files",
     "requests": "`FASTPACA_RATE_LIMIT`, off by default, per key or address",
-    "keys and addresses that the rate limit remembers": f"{CALLERS_MAX:,}",
-    "writes that wait or are under way": f"{engine.QUEUE_OPS_MAX}",
+    "keys and addresses tracked by the rate limit": f"{CALLERS_MAX:,}",
+    "writes waiting or in progress": f"{engine.QUEUE_OPS_MAX}",
     "their messages": f"{engine.QUEUE_BYTES_MAX // MIB} MiB",
     "operations applied at once": f"{engine.BATCH_OPS_MAX}",
     "messages in an append": f"{wire.BATCH_MAX}",
@@ -78,8 +78,8 @@ LIMITS = {
     "contexts in memory": f"`FASTPACA_HOT_BYTES`, {SETTINGS.hot_bytes // MIB} MiB by default,"
     " an estimate",
     "rendered LLM contexts in memory": f"{VIEWS_BYTES_MAX // MIB} MiB",
-    "answers of idempotency keys in memory": f"{RECENT_MAX:,}",
-    "stored answers of idempotency keys": f"{engine.ANSWERS_KEPT_US // 86_400_000_000} days",
+    "responses of idempotency keys in memory": f"{RECENT_MAX:,}",
+    "stored responses of idempotency keys": f"{engine.ANSWERS_KEPT_US // 86_400_000_000} days",
     "backups": "1 at a time",
 }
 
@@ -98,7 +98,7 @@ REQUEST_LIMITS = {
 
 MEDIA = {
     "image (PNG, JPEG, GIF, WebP, BMP)": (28, 28, 2576, image.IMAGE_TOKENS_MAX),
-    "image whose size cannot be read, such as behind a URL": (image.IMAGE_TOKENS,),
+    "image of unknown size, such as one behind a URL": (image.IMAGE_TOKENS,),
     "PDF": (pdf.PAGE_TOKENS,),
     "audio": (medium.STREAMS[medium.AUDIO].tokens_per_second,),
     "video": (medium.STREAMS[medium.VIDEO].tokens_per_second,),
@@ -109,7 +109,7 @@ MEDIA = {
 
 @pytest.mark.parametrize(
     ("name", "heading", "expected"),
-    [("operations", "Limits", LIMITS), ("rest-api", "Limits", REQUEST_LIMITS)],
+    [("limits", "Limits", LIMITS), ("rest-api", "Limits", REQUEST_LIMITS)],
 )
 def test_limits_are_those_of_the_code(name: str, heading: str, expected: dict[str, str]) -> None:
     """
@@ -122,7 +122,7 @@ def test_prices_of_media_are_those_of_the_code() -> None:
     """
     The table of media names the tokens that the code takes for each.
     """
-    rows = [row for row in page("operations").rows("Token counts") if row[0] in MEDIA]
+    rows = [row for row in page("configuration").rows("Token counts") if row[0] in MEDIA]
     assert {row[0]: tuple(map(int, re.findall(r"\d+", row[1]))) for row in rows} == MEDIA
 
 

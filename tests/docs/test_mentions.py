@@ -49,7 +49,7 @@ def test_variables_that_stop_the_start_are_named() -> None:
     """
     Who meets a variable that stops the start can read why.
     """
-    section = page("configuration").section("What stops the start")
+    section = page("configuration").section("What prevents a node from starting")
     for variable in _FOREIGN_VARIABLES:
         assert f"`{variable}`" in section
 
@@ -185,7 +185,7 @@ def test_metrics_have_their_row() -> None:
     """
     The page names each series with its labels, and no other.
     """
-    shown = {row[0].strip("`"): row[1] for row in page("operations").rows("Metrics")}
+    shown = {row[0].strip("`"): row[1] for row in page("monitoring").rows("Metrics")}
     metrics = Metrics()
     known: dict[str, str] = {}
     for family in metrics.appends.collect():
