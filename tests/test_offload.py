@@ -31,8 +31,8 @@ A_SECOND_A_BYTE = Work(byte_ns=1e9)
 LARGE_BYTES = 1024 * 1024
 
 HEAVY = {
-    ("fastpaca/api/wire.py", "parse_append"),
-    ("fastpaca/api/wire.py", "parse_compact"),
+    ("fastpaca/api/bodies.py", "parse_append"),
+    ("fastpaca/api/bodies.py", "parse_compact"),
     ("fastpaca/tokens/counts.py", "count_message"),
     ("fastpaca/context/context.py", "apply"),
     ("fastpaca/context/context.py", "view"),

@@ -1,8 +1,8 @@
 """
 The story of each API verb: count the tokens, make the op, give the answer.
 
-Requests come in as values that cannot be wrong, made by `api/wire.py`; how an answer is written is
-handed in as a `Shape`, since a stored answer must be written before its commit.
+Requests come in as values that cannot be wrong, made by `api/bodies.py`; how a response is written
+is handed in as a `Shape`, since a stored response must be written before its commit.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from fastpaca.api import query, routes, wire
+from fastpaca.api import bodies, query, routes
 from fastpaca.api.limits import CALLERS_MAX, REQUEST_FACTOR, SHORT_BYTES, Pace
 from fastpaca.api.protocol import Bounds
 from fastpaca.api.websocket import INCOMING_BYTES_MAX
@@ -65,8 +65,8 @@ LIMITS = {
     "writes waiting or in progress": f"{engine.QUEUE_OPS_MAX}",
     "their messages": f"{engine.QUEUE_BYTES_MAX // MIB} MiB",
     "operations applied at once": f"{engine.BATCH_OPS_MAX}",
-    "messages in an append": f"{wire.BATCH_MAX}",
-    "messages in a replacement": f"{wire.REPLACEMENT_MAX:,}",
+    "messages in an append": f"{bodies.BATCH_MAX}",
+    "messages in a replacement": f"{bodies.REPLACEMENT_MAX:,}",
     "parts of a message": f"{PARTS_MAX:,}",
     "calls in the keys of a message": f"{CALLS_IN_KEYS_MAX}",
     "metadata of a context": f"{METADATA_BYTES_MAX // KIB} KiB of JSON",
@@ -87,8 +87,8 @@ REQUEST_LIMITS = {
     "body": f"`FASTPACA_MAX_BODY_BYTES`, {SETTINGS.max_body_bytes // MIB} MiB",
     "request line and headers": LIMITS["request line and headers"],
     "nesting of a message": f"{DEPTH_MAX} levels",
-    "messages in one append": f"{wire.BATCH_MAX}",
-    "messages in one replacement": f"{wire.REPLACEMENT_MAX:,}",
+    "messages in one append": f"{bodies.BATCH_MAX}",
+    "messages in one replacement": f"{bodies.REPLACEMENT_MAX:,}",
     "`limit` of `tail`, `messages`, `compactions` and the list of contexts": f"{query.PAGE_MAX:,}",
     "a page of messages or contexts": f"{engine.PAGE_BYTES_MAX // MIB} MiB",
     "context id": f"{routes.ID_BYTES_MAX} bytes",

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastpaca.api import query, wire
+from fastpaca.api import bodies, query
 from fastpaca.api.routes import ID_BYTES_MAX, decode_id
 from fastpaca.context import jsontext
 from fastpaca.context.config import policy_text
@@ -40,7 +40,7 @@ def same(draft: Draft, message: Members) -> None:
 
 
 def check_append(body: bytes) -> None:
-    found = wire.parse_append(body)
+    found = bodies.parse_append(body)
     said = read(body)
     assert not said.repeats("message", "messages", "if_version")
     sent = said.last("messages") if found.is_batch else [said.last("message")]
@@ -50,13 +50,13 @@ def check_append(body: bytes) -> None:
 
 
 def check_compact(body: bytes) -> None:
-    found = wire.parse_compact(body)
+    found = bodies.parse_compact(body)
     for draft, message in zip(found.drafts, read(body).last("replacement"), strict=True):
         same(draft, message)
 
 
 def check_put(body: bytes) -> None:
-    op: Put = wire.parse_put(body)
+    op: Put = bodies.parse_put(body)
     said = dict(read(body or b"{}"))
     assert (op.token_budget is None) == ("token_budget" not in said)
     if op.token_budget is not None:
@@ -75,7 +75,7 @@ def check_put(body: bytes) -> None:
 
 
 def check_patch(body: bytes) -> None:
-    op: PatchMetadata = wire.parse_patch_metadata(body)
+    op: PatchMetadata = bodies.parse_patch_metadata(body)
     changes = read(body).last("metadata")
     assert len(changes) == len(op.changes)
     for key, value in changes:

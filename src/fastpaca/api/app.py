@@ -3,7 +3,7 @@ The map of the service: what is answered where.
 
 What every request passes on its way there is in `edge.py`: a request id, the origin of a page, the
 host, the API key, the rate limit, and behind the handler the one shape of errors and the metrics.
-Handlers read bodies through `limits.py` and make values of them in `wire.py`.
+Handlers read bodies through `limits.py` and make values of them in `bodies.py`.
 
 `create_app` puts the ASGI application together. It neither starts nor stops anything: the engine
 behind it belongs to whoever made it.

@@ -5,9 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from fastpaca.api import query, wire
+from msgspec import Raw
+
+from fastpaca.api import bodies, query, responses
 from fastpaca.api.limits import Bodies
 from fastpaca.api.request import Answer, Request
+from fastpaca.api.responses import ContextPageJSON, encode
 from fastpaca.context.events import Created
 from fastpaca.offload import PARSE, offload
 from fastpaca.service import Service
@@ -30,15 +33,15 @@ class Contexts:
         """Create the context, or change it: a field that is not given keeps its value."""
         query.parse(request.query, ())
         body = await self._bodies.read(request)
-        op = await offload(PARSE, len(body), partial(wire.parse_put, body))
-        written = await self._service.put(request.context_id, op, wire.representation)
+        op = await offload(PARSE, len(body), partial(bodies.parse_put, body))
+        written = await self._service.put(request.context_id, op, responses.representation)
         is_new = any(isinstance(event, Created) for event in written.events)
         return Answer(201 if is_new else 200, written.answer)
 
     async def get(self, request: Request) -> Answer:
         """Give the context."""
         query.parse(request.query, ())
-        return Answer(200, wire.representation(await self._service.get(request.context_id)))
+        return Answer(200, responses.representation(await self._service.get(request.context_id)))
 
     async def listing(self, request: Request) -> Answer:
         """Give a page of all contexts, in byte order of their ids."""
@@ -46,24 +49,26 @@ class Contexts:
         prefix = query.part_of_id(parameters, "prefix")
         after: str | None = query.part_of_id(parameters, "after")
         left = query.limit(parameters)
-        page: list[bytes] = []
+        page: list[Raw] = []
         size = 0
         while left and size < LIST_BYTES_MAX and after is not None:
             wanted = min(left, LIST_ROWS)
             rows = await self._service.contexts(prefix, after, wanted + 1)
-            found = [wire.listed(row) for row in rows[:wanted]]
+            texts = [responses.listed(row) for row in rows[:wanted]]
             after = rows[wanted - 1].id if len(rows) > wanted else None
-            size += sum(map(len, found))
+            size += sum(map(len, texts))
             left -= wanted
-            page += found
-        return Answer(200, wire.contexts(page, after))
+            page += map(Raw, texts)
+        return Answer(200, encode(ContextPageJSON(page, after)))
 
     async def patch_metadata(self, request: Request) -> Answer:
         """Merge into the metadata; a null takes its key away."""
         query.parse(request.query, ())
         body = await self._bodies.read(request)
-        op = await offload(PARSE, len(body), partial(wire.parse_patch_metadata, body))
-        written = await self._service.patch_metadata(request.context_id, op, wire.representation)
+        op = await offload(PARSE, len(body), partial(bodies.parse_patch_metadata, body))
+        written = await self._service.patch_metadata(
+            request.context_id, op, responses.representation
+        )
         return Answer(200, written.answer)
 
     async def delete(self, request: Request) -> Answer:

@@ -6,11 +6,10 @@ Every error has the same body: `{"error": code, "message": sentence}` and the er
 
 from __future__ import annotations
 
-from typing import Final
-
-import msgspec
+from typing import Any, Final
 
 from fastpaca.api.request import JSON, Answer, Headers
+from fastpaca.api.responses import ErrorJSON, encode
 from fastpaca.errors import (
     FastpacaError,
     Forbidden,
@@ -68,8 +67,11 @@ def answer(error: FastpacaError) -> Answer:
 
 def body(error: FastpacaError) -> bytes:
     """Write the body that says what went wrong."""
-    fields = {name: _shown(value) for name, value in error.fields.items()}
-    return msgspec.json.encode({"error": error.code, "message": _shown(error.message), **fields})
+    fields: dict[str, Any] = {
+        name: _shown(value) if isinstance(value, str) else value
+        for name, value in error.fields.items()
+    }
+    return encode(ErrorJSON(error.code, _shown(error.message), **fields))
 
 
 def defect(request_id: bytes) -> Answer:
@@ -88,7 +90,5 @@ def _headers(error: FastpacaError) -> Headers:
     return ()
 
 
-def _shown(value: object) -> object:
-    if isinstance(value, str) and len(value) > SHOWN_CHARS_MAX:
-        return value[:SHOWN_CHARS_MAX] + " …"
-    return value
+def _shown(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARS_MAX else text[:SHOWN_CHARS_MAX] + " …"

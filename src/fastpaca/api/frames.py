@@ -1,13 +1,24 @@
 """
-How the frames of a stream are written: the names of their fields, and the forms in which they go
-out, as frames of a WebSocket or as events.
+The frames of a stream as JSON, and the forms in which they go out: as messages of a WebSocket, or
+as server-sent events.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Annotated, Final
 
+from msgspec import Raw, Struct
+
+from fastpaca.api.responses import (
+    Count,
+    Ordinal,
+    SeqRangeJSON,
+    doc,
+    encode,
+    schema,
+    seq_range,
+)
 from fastpaca.stream.hub import PingFrame
 from fastpaca.stream.subscription import (
     CompactionFrame,
@@ -24,58 +35,103 @@ Encode = Callable[[AnyFrame], bytes]
 
 PING_COMMENT: Final = b": ping\n\n"
 
+Version = Annotated[Count, doc("The version that this belongs to.")]
+Cursor = Annotated[Count, doc("What to resume from once this frame is processed.")]
+
+
+class MessageFrameJSON(Struct, frozen=True, gc=False, tag_field="type", tag="message"):
+    """A message was appended."""
+
+    version: Version
+    seq: Annotated[Ordinal, doc("Its place in the log.")]
+    message: Annotated[Raw, schema("Message")]
+    cursor: Cursor
+
+
+class CompactionFrameJSON(Struct, frozen=True, gc=False, tag_field="type", tag="compaction"):
+    """The window was rewritten."""
+
+    version: Version
+    range: Annotated[SeqRangeJSON | None, doc("The seqs whose place in the window changed.")]
+    strategy: Annotated[str, doc("The policy that did it; `manual` for a compact call.")]
+    used_tokens_before: Annotated[Count, doc("Tokens of the window before.")]
+    used_tokens_after: Annotated[Count, doc("Tokens of the window after.")]
+    cursor: Cursor
+
+
+class ContextFrameJSON(Struct, frozen=True, gc=False, tag_field="type", tag="context"):
+    """What the LLM context has come to."""
+
+    version: Version
+    needs_compaction: Annotated[bool, doc("Whether the window is above its trigger.")]
+    used_tokens: Annotated[Count, doc("Tokens of a read of the LLM context.")]
+    token_budget: Annotated[Ordinal, doc("The budget of the context.")]
+    cursor: Cursor
+
+
+class TombstonedFrameJSON(Struct, frozen=True, gc=False, tag_field="type", tag="tombstoned"):
+    """The context was deleted."""
+
+    version: Version
+    cursor: Cursor
+
+
+class GapFrameJSON(Struct, frozen=True, gc=False, tag_field="type", tag="gap"):
+    """Versions are lost permanently."""
+
+    expected: Annotated[Ordinal, doc("The first that is gone.")]
+    actual: Annotated[Ordinal, doc("The next that is not.")]
+    cursor: Cursor
+
+
+class ResetFrameJSON(Struct, frozen=True, gc=False, tag_field="type", tag="reset"):
+    """The cursor was above the current version: read everything again."""
+
+    version: Version
+    cursor: Cursor
+
+
+class PingFrameJSON(Struct, frozen=True, gc=False, tag_field="type", tag="ping"):
+    """Nothing has happened for a while."""
+
+    cursor: Cursor
+
+
+def frame_json(frame: AnyFrame) -> Struct:
+    """Return *frame* as it is sent."""
+    match frame:
+        case MessageFrame():
+            return MessageFrameJSON(frame.version, frame.seq, Raw(frame.body), frame.cursor)
+        case ContextFrame():
+            return ContextFrameJSON(
+                version=frame.version,
+                needs_compaction=frame.needs_compaction,
+                used_tokens=frame.used_tokens,
+                token_budget=frame.token_budget,
+                cursor=frame.cursor,
+            )
+        case CompactionFrame():
+            return CompactionFrameJSON(
+                version=frame.version,
+                range=seq_range(frame.from_seq, frame.to_seq),
+                strategy=frame.strategy,
+                used_tokens_before=frame.tokens_before,
+                used_tokens_after=frame.tokens_after,
+                cursor=frame.cursor,
+            )
+        case TombstonedFrame():
+            return TombstonedFrameJSON(frame.version, frame.cursor)
+        case GapFrame():
+            return GapFrameJSON(frame.expected, frame.actual, frame.cursor)
+        case ResetFrame():
+            return ResetFrameJSON(frame.version, frame.cursor)
+        case PingFrame():
+            return PingFrameJSON(frame.cursor)
+
 
 def text(frame: AnyFrame) -> bytes:
     """Write *frame* as JSON."""
-    if isinstance(frame, MessageFrame):
-        return b'{"type":"message","version":%d,"seq":%d,"message":%b,"cursor":%d}' % (
-            frame.version,
-            frame.seq,
-            frame.body,
-            frame.cursor,
-        )
-    if isinstance(frame, ContextFrame):
-        return (
-            b'{"type":"context","version":%d,"needs_compaction":%b,"used_tokens":%d,'
-            b'"token_budget":%d,"cursor":%d}'
-        ) % (
-            frame.version,
-            b"true" if frame.needs_compaction else b"false",
-            frame.used_tokens,
-            frame.token_budget,
-            frame.cursor,
-        )
-    if isinstance(frame, CompactionFrame):
-        return _compaction(frame)
-    if isinstance(frame, TombstonedFrame):
-        return b'{"type":"tombstoned","version":%d,"cursor":%d}' % (frame.version, frame.cursor)
-    if isinstance(frame, GapFrame):
-        return b'{"type":"gap","expected":%d,"actual":%d,"cursor":%d}' % (
-            frame.expected,
-            frame.actual,
-            frame.cursor,
-        )
-    if isinstance(frame, ResetFrame):
-        return b'{"type":"reset","version":%d,"cursor":%d}' % (frame.version, frame.cursor)
-    return b'{"type":"ping","cursor":%d}' % frame.cursor
-
-
-def _compaction(frame: CompactionFrame) -> bytes:
-    if frame.from_seq is None or frame.to_seq is None:
-        changed = b"null"
-    else:
-        changed = b'{"from_seq":%d,"to_seq":%d}' % (frame.from_seq, frame.to_seq)
-    return (
-        b'{"type":"compaction","version":%d,"range":%b,"strategy":"%b","used_tokens_before":%d,'
-        b'"used_tokens_after":%d,"cursor":%d}'
-    ) % (
-        frame.version,
-        changed,
-        frame.strategy.encode(),
-        frame.tokens_before,
-        frame.tokens_after,
-        frame.cursor,
-    )
+    return encode(frame_json(frame))
 
 
 def socket(frame: AnyFrame) -> bytes:

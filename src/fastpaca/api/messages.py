@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from fastpaca.api import idempotency, query, wire
+from msgspec import Raw
+
+from fastpaca.api import bodies, idempotency, query, responses
 from fastpaca.api.limits import Bodies
 from fastpaca.api.request import Answer, Request
+from fastpaca.api.responses import MessagePageJSON, TailJSON, encode
 from fastpaca.context import jsontext
 from fastpaca.errors import InvalidRequest
 from fastpaca.offload import PARSE, WRITE_MESSAGES, offload, steps
@@ -31,11 +34,11 @@ class Messages:
         query.parse(request.query, ())
         body = await self._bodies.read(request)
         keyed = await idempotency.keyed(request, PLACE, body)
-        found = await offload(PARSE, len(body), partial(wire.parse_append, body))
+        sent = await offload(PARSE, len(body), partial(bodies.parse_append, body))
         del body  # a large one need not be here until the commit
-        shape = wire.appended_batch if found.is_batch else wire.appended
+        shape = responses.appended_batch if sent.is_batch else responses.appended
         written = await self._service.append(
-            request.context_id, found.drafts, found.if_version, shape, keyed
+            request.context_id, sent.drafts, sent.if_version, shape, keyed
         )
         return idempotency.answer(201, written)
 
@@ -46,7 +49,7 @@ class Messages:
         limit = query.limit(parameters)
         page = await self._service.tail(request.context_id, offset, limit)
         self._bodies.memory.hold_page(request, [len(row.body) for row in page])
-        return Answer(200, wire.tail(await _written(page)))
+        return Answer(200, encode(TailJSON(await _written(page))))
 
     async def read(self, request: Request) -> Answer:
         """Give a page of the log, forward by seq."""
@@ -58,14 +61,14 @@ class Messages:
             raise InvalidRequest("Must not be below from_seq.", "to_seq")
         page, version = await self._service.messages(request.context_id, from_seq, to_seq, limit)
         self._bodies.memory.hold_page(request, [len(row.body) for row in page])
-        return Answer(200, wire.messages(await _written(page), version))
+        return Answer(200, encode(MessagePageJSON(await _written(page), version)))
 
 
-async def _written(page: Sequence[MessageRow]) -> list[bytes]:
+async def _written(page: Sequence[MessageRow]) -> list[Raw]:
     """Write the messages of a page, with a break for others now and then."""
-    texts: list[bytes] = []
+    texts: list[Raw] = []
     for start, end in steps(WRITE_MESSAGES, [len(row.body) for row in page]):
         if start:
             await asyncio.sleep(0)
-        texts += map(wire.logged, page[start:end])
+        texts += map(responses.logged, page[start:end])
     return texts

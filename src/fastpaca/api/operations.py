@@ -9,11 +9,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from msgspec import UNSET
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from fastpaca.api import query, wire
+from fastpaca.api import query
 from fastpaca.api.openapi import docs_page, openapi_bytes
 from fastpaca.api.request import Answer, FileBody, Headers, Request
+from fastpaca.api.responses import HealthyJSON, ReadyJSON, UnhealthyJSON, encode
 from fastpaca.engine import Engine, Health
 from fastpaca.errors import RateLimited, Unavailable
 from fastpaca.store.base import CommitFailed, ReadFailed
@@ -54,12 +56,14 @@ class Operations:
     async def live(self, _request: Request) -> Answer:
         """Tell whether the process is of use; it is not after a fatal error of the store."""
         health = self._engine.health
-        return _ok() if health.is_live else _health(503, health)
+        return Answer(200, encode(HealthyJSON())) if health.is_live else _unhealthy(health)
 
     async def ready(self, _request: Request) -> Answer:
         """Tell whether requests should be sent here."""
         health = self._engine.health
-        return _health(200 if health.is_ready else 503, health)
+        if not health.is_ready:
+            return _unhealthy(health)
+        return Answer(200, encode(ReadyJSON(health.status, health.reason or UNSET)))
 
     async def metrics(self, _request: Request) -> Answer:
         """Give all series, for Prometheus."""
@@ -113,12 +117,9 @@ async def docs(_request: Request) -> Answer:
     return Answer(200, page, headers)
 
 
-def _ok() -> Answer:
-    return Answer(200, wire.health("ok"))
-
-
-def _health(status: int, health: Health) -> Answer:
-    return Answer(status, wire.health(health.status, health.reason or _REASONS.get(health.status)))
+def _unhealthy(health: Health) -> Answer:
+    reason = health.reason or _REASONS[health.status]
+    return Answer(503, encode(UnhealthyJSON(health.status, reason)))
 
 
 def _new_directory(parent: Path) -> Path:

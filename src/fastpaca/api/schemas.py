@@ -1,17 +1,17 @@
 """
 The JSON schemas of requests and answers, for the OpenAPI document.
 
-They say what `wire.py` reads and writes, as exactly as a schema can: what it cannot say (bytes of
-an id, depth of nesting, keys given twice) stands in the descriptions.
+They say what `bodies.py` reads and `responses.py` writes, as exactly as a schema can. What it
+cannot say (bytes of an id, depth of nesting, keys given twice) stands in the descriptions.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
+from fastpaca.api.bodies import BATCH_MAX, ECHOED_KEYS, REPLACEMENT_MAX
 from fastpaca.api.query import PAGE_MAX
 from fastpaca.api.routes import ID_BYTES_MAX
-from fastpaca.api.wire import BATCH_MAX, ECHOED_KEYS, REPLACEMENT_MAX
 from fastpaca.context import explain, jsontext, oddities
 from fastpaca.context.config import (
     LIMIT_DEFAULT,

@@ -8,10 +8,11 @@ from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import Final
 
-from fastpaca.api import idempotency, query, wire
+from fastpaca.api import bodies, idempotency, query, responses
 from fastpaca.api.limits import Bodies
 from fastpaca.api.request import JSON, Answer, Request
 from fastpaca.context import Config, Context, Manual
+from fastpaca.context.config import policy_text
 from fastpaca.offload import PARSE, WRITE_WINDOWS, offload
 from fastpaca.service import Service
 from fastpaca.store.base import CompactionRow
@@ -66,7 +67,7 @@ class Window:
         kept = None if is_past else self._views.get(context, budget_tokens)
         if kept is not None:
             return kept
-        body = wire.view(await self._service.view(context, budget_tokens))
+        body = responses.view(await self._service.view(context, budget_tokens))
         answer = Answer(200, body, _headers(tag))
         if not is_past:  # what was has the revision of what is, by which views are kept
             self._views.put(context, budget_tokens, answer, len(body))
@@ -74,17 +75,17 @@ class Window:
 
     async def _explained(self, context: Context, budget_tokens: int | None) -> bytes:
         view = await self._service.view(context, budget_tokens)
-        return wire.view(view, await self._service.explained(context, view))
+        return responses.view(view, await self._service.explained(context, view))
 
     async def compact(self, request: Request) -> Answer:
         """Make the window exactly the replacement."""
         query.parse(request.query, ())
         body = await self._bodies.read(request)
         keyed = await idempotency.keyed(request, PLACE, body)
-        found = await offload(PARSE, len(body), partial(wire.parse_compact, body))
+        sent = await offload(PARSE, len(body), partial(bodies.parse_compact, body))
         del body  # a large one need not be here until the commit
         written = await self._service.compact(
-            request.context_id, found.drafts, found.if_version, wire.compacted, keyed
+            request.context_id, sent.drafts, sent.if_version, responses.compacted, keyed
         )
         return idempotency.answer(200, written)
 
@@ -101,11 +102,7 @@ class Window:
 async def _written(page: Sequence[CompactionRow]) -> bytes:
     """Write a page of rewrites, in a thread if their windows are large or many."""
     size = sum(len(row.window) for row in page)
-    return await offload(WRITE_WINDOWS, size, partial(_write, page))
-
-
-def _write(page: Sequence[CompactionRow]) -> bytes:
-    return wire.compactions(map(wire.compaction, page))
+    return await offload(WRITE_WINDOWS, size, partial(responses.compactions, page))
 
 
 class Views:
@@ -170,9 +167,12 @@ def etag(context: Context, budget_tokens: int | None, *, explain: bool = False) 
     )
 
 
-@lru_cache(maxsize=1024)
+# Typed, since policies are tuples and two kinds of the same values would count as equal.
+@lru_cache(maxsize=1024, typed=True)
 def _config_tag(config: Config) -> bytes:
-    return blake2b(wire.config_text(config), digest_size=8).hexdigest().encode()
+    """Name what of a configuration decides how a window is read, its budget aside."""
+    text = f"{config.trigger_ratio} {config.token_factor} ".encode() + policy_text(config.policy)
+    return blake2b(text, digest_size=8).hexdigest().encode()
 
 
 def is_known(tag: bytes, if_none_match: bytes) -> bool:

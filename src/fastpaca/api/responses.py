@@ -1,0 +1,397 @@
+"""
+The JSON that the API sends, as structs: a value becomes a struct, and `encode` writes it.
+
+Stored text (messages, policies, metadata) is put in as it is, as `msgspec.Raw`; nothing decodes a
+message to send it. Frames of the stream are in `frames.py`.
+
+These structs are also where the OpenAPI document has its schemas from: `ViewJSON` becomes the
+schema `View`, its docstring and the words of each field the descriptions. `make fix` generates the
+document anew; see `openapi/openapi.yaml` for everything that is not a struct.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from fastpaca.api.query import PAGE_MAX
+from fastpaca.context import Context, View, explain, jsontext, message, oddities
+from fastpaca.context.config import TOKEN_FACTOR_MAX, policy_text
+from fastpaca.context.events import Appended, Event
+from fastpaca.context.explain import Explained
+from fastpaca.context.message import decode_counts, timestamp
+from fastpaca.context.window import Persisted, Segment
+from fastpaca.store.base import CompactionRow, ContextRow, MessageRow
+
+# --- what fields are made of ------------------------------------------------------------------
+
+Count = Annotated[int, Meta(ge=0, le=jsontext.INTEGER_MAX)]
+Ordinal = Annotated[int, Meta(ge=1, le=jsontext.INTEGER_MAX)]
+Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+
+
+def doc(text: str) -> Meta:
+    """Return the description of a field."""
+    return Meta(description=text)
+
+
+def one_of(*values: str) -> Meta:
+    """Return the values that a string may have."""
+    return Meta(extra_json_schema={"enum": list(values)})
+
+
+def schema(name: str) -> Meta:
+    """Return the schema of a field that holds JSON text."""
+    return Meta(extra_json_schema={"$ref": f"#/components/schemas/{name}"})
+
+
+encode: Final = msgspec.json.Encoder().encode
+"""Write one of the structs below as JSON."""
+
+
+# --- contexts ---------------------------------------------------------------------------------
+
+
+class ContextJSON(Struct, frozen=True, gc=False):
+    """A context."""
+
+    id: Annotated[str, doc("Yours.")]
+    status: Annotated[str, one_of("active", "tombstoned"), doc("Whether it can be written.")]
+    token_budget: Annotated[Ordinal, doc("The most tokens that a read of the LLM context returns.")]
+    trigger_ratio: Annotated[
+        float, Meta(gt=0, le=1), doc("Share of the budget above which the window is compacted.")
+    ]
+    token_factor: Annotated[
+        float,
+        Meta(gt=0, le=TOKEN_FACTOR_MAX),
+        doc("What a counted token is worth for the provider in use."),
+    ]
+    policy: Annotated[Raw, schema("Policy")]
+    metadata: Annotated[Raw, Meta(extra_json_schema={"type": "object"}), doc("Yours.")]
+    version: Annotated[Count, doc("Grows by one with each appended message and each compact call.")]
+    last_seq: Annotated[Count, doc("Seq of the newest message; 0 if there is none.")]
+    created_at: Annotated[Time, doc("UTC.")]
+    updated_at: Annotated[Time, doc("When anything of it last changed, UTC.")]
+
+
+class ContextPageJSON(Struct, frozen=True, gc=False):
+    """A page of contexts."""
+
+    contexts: Annotated[list[Annotated[Raw, schema("Context")]], doc("In byte order of their ids.")]
+    next: Annotated[str | None, doc("What to send as `after` for the next page; null at the end.")]
+
+
+def representation(context: Context, _events: object = ()) -> bytes:
+    """Write a context; a `Shape`."""
+    config = context.config
+    return _representation(
+        context,
+        config.token_budget,
+        config.trigger_ratio,
+        config.token_factor,
+        _policy_text(config.policy),
+    )
+
+
+def listed(row: ContextRow) -> bytes:
+    """Write the context of *row*."""
+    return _representation(row, row.token_budget, row.trigger_ratio, row.token_factor, row.policy)
+
+
+def _representation(
+    context: Context | ContextRow,
+    token_budget: int,
+    trigger_ratio: float,
+    token_factor: float,
+    policy: bytes,
+) -> bytes:
+    return encode(
+        ContextJSON(
+            id=context.id,
+            status=context.status,
+            token_budget=token_budget,
+            trigger_ratio=trigger_ratio,
+            token_factor=token_factor,
+            policy=Raw(policy),
+            metadata=Raw(context.metadata),
+            version=context.version,
+            last_seq=context.last_seq,
+            created_at=timestamp(context.created_at_us).decode(),
+            updated_at=timestamp(context.updated_at_us).decode(),
+        )
+    )
+
+
+# Typed, since policies are tuples and two kinds of the same values would count as equal.
+_policy_text = lru_cache(maxsize=1024, typed=True)(policy_text)
+
+
+# --- messages ---------------------------------------------------------------------------------
+
+
+class WarningJSON(Struct, frozen=True, gc=False):
+    """Something odd about a message that was taken all the same."""
+
+    code: Annotated[
+        str,
+        one_of(*oddities.CODES),
+        doc(
+            "A result that answers no call; a call or result whose id is empty; a type that ends"
+            " like that of a call or result and is not known."
+        ),
+    ]
+    field: Annotated[str, doc("Where it is in the request, such as `message.parts[0]`.")]
+
+
+class AppendedJSON(Struct, frozen=True, gc=False):
+    """A message that was appended."""
+
+    seq: Annotated[Ordinal, doc("Its place in the log.")]
+    version: Annotated[Ordinal, doc("The version that it brought.")]
+    token_estimate: Annotated[Count, doc("What it counts, in tokens.")]
+    warnings: Annotated[
+        list[WarningJSON] | UnsetType,
+        Meta(min_length=1),
+        doc("What is odd about it; absent where nothing is."),
+    ] = UNSET
+
+
+class AppendedBatchJSON(Struct, frozen=True, gc=False):
+    """Messages that were appended together."""
+
+    results: Annotated[list[AppendedJSON], doc("One for each message.")]
+
+
+class TailJSON(Struct, frozen=True, gc=False):
+    """The newest messages of a log."""
+
+    messages: Annotated[
+        list[Annotated[Raw, schema("Message")]], Meta(max_length=PAGE_MAX), doc("Oldest first.")
+    ]
+
+
+class MessagePageJSON(Struct, frozen=True, gc=False):
+    """A page of a log."""
+
+    messages: Annotated[
+        list[Annotated[Raw, schema("Message")]],
+        Meta(max_length=PAGE_MAX),
+        doc("In the order of seq."),
+    ]
+    version: Annotated[
+        Count,
+        doc("The current version if the page reaches the end, else that of its last message."),
+    ]
+
+
+def appended(_context: Context, events: Sequence[Event]) -> bytes:
+    """Write the response to the append of one message; a `Shape`."""
+    return encode(
+        next(_appended(event, "message") for event in events if isinstance(event, Appended))
+    )
+
+
+def appended_batch(_context: Context, events: Sequence[Event]) -> bytes:
+    """Write the response to the append of a list of messages; a `Shape`."""
+    messages = [event for event in events if isinstance(event, Appended)]
+    results = [_appended(event, f"messages[{place}]") for place, event in enumerate(messages)]
+    return encode(AppendedBatchJSON(results))
+
+
+def _appended(event: Appended, field: str) -> AppendedJSON:
+    entry = event.entry
+    assert entry.seq is not None
+    warnings = [WarningJSON(oddity.code, field + oddity.path) for oddity in event.oddities]
+    return AppendedJSON(entry.seq, entry.version, entry.tokens, warnings or UNSET)
+
+
+def logged(row: MessageRow) -> Raw:
+    """Return a message of the log as it is read."""
+    tokens = decode_counts(row.counts).total
+    return Raw(message.render(row.body, row.seq, row.version, tokens, row.at_us))
+
+
+# --- the LLM context --------------------------------------------------------------------------
+
+
+class SegmentJSON(Struct, frozen=True, gc=False):
+    """A run of messages of one kind."""
+
+    type: Annotated[str, one_of("live", "summary"), doc("Messages of the log, or a summary.")]
+    from_seq: Annotated[Count, doc("The first seq it stands for.")]
+    to_seq: Annotated[Count, doc("The last one.")]
+
+
+class ExplainedJSON(Struct, frozen=True, gc=False):
+    """What became of the messages of a range."""
+
+    from_seq: Annotated[Ordinal, doc("The first seq of the range.")]
+    to_seq: Annotated[Ordinal, doc("The last one.")]
+    state: Annotated[
+        str,
+        one_of(*explain.STATES),
+        doc(
+            "What became of its messages; `older` for all that is older than the newest"
+            f" {explain.RANGES_MAX:,} ranges."
+        ),
+    ]
+    by: Annotated[
+        Ordinal | Annotated[str, one_of(explain.BY_VIEW)] | None,
+        doc(
+            "What did it: the version whose rewrite of the window it was, or `view` for fitting"
+            " this view; null if nothing was done to them."
+        ),
+    ]
+
+
+class ViewJSON(Struct, frozen=True, gc=False):
+    """The LLM context."""
+
+    version: Annotated[Count, doc("The version that was read.")]
+    messages: Annotated[
+        list[Annotated[Raw, schema("WindowMessage")]], doc("Oldest first, ready for a model.")
+    ]
+    used_tokens: Annotated[Count, doc("Sum over the messages returned.")]
+    needs_compaction: Annotated[bool, doc("Whether the stored window is above its trigger.")]
+    segments: Annotated[list[SegmentJSON], doc("The runs of what is returned, in order.")]
+    token_budget: Annotated[Ordinal, doc("The budget that was applied.")]
+    window_tokens: Annotated[Count, doc("Sum over the stored window.")]
+    fit: Annotated[str, one_of("whole", "dropped", "cut", "empty"), doc("What fitting did.")]
+    explained: Annotated[
+        list[ExplainedJSON] | UnsetType,
+        Meta(max_length=explain.RANGES_MAX + 1),
+        doc("With `explain`: what became of each message of the log, oldest first."),
+    ] = UNSET
+
+
+class CompactedJSON(Struct, frozen=True, gc=False):
+    """The window was replaced."""
+
+    version: Annotated[Ordinal, doc("The version that the call brought.")]
+
+
+class SeqRangeJSON(Struct, frozen=True, gc=False):
+    """A range of seqs."""
+
+    from_seq: Annotated[Ordinal, doc("The first seq.")]
+    to_seq: Annotated[Ordinal, doc("The last one.")]
+
+
+class CompactionJSON(Struct, frozen=True, gc=False):
+    """A rewrite of the window."""
+
+    version: Annotated[Ordinal, doc("The version that it belongs to.")]
+    strategy: Annotated[
+        str,
+        one_of("last_n", "skip_parts", "manual"),
+        doc("The policy that trimmed, or `manual` for a compact call."),
+    ]
+    range: Annotated[
+        SeqRangeJSON | None, doc("The seqs of what it changed; null if it changed no message.")
+    ]
+    used_tokens_before: Annotated[Count, doc("Sum over the window before it.")]
+    used_tokens_after: Annotated[Count, doc("Sum over the window that it made.")]
+    segments: Annotated[list[SegmentJSON], doc("The runs of the window that it made, in order.")]
+    at: Annotated[Time, doc("When, UTC.")]
+
+
+class CompactionPageJSON(Struct, frozen=True, gc=False):
+    """A page of rewrites of the window."""
+
+    compactions: Annotated[list[CompactionJSON], Meta(max_length=PAGE_MAX), doc("Oldest first.")]
+
+
+def view(found: View, explained: Sequence[Explained] | None = None) -> bytes:
+    """Write one read of the LLM context, *explained* if it is to be."""
+    ranges = UNSET if explained is None else [ExplainedJSON(*piece) for piece in explained]
+    return encode(
+        ViewJSON(
+            version=found.version,
+            messages=[Raw(entry.body) for entry in found.entries],
+            used_tokens=found.used_tokens,
+            needs_compaction=found.needs_compaction,
+            segments=_segments(found.segments),
+            token_budget=found.token_budget,
+            window_tokens=found.window_tokens,
+            fit=found.fit,
+            explained=ranges,
+        )
+    )
+
+
+def _segments(found: Iterable[Segment]) -> list[SegmentJSON]:
+    return [SegmentJSON(*segment) for segment in found]
+
+
+def compacted(context: Context, _events: object) -> bytes:
+    """Write the response to a compact call; a `Shape`."""
+    return encode(CompactedJSON(context.version))
+
+
+def seq_range(from_seq: int | None, to_seq: int | None) -> SeqRangeJSON | None:
+    """Return a range of seqs, if there is one."""
+    if from_seq is None or to_seq is None:
+        return None
+    return SeqRangeJSON(from_seq, to_seq)
+
+
+def compactions(page: Iterable[CompactionRow]) -> bytes:
+    """Write a page of rewrites of the window."""
+    return encode(CompactionPageJSON([_compaction(row) for row in page]))
+
+
+def _compaction(row: CompactionRow) -> CompactionJSON:
+    return CompactionJSON(
+        version=row.version,
+        strategy=row.strategy,
+        range=seq_range(row.from_seq, row.to_seq),
+        used_tokens_before=row.tokens_before,
+        used_tokens_after=row.tokens_after,
+        segments=_segments(Persisted.decode(row.window).segments),
+        at=timestamp(row.at_us).decode(),
+    )
+
+
+# --- errors and health ------------------------------------------------------------------------
+
+
+class ErrorJSON(Struct, frozen=True, gc=False):
+    """The shape of every error. Some have fields of their own."""
+
+    error: Annotated[str, doc("A stable code; match on it.")]
+    message: Annotated[str, doc("A sentence that says what was wrong and what would be right.")]
+    field: Annotated[
+        str | UnsetType, doc("What is wrong in the request, as a path; of `invalid_request`.")
+    ] = UNSET
+    expected: Annotated[Count | UnsetType, doc("The version that was named; of `conflict`.")] = (
+        UNSET
+    )
+    found: Annotated[Count | UnsetType, doc("The current version; of `conflict`.")] = UNSET
+
+
+class HealthyJSON(Struct, frozen=True, gc=False):
+    """The process is of use."""
+
+    status: Literal["ok"] = "ok"
+
+
+class ReadyJSON(Struct, frozen=True, gc=False):
+    """Requests should be sent here."""
+
+    status: Annotated[
+        str,
+        one_of("ok", "degraded"),
+        doc("`degraded` while the store can be used for some contexts only."),
+    ]
+    reason: Annotated[str | UnsetType, doc("Why it is degraded, as a sentence.")] = UNSET
+
+
+class UnhealthyJSON(Struct, frozen=True, gc=False):
+    """The node cannot be used, or should not be."""
+
+    status: Annotated[str, one_of("starting", "stopping", "degraded"), doc("Why not.")]
+    reason: Annotated[str, doc("The same as a sentence.")]
