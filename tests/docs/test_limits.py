@@ -57,8 +57,7 @@ LIMITS = {
     f" and {recent.PAGE_BYTES_MAX // KIB} KiB unless one alone is larger",
     "newest changes kept for followers": f"{recent.CHANGES_BYTES_MAX // MIB} MiB together,"
     " or the last commit of one context",
-    "idle connection": "`FASTPACA_KEEPALIVE_SECONDS`,"
-    f" {SETTINGS.keepalive_seconds} by default",
+    "idle connection": f"`FASTPACA_KEEPALIVE_SECONDS`, {SETTINGS.keepalive_seconds} by default",
     "connections": f"{BOUNDS.connections_max}, or fewer where the system allows fewer files",
     "requests": "`FASTPACA_RATE_LIMIT`, off by default, per key or address",
     "keys and addresses tracked by the rate limit": f"{CALLERS_MAX:,}",
