@@ -1,5 +1,5 @@
 """
-The table of statements in `docs/scaling.md`, made of the statements themselves.
+The table of statements in `docs/distribution.md`, made of the statements themselves.
 
 `python -m tests.docs.statements` writes it anew.
 """
@@ -11,7 +11,7 @@ from typing import Final
 
 from fastpaca.store.postgres_statements import ALL
 
-PAGE: Final = Path(__file__).parents[2] / "docs/scaling.md"
+PAGE: Final = Path(__file__).parents[2] / "docs/distribution.md"
 
 BEGIN: Final = "<!-- statements: written by python -m tests.docs.statements -->\n"
 END: Final = "<!-- end of statements -->\n"

@@ -36,7 +36,7 @@ class Statement(NamedTuple):
     A statement.
 
     Attributes:
-        name: What it is called in `docs/scaling.md`.
+        name: What it is called in `docs/distribution.md`.
         purpose: What it is for.
         often: How often it runs.
         sql: Its text.
@@ -129,7 +129,7 @@ k.version, k.strategy, k.from_seq, k.to_seq, k.tokens_before, k.tokens_after, k.
 STATE: Final = Statement(
     "state",
     "the row of a context and its newest window",
-    "once for each context that is not in memory, or whose past is read",
+    "once for each context that is not in memory, and for each read of a past version",
     f"""
 SELECT {_ROW}, {_COMPACTION}
 FROM fastpaca.contexts AS c LEFT JOIN LATERAL (
@@ -146,8 +146,8 @@ WHERE c.context_id = $1 AND {TAKES_WRITES}
 # must be read first which messages it needs.
 NEWS: Final = Statement(
     "news",
-    "what is new of a context that another node has changed",
-    "once for each such change that is met",
+    "what changed in a context that another node wrote to",
+    "once for each such change that a node meets",
     f"""
 SELECT {_ROW.replace("c.metadata", "CASE WHEN coalesce(m.number, 1) = 1 THEN c.metadata END")},
     k."window", m.seq, m.version, m.body, m.counts, m.at_us
@@ -167,7 +167,7 @@ WHERE c.context_id = $1 AND {TAKES_WRITES} ORDER BY m.seq
 LOG: Final = Statement(
     "log",
     "the messages that a window needs",
-    "once for each context that is loaded",
+    "once for each loaded context",
     f"""
 SELECT m.seq, m.version, m.body, m.counts, m.at_us
 FROM unnest($2::bigint[], $3::bigint[]) AS between_them (first, last)
@@ -182,7 +182,7 @@ ORDER BY m.seq
 REPLACEMENTS: Final = Statement(
     "replacements",
     "the summaries that a window needs",
-    "once for each context that is loaded and has any",
+    "once for each loaded context that has any",
     f"""
 SELECT s.version, s.position, s.body, s.counts, s.at_us
 FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS between_them (version, first, last)
@@ -196,7 +196,7 @@ ORDER BY s.version, s.position
 # The sum of the sizes decides in the database where a page ends: what is not wanted never travels.
 PAGE: Final = Statement(
     "page",
-    "a page of a log, forward",
+    "a page of a log, forwards",
     "once for each such request",
     f"""
 SELECT seq, version, body, counts, at_us FROM (
@@ -216,7 +216,7 @@ ORDER BY seq
 
 PAGE_BEFORE: Final = Statement(
     "page before",
-    "a page of a log, backward",
+    "a page of a log, backwards",
     "once for each such request",
     f"""
 SELECT seq, version, body, counts, at_us FROM (
@@ -256,8 +256,8 @@ ORDER BY version
 
 COMPACTIONS_BEFORE: Final = Statement(
     "compactions before",
-    "a page of compactions, backward",
-    "once for each 100 that a read with `explain` looks back on",
+    "a page of compactions, backwards",
+    "once for each 100 compactions that a read with `explain` covers",
     f"""
 SELECT {_COMPACTION} FROM (
     SELECT *,
@@ -300,7 +300,7 @@ ORDER BY seq
 CHANGED_HEADS: Final = Statement(
     "changed heads",
     "the same without bodies",
-    "once for each page of a stream that wants none",
+    "once for each page of a stream without messages",
     f"""
 SELECT seq, version, ''::bytea, ''::bytea, at_us FROM fastpaca.messages
 WHERE context_id = $1 AND version > $2 AND version <= $3 AND seq >= $5 AND seq <= $6
@@ -331,8 +331,8 @@ ORDER BY version
 
 REVISIONS: Final = Statement(
     "revisions",
-    "whether anything is new of contexts",
-    "once for all reads that wait; 40 times a second for the contexts that are followed",
+    "whether contexts have changed",
+    "once for all waiting reads; 40 times a second for the contexts that are followed",
     f"""
 SELECT context_id, revision FROM fastpaca.contexts
 WHERE context_id = ANY($1::bytea[]) AND {TAKES_WRITES}
@@ -341,8 +341,8 @@ WHERE context_id = ANY($1::bytea[]) AND {TAKES_WRITES}
 
 ANSWERS: Final = Statement(
     "answers",
-    "what was answered under idempotency keys",
-    "once for all requests with a key that wait",
+    "the stored responses of idempotency keys",
+    "once for all waiting requests with a key",
     f"""
 SELECT key_hash, fingerprint, answer, at_us FROM fastpaca.answers
 WHERE key_hash = ANY($1::bytea[]) AND {TAKES_WRITES}
@@ -358,7 +358,7 @@ SELECT {_ROW} FROM fastpaca.contexts AS c
 WHERE c.id > $1 AND c.id >= $2 AND ($3::text IS NULL OR c.id < $3) AND {TAKES_WRITES}
 ORDER BY c.id LIMIT $4
 """,
-    "contexts are listed by id, and each server has some of them",
+    "contexts are listed by id, and every server has some of them",
 )
 
 # --- what is committed ----------------------------------------------------------------------------
@@ -397,7 +397,7 @@ WHERE c.context_id = n.context_id AND c.revision = n.expected_revision AND c.sta
 # What a change leaves as it is comes as NULL. The id of a purged context goes.
 UPDATE_CONTEXTS: Final = Statement(
     "update contexts",
-    "the new states of contexts that are at the expected revision",
+    "the new state of each context that is at the expected revision",
     _EACH_COMMIT,
     f"{_UPDATE} AND c.context_id = ANY($1::bytea[]) RETURNING c.context_id",
 )
@@ -430,7 +430,7 @@ INSERT_CONTEXTS: Final = _inserting(
 )
 
 INSERT_ANSWERS: Final = _inserting(
-    ("insert answers", "the answers under idempotency keys that are free", _EACH_COMMIT),
+    ("insert answers", "the responses of idempotency keys that are free", _EACH_COMMIT),
     "answers",
     {
         "key_hash": "bytea",
@@ -491,8 +491,8 @@ INSERT_COMPACTIONS: Final = _inserting(
 # What a purge leaves behind is erased after its commit; keys that are wanted at once are not left.
 FREE_KEYS: Final = Statement(
     "free keys",
-    "the idempotency keys of contexts that are purged, where others take them",
-    "once in a commit that both purges contexts and has keys",
+    "the keys of purged contexts that other writes now use",
+    "once in a commit that both purges contexts and stores keys",
     "DELETE FROM fastpaca.answers WHERE key_hash = ANY($1::bytea[]) AND context_id = ANY($2)",
 )
 
@@ -501,7 +501,7 @@ FREE_KEYS: Final = Statement(
 # It locks: a distributed database refuses FOR UPDATE on the rows of several servers.
 TOUCH_CONTEXTS: Final = Statement(
     "touch contexts",
-    "what became of a commit whose answer was lost",
+    "whether a commit happened whose response was lost",
     "up to twice for each such commit",
     """
 UPDATE fastpaca.contexts SET revision = revision WHERE context_id = ANY($1::bytea[])
@@ -511,8 +511,8 @@ RETURNING context_id, revision, commit_ids
 
 TOUCH_ANSWERS: Final = Statement(
     "touch answers",
-    "that a stored answer is as safe as it was when it was given",
-    "once for all requests that are repeated at the same time",
+    "wait until a stored response is as safe as when it was first sent",
+    "once for all requests that are retried at the same time",
     "UPDATE fastpaca.answers SET at_us = at_us WHERE key_hash = ANY($1::bytea[])",
 )
 
@@ -521,7 +521,7 @@ TOUCH_ANSWERS: Final = Statement(
 ERASE_MESSAGES: Final = Statement(
     "erase messages",
     "the messages of a purged context",
-    "once for each 1,000 of them",
+    "once for each 1,000 rows",
     f"""
 DELETE FROM fastpaca.messages WHERE context_id = $1 AND seq < {PIECE_ROWS} + (
     SELECT min(seq) FROM fastpaca.messages WHERE context_id = $1
@@ -532,7 +532,7 @@ DELETE FROM fastpaca.messages WHERE context_id = $1 AND seq < {PIECE_ROWS} + (
 ERASE_SYNTHETICS: Final = Statement(
     "erase synthetics",
     "the messages of summaries of a purged context",
-    "once for each 1,000 of them",
+    "once for each 1,000 rows",
     f"""
 DELETE FROM fastpaca.synthetics WHERE context_id = $1 AND version < {PIECE_ROWS} + (
     SELECT min(version) FROM fastpaca.synthetics WHERE context_id = $1
@@ -543,7 +543,7 @@ DELETE FROM fastpaca.synthetics WHERE context_id = $1 AND version < {PIECE_ROWS}
 ERASE_COMPACTIONS: Final = Statement(
     "erase compactions",
     "the compactions of a purged context",
-    "once for each 1,000 of them",
+    "once for each 1,000 rows",
     f"""
 DELETE FROM fastpaca.compactions WHERE context_id = $1 AND version < {PIECE_ROWS} + (
     SELECT min(version) FROM fastpaca.compactions WHERE context_id = $1
@@ -553,15 +553,15 @@ DELETE FROM fastpaca.compactions WHERE context_id = $1 AND version < {PIECE_ROWS
 
 ERASE_ANSWERS: Final = Statement(
     "erase answers",
-    "the answers to requests for a purged context",
+    "the stored responses of a purged context",
     "twice for each purge",
     "DELETE FROM fastpaca.answers WHERE context_id = $1",
-    "answers lie where their keys do, and each server may have some of the context",
+    "responses are stored by their keys, and every server may have some of the context",
 )
 
 ERASED: Final = Statement(
     "erased",
-    "that a purge is done",
+    "record that a purge is complete",
     "once for each purge",
     """
 UPDATE fastpaca.contexts SET must_erase = false WHERE context_id = $1
@@ -570,31 +570,31 @@ UPDATE fastpaca.contexts SET must_erase = false WHERE context_id = $1
 
 TO_ERASE: Final = Statement(
     "to erase",
-    "purges that were interrupted",
-    "at the start of a node, and then once an hour",
+    "interrupted purges",
+    "when a node starts, then once an hour",
     f"""
 SELECT context_id FROM fastpaca.contexts WHERE must_erase AND {TAKES_WRITES} LIMIT 100
 """,
-    "nobody knows which they are; each server looks into an index of nothing else",
+    "they can be anywhere; each server searches an index that holds nothing else",
 )
 
 # The moment up to which a piece goes: that of the last row in it.
 OLD_ANSWERS: Final = Statement(
     "old answers",
-    "where a piece of answers ends that are too old",
+    "where a batch of expired responses ends",
     "once an hour, and once more for each 1,000 of them",
     f"""
 SELECT at_us FROM (
     SELECT at_us FROM fastpaca.answers WHERE at_us < $1 ORDER BY at_us LIMIT {PIECE_ROWS}
 ) AS piece WHERE {TAKES_WRITES} ORDER BY at_us DESC LIMIT 1
 """,
-    "age has nothing to do with where an answer lies; each server looks into an index",
+    "age does not determine where a response is stored; each server searches an index",
 )
 
 FORGET_ANSWERS: Final = Statement(
     "forget answers",
-    "that piece",
-    "once for each 1,000 answers",
+    "that batch",
+    "once for each 1,000 responses",
     """
 DELETE FROM fastpaca.answers WHERE at_us <= $1
 """,
