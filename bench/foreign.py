@@ -15,7 +15,7 @@ from typing import Final
 
 from bench.measure import APPEND, Bench, Result, create
 from bench.processes import node
-from fastpaca.store.sqlite_wal import WAL_BYTES_MAX
+from fastpaca.store.sqlite.wal import WAL_BYTES_MAX
 
 CONTEXTS: Final = 64
 CONNECTIONS: Final = 16

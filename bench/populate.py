@@ -22,7 +22,7 @@ from fastpaca.engine import Engine
 from fastpaca.service import no_answer
 from fastpaca.store.base import Store
 from fastpaca.store.postgres import PostgresStore
-from fastpaca.store.sqlite import SqliteStore
+from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.tokens import CharsCounter, count_message
 
 TOGETHER = 1000

@@ -24,7 +24,7 @@ from fastpaca.engine.engine import QUEUE_OPS_MAX
 from fastpaca.service import Service
 from fastpaca.settings import Settings
 from fastpaca.store.base import Store
-from fastpaca.store.sqlite_files import DATABASE_NAME
+from fastpaca.store.sqlite.files import DATABASE_NAME
 from fastpaca.telemetry import DatabaseMetrics, Metrics
 from fastpaca.tokens import TokenCounter
 

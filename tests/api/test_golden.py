@@ -13,7 +13,7 @@ import pytest
 from fastpaca.store.base import Store
 from fastpaca.store.memory import MemoryStore
 from fastpaca.store.postgres import PostgresStore
-from fastpaca.store.sqlite import SqliteStore
+from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.testing import composed
 from tests.api.world import run
 from tests.archive.world import Eager, archived

@@ -12,7 +12,7 @@ import pytest
 
 from fastpaca.store.base import Store
 from fastpaca.store.memory import MemoryStore
-from fastpaca.store.sqlite import SqliteStore
+from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.testing import ManualClock, composed
 from tests.api.world import append, create, run, said
 

@@ -13,8 +13,8 @@ import pytest
 from fastpaca.api.request import CHUNK_BYTES
 from fastpaca.store.base import CommitFailed, CommitUnknown, Condition
 from fastpaca.store.memory import MemoryStore
-from fastpaca.store.sqlite import SqliteStore
-from fastpaca.store.sqlite_files import DATABASE_NAME
+from fastpaca.store.sqlite.files import DATABASE_NAME
+from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.testing import composed
 from tests.api.world import (
     HELLO,

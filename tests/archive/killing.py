@@ -10,7 +10,7 @@ from pathlib import Path
 
 import apsw
 
-from fastpaca.store.sqlite_files import DATABASE_NAME
+from fastpaca.store.sqlite.files import DATABASE_NAME
 from tests.postgres import Server
 
 

@@ -11,7 +11,7 @@ import pytest
 from fastpaca.archive.base import ArchiveFailed, LogRow
 from fastpaca.archive.postgres import PostgresArchive
 from fastpaca.store.base import CommitUnknown, MessageRow, ReadFailed
-from fastpaca.store.sqlite import SqliteStore
+from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.testing import composed, running
 from tests.api.world import append, create, error_of, said
 from tests.archive.world import archived, archived_rows, fragile, opened

@@ -11,7 +11,7 @@ import pytest
 
 from fastpaca.cli.main import main
 from fastpaca.store.base import StoreRefused
-from fastpaca.store.sqlite import SqliteStore
+from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.testing import composed, running
 from tests.api.world import append, create, said
 from tests.archive.world import archived, archived_rows, local_seqs, opened

@@ -12,9 +12,9 @@ from msgspec.structs import replace
 from fastpaca.archive.base import ArchiveFailed
 from fastpaca.archive.store import ArchivedStore
 from fastpaca.context.window import Run
-from fastpaca.store import sqlite_archive
 from fastpaca.store.base import ReadFailed
-from fastpaca.store.sqlite import SqliteStore
+from fastpaca.store.sqlite import archive as local
+from fastpaca.store.sqlite.store import SqliteStore
 from tests.archive.world import archived_rows, fragile, local_seqs, opened, until
 from tests.postgres import run_sql
 from tests.store.author import Author, answer
@@ -233,7 +233,7 @@ async def test_any_difference_is_a_conflict(tmp_path: Path, fast_dsn: str, chang
         other = second._replace(**{change: values[change]})
         await store.commit([replace(appended, messages=[first, other])])
         await store.writer.catch_up()
-        halts = await store._store.in_reader(sqlite_archive.halts)
+        halts = await store._store.in_reader(local.halts)
         assert halts == [1]
 
 

@@ -17,8 +17,8 @@ from fastpaca.archive.writer import Pace
 from fastpaca.clock import now_us
 from fastpaca.store.base import Change, MessageRow
 from fastpaca.store.seqs import Range
-from fastpaca.store.sqlite import SqliteStore
-from fastpaca.store.sqlite_files import DATABASE_NAME
+from fastpaca.store.sqlite.files import DATABASE_NAME
+from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.telemetry import ArchiveMetrics
 from tests.postgres import run_sql
 

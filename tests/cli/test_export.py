@@ -14,7 +14,7 @@ from random import Random
 import pytest
 
 from fastpaca.cli.main import main
-from fastpaca.store.sqlite import SqliteStore
+from fastpaca.store.sqlite.store import SqliteStore
 from tests.postgres import Server
 from tests.transfer.world import everything, live
 

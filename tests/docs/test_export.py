@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from fastpaca.store.sqlite import SqliteStore
+from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.transfer import format as export
 from fastpaca.transfer.format import FORMAT, Line
 from tests.docs.pages import page

@@ -20,8 +20,8 @@ from fastpaca.context.window import CUT_CALLS_MAX
 from fastpaca.engine import engine
 from fastpaca.engine.answers import RECENT_MAX
 from fastpaca.settings import Settings
-from fastpaca.store.sqlite_files import DATABASE_NAME, LOCK_NAME
-from fastpaca.store.sqlite_wal import WAL_BYTES_MAX
+from fastpaca.store.sqlite.files import DATABASE_NAME, LOCK_NAME
+from fastpaca.store.sqlite.wal import WAL_BYTES_MAX
 from fastpaca.stream import recent
 from fastpaca.tokens import image, medium, pdf
 from tests.docs.pages import page

@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 from fastpaca.api.openapi import document
 from fastpaca.api.openapi_stream import ENDLESS
-from fastpaca.store.sqlite import SqliteStore
+from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.testing import Node, composed
 from tests.fuzz.effort import Effort
 from tests.server.raw import serving

@@ -20,8 +20,8 @@ from fastpaca import __version__
 from fastpaca.api.window import VIEW_RULES
 from fastpaca.store.base import Store
 from fastpaca.store.memory import MemoryStore
-from fastpaca.store.sqlite import SqliteStore
-from fastpaca.store.sqlite_files import DATABASE_NAME
+from fastpaca.store.sqlite.files import DATABASE_NAME
+from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.testing import ManualClock, composed
 from tests.golden import story
 from tests.golden.exchange import Ask, Exchange, played, write

@@ -18,8 +18,8 @@ import pytest
 
 from fastpaca.api.window import VIEW_RULES
 from fastpaca.store.memory import MemoryStore
-from fastpaca.store.sqlite import SqliteStore
-from fastpaca.store.sqlite_files import DATABASE_NAME
+from fastpaca.store.sqlite.files import DATABASE_NAME
+from fastpaca.store.sqlite.store import SqliteStore
 from tests.golden import make, story
 from tests.golden.exchange import Ask, Exchange, read
 

@@ -26,7 +26,7 @@ from fastpaca.api.server import bound_socket
 from fastpaca.cli.serve import Node
 from fastpaca.settings import Settings
 from fastpaca.store.base import Change, Store, StoreRefused
-from fastpaca.store.sqlite import SqliteStore
+from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.telemetry import log_to_stderr
 from fastpaca.tokens import counter_for
 from tests.store.faulty import faulty_vfs, sqlite_error

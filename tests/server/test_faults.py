@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fastpaca.store.sqlite import SqliteStore
+from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.testing import composed, running
 from tests.server.brittle import ERRORS
 from tests.server.load import Load

@@ -20,7 +20,7 @@ import apsw
 import pytest
 
 from fastpaca.store.base import CommitFailed
-from fastpaca.store.sqlite import SqliteStore
+from fastpaca.store.sqlite.store import SqliteStore
 from tests.sim.disk import Disk
 from tests.sim.story import Story, all_keys, check_batches, content, content_after
 from tests.store.faulty import sqlite_error

@@ -12,7 +12,7 @@ import asyncio
 import random
 from pathlib import Path
 
-from fastpaca.store.sqlite import SqliteStore
+from fastpaca.store.sqlite.store import SqliteStore
 from tests.sim.disk import Disk
 from tests.sim.story import Story, all_keys, check_batches, content, content_after
 

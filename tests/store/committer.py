@@ -13,7 +13,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from fastpaca.store.sqlite import SqliteStore
+from fastpaca.store.sqlite.store import SqliteStore
 from tests.store.author import Author
 
 NAMES = tuple(f"c{n}" for n in range(5))

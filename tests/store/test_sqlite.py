@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from fastpaca.context.window import Run
-from fastpaca.store import sqlite_reads as reads
 from fastpaca.store.base import AnswerRow, Change, ChangesPage, CommitFailed, ReadFailed, Store
 from fastpaca.store.memory import MemoryStore
-from fastpaca.store.sqlite import KEYS_KEPT_MAX, SqliteStore
-from fastpaca.store.sqlite_files import DATABASE_NAME
+from fastpaca.store.sqlite import reads
+from fastpaca.store.sqlite.files import DATABASE_NAME
+from fastpaca.store.sqlite.store import KEYS_KEPT_MAX, SqliteStore
 from tests.store.author import Author, body
 from tests.store.contract import ALL, MakeStore, StoreContract, create
 

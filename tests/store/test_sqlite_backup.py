@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fastpaca.store.base import CommitFailed
-from fastpaca.store.sqlite import SqliteStore
+from fastpaca.store.sqlite.store import SqliteStore
 from tests.store.author import Author
 from tests.store.contract import ALL, MIB, create
 from tests.store.files import files_with

@@ -10,9 +10,9 @@ import apsw
 import pytest
 
 from fastpaca.store.base import CommitFailed, CommitUnknown, ReadFailed
-from fastpaca.store.sqlite import SqliteStore
-from fastpaca.store.sqlite_errors import APPLICATION_ID
-from fastpaca.store.sqlite_wal import WAL_BYTES_MAX
+from fastpaca.store.sqlite.errors import APPLICATION_ID
+from fastpaca.store.sqlite.store import SqliteStore
+from fastpaca.store.sqlite.wal import WAL_BYTES_MAX
 from tests.store.author import Author, answer
 from tests.store.contract import ALL, MIB, create, loaded_row
 from tests.store.faulty import Faults, faulty_vfs, sqlite_error

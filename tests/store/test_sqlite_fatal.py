@@ -11,8 +11,8 @@ import apsw
 import pytest
 
 from fastpaca.store.base import CommitUnknown
-from fastpaca.store.sqlite import SqliteStore
-from fastpaca.store.sqlite_errors import is_failed_sync
+from fastpaca.store.sqlite.errors import is_failed_sync
+from fastpaca.store.sqlite.store import SqliteStore
 from tests.store.author import Author
 from tests.store.contract import MIB, create, loaded_row
 from tests.store.faulty import Faults, faulty_vfs, sqlite_error

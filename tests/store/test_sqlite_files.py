@@ -16,15 +16,15 @@ import apsw
 import pytest
 
 from fastpaca.store.base import StoreRefused
-from fastpaca.store.sqlite import SqliteStore
-from fastpaca.store.sqlite_files import DataDirectory
+from fastpaca.store.sqlite.files import DataDirectory
+from fastpaca.store.sqlite.store import SqliteStore
 from tests.store.contract import create
 
 OPEN_IN_ANOTHER_PROCESS = """
 import asyncio, sys
 from pathlib import Path
 from fastpaca.store.base import StoreRefused
-from fastpaca.store.sqlite import SqliteStore
+from fastpaca.store.sqlite.store import SqliteStore
 
 async def main():
     store = SqliteStore(Path(sys.argv[1]))

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fastpaca.store.sqlite import SqliteStore
+from fastpaca.store.sqlite.store import SqliteStore
 from tests.store.author import body
 from tests.store.committer import NAMES
 from tests.store.contract import ALL

@@ -11,10 +11,10 @@ import pytest
 
 from fastpaca.context.window import Run
 from fastpaca.store.base import Change
-from fastpaca.store.sqlite import SqliteStore
-from fastpaca.store.sqlite_reads import keys, numbers
-from fastpaca.store.sqlite_rows import Batch
-from fastpaca.store.sqlite_writes import commit
+from fastpaca.store.sqlite.reads import keys, numbers
+from fastpaca.store.sqlite.rows import Batch
+from fastpaca.store.sqlite.store import SqliteStore
+from fastpaca.store.sqlite.writes import commit
 from tests.store.author import Author, answer
 from tests.store.contract import MIB, create
 from tests.store.files import copy_as_after_kill, files_with

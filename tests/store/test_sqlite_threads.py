@@ -10,7 +10,7 @@ from functools import partial
 import apsw
 import pytest
 
-from fastpaca.store.sqlite_threads import Threads
+from fastpaca.store.sqlite.threads import Threads
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import apsw
 import pytest
 
 from fastpaca.store.base import CommitBlocked, StoreRefused
-from fastpaca.store.sqlite import SqliteStore
+from fastpaca.store.sqlite.store import SqliteStore
 from tests.store.contract import ALL, MIB, create, loaded_row
 from tests.store.faulty import faulty_vfs
 from tests.store.files import copy_as_after_kill, files_with
@@ -101,7 +101,7 @@ def test_commits_never_wait_for_a_foreign_reader(
         assert await loaded_row(store, "c") == author.row
         await store.close()
 
-    with faulty_vfs() as faults, caplog.at_level(logging.INFO, "fastpaca.store.sqlite_wal"):
+    with faulty_vfs() as faults, caplog.at_level(logging.INFO, "fastpaca.store.sqlite.wal"):
         asyncio.run(main(faults.name))
     assert faults.sleeps == 0
     grown, doubled, *_, emptied = [record.getMessage() for record in caplog.records]

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastpaca.store.base import Change
-from fastpaca.store.sqlite import SqliteStore
+from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.transfer.history import Bounds
 from tests.transfer.world import imported, opened
 

@@ -14,7 +14,7 @@ from fastpaca.context.config import LastN, policy_text
 from fastpaca.context.message import Counts, encode_counts
 from fastpaca.context.window import Persisted, Run
 from fastpaca.store.base import CompactionRow, MessageRow
-from fastpaca.store.sqlite import WRITER_CACHE_BYTES
+from fastpaca.store.sqlite.store import WRITER_CACHE_BYTES
 from fastpaca.transfer.format import FORMAT, Header, Past, State, encode
 from fastpaca.transfer.history import Page, lines
 from fastpaca.transfer.reading import Reading

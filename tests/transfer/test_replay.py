@@ -17,7 +17,7 @@ from fastpaca.engine import history as past
 from fastpaca.engine.rows import rebuilt
 from fastpaca.store.base import Change, CommitFailed, Snapshot, Store
 from fastpaca.store.memory import MemoryStore
-from fastpaca.store.sqlite import SqliteStore
+from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.testing import ManualClock, composed, running
 from fastpaca.transfer.history import Bounds, row_of
 from fastpaca.transfer.replay import ImportRefused

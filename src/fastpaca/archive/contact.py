@@ -7,9 +7,9 @@ from functools import partial
 from typing import Final
 
 from fastpaca.archive.base import Archive, ArchiveFailed
-from fastpaca.store import sqlite_archive as local
 from fastpaca.store.base import CommitFailed, CommitUnknown, ReadFailed
-from fastpaca.store.sqlite import SqliteStore
+from fastpaca.store.sqlite import archive as local
+from fastpaca.store.sqlite.store import SqliteStore
 
 OTHER: Final = (
     "it is not the archive that holds what was trimmed here; let DATABASE_URL name that one, or"

@@ -21,8 +21,6 @@ from msgspec.structs import replace
 from fastpaca.archive.base import Archive, ArchiveFailed, ArchiveRefused
 from fastpaca.archive.contact import Contact
 from fastpaca.archive.writer import FAILURES, Pace, Writer
-from fastpaca.store import sqlite_archive as local
-from fastpaca.store import sqlite_trims as trims
 from fastpaca.store.base import (
     AnswerRow,
     Change,
@@ -42,9 +40,11 @@ from fastpaca.store.base import (
 from fastpaca.store.pages import changes_page, size
 from fastpaca.store.seqs import Range, clipped, count, missing_in, named
 from fastpaca.store.snapshots import needs, news
-from fastpaca.store.sqlite import SqliteStore
-from fastpaca.store.sqlite_reads import Bounds
-from fastpaca.store.sqlite_trims import Piece
+from fastpaca.store.sqlite import archive as local
+from fastpaca.store.sqlite import trims
+from fastpaca.store.sqlite.reads import Bounds
+from fastpaca.store.sqlite.store import SqliteStore
+from fastpaca.store.sqlite.trims import Piece
 from fastpaca.telemetry import ArchiveMetrics
 
 logger = logging.getLogger(__name__)

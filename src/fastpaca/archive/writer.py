@@ -18,12 +18,12 @@ from typing import Final, NamedTuple
 
 from fastpaca.archive.base import Archive, ArchiveFailed, ArchiveRefused, LogRow
 from fastpaca.archive.contact import AnotherArchive, Contact
-from fastpaca.store import sqlite_archive as local
-from fastpaca.store import sqlite_trims as trims
 from fastpaca.store.base import CommitFailed, CommitUnknown, ReadFailed
-from fastpaca.store.sqlite import SqliteStore
-from fastpaca.store.sqlite_archive import Logged
-from fastpaca.store.sqlite_reads import Bounds
+from fastpaca.store.sqlite import archive as local
+from fastpaca.store.sqlite import trims
+from fastpaca.store.sqlite.archive import Logged
+from fastpaca.store.sqlite.reads import Bounds
+from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.telemetry import ArchiveMetrics
 
 logger = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from fastpaca.clock import now_us
 from fastpaca.settings import Settings, SettingsError, load
 from fastpaca.store.base import Store, StoreRefused
 from fastpaca.store.memory import MemoryStore
-from fastpaca.store.sqlite import SqliteStore
-from fastpaca.store.sqlite_files import DATABASE_NAME
+from fastpaca.store.sqlite.files import DATABASE_NAME
+from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.telemetry import ArchiveMetrics
 
 

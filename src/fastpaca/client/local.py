@@ -32,7 +32,7 @@ try:
     from fastpaca.node import Node
     from fastpaca.settings import Settings
     from fastpaca.store.base import StoreRefused
-    from fastpaca.store.sqlite import SqliteStore
+    from fastpaca.store.sqlite.store import SqliteStore
     from fastpaca.tokens import TokenCounter, counter_for
 except ImportError as missing:
     raise ImportError(

@@ -1,1 +1,1 @@
-"""Durable truth: the port in `base.py`, and its adapters beside it."""
+"""Durable truth: the port in `base.py`, and next to it its adapters."""

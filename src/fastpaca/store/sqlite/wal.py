@@ -31,8 +31,8 @@ from typing import Final
 
 import apsw
 
-from fastpaca.store.sqlite_errors import described, is_failed_sync
-from fastpaca.store.sqlite_files import BUSY_MS, PAGE_BYTES
+from fastpaca.store.sqlite.errors import described, is_failed_sync
+from fastpaca.store.sqlite.files import BUSY_MS, PAGE_BYTES
 
 logger = logging.getLogger(__name__)
 

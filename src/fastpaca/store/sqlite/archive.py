@@ -14,13 +14,13 @@ import apsw
 from fastpaca.store.base import MessageRow
 from fastpaca.store.pages import size
 from fastpaca.store.seqs import Range
-from fastpaca.store.sqlite_reads import (
+from fastpaca.store.sqlite.reads import (
     LAST_PLACE,
     Bounds,
     one_moment,
 )
-from fastpaca.store.sqlite_rows import id_bytes
-from fastpaca.store.sqlite_writes import transaction
+from fastpaca.store.sqlite.rows import id_bytes
+from fastpaca.store.sqlite.writes import transaction
 
 SURVEY_ROWS: Final = 200_000
 """How many rows that wait for the archive are looked at to tell how far it is behind."""

@@ -12,7 +12,7 @@ import apsw
 
 from fastpaca.store.base import StoreRefused
 from fastpaca.store.migrate import migrations, pending
-from fastpaca.store.sqlite_errors import APPLICATION_ID, described
+from fastpaca.store.sqlite.errors import APPLICATION_ID, described
 
 DATABASE_NAME: Final = "fastpaca.db"
 LOCK_NAME: Final = "fastpaca.lock"

@@ -9,8 +9,8 @@ from typing import Any, Final
 import apsw
 
 from fastpaca.store.base import CommitOvertaken
-from fastpaca.store.sqlite_errors import judged
-from fastpaca.store.sqlite_rows import Rows
+from fastpaca.store.sqlite.errors import judged
+from fastpaca.store.sqlite.rows import Rows
 
 PIECE_ROWS: Final = 1000
 """How many rows a transaction erases or forgets, so that commits need not wait for a big purge."""

@@ -31,7 +31,7 @@ from fastpaca.store.snapshots import (
     row_at,
     seq_at,
 )
-from fastpaca.store.sqlite_rows import LONG_ID_BYTES, Numbers, id_bytes, id_hash, key_hash
+from fastpaca.store.sqlite.rows import LONG_ID_BYTES, Numbers, id_bytes, id_hash, key_hash
 
 _KEYS: Final = "SELECT id, context FROM ids WHERE id IN (SELECT value FROM carray(?))"
 

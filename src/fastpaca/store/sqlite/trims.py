@@ -16,8 +16,8 @@ from fastpaca.store.base import CompactionRow, MessageRow
 from fastpaca.store.pages import size
 from fastpaca.store.seqs import Range, missing, missing_in
 from fastpaca.store.snapshots import needs, seq_at
-from fastpaca.store.sqlite_archive import state
-from fastpaca.store.sqlite_reads import (
+from fastpaca.store.sqlite.archive import state
+from fastpaca.store.sqlite.reads import (
     COMPACTIONS,
     VERSION,
     WINDOW,
@@ -25,8 +25,8 @@ from fastpaca.store.sqlite_reads import (
     compaction_at,
     one_moment,
 )
-from fastpaca.store.sqlite_rows import id_bytes
-from fastpaca.store.sqlite_writes import PIECE_BYTES, PIECE_ROWS, transaction
+from fastpaca.store.sqlite.rows import id_bytes
+from fastpaca.store.sqlite.writes import PIECE_BYTES, PIECE_ROWS, transaction
 
 R = TypeVar("R", MessageRow, CompactionRow)
 

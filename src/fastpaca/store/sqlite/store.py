@@ -1,14 +1,8 @@
 """
-The store of a single node: SQLite, embedded, in a directory of its own.
+The store of a single node, in SQLite.
 
 One thread writes, one transaction per commit; a few read, each page in one short transaction; one
 keeps the write-ahead log short. The event loop makes the rows and waits for nobody.
-
-- `sqlite_files` takes the directory, recovers and migrates.
-- `sqlite_rows` makes rows of changes, `sqlite_writes` runs them, `sqlite_errors` judges failures.
-- `sqlite_reads` answers the reading methods.
-- `sqlite_archive` and `sqlite_trims` are what a node with an archive asks for beside the port.
-- `sqlite_wal` is the write-ahead log, `sqlite_backup` a backup, `sqlite_threads` the threads.
 """
 
 from __future__ import annotations
@@ -22,9 +16,6 @@ from typing import Final, NamedTuple, TypeVar
 
 import apsw
 
-from fastpaca.store import sqlite_archive as archive
-from fastpaca.store import sqlite_reads as reads
-from fastpaca.store import sqlite_writes as writes
 from fastpaca.store.base import (
     AnswerRow,
     Change,
@@ -42,12 +33,13 @@ from fastpaca.store.base import (
     Snapshot,
     StoreRefused,
 )
-from fastpaca.store.sqlite_backup import Backup
-from fastpaca.store.sqlite_errors import described, is_failed_sync
-from fastpaca.store.sqlite_files import BUSY_MS, DataDirectory
-from fastpaca.store.sqlite_rows import Batch, Numbers, Rows, ids_of_existing
-from fastpaca.store.sqlite_threads import Job, Threads
-from fastpaca.store.sqlite_wal import WAL_BYTES_MAX, Wal
+from fastpaca.store.sqlite import archive, reads, writes
+from fastpaca.store.sqlite.backup import Backup
+from fastpaca.store.sqlite.errors import described, is_failed_sync
+from fastpaca.store.sqlite.files import BUSY_MS, DataDirectory
+from fastpaca.store.sqlite.rows import Batch, Numbers, Rows, ids_of_existing
+from fastpaca.store.sqlite.threads import Job, Threads
+from fastpaca.store.sqlite.wal import WAL_BYTES_MAX, Wal
 
 T = TypeVar("T")
 
