@@ -25,7 +25,7 @@ from fastpaca.context.message import parse
 from fastpaca.context.ops import Append, Counted, Put
 from fastpaca.engine import Engine, rows
 from fastpaca.service import no_answer
-from fastpaca.store.postgres import PostgresStore
+from fastpaca.store.postgres.store import PostgresStore
 from fastpaca.tokens import CharsCounter, count_message
 
 CONTEXTS_EACH = 16

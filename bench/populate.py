@@ -21,7 +21,7 @@ from fastpaca.context.ops import Append, Counted, Put
 from fastpaca.engine import Engine
 from fastpaca.service import no_answer
 from fastpaca.store.base import Store
-from fastpaca.store.postgres import PostgresStore
+from fastpaca.store.postgres.store import PostgresStore
 from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.tokens import CharsCounter, count_message
 

@@ -31,7 +31,7 @@ from bench.processes import SERVER_CORE, serving_process
 from bench.sizes import measure
 from bench.stream import follow
 from fastpaca.engine.doorbell import LOOK_AT_ONCE
-from fastpaca.store.postgres import PostgresStore
+from fastpaca.store.postgres.store import PostgresStore
 from tests.postgres import Server, running_server
 
 SETTINGS: Final = {

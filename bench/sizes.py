@@ -14,7 +14,7 @@ from fastpaca.clock import now_us
 from fastpaca.context.ops import Append
 from fastpaca.engine import Engine
 from fastpaca.service import no_answer
-from fastpaca.store.postgres import PostgresStore
+from fastpaca.store.postgres.store import PostgresStore
 
 CONTEXTS: Final = 4000
 MESSAGES: Final = 25

@@ -12,7 +12,7 @@ import pytest
 
 from fastpaca.store.base import Store
 from fastpaca.store.memory import MemoryStore
-from fastpaca.store.postgres import PostgresStore
+from fastpaca.store.postgres.store import PostgresStore
 from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.testing import composed
 from tests.api.world import run

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from fastpaca.store.postgres_statements import ALL
+from fastpaca.store.postgres.statements import ALL
 
 PAGE: Final = Path(__file__).parents[2] / "docs/distribution.md"
 

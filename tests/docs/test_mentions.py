@@ -15,7 +15,7 @@ from fastpaca import errors
 from fastpaca.api.errors import status_of
 from fastpaca.cli.main import _parser
 from fastpaca.settings import _FOREIGN_VARIABLES, SETTINGS, Setting
-from fastpaca.store.postgres_parameters import PARAMETERS
+from fastpaca.store.postgres.parameters import PARAMETERS
 from fastpaca.telemetry import ArchiveMetrics, DatabaseMetrics, Metrics
 from tests.docs.pages import page, pages
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from fastpaca.engine import Engine
-from fastpaca.store.postgres import PostgresStore
+from fastpaca.store.postgres.store import PostgresStore
 from tests.postgres import run_sql
 from tests.server.process import Process, module, running, started
 

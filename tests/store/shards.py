@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from fastpaca.store.postgres_rows import hashed
-from fastpaca.store.postgres_statements import ALL, Statement
+from fastpaca.store.postgres.rows import hashed
+from fastpaca.store.postgres.statements import ALL, Statement
 from tests.postgres import Server
 
 ADDRESS = "10.11.12.13"

@@ -8,7 +8,7 @@ import pytest
 from fastpaca.archive import schema as archive
 from fastpaca.store.base import StoreRefused
 from fastpaca.store.migrate import Migration, migrations, pending, statements
-from fastpaca.store.postgres_schema import bring_up_to_date
+from fastpaca.store.postgres.schema import bring_up_to_date
 
 THREE = [Migration(version, f"-- {version}") for version in (1, 2, 3)]
 

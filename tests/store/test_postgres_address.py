@@ -12,9 +12,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import example, given
 
-from fastpaca.store.postgres import PostgresStore
-from fastpaca.store.postgres_address import Address, BadAddress, Host, _split, address_of, shown
-from fastpaca.store.postgres_parameters import PARAMETERS
+from fastpaca.store.postgres.address import Address, BadAddress, Host, _split, address_of, shown
+from fastpaca.store.postgres.parameters import PARAMETERS
+from fastpaca.store.postgres.store import PostgresStore
 from tests import libpq
 from tests.postgres import run_sql
 

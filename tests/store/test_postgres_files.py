@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fastpaca.store.postgres_address import BadAddress, address_of
-from fastpaca.store.postgres_files import password
+from fastpaca.store.postgres.address import BadAddress, address_of
+from fastpaca.store.postgres.files import password
 
 PASSWORDS = """\
 # a comment: not a password

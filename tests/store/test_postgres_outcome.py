@@ -10,9 +10,9 @@ from typing import Literal
 import pytest
 
 from fastpaca.store.base import Change, CommitFailed, CommitUnknown, ReadFailed
-from fastpaca.store.postgres import PostgresStore
-from fastpaca.store.postgres_rows import Witness, is_landed
-from fastpaca.store.postgres_statements import COMMIT_IDS_KEPT
+from fastpaca.store.postgres.rows import Witness, is_landed
+from fastpaca.store.postgres.statements import COMMIT_IDS_KEPT
+from fastpaca.store.postgres.store import PostgresStore
 from tests.postgres import Server, run_sql, until, until_found, until_waiting
 from tests.store.author import Author
 from tests.store.contract import ALL, loaded_row

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from fastpaca.store.base import CommitFailed, CommitUnknown, ReadFailed, ReadPartly
-from fastpaca.store.postgres import PostgresStore
-from fastpaca.store.postgres_watch import PATIENCE_SECONDS
+from fastpaca.store.postgres.store import PostgresStore
+from fastpaca.store.postgres.watch import PATIENCE_SECONDS
 from fastpaca.testing import ManualClock, composed, running
 from tests.api.world import HELLO, create
 from tests.postgres import Server, until

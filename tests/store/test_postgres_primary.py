@@ -12,7 +12,7 @@ import pytest
 from fastpaca.archive.base import ArchiveFailed
 from fastpaca.archive.postgres import PostgresArchive
 from fastpaca.store.base import CommitFailed, Known, ReadFailed, StoreRefused
-from fastpaca.store.postgres import PostgresStore
+from fastpaca.store.postgres.store import PostgresStore
 from tests.pgbouncer import running_pgbouncer
 from tests.postgres import Server, locked, run_sql, until_waiting
 from tests.store.author import answer

@@ -13,10 +13,10 @@ import asyncpg
 import pytest
 
 from fastpaca.store.base import Change, CommitUnknown
-from fastpaca.store.postgres_rows import Batch, hashed
-from fastpaca.store.postgres_session import Session
-from fastpaca.store.postgres_statements import COMMIT_IDS_KEPT
-from fastpaca.store.postgres_writes import OutcomeOpen, find_out, write
+from fastpaca.store.postgres.rows import Batch, hashed
+from fastpaca.store.postgres.session import Session
+from fastpaca.store.postgres.statements import COMMIT_IDS_KEPT
+from fastpaca.store.postgres.writes import OutcomeOpen, find_out, write
 from tests.postgres import Server, run_sql, until_waiting
 from tests.store.author import Author
 from tests.store.contract import ALL, loaded_row

@@ -12,8 +12,8 @@ from typing import Any, Final, Protocol
 import pytest
 
 from fastpaca.store.base import CommitFailed, ReadFailed
-from fastpaca.store.postgres import PostgresStore
-from fastpaca.store.postgres_connections import PAUSE_SECONDS, PAUSE_SECONDS_MAX, jittered
+from fastpaca.store.postgres.connections import PAUSE_SECONDS, PAUSE_SECONDS_MAX, jittered
+from fastpaca.store.postgres.store import PostgresStore
 from tests.postgres import Server, locked, until, until_waiting
 from tests.store.contract import ALL, create, loaded_row
 from tests.store.proxy import Proxy, proxied

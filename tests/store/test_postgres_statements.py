@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from fastpaca.store import postgres_statements
-from fastpaca.store.postgres_primary import TAKES_WRITES
-from fastpaca.store.postgres_rows import pieces
-from fastpaca.store.postgres_statements import ALL, INSERT_MESSAGES, PARAMETERS_MAX, Rows, Statement
+from fastpaca.store.postgres import statements
+from fastpaca.store.postgres.primary import TAKES_WRITES
+from fastpaca.store.postgres.rows import pieces
+from fastpaca.store.postgres.statements import ALL, INSERT_MESSAGES, PARAMETERS_MAX, Rows, Statement
 from tests.store.routing import NotUnderstood, unrouted
 
-FOLDER = Path(postgres_statements.__file__).parent
+FOLDER = Path(statements.__file__).parent
 
-ELSEWHERE = {"postgres_schema.py"}
+ELSEWHERE = {"schema.py"}
 """What is no statement of the store: migrations, and what distributes the tables."""
 
 texts = [
@@ -50,7 +50,7 @@ def test_few_statements_go_everywhere() -> None:
 def test_there_are_no_other_statements() -> None:
     """No module of the store has SQL of its own, and no statement is missing from the list."""
     verb = re.compile(r"\b(SELECT|INSERT|UPDATE|DELETE)\b(?s:.*)\bfastpaca\.\w")
-    for path in sorted(FOLDER.glob("postgres*.py")):
+    for path in sorted(FOLDER.glob("*.py")):
         tree = ast.parse(path.read_text())
         found = [
             node.value
@@ -58,10 +58,8 @@ def test_there_are_no_other_statements() -> None:
             if isinstance(node, ast.Constant) and isinstance(node.value, str)
         ]
         has_sql = any(verb.search(text) for text in found)
-        assert has_sql is (path.name in {"postgres_statements.py", *ELSEWHERE}), path.name
-    defined = [
-        value for value in vars(postgres_statements).values() if isinstance(value, Statement | Rows)
-    ]
+        assert has_sql is (path.name in {"statements.py", *ELSEWHERE}), path.name
+    defined = [value for value in vars(statements).values() if isinstance(value, Statement | Rows)]
     assert defined == list(ALL)
     assert len({statement.name for statement in ALL}) == len(ALL)
 

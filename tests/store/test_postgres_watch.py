@@ -10,9 +10,9 @@ from typing import Final
 import pytest
 
 from fastpaca.store.base import Condition, StoreRefused
-from fastpaca.store.postgres import PostgresStore
-from fastpaca.store.postgres_connections import Connections
-from fastpaca.store.postgres_watch import PATIENCE_SECONDS, SharedClock, Watch
+from fastpaca.store.postgres.connections import Connections
+from fastpaca.store.postgres.store import PostgresStore
+from fastpaca.store.postgres.watch import PATIENCE_SECONDS, SharedClock, Watch
 from fastpaca.testing import ManualClock
 from tests.postgres import Server, locked, run_script, run_sql, until, until_waiting
 from tests.store.contract import create

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fastpaca.store.base import Store
 from fastpaca.store.memory import MemoryStore
-from fastpaca.store.postgres import PostgresStore
+from fastpaca.store.postgres.store import PostgresStore
 from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.transfer.history import Bounds
 from tests.golden import make, story

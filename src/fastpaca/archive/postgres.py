@@ -20,11 +20,11 @@ from fastpaca.archive.base import ArchiveFailed, Inserted, LogRow
 from fastpaca.context.message import decode_counts
 from fastpaca.offload import WRITE_COLUMNS, offload
 from fastpaca.store.base import CommitFailed, CommitUnknown, MessageRow
-from fastpaca.store.postgres_address import shown
-from fastpaca.store.postgres_connections import Connections
-from fastpaca.store.postgres_errors import FAILURES, Unreachable, described
-from fastpaca.store.postgres_primary import TAKES_WRITES, fetched
-from fastpaca.store.postgres_writes import AnswerLost, end
+from fastpaca.store.postgres.address import shown
+from fastpaca.store.postgres.connections import Connections
+from fastpaca.store.postgres.errors import FAILURES, Unreachable, described
+from fastpaca.store.postgres.primary import TAKES_WRITES, fetched
+from fastpaca.store.postgres.writes import AnswerLost, end
 from fastpaca.store.seqs import Range
 
 CONNECTIONS: Final = 10

@@ -15,7 +15,7 @@ import asyncpg
 from fastpaca.archive.base import ArchiveRefused
 from fastpaca.store.base import StoreRefused
 from fastpaca.store.migrate import Migration, migrations, pending
-from fastpaca.store.postgres_errors import described
+from fastpaca.store.postgres.errors import described
 
 MIGRATION_LOCK: Final = 0x6670_616D
 """The number of the lock that nodes take turns at: `fpam`."""

@@ -32,7 +32,7 @@ def store_of(settings: Settings, on_fatal: Callable[[str], None] | None = None) 
     if settings.store == "memory":
         return MemoryStore()
     if settings.is_postgres:
-        from fastpaca.store.postgres import PostgresStore  # others need no driver
+        from fastpaca.store.postgres.store import PostgresStore  # others need no driver
 
         return PostgresStore(
             usable(settings.store, "FASTPACA_STORE"),
@@ -72,7 +72,7 @@ def usable(dsn: str, source: str) -> str:
     Raises:
         SettingsError: It cannot.
     """
-    from fastpaca.store.postgres_address import BadAddress, address_of  # as above
+    from fastpaca.store.postgres.address import BadAddress, address_of  # as above
 
     try:
         address_of(dsn)

@@ -18,11 +18,11 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any, Final
 
-from fastpaca.store import postgres_statements as sql
 from fastpaca.store.base import CommitFailed, CommitOvertaken, CommitUnknown
-from fastpaca.store.postgres_errors import TIES
-from fastpaca.store.postgres_primary import fetched
-from fastpaca.store.postgres_rows import Batch, Rows, columns, is_landed, pieces
+from fastpaca.store.postgres import statements as sql
+from fastpaca.store.postgres.errors import TIES
+from fastpaca.store.postgres.primary import fetched
+from fastpaca.store.postgres.rows import Batch, Rows, columns, is_landed, pieces
 
 ANSWER_SECONDS: Final = 5.0
 """How long to wait for the answer to COMMIT before its outcome is looked for elsewhere."""

@@ -22,10 +22,10 @@ from typing import Any, Final
 import asyncpg
 
 from fastpaca.store.base import Condition, StoreRefused
-from fastpaca.store.postgres_connections import Connections
-from fastpaca.store.postgres_errors import FAILURES, Unreachable, described, without_names
-from fastpaca.store.postgres_primary import TAKES_WRITES, fetched
-from fastpaca.store.postgres_statements import REVISIONS
+from fastpaca.store.postgres.connections import Connections
+from fastpaca.store.postgres.errors import FAILURES, Unreachable, described, without_names
+from fastpaca.store.postgres.primary import TAKES_WRITES, fetched
+from fastpaca.store.postgres.statements import REVISIONS
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from fastpaca.store.postgres_primary import TAKES_WRITES
+from fastpaca.store.postgres.primary import TAKES_WRITES
 
 COMMIT_ID_BYTES: Final = 16
 

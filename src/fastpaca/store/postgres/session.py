@@ -22,9 +22,9 @@ from typing import Any, Final
 
 import asyncpg
 
-from fastpaca.store.postgres_address import Address, Host
-from fastpaca.store.postgres_errors import TlsFailed
-from fastpaca.store.postgres_files import password
+from fastpaca.store.postgres.address import Address, Host
+from fastpaca.store.postgres.errors import TlsFailed
+from fastpaca.store.postgres.files import password
 
 CONNECT_SECONDS: Final = 5.0
 """How long to wait for the only host: a server that comes back should not be met too late."""

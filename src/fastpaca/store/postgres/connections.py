@@ -22,10 +22,10 @@ from typing import Any, Final
 import asyncpg
 
 from fastpaca.store.base import CommitFailed, StoreRefused
-from fastpaca.store.postgres_address import Address, BadAddress, Host, address_of
-from fastpaca.store.postgres_errors import FAILURES, Unreachable, described
-from fastpaca.store.postgres_primary import READ_ONLY, read_only
-from fastpaca.store.postgres_session import CONNECT_SECONDS, Session, connect
+from fastpaca.store.postgres.address import Address, BadAddress, Host, address_of
+from fastpaca.store.postgres.errors import FAILURES, Unreachable, described
+from fastpaca.store.postgres.primary import READ_ONLY, read_only
+from fastpaca.store.postgres.session import CONNECT_SECONDS, Session, connect
 
 logger = logging.getLogger(__name__)
 

@@ -1,16 +1,9 @@
 """
-The store of many nodes: PostgreSQL, or a database that is compatible with it.
+The store of many nodes, in PostgreSQL.
 
 A few connections are shared by all that is under way. Nothing is locked between two calls, and
 nothing is remembered from one to the next: any node may write any context, and the revisions on
 which a commit rests tell who was first.
-
-- `postgres_connections` makes and keeps connections, `postgres_schema` migrates.
-- `postgres_rows` makes columns of changes, `postgres_writes` runs them and finds out what became of
-  a commit whose answer was lost, `postgres_errors` names failures.
-- `postgres_reads` answers the reading methods, `postgres_primary` sees that it is the primary that
-  they ask.
-- `postgres_watch` looks whether the database can be used, and what time it has.
 
 A purge deletes rows. The space is returned, and written over, as VACUUM gets there; copies in the
 write-ahead log, on standbys and in backups are the operator's.
@@ -28,7 +21,6 @@ from typing import Any, Final, TypeVar
 import asyncpg
 
 from fastpaca.clock import Clock
-from fastpaca.store import postgres_writes as writes
 from fastpaca.store.base import (
     AnswerRow,
     Change,
@@ -46,19 +38,20 @@ from fastpaca.store.base import (
     Snapshot,
     StoreRefused,
 )
-from fastpaca.store.postgres_address import shown
-from fastpaca.store.postgres_connections import Connections, jittered
-from fastpaca.store.postgres_errors import FAILURES, TIES, Unreachable, described
-from fastpaca.store.postgres_reads import Bounds, Reader
-from fastpaca.store.postgres_rows import Batch, hashed
-from fastpaca.store.postgres_schema import (
+from fastpaca.store.postgres import writes
+from fastpaca.store.postgres.address import shown
+from fastpaca.store.postgres.connections import Connections, jittered
+from fastpaca.store.postgres.errors import FAILURES, TIES, Unreachable, described
+from fastpaca.store.postgres.reads import Bounds, Reader
+from fastpaca.store.postgres.rows import Batch, hashed
+from fastpaca.store.postgres.schema import (
     Tell,
     bring_up_to_date,
     check,
     distribute_tables,
     is_distributed,
 )
-from fastpaca.store.postgres_watch import LOOK_SECONDS, Watch
+from fastpaca.store.postgres.watch import LOOK_SECONDS, Watch
 
 T = TypeVar("T")
 

@@ -4,7 +4,7 @@ What reads from PostgreSQL. Each statement sees one moment; no transaction holds
 None has to: the row of a context says how far its log goes, and what it says is there is never
 changed. Only a purge takes something away; when rows are missing, the context is looked at again.
 
-Each statement also asks whether the server takes writes, see `postgres_primary`: one that was
+Each statement also asks whether the server takes writes, see `primary`: one that was
 replaced has an old state.
 """
 
@@ -14,7 +14,6 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
-from fastpaca.store import postgres_statements as sql
 from fastpaca.store.base import (
     AnswerRow,
     ChangesPage,
@@ -27,9 +26,10 @@ from fastpaca.store.base import (
     SyntheticRow,
 )
 from fastpaca.store.pages import changes_page
-from fastpaca.store.postgres_primary import fetched
-from fastpaca.store.postgres_rows import hashed
-from fastpaca.store.postgres_statements import Statement
+from fastpaca.store.postgres import statements as sql
+from fastpaca.store.postgres.primary import fetched
+from fastpaca.store.postgres.rows import hashed
+from fastpaca.store.postgres.statements import Statement
 from fastpaca.store.snapshots import (
     Needs,
     dated,

@@ -6,7 +6,7 @@ The address of a PostgreSQL database, understood as libpq understands it.
 It is taken apart by libpq's own rules, not by those of other URLs: a password may hold `?` and `#`,
 a `+` is no space, and what stands in the query wins over what stands before it. What the address
 leaves open comes from the service that it names, then from the environment (`PGHOST` and the like),
-then from libpq's defaults. `postgres_parameters` says what becomes of each parameter.
+then from libpq's defaults. `parameters` says what becomes of each parameter.
 
 No message repeats a value that could be a part of a password.
 """
@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-from fastpaca.store.postgres_files import home, service
-from fastpaca.store.postgres_parameters import PARAMETERS, Parameter
-from fastpaca.store.postgres_tls import Tls
+from fastpaca.store.postgres.files import home, service
+from fastpaca.store.postgres.parameters import PARAMETERS, Parameter
+from fastpaca.store.postgres.tls import Tls
 
 PORT: Final = 5432
 

@@ -19,7 +19,7 @@ from typing import Final
 
 import asyncpg
 
-from fastpaca.store.postgres_errors import TlsFailed
+from fastpaca.store.postgres.errors import TlsFailed
 
 SYSTEM: Final = "system"
 """What `sslrootcert` is called that means the roots which the system trusts."""

@@ -16,7 +16,7 @@ import asyncpg
 
 from fastpaca.store.base import StoreRefused
 from fastpaca.store.migrate import migrations, pending
-from fastpaca.store.postgres_errors import described
+from fastpaca.store.postgres.errors import described
 
 _LOCK: Final = 0x66706361
 """The number of the lock: `fpca`."""

@@ -1,0 +1,12 @@
+"""
+The store of many nodes: PostgreSQL, or a database that is compatible with it.
+
+- `store` is the store itself.
+- `connections` makes and keeps connections, and `session` prepares each: `address`, `parameters`,
+  `files` and `tls` say where it leads and how, as libpq would.
+- `schema` migrates and distributes the tables.
+- `statements` is all the SQL of the store. `rows` makes columns of changes, `writes` runs them and
+  finds out what became of a commit whose answer was lost, `errors` names failures.
+- `reads` answers the reading methods, `primary` sees that it is the primary that they ask.
+- `watch` checks whether the database can be used, and what time it has.
+"""
