@@ -15,7 +15,7 @@ THREE = [Migration(version, f"-- {version}") for version in (1, 2, 3)]
 
 def test_versions_have_no_holes() -> None:
     """The files are numbered 1, 2, 3 …, and each has something in it."""
-    found = migrations("sqlite")
+    found = migrations("fastpaca.store.sqlite")
     assert [migration.version for migration in found] == list(range(1, len(found) + 1))
     assert all(migration.sql.strip() for migration in found)
 
@@ -54,10 +54,10 @@ def test_sql_is_split_at_the_ends_of_statements() -> None:
     assert statements(" -- nothing\n; /* at; all */ ;") == []
 
 
-@pytest.mark.parametrize("database", ["postgres", "archive"])
-def test_no_statement_is_lost(database: str) -> None:
+@pytest.mark.parametrize("package", ["fastpaca.store.postgres", "fastpaca.archive"])
+def test_no_statement_is_lost(package: str) -> None:
     """What migrations say is said by their statements, to the letter."""
-    for migration in migrations(database):
+    for migration in migrations(package):
         parts = "".join(statement + ";" for statement in migration.statements)
         assert "".join(parts.split()) == "".join(migration.sql.split())
 
@@ -86,7 +86,9 @@ async def test_migrations_run_statement_by_statement(fast_dsn: str) -> None:
     try:
         with pytest.raises(asyncpg.PostgresSyntaxError, match="multiple commands"):
             await one_by_one.execute("SELECT 1; SELECT 2")
-        assert await bring_up_to_date(one_by_one) == migrations("postgres")[-1].version
+        assert (
+            await bring_up_to_date(one_by_one) == migrations("fastpaca.store.postgres")[-1].version
+        )
         await connection.execute("SET search_path = public")
         assert await archive.bring_up_to_date(one_by_one)
     finally:

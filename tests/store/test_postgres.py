@@ -90,7 +90,7 @@ async def _compare(data: st.DataObject, dsn: str) -> None:
 
 def test_versions_have_no_holes() -> None:
     """The files are numbered 1, 2, 3 …, and each has something in it."""
-    found = migrations("postgres")
+    found = migrations("fastpaca.store.postgres")
     assert [migration.version for migration in found] == list(range(1, len(found) + 1))
     assert all(migration.sql.strip() for migration in found)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from fastpaca.store.base import MessageRow
-from fastpaca.store.seqs import Range
+from fastpaca.store.ranges import Range
 
 
 class ArchiveFailed(Exception):

@@ -25,7 +25,7 @@ from fastpaca.store.postgres.connections import Connections
 from fastpaca.store.postgres.errors import FAILURES, Unreachable, described
 from fastpaca.store.postgres.primary import TAKES_WRITES, fetched
 from fastpaca.store.postgres.writes import AnswerLost, end
-from fastpaca.store.seqs import Range
+from fastpaca.store.ranges import Range
 
 CONNECTIONS: Final = 10
 

@@ -144,7 +144,7 @@ async def _migrated(connection: Any) -> int:
 
 async def _pending(connection: Any) -> list[Migration]:
     try:
-        return pending(migrations("archive"), await version(connection))
+        return pending(migrations("fastpaca.archive"), await version(connection))
     except StoreRefused as error:
         raise ArchiveRefused(str(error)) from error
 

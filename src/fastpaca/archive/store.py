@@ -38,7 +38,7 @@ from fastpaca.store.base import (
     StoreRefused,
 )
 from fastpaca.store.pages import changes_page, size
-from fastpaca.store.seqs import Range, clipped, count, missing_in, named
+from fastpaca.store.ranges import Range, clipped, count, missing_in, named
 from fastpaca.store.snapshots import needs, news
 from fastpaca.store.sqlite import archive as local
 from fastpaca.store.sqlite import trims

@@ -2,7 +2,7 @@
 Migrations: numbered SQL files that take a database from one version of its schema to the next.
 
 They only go forward, each in one transaction together with the version that it brings. They lie in
-`sql/<database>/` as `0001_what_it_brings.sql`; what was released is never changed.
+the folder `migrations` of an adapter as `0001_what_it_brings.sql`; what was released never changes.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ def statements(sql: str) -> list[str]:
     return found + ([] if is_empty else [text.strip()])
 
 
-def migrations(database: str) -> list[Migration]:
-    """List the migrations for *database* (the name of a folder in `sql/`), in order."""
-    folder = resources.files("fastpaca.store").joinpath("sql", database)
+def migrations(package: str) -> list[Migration]:
+    """List the migrations of an adapter, such as `fastpaca.store.sqlite`, in order."""
+    folder = resources.files(package).joinpath("migrations")
     files = sorted(
         (file for file in folder.iterdir() if file.name.endswith(".sql")),
         key=lambda file: file.name,

@@ -68,6 +68,8 @@ _TRUNCATE: Final = "SELECT truncate_local_data_after_distributing_table($1::text
 
 _CONTEXTS: Final = "fastpaca.contexts"
 
+_PACKAGE: Final = "fastpaca.store.postgres"
+
 _MIGRATIONS: Final = "fastpaca.migrations"
 
 _TABLES: Final = {
@@ -93,7 +95,7 @@ async def check(connection: Any) -> None:
     Raises:
         StoreRefused: Something is, or a newer release has migrated it.
     """
-    if pending(migrations("postgres"), await _version(connection)):
+    if pending(migrations(_PACKAGE), await _version(connection)):
         raise StoreRefused(
             "The database needs a migration, and this node was told not to do it: run"
             " `fastpaca migrate`."
@@ -109,7 +111,7 @@ async def bring_up_to_date(connection: Any) -> int:
     Raises:
         StoreRefused: A newer release has migrated it, or this role may not.
     """
-    if pending(migrations("postgres"), await _version(connection)):
+    if pending(migrations(_PACKAGE), await _version(connection)):
         await _migrate_in_turn(connection)
     return await _version(connection)
 
@@ -225,7 +227,7 @@ async def _migrate(connection: Any) -> None:
             if not await connection.fetchval(_HAS_SCHEMA):
                 await connection.execute(_CREATE_SCHEMA)
             await connection.execute(_CREATE_VERSIONS)
-            missing = pending(migrations("postgres"), await connection.fetchval(_VERSION))
+            missing = pending(migrations(_PACKAGE), await connection.fetchval(_VERSION))
             is_done = len(missing) <= 1
             for migration in missing[:1]:
                 for statement in migration.statements:

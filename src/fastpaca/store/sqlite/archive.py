@@ -13,7 +13,7 @@ import apsw
 
 from fastpaca.store.base import MessageRow
 from fastpaca.store.pages import size
-from fastpaca.store.seqs import Range
+from fastpaca.store.ranges import Range
 from fastpaca.store.sqlite.reads import (
     LAST_PLACE,
     Bounds,

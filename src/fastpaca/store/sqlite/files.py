@@ -176,7 +176,7 @@ class DataDirectory:
         is_new = connection.execute("SELECT count(*) FROM sqlite_schema").get == 0
         if not is_new and connection.pragma("application_id") != APPLICATION_ID:
             raise StoreRefused(f"{self.database} is the database of another program.")
-        todo = pending(migrations("sqlite"), connection.pragma("user_version"))
+        todo = pending(migrations("fastpaca.store.sqlite"), connection.pragma("user_version"))
         if is_new:
             connection.pragma("page_size", PAGE_BYTES)
         if connection.pragma("journal_mode", "wal") != "wal":

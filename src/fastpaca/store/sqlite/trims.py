@@ -14,7 +14,7 @@ import apsw
 
 from fastpaca.store.base import CompactionRow, MessageRow
 from fastpaca.store.pages import size
-from fastpaca.store.seqs import Range, missing, missing_in
+from fastpaca.store.ranges import Range, missing, missing_in
 from fastpaca.store.snapshots import needs, seq_at
 from fastpaca.store.sqlite.archive import state
 from fastpaca.store.sqlite.reads import (

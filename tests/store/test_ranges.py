@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastpaca.store.seqs import Range, clipped, count, missing, missing_in, named, runs
+from fastpaca.store.ranges import Range, clipped, count, missing, missing_in, named, runs
 
 SEQS = st.sets(st.integers(1, 30))
 
