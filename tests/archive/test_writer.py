@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from fastpaca.archive import local
 from fastpaca.archive.base import ArchiveFailed
 from fastpaca.archive.store import ArchivedStore
 from fastpaca.context.window import Run
 from fastpaca.store.base import ReadFailed
-from fastpaca.store.sqlite import archive as local
 from fastpaca.store.sqlite.store import SqliteStore
 from tests.archive.world import archived_rows, fragile, local_seqs, opened, until
 from tests.postgres import run_sql

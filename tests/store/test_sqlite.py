@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from fastpaca.context.window import Run
 from fastpaca.store.base import AnswerRow, Change, ChangesPage, CommitFailed, ReadFailed, Store
 from fastpaca.store.memory import MemoryStore
+from fastpaca.store.pages import PageBounds
 from fastpaca.store.sqlite import reads
 from fastpaca.store.sqlite.files import DATABASE_NAME
 from fastpaca.store.sqlite.store import KEYS_KEPT_MAX, SqliteStore
@@ -220,7 +221,7 @@ def test_reads_by_version_cost_the_same_at_any_length(tmp_path: Path) -> None:
 
     asyncio.run(main())
     connection = apsw.Connection(str(tmp_path / DATABASE_NAME), flags=apsw.SQLITE_OPEN_READONLY)
-    bounds = reads.Bounds(20, ALL)
+    bounds = PageBounds(20, ALL)
     reading: tuple[Callable[[str, int], object], ...] = (
         partial(changes_before, connection, bounds, True),
         partial(changes_before, connection, bounds, False),
@@ -235,7 +236,7 @@ def test_reads_by_version_cost_the_same_at_any_length(tmp_path: Path) -> None:
 
 
 def changes_before(
-    connection: apsw.Connection, bounds: reads.Bounds, with_bodies: bool, name: str, version: int
+    connection: apsw.Connection, bounds: PageBounds, with_bodies: bool, name: str, version: int
 ) -> ChangesPage:
     return reads.changes(connection, name, version - 35, version, bounds, with_bodies=with_bodies)
 

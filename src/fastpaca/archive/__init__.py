@@ -6,6 +6,8 @@ later, at least once. What is archived may be trimmed from the store, which then
 messages only; whoever reads older ones gets them from the archive, and sees no difference.
 
 - `base` is the port of an archive, `postgres` and `schema` its adapter.
+- `local` and `trims` are the SQL on the node's own database: what is to be archived or erased, and
+  what is trimmed. The store runs it as jobs, and knows nothing of it.
 - `contact` makes sure that the archive is the one that the rows went to.
 - `writer` archives, trims and erases, for as long as the node runs.
 - `store` is the store of such a node, as the engine sees it.

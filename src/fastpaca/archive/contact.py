@@ -6,9 +6,9 @@ import asyncio
 from functools import partial
 from typing import Final
 
+from fastpaca.archive import local
 from fastpaca.archive.base import Archive, ArchiveFailed
 from fastpaca.store.base import CommitFailed, CommitUnknown, ReadFailed
-from fastpaca.store.sqlite import archive as local
 from fastpaca.store.sqlite.store import SqliteStore
 
 OTHER: Final = (

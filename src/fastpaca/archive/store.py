@@ -18,8 +18,10 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from fastpaca.archive import local, trims
 from fastpaca.archive.base import Archive, ArchiveFailed, ArchiveRefused
 from fastpaca.archive.contact import Contact
+from fastpaca.archive.trims import Piece
 from fastpaca.archive.writer import FAILURES, Pace, Writer
 from fastpaca.store.base import (
     AnswerRow,
@@ -37,14 +39,10 @@ from fastpaca.store.base import (
     Snapshot,
     StoreRefused,
 )
-from fastpaca.store.pages import changes_page, size
+from fastpaca.store.pages import PageBounds, changes_page, size
 from fastpaca.store.ranges import Range, clipped, count, missing_in, named
 from fastpaca.store.snapshots import needs, news
-from fastpaca.store.sqlite import archive as local
-from fastpaca.store.sqlite import trims
-from fastpaca.store.sqlite.reads import Bounds
 from fastpaca.store.sqlite.store import SqliteStore
-from fastpaca.store.sqlite.trims import Piece
 from fastpaca.telemetry import ArchiveMetrics
 
 logger = logging.getLogger(__name__)
@@ -211,7 +209,7 @@ class ArchivedStore:
         self, context_id: str, from_seq: int, to_seq: int, limit: int, max_bytes: int
     ) -> list[MessageRow]:
         """Read the log forward."""
-        bounds = Bounds(max(limit, 0), max_bytes)
+        bounds = PageBounds(max(limit, 0), max_bytes)
         between = (from_seq, to_seq)
         piece = await self._store.in_reader(lambda c: trims.forward(c, context_id, between, bounds))
         return [] if piece is None else await self._page(context_id, piece, bounds)
@@ -220,7 +218,7 @@ class ArchivedStore:
         self, context_id: str, before_seq: int, limit: int, max_bytes: int
     ) -> list[MessageRow]:
         """Read the newest messages below a seq."""
-        bounds = Bounds(max(limit, 0), max_bytes)
+        bounds = PageBounds(max(limit, 0), max_bytes)
         piece = await self._store.in_reader(
             lambda c: trims.backward(c, context_id, before_seq, bounds)
         )
@@ -229,7 +227,7 @@ class ArchivedStore:
         return (await self._page(context_id, piece, bounds, newest_first=True))[::-1]
 
     async def _page(
-        self, context_id: str, piece: Piece, bounds: Bounds, *, newest_first: bool = False
+        self, context_id: str, piece: Piece, bounds: PageBounds, *, newest_first: bool = False
     ) -> list[MessageRow]:
         """Make a page of what is here of a part of a log, and of what the archive has of it."""
         rows = piece.rows
@@ -257,7 +255,7 @@ class ArchivedStore:
         with_bodies: bool = True,
     ) -> ChangesPage:
         """Read what happened between two versions."""
-        bounds = Bounds(max(limit, 1), max_bytes)
+        bounds = PageBounds(max(limit, 1), max_bytes)
         found = await self._store.in_reader(
             lambda c: trims.replay(
                 c, context_id, after_version, to_version, bounds, with_bodies=with_bodies

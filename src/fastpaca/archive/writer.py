@@ -16,13 +16,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
+from fastpaca.archive import local, trims
 from fastpaca.archive.base import Archive, ArchiveFailed, ArchiveRefused, LogRow
 from fastpaca.archive.contact import AnotherArchive, Contact
+from fastpaca.archive.local import Logged
 from fastpaca.store.base import CommitFailed, CommitUnknown, ReadFailed
-from fastpaca.store.sqlite import archive as local
-from fastpaca.store.sqlite import trims
-from fastpaca.store.sqlite.archive import Logged
-from fastpaca.store.sqlite.reads import Bounds
+from fastpaca.store.pages import PageBounds
 from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.telemetry import ArchiveMetrics
 
@@ -172,8 +171,8 @@ class Writer:
         return found.has_more
 
     @property
-    def _bounds(self) -> Bounds:
-        return Bounds(self._pace.batch_rows, self._batch_bytes)
+    def _bounds(self) -> PageBounds:
+        return PageBounds(self._pace.batch_rows, self._batch_bytes)
 
     async def _insert(self, archive: Archive, rows: Sequence[Logged]) -> dict[int, int]:
         """
@@ -265,4 +264,5 @@ class Writer:
             while left := await self._store.in_reader(local.erasures):
                 archive = await self._contact.archive()
                 await archive.erase([context_id for _, context_id in left])
-                await self._store.end_archive_erasures([key for key, _ in left])
+                end = partial(local.end_erasures, keys=[key for key, _ in left])
+                await self._store.in_writer(end, erases=True)  # the log of the store has them too

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from heapq import merge
 from itertools import groupby
 from operator import attrgetter
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from fastpaca.store.base import ChangesPage, CompactionRow, MessageRow
 
@@ -14,6 +14,13 @@ Row = MessageRow | CompactionRow
 R = TypeVar("R", MessageRow, CompactionRow)
 
 VERSION: Final = attrgetter("version")
+
+
+class PageBounds(NamedTuple):
+    """Where a page ends: after so many rows (or versions), or at what makes it too big."""
+
+    rows: int
+    bytes: int
 
 
 def size(row: Row) -> int:

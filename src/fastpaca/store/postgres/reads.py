@@ -25,7 +25,7 @@ from fastpaca.store.base import (
     Snapshot,
     SyntheticRow,
 )
-from fastpaca.store.pages import changes_page
+from fastpaca.store.pages import PageBounds, changes_page
 from fastpaca.store.postgres import statements as sql
 from fastpaca.store.postgres.primary import fetched
 from fastpaca.store.postgres.rows import hashed
@@ -47,13 +47,6 @@ ROWS_AT_ONCE: Final = 2000
 """How many rows are made before the event loop has its turn."""
 
 _ROW_FIELDS: Final = len(ContextRow.__struct_fields__)
-
-
-class Bounds(NamedTuple):
-    """Where a page ends: after so many rows (or versions), or at what makes it too big."""
-
-    rows: int
-    bytes: int
 
 
 class _State(NamedTuple):
@@ -155,7 +148,7 @@ class Reader:
         return state is None or _is_purged(state)
 
     async def page(
-        self, context_id: str, from_seq: int, to_seq: int, bounds: Bounds
+        self, context_id: str, from_seq: int, to_seq: int, bounds: PageBounds
     ) -> list[MessageRow]:
         """Read the log forward."""
         return await self._rows(
@@ -163,7 +156,7 @@ class Reader:
         )
 
     async def page_before(
-        self, context_id: str, before_seq: int, bounds: Bounds
+        self, context_id: str, before_seq: int, bounds: PageBounds
     ) -> list[MessageRow]:
         """Read the newest messages below a seq, ascending."""
         return await self._rows(
@@ -175,7 +168,7 @@ class Reader:
         context_id: str,
         after_version: int,
         to_version: int,
-        bounds: Bounds,
+        bounds: PageBounds,
         *,
         with_bodies: bool,
     ) -> ChangesPage:
@@ -206,7 +199,7 @@ class Reader:
         return page
 
     async def compactions(
-        self, context_id: str, after_version: int, to_version: int, bounds: Bounds
+        self, context_id: str, after_version: int, to_version: int, bounds: PageBounds
     ) -> list[CompactionRow]:
         """Read rewrites of the window."""
         return await self._rows(
@@ -219,7 +212,7 @@ class Reader:
         )
 
     async def compactions_before(
-        self, context_id: str, before_version: int, bounds: Bounds
+        self, context_id: str, before_version: int, bounds: PageBounds
     ) -> list[CompactionRow]:
         """Read rewrites of the window, newest first."""
         return await self._rows(

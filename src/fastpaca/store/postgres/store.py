@@ -38,11 +38,12 @@ from fastpaca.store.base import (
     Snapshot,
     StoreRefused,
 )
+from fastpaca.store.pages import PageBounds
 from fastpaca.store.postgres import writes
 from fastpaca.store.postgres.address import shown
 from fastpaca.store.postgres.connections import Connections, jittered
 from fastpaca.store.postgres.errors import FAILURES, TIES, Unreachable, described
-from fastpaca.store.postgres.reads import Bounds, Reader
+from fastpaca.store.postgres.reads import Reader
 from fastpaca.store.postgres.rows import Batch, hashed
 from fastpaca.store.postgres.schema import (
     Tell,
@@ -204,14 +205,14 @@ class PostgresStore:
         self, context_id: str, from_seq: int, to_seq: int, limit: int, max_bytes: int
     ) -> list[MessageRow]:
         """Read the log forward."""
-        bounds = Bounds(limit, max_bytes)
+        bounds = PageBounds(limit, max_bytes)
         return await self._read(lambda r: r.page(context_id, from_seq, to_seq, bounds), context_id)
 
     async def messages_before(
         self, context_id: str, before_seq: int, limit: int, max_bytes: int
     ) -> list[MessageRow]:
         """Read the newest messages below a seq."""
-        bounds = Bounds(limit, max_bytes)
+        bounds = PageBounds(limit, max_bytes)
         return await self._read(lambda r: r.page_before(context_id, before_seq, bounds), context_id)
 
     async def changes(
@@ -225,7 +226,7 @@ class PostgresStore:
         with_bodies: bool = True,
     ) -> ChangesPage:
         """Read what happened between two versions."""
-        bounds = Bounds(limit, max_bytes)
+        bounds = PageBounds(limit, max_bytes)
         return await self._read(
             lambda r: r.changes(
                 context_id, after_version, to_version, bounds, with_bodies=with_bodies
@@ -237,7 +238,7 @@ class PostgresStore:
         self, context_id: str, after_version: int, to_version: int, limit: int, max_bytes: int
     ) -> list[CompactionRow]:
         """Read rewrites of the window."""
-        bounds = Bounds(limit, max_bytes)
+        bounds = PageBounds(limit, max_bytes)
         return await self._read(
             lambda r: r.compactions(context_id, after_version, to_version, bounds), context_id
         )
@@ -246,7 +247,7 @@ class PostgresStore:
         self, context_id: str, before_version: int, limit: int, max_bytes: int
     ) -> list[CompactionRow]:
         """Read rewrites of the window, newest first."""
-        bounds = Bounds(limit, max_bytes)
+        bounds = PageBounds(limit, max_bytes)
         return await self._read(
             lambda r: r.compactions_before(context_id, before_version, bounds), context_id
         )

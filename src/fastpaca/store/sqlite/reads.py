@@ -20,7 +20,7 @@ from fastpaca.store.base import (
     Snapshot,
     SyntheticRow,
 )
-from fastpaca.store.pages import bounded, changes_page
+from fastpaca.store.pages import PageBounds, bounded, changes_page
 from fastpaca.store.snapshots import (
     Needs,
     dated,
@@ -123,6 +123,8 @@ FROM answers JOIN contexts ON contexts.key = answers.context
 WHERE answers.key_hash IN (SELECT value FROM carray(?))
 """
 
+_ELSEWHERE: Final = "SELECT identity IS NOT NULL, has_trimmed FROM archive"
+
 _IS_ERASURE_LEFT: Final = "SELECT EXISTS (SELECT 1 FROM erasures)"
 
 _LAST_KEY: Final = """
@@ -140,16 +142,27 @@ SELECT max(
 """
 
 
-class Bounds(NamedTuple):
-    """Where a page ends: after so many rows (or versions), or at what makes it too big."""
+class Elsewhere(NamedTuple):
+    """
+    What of the logs is in an archive.
 
-    rows: int
-    bytes: int
+    Attributes:
+        has_copies: Whether an archive has been met, so that a purge must reach it too.
+        has_rest: Whether messages were emptied here, so that only the archive has them.
+    """
+
+    has_copies: bool
+    has_rest: bool
 
 
 def numbers(connection: apsw.Connection) -> Numbers:
     """Find the last numbers that were given, so that none is given twice."""
     return Numbers(connection.execute(_LAST_KEY).get, connection.execute(LAST_PLACE).get)
+
+
+def elsewhere(connection: apsw.Connection) -> Elsewhere:
+    """Tell whether any of the logs is in an archive, and whether all of it is here."""
+    return Elsewhere(*map(bool, connection.execute(_ELSEWHERE).get))
 
 
 def is_erasure_left(connection: apsw.Connection) -> bool:
@@ -255,7 +268,7 @@ def _needed(
 
 
 def page(
-    connection: apsw.Connection, context_id: str, from_seq: int, to_seq: int, bounds: Bounds
+    connection: apsw.Connection, context_id: str, from_seq: int, to_seq: int, bounds: PageBounds
 ) -> list[MessageRow]:
     """Read the log forward."""
     found = connection.execute(_PAGE, (id_bytes(context_id), from_seq, to_seq, bounds.rows))
@@ -263,14 +276,14 @@ def page(
 
 
 def page_before(
-    connection: apsw.Connection, context_id: str, before_seq: int, bounds: Bounds
+    connection: apsw.Connection, context_id: str, before_seq: int, bounds: PageBounds
 ) -> list[MessageRow]:
     """Read the newest messages below a seq, ascending."""
     found = connection.execute(_PAGE_BEFORE, (id_bytes(context_id), before_seq, bounds.rows))
     return _messages(found, bounds)[::-1]
 
 
-def _messages(found: apsw.Cursor, bounds: Bounds) -> list[MessageRow]:
+def _messages(found: apsw.Cursor, bounds: PageBounds) -> list[MessageRow]:
     try:
         return bounded(map(MessageRow._make, found), bounds.bytes)
     finally:
@@ -282,7 +295,7 @@ def changes(
     context_id: str,
     after_version: int,
     to_version: int,
-    bounds: Bounds,
+    bounds: PageBounds,
     *,
     with_bodies: bool,
 ) -> ChangesPage:
@@ -317,7 +330,7 @@ def compactions(
     context_id: str,
     after_version: int,
     to_version: int,
-    bounds: Bounds,
+    bounds: PageBounds,
 ) -> list[CompactionRow]:
     """Read rewrites of the window."""
     found = connection.execute(
@@ -330,7 +343,7 @@ def compactions(
 
 
 def compactions_before(
-    connection: apsw.Connection, context_id: str, before_version: int, bounds: Bounds
+    connection: apsw.Connection, context_id: str, before_version: int, bounds: PageBounds
 ) -> list[CompactionRow]:
     """Read rewrites of the window, newest first."""
     found = connection.execute(

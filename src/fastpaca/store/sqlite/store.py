@@ -33,7 +33,8 @@ from fastpaca.store.base import (
     Snapshot,
     StoreRefused,
 )
-from fastpaca.store.sqlite import archive, reads, writes
+from fastpaca.store.pages import PageBounds
+from fastpaca.store.sqlite import reads, writes
 from fastpaca.store.sqlite.backup import Backup
 from fastpaca.store.sqlite.errors import described, is_failed_sync
 from fastpaca.store.sqlite.files import BUSY_MS, DataDirectory
@@ -159,7 +160,7 @@ class SqliteStore:
             for reader in connections[2:]:
                 reader.pragma("query_only", True)
             self._numbers = reads.numbers(connections[0])
-            self._check_archive(archive.state(connections[0]))
+            self._check_archive(reads.elsewhere(connections[0]))
         except BaseException as error:
             self._let_go(connections)
             if isinstance(error, apsw.Error):
@@ -167,14 +168,14 @@ class SqliteStore:
             raise
         return connections
 
-    def _check_archive(self, found: archive.State) -> None:
-        if found.has_trimmed and not self._is_archived:
+    def _check_archive(self, elsewhere: reads.Elsewhere) -> None:
+        if elsewhere.has_rest and not self._is_archived:
             raise StoreRefused(
                 "Old messages of these logs are in the archive only: start with"
                 " FASTPACA_ARCHIVER_ENABLED=true and the DATABASE_URL of that archive."
             )
         # An archive that was turned off has content, which a purge must still reach some day.
-        self._has_archive = self._is_archived or found.identity is not None
+        self._has_archive = self._is_archived or elsewhere.has_copies
 
     async def close(self) -> None:
         """Finish what is under way and let go."""
@@ -232,14 +233,14 @@ class SqliteStore:
         self, context_id: str, from_seq: int, to_seq: int, limit: int, max_bytes: int
     ) -> list[MessageRow]:
         """Read the log forward."""
-        bounds = reads.Bounds(limit, max_bytes)
+        bounds = PageBounds(limit, max_bytes)
         return await self._read(lambda c: reads.page(c, context_id, from_seq, to_seq, bounds))
 
     async def messages_before(
         self, context_id: str, before_seq: int, limit: int, max_bytes: int
     ) -> list[MessageRow]:
         """Read the newest messages below a seq."""
-        bounds = reads.Bounds(limit, max_bytes)
+        bounds = PageBounds(limit, max_bytes)
         return await self._read(lambda c: reads.page_before(c, context_id, before_seq, bounds))
 
     async def changes(
@@ -253,7 +254,7 @@ class SqliteStore:
         with_bodies: bool = True,
     ) -> ChangesPage:
         """Read what happened between two versions."""
-        bounds = reads.Bounds(limit, max_bytes)
+        bounds = PageBounds(limit, max_bytes)
         return await self._read(
             lambda c: reads.changes(
                 c, context_id, after_version, to_version, bounds, with_bodies=with_bodies
@@ -264,7 +265,7 @@ class SqliteStore:
         self, context_id: str, after_version: int, to_version: int, limit: int, max_bytes: int
     ) -> list[CompactionRow]:
         """Read rewrites of the window."""
-        bounds = reads.Bounds(limit, max_bytes)
+        bounds = PageBounds(limit, max_bytes)
         return await self._read(
             lambda c: reads.compactions(c, context_id, after_version, to_version, bounds)
         )
@@ -273,7 +274,7 @@ class SqliteStore:
         self, context_id: str, before_version: int, limit: int, max_bytes: int
     ) -> list[CompactionRow]:
         """Read rewrites of the window, newest first."""
-        bounds = reads.Bounds(limit, max_bytes)
+        bounds = PageBounds(limit, max_bytes)
         return await self._read(
             lambda c: reads.compactions_before(c, context_id, before_version, bounds)
         )
@@ -356,20 +357,20 @@ class SqliteStore:
         if self._is_erasure_left:
             await self._erase()
 
-    async def in_writer(self, job: Job[T]) -> T:
+    async def in_writer(self, job: Job[T], *, erases: bool = False) -> T:
         """
         Let the writer's thread run *job*, which writes in transactions of its own.
+
+        With *erases*, what it has erased is gone from the write-ahead log too when this returns.
 
         Raises:
             CommitFailed: Certainly nothing was written.
             CommitUnknown: It may have been written.
         """
-        return await self._write(job)
-
-    async def end_archive_erasures(self, keys: Sequence[int]) -> None:
-        """Forget the ids of purged contexts of which nothing is left in the archive."""
-        await self._write(partial(archive.end_erasures, keys=keys))
-        await self._erase()  # they are in the write-ahead log
+        result = await self._write(job)
+        if erases:
+            await self._erase()
+        return result
 
     async def _erase_now(self) -> None:
         """Erase what was just purged, for a caller who may not be told that nothing was written."""

@@ -12,11 +12,10 @@ from typing import Final, NamedTuple
 import apsw
 
 from fastpaca.store.base import MessageRow
-from fastpaca.store.pages import size
+from fastpaca.store.pages import PageBounds, size
 from fastpaca.store.ranges import Range
 from fastpaca.store.sqlite.reads import (
     LAST_PLACE,
-    Bounds,
     one_moment,
 )
 from fastpaca.store.sqlite.rows import id_bytes
@@ -174,7 +173,7 @@ def state(connection: apsw.Connection) -> State:
     return State(identity, archived, trimmed, bool(has_trimmed))
 
 
-def pending(connection: apsw.Connection, bounds: Bounds) -> Pending:
+def pending(connection: apsw.Connection, bounds: PageBounds) -> Pending:
     """Read the next messages for the archive; at least one, if there is one."""
     with one_moment(connection):
         archived = state(connection).archived_place
@@ -183,13 +182,13 @@ def pending(connection: apsw.Connection, bounds: Bounds) -> Pending:
         return Pending(rows, last, has_more)
 
 
-def halted(connection: apsw.Connection, key: int, bounds: Bounds) -> list[Logged]:
+def halted(connection: apsw.Connection, key: int, bounds: PageBounds) -> list[Logged]:
     """Read the next messages of a halted context that the archive has not."""
     return _logged(connection, _HALTED, key, bounds)[0]
 
 
 def _logged(
-    connection: apsw.Connection, sql: str, first: int, bounds: Bounds
+    connection: apsw.Connection, sql: str, first: int, bounds: PageBounds
 ) -> tuple[list[Logged], bool]:
     rows: list[Logged] = []
     left = bounds.bytes

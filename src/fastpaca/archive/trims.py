@@ -12,16 +12,15 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import apsw
 
+from fastpaca.archive.local import state
 from fastpaca.store.base import CompactionRow, MessageRow
-from fastpaca.store.pages import size
+from fastpaca.store.pages import PageBounds, size
 from fastpaca.store.ranges import Range, missing, missing_in
 from fastpaca.store.snapshots import needs, seq_at
-from fastpaca.store.sqlite.archive import state
 from fastpaca.store.sqlite.reads import (
     COMPACTIONS,
     VERSION,
     WINDOW,
-    Bounds,
     compaction_at,
     one_moment,
 )
@@ -141,7 +140,7 @@ def absent(connection: apsw.Connection, context_id: str, wanted: Sequence[Range]
 
 
 def forward(
-    connection: apsw.Connection, context_id: str, between: Range, bounds: Bounds
+    connection: apsw.Connection, context_id: str, between: Range, bounds: PageBounds
 ) -> Piece | None:
     """Read what is here of a log *between* two seqs; None if there is no such context."""
     with one_moment(connection):
@@ -152,7 +151,7 @@ def forward(
 
 
 def backward(
-    connection: apsw.Connection, context_id: str, before_seq: int, bounds: Bounds
+    connection: apsw.Connection, context_id: str, before_seq: int, bounds: PageBounds
 ) -> Piece | None:
     """Read what is here of the newest messages below a seq; None if there is no such context."""
     with one_moment(connection):
@@ -163,7 +162,7 @@ def backward(
 
 
 def _piece(
-    connection: apsw.Connection, key: int, between: Range, bounds: Bounds, sql: str
+    connection: apsw.Connection, key: int, between: Range, bounds: PageBounds, sql: str
 ) -> Piece:
     """Read rows until they are too many or too big, the first that is too much included."""
     found = connection.execute(sql, (key, *between))
@@ -176,7 +175,7 @@ def _piece(
 
 
 def _taken(
-    found: apsw.Cursor, make: Callable[[Iterable[Any]], R], bounds: Bounds
+    found: apsw.Cursor, make: Callable[[Iterable[Any]], R], bounds: PageBounds
 ) -> tuple[list[R], bool]:
     """Take rows up to the first that is too much, and tell whether there was one."""
     rows: list[R] = []
@@ -197,7 +196,7 @@ def replay(
     context_id: str,
     after: int,
     to: int,
-    bounds: Bounds,
+    bounds: PageBounds,
     *,
     with_bodies: bool,
 ) -> Replay | None:
@@ -236,7 +235,7 @@ def trim_some(connection: apsw.Connection, keys: Sequence[int], keep: int) -> tu
     with transaction(connection):
         archived = state(connection).archived_place
         for key in keys[:PIECE_CONTEXTS]:
-            bounds = Bounds(PIECE_ROWS - rows, left_bytes)
+            bounds = PageBounds(PIECE_ROWS - rows, left_bytes)
             places, length, is_done = _trimmable(connection, key, keep, archived, bounds)
             connection.executemany(_EMPTY, places)
             rows += len(places)
@@ -250,7 +249,7 @@ def trim_some(connection: apsw.Connection, keys: Sequence[int], keep: int) -> tu
 
 
 def _trimmable(
-    connection: apsw.Connection, key: int, keep: int, archived: int, bounds: Bounds
+    connection: apsw.Connection, key: int, keep: int, archived: int, bounds: PageBounds
 ) -> tuple[list[tuple[int]], int, bool]:
     """List places to empty, the bytes that lie there, and tell if that is all of the context."""
     places: list[tuple[int]] = []
