@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Protocol
 
 from starlette.types import ASGIApp
 
@@ -29,54 +27,14 @@ from fastpaca.api.stream import Streams
 from fastpaca.api.window import Window
 from fastpaca.engine import Engine
 from fastpaca.service import Service
+from fastpaca.settings import Settings
 from fastpaca.telemetry import Metrics
-
-
-class Rate(Protocol):
-    """So many requests in so many seconds."""
-
-    @property
-    def count(self) -> int: ...
-
-    @property
-    def period_seconds(self) -> int: ...
-
-
-class EdgeSettings(Protocol):
-    """What of an operator's settings the edge goes by; see `fastpaca.settings.Settings`."""
-
-    @property
-    def api_keys(self) -> tuple[str, ...]: ...
-
-    @property
-    def checks_host(self) -> bool: ...
-
-    @property
-    def body_memory_bytes(self) -> int: ...
-
-    @property
-    def cors_origins(self) -> tuple[str, ...]: ...
-
-    @property
-    def data_dir(self) -> Path: ...
-
-    @property
-    def max_body_bytes(self) -> int: ...
-
-    @property
-    def metrics_public(self) -> bool: ...
-
-    @property
-    def rate_limit(self) -> Rate | None: ...
-
-    @property
-    def stream_max_connections(self) -> int: ...
 
 
 def create_app(
     service: Service,
     engine: Engine,
-    settings: EdgeSettings,
+    settings: Settings,
     metrics: Metrics,
     *,
     backup: Backup,
@@ -125,7 +83,7 @@ def create_app(
     return Edge(Routes(routes), _door(settings, monotonic), metrics, memory)
 
 
-def _door(settings: EdgeSettings, monotonic: Callable[[], float]) -> Door:
+def _door(settings: Settings, monotonic: Callable[[], float]) -> Door:
     rate = settings.rate_limit
     return Door(
         keys=Keys(settings.api_keys) if settings.api_keys else None,
