@@ -136,7 +136,8 @@ _places: WeakKeyDictionary[asyncio.AbstractEventLoop, Places] = WeakKeyDictionar
 
 async def offload(kind: Work, size: int, work: Callable[[], T], *, items: int = 0) -> T:
     """Do *work* on *items* of *size* bytes together: here if it is short, else in a thread."""
-    seconds = kind.seconds(size, items)
+    # Nearly all work is short, and each request asks here several times.
+    seconds = kind.byte_ns * size / 1e9 + kind.item_us * items / 1e6
     if seconds <= INLINE_SECONDS:
         return work()
     if seconds <= LONG_SECONDS:

@@ -61,26 +61,24 @@ class Edge:
         """Answer one request."""
         if scope["type"] not in ("http", "websocket"):
             raise NotImplementedError(f"This application does not speak {scope['type']!r}.")
-        request = Request(scope, receive)
-        try:
-            await self._respond(request, send)
-        finally:
-            self._memory.set(request, 0)
-
-    async def _respond(self, request: Request, send: Send) -> None:
         started = perf_counter()
-        route, raw_id = self._routes.find(request.scope["raw_path"])
+        request = Request(scope, receive)
+        route, raw_id = self._routes.find(scope["raw_path"])
         try:
-            answer = await self._answer(request, route, raw_id)
-            self._hold(request, answer)
-        except FastpacaError as error:
-            answer = errors.answer(error)
-        except ClientGone:
-            return
-        except Exception:
-            logger.exception("a request failed", extra={"request_id": request.id.decode()})
-            answer = errors.defect(request.id)
-        await self._send(request, route, answer, send, started)
+            try:
+                answer = await self._answer(request, route, raw_id)
+                self._hold(request, answer)
+            except FastpacaError as error:
+                answer = errors.answer(error)
+            except ClientGone:
+                return
+            except Exception:
+                logger.exception("a request failed", extra={"request_id": request.id.decode()})
+                answer = errors.defect(request.id)
+            await self._send(request, route, answer, send, started)
+        finally:
+            if request.held_bytes:
+                self._memory.set(request, 0)
 
     def _hold(self, request: Request, answer: Answer) -> None:
         """
@@ -90,6 +88,8 @@ class Edge:
             RateLimited: There is no room for what was read. What was written is always answered.
         """
         size = len(answer.body) if isinstance(answer.body, bytes) else 0
+        if size <= SHORT_BYTES and not request.held_bytes:
+            return
         if request.method == "GET" and request.context_id:
             self._memory.hold_response(request, size)
         else:
