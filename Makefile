@@ -45,6 +45,7 @@ check: $(DEV) $(SDK) $(EXAMPLES) ## check format, lint, types, the direction of 
 
 fix: $(DEV) $(SDK) $(EXAMPLES) ## put right what format and lint can put right
 	$(BIN)/python scripts/shapes.py
+	$(BIN)/python scripts/openapi.py
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(NPM) run --silent fix

@@ -19,12 +19,11 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from fastpaca import errors
 from fastpaca.api.edge import Edge
 from fastpaca.api.errors import STATUS
-from fastpaca.api.openapi import docs_page, document, openapi_bytes
-from fastpaca.api.openapi_stream import ENDLESS
+from fastpaca.api.openapi.document import docs_page, openapi_bytes
 from fastpaca.api.routes import Route
 from fastpaca.testing import composed
 from tests.api.test_golden import send, stories
-from tests.api.world import run
+from tests.api.world import ENDLESS, run
 
 SPEC = json.loads(openapi_bytes())
 METHODS = ("get", "put", "post", "patch", "delete")
@@ -62,9 +61,8 @@ def routes() -> list[Route]:
 
 
 def test_document_is_valid() -> None:
-    """It is OpenAPI 3.1, down to the schemas, and its bytes are the document."""
+    """It is OpenAPI 3.1, down to the schemas."""
     OpenAPIV31SpecValidator(SPEC).validate()
-    assert json.loads(json.dumps(document())) == SPEC
 
 
 def test_document_has_the_routes_of_the_application() -> None:

@@ -16,6 +16,9 @@ from fastpaca.testing import Node, composed, running
 
 T = TypeVar("T")
 
+ENDLESS = ("openStream", "readEvents")
+"""Operations whose responses have no end."""
+
 TEXT = {"type": "text", "text": "Hello"}
 HELLO = {"role": "user", "parts": [TEXT]}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack
@@ -21,19 +22,20 @@ from schemathesis import BaseSchema, Case, GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from starlette.types import Receive, Scope, Send
 
-from fastpaca.api.openapi import document
-from fastpaca.api.openapi_stream import ENDLESS
+from fastpaca.api.openapi.document import openapi_bytes
 from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.testing import Node, composed
+from tests.api.world import ENDLESS
 from tests.fuzz.effort import Effort
 from tests.server.raw import serving
 
 T = TypeVar("T")
 
+DOCUMENT = json.loads(openapi_bytes())
 METHODS = ("get", "put", "post", "patch", "delete")
 LABELS = [
     f"{method.upper()} {path}"
-    for path, item in document()["paths"].items()
+    for path, item in DOCUMENT["paths"].items()
     for method in METHODS
     if method in item and item[method]["operationId"] not in ENDLESS
 ]
@@ -165,7 +167,7 @@ def test_what_is_described_is_taken_and_answered_as_described(
 def takes_input(label: str) -> bool:
     """Tell whether there is anything to send that the document rules out."""
     method, _, path = label.partition(" ")
-    operation = document()["paths"][path][method.lower()]
+    operation = DOCUMENT["paths"][path][method.lower()]
     in_query = [one for one in operation["parameters"] if one.get("in") == "query"]
     return bool(in_query) or "requestBody" in operation
 

@@ -13,7 +13,7 @@ from msgspec import UNSET
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from fastpaca.api import query
-from fastpaca.api.openapi import docs_page, openapi_bytes
+from fastpaca.api.openapi.document import docs_page, openapi_bytes
 from fastpaca.api.request import Answer, FileBody, Headers, Request
 from fastpaca.api.responses import HealthyJSON, ReadyJSON, UnhealthyJSON, encode
 from fastpaca.engine import Engine, Health
@@ -56,7 +56,7 @@ class Operations:
     async def live(self, _request: Request) -> Answer:
         """Tell whether the process is of use; it is not after a fatal error of the store."""
         health = self._engine.health
-        return Answer(200, encode(HealthyJSON())) if health.is_live else _unhealthy(health)
+        return Answer(200, encode(HealthyJSON("ok"))) if health.is_live else _unhealthy(health)
 
     async def ready(self, _request: Request) -> Answer:
         """Tell whether requests should be sent here."""

@@ -154,8 +154,7 @@ class AppendedJSON(Struct, frozen=True, gc=False):
     version: Annotated[Ordinal, doc("The version that it brought.")]
     token_estimate: Annotated[Count, doc("What it counts, in tokens.")]
     warnings: Annotated[
-        list[WarningJSON] | UnsetType,
-        Meta(min_length=1),
+        Annotated[list[WarningJSON], Meta(min_length=1)] | UnsetType,
         doc("What is odd about it; absent where nothing is."),
     ] = UNSET
 
@@ -262,8 +261,7 @@ class ViewJSON(Struct, frozen=True, gc=False):
     window_tokens: Annotated[Count, doc("Sum over the stored window.")]
     fit: Annotated[str, one_of("whole", "dropped", "cut", "empty"), doc("What fitting did.")]
     explained: Annotated[
-        list[ExplainedJSON] | UnsetType,
-        Meta(max_length=explain.RANGES_MAX + 1),
+        Annotated[list[ExplainedJSON], Meta(max_length=explain.RANGES_MAX + 1)] | UnsetType,
         doc("With `explain`: what became of each message of the log, oldest first."),
     ] = UNSET
 
@@ -376,7 +374,7 @@ class ErrorJSON(Struct, frozen=True, gc=False):
 class HealthyJSON(Struct, frozen=True, gc=False):
     """The process is of use."""
 
-    status: Literal["ok"] = "ok"
+    status: Literal["ok"]
 
 
 class ReadyJSON(Struct, frozen=True, gc=False):
