@@ -21,19 +21,21 @@ ROOT: Final = Path(__file__).parents[1]
 PAGE_HEAD: Final = """\
 # Shapes
 
-fastpaca keeps the parts of a message as you send them, in the form of whichever provider you use.
+Look up here how fastpaca recognises the parts of your messages, whichever provider you use.
+
+fastpaca keeps every part exactly as you send it.
 To cut a conversation without breaking it, it must know what a part is: a call, its result, an
 approval, reasoning, a text.
-This page lists every form that it knows.
-The page is generated from the table that the node uses.
+This page lists every form that it recognises.
+It is generated from the table that the node uses.
 
 A part that matches nothing here is yours: fastpaca keeps it, counts it as its JSON, and never looks
 inside it.
 
 ## Calls and results in parts
 
-The rows are tried in this order: a key that holds an object, a `toolCallId`, the exact type, the
-end of the type.
+The node tries the rows in this order: a key that holds an object, a `toolCallId`, the exact type,
+the end of the type.
 
 """
 
@@ -202,8 +204,8 @@ def _messages(table: dict[str, Any]) -> Iterator[str]:
     )
     yield f"- `{keys['call_key']}`: one call without an id."
     yield (
-        f"- A message of role {_or(keys['result_roles'])} is a result as a whole, of the call that "
-        f"`{keys['result_id_key']}` names, or of one whose name stands in "
+        f"- A message of role {_or(keys['result_roles'])} is a result as a whole: of the call that "
+        f"`{keys['result_id_key']}` names, or of one whose name is in "
         f"{_or(keys['result_name_keys'])}. If its parts are results themselves and it names no id, "
         "they are the results."
     )
@@ -222,12 +224,12 @@ def _others(table: dict[str, Any]) -> Iterator[str]:
     )
     yield f"- **Texts**: the types {_keys(table['texts'])}."
     yield (
-        f"- **Media**: the types {_keys(media['types'])}, and those that begin with "
+        f"- **Media**: the types {_keys(media['types'])}, and those that start with "
         f"{_keys(media['prefixes'])}."
     )
     yield (
-        f"- **Page-only**: the types {_keys(page_only['types'])}, and those that begin with "
-        f"{_keys(page_only['prefixes'])}. No model sees them and they cost nothing."
+        f"- **Page-only**: the types {_keys(page_only['types'])}, and those that start with "
+        f"{_keys(page_only['prefixes'])}. No model sees them, and they cost nothing."
     )
     yield (
         f"- **Compaction**: the type `{table['compaction']['type']}`, if "
@@ -236,14 +238,14 @@ def _others(table: dict[str, Any]) -> Iterator[str]:
     yield (
         "- **Roles**: `user` is the user; "
         f"{_or(keys['assistant_roles'])} is the assistant; {_or(keys['instruction_roles'])} gives "
-        "instructions. Roles are exact."
+        "instructions. Roles must match exactly."
     )
     yield (
         "- **Bookkeeping**: these keys of a message never reach a model and cost nothing: "
         f"{_keys(keys['bookkeeping_keys'])}. Every other key counts."
     )
     yield (
-        "- **Signatures and encrypted payloads**: what stands, at any depth, under "
+        "- **Signatures and encrypted payloads**: any value, at any depth, under "
         f"{_keys(table['opaque']['keys'])}, and under `data` of a `redacted_thinking` part."
     )
 

@@ -92,7 +92,7 @@ REQUEST_LIMITS = {
     "a page of messages or contexts": f"{engine.PAGE_BYTES_MAX // MIB} MiB",
     "context id": f"{routes.ID_BYTES_MAX} bytes",
     "`Idempotency-Key`": "255 characters",
-    "writes that wait": f"{engine.QUEUE_OPS_MAX}, or {engine.QUEUE_BYTES_MAX // MIB} MiB",
+    "waiting writes": f"{engine.QUEUE_OPS_MAX}, or {engine.QUEUE_BYTES_MAX // MIB} MiB",
 }
 
 MEDIA = {
