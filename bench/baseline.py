@@ -1,5 +1,5 @@
 """
-The same server doing nothing: its protocol, its edge, its limits, and handlers that answer
+The same server doing nothing: its protocol, its application, its limits, and handlers that answer
 constants.
 
 What it reaches is the ceiling that the real handlers are held against. Prints its address like a
@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from fastpaca.api.app import _door
-from fastpaca.api.edge import Edge
-from fastpaca.api.limits import Bodies, BodyMemory, Pace
-from fastpaca.api.protocol import Bounds
-from fastpaca.api.request import Answer, Request
+from fastpaca.api.admission import Admission
+from fastpaca.api.app import App
+from fastpaca.api.limits import Bodies, BodyMemory, BodyPace
+from fastpaca.api.protocol import ConnectionBounds
+from fastpaca.api.request import Request, Response
 from fastpaca.api.routes import CONTEXT, Route, Routes
 from fastpaca.api.server import Server, bound_socket, listen, server_config
 from fastpaca.settings import Settings
@@ -28,16 +28,16 @@ class Nothing:
     """Handlers that do nothing."""
 
     def __init__(self, settings: Settings, memory: BodyMemory, view_bytes: int) -> None:
-        self._bodies = Bodies(settings.max_body_bytes, Pace(), memory)
-        self._view = Answer(200, b'{"messages":"' + b"x" * (view_bytes - 15) + b'"}')
+        self._bodies = Bodies(settings.max_body_bytes, BodyPace(), memory)
+        self._view = Response(200, b'{"messages":"' + b"x" * (view_bytes - 15) + b'"}')
 
-    async def append(self, request: Request) -> Answer:
+    async def append(self, request: Request) -> Response:
         """Read the body and answer."""
         await self._bodies.read(request)
-        return Answer(201, APPENDED)
+        return Response(201, APPENDED)
 
-    async def context(self, _: Request) -> Answer:
-        """Answer as many bytes as a real view has."""
+    async def context(self, _: Request) -> Response:
+        """Answer with as many bytes as a real view has."""
         return self._view
 
 
@@ -53,11 +53,11 @@ async def main(view_bytes: int) -> None:
             Route(f"{CONTEXT}/context", {"GET": nothing.context}),
         )
     )
-    edge = Edge(routes, _door(settings, asyncio.get_running_loop().time), metrics, memory)
+    app = App(routes, Admission.of(settings, asyncio.get_running_loop().time), metrics, memory)
     listener = bound_socket("127.0.0.1", 0)
     listen(listener, "127.0.0.1")
     print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
-    await Server(server_config(edge, metrics, Bounds(), "info")).serve([listener])
+    await Server(server_config(app, metrics, ConnectionBounds(), "info")).serve([listener])
 
 
 if __name__ == "__main__":

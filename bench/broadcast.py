@@ -11,7 +11,7 @@ import sys
 
 from starlette.types import Receive, Scope, Send
 
-from fastpaca.api.protocol import Bounds
+from fastpaca.api.protocol import ConnectionBounds
 from fastpaca.api.server import Server, bound_socket, listen, server_config
 from fastpaca.telemetry import Metrics
 
@@ -51,7 +51,7 @@ async def main(frame_bytes: int) -> None:
     listen(listener, "127.0.0.1")
     print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
     running = asyncio.create_task(broadcast.run())
-    await Server(server_config(broadcast, Metrics(), Bounds(), "info")).serve([listener])
+    await Server(server_config(broadcast, Metrics(), ConnectionBounds(), "info")).serve([listener])
     running.cancel()
 
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from fastpaca import __version__
 from fastpaca.api.app import create_app
-from fastpaca.api.limits import Pace
+from fastpaca.api.limits import BodyPace
 from fastpaca.api.operations import clear_broken_backups
 from fastpaca.clock import Clock, now_us
 from fastpaca.engine import Engine
@@ -80,7 +80,7 @@ class Node:
         commit_ids: Callable[[], bytes] = _new_commit_id,
         queue_ops_max: int = QUEUE_OPS_MAX,
         on_fatal: Callable[[str], None] | None = None,
-        pace: Pace | None = None,
+        pace: BodyPace | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         clear_up: Callable[[], object] | None = None,
         give_back: Callable[[], None] = lambda: None,

@@ -4,7 +4,7 @@ A whole node in one process, for tests: the real application over a store, witho
     async with running_app() as client:
         await client.put("/v1/contexts/demo")
 
-Nothing is mocked: requests pass the same edge, service and engine as those of a served node. What a
+Nothing is mocked: requests pass the same application, service and engine as those of a served node. What a
 node takes from its surroundings is handed in: the store, the clock, the counter of tokens.
 """
 
@@ -18,7 +18,7 @@ from typing import Any, Final
 import httpx
 
 from fastpaca import node
-from fastpaca.api.limits import Pace
+from fastpaca.api.limits import BodyPace
 from fastpaca.clock import Clock
 from fastpaca.settings import Settings
 from fastpaca.store.base import Store
@@ -68,7 +68,7 @@ def composed(
     *,
     clock: Clock | None = None,
     counter: TokenCounter | None = None,
-    pace: Pace | None = None,
+    pace: BodyPace | None = None,
     monotonic: Callable[[], float] | None = None,
     queue_ops_max: int = 4096,
     **settings: Any,

@@ -8,17 +8,18 @@ import threading
 import httpx
 import pytest
 
+from fastpaca.api.admission import Admission
+from fastpaca.api.app import App
 from fastpaca.api.auth import Origins
-from fastpaca.api.edge import Door, Edge
 from fastpaca.api.limits import (
     GIVE_BACK_BYTES,
     REQUEST_FACTOR,
     SHORT_BYTES,
     Bodies,
     BodyMemory,
-    Pace,
+    BodyPace,
 )
-from fastpaca.api.request import Answer, Request
+from fastpaca.api.request import Request, Response
 from fastpaca.api.routes import Route, Routes
 from fastpaca.errors import InvalidRequest, RateLimited
 from fastpaca.telemetry import Metrics
@@ -32,7 +33,7 @@ CHUNKED = [(b"content-type", b"application/json"), (b"transfer-encoding", b"chun
 Pieces = list[bytes | float | None]
 
 
-def bodies_of(bytes_max: int, together_bytes: int, pace: Pace) -> Bodies:
+def bodies_of(bytes_max: int, together_bytes: int, pace: BodyPace) -> Bodies:
     """Read bodies of so many bytes, and of so many together."""
     return Bodies(bytes_max, pace, BodyMemory(REQUEST_FACTOR * together_bytes, bytes_max))
 
@@ -45,7 +46,7 @@ def arriving(pieces: Pieces) -> tuple[Request, Connection]:
 
 async def test_a_body_that_does_not_fit_beside_the_others_is_refused_as_it_comes() -> None:
     """What has really arrived counts, not what was announced, and the rest is not read."""
-    bodies = bodies_of(10_000_000, 10_000_000, Pace())
+    bodies = bodies_of(10_000_000, 10_000_000, BodyPace())
     slow, _ = arriving([*[PIECE] * 180, 60.0])  # 9 of 10 million, and more is to come
     reading = asyncio.create_task(bodies.read(slow))
     await asyncio.sleep(0.01)
@@ -65,7 +66,7 @@ async def test_a_body_that_does_not_fit_beside_the_others_is_refused_as_it_comes
 
 async def test_short_bodies_are_taken_however_full_it_is() -> None:
     """Large bodies keep out each other, and nobody who has but a sentence to say."""
-    bodies = bodies_of(1_000_000, 1_000_000, Pace())
+    bodies = bodies_of(1_000_000, 1_000_000, BodyPace())
     large, _ = arriving([PIECE * 20])
     await bodies.read(large)
     for _ in range(100):
@@ -78,7 +79,7 @@ async def test_short_bodies_are_taken_however_full_it_is() -> None:
 
 async def test_a_body_of_just_the_limit_fits_where_nothing_else_is() -> None:
     """Whoever lets a single body be larger than all of them lets it be so."""
-    bodies = bodies_of(1_000_000, 100, Pace())
+    bodies = bodies_of(1_000_000, 100, BodyPace())
     largest, _ = arriving([PIECE] * 20)
     assert len(await bodies.read(largest)) == 1_000_000
 
@@ -92,11 +93,11 @@ def test_a_body_counts_until_its_request_is_answered() -> None:
 
 async def ends() -> None:
     """Fill the place with one body after the other, each of which comes to another end."""
-    bodies = bodies_of(200_000, 200_000, Pace(idle_s=0.1))
+    bodies = bodies_of(200_000, 200_000, BodyPace(idle_s=0.1))
     working = asyncio.Event()
     released = asyncio.Event()
 
-    async def handler(request: Request) -> Answer:
+    async def handler(request: Request) -> Response:
         body = await bodies.read(request)
         if body.endswith(b"bad"):
             raise InvalidRequest("It is bad.")
@@ -105,16 +106,16 @@ async def ends() -> None:
         if body.endswith(b"slow"):
             working.set()
             await released.wait()
-        return Answer(200)
+        return Response(200)
 
     routes = Routes((Route(PATH.decode(), {"POST": handler}),))
-    edge = Edge(routes, Door(None, Origins(()), False, None), Metrics(), bodies.memory)
+    app = App(routes, Admission(None, Origins(()), False, None), Metrics(), bodies.memory)
 
     async def post(*pieces: bytes | float | None) -> Reply:
-        return await send(edge, "POST", PATH, headers=CHUNKED, pieces=pieces)
+        return await send(app, "POST", PATH, headers=CHUNKED, pieces=pieces)
 
     gone = Connection([PIECE * 3, 0.01, None])
-    await edge(scope_of("POST", PATH, b"", CHUNKED), gone.receive, gone.send)
+    await app(scope_of("POST", PATH, b"", CHUNKED), gone.receive, gone.send)
     assert gone.sent == []
     assert (await post(PIECE * 3)).status == 200
     assert (await post(PIECE * 3, b"bad")).status == 400

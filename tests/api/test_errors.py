@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from fastpaca import errors
-from fastpaca.api.errors import STATUS, answer, status_of
+from fastpaca.api.errors import STATUS, response, status_of
 from fastpaca.errors import FastpacaError, InternalError, InvalidRequest
 from fastpaca.store.base import CommitFailed, CommitUnknown, ReadFailed
 from fastpaca.testing import composed
@@ -57,7 +57,7 @@ def test_every_error_has_the_documented_body() -> None:
         errors.VersionConflict(83, 84),
         *(kind() for kind in (errors.NotFound, errors.OutcomeUnknown, errors.HeadersTooLarge)),
     ]
-    bodies = [answer(error) for error in made]
+    bodies = [response(error) for error in made]
     assert bodies[0].body == (
         b'{"error":"invalid_request","message":"Wrong.","field":"message.parts[2].type"}'
     )

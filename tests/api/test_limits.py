@@ -1,4 +1,4 @@
-"""Limits at the edge: how large and slow a body may be, what it is called, and how many come."""
+"""Limits on requests: how large and slow a body may be, what it is called, and how many come."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import contextlib
 import httpx
 import pytest
 
-from fastpaca.api.limits import Pace, RateLimit
+from fastpaca.api.limits import BodyPace, RateLimiter
 from fastpaca.errors import RateLimited
-from fastpaca.settings import RateLimit as RateSetting
+from fastpaca.settings import RateLimit
 from fastpaca.testing import ManualClock, composed
 from tests.api.world import (
     HELLO,
@@ -146,7 +146,7 @@ def test_a_refusal_before_the_body_closes_only_where_much_is_to_come(
 
 def test_a_body_that_stops_coming_is_timed_out() -> None:
     """After a pause without a byte the answer is 408, and the connection is closed."""
-    node = composed(pace=Pace(idle_s=0.05))
+    node = composed(pace=BodyPace(idle_s=0.05))
     body = b'{"token_budget":5}'
 
     async def story(client: httpx.AsyncClient) -> None:
@@ -163,7 +163,7 @@ def test_a_body_that_stops_coming_is_timed_out() -> None:
 
 def test_a_body_that_drips_is_timed_out() -> None:
     """Bytes now and then do not hold a connection for ever: the whole has a least rate."""
-    node = composed(pace=Pace(idle_s=0.1, bytes_per_s=1000))
+    node = composed(pace=BodyPace(idle_s=0.1, bytes_per_s=1000))
 
     async def story(client: httpx.AsyncClient) -> None:
         pieces: list[bytes | float] = []
@@ -180,7 +180,7 @@ def test_a_body_that_drips_is_timed_out() -> None:
 
 def test_a_slow_body_that_keeps_coming_is_read() -> None:
     """Pauses shorter than the longest allowed are fine as long as the rate holds."""
-    node = composed(pace=Pace(idle_s=0.2, bytes_per_s=10))
+    node = composed(pace=BodyPace(idle_s=0.2, bytes_per_s=10))
     body = padded(60)
 
     async def story(client: httpx.AsyncClient) -> None:
@@ -344,7 +344,7 @@ def test_bodies_of_reads_are_ignored() -> None:
 def test_a_caller_has_so_many_requests_in_a_period() -> None:
     """Above the rate the answer is 429 with the seconds to wait, and waiting helps."""
     clock = ManualClock()
-    node = composed(rate_limit=RateSetting(3, 60), monotonic=clock.monotonic)
+    node = composed(rate_limit=RateLimit(3, 60), monotonic=clock.monotonic)
 
     async def story(client: httpx.AsyncClient) -> None:
         for _ in range(3):
@@ -367,7 +367,7 @@ def test_a_caller_has_so_many_requests_in_a_period() -> None:
 
 def test_probes_are_not_limited() -> None:
     """Health answers whatever the rate, and does not count."""
-    node = composed(rate_limit=RateSetting(1, 60))
+    node = composed(rate_limit=RateLimit(1, 60))
 
     async def story(client: httpx.AsyncClient) -> None:
         for _ in range(5):
@@ -382,7 +382,7 @@ def test_probes_are_not_limited() -> None:
 def test_each_key_and_each_address_has_its_own_rate() -> None:
     """Callers are told apart by their key, and without one by where they come from."""
     keys = ("a", "b")
-    node = composed(rate_limit=RateSetting(1, 60), api_keys=keys)
+    node = composed(rate_limit=RateLimit(1, 60), api_keys=keys)
 
     async def status(key: str, address: str) -> int:
         headers = [(b"authorization", b"Bearer " + key.encode())]
@@ -403,7 +403,7 @@ def test_each_key_and_each_address_has_its_own_rate() -> None:
 
 def test_the_rate_is_kept_for_a_bounded_number_of_callers() -> None:
     """Callers who were not seen for the longest time are forgotten first."""
-    rate = RateLimit(1, 60, lambda: 0.0, callers_max=3)
+    rate = RateLimiter(1, 60, lambda: 0.0, callers_max=3)
     for caller in "abcd":
         rate.take(caller)
     for caller in "cd":
@@ -415,7 +415,7 @@ def test_the_rate_is_kept_for_a_bounded_number_of_callers() -> None:
 def test_the_rate_is_spread_over_the_period() -> None:
     """After a burst of all that is allowed, one more goes whenever its share of time is over."""
     clock = ManualClock()
-    rate = RateLimit(10, 1, clock.monotonic)
+    rate = RateLimiter(10, 1, clock.monotonic)
     refused = 0
     for _ in range(300):
         with contextlib.suppress(RateLimited):

@@ -17,7 +17,7 @@ from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from fastpaca import errors
-from fastpaca.api.edge import Edge
+from fastpaca.api.app import App
 from fastpaca.api.errors import STATUS
 from fastpaca.api.openapi.document import docs_page, openapi_bytes
 from fastpaca.api.routes import Route
@@ -53,7 +53,7 @@ def check(schema: dict[str, Any], value: object) -> None:
 
 def routes() -> list[Route]:
     app = composed().app
-    assert isinstance(app, Edge)
+    assert isinstance(app, App)
     return [*app._routes._fixed.values(), *app._routes._of_context.values()]
 
 

@@ -55,7 +55,7 @@ def test_the_node_says_how_long_to_wait_where_clients_try_again() -> None:
     again = rules("retries")["statuses"]
     for kind, status in api_errors.STATUS.items():
         if kind.__init__ is FastpacaError.__init__ or kind is errors.RateLimited:
-            headers = dict(api_errors.answer(kind()).headers)
+            headers = dict(api_errors.response(kind()).headers)
             assert (b"retry-after" in headers) == (status in {429, 503}), kind
             assert (status in again) == (status in {408, 429, 503}), kind
 

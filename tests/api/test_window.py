@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from fastpaca.api.app import create_app
-from fastpaca.api.request import Answer
-from fastpaca.api.window import VIEW_BYTES_MAX, Views
+from fastpaca.api.request import Response
+from fastpaca.api.views import VIEW_BYTES_MAX, Views
 from fastpaca.context import Context, View
 from fastpaca.service import Service
 from fastpaca.testing import ManualClock, Node, composed
@@ -209,7 +209,7 @@ def test_kept_views_are_bounded() -> None:
         for name in ("a", "b", "c"):
             await create(client, name)
             contexts.append(await node.service.get(name))
-        answer = Answer(200, b"kept")
+        answer = Response(200, b"kept")
         a, b, c = contexts
         views.put(a, None, answer, 1000)
         views.put(b, None, answer, 1000)

@@ -7,10 +7,10 @@ import re
 import pytest
 
 from fastpaca.api import bodies, query, routes
-from fastpaca.api.limits import CALLERS_MAX, REQUEST_FACTOR, SHORT_BYTES, Pace
-from fastpaca.api.protocol import Bounds
+from fastpaca.api.limits import CALLERS_MAX, REQUEST_FACTOR, SHORT_BYTES, BodyPace
+from fastpaca.api.protocol import ConnectionBounds
+from fastpaca.api.views import VIEWS_BYTES_MAX
 from fastpaca.api.websocket import INCOMING_BYTES_MAX
-from fastpaca.api.window import VIEWS_BYTES_MAX
 from fastpaca.context.config import WINDOW_ENTRIES_MAX, Config, LastN, SkipParts
 from fastpaca.context.context import METADATA_BYTES_MAX
 from fastpaca.context.jsontext import DEPTH_MAX
@@ -28,9 +28,9 @@ from tests.docs.pages import page
 
 KIB = 1024
 MIB = 1024 * KIB
-BOUNDS = Bounds()
+BOUNDS = ConnectionBounds()
 SOCKET = BOUNDS.socket
-PACE = Pace()
+PACE = BodyPace()
 SETTINGS = Settings()
 
 LIMITS = {

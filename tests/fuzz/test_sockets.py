@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastpaca.api.protocol import Bounds
+from fastpaca.api.protocol import ConnectionBounds
 from fastpaca.testing import composed
 from tests.fuzz import texts
 from tests.fuzz.effort import Effort
@@ -86,7 +86,7 @@ async def exchange(data: bytes, size: int, *, ends: bool) -> None:
         async with node.client() as client:
             await prepared(client)
         before = rows(node)
-        async with serving(node.app, Bounds(linger_seconds=0.2)) as served:
+        async with serving(node.app, ConnectionBounds(linger_seconds=0.2)) as served:
             async with connected(served.port) as client, connected(served.port) as other:
                 for place in range(0, len(data), size):
                     if client.writer.is_closing():

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fastpaca import __version__
-from fastpaca.api.window import VIEW_RULES
+from fastpaca.api.views import VIEW_RULES
 from fastpaca.store.base import Store
 from fastpaca.store.memory import MemoryStore
 from fastpaca.store.sqlite.files import DATABASE_NAME

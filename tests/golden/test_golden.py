@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from fastpaca.api.window import VIEW_RULES
+from fastpaca.api.views import VIEW_RULES
 from fastpaca.store.memory import MemoryStore
 from fastpaca.store.sqlite.files import DATABASE_NAME
 from fastpaca.store.sqlite.store import SqliteStore

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, cast
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
-from fastpaca.api.protocol import Bounds, Connection
+from fastpaca.api.protocol import Connection, ConnectionBounds
 from fastpaca.api.server import server_config
 from fastpaca.telemetry import Metrics
 
@@ -145,11 +145,11 @@ class Served(NamedTuple):
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp, bounds: Bounds | None = None) -> AsyncIterator[Served]:
+async def serving(app: ASGIApp, bounds: ConnectionBounds | None = None) -> AsyncIterator[Served]:
     """Serve *app* on a free port; errors that nobody met fail the test."""
     loop = asyncio.get_running_loop()
     metrics = Metrics()
-    config = server_config(app, metrics, bounds or Bounds(), "info")
+    config = server_config(app, metrics, bounds or ConnectionBounds(), "info")
     config.load()
     state = ServerState()
     make = cast(Callable[..., Connection], config.http_protocol_class)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 
-from fastpaca.api.protocol import Bounds
+from fastpaca.api.protocol import ConnectionBounds
 from tests.server.raw import PATIENCE_SECONDS, Client, Reply, connected, serving, until
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n"
@@ -284,7 +284,7 @@ async def test_too_many_connections_are_refused(app: App) -> None:
     """
     A connection beyond the bound is a 503 that says when to try again, and leaves others alone.
     """
-    async with serving(app, Bounds(connections_max=1)) as served:
+    async with serving(app, ConnectionBounds(connections_max=1)) as served:
         async with connected(served.port) as first:
             await answered(first, GET + b"\r\n")
             async with connected(served.port) as second:
@@ -300,7 +300,7 @@ async def test_flood_of_connections_is_cut_off(app: App) -> None:
     """
     Far beyond the bound, connections are not even told.
     """
-    async with serving(app, Bounds(connections_max=1)) as served:
+    async with serving(app, ConnectionBounds(connections_max=1)) as served:
         clients = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(10)]
         said = 0
         for reader, _ in clients[1:]:
@@ -321,7 +321,7 @@ async def test_slow_head_is_refused(begun: bytes, app: App) -> None:
     """
     A request whose headers do not come to an end is a 408.
     """
-    async with serving(app, Bounds(head_seconds=0.05)) as served:
+    async with serving(app, ConnectionBounds(head_seconds=0.05)) as served:
         async with connected(served.port) as client:
             await client.send(begun)
             await refused(client, 408, "request_timeout")
@@ -334,7 +334,7 @@ async def test_slow_head_is_not_saved_by_trickling(app: App) -> None:
     The time of a head counts from its first byte, not from its last.
     """
     async with (
-        serving(app, Bounds(head_seconds=0.1)) as served,
+        serving(app, ConnectionBounds(head_seconds=0.1)) as served,
         connected(served.port) as client,
     ):
         await answered(client, GET + b"\r\n")
@@ -355,7 +355,7 @@ async def test_slow_head_waits_for_the_answer_before_it(app: App) -> None:
     An answer under way is sent whole before the next request is refused.
     """
     async with (
-        serving(app, Bounds(head_seconds=0.05)) as served,
+        serving(app, ConnectionBounds(head_seconds=0.05)) as served,
         connected(served.port) as client,
     ):
         await client.send(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n" + b"GET /")
@@ -370,7 +370,7 @@ async def test_idle_connection_is_closed_in_silence(sent: bytes, app: App) -> No
     """
     A connection that asks nothing, or nothing more, is closed without a word.
     """
-    async with serving(app, Bounds(idle_seconds=0.05)) as served:
+    async with serving(app, ConnectionBounds(idle_seconds=0.05)) as served:
         async with connected(served.port) as client:
             await client.send(sent)
             if b"GET" in sent:
@@ -384,7 +384,7 @@ async def test_connection_in_use_is_not_idle(app: App) -> None:
     The time between two requests counts, not that of an answer or of a connection.
     """
     async with (
-        serving(app, Bounds(idle_seconds=0.5)) as served,
+        serving(app, ConnectionBounds(idle_seconds=0.5)) as served,
         connected(served.port) as client,
     ):
         await client.send(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -400,7 +400,7 @@ async def test_client_that_does_not_read_is_let_go(app: App) -> None:
     """
     A connection whose client takes nothing of its answer is cut off, and its memory freed.
     """
-    async with serving(app, Bounds(unread_seconds=0.05, idle_seconds=0.05)) as served:
+    async with serving(app, ConnectionBounds(unread_seconds=0.05, idle_seconds=0.05)) as served:
         with socket.create_connection(("127.0.0.1", served.port)) as client:
             client.send(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
             await until(lambda: app.asked)
@@ -411,7 +411,7 @@ async def test_client_that_reads_slowly_is_not_let_go(app: App) -> None:
     """
     Who takes some of the answer now and then gets all of it.
     """
-    async with serving(app, Bounds(unread_seconds=0.5, idle_seconds=0.5)) as served:
+    async with serving(app, ConnectionBounds(unread_seconds=0.5, idle_seconds=0.5)) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=2**20)
         writer.write(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
         size = 0
@@ -425,7 +425,7 @@ async def test_client_that_reads_too_slowly_is_let_go(app: App) -> None:
     """
     Who takes less than the least pace holds no answer in memory, though it takes some.
     """
-    bounds = Bounds(unread_seconds=0.5, unread_bytes=2**25, idle_seconds=0.5)
+    bounds = ConnectionBounds(unread_seconds=0.5, unread_bytes=2**25, idle_seconds=0.5)
     async with serving(app, bounds) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=2**16)
         writer.write(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -446,7 +446,7 @@ async def test_early_answer_is_not_lost_to_a_reset(app: App) -> None:
     """
     A client that is still sending gets the answer whole, and is then closed.
     """
-    async with serving(app, Bounds(linger_seconds=2)) as served:
+    async with serving(app, ConnectionBounds(linger_seconds=2)) as served:
         for ending in (b"", b"Connection: close\r\n"):
             async with connected(served.port) as client:
                 head = b"POST /early HTTP/1.1\r\nHost: a\r\n" + ending
@@ -473,7 +473,7 @@ async def test_rest_of_an_early_answered_request_is_not_awaited_for_ever(app: Ap
     """
     A rest that does not come in closes the connection.
     """
-    async with serving(app, Bounds(linger_seconds=0.05)) as served:
+    async with serving(app, ConnectionBounds(linger_seconds=0.05)) as served:
         for ending in (b"", b"Connection: close\r\n"):
             async with connected(served.port) as client:
                 await client.send(b"POST /early HTTP/1.1\r\nHost: a\r\n" + ending)
@@ -557,7 +557,7 @@ async def test_pipelined_requests_are_bounded(app: App) -> None:
     So many requests wait on one connection, no more are read, and the last answer says so.
     """
     async with (
-        serving(app, Bounds(pipelined_max=3)) as served,
+        serving(app, ConnectionBounds(pipelined_max=3)) as served,
         connected(served.port) as client,
     ):
         await client.send(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n" + (GET + b"\r\n") * 2000)
@@ -717,7 +717,7 @@ def test_no_bytes_break_a_connection(data: bytes, size: int) -> None:
 
 
 async def check_any(data: bytes, size: int) -> None:
-    async with serving(App(), Bounds(linger_seconds=0.5)) as served:
+    async with serving(App(), ConnectionBounds(linger_seconds=0.5)) as served:
         async with connected(served.port) as client:
             for place in range(0, len(data), size):
                 await client.send(data[place : place + size])

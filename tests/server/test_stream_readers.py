@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from fastpaca.api.protocol import Bounds
+from fastpaca.api.protocol import ConnectionBounds
 from fastpaca.api.websocket import FLOODING, SILENT, TOO_SLOW, Socket, SocketBounds
 from fastpaca.testing import Node, composed, running
 from tests.server.raw import Served, serving, until
@@ -74,7 +74,7 @@ async def world(socket: SocketBounds = QUICK, **bounds: Any) -> AsyncIterator[Wo
     node = composed()
     async with running(node) as http:
         await http.put("/v1/contexts/c", json={"token_budget": 10**9})
-        async with serving(node.app, Bounds(socket=socket, **bounds)) as served:
+        async with serving(node.app, ConnectionBounds(socket=socket, **bounds)) as served:
             yield World(node, served, http)
 
 

@@ -1,5 +1,5 @@
 """
-The HTTP edge: bytes come in, values that cannot be wrong go to the service, bytes go out.
+The HTTP API: parses requests, calls the service, writes responses.
 
-Begin with `app.py`, the map of the service. It decides nothing about conversations.
+Begin with `app.py`, the map of the service. Nothing here decides what happens to a conversation.
 """

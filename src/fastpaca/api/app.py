@@ -1,34 +1,48 @@
 """
-The map of the service: what is answered where.
+The map of the service, and the ASGI application that every request goes through.
 
-What every request passes on its way there is in `edge.py`: a request id, the origin of a page, the
-host, the API key, the rate limit, and behind the handler the one shape of errors and the metrics.
-Handlers read bodies through `limits.py` and make values of them in `bodies.py`.
+In order, a request gets an id, passes `admission.py` (origin, host, API key, rate limit), and finds
+its route. The handler reads a body through `limits.py`, parses it with `bodies.py`, and responds
+with a struct of `responses.py`. Every error gets the one shape of `errors.py`, and every request is
+timed.
 
-`create_app` puts the ASGI application together. It neither starts nor stops anything: the engine
-behind it belongs to whoever made it.
+`create_app` puts the application together. It starts and stops nothing: that is up to the caller,
+who owns the engine.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
 
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fastpaca.api.auth import Keys, Origins
+from fastpaca.api import errors, sending
+from fastpaca.api.admission import Admission
 from fastpaca.api.contexts import Contexts
-from fastpaca.api.edge import Door, Edge
-from fastpaca.api.limits import Bodies, BodyMemory, Pace, RateLimit
+from fastpaca.api.limits import SHORT_BYTES, Bodies, BodyMemory, BodyPace
 from fastpaca.api.messages import Messages
 from fastpaca.api.operations import Backup, Operations, docs, openapi
-from fastpaca.api.routes import CONTEXT, Route, Routes
+from fastpaca.api.request import ClientGone, Request, Response
+from fastpaca.api.routes import CONTEXT, Route, Routes, decode_id, no_route
 from fastpaca.api.stream import Streams
-from fastpaca.api.window import Window
+from fastpaca.api.windows import Windows
 from fastpaca.engine import Engine
+from fastpaca.errors import FastpacaError, MethodNotAllowed
 from fastpaca.service import Service
 from fastpaca.settings import Settings
 from fastpaca.telemetry import Metrics
+
+if TYPE_CHECKING:
+    from prometheus_client import Histogram
+
+logger = logging.getLogger(__name__)
+
+METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"})
+"""Methods with a label of their own in metrics; all others count as `other`."""
 
 
 def create_app(
@@ -38,28 +52,28 @@ def create_app(
     metrics: Metrics,
     *,
     backup: Backup,
-    pace: Pace | None = None,
+    pace: BodyPace | None = None,
     monotonic: Callable[[], float] = time.monotonic,
     give_back: Callable[[], None] = lambda: None,
 ) -> ASGIApp:
     """
-    Make the ASGI application that answers for *service*.
+    Return the ASGI application that serves *service*.
 
     Args:
-        service: Does what is asked.
-        engine: Says how it is.
+        service: Does what requests ask for.
+        engine: Knows the health of the node.
         settings: Keys, origins and limits.
         metrics: Where requests are counted, and what `/metrics` shows.
         backup: Writes a copy of all data to a new file.
-        pace: How slowly a body may come in.
+        pace: How slowly a body may arrive.
         monotonic: The clock of the rate limit, in seconds.
         give_back: Returns free memory to the system, see `fastpaca.allocator`.
     """
     memory = BodyMemory(settings.body_memory_bytes, settings.max_body_bytes, give_back)
-    bodies = Bodies(settings.max_body_bytes, pace or Pace(), memory)
+    bodies = Bodies(settings.max_body_bytes, pace or BodyPace(), memory)
     contexts = Contexts(service, bodies)
     messages = Messages(service, bodies)
-    window = Window(service, bodies)
+    windows = Windows(service, bodies)
     streams = Streams(service, metrics, settings.stream_max_connections)
     operations = Operations(engine, metrics, backup, settings.data_dir)
     routes = (
@@ -68,9 +82,9 @@ def create_app(
         Route(f"{CONTEXT}/metadata", {"PATCH": contexts.patch_metadata}),
         Route(f"{CONTEXT}/messages", {"GET": messages.read, "POST": messages.append}),
         Route(f"{CONTEXT}/tail", {"GET": messages.tail}),
-        Route(f"{CONTEXT}/context", {"GET": window.read}),
-        Route(f"{CONTEXT}/compact", {"POST": window.compact}),
-        Route(f"{CONTEXT}/compactions", {"GET": window.compactions}),
+        Route(f"{CONTEXT}/context", {"GET": windows.read}),
+        Route(f"{CONTEXT}/compact", {"POST": windows.compact}),
+        Route(f"{CONTEXT}/compactions", {"GET": windows.compactions}),
         Route(f"{CONTEXT}/stream", {"GET": streams.stream}),
         Route(f"{CONTEXT}/events", {"GET": streams.events}),
         Route("/health/live", {"GET": operations.live}, is_open=True, is_exempt=True),
@@ -80,14 +94,96 @@ def create_app(
         Route("/openapi.json", {"GET": openapi}),
         Route("/docs", {"GET": docs}),
     )
-    return Edge(Routes(routes), _door(settings, monotonic), metrics, memory)
+    return App(Routes(routes), Admission.of(settings, monotonic), metrics, memory)
 
 
-def _door(settings: Settings, monotonic: Callable[[], float]) -> Door:
-    rate = settings.rate_limit
-    return Door(
-        keys=Keys(settings.api_keys) if settings.api_keys else None,
-        origins=Origins(settings.cors_origins),
-        checks_host=settings.checks_host,
-        rate=RateLimit(rate.count, rate.period_seconds, monotonic) if rate else None,
-    )
+class App:
+    """The ASGI application."""
+
+    def __init__(
+        self, routes: Routes, admission: Admission, metrics: Metrics, memory: BodyMemory
+    ) -> None:
+        self._memory = memory
+        self._routes = routes
+        self._admission = admission
+        self._metrics = metrics
+        self._timers: dict[tuple[str, str, int], Histogram] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Respond to one request."""
+        if scope["type"] not in ("http", "websocket"):
+            raise NotImplementedError(f"This application does not speak {scope['type']!r}.")
+        started = perf_counter()
+        request = Request(scope, receive)
+        route, raw_id = self._routes.find(scope["raw_path"])
+        try:
+            try:
+                response = await self._response(request, route, raw_id)
+                self._hold(request, response)
+            except FastpacaError as error:
+                response = errors.response(error)
+            except ClientGone:
+                return
+            except Exception:
+                logger.exception("a request failed", extra={"request_id": request.id.decode()})
+                response = errors.defect(request.id)
+            await self._send(request, route, response, send, started)
+        finally:
+            if request.held_bytes:
+                self._memory.set(request, 0)
+
+    def _hold(self, request: Request, response: Response) -> None:
+        """
+        Count *response* in the shared memory until it is sent, instead of the body of its request.
+
+        Raises:
+            RateLimited: There is no room for what was read. The response to a write is always sent.
+        """
+        size = len(response.body) if isinstance(response.body, bytes) else 0
+        if size <= SHORT_BYTES and not request.held_bytes:
+            return
+        if request.method == "GET" and request.context_id:
+            self._memory.hold_response(request, size)
+        else:
+            self._memory.set(request, size if size > SHORT_BYTES else 0)
+
+    async def _send(
+        self, request: Request, route: Route | None, response: Response, send: Send, started: float
+    ) -> None:
+        is_endless = not isinstance(response.body, bytes) and response.body.size is None
+        if is_endless:  # what counts is how soon it began
+            self._note(route, request.method, response.status, perf_counter() - started)
+        await sending.send(request, response, send)
+        if not is_endless:
+            self._note(route, request.method, response.status, perf_counter() - started)
+
+    async def _response(
+        self, request: Request, route: Route | None, raw_id: bytes | None
+    ) -> Response:
+        request.merge_headers()
+        preflight = self._admission.admit(request, route)
+        if preflight is not None:
+            return preflight
+        if route is None:
+            raise no_route(request.scope["raw_path"])
+        handler = route.handlers.get("GET" if request.method == "HEAD" else request.method)
+        if handler is None:
+            if request.method == "OPTIONS":
+                allow = ", ".join(route.methods).encode()
+                return Response(204, headers=((b"allow", allow),))
+            raise MethodNotAllowed(
+                f"{request.method} is not answered here; use {' or '.join(route.methods)}.",
+                route.methods,
+            )
+        if raw_id is not None:
+            request.context_id = decode_id(raw_id)
+        return await handler(request)
+
+    def _note(self, route: Route | None, method: str, status: int, seconds: float) -> None:
+        path = route.path if route is not None else "other"
+        key = (path, method if method in METHODS else "other", status)
+        timer = self._timers.get(key)
+        if timer is None:
+            timer = self._metrics.http_request_seconds.labels(path, key[1], str(status))
+            self._timers[key] = timer
+        timer.observe(seconds)

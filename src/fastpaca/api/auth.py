@@ -1,10 +1,10 @@
 """
-Who may ask: API keys, the origins of browser pages, and the host that a request names.
+Who may send requests: API keys, the origins of browser pages, and the host that a request names.
 
-A node without a key on a loopback address is open to every program of the machine, and so, through
-its browser, to every page of the web. Two checks close that way: a page's `Origin` must be one that
-the operator listed, and the `Host` must be the machine itself, since a page can make its own name
-point to 127.0.0.1 (DNS rebinding) and then has no foreign origin at all.
+A node without a key on a loopback address is open to every program on the machine, and through a
+browser to every page on the web. Two checks close that hole. The `Origin` of a page must be one
+that the operator listed. The `Host` must be the machine itself, since a page can make its own name
+point to 127.0.0.1 (DNS rebinding), and then has no foreign origin.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from functools import lru_cache
 from hmac import compare_digest
 from typing import Final
 
-from fastpaca.api.request import Answer, Headers, Request
+from fastpaca.api.request import Headers, Request, Response
 from fastpaca.errors import Forbidden, Unauthorized
 
 PREFLIGHT_KEPT_S: Final = 600
-"""How long a browser may remember the answer to a preflight."""
+"""How long a browser may remember the response to a preflight."""
 
 HOST_BYTES_MAX: Final = 255
 """No host name is longer."""
@@ -41,30 +41,30 @@ class Keys:
 
     def caller(self, request: Request) -> int | None:
         """
-        Tell which key *request* carries; None if none that is known.
+        Return the index of the key that *request* carries; None if it has no known key.
 
-        All keys are compared, each in constant time, so that the time taken tells nothing of them.
+        All keys are compared, each in constant time, so that timing reveals nothing.
         """
         scheme, _, token = request.headers.get(b"authorization", b"").partition(b" ")
         if scheme.lower() != b"bearer":
             return None
         sent = token.strip(b" ")
-        found = None
-        for number, key in enumerate(self._keys):
+        caller = None
+        for index, key in enumerate(self._keys):
             if compare_digest(key, sent):
-                found = number
-        return found
+                caller = index
+        return caller
 
 
 def refuse(request: Request) -> Unauthorized:
-    """Say what is wrong with the key of *request*."""
+    """Return the error that says what is wrong with the key of *request*."""
     if b"authorization" in request.headers:
         return Unauthorized("This API key is not known; send `Authorization: Bearer <key>`.")
     return Unauthorized()
 
 
 class Origins:
-    """The origins whose pages may read answers from a browser."""
+    """The origins whose pages may read responses in a browser."""
 
     def __init__(self, origins: Iterable[str]) -> None:
         self._headers: dict[bytes, Headers] = {
@@ -79,28 +79,28 @@ class Origins:
 
     def headers(self, origin: bytes) -> Headers:
         """
-        Give the headers that let a page of *origin* read the answer.
+        Return the headers that let a page of *origin* read the response.
 
         Raises:
-            Forbidden: It is not one of the listed.
+            Forbidden: The operator did not list this origin.
         """
-        found = self._headers.get(origin.lower())
-        if found is None:
+        headers = self._headers.get(origin.lower())
+        if headers is None:
             raise Forbidden(
                 "Pages of this origin may not call this node; "
                 "list the origin in FASTPACA_CORS_ORIGINS if they should."
             )
-        return found
+        return headers
 
 
 def is_preflight(request: Request) -> bool:
-    """Tell whether a browser asks beforehand what a page may send; it never sends a key then."""
+    """Return whether a browser asks what a page may send; it sends no key with that."""
     return request.method == "OPTIONS" and b"access-control-request-method" in request.headers
 
 
-def preflight() -> Answer:
-    """Answer what a page of a listed origin may send."""
-    return Answer(
+def preflight() -> Response:
+    """Return the response that says what a page of a listed origin may send."""
+    return Response(
         204,
         headers=(
             (b"access-control-allow-methods", _METHODS),
@@ -112,10 +112,10 @@ def preflight() -> Answer:
 
 def check_host(request: Request) -> None:
     """
-    Refuse a request that names another host than this machine.
+    Check that *request* names this machine as its host.
 
     Raises:
-        Forbidden: It does.
+        Forbidden: It names another one.
     """
     host = request.headers.get(b"host")
     if host is not None and (len(host) > HOST_BYTES_MAX or not _is_this_machine(host)):

@@ -26,7 +26,7 @@ BATCH_MAX: Final = 1000
 """The most messages of one append."""
 
 REPLACEMENT_MAX: Final = 10_000
-"""The most messages of one replacement: as many as one page of the log has."""
+"""The most messages of one replacement: as many as a page of the log has."""
 
 ECHOED_KEYS: Final = frozenset(
     {
@@ -49,12 +49,12 @@ T = TypeVar("T")
 
 class Drafts(msgspec.Struct, frozen=True, gc=False):
     """
-    The messages of a body, checked.
+    The messages of a body.
 
     Attributes:
         drafts: The messages.
         if_version: The version that they rely on, or None.
-        is_batch: Whether they came as a list.
+        is_batch: Whether they were sent as a list.
     """
 
     drafts: list[Draft]
@@ -64,96 +64,96 @@ class Drafts(msgspec.Struct, frozen=True, gc=False):
 
 def parse_put(body: bytes) -> Put:
     """
-    Read the body of `PUT /v1/contexts/{id}`; empty means no field.
+    Parse the body of `PUT /v1/contexts/{id}`; an empty one has no fields.
 
     Raises:
         InvalidRequest: It cannot be used; the error names the field.
     """
-    found = _members(jsontext.minified(body or b"{}"), _PUT_KEYS)
+    members = _members(jsontext.minified(body or b"{}"), _PUT_KEYS)
     return Put(
-        token_budget=_read(found, "token_budget", _positive),
-        trigger_ratio=_read(found, "trigger_ratio", parse_ratio),
-        token_factor=_read(found, "token_factor", parse_factor),
-        policy=_read(found, "policy", parse_policy),
-        metadata=_read(found, "metadata", _metadata),
+        token_budget=_parsed(members, "token_budget", _positive),
+        trigger_ratio=_parsed(members, "trigger_ratio", parse_ratio),
+        token_factor=_parsed(members, "token_factor", parse_factor),
+        policy=_parsed(members, "policy", parse_policy),
+        metadata=_parsed(members, "metadata", _metadata),
     )
 
 
 def parse_patch_metadata(body: bytes) -> PatchMetadata:
     """
-    Read the body of `PATCH /v1/contexts/{id}/metadata`.
+    Parse the body of `PATCH /v1/contexts/{id}/metadata`.
 
     Raises:
         InvalidRequest: It cannot be used; the error names the field.
     """
-    found = _members(jsontext.minified(body), _PATCH_KEYS)
-    metadata = _metadata(_required(found, "metadata", 'Give the changes: {"metadata": {…}}.'))
-    # Here every key is read, so that none may stand twice.
+    members = _members(jsontext.minified(body), _PATCH_KEYS)
+    metadata = _metadata(_required(members, "metadata", 'Send the changes: {"metadata": {…}}.'))
+    # Every key means something here, so none may be sent twice.
     changes = jsontext.members(metadata, None, "metadata")
     return PatchMetadata({k: None if v == b"null" else v for k, v in changes.items()})
 
 
 def parse_append(body: bytes) -> Drafts:
     """
-    Read the body of `POST /v1/contexts/{id}/messages`.
+    Parse the body of `POST /v1/contexts/{id}/messages`.
 
     Raises:
         InvalidRequest: It cannot be used; the error names the field.
     """
     text = jsontext.minified(body)
     if text.startswith(_MESSAGE):
-        # Read in one go if it is a plain message and nothing else: else it does not end here.
+        # The fast path: a plain message and nothing else.
         draft = message.plain(text[len(_MESSAGE) : -1])
         if draft is not None:
             return Drafts([draft], None, is_batch=False)
-    found = _members(text, _APPEND_KEYS)
-    if_version = _if_version(found)
-    if "messages" not in found:
-        one = _required(found, "message", "Give a message, or a list of messages.")
+    members = _members(text, _APPEND_KEYS)
+    if_version = _if_version(members)
+    if "messages" not in members:
+        one = _required(members, "message", "Send a message, or a list of messages.")
         return Drafts([message.parse(one, "message")], if_version, is_batch=False)
-    if "message" in found:
-        raise InvalidRequest("Give either message or messages, not both.", "messages")
-    texts = jsontext.items(found["messages"], "messages")
+    if "message" in members:
+        raise InvalidRequest("Send either message or messages, not both.", "messages")
+    texts = jsontext.items(members["messages"], "messages")
     if not 1 <= len(texts) <= BATCH_MAX:
-        raise InvalidRequest(f"Give 1 to {BATCH_MAX} messages, not {len(texts)}.", "messages")
+        raise InvalidRequest(f"Send 1 to {BATCH_MAX} messages, not {len(texts)}.", "messages")
     return Drafts(_drafts(texts, "messages"), if_version, is_batch=True)
 
 
 def parse_compact(body: bytes) -> Drafts:
     """
-    Read the body of `POST /v1/contexts/{id}/compact`.
+    Parse the body of `POST /v1/contexts/{id}/compact`.
 
     Raises:
         InvalidRequest: It cannot be used; the error names the field.
     """
-    found = _members(jsontext.minified(body), _COMPACT_KEYS)
-    hint = "Give the messages that the window shall become; [] empties it."
-    texts = jsontext.items(_required(found, "replacement", hint), "replacement")
+    members = _members(jsontext.minified(body), _COMPACT_KEYS)
+    hint = "Send the messages of the new window; [] empties it."
+    texts = jsontext.items(_required(members, "replacement", hint), "replacement")
     if len(texts) > REPLACEMENT_MAX:
         raise InvalidRequest(
-            f"Give at most {REPLACEMENT_MAX} messages, not {len(texts)}.", "replacement"
+            f"Send at most {REPLACEMENT_MAX} messages, not {len(texts)}.", "replacement"
         )
-    return Drafts(_drafts(texts, "replacement"), _if_version(found), is_batch=True)
+    return Drafts(_drafts(texts, "replacement"), _if_version(members), is_batch=True)
 
 
 def _members(text: bytes, known: tuple[str, ...]) -> jsontext.Members:
     if text[:1] != b"{":
         raise InvalidRequest(f"The body must be an object, not {jsontext.kind_of(text)}.")
-    found = jsontext.members(text, known, None)
-    for key in found:
+    members = jsontext.members(text, known, None)
+    for key in members:
         if key not in known and key not in ECHOED_KEYS:
             raise InvalidRequest(jsontext.unknown_key_message(key, known), key)
-    return found
+    return members
 
 
-def _required(found: jsontext.Members, key: str, hint: str) -> bytes:
-    if key not in found:
+def _required(members: jsontext.Members, key: str, hint: str) -> bytes:
+    if key not in members:
         raise InvalidRequest(f"This field is missing. {hint}", key)
-    return found[key]
+    return members[key]
 
 
-def _read(found: jsontext.Members, key: str, reader: Callable[[bytes, str], T]) -> T | None:
-    return reader(found[key], key) if key in found else None
+def _parsed(members: jsontext.Members, key: str, parse: Callable[[bytes, str], T]) -> T | None:
+    return parse(members[key], key) if key in members else None
 
 
 def _positive(text: bytes, field: str) -> int:
@@ -166,13 +166,14 @@ def _metadata(text: bytes, field: str = "metadata") -> bytes:
         raise InvalidRequest(f"Must be an object, not {jsontext.kind_of(text)}.", field)
     if len(text) > METADATA_BYTES_MAX:
         raise InvalidRequest(
-            f"The metadata are {len(text)} bytes of JSON; they may be {METADATA_BYTES_MAX}.", field
+            f"The metadata has {len(text)} bytes of JSON; {METADATA_BYTES_MAX} are allowed.",
+            field,
         )
     return text
 
 
-def _if_version(found: jsontext.Members) -> int | None:
-    text = found.get("if_version", b"null")
+def _if_version(members: jsontext.Members) -> int | None:
+    text = members.get("if_version", b"null")
     return None if text == b"null" else jsontext.integer(text, "if_version", 0)
 
 

@@ -9,42 +9,42 @@ from msgspec import Raw
 
 from fastpaca.api import bodies, query, responses
 from fastpaca.api.limits import Bodies
-from fastpaca.api.request import Answer, Request
+from fastpaca.api.request import Request, Response
 from fastpaca.api.responses import ContextPageJSON, encode
 from fastpaca.context.events import Created
 from fastpaca.offload import PARSE, offload
 from fastpaca.service import Service
 
 LIST_ROWS: Final = 200
-"""How many rows are read from the store and written at once (about 5 µs a row)."""
+"""How many rows are read and written at once (about 5 µs each)."""
 
 LIST_BYTES_MAX: Final = 16 * 1024 * 1024
 """Where a page ends early, since metadata may be large."""
 
 
 class Contexts:
-    """Answers at `/v1/contexts`, `/v1/contexts/{id}` and `/v1/contexts/{id}/metadata`."""
+    """Handlers of `/v1/contexts`, `/v1/contexts/{id}` and `/v1/contexts/{id}/metadata`."""
 
     def __init__(self, service: Service, bodies: Bodies) -> None:
         self._service = service
         self._bodies = bodies
 
-    async def put(self, request: Request) -> Answer:
-        """Create the context, or change it: a field that is not given keeps its value."""
+    async def put(self, request: Request) -> Response:
+        """Create the context, or change it: a field that is left out keeps its value."""
         query.parse(request.query, ())
         body = await self._bodies.read(request)
         op = await offload(PARSE, len(body), partial(bodies.parse_put, body))
         written = await self._service.put(request.context_id, op, responses.representation)
         is_new = any(isinstance(event, Created) for event in written.events)
-        return Answer(201 if is_new else 200, written.answer)
+        return Response(201 if is_new else 200, written.answer)
 
-    async def get(self, request: Request) -> Answer:
-        """Give the context."""
+    async def get(self, request: Request) -> Response:
+        """Read the context."""
         query.parse(request.query, ())
-        return Answer(200, responses.representation(await self._service.get(request.context_id)))
+        return Response(200, responses.representation(await self._service.get(request.context_id)))
 
-    async def listing(self, request: Request) -> Answer:
-        """Give a page of all contexts, in byte order of their ids."""
+    async def listing(self, request: Request) -> Response:
+        """Read a page of all contexts, in byte order of their ids."""
         parameters = query.parse(request.query, ("prefix", "after", "limit"))
         prefix = query.part_of_id(parameters, "prefix")
         after: str | None = query.part_of_id(parameters, "after")
@@ -59,20 +59,20 @@ class Contexts:
             size += sum(map(len, texts))
             left -= wanted
             page += map(Raw, texts)
-        return Answer(200, encode(ContextPageJSON(page, after)))
+        return Response(200, encode(ContextPageJSON(page, after)))
 
-    async def patch_metadata(self, request: Request) -> Answer:
-        """Merge into the metadata; a null takes its key away."""
+    async def patch_metadata(self, request: Request) -> Response:
+        """Merge into the metadata; null removes a key."""
         query.parse(request.query, ())
         body = await self._bodies.read(request)
         op = await offload(PARSE, len(body), partial(bodies.parse_patch_metadata, body))
         written = await self._service.patch_metadata(
             request.context_id, op, responses.representation
         )
-        return Answer(200, written.answer)
+        return Response(200, written.answer)
 
-    async def delete(self, request: Request) -> Answer:
-        """Tombstone the context, or erase it for good."""
+    async def delete(self, request: Request) -> Response:
+        """Tombstone the context, or erase it permanently."""
         purge = query.flag(query.parse(request.query, ("purge",)), "purge")
         await self._service.delete(request.context_id, purge=purge)
-        return Answer(204, headers=())
+        return Response(204, headers=())

@@ -1,5 +1,5 @@
 """
-Errors as answers: the one place that knows which HTTP status an error has.
+Errors as responses: the only place that knows the HTTP status of an error.
 
 Every error has the same body: `{"error": code, "message": sentence}` and the error's own fields.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from fastpaca.api.request import JSON, Answer, Headers
+from fastpaca.api.request import JSON, Headers, Response
 from fastpaca.api.responses import ErrorJSON, encode
 from fastpaca.errors import (
     FastpacaError,
@@ -52,21 +52,21 @@ STATUS: Final[dict[type[FastpacaError], int]] = {
 }
 
 SHOWN_CHARS_MAX: Final = 500
-"""A message or field that quotes more of the request than this is cut."""
+"""A longer message or field, which quotes the request, is cut."""
 
 
 def status_of(error: FastpacaError) -> int:
-    """Give the HTTP status of *error*."""
+    """Return the HTTP status of *error*."""
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
-def answer(error: FastpacaError) -> Answer:
-    """Write *error* as an answer."""
-    return Answer(status_of(error), body(error), JSON + _headers(error))
+def response(error: FastpacaError) -> Response:
+    """Return *error* as a response."""
+    return Response(status_of(error), body(error), JSON + _headers(error))
 
 
 def body(error: FastpacaError) -> bytes:
-    """Write the body that says what went wrong."""
+    """Return the JSON of *error*."""
     fields: dict[str, Any] = {
         name: _shown(value) if isinstance(value, str) else value
         for name, value in error.fields.items()
@@ -74,10 +74,10 @@ def body(error: FastpacaError) -> bytes:
     return encode(ErrorJSON(error.code, _shown(error.message), **fields))
 
 
-def defect(request_id: bytes) -> Answer:
-    """Answer to a request that met a defect; names nothing but the request."""
-    request = request_id.decode()
-    return answer(InternalError(f"The server failed on this request; it was logged as {request}."))
+def defect(request_id: bytes) -> Response:
+    """Return the response to a request that met a defect; it reveals only the id of the request."""
+    name = request_id.decode()
+    return response(InternalError(f"The server failed on this request; it was logged as {name}."))
 
 
 def _headers(error: FastpacaError) -> Headers:

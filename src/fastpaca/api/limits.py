@@ -1,8 +1,8 @@
 """
-Limits on what a client may ask for: the size and pace of a body, its media type, the request rate.
+Limits on requests: the size, pace and media type of a body, and the request rate.
 
-A body is refused while it streams in, before it takes memory or time; also if there is no room for
-it in the memory that all large bodies share. Large responses share it as well.
+A body is refused while it streams in, before it takes memory or time; also when the memory that all
+large bodies share is full. Large responses share it too.
 """
 
 from __future__ import annotations
@@ -30,47 +30,47 @@ CALLERS_MAX: Final = 10_000
 
 SHORT_BYTES: Final = 64 * 1024
 """
-What a short body has at most. If it is refused it is let come, and the connection is kept.
+The largest short body. If a short body is refused, the rest of it is read and the connection kept.
 
-It is not held against the memory that longer ones share, so that these do not keep out those who
-only say a sentence. Their number is bounded by that of the connections.
+Short bodies do not count in the memory that longer ones share, so that large requests never block
+small ones. Their number is bounded by the number of connections.
 """
 
 REQUEST_FACTOR: Final = 3
 """
-How many bytes of memory a byte of a large request takes until it is answered.
+How many bytes of memory a byte of a large request takes until the response is sent.
 
 Measured with bodies of 15 MiB, 6 and 12 at once: 1 for ASCII, 2.6 where each text has an emoji.
-That is the body or what is kept of it, and the entry made of it. Taking a body apart takes up to
-seven times its size, but only two bodies are worked on at a time (`offload.LONG_AT_ONCE`).
+That is the body, or what is kept of it, and the entry made of it. Parsing a body takes up to seven
+times its size, but only two bodies are parsed at a time (`offload.LONG_AT_ONCE`).
 """
 
 RESPONSE_FACTOR: Final = 3
 """How many bytes a byte of a page takes while it is written: its row, its text, the response."""
 
 GIVE_BACK_BYTES: Final = 16 * 1024 * 1024
-"""After so many bytes of large bodies the C library is asked to return what is free."""
+"""After so many bytes of large bodies the C library is asked to return free memory."""
 
 GIVE_BACK_SECONDS: Final = 1.0
-"""How long after: what comes in quick succession is returned together."""
+"""How much later: what bodies in quick succession free is returned together."""
 
 ROUNDING_S: Final = 1e-9
-"""What sums of floats may be off by."""
+"""The largest error of a sum of floats."""
 
 _JSON_TYPE: Final = re.compile(rb"application/json|[\w.!#$&^-]+/[\w.!#$&^+-]+\+json")
 _UTF_8: Final = frozenset({b"utf-8", b"utf8", b'"utf-8"', b'"utf8"'})
 
 Steps = Generator[Any, None, Message]
-"""An await that is taken step by step."""
+"""An await that is carried out step by step."""
 
 
-class Pace(NamedTuple):
+class BodyPace(NamedTuple):
     """
-    How slowly a body may come in.
+    How slowly a body may arrive.
 
     Attributes:
         idle_s: The longest pause between two pieces.
-        bytes_per_s: The rate that the whole must keep, after *idle_s* for a start.
+        bytes_per_s: The average rate of the whole body, after *idle_s* to begin.
     """
 
     idle_s: float = 30.0
@@ -83,7 +83,7 @@ class BodyMemory:
 
     Args:
         bytes_max: How much there is.
-        body_bytes_max: The largest body of a request; one such body has room in any case.
+        body_bytes_max: The largest body of a request; there is always room for one of these.
         give_back: Returns free memory to the system; called in a thread after large bodies.
     """
 
@@ -98,10 +98,10 @@ class BodyMemory:
 
     def hold(self, request: Request, size: int) -> None:
         """
-        Let *request* hold *size* bytes in place of what it held before.
+        Let *request* hold *size* bytes instead of what it held before.
 
         Raises:
-            RateLimited: So much more is not there. What it held before it still holds.
+            RateLimited: The memory is full. *request* still holds what it held before.
         """
         more = size - request.held_bytes
         if more > 0 and self._bytes + more > self._bytes_max:
@@ -111,7 +111,7 @@ class BodyMemory:
         self.set(request, size)
 
     def set(self, request: Request, size: int) -> None:
-        """Note that *request* holds *size* bytes now, whether or not there is room."""
+        """Record that *request* holds *size* bytes now, even if the memory is full."""
         more = size - request.held_bytes
         request.held_bytes = size
         self._bytes += more
@@ -130,10 +130,10 @@ class BodyMemory:
 
     def hold_page(self, request: Request, sizes: Iterable[int]) -> None:
         """
-        Let *request* hold what it takes to write a page of items of *sizes* bytes.
+        Let *request* hold the memory for writing a page of items of *sizes* bytes.
 
         Raises:
-            RateLimited: So much more is not there.
+            RateLimited: The memory is full.
         """
         size = sum(sizes)
         if size > SHORT_BYTES:
@@ -141,40 +141,40 @@ class BodyMemory:
 
     def hold_response(self, request: Request, size: int) -> None:
         """
-        Let *request* hold nothing but a response of *size* bytes until it is sent.
+        Let *request* hold only a response of *size* bytes, until it is sent.
 
         Raises:
-            RateLimited: So much more is not there.
+            RateLimited: The memory is full.
         """
         self.hold(request, size if size > SHORT_BYTES else 0)
 
 
 class Bodies:
-    """Reads the bodies of requests, within the limits of this node."""
+    """Reads the bodies of requests within the limits of this node."""
 
-    def __init__(self, bytes_max: int, pace: Pace, memory: BodyMemory) -> None:
+    def __init__(self, bytes_max: int, pace: BodyPace, memory: BodyMemory) -> None:
         self._bytes_max = bytes_max
         self._pace = pace
         self.memory = memory
 
     async def read(self, request: Request) -> bytes:
         """
-        Give the whole body of *request*, which is JSON or empty.
+        Return the whole body of *request*, which is JSON or empty.
 
         Raises:
-            PayloadTooLarge: It is larger than this node takes.
-            UnsupportedMediaType: It is something else than JSON, or compressed.
-            RequestTimeout: It comes in too slowly.
-            RateLimited: The memory that large bodies share is used up.
-            ClientGone: It ends early, with the connection.
+            PayloadTooLarge: It is larger than this node allows.
+            UnsupportedMediaType: It is not JSON, or is compressed.
+            RequestTimeout: It arrives too slowly.
+            RateLimited: The memory that large bodies share is full.
+            ClientGone: The connection ended before it did.
         """
         if not request.unread:
             return b""
         declared = self._declared(request)
         if declared > 0:
             check_media_type(request)
-        # Most bodies are there when their request is. A timer would cost more than reading those,
-        # so the first step of the await is taken by hand.
+        # Most bodies have arrived together with their request. A timer would cost more than reading
+        # them, so the first step of the await is carried out by hand.
         steps = request.receive().__await__()
         try:
             waits_for = next(steps)
@@ -190,7 +190,7 @@ class Bodies:
         return body
 
     async def _first(self, steps: Steps, waits_for: Any) -> Message:
-        """Wait for the first piece of a body, which was not there at once."""
+        """Wait for the first piece of a body that had not arrived with the request."""
         try:
             async with asyncio.timeout(self._pace.idle_s):
                 return await _Resumed(steps, waits_for)
@@ -198,7 +198,7 @@ class Bodies:
             raise RequestTimeout from None
 
     async def _rest(self, request: Request, body: bytes) -> bytes:
-        """Read on behind *body*, its first piece."""
+        """Read the rest of a body that begins with *body*."""
         loop = asyncio.get_running_loop()
         started = loop.time()
         whole = bytearray(body)
@@ -217,20 +217,20 @@ class Bodies:
         return bytes(whole)
 
     def _hold(self, request: Request, size: int) -> None:
-        """Let so many bytes of the body of *request* be there until it is answered."""
+        """Count *size* bytes of the body of *request* until the response is sent."""
         if size > self._bytes_max:
             raise self._too_large()
         if size > SHORT_BYTES:
             self.memory.hold(request, REQUEST_FACTOR * size)
 
     def _declared(self, request: Request) -> int:
-        """Give the size that the request names, -1 if none; refuse one that is too large."""
+        """Return the size that the request declares, -1 if none; refuse one that is too large."""
         text = request.headers.get(b"content-length")
         if text is None:
             return -1
         if not text.isdigit():
             raise InvalidRequest("Must be a number of bytes.", "Content-Length")
-        # Compared by length first: a number of a million digits is not worth converting.
+        # Compare the length first: a number of a million digits is not worth converting.
         if len(text) > 18 or int(text) > self._bytes_max:
             raise self._too_large()
         return int(text)
@@ -240,13 +240,13 @@ class Bodies:
 
     @staticmethod
     def ends_soon(request: Request) -> bool:
-        """Tell whether what is still to come of a refused body is so little that it may come."""
+        """Return whether a refused body is so short that the connection is kept."""
         length = request.headers.get(b"content-length", b"")
         return length.isdigit() and len(length) < 10 and int(length) <= SHORT_BYTES
 
 
 def _piece(request: Request, message: Message) -> bytes:
-    """Take the piece of a body out of an ASGI *message*."""
+    """Return the piece of a body in an ASGI *message*."""
     if message["type"] == "http.disconnect":
         raise ClientGone
     request.unread = message.get("more_body", False)
@@ -255,7 +255,7 @@ def _piece(request: Request, message: Message) -> bytes:
 
 
 class _Resumed:
-    """Go on with an await that was begun by hand and waits for a future."""
+    """Continues an await that was begun by hand and waits for a future."""
 
     __slots__ = ("_steps", "_waits_for")
 
@@ -274,10 +274,10 @@ class _Resumed:
 
 def check_media_type(request: Request) -> None:
     """
-    Refuse a body that is not plain JSON. One that is not labelled at all is taken for JSON.
+    Check that the body of *request* is plain JSON, or has no Content-Type.
 
     Raises:
-        UnsupportedMediaType: Its label says something else.
+        UnsupportedMediaType: Its headers say that it is not JSON, or is compressed.
     """
     kind = request.headers.get(b"content-type")
     if kind and kind != b"application/json" and not _is_json(kind):
@@ -297,12 +297,12 @@ def _is_json(content_type: bytes) -> bool:
     return all(name.strip() != b"charset" or value.strip() in _UTF_8 for name, _, value in named)
 
 
-class RateLimit:
+class RateLimiter:
     """
-    So many requests in a period, for each key or address of its own.
+    Allows *count* requests in a period for each caller, which is a key or an address.
 
-    A token bucket that holds *count* and is filled evenly over the period. Each is kept as the one
-    moment at which it will be full again (the generic cell rate algorithm).
+    A token bucket that holds *count* and fills evenly over the period. A bucket is stored as the
+    time at which it will be full again (the generic cell rate algorithm).
     """
 
     def __init__(
@@ -320,10 +320,10 @@ class RateLimit:
 
     def take(self, caller: int | str) -> None:
         """
-        Let one request of *caller* pass.
+        Count one request of *caller*.
 
         Raises:
-            RateLimited: There were too many.
+            RateLimited: It is one too many.
         """
         now = self._monotonic()
         full_at = max(self._full_at.get(caller, now), now)

@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from fastpaca.api import bodies, idempotency, query, responses
 from fastpaca.api.limits import Bodies
-from fastpaca.api.request import Answer, Request
+from fastpaca.api.request import Request, Response
 from fastpaca.api.responses import MessagePageJSON, TailJSON, encode
 from fastpaca.context import jsontext
 from fastpaca.errors import InvalidRequest
@@ -23,13 +23,13 @@ PLACE: Final = "messages"
 
 
 class Messages:
-    """Answers at `/v1/contexts/{id}/messages` and `/v1/contexts/{id}/tail`."""
+    """Handlers of `/v1/contexts/{id}/messages` and `/v1/contexts/{id}/tail`."""
 
     def __init__(self, service: Service, bodies: Bodies) -> None:
         self._service = service
         self._bodies = bodies
 
-    async def append(self, request: Request) -> Answer:
+    async def append(self, request: Request) -> Response:
         """Append a message, or a list of them, all or none."""
         query.parse(request.query, ())
         body = await self._bodies.read(request)
@@ -40,19 +40,19 @@ class Messages:
         written = await self._service.append(
             request.context_id, sent.drafts, sent.if_version, shape, keyed
         )
-        return idempotency.answer(201, written)
+        return idempotency.response(201, written)
 
-    async def tail(self, request: Request) -> Answer:
-        """Give the newest messages, oldest first."""
+    async def tail(self, request: Request) -> Response:
+        """Read the newest messages, oldest first."""
         parameters = query.parse(request.query, ("offset", "limit"))
         offset = query.integer(parameters, "offset", 0) or 0
         limit = query.limit(parameters)
         page = await self._service.tail(request.context_id, offset, limit)
         self._bodies.memory.hold_page(request, [len(row.body) for row in page])
-        return Answer(200, encode(TailJSON(await _written(page))))
+        return Response(200, encode(TailJSON(await _written(page))))
 
-    async def read(self, request: Request) -> Answer:
-        """Give a page of the log, forward by seq."""
+    async def read(self, request: Request) -> Response:
+        """Read a page of the log, forward by seq."""
         parameters = query.parse(request.query, ("from_seq", "to_seq", "limit"))
         from_seq = query.integer(parameters, "from_seq", -jsontext.INTEGER_MAX)
         to_seq = query.integer(parameters, "to_seq", 0)
@@ -61,11 +61,11 @@ class Messages:
             raise InvalidRequest("Must not be below from_seq.", "to_seq")
         page, version = await self._service.messages(request.context_id, from_seq, to_seq, limit)
         self._bodies.memory.hold_page(request, [len(row.body) for row in page])
-        return Answer(200, encode(MessagePageJSON(await _written(page), version)))
+        return Response(200, encode(MessagePageJSON(await _written(page), version)))
 
 
 async def _written(page: Sequence[MessageRow]) -> list[Raw]:
-    """Write the messages of a page, with a break for others now and then."""
+    """Return the messages of a page; other requests get their turn in between."""
     texts: list[Raw] = []
     for start, end in steps(WRITE_MESSAGES, [len(row.body) for row in page]):
         if start:

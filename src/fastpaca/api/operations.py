@@ -1,4 +1,4 @@
-"""What operators and readers ask for: health, metrics, a backup, the documentation."""
+"""Health, metrics, backups and the API's own documentation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from fastpaca.api import query
 from fastpaca.api.openapi.document import docs_page, openapi_bytes
-from fastpaca.api.request import Answer, FileBody, Headers, Request
+from fastpaca.api.request import FileBody, Headers, Request, Response
 from fastpaca.api.responses import HealthyJSON, ReadyJSON, UnhealthyJSON, encode
 from fastpaca.engine import Engine, Health
 from fastpaca.errors import RateLimited, Unavailable
@@ -38,11 +38,11 @@ _REASONS: Final = {
 
 
 _PREFIX: Final = "backup-"
-"""How the directories begin in which copies are made."""
+"""How the names of the directories begin in which copies are made."""
 
 
 class Operations:
-    """Answers at `/health/live`, `/health/ready`, `/metrics` and `/backup`."""
+    """Handlers of `/health/live`, `/health/ready`, `/metrics` and `/backup`."""
 
     def __init__(
         self, engine: Engine, metrics: Metrics, backup: Backup, backup_directory: Path
@@ -53,29 +53,29 @@ class Operations:
         self._backup_directory = backup_directory
         self._is_backing_up = False
 
-    async def live(self, _request: Request) -> Answer:
-        """Tell whether the process is of use; it is not after a fatal error of the store."""
+    async def live(self, _request: Request) -> Response:
+        """Report whether the process works; after a fatal error of the store it does not."""
         health = self._engine.health
-        return Answer(200, encode(HealthyJSON("ok"))) if health.is_live else _unhealthy(health)
+        return Response(200, encode(HealthyJSON("ok"))) if health.is_live else _unhealthy(health)
 
-    async def ready(self, _request: Request) -> Answer:
-        """Tell whether requests should be sent here."""
+    async def ready(self, _request: Request) -> Response:
+        """Report whether to send requests to this node."""
         health = self._engine.health
         if not health.is_ready:
             return _unhealthy(health)
-        return Answer(200, encode(ReadyJSON(health.status, health.reason or UNSET)))
+        return Response(200, encode(ReadyJSON(health.status, health.reason or UNSET)))
 
-    async def metrics(self, _request: Request) -> Answer:
-        """Give all series, for Prometheus."""
-        return Answer(200, generate_latest(self._metrics.registry), _TEXT)
+    async def metrics(self, _request: Request) -> Response:
+        """Return all series, for Prometheus."""
+        return Response(200, generate_latest(self._metrics.registry), _TEXT)
 
-    async def backup(self, request: Request) -> Answer:
+    async def backup(self, request: Request) -> Response:
         """
-        Give a consistent copy of all data, made while serving goes on.
+        Return a consistent copy of all data, made while the node keeps serving.
 
         Raises:
-            RateLimited: Another copy is under way; each takes the disk space of all data.
-            Unavailable: The store has no such copy, or it could not be written.
+            RateLimited: Another copy is being made; each takes the disk space of all data.
+            Unavailable: The store can make no copy, or the copy could not be written.
         """
         query.parse(request.query, ())
         if self._is_backing_up:
@@ -88,13 +88,13 @@ class Operations:
         except BaseException:
             self._end_backup()
             raise
-        return Answer(200, FileBody(file, self._end_backup), _SQLITE)
+        return Response(200, FileBody(file, self._end_backup), _SQLITE)
 
     def _end_backup(self) -> None:
         self._is_backing_up = False
 
     async def _copied(self) -> BinaryIO:
-        """Make the copy and open it; it has no name then any more, so none can stay behind."""
+        """Make the copy, open it and remove its name, so that it cannot be left behind."""
         directory = await asyncio.to_thread(_new_directory, self._backup_directory)
         try:
             path = directory / "fastpaca.db"
@@ -106,28 +106,28 @@ class Operations:
             await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
 
 
-async def openapi(_request: Request) -> Answer:
-    """Give the OpenAPI document."""
-    return Answer(200, openapi_bytes())
+async def openapi(_request: Request) -> Response:
+    """Return the OpenAPI document."""
+    return Response(200, openapi_bytes())
 
 
-async def docs(_request: Request) -> Answer:
-    """Give the page that shows the OpenAPI document."""
+async def docs(_request: Request) -> Response:
+    """Return the page that shows the OpenAPI document."""
     page, headers = docs_page()
-    return Answer(200, page, headers)
+    return Response(200, page, headers)
 
 
-def _unhealthy(health: Health) -> Answer:
+def _unhealthy(health: Health) -> Response:
     reason = health.reason or _REASONS[health.status]
-    return Answer(503, encode(UnhealthyJSON(health.status, reason)))
+    return Response(503, encode(UnhealthyJSON(health.status, reason)))
 
 
 def _new_directory(parent: Path) -> Path:
-    """Make a directory that only this user can read, in *parent* if there is one."""
+    """Make a directory that only this user can read, in *parent* if that is a directory."""
     return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent if parent.is_dir() else None))
 
 
 def clear_broken_backups(data_dir: Path) -> None:
-    """Remove the copies that a process left in *data_dir* because it was killed over a backup."""
+    """Remove the copies that a process left in *data_dir* because it was killed in a backup."""
     for left in data_dir.glob(f"{_PREFIX}*"):
         shutil.rmtree(left, ignore_errors=True)

@@ -46,7 +46,7 @@ from uvicorn.protocols.http.httptools_impl import (
 from uvicorn.server import ServerState
 
 from fastpaca.api import errors
-from fastpaca.api.alarm import Alarm
+from fastpaca.api.timer import DeadlineTimer
 from fastpaca.api.websocket import Asked, Socket, SocketBounds
 from fastpaca.errors import (
     FastpacaError,
@@ -66,7 +66,7 @@ _SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class ConnectionBounds:
     """
     The bounds of a connection.
 
@@ -156,7 +156,7 @@ class Connection(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         refusals: Refusals,
-        bounds: Bounds,
+        bounds: ConnectionBounds,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._refusals = refusals
@@ -171,7 +171,7 @@ class Connection(HttpToolsProtocol):
         self._began_at = 0.0
         self._running: RequestResponseCycle | None = None
         self._refusal: FastpacaError | None = None
-        self._alarm = Alarm(self.loop)
+        self._deadline = DeadlineTimer(self.loop)
         self._unsent = 0
         self._unread_timer: asyncio.TimerHandle | None = None
         self._asked: Asked | None = None  # for a WebSocket
@@ -194,7 +194,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request under way that its client has gone; those that wait are not begun."""
         self._is_ending = True
-        self._alarm.stop()
+        self._deadline.stop()
         self._stop_watching()
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
@@ -261,7 +261,7 @@ class Connection(HttpToolsProtocol):
                 size = self._bounds.head_bytes_max - self._unused_bytes
                 self._parse(rest[:size])
                 rest = rest[size:]
-        if self._in_head and not self._alarm.is_set and not self._is_deaf:
+        if self._in_head and not self._deadline.is_set and not self._is_deaf:
             self._wait_for_head()
 
     def _parse(self, data: bytes | memoryview) -> None:
@@ -298,7 +298,7 @@ class Connection(HttpToolsProtocol):
         if self._is_ending or self._is_deaf:
             raise _Enough
         super().on_message_begin()
-        self._alarm.clear()
+        self._deadline.clear()
         self._began_at = self.loop.time()
         self._in_head = True
         self._hosts = 0
@@ -339,7 +339,7 @@ class Connection(HttpToolsProtocol):
         self._in_head = False
         self._is_open = True
         self._unused_bytes = 0
-        self._alarm.clear()
+        self._deadline.clear()
         if version == "1.0":
             self.expect_100_continue = False
         if self._asked is not None:
@@ -390,7 +390,7 @@ class Connection(HttpToolsProtocol):
 
     def _become_socket(self, asked: Asked) -> None:
         """Hand the connection on."""
-        self._alarm.stop()
+        self._deadline.stop()
         self._stop_watching()
         self.connections.discard(self)
         bounds = self._bounds.socket
@@ -464,9 +464,9 @@ class Connection(HttpToolsProtocol):
     # --- refusals ---------------------------------------------------------------------------------
 
     def _refuse(self, error: FastpacaError) -> None:
-        """Answer *error* once all that was asked before is answered, and end the connection."""
+        """Response *error* once all that was asked before is answered, and end the connection."""
         self._is_deaf = True
-        self._alarm.clear()
+        self._deadline.clear()
         if self._is_ending:
             self._socket.close()
         elif self._is_open and not self._take_back():
@@ -490,7 +490,7 @@ class Connection(HttpToolsProtocol):
 
     def _answer(self, error: FastpacaError) -> None:
         request_id = request_id_of(self.headers or ())
-        answer = errors.answer(error)
+        answer = errors.response(error)
         assert isinstance(answer.body, bytes)
         headers = (
             *self.server_state.default_headers,
@@ -511,18 +511,18 @@ class Connection(HttpToolsProtocol):
     def _wait(self, seconds: float) -> None:
         """Close in *seconds* if nothing happens until then."""
         self._unsent = 0
-        self._alarm.set(seconds, self._expire)
+        self._deadline.set(seconds, self._expire)
 
     def _expire(self) -> None:
         unsent = self._socket.get_write_buffer_size()
         if unsent and (not self._unsent or self._unsent - unsent >= self._bounds.unread_bytes):
             self._unsent = unsent  # the client is still taking its answer
-            self._alarm.set(self._bounds.unread_seconds, self._expire)
+            self._deadline.set(self._bounds.unread_seconds, self._expire)
         else:
             self.abort()
 
     def _wait_for_head(self) -> None:
-        self._alarm.set(self._bounds.head_seconds, self._refuse_slow_head)
+        self._deadline.set(self._bounds.head_seconds, self._refuse_slow_head)
 
     def _refuse_slow_head(self) -> None:
         if self.flow.read_paused:  # it is not the client who is slow

@@ -1,4 +1,4 @@
-"""Reading the query of a request: every parameter is known, stands once, and has a usable value."""
+"""Parse the query of a request: every parameter is known, sent once, and has a usable value."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastpaca.context import jsontext
 from fastpaca.errors import InvalidRequest
 
 PAGE_MAX: Final = 10_000
-"""The most that one page holds."""
+"""The most entries of a page."""
 
 PAGE_DEFAULT: Final = 100
 
@@ -25,14 +25,14 @@ _NONE: Final[Parameters] = {}
 
 def parse(query: bytes, known: tuple[str, ...]) -> Parameters:
     """
-    Take a query string apart.
+    Return the parameters of a query string.
 
     Raises:
-        InvalidRequest: A parameter is not *known* or stands twice, or the text is broken.
+        InvalidRequest: A parameter is not *known* or was sent twice, or the text is broken.
     """
     if not query:
         return _NONE
-    found: Parameters = {}
+    parameters: Parameters = {}
     for pair in query.split(b"&"):
         if not pair:
             continue
@@ -40,10 +40,10 @@ def parse(query: bytes, known: tuple[str, ...]) -> Parameters:
         name = _decoded(raw_name, None)
         if name not in known:
             raise InvalidRequest(_unknown_message(name, known), name)
-        if name in found:
+        if name in parameters:
             raise InvalidRequest("This parameter is given twice; give it once.", name)
-        found[name] = _decoded(raw_value, name)
-    return found
+        parameters[name] = _decoded(raw_value, name)
+    return parameters
 
 
 def _decoded(raw: bytes, field: str | None) -> str:
@@ -62,15 +62,15 @@ def _unknown_message(name: str, known: tuple[str, ...]) -> str:
 
 
 def integer(
-    found: Parameters, name: str, least: int, most: int = jsontext.INTEGER_MAX
+    parameters: Parameters, name: str, least: int, most: int = jsontext.INTEGER_MAX
 ) -> int | None:
     """
-    Read an integer from *least* to *most*; None if it is not given.
+    Return an integer from *least* to *most*; None if it is absent.
 
     Raises:
         InvalidRequest: The value is something else.
     """
-    text = found.get(name)
+    text = parameters.get(name)
     if text is None:
         return None
     if not _INTEGER.fullmatch(text) or not least <= int(text) <= most:
@@ -78,37 +78,37 @@ def integer(
     return int(text)
 
 
-def limit(found: Parameters) -> int:
+def limit(parameters: Parameters) -> int:
     """
-    Read how many a page may hold.
+    Return how many entries a page may have.
 
     Raises:
-        InvalidRequest: The value cannot be used.
+        InvalidRequest: The value is not an integer from 1 to `PAGE_MAX`.
     """
-    return integer(found, "limit", 1, PAGE_MAX) or PAGE_DEFAULT
+    return integer(parameters, "limit", 1, PAGE_MAX) or PAGE_DEFAULT
 
 
-def flag(found: Parameters, name: str, *, default: bool = False) -> bool:
+def flag(parameters: Parameters, name: str, *, default: bool = False) -> bool:
     """
-    Read `true` or `false`; *default* if it is not given.
+    Return whether the value is `true`; *default* if it is absent.
 
     Raises:
-        InvalidRequest: The value is something else.
+        InvalidRequest: The value is neither `true` nor `false`.
     """
-    text = found.get(name, "true" if default else "false")
+    text = parameters.get(name, "true" if default else "false")
     if text not in ("true", "false"):
         raise InvalidRequest("Must be true or false.", name)
     return text == "true"
 
 
-def part_of_id(found: Parameters, name: str) -> str:
+def part_of_id(parameters: Parameters, name: str) -> str:
     """
-    Read a context id or the beginning of one; empty if it is not given.
+    Return a context id or the beginning of one; empty if it is absent.
 
     Raises:
         InvalidRequest: No context id can look like that.
     """
-    text = found.get(name, "")
+    text = parameters.get(name, "")
     if "\0" in text or len(text.encode()) > ID_BYTES_MAX:
         raise InvalidRequest(
             f"No context id has a NUL character or more than {ID_BYTES_MAX} bytes.", name

@@ -1,8 +1,8 @@
 """
-A request on its way through the edge, and the answer that it gets.
+A request, and the response to it.
 
-Plain values over ASGI: a handler takes a `Request` and gives an `Answer`, and `edge.py` alone
-speaks ASGI to the server.
+A handler takes a `Request` and returns a `Response`. Only `app.py`, `limits.py` and `sending.py`
+speak ASGI.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ JSON: Final[Headers] = ((b"content-type", b"application/json"),)
 
 CHUNK_BYTES: Final = 1024 * 1024
 
-# Given twice, these would mean two things, and a reader in front of us may take the other one.
+# Sent twice, these would be ambiguous: a proxy in front may read the other one.
 _SINGLE_HEADERS: Final = frozenset(
     {b"authorization", b"content-length", b"content-type", b"host", b"idempotency-key", b"origin"}
 )
@@ -34,13 +34,13 @@ _SINGLE_HEADERS: Final = frozenset(
 
 _SANE_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
-# Unique among all processes, and cheaper than a UUID for each request.
+# Unique across processes, and cheaper than a UUID for each request.
 _id_prefix = secrets.token_hex(8).encode()
 _id_numbers = itertools.count(1)
 
 
 class ClientGone(Exception):
-    """The client closed the connection before its request was complete: nobody to answer."""
+    """The client closed the connection before its request was complete: there is no response."""
 
 
 class Request:
@@ -48,16 +48,16 @@ class Request:
     One request.
 
     Attributes:
-        scope: What ASGI says of it.
-        receive: Gives its body, see `limits.py`.
+        scope: Its ASGI scope.
+        receive: Returns the next piece of its body; `limits.py` calls it.
         method: `GET`, `POST` …
         headers: Its headers, names in lower case.
-        id: What it is called in logs and in `X-Request-Id`.
+        id: Names it in logs and in `X-Request-Id`.
         context_id: The id in its path, or empty.
         is_socket: Whether it asks for a WebSocket.
         unread: Whether it has a body that was not read to the end.
-        held_bytes: What it holds of the memory that large bodies share, see `limits.py`.
-        cors: Headers that let a browser's page read the answer.
+        held_bytes: What it holds of the memory that large bodies share; see `limits.py`.
+        cors: Headers that let a page in a browser read the response.
     """
 
     __slots__ = (
@@ -89,21 +89,21 @@ class Request:
     @property
     def query(self) -> bytes:
         """The query string, without its question mark."""
-        found: bytes = self.scope["query_string"]
-        return found
+        query: bytes = self.scope["query_string"]
+        return query
 
     @property
     def address(self) -> str:
-        """Where it comes from; empty on a Unix socket."""
+        """The address of the client; empty on a Unix socket."""
         client = self.scope.get("client")
         return client[0] if client else ""
 
     def merge_headers(self) -> None:
         """
-        Join headers that stand more than once, as HTTP says.
+        Join headers that were sent more than once, as HTTP says.
 
         Raises:
-            InvalidRequest: One of them has a meaning only if it stands once.
+            InvalidRequest: One of them must not be sent more than once.
         """
         pairs = self.scope["headers"]
         if len(self.headers) == len(pairs):
@@ -118,7 +118,7 @@ class Request:
 
 
 def request_id(sent: bytes | None) -> bytes:
-    """Give the request id that the caller *sent*, if it is a sane one, or a new one."""
+    """Return the request id that the caller *sent* if it is usable, else a new one."""
     if sent is not None and _SANE_ID.fullmatch(sent):
         return sent
     return b"%b-%x" % (_id_prefix, next(_id_numbers))
@@ -129,22 +129,22 @@ class Chunks(Protocol):
     A body that is sent piece by piece; on a WebSocket, a message each.
 
     Attributes:
-        size: How many bytes it has; None if nobody knows.
-        close_code: With which code a WebSocket is closed behind it.
+        size: How many bytes it has; None if it has no end.
+        close_code: The code that a WebSocket is closed with after it.
     """
 
     size: int | None
     close_code: int
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """Give the pieces."""
+        """Yield the pieces."""
 
     def close(self) -> None:
-        """Let go of what it is made of; `chunks` then ends."""
+        """Release what it is made of; `chunks` then ends."""
 
 
 class FileBody:
-    """A body that is sent from an open *file*, which `close` closes before it calls *on_close*."""
+    """A body that is read from an open *file*; `close` closes it, then calls *on_close*."""
 
     def __init__(self, file: BinaryIO, on_close: Callable[[], None]) -> None:
         self._file = file
@@ -153,22 +153,22 @@ class FileBody:
         self.close_code = 1000
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Read the file, piece by piece."""
+        """Yield the file, piece by piece."""
         while chunk := await asyncio.to_thread(self._file.read, CHUNK_BYTES):
             yield chunk
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()
         self._on_close()
 
 
-class Answer(msgspec.Struct, frozen=True, gc=False):
-    """What goes back: a status, a body (none for 204 and 304), and headers."""
+class Response(msgspec.Struct, frozen=True, gc=False):
+    """A status, a body (none for 204 and 304), and headers."""
 
     status: int
     body: bytes | Chunks = b""
     headers: Headers = JSON
 
 
-Handler = Callable[[Request], Awaitable[Answer]]
+Handler = Callable[[Request], Awaitable[Response]]

@@ -1,7 +1,7 @@
 """
-Finding the route of a request by the path as it was sent.
+Find the route of a request by its path.
 
-Paths are taken apart before they are decoded, since `%2F` in a context id is no slash of the path.
+Paths are split before they are decoded, since `%2F` in a context id is no slash of the path.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fastpaca.api.request import Handler
 from fastpaca.errors import FastpacaError, InvalidRequest, NotFound
 
 CONTEXT: Final = "/v1/contexts/{id}"
-"""How the paths of one context begin; what stands for `{id}` is percent-encoded."""
+"""How the paths of a context begin; `{id}` is percent-encoded."""
 
 ID_BYTES_MAX: Final = 512
 
@@ -26,13 +26,13 @@ _BROKEN_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 class Route(NamedTuple):
     """
-    A path and what answers there.
+    A path and its handlers.
 
     Attributes:
         path: The path, as in the documentation; also its label in metrics.
         handlers: By method. HEAD is answered where GET is, and OPTIONS everywhere.
         is_open: Whether it needs no API key.
-        is_exempt: Whether the rate limit passes it by.
+        is_exempt: Whether the rate limit does not apply.
     """
 
     path: str
@@ -42,13 +42,13 @@ class Route(NamedTuple):
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The methods that are answered here, as in the `Allow` header."""
+        """Its methods, as in the `Allow` header."""
         head = ("HEAD",) if "GET" in self.handlers else ()
         return (*self.handlers, *head, "OPTIONS")
 
 
 class Routes:
-    """All routes, found by the path as it was sent."""
+    """All routes, by path."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._fixed: dict[bytes, Route] = {}
@@ -60,7 +60,7 @@ class Routes:
                 self._fixed[route.path.encode()] = route
 
     def find(self, raw_path: bytes) -> tuple[Route | None, bytes | None]:
-        """Give the route of a path and, if it has one, the context id as it was sent."""
+        """Return the route of a path and, if it has one, the context id as it was sent."""
         if raw_path.startswith(_BEFORE_ID):
             raw_id, slash, rest = raw_path[len(_BEFORE_ID) :].partition(b"/")
             return self._of_context.get(slash + rest), raw_id
@@ -69,10 +69,10 @@ class Routes:
 
 def no_route(raw_path: bytes) -> FastpacaError:
     """
-    Say why nothing answers at a path.
+    Return the error for a path without a route.
 
-    A step such as `..` is refused with words of its own. Whoever sent it meant another path, or an
-    id whose `%2F` a proxy has decoded: what it would lead to must not be found.
+    A step such as `..` has an error of its own. The client meant another path, or an id whose `%2F`
+    a proxy has decoded, so the path that the steps lead to must not be served.
     """
     if _DOT_SEGMENT.search(raw_path):
         return InvalidRequest(
@@ -89,10 +89,10 @@ def no_route(raw_path: bytes) -> FastpacaError:
 
 def decode_id(raw: bytes) -> str:
     """
-    Read a context id from its place in a path, percent-decoded once.
+    Return the context id that is *raw* in a path, percent-decoded once.
 
     Raises:
-        InvalidRequest: It is none.
+        InvalidRequest: It is no context id.
     """
     data = raw
     if b"%" in raw:

@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 
 import uvicorn
 
-from fastpaca.api.protocol import Bounds, Connection, Refusals
+from fastpaca.api.protocol import Connection, ConnectionBounds, Refusals
 from fastpaca.api.websocket import INCOMING_BYTES_MAX, Socket
 from fastpaca.telemetry import Metrics
 
@@ -76,7 +76,9 @@ class Server(uvicorn.Server):
         return bool(self.server_state.connections or self.server_state.tasks)
 
 
-def server_config(app: Any, metrics: Metrics, bounds: Bounds, log_level: str) -> uvicorn.Config:
+def server_config(
+    app: Any, metrics: Metrics, bounds: ConnectionBounds, log_level: str
+) -> uvicorn.Config:
     """Configure uvicorn to serve *app* over connections of our own, and to say little."""
     return uvicorn.Config(
         app,
@@ -197,7 +199,7 @@ def with_port(host: str, port: int) -> str:
 
 def connections_max() -> int:
     """Give the number of connections that there are files for, after asking for enough of them."""
-    wanted = Bounds().connections_max
+    wanted = ConnectionBounds().connections_max
     try:
         import resource  # noqa: PLC0415 - Unix only
     except ImportError:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
 from fastpaca.api import frames, query
-from fastpaca.api.request import Answer, Headers, Request
+from fastpaca.api.request import Headers, Request, Response
 from fastpaca.context import jsontext
 from fastpaca.errors import InvalidRequest, Unavailable
 from fastpaca.service import Service
@@ -21,21 +21,21 @@ CHUNK_BYTES: Final = 32 * 1024
 """How much of short frames is sent in one go."""
 
 RETRY_MS: Final = 2000
-"""How long a client should wait before it comes back when an event stream breaks off."""
+"""How long a client waits before it reconnects after an event stream breaks off."""
 
 STOPPING_RETRY_MS: Final = 5000
-"""The same, when the node ends: a restart takes a moment."""
+"""The same when the node stops: a restart takes a moment."""
 
 _EVENT_STREAM: Final[Headers] = (
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),  # nginx would hold events back
+    (b"x-accel-buffering", b"no"),  # nginx would buffer events
 )
 _CURSOR: Final = re.compile(rb"0|[1-9][0-9]{0,15}")
 
 
 class Streams:
-    """Answers at `/v1/contexts/{id}/stream` and `/v1/contexts/{id}/events`."""
+    """Handlers of `/v1/contexts/{id}/stream` and `/v1/contexts/{id}/events`."""
 
     def __init__(self, service: Service, metrics: Metrics, connections_max: int) -> None:
         self._service = service
@@ -43,12 +43,12 @@ class Streams:
         self._connections_max = connections_max
         self._connections = 0
 
-    async def stream(self, request: Request) -> Answer:
+    async def stream(self, request: Request) -> Response:
         """
         Follow the context over a WebSocket.
 
         Raises:
-            Unavailable: There are as many streams as this node may have.
+            Unavailable: The node has as many streams as it may have.
         """
         cursor, wants_messages = _parameters(request)
         if not request.is_socket:
@@ -58,14 +58,14 @@ class Streams:
         following = await self._followed(
             request.context_id, cursor, frames.socket, wants_messages=wants_messages
         )
-        return Answer(101, following)
+        return Response(101, following)
 
-    async def events(self, request: Request) -> Answer:
+    async def events(self, request: Request) -> Response:
         """
         Follow the context as server-sent events.
 
         Raises:
-            Unavailable: There are as many streams as this node may have.
+            Unavailable: The node has as many streams as it may have.
         """
         cursor, wants_messages = _parameters(request)
         if request.is_socket:
@@ -79,16 +79,18 @@ class Streams:
         )
         if following.follower.is_behind_the_end:
             following.close()
-            return Answer(204, headers=())
+            return Response(204, headers=())
         following.opening = b"retry: %d\n\n" % RETRY_MS
         following.farewell = b"retry: %d\n\n" % STOPPING_RETRY_MS
-        return Answer(200, following, _EVENT_STREAM)
+        return Response(200, following, _EVENT_STREAM)
 
     async def _followed(
         self, context_id: str, cursor: int | None, encode: frames.Encode, *, wants_messages: bool
     ) -> Following:
         if self._connections >= self._connections_max:
-            raise Unavailable("This node has as many streams as it may; try again, or another.")
+            raise Unavailable(
+                "This node has as many streams as it may have; try again, or try another node."
+            )
         self._count(1)
         try:
             follower = await self._service.follow(
@@ -110,13 +112,13 @@ class Streams:
 
 class Following:
     """
-    A stream as the body of an answer.
+    A stream as the body of a response.
 
     Attributes:
-        follower: Gives the frames.
-        opening: What is sent first.
-        farewell: What is sent last when the node ends.
-        close_code: With which code a WebSocket is closed behind it.
+        follower: Returns the frames.
+        opening: Sent first.
+        farewell: Sent last when the node stops.
+        close_code: The code that a WebSocket is closed with after it.
     """
 
     size: int | None = None
@@ -129,7 +131,7 @@ class Following:
         self._is_open = True
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Give the frames as they come, until the context or the node ends."""
+        """Yield the frames as they come, until the context is deleted or the node stops."""
         if self.opening:
             yield self.opening
         try:
@@ -144,7 +146,7 @@ class Following:
                 yield self.farewell
 
     def close(self) -> None:
-        """Follow no more."""
+        """Stop following."""
         if self._is_open:
             self._is_open = False
             self.follower.close()
@@ -152,7 +154,7 @@ class Following:
 
 
 def _chunks(texts: list[bytes]) -> Iterator[bytes]:
-    """Join *texts*, but not what is large: that is shared by all who are sent it."""
+    """Join short *texts*; a large one is shared by all its followers, so it is not copied."""
     small: list[bytes] = []
     size = 0
     for text in texts:
@@ -166,9 +168,9 @@ def _chunks(texts: list[bytes]) -> Iterator[bytes]:
 
 
 def _parameters(request: Request) -> tuple[int | None, bool]:
-    found = query.parse(request.query, ("cursor", "include_messages"))
-    cursor = query.integer(found, "cursor", 0)
-    return cursor, query.flag(found, "include_messages", default=True)
+    parameters = query.parse(request.query, ("cursor", "include_messages"))
+    cursor = query.integer(parameters, "cursor", 0)
+    return cursor, query.flag(parameters, "include_messages", default=True)
 
 
 def _cursor_of(last_event_id: bytes) -> int:

@@ -246,7 +246,7 @@ class Socket(WebSocketsSansIOProtocol):
         self._count_frame()
 
     def handle_ping(self) -> None:
-        """Answer a ping, unless the client takes no answers."""
+        """Response a ping, unless the client takes no answers."""
         if self.writable.is_set() and not self.close_sent:
             super().handle_ping()
         else:

@@ -34,7 +34,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from fastpaca import __version__, allocator
-from fastpaca.api.protocol import Bounds
+from fastpaca.api.protocol import ConnectionBounds
 from fastpaca.api.server import (
     CannotListen,
     Server,
@@ -138,7 +138,9 @@ class Node:
             clear_up=gc.collect,  # see `collect_less`
             give_back=allocator.give_back,
         )
-        bounds = Bounds(connections_max=connections_max(), idle_seconds=settings.keepalive_seconds)
+        bounds = ConnectionBounds(
+            connections_max=connections_max(), idle_seconds=settings.keepalive_seconds
+        )
         self._server = Server(server_config(parts.app, parts.metrics, bounds, settings.log_level))
         self._exit_code = 0
 

@@ -1,0 +1,91 @@
+"""The LLM context: read the window, replace it, list what has rewritten it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from fastpaca.api import bodies, idempotency, query, responses
+from fastpaca.api.limits import Bodies
+from fastpaca.api.request import JSON, Headers, Request, Response
+from fastpaca.api.views import VIEWS_BYTES_MAX, Views, etag, is_known
+from fastpaca.context import Context
+from fastpaca.offload import PARSE, WRITE_WINDOWS, offload
+from fastpaca.service import Service
+from fastpaca.store.base import CompactionRow
+
+PLACE: Final = "compact"
+
+_READ: Final = ("budget_tokens", "if_version", "at_version", "explain")
+
+
+class Windows:
+    """Handlers of `/v1/contexts/{id}/context`, `…/compact` and `…/compactions`."""
+
+    def __init__(self, service: Service, bodies: Bodies) -> None:
+        self._service = service
+        self._bodies = bodies
+        self._views = Views(VIEWS_BYTES_MAX)
+
+    async def read(self, request: Request) -> Response:
+        """Read the window, current or past, fitted to the budget of the call or the context."""
+        parameters = query.parse(request.query, _READ)
+        budget_tokens = query.integer(parameters, "budget_tokens", 1)
+        if_version = query.integer(parameters, "if_version", 0)
+        at_version = query.integer(parameters, "at_version", 0)
+        explain = query.flag(parameters, "explain")
+        current = context = await self._service.get(request.context_id)
+        context.check_version(if_version)
+        if at_version is not None:
+            context = await self._service.at_version(current, at_version)
+        if_none_match = request.headers.get(b"if-none-match")
+        tag = etag(context, budget_tokens, explain=explain)
+        if if_none_match is not None and is_known(tag, if_none_match):
+            return Response(304, headers=((b"etag", tag),))
+        if explain:
+            return Response(200, await self._explained(context, budget_tokens), _headers(tag))
+        is_past = context is not current
+        kept = None if is_past else self._views.get(context, budget_tokens)
+        if kept is not None:
+            return kept
+        body = responses.view(await self._service.view(context, budget_tokens))
+        response = Response(200, body, _headers(tag))
+        if not is_past:  # a past state has the revision of the current one, by which views are kept
+            self._views.put(context, budget_tokens, response, len(body))
+        return response
+
+    async def _explained(self, context: Context, budget_tokens: int | None) -> bytes:
+        view = await self._service.view(context, budget_tokens)
+        return responses.view(view, await self._service.explained(context, view))
+
+    async def compact(self, request: Request) -> Response:
+        """Replace the window."""
+        query.parse(request.query, ())
+        body = await self._bodies.read(request)
+        keyed = await idempotency.keyed(request, PLACE, body)
+        sent = await offload(PARSE, len(body), partial(bodies.parse_compact, body))
+        del body  # a large one need not be here until the commit
+        written = await self._service.compact(
+            request.context_id, sent.drafts, sent.if_version, responses.compacted, keyed
+        )
+        return idempotency.response(200, written)
+
+    async def compactions(self, request: Request) -> Response:
+        """Read a page of the rewrites of the window, oldest first."""
+        parameters = query.parse(request.query, ("after", "limit"))
+        after = query.integer(parameters, "after", 0) or 0
+        limit = query.limit(parameters)
+        page = await self._service.compactions(request.context_id, after, limit)
+        self._bodies.memory.hold_page(request, [len(row.window) for row in page])
+        return Response(200, await _written(page))
+
+
+async def _written(page: Sequence[CompactionRow]) -> bytes:
+    """Write a page of rewrites, in a thread if their windows are large or many."""
+    size = sum(len(row.window) for row in page)
+    return await offload(WRITE_WINDOWS, size, partial(responses.compactions, page))
+
+
+def _headers(tag: bytes) -> Headers:
+    return (*JSON, (b"etag", tag))
