@@ -20,7 +20,7 @@ from fastpaca.api.limits import BodyPace
 from fastpaca.api.operations import clear_broken_backups
 from fastpaca.clock import Clock, now_us
 from fastpaca.engine import Engine
-from fastpaca.engine.engine import QUEUE_OPS_MAX
+from fastpaca.engine.queue import QUEUE_OPS_MAX
 from fastpaca.service import Service
 from fastpaca.settings import Settings
 from fastpaca.store.base import Store
@@ -157,5 +157,5 @@ def _show_archive(store: Store, engine: Engine, metrics: Metrics) -> None:
     from fastpaca.archive.store import ArchivedStore  # noqa: PLC0415 - others need no driver
 
     assert isinstance(store, ArchivedStore)
-    store.metrics.llm_token_count.set_function(lambda: engine.hot.tokens)
+    store.metrics.llm_token_count.set_function(lambda: engine.cache.tokens)
     metrics.registry.register(store.metrics)

@@ -46,6 +46,7 @@ class Service:
 
     def __init__(self, engine: Engine, counter: TokenCounter, metrics: Metrics) -> None:
         self._engine = engine
+        self._pages = engine.pages
         self._counter = counter
         self._metrics = metrics
 
@@ -59,7 +60,7 @@ class Service:
 
     async def contexts(self, prefix: str, after: str, limit: int) -> Sequence[ContextRow]:
         """List contexts in byte order of their ids; *after* is exclusive."""
-        return await self._engine.contexts(prefix, after, limit)
+        return await self._pages.contexts(prefix, after, limit)
 
     async def patch_metadata(self, context_id: str, op: PatchMetadata, shape: Shape) -> Written:
         """Merge into the metadata of the context."""
@@ -91,7 +92,7 @@ class Service:
 
     async def tail(self, context_id: str, offset: int, limit: int) -> Sequence[MessageRow]:
         """Give the newest messages but for *offset*, oldest first."""
-        return await self._engine.tail(await self._engine.read(context_id), offset, limit)
+        return await self._pages.tail(await self._engine.read(context_id), offset, limit)
 
     async def messages(
         self, context_id: str, from_seq: int | None, to_seq: int | None, limit: int
@@ -107,7 +108,7 @@ class Service:
         if first < 0:
             first = max(context.last_seq + first + 1, 1)
         last = context.last_seq if to_seq is None else min(to_seq, context.last_seq)
-        page = await self._engine.messages(context, max(first, 1), last, limit)
+        page = await self._pages.messages(context, max(first, 1), last, limit)
         return page, _page_version(page, first, context)
 
     async def at_version(self, context: Context, version: int) -> Context:
@@ -121,12 +122,12 @@ class Service:
             raise InvalidRequest(
                 f"Must not be above the current version, {context.version}.", "at_version"
             )
-        return await self._engine.at_version(context, version)
+        return await self._pages.at_version(context, version)
 
     async def compactions(self, context_id: str, after: int, limit: int) -> Sequence[CompactionRow]:
         """Give rewrites of the window, oldest first; the version *after* is exclusive."""
         context = await self._engine.read(context_id)
-        return await self._engine.compactions(context, after, limit)
+        return await self._pages.compactions(context, after, limit)
 
     async def view(self, context: Context, budget_tokens: int | None) -> View:
         """Give the LLM context: the window fitted to *budget_tokens* or to its own budget."""
@@ -149,7 +150,7 @@ class Service:
         told = await offload(FIT, window.text_bytes, begin, items=len(window))
         before = context.version + 1
         while not told.is_done:
-            page = await self._engine.compactions_before(context, before, REWRITES_AT_ONCE)
+            page = await self._pages.compactions_before(context, before, REWRITES_AT_ONCE)
             found = [(row.version, row.window) for row in page]
             size = sum(len(row.window) for row in page)
             await offload(LOOK_BACK, size, partial(told.look_back, found), items=len(page))
@@ -222,7 +223,7 @@ class Service:
         elsewhere = sorted(set(seqs).difference(entry.seq for entry in in_window))
         for from_seq, to_seq in _ranges(elsewhere):
             at = from_seq
-            while page := await self._engine.messages(context, at, to_seq, REFERENCES_AT_ONCE):
+            while page := await self._pages.messages(context, at, to_seq, REFERENCES_AT_ONCE):
                 yield [row for row in page if row.seq in seqs]
                 at = page[-1].seq + 1
 

@@ -17,7 +17,7 @@ from fastpaca.context.jsontext import DEPTH_MAX
 from fastpaca.context.message import CALLS_IN_KEYS_MAX, MESSAGE_OVERHEAD_TOKENS, PARTS_MAX
 from fastpaca.context.shortening import FLOOR_TOKENS, MARKER_TOKENS
 from fastpaca.context.window import CUT_CALLS_MAX
-from fastpaca.engine import engine
+from fastpaca.engine import engine, pages, queue
 from fastpaca.engine.answers import RECENT_MAX
 from fastpaca.settings import Settings
 from fastpaca.store.sqlite.files import DATABASE_NAME, LOCK_NAME
@@ -61,9 +61,9 @@ LIMITS = {
     "connections": f"{BOUNDS.connections_max}, or fewer where the system allows fewer files",
     "requests": "`FASTPACA_RATE_LIMIT`, off by default, per key or address",
     "keys and addresses tracked by the rate limit": f"{CALLERS_MAX:,}",
-    "writes waiting or in progress": f"{engine.QUEUE_OPS_MAX}",
-    "their messages": f"{engine.QUEUE_BYTES_MAX // MIB} MiB",
-    "operations applied at once": f"{engine.BATCH_OPS_MAX}",
+    "writes waiting or in progress": f"{queue.QUEUE_OPS_MAX}",
+    "their messages": f"{queue.QUEUE_BYTES_MAX // MIB} MiB",
+    "operations applied at once": f"{queue.BATCH_OPS_MAX}",
     "messages in an append": f"{bodies.BATCH_MAX}",
     "messages in a replacement": f"{bodies.REPLACEMENT_MAX:,}",
     "parts of a message": f"{PARTS_MAX:,}",
@@ -71,7 +71,7 @@ LIMITS = {
     "metadata of a context": f"{METADATA_BYTES_MAX // KIB} KiB of JSON",
     "nesting of a message or of metadata": f"{DEPTH_MAX} levels",
     "entries of a page": f"{query.PAGE_MAX:,}",
-    "bytes of a page": f"{engine.PAGE_BYTES_MAX // MIB} MiB",
+    "bytes of a page": f"{pages.PAGE_BYTES_MAX // MIB} MiB",
     "entries of a window": f"{WINDOW_ENTRIES_MAX:,}",
     "remembered cut calls of a context": f"{CUT_CALLS_MAX}",
     "contexts in memory": f"`FASTPACA_HOT_BYTES`, {SETTINGS.hot_bytes // MIB} MiB by default,"
@@ -89,10 +89,10 @@ REQUEST_LIMITS = {
     "messages in one append": f"{bodies.BATCH_MAX}",
     "messages in one replacement": f"{bodies.REPLACEMENT_MAX:,}",
     "`limit` of `tail`, `messages`, `compactions` and the list of contexts": f"{query.PAGE_MAX:,}",
-    "a page of messages or contexts": f"{engine.PAGE_BYTES_MAX // MIB} MiB",
+    "a page of messages or contexts": f"{pages.PAGE_BYTES_MAX // MIB} MiB",
     "context id": f"{routes.ID_BYTES_MAX} bytes",
     "`Idempotency-Key`": "255 characters",
-    "waiting writes": f"{engine.QUEUE_OPS_MAX}, or {engine.QUEUE_BYTES_MAX // MIB} MiB",
+    "waiting writes": f"{queue.QUEUE_OPS_MAX}, or {queue.QUEUE_BYTES_MAX // MIB} MiB",
 }
 
 MEDIA = {

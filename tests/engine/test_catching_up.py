@@ -101,7 +101,7 @@ async def test_an_older_state_does_not_take_the_place_of_a_newer() -> None:
         store.answering.set()
         assert (await reading).last_seq == 2
         assert seqs(store) == [[1, 2]]
-        assert right.peek("c") is await reading
+        assert right.cache.get("c") is await reading
         await second
 
 
@@ -113,7 +113,7 @@ async def test_a_purge_elsewhere_takes_the_place_of_what_was_in_memory() -> None
         await left.write("c", Purge(), shape)
         with pytest.raises(ContextNotFound):
             await right.read("c")
-        gone = right.peek("c")
+        gone = right.cache.get("c")
         assert gone is not None
         assert (gone.status, len(gone.window)) == ("purged", 0)
         store.loads.clear()
@@ -165,7 +165,7 @@ async def drawn(rng: Random, talk: Talk, engine: Engine) -> Op:
 async def replacement(rng: Random, talk: Talk, engine: Engine) -> Compact:
     """Draw a window of summaries and of messages of the log, those that were cut included."""
     context = await engine.read("c")
-    log = await engine.messages(context, 1, context.last_seq, 1000)
+    log = await engine.pages.messages(context, 1, context.last_seq, 1000)
     kept: list[Entry | Counted] = []
     for row in log:
         if rng.random() < 0.1:

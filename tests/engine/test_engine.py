@@ -9,7 +9,7 @@ import pytest
 
 from fastpaca.context.ops import Delete, Purge
 from fastpaca.engine import Health, Written
-from fastpaca.engine.hot import CONTEXT_BYTES
+from fastpaca.engine.cache import CONTEXT_BYTES
 from fastpaca.errors import (
     ContextNotFound,
     FastpacaError,
@@ -68,7 +68,7 @@ def test_ops_on_one_context_are_applied_in_order() -> None:
         await world.put("a")
         written = await asyncio.gather(*(world.append("a", f"m{n}", "x") for n in range(50)))
         assert [w.context.version for w in written] == list(range(2, 102, 2))
-        rows = await world.engine.messages(await world.engine.read("a"), 1, 100, 1000)
+        rows = await world.engine.pages.messages(await world.engine.read("a"), 1, 100, 1000)
         assert [row.seq for row in rows] == list(range(1, 101))
 
     run(story)
@@ -359,7 +359,7 @@ def test_purged_context_is_gone_for_good() -> None:
             with pytest.raises(Purged):
                 await world.put("a")
             assert (await world.write("a", Purge())).events == ()
-            world.engine.hot.drop("a")
+            world.engine.cache.drop("a")
 
     run(story)
 
@@ -369,7 +369,7 @@ def test_load_is_done_once_for_all_who_ask() -> None:
 
     async def story(world: World) -> None:
         await world.put("a")
-        world.engine.hot.drop("a")
+        world.engine.cache.drop("a")
         world.store.loads.clear()
         world.store.load_gate.clear()
         readers = [asyncio.create_task(world.engine.read("a")) for _ in range(500)]
@@ -392,7 +392,7 @@ def test_cold_context_does_not_hold_up_others() -> None:
     async def story(world: World) -> None:
         await world.put("a")
         await world.put("b")
-        world.engine.hot.drop("a")
+        world.engine.cache.drop("a")
         world.store.load_gate.clear()
         cold = [asyncio.create_task(world.append("a", f"m{n}")) for n in range(5)]
         await settle()
@@ -410,7 +410,7 @@ def test_unreadable_store_is_unavailable() -> None:
 
     async def story(world: World) -> None:
         await world.put("a")
-        world.engine.hot.drop("a")
+        world.engine.cache.drop("a")
         world.store.unreadable = ReadFailed("I/O error")
         with pytest.raises(Unavailable):
             await world.engine.read("a")
@@ -485,9 +485,9 @@ def test_hot_contexts_are_bounded_in_bytes() -> None:
         for n in range(50):
             await world.put(f"c{n}")
             views[n] = (await world.append(f"c{n}", f"hello {n}")).context.view()
-            assert world.engine.hot.bytes <= 10 * CONTEXT_BYTES
-        assert "c0" not in world.engine.hot
-        assert "c49" in world.engine.hot
+            assert world.engine.cache.bytes <= 10 * CONTEXT_BYTES
+        assert "c0" not in world.engine.cache
+        assert "c49" in world.engine.cache
         for n in range(50):
             again = (await world.engine.read(f"c{n}")).view()
             assert [e.body for e in again.entries] == [e.body for e in views[n].entries]
@@ -541,13 +541,13 @@ def test_late_load_does_not_bring_back_an_older_state() -> None:
         await settle()
         world.store.load_gate.set()
         # When it ends, nobody knows yet that there is none.
-        while "a" in world.engine._loads:  # noqa: ASYNC110  # the engine has no event for it
+        while "a" in world.engine._contexts._loads:  # noqa: ASYNC110  # the engine has no event for it
             await asyncio.sleep(0)
         world.store.keeps_next_load = True
         reading = asyncio.create_task(world.engine.read("a"))
         await making
         await world.append("a", "one")
-        world.engine.hot.drop("a")
+        world.engine.cache.drop("a")
         world.store.release.set()
         assert (await reading).version == 1
         assert (await world.engine.read("a")).version == 1

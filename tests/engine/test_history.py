@@ -36,7 +36,7 @@ def test_the_past_keeps_what_is_of_now() -> None:
         then = (await world.append("c", "one")).context
         await world.write("c", Compact((message("so far"),)))
         now = (await world.put("c", 500)).context
-        past = await world.engine.at_version(now, 1)
+        past = await world.engine.pages.at_version(now, 1)
         assert list(past.window) == list(then.window)
         assert (past.version, past.last_seq) == (then.version, then.last_seq)
         assert past.spoken_at_us == then.spoken_at_us
@@ -58,7 +58,7 @@ def test_the_present_is_read_from_memory() -> None:
     async def story(world: World) -> None:
         await world.put("c")
         now = (await world.append("c", "one")).context
-        assert await world.engine.at_version(now, 1) is now
+        assert await world.engine.pages.at_version(now, 1) is now
 
     run(story, lambda: World(UnreadableStore()))
 
@@ -70,7 +70,7 @@ def test_the_past_does_not_become_the_present() -> None:
         await world.put("c")
         await world.append("c", "one", "two")
         now = await world.engine.read("c")
-        await world.engine.at_version(now, 1)
+        await world.engine.pages.at_version(now, 1)
         assert await world.engine.read("c") is now
 
     run(story)
@@ -84,11 +84,11 @@ def test_a_purge_takes_the_past_from_readers_under_way() -> None:
         now = (await world.append("c", "one")).context
         await world.write("c", Purge())
         with pytest.raises(ContextNotFound):
-            await world.engine.at_version(now, 0)
+            await world.engine.pages.at_version(now, 0)
         with pytest.raises(ContextNotFound):
-            await world.engine.compactions(now, 0, 9)
+            await world.engine.pages.compactions(now, 0, 9)
         with pytest.raises(ContextNotFound):
-            await world.engine.compactions_before(now, 9, 9)
+            await world.engine.pages.compactions_before(now, 9, 9)
 
     run(story)
 
@@ -102,9 +102,9 @@ def test_compactions_that_are_not_published_are_not_read() -> None:
         before = await world.engine.read("c")
         await world.write("c", Compact(()))
         after = await world.engine.read("c")
-        assert [row.version for row in await world.engine.compactions(before, 0, 9)] == [1]
-        assert [row.version for row in await world.engine.compactions(after, 0, 9)] == [1, 2]
-        assert [row.version for row in await world.engine.compactions(after, 1, 9)] == [2]
+        assert [row.version for row in await world.engine.pages.compactions(before, 0, 9)] == [1]
+        assert [row.version for row in await world.engine.pages.compactions(after, 0, 9)] == [1, 2]
+        assert [row.version for row in await world.engine.pages.compactions(after, 1, 9)] == [2]
 
     run(story)
 
@@ -117,11 +117,11 @@ def test_unreadable_past_is_unavailable() -> None:
         await world.append("c", "one", "two")
         now = await world.engine.read("c")
         with pytest.raises(Unavailable, match="cannot be read"):
-            await world.engine.at_version(now, 1)
+            await world.engine.pages.at_version(now, 1)
         with pytest.raises(Unavailable, match="cannot be read"):
-            await world.engine.compactions(now, 1, 9)
+            await world.engine.pages.compactions(now, 1, 9)
         with pytest.raises(Unavailable, match="cannot be read"):
-            await world.engine.compactions_before(now, 1, 9)
+            await world.engine.pages.compactions_before(now, 1, 9)
         assert await world.engine.read("c") is now
 
     run(story, lambda: World(UnreadableStore()))

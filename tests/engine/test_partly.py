@@ -9,7 +9,7 @@ import pytest
 
 from fastpaca.context.ops import Append, Put
 from fastpaca.engine import Engine, Keyed, Written
-from fastpaca.engine.engine import ALONE_AT_ONCE, ALONE_FAILED_MAX
+from fastpaca.engine.commits import ALONE_AT_ONCE, ALONE_FAILED_MAX
 from fastpaca.errors import Unavailable
 from fastpaca.store.base import (
     AnswerRow,

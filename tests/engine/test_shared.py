@@ -101,11 +101,11 @@ async def test_purge_between_a_state_and_its_page_is_noticed() -> None:
         context = await a.read("c")
         await b.write("c", Purge(), shape)
         with pytest.raises(ContextNotFound):
-            await a.messages(context, 1, 1, 10)
+            await a.pages.messages(context, 1, 1, 10)
         with pytest.raises(ContextNotFound):
-            await a.tail(context, 0, 10)
+            await a.pages.tail(context, 0, 10)
         with pytest.raises(ContextNotFound):
-            await a.compactions(context, 0, 10)
+            await a.pages.compactions(context, 0, 10)
 
 
 async def test_the_same_key_at_two_nodes_is_done_once() -> None:

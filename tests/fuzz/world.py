@@ -155,7 +155,7 @@ async def state(node: Node) -> State:
     for path in (b"/v1/contexts", *PATHS):
         raw_path, _, query = path.partition(b"?")
         answers.append((await send(node.app, "GET", raw_path, query=query)).body)
-    hot = [id(node.engine.peek(name)) for name in IDS]
+    hot = [id(node.engine.cache.get(name)) for name in IDS]
     return State(answers, hot, rows(node))
 
 

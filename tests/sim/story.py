@@ -142,7 +142,7 @@ class Story:
             self.rng.choice(tasks).cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         if self.rng.random() < 0.3:
-            self.engine.hot.drop(self.rng.choice(CONTEXTS))
+            self.engine.cache.drop(self.rng.choice(CONTEXTS))
 
     async def _one(self) -> None:
         context_id, op, keyed = self._draw()

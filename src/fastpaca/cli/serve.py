@@ -46,7 +46,7 @@ from fastpaca.api.server import (
     with_port,
 )
 from fastpaca.cli.stores import store_of
-from fastpaca.engine.engine import QUEUE_OPS_MAX
+from fastpaca.engine.queue import QUEUE_OPS_MAX
 from fastpaca.node import MakeStore
 from fastpaca.node import Node as Parts
 from fastpaca.settings import Settings, SettingsError, load

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterable
 
 from fastpaca.context import Context
 from fastpaca.context.events import Appended, Compacted, Event
 from fastpaca.context.message import decode_counts, render
 from fastpaca.store.base import ChangesPage, CompactionRow, Delta, MessageRow
+from fastpaca.stream.hub import Hub
 from fastpaca.stream.subscription import Change, Compaction, Message, Page
+
+logger = logging.getLogger(__name__)
+
+News = Callable[[], list[Change]]
+"""Makes the changes that those who follow a context are told of."""
+
+
+def tell(hub: Hub, context: Context, news: News) -> None:
+    """Tell those who follow *context* what has become of it, here or at another node."""
+    if context.id not in hub.channels:
+        return
+    try:
+        hub.publish(context, news())
+    except Exception:  # no defect there may touch a commit
+        logger.exception("followers could not be told of a commit")
+        hub.ring(context.id)
 
 
 def changes_of(events: Iterable[Event]) -> list[Change]:
@@ -47,7 +65,7 @@ def changes_since(context: Context, delta: Delta) -> list[Change]:
 
 
 def page_of(after: int, found: ChangesPage) -> Page:
-    """Make a page of the rows that were read behind the version *after*."""
+    """Make a page of the rows that were read after the version *after*."""
     messages = {row.version: _message(row) for row in found.messages}
     compactions = {row.version: _compaction(row) for row in found.compactions}
     changes = [

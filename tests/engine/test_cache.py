@@ -15,7 +15,7 @@ from fastpaca.context import Context, create, jsontext
 from fastpaca.context.message import encode_counts, parse
 from fastpaca.context.ops import Append, Counted, Put
 from fastpaca.engine import rows
-from fastpaca.engine.hot import Hot
+from fastpaca.engine.cache import ContextCache
 from fastpaca.store.base import MessageRow, Snapshot
 from fastpaca.tokens import CharsCounter, count_message
 
@@ -86,7 +86,7 @@ def test_the_estimate_of_a_context_is_what_it_takes(
     What is bounded is memory, so the estimate has to be right for every kind of conversation.
     """
     make(*SHAPES[shape])  # whatever is made once and kept is there now
-    hot = Hot(10**9)
+    hot = ContextCache(10**9)
     gc.collect()
     tracemalloc.start()
     try:
@@ -116,11 +116,11 @@ def test_a_context_in_memory_costs_the_collector_next_to_nothing() -> None:
 def test_an_overtaken_state_is_kept_to_be_caught_up_with() -> None:
     """It is not given any more, gives way to any other, and goes with the oldest."""
     one = grown([{"role": "user", "parts": [text(100)]}], b"{}")
-    hot = Hot(10_000)
-    hot.overtake(one.id)
+    hot = ContextCache(10_000)
+    hot.mark_stale(one.id)
     assert hot.earlier(one.id) is None
     hot.put(one)
-    hot.overtake(one.id)
+    hot.mark_stale(one.id)
     assert (hot.get(one.id), one.id in hot, hot.earlier(one.id)) == (None, False, one)
     taken = hot.bytes
     hot.put(one)
@@ -129,10 +129,10 @@ def test_an_overtaken_state_is_kept_to_be_caught_up_with() -> None:
     hot.put(newer)
     hot.put(one)
     assert hot.get(one.id) is newer
-    hot.overtake(one.id)
+    hot.mark_stale(one.id)
     hot.put(one)
     assert hot.get(one.id) is one
-    hot.overtake(one.id)
+    hot.mark_stale(one.id)
     for number in range(20):
         hot.put(replace(one, id=f"other {number}"))
     assert hot.earlier(one.id) is None

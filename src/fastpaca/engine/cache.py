@@ -1,4 +1,4 @@
-"""Hot contexts: the committed states in memory, least recently used out first, bounded in bytes."""
+"""The cache of hot contexts: committed states, least recently used out first, bounded in bytes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import Final
 from fastpaca.context import Context
 
 CONTEXT_BYTES: Final = 800
-"""Estimate of what a context takes beside its entries, its id and its metadata."""
+"""Estimate of what a context takes besides its entries, its id and its metadata."""
 
 CUT_CALL_BYTES: Final = 250
 """Estimate of what a remembered cut call takes."""
-
 
 GROUPED_ENTRY_BYTES: Final = 400
 """Estimate of what is known of an entry once the groups of its window have been read."""
@@ -21,12 +20,13 @@ GROUPED_CALL_BYTES: Final = 430
 """Estimate of what is known of a call, and of its result, then."""
 
 
-class Hot:
+class ContextCache:
     """
     Committed states by context id, in at most about *bytes_max* bytes.
 
-    A context that operations wait for is pinned: it stays, whatever the bound says. A state that
-    somebody else has overtaken is not given any more, but kept to be caught up with.
+    A context that writes wait for is pinned: it stays, whatever the bound says. A state that
+    another node has changed is stale: it is not returned any more, but kept to be brought up to
+    date.
 
     Attributes:
         bytes: About what they take.
@@ -37,7 +37,7 @@ class Hot:
         self._bytes_max = bytes_max
         self._states: OrderedDict[str, tuple[Context, int]] = OrderedDict()
         self._pins: dict[str, int] = {}
-        self._overtaken: set[str] = set()
+        self._stale: set[str] = set()
         self.bytes = 0
         self.tokens = 0
 
@@ -45,12 +45,12 @@ class Hot:
         return len(self._states)
 
     def __contains__(self, context_id: str) -> bool:
-        return context_id in self._states and context_id not in self._overtaken
+        return context_id in self._states and context_id not in self._stale
 
     def get(self, context_id: str) -> Context | None:
-        """Give the state of a context and note its use; None if it is not in memory."""
+        """Return the state of a context and note its use; None if it is not in memory."""
         found = self._states.get(context_id)
-        if found is None or context_id in self._overtaken:
+        if found is None or context_id in self._stale:
             return None
         self._states.move_to_end(context_id)
         return found[0]
@@ -68,13 +68,13 @@ class Hot:
         if self.bytes > self._bytes_max:
             self._shrink()
 
-    def overtake(self, context_id: str) -> None:
-        """Note that the state of a context is an old one, until the next `put`."""
+    def mark_stale(self, context_id: str) -> None:
+        """Note that the state of a context is out of date, until the next `put`."""
         if context_id in self._states:
-            self._overtaken.add(context_id)
+            self._stale.add(context_id)
 
     def earlier(self, context_id: str) -> Context | None:
-        """Give a state that a context has now or had before; None if there is none in memory."""
+        """Return a state that a context has now or had before; None if there is none in memory."""
         found = self._states.get(context_id)
         return None if found is None else found[0]
 
@@ -98,7 +98,7 @@ class Hot:
         return True
 
     def _take_out(self, context_id: str) -> None:
-        self._overtaken.discard(context_id)
+        self._stale.discard(context_id)
         found = self._states.pop(context_id, None)
         if found is not None:
             self.bytes -= found[1]

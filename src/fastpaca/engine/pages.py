@@ -1,0 +1,158 @@
+"""
+Pages: what is read of a log, of its rewrites and of the list of contexts, a piece at a time.
+
+No page is ahead of the state that was published, so that no reader is ahead of another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from fastpaca.context import Context
+from fastpaca.engine import feed, history
+from fastpaca.engine.contexts import Contexts
+from fastpaca.engine.failures import reading
+from fastpaca.store.base import CompactionRow, ContextRow, MessageRow, Store
+from fastpaca.stream.subscription import Page
+
+PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Where a page of messages ends early."""
+
+
+class Pages:
+    """
+    Reads pages from *store*.
+
+    Args:
+        store: Where they are read.
+        contexts: Where a context is looked for whose page came back empty.
+        settled: Set unless a commit is under way, see `Commits.settled`.
+    """
+
+    def __init__(self, store: Store, contexts: Contexts, settled: asyncio.Event) -> None:
+        self._store = store
+        self._contexts = contexts
+        self._settled = settled
+
+    async def messages(
+        self, context: Context, from_seq: int, to_seq: int, limit: int
+    ) -> list[MessageRow]:
+        """
+        Read a page of the log forward, up to what *context* has published.
+
+        Raises:
+            ContextNotFound: It was purged meanwhile.
+            Unavailable: The store cannot be read.
+        """
+        end = min(to_seq, context.last_seq)
+        if from_seq > end or limit == 0:
+            return []
+        with reading():
+            page = await self._store.messages(context.id, from_seq, end, limit, PAGE_BYTES_MAX)
+        await self._check(context, page)
+        return page
+
+    async def tail(self, context: Context, offset: int, limit: int) -> list[MessageRow]:
+        """
+        Read the newest *limit* messages but for *offset*, ascending.
+
+        Raises:
+            ContextNotFound: It was purged meanwhile.
+            Unavailable: The store cannot be read.
+        """
+        before = context.last_seq - offset + 1
+        if before <= 1 or limit == 0:
+            return []
+        with reading():
+            page = await self._store.messages_before(context.id, before, limit, PAGE_BYTES_MAX)
+        await self._check(context, page)
+        return page
+
+    async def compactions(self, context: Context, after: int, limit: int) -> list[CompactionRow]:
+        """
+        Read rewrites of the window after the version *after*, up to what *context* has published.
+
+        Raises:
+            ContextNotFound: It was purged meanwhile.
+            Unavailable: The store cannot be read.
+        """
+        end = context.version
+        with reading():
+            page = await self._store.compactions(context.id, after, end, limit, PAGE_BYTES_MAX)
+        await self._check(context, page)
+        return page
+
+    async def compactions_before(
+        self, context: Context, before: int, limit: int
+    ) -> list[CompactionRow]:
+        """
+        Read the newest rewrites of the window below the version *before*, newest first.
+
+        Raises:
+            ContextNotFound: It was purged meanwhile.
+            Unavailable: The store cannot be read.
+        """
+        with reading():
+            page = await self._store.compactions_before(context.id, before, limit, PAGE_BYTES_MAX)
+        await self._check(context, page)
+        return page
+
+    async def _check(self, context: Context, page: list[MessageRow] | list[CompactionRow]) -> None:
+        """
+        Accept an empty page only if the context still exists.
+
+        Raises:
+            ContextNotFound: It was purged meanwhile.
+            Unavailable: The store cannot be read.
+        """
+        if not page:
+            await self._settled.wait()  # what is written already may not be published yet
+            await self._contexts.read(context.id)
+
+    async def changes(
+        self,
+        context_id: str,
+        after: int,
+        through: int,
+        limit: int,
+        max_bytes: int,
+        *,
+        with_bodies: bool,
+    ) -> Page:
+        """
+        Read the changes after the version *after*, up to *through* at most, for those who follow.
+
+        Without bodies, messages are there and their bodies empty.
+
+        Raises:
+            Unavailable: The store cannot be read.
+        """
+        with reading():
+            page = await self._store.changes(
+                context_id, after, through, limit, max_bytes, with_bodies=with_bodies
+            )
+        return feed.page_of(after, page)
+
+    async def contexts(self, prefix: str, after: str, limit: int) -> list[ContextRow]:
+        """
+        Read rows of contexts in byte order of their ids; none is ahead of what is published.
+
+        Raises:
+            Unavailable: The store cannot be read.
+        """
+        with reading():
+            page = await self._store.contexts(prefix, after, limit)
+        await self._settled.wait()
+        return page
+
+    async def at_version(self, context: Context, version: int) -> Context:
+        """
+        Return *context* as it was after *version*; see `history.at_version`.
+
+        Raises:
+            ContextNotFound: It was purged meanwhile.
+            Unavailable: The store cannot be read.
+        """
+        with reading():
+            return await history.at_version(self._store, context, version)
