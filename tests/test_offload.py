@@ -37,7 +37,7 @@ HEAVY = {
     ("fastpaca/context/context.py", "apply"),
     ("fastpaca/context/context.py", "view"),
     ("fastpaca/engine/rows.py", "rebuilt"),
-    ("fastpaca/service.py", "is_unchanged"),
+    ("fastpaca/references.py", "is_unchanged"),
 }
 """What takes a message apart, walks over its text or writes it anew."""
 

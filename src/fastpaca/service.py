@@ -7,33 +7,29 @@ is handed in as a `Shape`, since a stored response must be written before its co
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Final
 
 from msgspec.structs import replace
 
-from fastpaca.context import Context, View, jsontext
+from fastpaca.context import Context, View
 from fastpaca.context.events import Appended
 from fastpaca.context.explain import Explained, Explanation
-from fastpaca.context.message import Draft, Entry, unrendered
+from fastpaca.context.message import Draft, Entry
 from fastpaca.context.ops import Append, Compact, Counted, Delete, PatchMetadata, Purge, Put
-from fastpaca.engine import Engine, Keyed, Shape, Written, rows
+from fastpaca.engine import Engine, Keyed, Shape, Written
 from fastpaca.errors import ContextNotFound, InvalidRequest
-from fastpaca.offload import COMPARE, COUNT, FIT, LOOK_BACK, offload
+from fastpaca.offload import COUNT, FIT, LOOK_BACK, offload
+from fastpaca.references import references
 from fastpaca.store.base import CompactionRow, ContextRow, MessageRow
-from fastpaca.stream.hub import Encode, Follower
+from fastpaca.stream.follower import Follower
+from fastpaca.stream.subscription import Encode
 from fastpaca.telemetry import Metrics
 from fastpaca.tokens import TokenCounter, count_message
 
-REFERENCES_AT_ONCE: Final = 500
-"""How many messages of the log are read in one go to see whether they were given back."""
-
 REWRITES_AT_ONCE: Final = 100
 """How many rewrites of a window are read in one go to see what became of its messages."""
-
-REFERENCES_GAP: Final = 8
-"""So many messages on, a wanted message is reached sooner by reading those between as well."""
 
 
 def no_answer(*_: object) -> bytes:
@@ -67,7 +63,7 @@ class Service:
         return await self._engine.write(context_id, op, shape)
 
     async def delete(self, context_id: str, *, purge: bool) -> None:
-        """Tombstone the context, or erase it for good."""
+        """Tombstone the context, or erase it permanently."""
         await self._engine.write(context_id, Purge() if purge else Delete(), no_answer)
 
     async def append(
@@ -174,12 +170,11 @@ class Service:
         keyed: Keyed | None,
     ) -> Written:
         """Make the window exactly *drafts*, those that equal messages of the log as references."""
-        references = await self._references(context_id, drafts)
-        rest = [draft for index, draft in enumerate(drafts) if index not in references]
+        kept = await self._references(context_id, drafts)
+        rest = [draft for index, draft in enumerate(drafts) if index not in kept]
         counted = iter(await self._counted(rest))
         replacement = tuple(
-            references[index] if index in references else next(counted)
-            for index in range(len(drafts))
+            kept[index] if index in kept else next(counted) for index in range(len(drafts))
         )
         return await self._engine.write(context_id, Compact(replacement, if_version), shape, keyed)
 
@@ -196,36 +191,9 @@ class Service:
         if not any(draft.seq for draft in drafts):
             return {}
         try:
-            return _ascending(await self._unchanged(context_id, drafts))
+            return await references(self._pages, await self._engine.read(context_id), drafts)
         except ContextNotFound:
             return {}  # the op will be told whether it never was, or was purged
-
-    async def _unchanged(self, context_id: str, drafts: Sequence[Draft]) -> dict[int, Entry]:
-        """Find the *drafts*, by index, that say what the messages of the log at their seqs say."""
-        context = await self._engine.read(context_id)
-        named: dict[int, list[int]] = {}
-        for index, draft in enumerate(drafts):
-            if draft.seq is not None and 0 < draft.seq <= context.last_seq:
-                named.setdefault(draft.seq, []).append(index)
-        unchanged: dict[int, Entry] = {}
-        async for originals in self._originals(context, named):
-            compare = partial(_unchanged, drafts, named, originals)
-            unchanged |= await offload(COMPARE, sum(len(o.body) for o in originals), compare)
-        return unchanged
-
-    async def _originals(
-        self, context: Context, seqs: Collection[int]
-    ) -> AsyncIterator[Sequence[Entry | MessageRow]]:
-        """Give the messages of the log at *seqs*, those in the window first, a page at a time."""
-        in_window = [e for e in context.window if not e.without and e.seq in seqs]
-        if in_window:
-            yield in_window
-        elsewhere = sorted(set(seqs).difference(entry.seq for entry in in_window))
-        for from_seq, to_seq in _ranges(elsewhere):
-            at = from_seq
-            while page := await self._pages.messages(context, at, to_seq, REFERENCES_AT_ONCE):
-                yield [row for row in page if row.seq in seqs]
-                at = page[-1].seq + 1
 
 
 def counted(draft: Draft, counter: TokenCounter) -> Counted:
@@ -237,50 +205,6 @@ def counted(draft: Draft, counter: TokenCounter) -> Counted:
     """
     counts = count_message(counter, draft)
     return Counted(replace(draft, parts=()), counts)
-
-
-def _ranges(seqs: Iterable[int]) -> list[tuple[int, int]]:
-    """Put ascending *seqs* into ranges, inclusive; narrow gaps are read over."""
-    found: list[tuple[int, int]] = []
-    for seq in seqs:
-        if found and seq - found[-1][1] <= REFERENCES_GAP:
-            found[-1] = (found[-1][0], seq)
-        else:
-            found.append((seq, seq))
-    return found
-
-
-def _unchanged(
-    drafts: Sequence[Draft],
-    named: Mapping[int, Iterable[int]],
-    originals: Iterable[Entry | MessageRow],
-) -> dict[int, Entry]:
-    """Choose the *drafts*, by index, that say the same as the one of *originals* they are named."""
-    found: dict[int, Entry] = {}
-    for original in originals:
-        entry = original if isinstance(original, Entry) else rows.entry(original)
-        found |= {
-            index: entry for index in named[entry.at_seq] if is_unchanged(drafts[index], entry)
-        }
-    return found
-
-
-def is_unchanged(draft: Draft, original: Entry) -> bool:
-    """Tell whether *draft* says the same as *original*, value for value."""
-    if draft.token_count is not None and draft.token_count != original.tokens:
-        return False
-    return jsontext.same_value(draft.body, unrendered(original.body))
-
-
-def _ascending(references: Mapping[int, Entry]) -> dict[int, Entry]:
-    """Choose of *references*, by index, each that stands behind the chosen ones in the log too."""
-    chosen: dict[int, Entry] = {}
-    newest = 0
-    for index in sorted(references):
-        if references[index].at_seq > newest:
-            chosen[index] = references[index]
-            newest = references[index].at_seq
-    return chosen
 
 
 def _page_version(page: Sequence[MessageRow], first: int, context: Context) -> int:

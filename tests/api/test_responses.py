@@ -7,10 +7,15 @@ import json
 import pytest
 
 from fastpaca.api.errors import body
-from fastpaca.api.frames import AnyFrame, text
+from fastpaca.api.frames import text
 from fastpaca.errors import FastpacaError, InvalidRequest, Tombstoned, VersionConflict
-from fastpaca.stream.hub import PingFrame
-from fastpaca.stream.subscription import CompactionFrame, GapFrame, MessageFrame
+from fastpaca.stream.subscription import (
+    AnyFrame,
+    CompactionFrame,
+    GapFrame,
+    MessageFrame,
+    PingFrame,
+)
 
 MESSAGE = b'{"seq":1,"a": 1.0,"b":12345678901234567890123}'
 

@@ -13,7 +13,7 @@ from fastpaca.context.ops import Append, Compact, Put
 from fastpaca.engine import Engine, feed, rows
 from fastpaca.engine.doorbell import LOOK_AT_ONCE, pause
 from fastpaca.store.base import Delta, MessageRow
-from fastpaca.stream.hub import Follower
+from fastpaca.stream.follower import Follower
 from tests.engine.nodes import nodes
 from tests.engine.world import message
 from tests.engine.world import versions as shape

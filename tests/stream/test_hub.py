@@ -15,9 +15,10 @@ from fastpaca.context.ops import Append, Compact, Delete, Op, Purge, Put
 from fastpaca.engine.feed import changes_of
 from fastpaca.engine.rows import with_revision
 from fastpaca.errors import ContextNotFound, Unavailable
-from fastpaca.stream.hub import Follower, Hub, PingFrame, Stopping
+from fastpaca.stream.follower import Follower, Stopping
+from fastpaca.stream.hub import Hub
 from fastpaca.stream.recent import PAGE_BYTES_MAX, PAGE_CHANGES, PAGE_HEADS
-from fastpaca.stream.subscription import Change, ContextFrame, Frame, MessageFrame, Page
+from fastpaca.stream.subscription import Change, ContextFrame, Frame, MessageFrame, Page, PingFrame
 from tests.engine.world import message
 from tests.server.raw import until
 

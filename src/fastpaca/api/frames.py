@@ -5,7 +5,6 @@ as server-sent events.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Final
 
 from msgspec import Raw, Struct
@@ -19,19 +18,16 @@ from fastpaca.api.responses import (
     schema,
     seq_range,
 )
-from fastpaca.stream.hub import PingFrame
 from fastpaca.stream.subscription import (
+    AnyFrame,
     CompactionFrame,
     ContextFrame,
-    Frame,
     GapFrame,
     MessageFrame,
+    PingFrame,
     ResetFrame,
     TombstonedFrame,
 )
-
-AnyFrame = Frame | PingFrame
-Encode = Callable[[AnyFrame], bytes]
 
 PING_COMMENT: Final = b": ping\n\n"
 

@@ -11,7 +11,8 @@ from fastpaca.api.request import Headers, Request, Response
 from fastpaca.context import jsontext
 from fastpaca.errors import InvalidRequest, Unavailable
 from fastpaca.service import Service
-from fastpaca.stream.hub import Follower, Stopping
+from fastpaca.stream.follower import Follower, Stopping
+from fastpaca.stream.subscription import Encode
 from fastpaca.telemetry import Metrics
 
 DONE: Final = 1000
@@ -85,7 +86,7 @@ class Streams:
         return Response(200, following, _EVENT_STREAM)
 
     async def _followed(
-        self, context_id: str, cursor: int | None, encode: frames.Encode, *, wants_messages: bool
+        self, context_id: str, cursor: int | None, encode: Encode, *, wants_messages: bool
     ) -> Following:
         if self._connections >= self._connections_max:
             raise Unavailable(

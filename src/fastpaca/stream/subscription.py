@@ -45,7 +45,7 @@ waits until its state is known, since a context frame belongs behind it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -204,6 +204,18 @@ class ResetFrame(msgspec.Struct, frozen=True, gc=False):
 
 
 Frame = MessageFrame | CompactionFrame | ContextFrame | TombstonedFrame | GapFrame | ResetFrame
+
+
+class PingFrame(msgspec.Struct, frozen=True, gc=False):
+    """Nothing has happened for a while, and the connection is alive. No subscription makes it."""
+
+    cursor: int
+
+
+AnyFrame = Frame | PingFrame
+
+Encode = Callable[[AnyFrame], bytes]
+"""Writes a frame as it is sent."""
 
 
 class Subscription:
