@@ -4,8 +4,8 @@ A whole node in one process, for tests: the real application over a store, witho
     async with running_app() as client:
         await client.put("/v1/contexts/demo")
 
-Nothing is mocked: requests pass the same application, service and engine as those of a served node. What a
-node takes from its surroundings is handed in: the store, the clock, the counter of tokens.
+Nothing is mocked: requests pass the same application, service and engine as those of a served node.
+What a node takes from its surroundings is handed in: the store, the clock, the counter of tokens.
 """
 
 from __future__ import annotations
