@@ -28,7 +28,7 @@ class Nothing:
     """Handlers that do nothing."""
 
     def __init__(self, settings: Settings, memory: BodyMemory, view_bytes: int) -> None:
-        self._bodies = Bodies(settings.max_body_bytes, BodyPace(), memory)
+        self._bodies = Bodies(settings.body_bytes_max, BodyPace(), memory)
         self._view = Response(200, b'{"messages":"' + b"x" * (view_bytes - 15) + b'"}')
 
     async def append(self, request: Request) -> Response:
@@ -45,7 +45,7 @@ async def main(view_bytes: int) -> None:
     """Serve until killed."""
     settings = Settings()
     metrics = Metrics()
-    memory = BodyMemory(settings.body_memory_bytes, settings.max_body_bytes)
+    memory = BodyMemory(settings.body_memory_bytes, settings.body_bytes_max)
     nothing = Nothing(settings, memory, view_bytes)
     routes = Routes(
         (

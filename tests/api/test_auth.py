@@ -76,7 +76,7 @@ def test_a_key_of_odd_bytes_is_just_wrong() -> None:
 
 def test_the_key_is_checked_before_anything_else() -> None:
     """Without a key nobody learns what exists, which paths there are, or which limits."""
-    node = composed(api_keys=KEYS, max_body_bytes=10)
+    node = composed(api_keys=KEYS, body_bytes_max=10)
 
     async def story(client: httpx.AsyncClient) -> None:
         for method, path in (

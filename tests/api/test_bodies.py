@@ -165,4 +165,4 @@ def test_what_is_read_is_refused_while_there_is_no_room_for_it() -> None:
         for route in ("messages?limit=1", "tail?limit=1", "context?budget_tokens=1000"):
             assert (await client.get(f"{path}/{route}")).status_code == 200
 
-    run(story, composed(body_memory_bytes=1, max_body_bytes=100_000))
+    run(story, composed(body_memory_bytes=1, body_bytes_max=100_000))

@@ -41,7 +41,7 @@ def padded(size: int) -> bytes:
 
 def test_a_body_of_just_the_limit_is_taken() -> None:
     """The limit is the size that still goes, in one piece or many."""
-    node = composed(max_body_bytes=1000)
+    node = composed(body_bytes_max=1000)
     body = padded(1000)
 
     async def story(client: httpx.AsyncClient) -> None:
@@ -56,7 +56,7 @@ def test_a_body_of_just_the_limit_is_taken() -> None:
 
 def test_a_body_that_says_it_is_too_large_is_not_read() -> None:
     """The size in Content-Length is enough to refuse; the connection is closed then."""
-    node = composed(max_body_bytes=1000)
+    node = composed(body_bytes_max=1000)
 
     async def story(client: httpx.AsyncClient) -> None:
         for size in (b"1001", b"99999999999999999999999999"):
@@ -73,7 +73,7 @@ def test_a_body_that_says_it_is_too_large_is_not_read() -> None:
 
 def test_a_body_that_grows_too_large_is_refused_while_it_streams_in() -> None:
     """No more is read than shows that it is too much, and the connection is closed."""
-    node = composed(max_body_bytes=1000)
+    node = composed(body_bytes_max=1000)
 
     async def story(client: httpx.AsyncClient) -> None:
         connection = Connection([b"x" * 300] * 100)
@@ -91,7 +91,7 @@ def test_a_body_that_grows_too_large_is_refused_while_it_streams_in() -> None:
 
 def test_one_piece_that_is_too_large_is_refused() -> None:
     """A whole body that arrives at once is held against the limit as well."""
-    node = composed(max_body_bytes=1000)
+    node = composed(body_bytes_max=1000)
 
     async def story(client: httpx.AsyncClient) -> None:
         body = padded(1001)

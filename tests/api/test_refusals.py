@@ -85,7 +85,7 @@ def test_a_refusal_leaves_no_trace(
         assert await everything(client) == before
         assert store.commits == commits
 
-    run(story, composed(store, clock=clock, max_body_bytes=10_000))
+    run(story, composed(store, clock=clock, body_bytes_max=10_000))
 
 
 @pytest.mark.parametrize("path", ["/metadata", "/messages", "/compact", "", "?purge=true"])

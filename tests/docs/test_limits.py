@@ -34,7 +34,7 @@ PACE = BodyPace()
 SETTINGS = Settings()
 
 LIMITS = {
-    "request body": f"`FASTPACA_MAX_BODY_BYTES`, {SETTINGS.max_body_bytes // MIB} MiB by default",
+    "request body": f"`FASTPACA_MAX_BODY_BYTES`, {SETTINGS.body_bytes_max // MIB} MiB by default",
     f"memory for bodies of requests and responses above {SHORT_BYTES // KIB} KiB": (
         f"`FASTPACA_BODY_MEMORY_BYTES`, {SETTINGS.body_memory_bytes // MIB} MiB by default,"
         f" and at least {REQUEST_FACTOR} times `FASTPACA_MAX_BODY_BYTES`"
@@ -83,7 +83,7 @@ LIMITS = {
 }
 
 REQUEST_LIMITS = {
-    "body": f"`FASTPACA_MAX_BODY_BYTES`, {SETTINGS.max_body_bytes // MIB} MiB",
+    "body": f"`FASTPACA_MAX_BODY_BYTES`, {SETTINGS.body_bytes_max // MIB} MiB",
     "request line and headers": LIMITS["request line and headers"],
     "nesting of a message": f"{DEPTH_MAX} levels",
     "messages in one append": f"{bodies.BATCH_MAX}",

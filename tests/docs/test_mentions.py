@@ -14,7 +14,7 @@ import pytest
 from fastpaca import errors
 from fastpaca.api.errors import status_of
 from fastpaca.cli.main import _parser
-from fastpaca.settings import _FOREIGN_VARIABLES, SETTINGS, Setting
+from fastpaca.settings import FOREIGN_VARIABLES, SETTINGS, Setting
 from fastpaca.store.postgres.parameters import PARAMETERS
 from fastpaca.telemetry import ArchiveMetrics, DatabaseMetrics, Metrics
 from tests.docs.pages import page, pages
@@ -39,7 +39,7 @@ def test_no_setting_is_made_up() -> None:
     """
     A variable that a page names is one that the node knows, or the example of those of Kubernetes.
     """
-    known = set(_FOREIGN_VARIABLES) | {s.variable for s in SETTINGS} | {"FASTPACA_PORT"}
+    known = set(FOREIGN_VARIABLES) | {s.variable for s in SETTINGS} | {"FASTPACA_PORT"}
     for found in pages():
         assert set(re.findall(r"\bFASTPACA_[A-Z_]+\b", found.text)) <= known, found.name
     assert len(page("configuration").rows("Settings")) == len(SETTINGS)
@@ -50,7 +50,7 @@ def test_variables_that_stop_the_start_are_named() -> None:
     Who meets a variable that stops the start can read why.
     """
     section = page("configuration").section("What prevents a node from starting")
-    for variable in _FOREIGN_VARIABLES:
+    for variable in FOREIGN_VARIABLES:
         assert f"`{variable}`" in section
 
 

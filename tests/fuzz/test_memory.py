@@ -72,7 +72,7 @@ def test_refusals_leave_nothing_in_memory(effort: Effort) -> None:
     After thousands of refusals, all different, what Python has allocated is what it was before.
     """
     rounds = effort.examples(200)
-    node = composed(max_body_bytes=100_000)
+    node = composed(body_bytes_max=100_000)
 
     async def attack(numbers: range) -> None:
         for refused in chain.from_iterable(map(refusals, numbers)):

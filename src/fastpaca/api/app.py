@@ -69,12 +69,12 @@ def create_app(
         monotonic: The clock of the rate limit, in seconds.
         give_back: Returns free memory to the system, see `fastpaca.allocator`.
     """
-    memory = BodyMemory(settings.body_memory_bytes, settings.max_body_bytes, give_back)
-    bodies = Bodies(settings.max_body_bytes, pace or BodyPace(), memory)
+    memory = BodyMemory(settings.body_memory_bytes, settings.body_bytes_max, give_back)
+    bodies = Bodies(settings.body_bytes_max, pace or BodyPace(), memory)
     contexts = Contexts(service, bodies)
     messages = Messages(service, bodies)
     windows = Windows(service, bodies)
-    streams = Streams(service, metrics, settings.stream_max_connections)
+    streams = Streams(service, metrics, settings.stream_connections_max)
     operations = Operations(engine, metrics, backup, settings.data_dir)
     routes = (
         Route("/v1/contexts", {"GET": contexts.listing}),

@@ -68,7 +68,7 @@ class LocalNode:
     """
 
     def __init__(self, path: Path, counter: TokenCounter) -> None:
-        settings = Settings(data_dir=path, stream_max_connections=STREAMS_MAX)
+        settings = Settings(data_dir=path, stream_connections_max=STREAMS_MAX)
         self._parts = Node(settings, lambda on_fatal: SqliteStore(path, on_fatal=on_fatal), counter)
         self.door = Door(self._parts.app)
 
