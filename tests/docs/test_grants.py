@@ -11,7 +11,8 @@ from fastpaca.archive.base import ArchiveRefused, LogRow
 from fastpaca.archive.postgres import PostgresArchive
 from fastpaca.archive.postgres import migrate as migrate_archive
 from fastpaca.store.base import MessageRow, StoreRefused
-from fastpaca.store.postgres.store import PostgresStore, migrate
+from fastpaca.store.postgres.operations import migrate
+from fastpaca.store.postgres.store import PostgresStore
 from tests.docs.pages import page
 from tests.postgres import roles, run_script, run_sql
 from tests.store.contract import create

@@ -7,7 +7,7 @@ a distributed database is sent, and finds all of it.
 
 from __future__ import annotations
 
-from fastpaca.store.postgres.store import distribute
+from fastpaca.store.postgres.operations import distribute
 from tests.postgres import run_script, run_sql
 
 _CITUS = """

@@ -376,6 +376,6 @@ async def test_session_has_what_the_address_says(fast_dsn: str) -> None:
     await store.open()
     sql = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'mine'"
     assert await run_sql(fast_dsn, sql) == [(1,)]
-    async with store._connections.writer() as connection:
+    async with store._database.connections.writer() as connection:
         assert await connection.fetchval("SHOW lock_timeout") == "1234ms"
     await store.close()

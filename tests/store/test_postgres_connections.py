@@ -10,7 +10,8 @@ import pytest
 
 from fastpaca.store.base import CommitFailed, ReadFailed, StoreRefused
 from fastpaca.store.postgres.address import shown
-from fastpaca.store.postgres.store import PostgresStore, migrate
+from fastpaca.store.postgres.operations import migrate
+from fastpaca.store.postgres.store import PostgresStore
 from tests.postgres import Server, run_script, run_sql, until, until_waiting
 from tests.store.contract import ALL, create, loaded_row
 from tests.store.proxy import proxied

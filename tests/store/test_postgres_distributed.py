@@ -9,9 +9,10 @@ import pytest
 
 from fastpaca.cli.main import main
 from fastpaca.store.base import StoreRefused
+from fastpaca.store.postgres.operations import distribute
 from fastpaca.store.postgres.schema import distribute_tables, is_distributed
 from fastpaca.store.postgres.session import Session
-from fastpaca.store.postgres.store import PostgresStore, distribute
+from fastpaca.store.postgres.store import PostgresStore
 from tests.postgres import run_script, run_sql, until
 from tests.store import citus
 from tests.store.contract import MakeStore, StoreContract, create

@@ -19,8 +19,9 @@ from fastpaca.store.base import (
     ContextRow,
     ReadFailed,
 )
+from fastpaca.store.postgres.commits import ATTEMPTS
 from fastpaca.store.postgres.rows import hashed
-from fastpaca.store.postgres.store import ATTEMPTS, PostgresStore
+from fastpaca.store.postgres.store import PostgresStore
 from tests.postgres import run_script, run_sql, until, until_waiting
 from tests.store.author import Author, answer
 from tests.store.contract import ALL, create, loaded_row

@@ -58,7 +58,7 @@ async def asked(dsn: str, sql: str = IS_ENCRYPTED) -> object:
     store = PostgresStore(dsn, allow_unsafe=True)
     try:
         await store.open()
-        async with store._connections.writer() as connection:
+        async with store._database.connections.writer() as connection:
             return await connection.fetchval(sql)
     finally:
         await store.close()
@@ -171,9 +171,9 @@ async def test_certificates_may_be_renewed(
     await store.open()
     roots.write_bytes(other.certificate.read_bytes())
     with pytest.raises(StoreRefused, match="not signed"):
-        await store._connections.connect()
+        await store._database.connections.connect()
     roots.write_bytes(tls_server.authority.certificate.read_bytes())
-    (await store._connections.connect()).terminate()
+    (await store._database.connections.connect()).terminate()
     await store.close()
 
 
@@ -185,7 +185,7 @@ async def test_connection_is_kept_alive(tls_server: TlsServer) -> None:
 
     async def option(query: str, level: int, name: int) -> int:
         store = PostgresStore(tls_server.dsn(query), allow_unsafe=True)
-        connection = await store._connections.connect()
+        connection = await store._database.connections.connect()
         found: int = connection._transport.get_extra_info("socket").getsockopt(level, name)
         connection.terminate()
         return found

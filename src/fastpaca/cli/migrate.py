@@ -20,7 +20,7 @@ from fastpaca.archive.postgres import migrate as migrate_archive
 from fastpaca.cli.stores import usable
 from fastpaca.settings import SettingsError, load, load_store
 from fastpaca.store.base import StoreRefused
-from fastpaca.store.postgres.store import distribute, migrate
+from fastpaca.store.postgres.operations import distribute, migrate
 
 
 def run(args: argparse.Namespace) -> int:

@@ -29,6 +29,9 @@ from fastpaca.store.postgres.session import CONNECT_SECONDS, Session, connect
 
 logger = logging.getLogger(__name__)
 
+STATEMENT_SECONDS: Final = 10.0
+"""How long a statement may run, unless somebody says otherwise."""
+
 WAIT_SECONDS: Final = 10.0
 """How long to wait for a connection while all are in use."""
 

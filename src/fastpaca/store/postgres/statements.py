@@ -6,6 +6,9 @@ names. So each of its tables has its key (`context_id`; `key_hash` for answers) 
 in the table's own condition: a key that only follows from a join sends the statement to all
 servers, and one that is away then fails it for every context. The few statements that belong
 everywhere say why in `everywhere`.
+
+The file is long because it is the whole list: whoever runs the database finds here all that it is
+asked, `docs/scaling.md` has the same list, and a test checks where each statement goes.
 """
 
 from __future__ import annotations
