@@ -15,6 +15,7 @@ NPM    := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix sdk/typescript
 SDK_BUILT := sdk/typescript/dist/cjs/package.json
 EXAMPLES := examples/node-chat/node_modules/.package-lock.json
 PEERS  := $(VENV)/peers
+CUTS   := --cut 'newest that fit' --cut LangChain
 BROWSER := $(VENV)/.browser-is-installed
 NODE_CHAT := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix examples/node-chat
 SIM    := tests/context/test_simulation.py tests/sim tests/stream/test_simulation.py
@@ -59,10 +60,10 @@ fuzz: $(DEV) ## attack the API with random input (SEED=…, RUNS=…)
 
 acceptance: $(DEV) $(PEERS) ## replay all the real conversations against a running node, and judge every window
 	$(BIN)/python -m tests.acceptance $(ARGS)
-	PYTHONPATH=$(PEERS) $(BIN)/python -m tests.validity --cut 'newest that fit' --cut LangChain
+	PYTHONPATH=$(PEERS) $(BIN)/python -m tests.validity $(CUTS)
 
 validity: $(DEV) $(PEERS) ## print which windows of real conversations providers refuse, and what cuts cost
-	PYTHONPATH=$(PEERS) $(BIN)/python -m tests.validity $(ARGS)
+	PYTHONPATH=$(PEERS) $(BIN)/python -m tests.validity $(CUTS) $(ARGS)
 
 runtimes: $(DEV) $(SDK) ## try the TypeScript SDK on Deno, Bun and the oldest Node (downloads 300 MB)
 	$(NPM)/runtimes ci --silent --ignore-scripts

@@ -1,9 +1,9 @@
 """
 Replay the real conversations and print what providers refuse: `python -m tests.validity`.
 
-Exits with 1 if a goal is missed.
-With `--cost` it prints what the cuts cost instead, and with `--against DIR` the same for another
-checkout of fastpaca, in turns of one run.
+It ends with what the cuts cost, and exits with 1 if a goal of validity is missed.
+With `--cost` it prints the cost alone, and with `--against DIR` the same for another checkout of
+fastpaca, and the one divided by the other.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ from typing import Any
 
 from tests.acceptance.data import DATA, SHAPES, available
 from tests.validity.judged import PROVIDERS
-from tests.validity.measured import CUTS, Cell, Key, Plan, measured, plans
+from tests.validity.measured import CUTS, FASTPACA, Cell, Key, Plan, measured, plans
 from tests.validity.replay import BUDGETS
 from tests.validity.tables import (
-    POOLED_FROM,
-    aligned,
     cost_table,
     kept_table,
     missed_goals,
+    ratio_table,
     refused_table,
+    rules_of,
+    summary_table,
 )
 
 Cells = dict[Key, Cell]
@@ -50,47 +51,29 @@ def main() -> int:
 
 def _print_validity(arguments: argparse.Namespace) -> int:
     cells = _replayed(_planned(arguments))
+    print(summary_table(cells), end="\n\n")
     for provider in PROVIDERS:
         print(refused_table(cells, provider), end="\n\n")
-    print(kept_table(cells))
+    print(kept_table(cells), end="\n\n")
+    print(cost_table(cells), end="\n\n")
+    for cut in (FASTPACA, *arguments.cut):
+        print(f"{cut} breaks:", dict(rules_of(cells, cut)))
     for key, cell in sorted(cells.items()):
-        if cell.rules:
-            print(f"\n{key}: {cell.rules}")
-            print("\n".join(f"  {example}" for example in cell.examples))
+        if key[0] == FASTPACA and cell.examples:
+            print(f"{key}:", *cell.examples, sep="\n  ")
     missed = missed_goals(cells)
     print("\n".join(["", *missed, f"{len(missed)} goals missed"]))
     return 1 if missed else 0
 
 
 def _print_cost(arguments: argparse.Namespace) -> int:
-    now = _replayed(_planned(arguments))
-    print(cost_table(now))
-    if arguments.against is None:
-        return 0
-    before = _elsewhere(arguments)
-    print("\nbefore:\n" + cost_table(before), end="\n\n")
-    print(_ratios(before, now))
+    after = _replayed(_planned(arguments))
+    print(cost_table(after))
+    if arguments.against is not None:
+        before = _elsewhere(arguments)
+        print("\nbefore:\n" + cost_table(before), end="\n\n")
+        print(ratio_table(before, after))
     return 0
-
-
-def _ratios(before: Cells, now: Cells) -> str:
-    rows: list[Sequence[str]] = [("after / before", "budget", "cuts", "rewritten tokens")]
-    pooled = Cell(), Cell()
-    for key in sorted(before.keys() & now.keys()):
-        old, new = before[key], now[key]
-        if key[3] >= POOLED_FROM:
-            pooled[0].add(old)
-            pooled[1].add(new)
-        rows.append((f"{key[1]} ({key[2]})", f"{key[3]:,}", *_ratio(old, new)))
-    rows.append(("all", f"from {POOLED_FROM:,}", *_ratio(*pooled)))
-    return aligned(rows)
-
-
-def _ratio(old: Cell, new: Cell) -> tuple[str, str]:
-    def divided(above: int, below: int) -> str:
-        return f"{above / below:.2f}" if below else "-" if not above else f"{above} / 0"
-
-    return divided(new.cuts, old.cuts), divided(new.rewritten_tokens, old.rewritten_tokens)
 
 
 def _elsewhere(arguments: argparse.Namespace) -> Cells:
@@ -98,12 +81,13 @@ def _elsewhere(arguments: argparse.Namespace) -> Cells:
     directory = Path(arguments.against).resolve()
     python = directory / ".venv" / "bin" / "python"
     command = [str(python if python.exists() else sys.executable), "-m", "tests.validity"]
-    options = [word for word in sys.argv[1:] if word != "--cost"]
-    at = options.index("--against") if "--against" in options else None
-    options = options[:at] + options[at + 2 :] if at is not None else options
+    options = ["--cost", "--pickle", "--policy", arguments.policy]
+    options += [f"--source={source}" for source in arguments.source]
+    options += [f"--budget={budget}" for budget in arguments.budget]
+    options += ["--instructions"] if arguments.instructions else []
     path = os.pathsep.join([str(directory / "src"), str(Path.cwd())])
     done = subprocess.run(
-        [*command, *options, "--cost", "--pickle"],
+        [*command, *options],
         check=True,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": path},

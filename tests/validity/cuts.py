@@ -5,6 +5,7 @@ Two other ways to make a history fit, to compare with: the newest messages that 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from tests.validity.plain import INSTRUCTIONS, Message, Piece, arranged
@@ -32,9 +33,8 @@ def langchain_trim(replayed: Replayed, call: int, budget: int) -> View:
     """
     from langchain_core.messages import trim_messages  # not there in `make test`
 
-    messages = [_langchain_message(i, m) for i, m in enumerate(replayed.messages[:call])]
     trimmed = trim_messages(
-        messages,
+        _langchain_messages(replayed)[:call],
         max_tokens=budget,
         strategy="last",
         token_counter=lambda some: sum(replayed.tokens[int(one.id or 0)] for one in some),
@@ -43,6 +43,12 @@ def langchain_trim(replayed: Replayed, call: int, budget: int) -> View:
         include_system=True,
     )
     return _kept(replayed, [int(one.id or 0) for one in trimmed])
+
+
+@lru_cache(maxsize=1)
+def _langchain_messages(replayed: Replayed) -> list[Any]:
+    """Build the messages of one conversation once for all of its calls and budgets."""
+    return [_langchain_message(i, m) for i, m in enumerate(replayed.messages)]
 
 
 def _langchain_message(index: int, message: Message) -> Any:

@@ -47,9 +47,9 @@ class View:
         return sum(self.tokens)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Replayed:
-    """A conversation with what each message costs, in tokens."""
+    """A conversation with what each message costs, in tokens; each replay is a value of its own."""
 
     conversation: Conversation
     messages: Sequence[Message]

@@ -17,15 +17,31 @@ WITHOUT_TASK: Final = 0.005
 
 Cells = Mapping[Key, Cell]
 
+Lane = tuple[str, str, str]
+"""A key without its budget."""
+
+
+def summary_table(cells: Cells) -> str:
+    """Write what each cut is refused and what it keeps, pooled over the budgets with goals."""
+    rows: list[Sequence[str]] = [
+        (f"from {POOLED_FROM // 1000}k", "trimmed", *PROVIDERS, "empty", "task present")
+    ]
+    for lane in _trimmed_lanes(cells):
+        pooled = _pooled(cells, lane)
+        if pooled.trimmed:
+            refused = [_percent(pooled.refused.get(name, 0), pooled.trimmed) for name in PROVIDERS]
+            kept = _percent(pooled.trimmed - pooled.without_task, pooled.trimmed)
+            row = (f"{pooled.trimmed:,}", *refused, f"{pooled.empty:,}", kept)
+            rows.append((_label((*lane, 0)), *row))
+    return aligned(rows)
+
 
 def refused_table(cells: Cells, provider: str) -> str:
     """Write, for each source and cut, how many trimmed calls *provider* refuses."""
 
     def write(cell: Cell) -> str:
-        if not cell.trimmed:
-            return "-"
-        share = cell.refused.get(provider, 0) / cell.trimmed
-        return f"{share:.1%} of {cell.trimmed}"
+        share = _percent(cell.refused.get(provider, 0), cell.trimmed)
+        return f"{share} of {cell.trimmed:,}"
 
     return _by_budget(cells, f"{provider} refuses", write)
 
@@ -34,27 +50,74 @@ def kept_table(cells: Cells) -> str:
     """Write how often the task of the running turn was there."""
 
     def write(cell: Cell) -> str:
-        return f"{1 - cell.without_task / cell.trimmed:.1%}" if cell.trimmed else "-"
+        return _percent(cell.trimmed - cell.without_task, cell.trimmed)
 
     return _by_budget(cells, "task present", write)
 
 
 def cost_table(cells: Cells) -> str:
     """Write cuts per 1,000 calls, the mean share of the budget, and tokens sent anew a call."""
-    rows = [("source", "budget", "calls", "cuts a 1,000", "tokens / budget", "rewritten a call")]
+    rows: list[Sequence[str]] = [
+        ("source", "budget", "calls", "cuts a 1,000", "tokens / budget", "rewritten a call")
+    ]
+    totals: dict[str, tuple[Cell, float]] = {}
     for key in _sorted(cells):
-        cell, budget = cells[key], key[3]
-        rows.append(
-            (
-                _label(key),
-                f"{budget:,}",
-                f"{cell.calls:,}",
-                f"{1000 * cell.cuts / cell.calls:.0f}",
-                f"{cell.used_tokens / cell.calls / budget:.2f}",
-                f"{cell.rewritten_tokens / cell.calls:.0f}",
-            )
-        )
+        cell = cells[key]
+        if not cell.calls:
+            continue
+        used = cell.used_tokens / key[3]
+        rows.append(_cost_row(_label(key), f"{key[3]:,}", cell, used))
+        if key[3] >= POOLED_FROM:
+            total, shares = totals.get(key[0], (Cell(), 0.0))
+            total.add(cell)
+            totals[key[0]] = total, shares + used
+    for cut, (total, shares) in totals.items():
+        rows.append(_cost_row(f"all, {cut}", f"from {POOLED_FROM:,}", total, shares))
     return aligned(rows)
+
+
+def _cost_row(label: str, budget: str, cell: Cell, budgets_used: float) -> Sequence[str]:
+    """Write one row; *budgets_used* is the sum over the calls of the share of the budget."""
+    return (
+        label,
+        budget,
+        f"{cell.calls:,}",
+        f"{1000 * cell.cuts / cell.calls:.0f}",
+        f"{budgets_used / cell.calls:.2f}",
+        f"{cell.rewritten_tokens / cell.calls:,.0f}",
+    )
+
+
+def ratio_table(before: Cells, after: Cells) -> str:
+    """Write the cost of *after* divided by that of *before*, cell by cell and pooled."""
+    rows: list[Sequence[str]] = [("after / before", "budget", "cuts", "rewritten tokens")]
+    pooled = Cell(), Cell()
+    for key in _sorted(before):
+        old, new = before[key], after.get(key, Cell())
+        if not old.calls or not new.calls:
+            continue
+        if key[3] >= POOLED_FROM:
+            pooled[0].add(old)
+            pooled[1].add(new)
+        rows.append((_label(key), f"{key[3]:,}", *_ratios(old, new)))
+    rows.append(("all", f"from {POOLED_FROM:,}", *_ratios(*pooled)))
+    return aligned(rows)
+
+
+def _ratios(before: Cell, after: Cell) -> tuple[str, str]:
+    def divided(above: int, below: int) -> str:
+        return f"{above / below:.2f}" if below else "-" if not above else f"{above:,} / 0"
+
+    return (
+        divided(after.cuts, before.cuts),
+        divided(after.rewritten_tokens, before.rewritten_tokens),
+    )
+
+
+def rules_of(cells: Cells, cut: str) -> Mapping[str, int]:
+    """Count by provider and rule what the views of *cut* break, the most frequent first."""
+    total = _sum(cell for key, cell in cells.items() if key[0] == cut)
+    return dict(sorted(total.rules.items(), key=lambda item: -item[1]))
 
 
 def missed_goals(cells: Cells) -> list[str]:
@@ -91,15 +154,29 @@ def _sources(cells: Cells) -> Iterable[tuple[str, Cell, list[Cell]]]:
 
 
 def _by_budget(cells: Cells, title: str, write: Callable[[Cell], str]) -> str:
+    """Write a row for each lane, with a column for each budget; "-" where nothing was trimmed."""
     budgets = sorted({key[3] for key in cells})
     heads = [f"{budget // 1000}k" for budget in budgets]
     rows: list[Sequence[str]] = [(title, *heads, f"from {POOLED_FROM // 1000}k")]
-    for lane in dict.fromkeys(key[:3] for key in _sorted(cells)):
+    for lane in _trimmed_lanes(cells):
         single = [cells.get((*lane, budget), Cell()) for budget in budgets]
-        pooled = _sum(c for c, budget in zip(single, budgets, strict=True) if budget >= POOLED_FROM)
+        columns = (*single, _pooled(cells, lane))
         label = _label((*lane, 0))
-        rows.append((label, *map(write, single), write(pooled)))
+        rows.append((label, *(write(cell) if cell.trimmed else "-" for cell in columns)))
     return aligned(rows)
+
+
+def _trimmed_lanes(cells: Cells) -> list[Lane]:
+    """Return the lanes at which something was taken out at any budget."""
+    return list(dict.fromkeys(key[:3] for key in _sorted(cells) if cells[key].trimmed))
+
+
+def _pooled(cells: Cells, lane: Lane) -> Cell:
+    return _sum(c for key, c in cells.items() if key[:3] == lane and key[3] >= POOLED_FROM)
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{_share(part, whole):.1%}"
 
 
 def _label(key: Key) -> str:
