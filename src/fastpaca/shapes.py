@@ -437,6 +437,13 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     speaker: Speaker = Speaker.OTHER
     ends_in_reasoning: bool = False
 
+    @property
+    def holds_summary(self) -> bool:
+        """Whether a part of it stands for all before it; none does in a result as a whole."""
+        return Shape.COMPACTION in self.shapes and not any(
+            WHOLE_PLACE in mark.places for mark in self.marks
+        )
+
 
 Part = Mapping[str, Any]
 """A part: a JSON object, decoded as far as the table asks."""

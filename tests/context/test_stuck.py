@@ -61,6 +61,7 @@ def drawn(rng: Random) -> Message:
             assistant(result(one), call(other)),
             assistant(call(one), result(other)),
             assistant({"type": "tool-x", "toolCallId": one}, call(other)),
+            assistant({"type": "compaction", "content": "They met."}),
         ]
     )
     return {**content, "token_count": rng.choice([5, 10, 10, 40])}
@@ -114,6 +115,17 @@ def test_reads_of_earlier_windows_come_out_the_same() -> None:
     for context in earlier[::-7]:
         afresh = msgspec.structs.replace(context, window=context.window.apart())
         assert context.view(40) == afresh.view(40)
+
+
+def test_a_limit_that_is_reached_is_noticed() -> None:
+    """
+    A window that tokens can't make smaller loses what stands before its task once the limit does.
+    """
+    talk = Conversation(LastN(limit=3, target_ratio=0.8), token_budget=1000, trigger_ratio=0.5)
+    talk.say_one_by_one(user("a" * 86), user("b" * 36), assistant("c" * 396))
+    assert talk.seqs == [1, 2, 3]
+    talk.say(assistant(call("a"), token_count=10))
+    assert talk.seqs == [2, 3, 4]
 
 
 def test_a_change_of_the_configuration_is_noticed() -> None:

@@ -95,12 +95,14 @@ class Layout:
 
     def _pinned_end(self, pinned: int) -> int:
         """Find where the groups end that begin in the pinned entries."""
-        if pinned == 0 or pinned >= self.size:
-            return pinned
-        for place in self.places[bisect_left(self.places, pinned) :]:
+        return self._whole_cut(pinned, self.size) if 0 < pinned < self.size else pinned
+
+    def _whole_cut(self, index: int, end: int) -> int:
+        """Return the first place from *index* on where a cut takes nothing out; at most *end*."""
+        for place in self.places[bisect_left(self.places, index) :]:
             if not self.groups.needs_removal(place):
-                return place
-        return self.size
+                return min(place, end)
+        return end
 
     def base(self, end: int) -> Base:
         """Return what stays whatever the cut, of the entries before *end*."""
@@ -161,7 +163,7 @@ class Layout:
             return NO_TASK
         last = turn + 1
         if self._reaches_on(turn):
-            last = next_of(self.places, last, start)
+            last = self._whole_cut(last, start)
         first = floor_of(self.places, turn)
         sums = self.groups.sums
         while first > self.pinned and _may_stand_before(self.entries[first - 1]):
@@ -242,15 +244,8 @@ def kept_by(layout: Layout, base: Base, cut: Cut) -> list[tuple[int, Entry]]:
 def _indexes(base: Base, cut: Cut, size: int) -> Iterator[int]:
     """Give the indexes of what stays, ascending."""
     yield from base.entries
-    task = range(*cut.task)
-    if not 0 <= base.summary < cut.start:
-        yield from task
-    elif cut.task[0] <= base.summary:
-        yield from (index for index in task if index != base.summary)
-        yield base.summary
-    else:
-        yield base.summary
-        yield from task
+    summary = [base.summary] if 0 <= base.summary < cut.start else []
+    yield from sorted({*range(*cut.task), *summary})
     yield from range(cut.start, size)
 
 
@@ -266,7 +261,7 @@ def _without_strays(layout: Layout, base: Base, cut: Cut, index: int) -> Entry |
     gone = {
         place
         for mark, call in layout.groups.bonds[index]
-        if call.at >= 0 and not _stays(base, cut, call)
+        if mark.answers and call.at >= 0 and not _stays(base, cut, call)
         for place in mark.places
     }
     return taken_out(layout.entries[index], gone) if gone else layout.entries[index]

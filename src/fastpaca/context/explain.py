@@ -35,7 +35,6 @@ import msgspec
 from fastpaca.context.message import Entry
 from fastpaca.context.removal import taken_out
 from fastpaca.context.window import Run, Window, number_ranges
-from fastpaca.shapes import Shape
 
 RANGES_MAX: Final = 1_000
 """How many ranges are told one by one."""
@@ -146,7 +145,7 @@ class Explanation:
         live: list[Span] = []
         shown: list[Span] = []
         hidden: list[Span] = []
-        replacing = [i for i, e in enumerate(window) if Shape.COMPACTION in e.reading.shapes][-1:]
+        replacing = [i for i, e in enumerate(window) if e.reading.holds_summary][-1:]
         for index, entry in enumerate(window):
             left = view.get(_place(entry))
             if entry.seq is None:

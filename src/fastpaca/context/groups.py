@@ -27,6 +27,8 @@ Decisions that the rules leave open:
 - Only results that bind count in "a call after a result begins a new step", so that a stray between
   parallel calls doesn't end the step of the earlier ones.
 - A closed part that holds a call and its result is no call of any step.
+- A call that was cut counts as one of an earlier step than all that are here: of which it was is
+  forgotten.
 - A result that has neither an id nor a name is a stray of the nearest call of any.
 - A result with an id that no call has is a stray of the nearest call of its name without an id; if
   there is none, nothing is known of it and it stays.
@@ -44,7 +46,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Final, NamedTuple
 
 from fastpaca.context.message import Entry
@@ -209,6 +211,8 @@ class Groups:
         self._by_name: dict[str, list[Call]] = {}
         self._every: list[Call] = []
         self._running: OrderedDict[int, Call] = OrderedDict()
+        self._running_ghosts: list[Call] = []
+        self._ghost_step = _Step(GHOST)
         self._steps: list[_Step] = []
         self._step = 0
         self._has_result = False
@@ -264,7 +268,7 @@ class Groups:
                 self._read_mark(index, entry, mark)
             if index in self._stray_marks:
                 self._note_strays(index, reading)
-        if Shape.COMPACTION in reading.shapes:
+        if reading.holds_summary:
             self.compactions.append(index)
         self._settle()
         self.newest_at.append(self.newest())
@@ -301,6 +305,13 @@ class Groups:
         self._running.clear()
         self._steps.clear()
         self._has_result = False
+        self._stop_ghosts()
+
+    def _stop_ghosts(self) -> None:
+        for call in self._running_ghosts:
+            if call.state is RUNNING:
+                call.state = STOPPED
+        self._running_ghosts.clear()
 
     def _read_mark(self, index: int, entry: Entry, mark: Mark) -> None:
         if mark.side is Side.RESULT or mark.side is Side.RESPONSE:
@@ -318,10 +329,11 @@ class Groups:
 
     def _make(self, at: int, seq: int, mark: Mark, state: str) -> Call:
         state = _STATES[state]  # one object each, as they are compared by identity
-        if state is not ANSWERED and self._has_result:
+        is_ghost = at == GHOST
+        if state is not ANSWERED and self._has_result and not is_ghost:
             self._step += 1
             self._has_result = False
-        call = Call(at, seq, mark, self._step, state)
+        call = Call(at, seq, mark, GHOST if is_ghost else self._step, state)
         space = _space(mark)
         for name in (mark.id, mark.alias):
             if name:
@@ -329,7 +341,10 @@ class Groups:
         if mark.name:
             self._by_name.setdefault(space + mark.name, []).append(call)
         self._every.append(call)
-        if state is RUNNING:
+        if state is RUNNING and is_ghost:
+            self._running_ghosts.append(call)
+            self._ghost_step.add(call)
+        elif state is RUNNING:
             self._running[id(call)] = call
             if not self._steps or self._steps[-1].number != self._step:
                 self._steps.append(_Step(self._step))
@@ -367,7 +382,7 @@ class Groups:
         space = _space(mark)
         if mark.id and space + mark.id in self._by_id:
             return self._nearest_running(mark)
-        for step in reversed(self._steps):
+        for step in chain(reversed(self._steps), (self._ghost_step,)):
             found = step.oldest(mark)
             if found is not None:
                 return found
@@ -403,6 +418,7 @@ class Groups:
             self._earlier_results.add(index)
             self._span(call.at, index, is_hard=is_hard)
         self._has_result = True
+        self._stop_ghosts()
         while self._running:
             oldest = next(iter(self._running.values()))
             if oldest.step >= call.step:
@@ -414,7 +430,6 @@ class Groups:
 
     def consume(self, call: Call) -> None:
         """Note that the result of a call that was cut has come, and stays out."""
-        self._running.pop(id(call), None)
         call.state = ANSWERED
 
     def _note_strays(self, index: int, reading: Reading) -> None:
@@ -442,11 +457,7 @@ class Groups:
 
     def _settle(self) -> None:
         """Decide all places up to the first entry whose call runs."""
-        end = self.size
-        for call in self._running.values():
-            if call.at != GHOST:
-                end = call.at
-                break
+        end = next((call.at for call in self._running.values()), self.size)
         while self._settled < end:
             self._decide(self._settled)
 
@@ -548,10 +559,6 @@ class Groups:
     def needs_removal(self, place: int) -> bool:
         """Tell whether a cut at *place* takes results out of the message there."""
         return place in self.with_removal or (place == self._settled and self._soft == place)
-
-    def running(self) -> Iterator[Call]:
-        """Give the calls that run, oldest first."""
-        return iter(self._running.values())
 
 
 def _ends_with_summary(entry: Entry) -> bool:

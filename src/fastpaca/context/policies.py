@@ -70,7 +70,7 @@ def compact(window: Window, config: Config) -> Window:
     cut = last_n(layout, base, config, _limit(policy, layout.size))
     smaller = _cut(slimmer, layout, base, cut)
     if smaller is window and cut.start == layout.newest(layout.size):
-        window.stuck = (config, cut.start)
+        window.stuck = (config, cut.start, base.summary)
     return smaller
 
 
@@ -84,14 +84,22 @@ def _is_stuck(window: Window, config: Config) -> bool:
     Tell whether it is known that *window* cannot become smaller.
 
     That is so while nothing but its newest block is left to drop and that block begins where it
-    did, unless something may be stripped: of a turn that holds no call.
+    did, unless
+
+    - the limit now falls between the pinned and that block,
+    - a provider's summary has come that replaces what is before it, or
+    - something may be stripped: of a turn that holds no call.
     """
-    if window.stuck is None or window.stuck[0] is not config:
+    policy = config.policy
+    if window.stuck is None or window.stuck[0] is not config or isinstance(policy, Manual):
         return False
+    _, newest, summary = window.stuck
     groups = window.grouped()
-    if groups.newest() != window.stuck[1]:
+    if groups.newest() != newest or (groups.compactions and groups.compactions[-1] > summary):
         return False
-    return isinstance(config.policy, LastN) or groups.turn[-1] in groups.marked
+    if window.pinned < window.size - _limit(policy, window.size) < newest:
+        return False
+    return isinstance(policy, LastN) or groups.turn[-1] in groups.marked
 
 
 def last_n(layout: Layout, base: Base, config: Config, limit: int) -> Cut:

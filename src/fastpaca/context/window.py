@@ -66,7 +66,8 @@ class Window(msgspec.Struct, eq=False, gc=False):
         pinned: How many entries at the beginning no policy may touch.
         opened_at: Seq of the newest message that opened a turn when the window was last rewritten.
         groups: What is known of the groups of its entries, or None.
-        stuck: If it cannot become smaller: the configuration, and where its newest block begins.
+        stuck: If it cannot become smaller: the configuration, where its newest block begins, and
+            the index of the summary that replaces what is before it, or -1.
         seen: What readers know of its groups, if any: whoever takes it has it alone, since reads
             and changes of a context go on in several threads. Windows that grow from each other
             share it.
@@ -80,7 +81,7 @@ class Window(msgspec.Struct, eq=False, gc=False):
     pinned: int = 0
     opened_at: int = 0
     groups: Groups | None = None
-    stuck: tuple[object, int] | None = None
+    stuck: tuple[object, int, int] | None = None
     seen: list[Groups] = []
 
     @staticmethod
