@@ -32,7 +32,7 @@ EXAMPLES: Final = {
         errors.InvalidRequest("A part needs a type, such as 'text'.", "message.parts[2].type"),
         errors.ContextNotFound(),
         errors.VersionConflict(expected=83, found=84),
-        errors.InternalError("The server failed on this request; it was logged as 4f1c-2a."),
+        errors.InternalError("The node failed on this request; find it in the log as 4f1c-2a."),
     )
 }
 """Errors that have no default message, or a better one."""

@@ -35,7 +35,7 @@ class FastpacaError(Exception):
 
 
 class InvalidRequest(FastpacaError):
-    """The request cannot be understood."""
+    """The request is invalid."""
 
     code = "invalid_request"
 
@@ -56,7 +56,7 @@ class Forbidden(FastpacaError):
 
 
 class NotFound(FastpacaError):
-    """There is nothing here."""
+    """There is nothing at this path."""
 
     code = "not_found"
 
@@ -66,7 +66,7 @@ class ContextNotFound(NotFound):
 
 
 class MethodNotAllowed(FastpacaError):
-    """This path answers other methods only; see the Allow header."""
+    """This path does not accept this method; see the Allow header."""
 
     code = "method_not_allowed"
 
@@ -103,7 +103,7 @@ class Purged(FastpacaError):
 
 
 class IdempotencyConflict(FastpacaError):
-    """This Idempotency-Key was used before with another method, path or body; use a new key."""
+    """This Idempotency-Key was used with another method, path or body; use a new key."""
 
     code = "idempotency_conflict"
 
@@ -121,7 +121,7 @@ class UnsupportedMediaType(FastpacaError):
 
 
 class HeadersTooLarge(FastpacaError):
-    """The request line and headers are too large; they may be 64 KiB together."""
+    """The request line and headers are too large; together they may have 64 KiB."""
 
     code = "headers_too_large"
 
@@ -143,13 +143,13 @@ class RateLimited(FastpacaError):
 
 
 class InternalError(FastpacaError):
-    """The server failed on this request; it has a defect."""
+    """The node failed on this request because of a defect."""
 
     code = "internal_error"
 
 
 class Unavailable(FastpacaError):
-    """The store cannot commit now; nothing was changed, try again."""
+    """The store cannot commit right now; nothing was changed. Try again."""
 
     code = "unavailable"
     retry_after_seconds = 1.0

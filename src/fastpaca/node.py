@@ -146,7 +146,7 @@ class Node:
             try:
                 await self.engine.forget_old_answers()
             except Exception:
-                logger.exception("old answers could not be forgotten; trying again later")
+                logger.exception("expired responses could not be removed; trying again later")
             if self._clear_up is not None:
                 self._clear_up()
             await self._wait(HOUSE_INTERVAL_SECONDS)

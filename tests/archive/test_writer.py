@@ -137,11 +137,11 @@ async def test_writer_tries_again_by_itself(
     async with opened(tmp_path, archive, kind=ArchivedStore) as store:
         (author,) = await create(store, "c")
         await store.commit([author.append(count=5)])
-        await until(lambda: "falls behind" in caplog.text)
+        await until(lambda: "is falling behind" in caplog.text)
         archive.is_down = False
-        await until(lambda: "can be written again" in caplog.text)
+        await until(lambda: "accepts writes again" in caplog.text)
         assert await archived_rows(fast_dsn) == rows_of(author)
-    assert caplog.text.count("falls behind") == 1
+    assert caplog.text.count("is falling behind") == 1
 
 
 async def test_what_is_sent_again_is_there_once(tmp_path: Path, fast_dsn: str) -> None:

@@ -188,17 +188,17 @@ def talk_nonsense(request: Request, body: bytes) -> None:
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (break_off, "broke off after 1,5"),
+        (break_off, "ended after 1,5"),
         (reset, "cannot be read"),
-        (lambda request, body: request.reply(b""), "broke off after 0 of 0 bytes"),
-        (lambda request, body: request.reply(b"", length=4096), "broke off after 0 of 4,096"),
+        (lambda request, body: request.reply(b""), "ended after 0 of 0 bytes"),
+        (lambda request, body: request.reply(b"", length=4096), "ended after 0 of 4,096"),
         (lambda request, body: request.reply(b"<html>"), "is not an SQLite file"),
         (lambda request, body: request.reply(body[:10]), "is not an SQLite file"),
-        (say_no_length, "does not say how long it is"),
-        (refuse, "answered 401 unauthorized: Send the [31m key."),
-        (lambda request, body: request.reply(b"oops", status=502), "answered 502 Bad Gateway."),
-        (lambda request, body: request.reply(b"[]", status=404), "answered 404 Not Found."),
-        (lambda request, body: request.reply(b"", status=302), "answered 302 Found."),
+        (say_no_length, "has no length"),
+        (refuse, "returned 401 unauthorized: Send the [31m key."),
+        (lambda request, body: request.reply(b"oops", status=502), "returned 502 Bad Gateway."),
+        (lambda request, body: request.reply(b"[]", status=404), "returned 404 Not Found."),
+        (lambda request, body: request.reply(b"", status=302), "returned 302 Found."),
         (talk_nonsense, "cannot be read"),
         (lambda request, body: None, "cannot be read"),
     ],
@@ -347,7 +347,7 @@ def test_broken_backup_on_standard_output_is_told(database: bytes) -> None:
     with serving(lambda request: break_off(request, database)) as node:
         done = backup_to_output(node, stdout=subprocess.PIPE)
     assert done.returncode == 1
-    assert b"the answer broke off" in done.stderr
+    assert b"the response ended" in done.stderr
     assert done.stderr.count(b"\n") == 1
 
 
@@ -369,16 +369,16 @@ def test_standard_output_that_cannot_be_written_is_told(database: bytes) -> None
         done = backup_to_output(node, stdout=writing)
         os.close(writing)
         assert done.stderr == (
-            b"fastpaca: no backup was made: standard output cannot be written: Broken pipe.\n"
+            b"fastpaca: no backup was made: cannot write to standard output: Broken pipe.\n"
         )
         assert done.returncode == 1
         if Path("/dev/full").exists():
             with Path("/dev/full").open("wb") as full:
                 done = backup_to_output(node, stdout=full)
-            assert b"standard output cannot be written: No space left" in done.stderr
+            assert b"cannot write to standard output: No space left" in done.stderr
             assert done.returncode == 1
         done = backup_to_output(node, preexec_fn=lambda: os.close(1))
-        assert b"standard output cannot be written: it is closed." in done.stderr
+        assert b"cannot write to standard output: it is closed." in done.stderr
 
 
 def test_file_that_appears_meanwhile_is_kept(
@@ -410,7 +410,7 @@ def test_backup_under_way_is_not_disturbed(
     part.write_text("of another")
     with serving(lambda request: request.reply(database)) as node:
         assert main(["backup", str(tmp_path / "backup.db"), "--url", node.url]) == 1
-    assert "another backup is under way" in failure(capsys)
+    assert "another backup is running" in failure(capsys)
     assert part.read_text() == "of another"
 
 

@@ -80,8 +80,8 @@ def test_there_and_back_by_commands(
     try:
         assert main(["import", str(file), "--store", dsn, "--verify"]) == 0
         assert capsys.readouterr().out == (
-            "Imported 5 contexts; 0 were there already.\n"
-            f"Verified: 5 contexts are as in {file}, byte for byte.\n"
+            f"Imported 5 contexts; 0 already existed.\nVerified: 5 contexts match {file}, byte"
+            " for byte.\n"
         )
         assert main(["export", "--store", dsn, "--output", "there.jsonl"]) == 0
     finally:
@@ -130,7 +130,7 @@ def test_closed_pipe_is_told_once(lived: Path, output: list[str]) -> None:
     command = [sys.executable, "-m", "fastpaca", "export", "--data-dir", str(lived), *output]
     done = subprocess.run(command, check=False, stdout=writing, stderr=subprocess.PIPE)
     os.close(writing)
-    assert done.stderr == b"fastpaca: the export is not complete: Broken pipe.\n"
+    assert done.stderr == b"fastpaca: the export is incomplete: Broken pipe.\n"
     assert done.returncode == 1
 
 
@@ -158,7 +158,7 @@ def test_import_does_not_wait_for_a_fifo(here: Path, refused: Said) -> None:
     os.mkfifo(here / "fifo")
     for name in ("fifo", "/dev/null"):
         assert "cannot be read twice" in refused("import", name)
-    assert "so - will not do" in refused("import", "-", code=2)
+    assert "it cannot read from -" in refused("import", "-", code=2)
 
 
 def test_import_twice_changes_nothing(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,7 +168,7 @@ def test_import_twice_changes_nothing(file: Path, capsys: pytest.CaptureFixture[
     assert main(["import", str(file), "--data-dir", "new"]) == 0
     assert main(["import", str(file), "--data-dir", "new"]) == 0
     assert capsys.readouterr().out == (
-        "Imported 5 contexts; 0 were there already.\nImported 0 contexts; 5 were there already.\n"
+        "Imported 5 contexts; 0 already existed.\nImported 0 contexts; 5 already existed.\n"
     )
 
 
@@ -184,7 +184,7 @@ def test_comparison_names_what_differs(
     assert main(["import", str(file), "--data-dir", "new", "--verify-only"]) == 1
     err = capsys.readouterr().err
     assert "fastpaca: context '😀': the store does not have it.\n" in err
-    assert err.endswith(f"fastpaca: 3 contexts are not as in {file}.\n")
+    assert err.endswith(f"fastpaca: 3 contexts differ from {file}.\n")
     assert main(["import", "a.jsonl", "--data-dir", "new", "--verify-only"]) == 0
 
 
@@ -253,7 +253,7 @@ def test_interrupted_export_is_gone_on_with(
         Path("new.part").write_bytes(text[:place])
         argv = ["export", "--data-dir", str(lived), "--output", "new", "--resume"]
         assert main(argv) == 0
-        assert "Going on behind " in capsys.readouterr().err
+        assert "Continuing after " in capsys.readouterr().err
         assert Path("new").read_bytes() == text
         Path("new").unlink()
 
@@ -318,10 +318,10 @@ def test_what_is_no_file_is_refused(refused: Said) -> None:
 @pytest.mark.parametrize(
     ("argv", "told"),
     [
-        (["export", "--store", "memory"], "FASTPACA_STORE is memory, which holds nothing"),
+        (["export", "--store", "memory"], "FASTPACA_STORE is memory, which exists only"),
         (["export", "--store", "mysql://x"], "--store must be sqlite, memory, or the address"),
-        (["export", "--resume", "--output", "-"], "--resume goes on with a file; name it"),
-        (["export", "--resume"], "--resume goes on with a file; name it with --output."),
+        (["export", "--resume", "--output", "-"], "--resume continues a file; name it"),
+        (["export", "--resume"], "--resume continues a file; name it with --output."),
         (["import", "f", "--verify", "--verify-only"], "--verify imports first and"),
     ],
 )

@@ -56,7 +56,7 @@ def test_node_is_asked_where_it_listens(host: str, tmp_path: Path) -> None:
         assert process.stop(signal.SIGTERM) == 0
         done = healthcheck(PORT=str(process.port), FASTPACA_HOST=host)
     assert done.returncode == 1
-    assert done.stderr == "fastpaca: the node does not answer: Connection refused.\n"
+    assert done.stderr == "fastpaca: the node does not respond: Connection refused.\n"
 
 
 def test_node_is_asked_at_its_socket() -> None:
@@ -100,4 +100,4 @@ def test_port_that_nobody_knows_is_refused(capsys: pytest.CaptureFixture[str]) -
     A node that takes any free port cannot be asked without naming it.
     """
     assert main(["health", "--port", "0"]) == 2
-    assert "name its port" in capsys.readouterr().err
+    assert "pass it with --port" in capsys.readouterr().err

@@ -99,7 +99,7 @@ def test_unusable_setting_is_a_sentence(
     monkeypatch.chdir(tmp_path)
     assert main(["serve", "--port", "http"]) == 2
     assert capsys.readouterr().err == (
-        "fastpaca: --port must be an integer from 0 to 65535, where 0 takes any free port.\n"
+        "fastpaca: --port must be an integer from 0 to 65535; 0 picks a free port.\n"
     )
     assert not list(tmp_path.iterdir())
 

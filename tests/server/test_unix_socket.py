@@ -128,7 +128,7 @@ def test_a_socket_in_use_is_left_alone(tmp_path: Path, path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     with listening(tmp_path, path) as process:
-        in_use = pytest.raises(DidNotStart, match=r"unix:\S+: another process listens there")
+        in_use = pytest.raises(DidNotStart, match=r"unix:\S+: another process is listening there")
         with in_use as caught, listening(other, path):
             pass
         assert caught.value.code == 1
@@ -150,7 +150,7 @@ def test_what_is_no_socket_is_left_alone(kind: str, tmp_path: Path, path: Path) 
         path.symlink_to(kept)
     else:
         path = tmp_path
-    no_socket = pytest.raises(DidNotStart, match="there is a file that is no socket")
+    no_socket = pytest.raises(DidNotStart, match="a file that is not a socket is in the way")
     with no_socket as caught, listening(tmp_path, path):
         pass
     assert caught.value.code == 1

@@ -107,7 +107,7 @@ def test_commits_never_wait_for_a_foreign_reader(
     grown, doubled, *_, emptied = [record.getMessage() for record in caplog.records]
     assert grown.endswith("so the write-ahead log grows: it has 1 MiB")
     assert doubled.endswith("it has 2 MiB")
-    assert emptied.startswith("the write-ahead log begins anew")
+    assert emptied.startswith("the write-ahead log has restarted")
     assert len(caplog.records) <= 5
 
 

@@ -172,7 +172,7 @@ class App:
                 allow = ", ".join(route.methods).encode()
                 return Response(204, headers=((b"allow", allow),))
             raise MethodNotAllowed(
-                f"{request.method} is not answered here; use {' or '.join(route.methods)}.",
+                f"This path does not accept {request.method}; use {' or '.join(route.methods)}.",
                 route.methods,
             )
         if raw_id is not None:

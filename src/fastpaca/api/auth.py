@@ -59,7 +59,9 @@ class Keys:
 def refuse(request: Request) -> Unauthorized:
     """Return the error that says what is wrong with the key of *request*."""
     if b"authorization" in request.headers:
-        return Unauthorized("This API key is not known; send `Authorization: Bearer <key>`.")
+        return Unauthorized(
+            "This API key is unknown; send a valid one as `Authorization: Bearer <key>`."
+        )
     return Unauthorized()
 
 
@@ -87,8 +89,7 @@ class Origins:
         headers = self._headers.get(origin.lower())
         if headers is None:
             raise Forbidden(
-                "Pages of this origin may not call this node; "
-                "list the origin in FASTPACA_CORS_ORIGINS if they should."
+                "This origin may not call this node; to allow it, add it to FASTPACA_CORS_ORIGINS."
             )
         return headers
 
@@ -120,8 +121,8 @@ def check_host(request: Request) -> None:
     host = request.headers.get(b"host")
     if host is not None and (len(host) > HOST_BYTES_MAX or not _is_this_machine(host)):
         raise Forbidden(
-            "This node answers to localhost, 127.0.0.1 and [::1] only; "
-            "set FASTPACA_API_KEY to serve it under another name."
+            "This node only serves localhost, 127.0.0.1 and [::1]; to serve it under another"
+            " name, set FASTPACA_API_KEY."
         )
 
 

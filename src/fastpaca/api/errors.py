@@ -77,7 +77,9 @@ def body(error: FastpacaError) -> bytes:
 def defect(request_id: bytes) -> Response:
     """Return the response to a request that met a defect; it reveals only the id of the request."""
     name = request_id.decode()
-    return response(InternalError(f"The server failed on this request; it was logged as {name}."))
+    return response(
+        InternalError(f"The node failed on this request; find it in the log as {name}.")
+    )
 
 
 def _headers(error: FastpacaError) -> Headers:

@@ -31,15 +31,15 @@ from fastpaca.stream.subscription import (
 
 PING_COMMENT: Final = b": ping\n\n"
 
-Version = Annotated[Count, doc("The version that this belongs to.")]
-Cursor = Annotated[Count, doc("What to resume from once this frame is processed.")]
+Version = Annotated[Count, doc("The version of the change.")]
+Cursor = Annotated[Count, doc("What to resume from once you have processed this frame.")]
 
 
 class MessageFrameJSON(Struct, frozen=True, gc=False, tag_field="type", tag="message"):
     """A message was appended."""
 
     version: Version
-    seq: Annotated[Ordinal, doc("Its place in the log.")]
+    seq: Annotated[Ordinal, doc("Its position in the log.")]
     message: Annotated[Raw, schema("Message")]
     cursor: Cursor
 
@@ -49,9 +49,11 @@ class CompactionFrameJSON(Struct, frozen=True, gc=False, tag_field="type", tag="
 
     version: Version
     range: Annotated[SeqRangeJSON | None, doc("The seqs whose place in the window changed.")]
-    strategy: Annotated[str, doc("The policy that did it; `manual` for a compact call.")]
-    used_tokens_before: Annotated[Count, doc("Tokens of the window before.")]
-    used_tokens_after: Annotated[Count, doc("Tokens of the window after.")]
+    strategy: Annotated[
+        str, doc("The policy that rewrote the window; `manual` for a compact call.")
+    ]
+    used_tokens_before: Annotated[Count, doc("Tokens in the window before it.")]
+    used_tokens_after: Annotated[Count, doc("Tokens in the window after it.")]
     cursor: Cursor
 
 
@@ -60,7 +62,7 @@ class ContextFrameJSON(Struct, frozen=True, gc=False, tag_field="type", tag="con
 
     version: Version
     needs_compaction: Annotated[bool, doc("Whether the window is above its trigger.")]
-    used_tokens: Annotated[Count, doc("Tokens of a read of the LLM context.")]
+    used_tokens: Annotated[Count, doc("Tokens that a read of the LLM context returns.")]
     token_budget: Annotated[Ordinal, doc("The budget of the context.")]
     cursor: Cursor
 
@@ -75,8 +77,8 @@ class TombstonedFrameJSON(Struct, frozen=True, gc=False, tag_field="type", tag="
 class GapFrameJSON(Struct, frozen=True, gc=False, tag_field="type", tag="gap"):
     """Versions are lost permanently."""
 
-    expected: Annotated[Ordinal, doc("The first that is gone.")]
-    actual: Annotated[Ordinal, doc("The next that is not.")]
+    expected: Annotated[Ordinal, doc("The first version that is missing.")]
+    actual: Annotated[Ordinal, doc("The next version that is not.")]
     cursor: Cursor
 
 

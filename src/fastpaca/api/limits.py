@@ -106,7 +106,7 @@ class BodyMemory:
         more = size - request.held_bytes
         if more > 0 and self._bytes + more > self._bytes_max:
             raise RateLimited(
-                "Too many large requests and responses are under way; try again in a second."
+                "Too many large requests and responses are in progress; try again in a second."
             )
         self.set(request, size)
 
@@ -236,7 +236,7 @@ class Bodies:
         return int(text)
 
     def _too_large(self) -> PayloadTooLarge:
-        return PayloadTooLarge(f"The body is too large; it may have {self._bytes_max} bytes.")
+        return PayloadTooLarge(f"The body is too large; the limit is {self._bytes_max} bytes.")
 
     @staticmethod
     def ends_soon(request: Request) -> bool:
@@ -285,7 +285,7 @@ def check_media_type(request: Request) -> None:
     encoding = request.headers.get(b"content-encoding")
     if encoding is not None and encoding.lower() != b"identity":
         raise UnsupportedMediaType(
-            "Compressed bodies are not read; send the body without Content-Encoding."
+            "Compressed bodies are not supported; send the body without Content-Encoding."
         )
 
 

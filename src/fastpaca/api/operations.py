@@ -32,8 +32,8 @@ _SQLITE: Final[Headers] = (
     (b"content-disposition", b'attachment; filename="fastpaca.db"'),
 )
 _REASONS: Final = {
-    "starting": "The store is being opened.",
-    "stopping": "The node finishes what is under way and then ends.",
+    "starting": "The store is opening.",
+    "stopping": "The node is finishing current requests before it stops.",
 }
 
 
@@ -80,7 +80,7 @@ class Operations:
         query.parse(request.query, ())
         if self._is_backing_up:
             raise RateLimited(
-                "Another backup is under way; try again when it is done.", BACKUP_RETRY_S
+                "Another backup is running; try again when it is finished.", BACKUP_RETRY_S
             )
         self._is_backing_up = True
         try:

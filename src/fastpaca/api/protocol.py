@@ -322,7 +322,7 @@ class Connection(HttpToolsProtocol):
         elif name == b"expect":
             self.expect_100_continue = value.lower() == b"100-continue"
         elif name == b"transfer-encoding" and value.lower() != b"chunked":
-            raise InvalidRequest("The only transfer encoding that is understood is 'chunked'.")
+            raise InvalidRequest("The only supported transfer encoding is 'chunked'.")
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -350,18 +350,20 @@ class Connection(HttpToolsProtocol):
 
     def _check_head(self, version: str) -> None:
         if version not in {"1.1", "1.0"}:
-            raise InvalidRequest(f"HTTP/{version} is not spoken here; use HTTP/1.1.")
+            raise InvalidRequest(f"HTTP/{version} is not supported; use HTTP/1.1.")
         if not self.url.startswith(b"/"):
             raise InvalidRequest("The request target must be a path, such as '/v1/contexts'.")
         if b"#" in self.url:
-            raise InvalidRequest("A '#' in a path or a query is sent as '%23'.")
+            raise InvalidRequest("Encode '#' in a path or a query as '%23'.")
         if self._hosts > 1 or (self._hosts == 0 and version == "1.1"):
-            raise InvalidRequest("An HTTP/1.1 request has one Host header.")
+            raise InvalidRequest("An HTTP/1.1 request must have exactly one Host header.")
         if version == "1.0" and self._has(b"transfer-encoding"):
             raise InvalidRequest("HTTP/1.0 has no transfer encodings; send a Content-Length.")
         # The parser takes what follows an upgrade for the other protocol, and would skip the body.
         if self.parser.should_upgrade() and self._has(b"content-length", b"transfer-encoding"):
-            raise InvalidRequest("A request with a body is not upgraded; send it without Upgrade.")
+            raise InvalidRequest(
+                "A request with a body cannot be upgraded; send it without Upgrade."
+            )
 
     def _wants_socket(self) -> bool:
         """
@@ -383,7 +385,9 @@ class Connection(HttpToolsProtocol):
         if not _SOCKET_KEY.fullmatch(headers.get(b"sec-websocket-key", b"")):
             raise InvalidRequest("Must be 16 random bytes in base64.", "Sec-WebSocket-Key")
         if self._owes_answers:
-            raise InvalidRequest("Ask for a WebSocket when everything before it is answered.")
+            raise InvalidRequest(
+                "Open a WebSocket after all earlier requests have their responses."
+            )
         url = httptools.parse_url(self.url)
         path = url.path.decode("ascii")
         return Asked(unquote(path), url.path, url.query or b"", self.headers)

@@ -41,14 +41,14 @@ def parse(query: bytes, known: tuple[str, ...]) -> Parameters:
         if name not in known:
             raise InvalidRequest(_unknown_message(name, known), name)
         if name in parameters:
-            raise InvalidRequest("This parameter is given twice; give it once.", name)
+            raise InvalidRequest("This parameter appears twice; send it once.", name)
         parameters[name] = _decoded(raw_value, name)
     return parameters
 
 
 def _decoded(raw: bytes, field: str | None) -> str:
     if _BROKEN_PERCENT.search(raw):
-        raise InvalidRequest("The query has a % that begins no percent-encoded byte.", field)
+        raise InvalidRequest("The query has a % that does not start a percent-encoded byte.", field)
     try:
         return unquote_to_bytes(raw.replace(b"+", b" ")).decode()
     except UnicodeDecodeError:
@@ -57,7 +57,7 @@ def _decoded(raw: bytes, field: str | None) -> str:
 
 def _unknown_message(name: str, known: tuple[str, ...]) -> str:
     if not known:
-        return f"Unknown parameter {name!r}; there are none here."
+        return f"Unknown parameter {name!r}; this route has no parameters."
     return jsontext.unknown_key_message(name, known).replace("key", "parameter", 1)
 
 
@@ -111,6 +111,6 @@ def part_of_id(parameters: Parameters, name: str) -> str:
     text = parameters.get(name, "")
     if "\0" in text or len(text.encode()) > ID_BYTES_MAX:
         raise InvalidRequest(
-            f"No context id has a NUL character or more than {ID_BYTES_MAX} bytes.", name
+            f"A context id has no NUL character and at most {ID_BYTES_MAX} bytes.", name
         )
     return text

@@ -112,7 +112,7 @@ class Request:
         for name, value in pairs:
             if name in merged and name in _SINGLE_HEADERS:
                 shown = name.decode("latin-1").title()
-                raise InvalidRequest("This header is given twice; give it once.", shown)
+                raise InvalidRequest("This header appears twice; send it once.", shown)
             merged[name] = merged[name] + b", " + value if name in merged else value
         self.headers = merged
 

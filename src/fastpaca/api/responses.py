@@ -60,7 +60,9 @@ class ContextJSON(Struct, frozen=True, gc=False):
     """A context."""
 
     id: Annotated[str, doc("Yours.")]
-    status: Annotated[str, one_of("active", "tombstoned"), doc("Whether it can be written.")]
+    status: Annotated[
+        str, one_of("active", "tombstoned"), doc("Whether the context can be written to.")
+    ]
     token_budget: Annotated[Ordinal, doc("The most tokens that a read of the LLM context returns.")]
     trigger_ratio: Annotated[
         float, Meta(gt=0, le=1), doc("Share of the budget above which the window is compacted.")
@@ -68,21 +70,23 @@ class ContextJSON(Struct, frozen=True, gc=False):
     token_factor: Annotated[
         float,
         Meta(gt=0, le=TOKEN_FACTOR_MAX),
-        doc("What a counted token is worth for the provider in use."),
+        doc("What a counted token is worth for your provider."),
     ]
     policy: Annotated[Raw, schema("Policy")]
     metadata: Annotated[Raw, Meta(extra_json_schema={"type": "object"}), doc("Yours.")]
     version: Annotated[Count, doc("Grows by one with each appended message and each compact call.")]
     last_seq: Annotated[Count, doc("Seq of the newest message; 0 if there is none.")]
     created_at: Annotated[Time, doc("UTC.")]
-    updated_at: Annotated[Time, doc("When anything of it last changed, UTC.")]
+    updated_at: Annotated[Time, doc("When anything in it last changed, UTC.")]
 
 
 class ContextPageJSON(Struct, frozen=True, gc=False):
     """A page of contexts."""
 
     contexts: Annotated[list[Annotated[Raw, schema("Context")]], doc("In byte order of their ids.")]
-    next: Annotated[str | None, doc("What to send as `after` for the next page; null at the end.")]
+    next: Annotated[
+        str | None, doc("The id to send as `after` for the next page; null on the last page.")
+    ]
 
 
 def representation(context: Context, _events: object = ()) -> bytes:
@@ -140,8 +144,8 @@ class WarningJSON(Struct, frozen=True, gc=False):
         str,
         one_of(*oddities.CODES),
         doc(
-            "A result that answers no call; a call or result whose id is empty; a type that ends"
-            " like that of a call or result and is not known."
+            "A result without an open call; a call or result with an empty id; an unknown type"
+            " that ends like that of a call or result."
         ),
     ]
     field: Annotated[str, doc("Where it is in the request, such as `message.parts[0]`.")]
@@ -150,12 +154,12 @@ class WarningJSON(Struct, frozen=True, gc=False):
 class AppendedJSON(Struct, frozen=True, gc=False):
     """A message that was appended."""
 
-    seq: Annotated[Ordinal, doc("Its place in the log.")]
-    version: Annotated[Ordinal, doc("The version that it brought.")]
-    token_estimate: Annotated[Count, doc("What it counts, in tokens.")]
+    seq: Annotated[Ordinal, doc("Its position in the log.")]
+    version: Annotated[Ordinal, doc("The version that it created.")]
+    token_estimate: Annotated[Count, doc("Its token count.")]
     warnings: Annotated[
         Annotated[list[WarningJSON], Meta(min_length=1)] | UnsetType,
-        doc("What is odd about it; absent where nothing is."),
+        doc("What is unusual about it; absent if there is nothing."),
     ] = UNSET
 
 
@@ -234,15 +238,15 @@ class ExplainedJSON(Struct, frozen=True, gc=False):
         str,
         one_of(*explain.STATES),
         doc(
-            "What became of its messages; `older` for all that is older than the newest"
+            "What became of its messages; `older` for everything older than the newest"
             f" {explain.RANGES_MAX:,} ranges."
         ),
     ]
     by: Annotated[
         Ordinal | Annotated[str, one_of(explain.BY_VIEW)] | None,
         doc(
-            "What did it: the version whose rewrite of the window it was, or `view` for fitting"
-            " this view; null if nothing was done to them."
+            "What caused it: the version that rewrote the window, or `view` for fitting this"
+            " view; null if nothing happened to them."
         ),
     ]
 
@@ -254,12 +258,12 @@ class ViewJSON(Struct, frozen=True, gc=False):
     messages: Annotated[
         list[Annotated[Raw, schema("WindowMessage")]], doc("Oldest first, ready for a model.")
     ]
-    used_tokens: Annotated[Count, doc("Sum over the messages returned.")]
+    used_tokens: Annotated[Count, doc("Sum over the returned messages.")]
     needs_compaction: Annotated[bool, doc("Whether the stored window is above its trigger.")]
-    segments: Annotated[list[SegmentJSON], doc("The runs of what is returned, in order.")]
+    segments: Annotated[list[SegmentJSON], doc("The runs of the returned messages, in order.")]
     token_budget: Annotated[Ordinal, doc("The budget that was applied.")]
     window_tokens: Annotated[Count, doc("Sum over the stored window.")]
-    fit: Annotated[str, one_of("whole", "dropped", "cut", "empty"), doc("What fitting did.")]
+    fit: Annotated[str, one_of("whole", "dropped", "cut", "empty"), doc("The result of fitting.")]
     explained: Annotated[
         Annotated[list[ExplainedJSON], Meta(max_length=explain.RANGES_MAX + 1)] | UnsetType,
         doc("With `explain`: what became of each message of the log, oldest first."),
@@ -269,7 +273,7 @@ class ViewJSON(Struct, frozen=True, gc=False):
 class CompactedJSON(Struct, frozen=True, gc=False):
     """The window was replaced."""
 
-    version: Annotated[Ordinal, doc("The version that the call brought.")]
+    version: Annotated[Ordinal, doc("The version that the call created.")]
 
 
 class SeqRangeJSON(Struct, frozen=True, gc=False):
@@ -289,11 +293,11 @@ class CompactionJSON(Struct, frozen=True, gc=False):
         doc("The policy that trimmed, or `manual` for a compact call."),
     ]
     range: Annotated[
-        SeqRangeJSON | None, doc("The seqs of what it changed; null if it changed no message.")
+        SeqRangeJSON | None, doc("The seqs that it changed; null if it changed no message.")
     ]
     used_tokens_before: Annotated[Count, doc("Sum over the window before it.")]
-    used_tokens_after: Annotated[Count, doc("Sum over the window that it made.")]
-    segments: Annotated[list[SegmentJSON], doc("The runs of the window that it made, in order.")]
+    used_tokens_after: Annotated[Count, doc("Sum over the resulting window.")]
+    segments: Annotated[list[SegmentJSON], doc("The runs of the resulting window, in order.")]
     at: Annotated[Time, doc("When, UTC.")]
 
 
@@ -361,14 +365,14 @@ class ErrorJSON(Struct, frozen=True, gc=False):
     """The shape of every error. Some have fields of their own."""
 
     error: Annotated[str, doc("A stable code; match on it.")]
-    message: Annotated[str, doc("A sentence that says what was wrong and what would be right.")]
+    message: Annotated[str, doc("A sentence for people that says what is wrong and how to fix it.")]
     field: Annotated[
-        str | UnsetType, doc("What is wrong in the request, as a path; of `invalid_request`.")
+        str | UnsetType, doc("The path of the wrong field in the request; with `invalid_request`.")
     ] = UNSET
-    expected: Annotated[Count | UnsetType, doc("The version that was named; of `conflict`.")] = (
-        UNSET
-    )
-    found: Annotated[Count | UnsetType, doc("The current version; of `conflict`.")] = UNSET
+    expected: Annotated[
+        Count | UnsetType, doc("The version that the request named; with `conflict`.")
+    ] = UNSET
+    found: Annotated[Count | UnsetType, doc("The current version; with `conflict`.")] = UNSET
 
 
 class HealthyJSON(Struct, frozen=True, gc=False):
@@ -383,7 +387,7 @@ class ReadyJSON(Struct, frozen=True, gc=False):
     status: Annotated[
         str,
         one_of("ok", "degraded"),
-        doc("`degraded` while the store can be used for some contexts only."),
+        doc("`degraded` while only some contexts can be used."),
     ]
     reason: Annotated[str | UnsetType, doc("Why it is degraded, as a sentence.")] = UNSET
 
@@ -391,5 +395,7 @@ class ReadyJSON(Struct, frozen=True, gc=False):
 class UnhealthyJSON(Struct, frozen=True, gc=False):
     """The node cannot be used, or should not be."""
 
-    status: Annotated[str, one_of("starting", "stopping", "degraded"), doc("Why not.")]
+    status: Annotated[
+        str, one_of("starting", "stopping", "degraded"), doc("Why the node is not ready.")
+    ]
     reason: Annotated[str, doc("The same as a sentence.")]

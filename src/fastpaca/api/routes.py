@@ -76,15 +76,15 @@ def no_route(raw_path: bytes) -> FastpacaError:
     """
     if _DOT_SEGMENT.search(raw_path):
         return InvalidRequest(
-            "A path has no '.' or '..' between its slashes. A '/' in a context id is sent as '%2F',"
-            " and proxies must pass the path on unchanged."
+            "A path must not have '.' or '..' between its slashes. Encode '/' in a context id as"
+            " '%2F', and let proxies pass the path on unchanged."
         )
     if raw_path.startswith(_BEFORE_ID):
         return NotFound(
-            "There is nothing at this path; /docs lists what there is. A '/' in a context id is"
-            " sent as '%2F', and proxies must pass the path on unchanged."
+            "There is no route at this path; see /docs. Encode '/' in a context id as '%2F', and"
+            " let proxies pass the path on unchanged."
         )
-    return NotFound("There is nothing at this path; /docs lists what there is.")
+    return NotFound("There is no route at this path; see /docs.")
 
 
 def decode_id(raw: bytes) -> str:
@@ -97,20 +97,20 @@ def decode_id(raw: bytes) -> str:
     data = raw
     if b"%" in raw:
         if _BROKEN_PERCENT.search(raw):
-            raise _unusable("has a % that begins no percent-encoded byte; write % as %25")
+            raise _unusable("has a % that does not start a percent-encoded byte; encode % as %25")
         data = unquote_to_bytes(raw)
     if not data:
         raise _unusable("is empty; name a context, or list them at /v1/contexts")
     if len(data) > ID_BYTES_MAX:
-        raise _unusable(f"is {len(data)} bytes long; it may be {ID_BYTES_MAX}")
+        raise _unusable(f"has {len(data)} bytes; the limit is {ID_BYTES_MAX}")
     try:
         context_id = data.decode()
     except UnicodeDecodeError:
         raise _unusable("is not UTF-8; percent-encode the bytes of its UTF-8 form") from None
     if "\0" in context_id:
-        raise _unusable("holds a NUL character, which no id may")
+        raise _unusable("contains a NUL character, which is not allowed")
     if context_id in (".", ".."):
-        raise _unusable("is '.' or '..', which clients and proxies take for a step in the path")
+        raise _unusable("is '.' or '..', which clients and proxies treat as a step in the path")
     return context_id
 
 

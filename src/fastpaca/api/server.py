@@ -135,7 +135,9 @@ def _clear(path: Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise CannotListen(f"cannot listen on unix:{path}: there is a file that is no socket.")
+        raise CannotListen(
+            f"cannot listen on unix:{path}: a file that is not a socket is in the way."
+        )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(CONNECT_SECONDS)
         try:
@@ -145,7 +147,7 @@ def _clear(path: Path) -> None:
             return
         except BlockingIOError:  # its queue is full
             pass
-    raise CannotListen(f"cannot listen on unix:{path}: another process listens there.")
+    raise CannotListen(f"cannot listen on unix:{path}: another process is listening there.")
 
 
 def bound_socket(host: str, port: int) -> socket.socket:

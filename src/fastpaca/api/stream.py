@@ -54,7 +54,7 @@ class Streams:
         cursor, wants_messages = _parameters(request)
         if not request.is_socket:
             raise InvalidRequest(
-                "Open a WebSocket here (Upgrade: websocket), or read /events with HTTP alone."
+                "Open a WebSocket here (Upgrade: websocket), or use /events over plain HTTP."
             )
         following = await self._followed(
             request.context_id, cursor, frames.socket, wants_messages=wants_messages
@@ -70,7 +70,7 @@ class Streams:
         """
         cursor, wants_messages = _parameters(request)
         if request.is_socket:
-            raise InvalidRequest("This is no WebSocket; open one at /stream.")
+            raise InvalidRequest("This route is not a WebSocket; open one at /stream.")
         last = request.headers.get(b"last-event-id")
         if last:
             cursor = _cursor_of(last)

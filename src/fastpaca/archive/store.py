@@ -55,7 +55,7 @@ ERASE_SECONDS: Final = 2.0
 
 AWAY: Final = "Older messages are in the archive, which cannot be read now; try again."
 
-NOT_ERASED: Final = "This context was purged, but is not erased in the archive yet; try again."
+NOT_ERASED: Final = "This context was purged, but not yet erased in the archive; try again."
 
 ERASE_AGAIN_SECONDS: Final = 10.0
 """How long one waits who asks for the same purge again: nobody waits behind that."""
@@ -126,7 +126,7 @@ class ArchivedStore:
         except ArchiveFailed as error:
             logger.warning("starting without the archive: %s", error)
         except TimeoutError:
-            logger.warning("starting without the archive: it does not answer")
+            logger.warning("starting without the archive: it does not respond")
         self._job = asyncio.create_task(self._run(await self._store.in_reader(local.ends)))
 
     async def _run(self, ends: tuple[int, int]) -> None:

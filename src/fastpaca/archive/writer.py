@@ -110,12 +110,12 @@ class Writer:
         if reason != self._told[0] or now - self._told[1] > LOG_SECONDS:
             is_alarm = isinstance(error, AnotherArchive | ArchiveRefused)
             level = logging.ERROR if is_alarm else logging.WARNING
-            logger.log(level, "the archive falls behind, trying again: %s", reason)
+            logger.log(level, "the archive is falling behind, trying again: %s", reason)
             self._told = (reason, now)
 
     def _recover(self) -> None:
         if self._told[0]:
-            logger.info("the archive can be written again")
+            logger.info("the archive accepts writes again")
             self._told = ("", 0.0)
 
     async def _survey(self) -> None:
@@ -202,8 +202,8 @@ class Writer:
             conflicts |= done.conflicts
         for context_id, seq in conflicts.items():
             logger.error(
-                "the archive holds another message under this seq: the context is neither"
-                " archived nor trimmed any more",
+                "the archive has a different message under this seq: the context is no longer"
+                " archived or trimmed",
                 extra={"context_id": context_id, "seq": seq},
             )
         return {keys[context_id]: seq for context_id, seq in conflicts.items()}

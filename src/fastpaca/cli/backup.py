@@ -75,7 +75,7 @@ def _pass_on(url: SplitResult, key: str | None) -> int:
         with _answer(url, key) as response, written_out() as out:
             return _receive(response, out)
     except OSError as error:
-        raise BackupFailed(f"standard output cannot be written: {error.strerror}.") from None
+        raise BackupFailed(f"cannot write to standard output: {error.strerror}.") from None
 
 
 def _back_up(target: Path, url: SplitResult, key: str | None, *, force: bool) -> int:
@@ -99,7 +99,9 @@ def _check_target(target: Path, *, force: bool) -> None:
     if not target.parent.is_dir():
         raise BackupFailed(f"the directory {target.parent} does not exist.")
     if not force and os.path.lexists(target):
-        raise BackupFailed(f"{target} exists; name another file, or replace it with --force.")
+        raise BackupFailed(
+            f"{target} already exists; name another file, or replace it with --force."
+        )
 
 
 # --- the node ---
@@ -109,7 +111,7 @@ def _base_url(text: str) -> SplitResult:
     # The text is not repeated, because it may hold a password.
     wanted = BackupFailed(
         "--url must be the address of a node, such as http://127.0.0.1:4000 or"
-        " unix:/run/fastpaca/socket, and nothing more."
+        " unix:/run/fastpaca/socket, without anything else."
     )
     if text.startswith("unix:"):
         return SplitResult("unix", "", text.removeprefix("unix:"), "", "")
@@ -163,7 +165,7 @@ def _answer(url: SplitResult, key: str | None) -> Iterator[http.client.HTTPRespo
             response = connection.getresponse()
         with response:
             if response.status != http.client.OK:
-                raise BackupFailed(f"{node} answered {response.status} {_reason(response)}.")
+                raise BackupFailed(f"{node} returned {response.status} {_reason(response)}.")
             yield response
 
 
@@ -173,7 +175,7 @@ def _as_sentences(node: str) -> Iterator[None]:
     try:
         yield
     except TimeoutError:
-        raise BackupFailed(f"{node} did not answer in time.") from None
+        raise BackupFailed(f"{node} did not respond in time.") from None
     except (OSError, http.client.HTTPException) as error:
         raise BackupFailed(f"{node} cannot be read: {_one_line(str(error))}.") from None
 
@@ -191,22 +193,24 @@ def _receive(response: http.client.HTTPResponse, file: BinaryIO) -> int:
     """Write the body of *response* to *file*, and answer its length once all of it is there."""
     expected_bytes = response.length
     if expected_bytes is None:
-        raise BackupFailed("the answer does not say how long it is, so it may not be whole.")
+        raise BackupFailed("the response has no length, so it may be incomplete.")
     received_bytes = 0
     for chunk in _chunks(response):
         if received_bytes == 0 and not chunk.startswith(SQLITE_MAGIC):
-            raise BackupFailed("the answer is not an SQLite file; is --url the address of a node?")
+            raise BackupFailed(
+                "the response is not an SQLite file; is --url the address of a node?"
+            )
         file.write(chunk)
         received_bytes += len(chunk)
     if received_bytes != expected_bytes or received_bytes == 0:
         raise BackupFailed(
-            f"the answer broke off after {received_bytes:,} of {expected_bytes:,} bytes."
+            f"the response ended after {received_bytes:,} of {expected_bytes:,} bytes."
         )
     return received_bytes
 
 
 def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
-    with _as_sentences("the answer of the node"):
+    with _as_sentences("the response of the node"):
         while chunk := response.read(CHUNK_BYTES):
             yield chunk
 
@@ -222,7 +226,8 @@ def _partial_file(part: Path) -> Iterator[BinaryIO]:
         descriptor = os.open(part, flags, 0o600)
     except FileExistsError:
         raise BackupFailed(
-            f"{part} exists; another backup is under way, or one was killed. If none is, remove it."
+            f"{part} already exists; another backup is running, or one was killed. If none is"
+            " running, remove the file."
         ) from None
     except OSError as error:
         raise BackupFailed(f"{part} cannot be written: {error.strerror}.") from None

@@ -39,24 +39,24 @@ def run(args: argparse.Namespace) -> int:
     if args.output == STANDARD_OUTPUT:
         args.output = None
     if args.resume and args.output is None:
-        raise SettingsError("--resume goes on with a file; name it with --output.")
+        raise SettingsError("--resume continues a file; name it with --output.")
     progress = Progress(sys.stderr, "Exporting")
     try:
         asyncio.run(_export(settings, args, progress))
     except (StoreRefused, UnusableFile) as error:
         return _failed(progress, f"nothing was exported: {error}")
     except (HistoryBroken, ReadFailed) as error:
-        return _failed(progress, f"the export is not complete: {error}.")
+        return _failed(progress, f"the export is incomplete: {error}.")
     except CannotTakeBack:
         return _failed(
             progress,
-            "the export is not complete: a context was purged while it was being written to"
+            "the export is incomplete: a context was purged while it was being written to"
             " standard output. Export again, or into a file.",
         )
     except OSError as error:
-        return _failed(progress, f"the export is not complete: {error.strerror}.")
+        return _failed(progress, f"the export is incomplete: {error.strerror}.")
     except KeyboardInterrupt:
-        _failed(progress, "the export is not complete: interrupted.")
+        _failed(progress, "the export is incomplete: interrupted.")
         return 130
     progress.clear()
     return 0
@@ -86,7 +86,7 @@ async def _write_file(
     with closing(PartialFile(target, resume=args.resume)) as file:
         reading = file.resumed(header) if args.resume else Reading()
         if args.resume:
-            print(f"Going on behind {_contexts(reading)}.", file=sys.stderr)
+            print(f"Continuing after {_contexts(reading)}.", file=sys.stderr)
         await outgoing.write(store, header, reading, file, progress)
         size = file.mark()
         file.complete()

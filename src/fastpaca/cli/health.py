@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     """
     settings = load({"host": args.host, "port": args.port})
     if settings.port == 0 and settings.socket_path is None:
-        raise SettingsError("PORT is 0, so nobody knows where the node listens; name its port.")
+        raise SettingsError("PORT is 0, so the port of the node is unknown; pass it with --port.")
     try:
         with contextlib.closing(_connection(settings)) as connection:
             connection.request("GET", PATH)
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
             body = response.read(1024).decode(errors="replace")
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        print(f"fastpaca: the node does not answer: {reason}.", file=sys.stderr)
+        print(f"fastpaca: the node does not respond: {reason}.", file=sys.stderr)
         return 1
     if response.status != http.client.OK:
         print(f"fastpaca: the node is not ready: {response.status} {body}", file=sys.stderr)

@@ -40,7 +40,9 @@ def run(args: argparse.Namespace) -> int:
     if args.verify and args.verify_only:
         raise SettingsError("--verify imports first and --verify-only does not; choose one.")
     if args.file == "-":
-        raise SettingsError("An import reads its file twice, so - will not do; name a file.")
+        raise SettingsError(
+            "An import reads its file twice, so it cannot read from -; name a file."
+        )
     try:
         with closing(ExportFile(Path(args.file))) as file:
             _check(file)
@@ -50,9 +52,9 @@ def run(args: argparse.Namespace) -> int:
     except (HistoryBroken, ImportRefused) as error:
         sentence = f"the import stopped: {error}."
     except (CommitFailed, CommitUnknown, ReadFailed) as error:
-        sentence = f"the import stopped: {error}. The same command goes on from there."
+        sentence = f"the import stopped: {error}. Run the same command again to continue."
     except KeyboardInterrupt:
-        print("\nfastpaca: interrupted. The same command goes on from there.", file=sys.stderr)
+        print("\nfastpaca: interrupted. Run the same command again to continue.", file=sys.stderr)
         return 130
     print(f"fastpaca: {sentence}", file=sys.stderr)
     return 1
@@ -90,7 +92,7 @@ async def _write(store: Store, file: ExportFile) -> None:
     finally:
         progress.clear()
     written, found = replay.imported
-    print(f"Imported {written:,} contexts; {found:,} were there already.")
+    print(f"Imported {written:,} contexts; {found:,} already existed.")
 
 
 async def _verify(store: Store, file: ExportFile) -> int:
@@ -104,7 +106,7 @@ async def _verify(store: Store, file: ExportFile) -> int:
     for difference in found[:DIFFERENCES_SHOWN]:
         print(f"fastpaca: {difference}.", file=sys.stderr)
     if found:
-        print(f"fastpaca: {len(found):,} contexts are not as in {file.path}.", file=sys.stderr)
+        print(f"fastpaca: {len(found):,} contexts differ from {file.path}.", file=sys.stderr)
         return 1
-    print(f"Verified: {progress.contexts:,} contexts are as in {file.path}, byte for byte.")
+    print(f"Verified: {progress.contexts:,} contexts match {file.path}, byte for byte.")
     return 0

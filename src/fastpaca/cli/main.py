@@ -88,7 +88,7 @@ def _told_what_is_missing(error: ModuleNotFoundError) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fastpaca",
-        description="Keeps the conversations of language-model applications.",
+        description="Stores the conversations of LLM applications.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"fastpaca {__version__}")
@@ -106,7 +106,7 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "serve",
         help="start a node",
-        description="Start a node. A flag wins over the environment variable that its help names.",
+        description="Start a node. Each flag overrides the environment variable named in its help.",
         allow_abbrev=False,
     )
     for setting in SETTINGS:
@@ -131,9 +131,9 @@ def _add_flag(parser: argparse.ArgumentParser, setting: Setting) -> None:
 def _add_health(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "health",
-        help="ask whether the node of this machine is ready",
-        description="Ask whether the node of this machine is ready, at the address that it reads"
-        " from the environment, too. The exit code is 0 if it is, and 1 if not.",
+        help="check whether the node on this machine is ready",
+        description="Check whether the node on this machine is ready, at the address that the node"
+        " also reads from the environment. The exit code is 0 if it is ready, and 1 if not.",
         allow_abbrev=False,
     )
     for setting in SETTINGS:
@@ -146,14 +146,14 @@ def _add_backup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser = commands.add_parser(
         "backup",
         help="copy the data of a running node into a file",
-        description="Copy the data of a running node, consistently and without stopping it, into"
-        " a file that only its owner can read.",
+        description="Make a consistent copy of a running node's data, without stopping it, in a"
+        " file that only its owner can read.",
         allow_abbrev=False,
     )
     parser.add_argument(
         "file",
         metavar="FILE",
-        help="the file to write, which must not exist; - is standard output",
+        help="the file to create; - for standard output",
     )
     parser.add_argument(
         "--url",
@@ -163,8 +163,8 @@ def _add_backup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument(
         "--api-key",
         metavar="KEY",
-        help="the key of the node (FASTPACA_API_KEY or FASTPACA_API_KEY_FILE, which other users of"
-        " the machine cannot see)",
+        help="the key of the node; other users of the machine can see it, so prefer"
+        " FASTPACA_API_KEY or FASTPACA_API_KEY_FILE",
     )
     parser.add_argument(
         "--force",
@@ -177,21 +177,21 @@ def _add_backup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def _add_migrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "migrate",
-        help="bring the schema in PostgreSQL up to date",
-        description="Bring the schema of a PostgreSQL database up to date. A node does that when it"
-        " starts, unless MIGRATE_ON_BOOT is false.",
+        help="migrate the schema in PostgreSQL",
+        description="Migrate the schema of a PostgreSQL database. A node does this when it starts,"
+        " unless MIGRATE_ON_BOOT is false.",
         allow_abbrev=False,
     )
     parser.add_argument(
         "--store",
         metavar="STORE",
-        help="the address of the database (FASTPACA_STORE, which other users of the machine cannot"
-        " see)",
+        help="the address of the database; other users of the machine can see it, so prefer"
+        " FASTPACA_STORE",
     )
     parser.add_argument(
         "--distribute",
         action="store_true",
-        help="also spread the tables over the workers of Citus; no node may run meanwhile",
+        help="also distribute the tables over the workers of Citus; stop all nodes first",
     )
     parser.set_defaults(run=_migrate)
 
@@ -200,21 +200,22 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser = commands.add_parser(
         "export",
         help="write the contexts of a store into a file of JSON lines",
-        description="Write the contexts of a store, with their whole history, as JSON lines. The"
-        " data directory of a running node is refused; a PostgreSQL database may be in use.",
+        description="Write the contexts of a store, with their complete history, as JSON lines."
+        " Stop the node before you export its data directory; a PostgreSQL database may be in"
+        " use.",
         allow_abbrev=False,
     )
     _add_store_flags(parser)
     parser.add_argument(
         "--output",
         metavar="FILE",
-        help="the file to write; by default, and if it is -, standard output",
+        help="the file to write; standard output by default or with -",
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on with an export into FILE that was interrupted"
+        "--resume", action="store_true", help="continue an interrupted export into FILE"
     )
     parser.add_argument(
-        "--prefix", default="", metavar="TEXT", help="only contexts whose ids begin with it"
+        "--prefix", default="", metavar="TEXT", help="export only contexts whose ids start with it"
     )
     parser.set_defaults(run=_export)
 
@@ -222,19 +223,22 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "import",
-        help="write the contexts of an export into a store",
-        description="Write the contexts of an export into a store. What is there already is"
-        " compared and left alone, so an import that was interrupted is started again. The data"
-        " directory of a running node is refused; a PostgreSQL database may be in use.",
+        help="load an export into a store",
+        description="Load the contexts of an export into a store. Contexts that already exist are"
+        " compared and left alone, so you can run an interrupted import again. Stop the"
+        " node before you import into its data directory; a PostgreSQL database may be in"
+        " use.",
         allow_abbrev=False,
     )
-    parser.add_argument("file", metavar="FILE", help="a file that `fastpaca export` has written")
+    parser.add_argument("file", metavar="FILE", help="a file written by `fastpaca export`")
     _add_store_flags(parser)
     parser.add_argument(
-        "--verify", action="store_true", help="then read everything back and compare it with FILE"
+        "--verify",
+        action="store_true",
+        help="after the import, read everything back and compare it with FILE",
     )
     parser.add_argument(
-        "--verify-only", action="store_true", help="compare with FILE, and write nothing"
+        "--verify-only", action="store_true", help="only only compare with FILE, and write nothing"
     )
     parser.set_defaults(run=_import)
 

@@ -191,15 +191,15 @@ class Node:
     def _on_signal(self, number: int) -> None:
         name = signal.Signals(number).name
         if not self._server.should_exit:
-            logger.info("%s: finishing what is under way", name)
+            logger.info("%s: finishing current requests", name)
             self._end(self._ending.grace_seconds)
         else:
-            logger.warning("%s again: not waiting for clients", name)
+            logger.warning("%s again: no longer waiting for clients", name)
             self._exit_code = 1
             self._server.grace_seconds = 0
 
     def _fail(self, reason: str) -> None:
-        logger.critical("the store has failed, this process ends: %s", reason)
+        logger.critical("the store has failed, this process is stopping: %s", reason)
         self._exit_code = 1
         self._end(self._ending.fatal_grace_seconds)
 
@@ -227,7 +227,7 @@ def collect_less() -> None:
 
 
 def _end_by_force() -> None:
-    logger.critical("something hangs; ending without it")
+    logger.critical("the shutdown is stuck; forcing the exit")
     os._exit(1)
 
 
@@ -239,9 +239,9 @@ def _log_stray_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> N
 # --- what the operator reads ----------------------------------------------------------------------
 
 _OPEN_TO_ALL: Final = (
-    "WARNING: THIS NODE IS OPEN TO EVERYBODY",
+    "WARNING: THIS NODE IS OPEN TO EVERYONE",
     "",
-    "It listens beyond this machine, and no API key is set: whoever reaches",
+    "It listens beyond this machine without an API key: anyone who reaches",
     "the address can read, change and delete all conversations.",
     "",
     "Set FASTPACA_API_KEY, or listen on 127.0.0.1.",
@@ -250,7 +250,7 @@ _OPEN_TO_ALL: Final = (
 
 def banner(settings: Settings, store: Store, counter: TokenCounter, address: str) -> str:
     """Say what is running, and at which *address*."""
-    kept = {"memory": "none; everything is forgotten at the end", "sqlite": None}
+    kept = {"memory": "none; everything is lost when the node stops", "sqlite": None}
     keys = len(settings.api_keys)
     lines = {
         "address": address,

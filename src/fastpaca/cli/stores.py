@@ -90,9 +90,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
     """
     settings = load({"store": args.store, "data_dir": args.data_dir})
     if settings.store == "memory":
-        raise SettingsError(
-            "FASTPACA_STORE is memory, which holds nothing but for the node that is running."
-        )
+        raise SettingsError("FASTPACA_STORE is memory, which exists only inside a running node.")
     return settings
 
 

@@ -176,7 +176,7 @@ def _config_value(key: str, value: bytes, field: str) -> object:
 def _skip_kind(value: bytes, field: str) -> str:
     kind = jsontext.string(value, field)
     if not kind:
-        raise InvalidRequest("The kind is empty; name the beginning of a part's type.", field)
+        raise InvalidRequest("The kind is empty; name the start of a part's type.", field)
     return kind
 
 

@@ -250,7 +250,7 @@ class Context(msgspec.Struct, frozen=True, gc=False):
             if isinstance(item, Entry):
                 if item.seq is None or not covered < item.seq <= self.last_seq:
                     raise errors.InvalidRequest(
-                        "A reference must name a message of the log, in ascending order.",
+                        "References must name messages of the log, in ascending order.",
                         f"replacement[{position}].seq",
                     )
                 covered = item.seq
@@ -302,8 +302,8 @@ class Context(msgspec.Struct, frozen=True, gc=False):
         metadata = jsontext.joined(merged)
         if len(metadata) > METADATA_BYTES_MAX:
             raise errors.InvalidRequest(
-                f"The metadata would be {len(metadata)} bytes of JSON; they may be "
-                f"{METADATA_BYTES_MAX}.",
+                f"The metadata would have {len(metadata)} bytes of JSON; the limit is"
+                f" {METADATA_BYTES_MAX}.",
                 "metadata",
             )
         return self._touched(now_us, metadata=metadata), (MetadataChanged(),)

@@ -45,7 +45,7 @@ _SPARSE: Final = 16  # fewer bracket pairs than one in so many bytes are quicker
 _HALF_PAIR: Final = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]"
 )
-_HALF_PAIR_HINT: Final = " A \\u escape that is half of a surrogate pair stands for no character."
+_HALF_PAIR_HINT: Final = " A \\u escape that is half of a surrogate pair is not a character."
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}:,]', re.DOTALL)
 
 _to_square = bytes.maketrans(b"{}", b"[]")
@@ -62,7 +62,7 @@ def minified(text: bytes, field: str | None = None) -> bytes:
     if not text or text.isspace():
         raise InvalidRequest("The text is empty; send JSON.", field)
     if text.startswith(codecs.BOM_UTF8):
-        raise InvalidRequest("The text begins with a byte order mark; send it without.", field)
+        raise InvalidRequest("The text starts with a byte order mark; remove it.", field)
     try:
         if not text.isascii():
             text.decode()  # the decoder below lets broken UTF-8 through inside of strings
@@ -128,7 +128,7 @@ def _height(skeleton: bytes) -> int:
 
 
 def _too_deep(field: str | None) -> InvalidRequest:
-    return InvalidRequest(f"Nested too deep; at most {DEPTH_MAX} levels are kept.", field)
+    return InvalidRequest(f"Nested too deeply; the limit is {DEPTH_MAX} levels.", field)
 
 
 def kind_of(text: bytes) -> str:
@@ -181,7 +181,7 @@ def _refuse_repeated(text: bytes, known: Collection[str] | None, field: str | No
     for key in repeated_keys(text):
         if known is None or key in known:
             path = f"{field}.{key}" if field else key
-            raise InvalidRequest(f"The key {key!r} is given twice; give it once.", path)
+            raise InvalidRequest(f"The key {key!r} appears twice; send it once.", path)
 
 
 def repeated_keys(text: bytes) -> list[str]:
@@ -327,4 +327,4 @@ def unknown_key_message(key: str, known: Collection[str]) -> str:
     near = get_close_matches(key, known, n=1, cutoff=0.6)
     if near:
         return f"Unknown key {key!r}; did you mean {near[0]!r}?"
-    return f"Unknown key {key!r}; known are {', '.join(sorted(known))}."
+    return f"Unknown key {key!r}; the known keys are {', '.join(sorted(known))}."

@@ -217,7 +217,8 @@ def parse(text: bytes, field: str) -> Draft:
     reading = shapes.joined(role, read_shapes, part_marks, decoded)
     if len(reading.marks) > CALLS_IN_KEYS_MAX + len(part_marks):
         raise InvalidRequest(
-            f"A message makes at most {CALLS_IN_KEYS_MAX} calls in its keys.", f"{field}.tool_calls"
+            f"A message can have at most {CALLS_IN_KEYS_MAX} calls in its keys.",
+            f"{field}.tool_calls",
         )
     return Draft(
         role=role,
@@ -328,7 +329,8 @@ def _parts(
     bodies = jsontext.items(message["parts"], f"{field}.parts")
     if len(bodies) > PARTS_MAX:
         raise InvalidRequest(
-            f"A message has at most {PARTS_MAX} parts, not {len(bodies)}; send several messages.",
+            f"A message can have at most {PARTS_MAX} parts, not {len(bodies)}; send several"
+            " messages.",
             f"{field}.parts",
         )
     parts = []

@@ -57,7 +57,9 @@ class Doorbell:
             try:
                 await self._look_once()
             except ReadFailed as error:
-                logger.warning("followers may be late, the store cannot be read: %s", error)
+                logger.warning(
+                    "followers may be notified late, because the store cannot be read: %s", error
+                )
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _look_once(self) -> None:

@@ -44,4 +44,4 @@ def uncommitted(error: CommitFailed) -> Unavailable:
 
 def lost() -> Unavailable:
     """Return what callers are told once the store has failed permanently."""
-    return Unavailable("The store has failed, and this node takes no more writes.")
+    return Unavailable("The store has failed, and this node accepts no more writes.")

@@ -25,7 +25,7 @@ def tell(hub: Hub, context: Context, news: News) -> None:
     try:
         hub.publish(context, news())
     except Exception:  # no defect there may touch a commit
-        logger.exception("followers could not be told of a commit")
+        logger.exception("followers could not be notified of a commit")
         hub.ring(context.id)
 
 

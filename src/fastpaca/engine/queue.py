@@ -106,7 +106,7 @@ class WriteQueue:
         """Let a write be applied again, to the state that another node has made."""
         write.tries += 1
         if write.tries > TRIES_MAX:
-            self.settle(write, Unavailable("Other nodes write to this context all the time."))
+            self.settle(write, Unavailable("Other nodes keep writing to this context; try again."))
         elif write.keyed is None:
             self.enqueue(write)
         else:  # the other node may have been asked the same

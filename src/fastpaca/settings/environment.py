@@ -33,10 +33,10 @@ class SettingsError(Exception):
 
 # If these were ignored, data would land where nobody looks.
 FOREIGN_VARIABLES: Final[Mapping[str, str]] = {
-    "FASTPACA_RAFT_DATA_DIR": "has no meaning here; name the data directory in FASTPACA_DATA_DIR",
+    "FASTPACA_RAFT_DATA_DIR": "means nothing here; set FASTPACA_DATA_DIR instead",
     "FASTPACA_CLUSTER_SEED": (
-        "has no meaning here, as nodes do not form clusters;"
-        " unset it, one node keeps everything in FASTPACA_DATA_DIR"
+        "means nothing here, because nodes do not form clusters; unset it, and one node keeps"
+        " everything in FASTPACA_DATA_DIR"
     ),
 }
 """Variables of the original fastpaca, and what to use instead."""
@@ -148,7 +148,7 @@ def _text(
         if in_file is not None and source in (in_file.flag, in_file.variable):
             path = _value(in_file, source, text)
             assert isinstance(path, Path)
-            return f"The value in the file of {source}", _secret(source, path)
+            return f"The value in the file named by {source}", _secret(source, path)
         return source, text
     return None
 
@@ -160,9 +160,9 @@ def _secret(source: str, path: Path) -> str:
             data = file.read(SECRET_BYTES_MAX + 1)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise SettingsError(f"{source} names a file that cannot be read: {reason}.") from None
+        raise SettingsError(f"{source} names an unreadable file: {reason}.") from None
     if len(data) > SECRET_BYTES_MAX:
-        raise SettingsError(f"{source} names a file of more than {SECRET_BYTES_MAX} bytes.")
+        raise SettingsError(f"{source} names a file larger than {SECRET_BYTES_MAX} bytes.")
     try:
         text = data.decode().strip()
     except UnicodeDecodeError:
@@ -192,7 +192,7 @@ def _check_names(env: Mapping[str, str]) -> None:
             raise SettingsError(f"{name} {FOREIGN_VARIABLES[name]}.")
         is_ours = name.startswith("FASTPACA_") and not _is_service_link(name, env)
         if is_ours and name not in known:
-            raise SettingsError(f"{name} is not a known variable; {_nearest(name, known)}.")
+            raise SettingsError(f"{name} is an unknown variable; {_nearest(name, known)}")
 
 
 def _is_service_link(name: str, env: Mapping[str, str]) -> bool:
@@ -209,7 +209,7 @@ def _nearest(name: str, known: frozenset[str]) -> str:
     by_suffix = {other.removeprefix("FASTPACA_"): other for other in sorted(known)}
     suffix = name.removeprefix("FASTPACA_").upper()
     matches = difflib.get_close_matches(suffix, by_suffix, n=1, cutoff=0)
-    return f"the nearest one is {by_suffix[matches[0]]}"
+    return f"did you mean {by_suffix[matches[0]]}?"
 
 
 def _check_archive(settings: Settings) -> None:
@@ -217,9 +217,7 @@ def _check_archive(settings: Settings) -> None:
         return
     name = "FASTPACA_ARCHIVER_ENABLED"
     if settings.store != "sqlite":
-        raise SettingsError(
-            f"{name} is for a node that keeps its data in SQLite; unset it, or FASTPACA_STORE."
-        )
+        raise SettingsError(f"{name} works only with SQLite; unset it or FASTPACA_STORE.")
     if not settings.archive_url:
         raise SettingsError(f"{name} needs the address of the archive in DATABASE_URL.")
     if not re.match(r"postgres(ql)?://", settings.archive_url):

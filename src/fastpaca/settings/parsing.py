@@ -101,8 +101,8 @@ def _socket_path(text: str) -> Path:
     path = _path(text)
     if not path.name or "\0" in text or not 0 < len(os.fsencode(path)) <= SOCKET_PATH_BYTES_MAX:
         raise ValueError(
-            "must name the path of a socket after unix:, such as unix:/run/fastpaca/socket,"
-            f" of at most {SOCKET_PATH_BYTES_MAX} bytes"
+            "must be unix: and the path of a socket, such as unix:/run/fastpaca/socket, of at"
+            f" most {SOCKET_PATH_BYTES_MAX} bytes"
         )
     return path
 
@@ -132,7 +132,7 @@ def _path(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError:
-        raise ValueError("begins with the home directory of a user who is not known here") from None
+        raise ValueError("starts with the home directory of an unknown user") from None
 
 
 def store(text: str) -> str:
@@ -151,10 +151,10 @@ def api_keys(text: str) -> tuple[str, ...]:
     """Return the keys in *text*, which are separated by commas."""
     keys = _comma_separated(text)
     if not keys:
-        raise ValueError("is set but holds no key; name one, or unset it to run without")
+        raise ValueError("is set but contains no key; set one, or unset it to run without a key")
     # A key is sent in a header, where other characters do not arrive as they were sent.
     if not all(re.fullmatch(r"[!-~]+", key) for key in keys):
-        raise ValueError("must consist of printable ASCII characters without spaces")
+        raise ValueError("must contain only printable ASCII characters, without spaces")
     return keys
 
 
@@ -165,7 +165,7 @@ def cors_origins(text: str) -> tuple[str, ...]:
 
 def _origin(text: str) -> str:
     wanted = ValueError(
-        "must list origins, each a scheme, a host and perhaps a port, such as"
+        "must be a list of origins, each with a scheme, a host and optionally a port, such as"
         " https://app.example.com or http://localhost:3000"
     )
     try:
@@ -202,7 +202,7 @@ def rate_limit(text: str) -> RateLimit | None:
         return None
     match = re.fullmatch(r"([1-9][0-9]{0,8})\s*/\s*(second|minute|hour)", text, re.IGNORECASE)
     if not match:
-        raise ValueError("must be off, or a count per second, minute or hour, such as 100/second")
+        raise ValueError("must be off, or a number per second, minute or hour, such as 100/second")
     return RateLimit(int(match[1]), _PERIODS[match[2].lower()])
 
 

@@ -74,17 +74,17 @@ class Settings:
         "the address to listen on, or unix: and the path of a socket",
     )
     port: int = _row(
-        "PORT", "4000", integer(0, 65_535, ", where 0 takes any free port"), "N",
-        "the port to listen on; 0 takes a free one",
+        "PORT", "4000", integer(0, 65_535, "; 0 picks a free port"), "N",
+        "the port to listen on; 0 picks a free one",
     )
     data_dir: Path = _row(
         "FASTPACA_DATA_DIR", "./fastpaca-data", path_of("a directory"), "DIR",
-        "the directory that holds the data; made if it is missing",
+        "the directory that holds the data; created if it is missing",
     )
     store: str = _row(
         "FASTPACA_STORE", "sqlite", parsing.store, "STORE",
         "sqlite keeps everything in the data directory, postgresql://… in a database that nodes"
-        " can share, memory forgets it at the end",
+        " can share; memory loses everything when the node stops",
         secret="the address of the store",
     )
     db_pool_size: int = _row(
@@ -92,15 +92,15 @@ class Settings:
     )
     migrate_on_boot: bool = _row(
         "MIGRATE_ON_BOOT", "true", switch, "true|false",
-        "whether a start brings the schema in PostgreSQL up to date",
+        "whether the node migrates the schema in PostgreSQL when it starts",
     )
     allow_unsafe_postgres: bool = _row(
         "FASTPACA_ALLOW_UNSAFE_POSTGRES", "false", switch, "true|false",
-        "whether to take a PostgreSQL that may lose what it has acknowledged",
+        "whether to accept a PostgreSQL server that may lose acknowledged writes",
     )
     archiver_enabled: bool = _row(
         "FASTPACA_ARCHIVER_ENABLED", "false", switch, "true|false",
-        "whether a node on SQLite keeps a second copy of its logs in PostgreSQL, and trims its own",
+        "whether a node on SQLite keeps a second copy of its logs in PostgreSQL and trims its own",
     )
     # The two addresses are checked only if there is an archive: many environments have a
     # DATABASE_URL for another program.
@@ -110,24 +110,24 @@ class Settings:
         unset="", secret="the address of the archive",
     )
     postgres_url: str = _row(
-        "FASTPACA_POSTGRES_URL", "", str, "URL", "the same, and wins where both are set",
+        "FASTPACA_POSTGRES_URL", "", str, "URL", "the same as DATABASE_URL, and overrides it",
         unset="", secret="",
     )
     archive_flush_interval_ms: int = _row(
         "FASTPACA_ARCHIVE_FLUSH_INTERVAL_MS", "5000", integer(1, 3_600_000), "MS",
-        "how long messages may wait for the archive, in milliseconds",
+        "how long the archiver waits when everything is archived, in milliseconds",
     )
     archiver_batch_size: int = _row(
         "FASTPACA_ARCHIVER_BATCH_SIZE", "5000", integer(1, 100_000), "N",
-        "the most messages that go to the archive at once",
+        "the most messages sent to the archive at once",
     )
     tail_keep: int = _row(
         "FASTPACA_TAIL_KEEP", "1000", integer(0, 1_000_000_000), "N",
-        "how many messages of a context stay in the data directory once they are archived",
+        "how many archived messages of each context stay in the data directory",
     )
     api_keys: tuple[str, ...] = _row(
         "FASTPACA_API_KEY", "", parsing.api_keys, "KEY",
-        "the key that clients must send; several are separated by commas",
+        "the key that clients must send, or several separated by commas",
         unset=(), secret="the key",
     )
     cors_origins: tuple[str, ...] = _row(
@@ -137,7 +137,7 @@ class Settings:
     )
     token_estimator: str = _row(
         "FASTPACA_TOKEN_ESTIMATOR", "tiktoken:gpt-4o", parsing.token_estimator, "NAME",
-        "how tokens are counted: tiktoken:MODEL, tiktoken:ENCODING, or chars (4 a token)",
+        "how to count tokens: tiktoken:MODEL, tiktoken:ENCODING, or chars (4 per token)",
     )
     rate_limit: RateLimit | None = _row(
         "FASTPACA_RATE_LIMIT", "off", parsing.rate_limit, "LIMIT",
@@ -152,29 +152,29 @@ class Settings:
     )
     hot_bytes: int = _row(
         "FASTPACA_HOT_BYTES", "256MiB", size("1024GiB"), "SIZE",
-        "the memory for contexts that are in use",
+        "the memory for contexts in use",
     )
     stream_connections_max: int = _row(
         "FASTPACA_STREAM_MAX_CONNECTIONS", "512",
-        integer(0, 999_999, ", where 0 allows no streams"), "N",
-        "the most live streams at the same time",
+        integer(0, 999_999, "; 0 allows no streams"), "N",
+        "the most simultaneous live streams",
     )
     keepalive_seconds: int = _row(
         "FASTPACA_KEEPALIVE_SECONDS", "75", integer(1, 86_400), "N",
-        "how long a connection may be idle between two requests",
+        "how long a connection may be idle between two requests, in seconds",
     )
     metrics_public: bool = _row(
         "FASTPACA_METRICS_PUBLIC", "false", switch, "true|false",
-        "whether /metrics answers without a key",
+        "whether /metrics is served without a key",
     )
     node_name: str = _row(
         "FASTPACA_NODE_NAME", "", parsing.node_name, "NAME",
-        "how this node calls itself (default: the host name)",
+        "the name of this node (default: the host name)",
         unset=socket.gethostname() or "localhost",
     )
     log_level: Literal["debug", "info", "warning", "error"] = _row(
         "FASTPACA_LOG_LEVEL", "info", one_of("debug", "info", "warning", "error"), "LEVEL",
-        "debug, info, warning or error",
+        "the lowest level to log: debug, info, warning or error",
     )
     # fmt: on
 
@@ -234,8 +234,8 @@ def _rows() -> Iterator[Setting]:
                 name=variable.removeprefix("FASTPACA_").lower(),
                 variable=variable,
                 default="",
-                help=f"a file that holds {secret}",
-                parse=path_of("a file that holds the value"),
+                help=f"a file that contains {secret}",
+                parse=path_of("a file that contains the value"),
                 metavar="FILE",
                 fills=found.name,
             )

@@ -210,7 +210,7 @@ class Channel:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._jobs.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            logger.error("the followers of a context were not told", exc_info=task.exception())
+            logger.error("the followers of a context were not notified", exc_info=task.exception())
 
     def _note(self, state: State) -> None:
         if self.state is None or state.revision > self.state.revision:

@@ -168,7 +168,7 @@ class Wal:
 
     def _note_anew(self) -> None:
         if self._next_warning_bytes:
-            logger.info("the write-ahead log begins anew; it had grown to %s", _mib(self._bytes))
+            logger.info("the write-ahead log has restarted; it had grown to %s", _mib(self._bytes))
         self._is_held = False
         self._ceiling = self._bytes_max
         self._next_warning_bytes = self._next_try_bytes = self._bytes_left = 0
