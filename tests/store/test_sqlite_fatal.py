@@ -90,7 +90,7 @@ async def test_log_is_kept_after_a_failed_checkpoint(tmp_path: Path) -> None:
         store = opened(tmp_path / "data", faults, lambda _: told.set())
         author = await failed_checkpoint(store, faults, told)
         assert store._open is not None
-        wal, writer = store._open.wal, store._open.writer
+        wal, writer = store._open.wal, store._writer
         log = tmp_path / "data" / "fastpaca.db-wal"
         size = log.stat().st_size
         with pytest.raises(apsw.IOError) as caught:

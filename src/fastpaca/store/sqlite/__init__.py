@@ -1,7 +1,7 @@
 """
 The store of a single node: SQLite, embedded, in a directory of its own.
 
-- `store` is the store itself, `threads` are what its work is done on.
+- `store` is the store itself. Its work is done on `threads`, one of which is the `writer`.
 - `files` takes the directory, recovers and migrates.
 - `rows` makes rows of changes, `writes` runs them, `errors` judges failures.
 - `reads` answers the reading methods.

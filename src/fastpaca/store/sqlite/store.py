@@ -36,11 +36,12 @@ from fastpaca.store.base import (
 from fastpaca.store.pages import PageBounds
 from fastpaca.store.sqlite import reads, writes
 from fastpaca.store.sqlite.backup import Backup
-from fastpaca.store.sqlite.errors import described, is_failed_sync
-from fastpaca.store.sqlite.files import BUSY_MS, DataDirectory
-from fastpaca.store.sqlite.rows import Batch, Numbers, Rows, ids_of_existing
+from fastpaca.store.sqlite.errors import described
+from fastpaca.store.sqlite.files import DataDirectory
+from fastpaca.store.sqlite.rows import Batch, Numbers, ids_of_existing
 from fastpaca.store.sqlite.threads import Job, Threads
 from fastpaca.store.sqlite.wal import WAL_BYTES_MAX, Wal
+from fastpaca.store.sqlite.writer import CLOSED, Writer
 
 T = TypeVar("T")
 
@@ -51,16 +52,10 @@ WRITER_CACHE_BYTES: Final = 32 * 1024 * 1024
 KEYS_KEPT_MAX: Final = 16_384
 """How many keys of contexts are remembered by id; others are looked up, many at a time."""
 
-EMPTY_RETRY_SECONDS: Final = 0.1
-"""How often a purge tries to empty the write-ahead log while another program reads."""
-
-_CLOSED: Final = "the store is closed"
-
 
 class _Open(NamedTuple):
-    """What an open store holds."""
+    """What an open store holds besides its writer."""
 
-    writer: Threads
     readers: Threads
     wal: Wal
     connections: list[apsw.Connection]
@@ -95,13 +90,10 @@ class SqliteStore:
         self._wal_bytes_max = wal_bytes_max
         self._is_archived = is_archived
         self._has_archive = is_archived
-        self._on_fatal = on_fatal
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._writer = Writer(on_fatal)
         self._open: _Open | None = None
         self._keys: dict[str, int] = {}
         self._numbers = Numbers(0, 0)
-        self._loss: str | None = None  # why nothing can be trusted any more
-        self._is_loss_told = False
         self._is_erasure_left = False
         self._erasing: asyncio.Task[None] | None = None
         self._backing_up = asyncio.Lock()
@@ -134,18 +126,13 @@ class SqliteStore:
         Raises:
             StoreRefused: In use by another process, written by a newer release, or unusable.
         """
-        self._loop = asyncio.get_running_loop()
         connections = await asyncio.to_thread(self._connect)
         first, second, *others = connections
         readers = Threads("reader", others)
-        wal = Wal(second, self._wal_bytes_max, readers.outlast, self._lose_trust)
+        wal = Wal(second, self._wal_bytes_max, readers.outlast, self._writer.lose_trust)
         wal.start()
-        self._open = _Open(
-            writer=Threads("writer", [first], after=wal.look),
-            readers=readers,
-            wal=wal,
-            connections=connections,
-        )
+        self._writer.start(first, wal)
+        self._open = _Open(readers, wal, connections)
         self._erasing = asyncio.create_task(self._erase_what_is_left())
 
     def _connect(self) -> list[apsw.Connection]:
@@ -182,17 +169,18 @@ class SqliteStore:
         if self._open is None:
             return
         opened, self._open = self._open, None
+        self._writer.close()
         async with self._backing_up:  # it notices at its next slice
             if self._erasing is not None:
                 self._erasing.cancel()
                 await asyncio.wait([self._erasing])
             await opened.readers.stop()
-            await opened.writer.stop()
+            await self._writer.stop()
         await asyncio.to_thread(self._end, opened)
 
     def _end(self, opened: _Open) -> None:
         opened.wal.stop()
-        if self._loss is not None:
+        if self._writer.loss is not None:
             # What is in the log stays as it is, for the next start to recover.
             for connection in opened.connections:
                 connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
@@ -300,7 +288,7 @@ class SqliteStore:
 
     async def _read(self, job: Job[T]) -> T:
         if self._open is None:
-            raise ReadFailed(_CLOSED)
+            raise ReadFailed(CLOSED)
         try:
             return await self._open.readers.submit(job)
         except (apsw.Error, OSError, MemoryError) as error:
@@ -323,7 +311,7 @@ class SqliteStore:
         self._numbers = batch.numbers
         if not batch.statements:
             return
-        await self._submit(partial(self._commit, statements=batch.statements))
+        await self._writer.commit(batch.statements)
         self._remember(batch.new_keys)
         for context_id in batch.purges:
             self._keys.pop(context_id, None)
@@ -352,7 +340,7 @@ class SqliteStore:
 
     async def forget_answers(self, before_us: int) -> None:
         """Delete old answers, and go on with an erasure that was interrupted."""
-        while await self._write(partial(writes.forget_some, before_us=before_us)):
+        while await self._writer.write(partial(writes.forget_some, before_us=before_us)):
             pass
         if self._is_erasure_left:
             await self._erase()
@@ -367,7 +355,7 @@ class SqliteStore:
             CommitFailed: Certainly nothing was written.
             CommitUnknown: It may have been written.
         """
-        result = await self._write(job)
+        result = await self._writer.write(job)
         if erases:
             await self._erase()
         return result
@@ -389,34 +377,10 @@ class SqliteStore:
     async def _erase(self) -> None:
         """Erase what purges have left, piece by piece, so that commits are not held up."""
         self._is_erasure_left = True
-        while await self._write(writes.erase_some):
+        while await self._writer.write(writes.erase_some):
             pass
-        await self._empty_log()
+        await self._writer.empty_log()
         self._is_erasure_left = False
-
-    async def _empty_log(self) -> None:
-        """
-        Cut the log to nothing; waits for other programs that read, while commits go on.
-
-        Raises:
-            CommitFailed: The store is closed or takes no more writes.
-            CommitUnknown: Another program reads on and on, or the log could not be emptied.
-        """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + BUSY_MS / 1000
-        while True:
-            if self._open is not None:
-                # Most is copied by the thread, so that the writer is done with the rest soon.
-                await asyncio.wrap_future(self._open.wal.copy())
-            if await self._write(self._truncate_wal):
-                return
-            if loop.time() >= deadline:
-                raise CommitUnknown(
-                    "erased, but still in the write-ahead log, since another program keeps a"
-                    " transaction open on the database",
-                    fatal=False,
-                )
-            await asyncio.sleep(EMPTY_RETRY_SECONDS)
 
     async def backup(self, path: Path) -> None:
         """
@@ -427,91 +391,15 @@ class SqliteStore:
         """
         async with self._backing_up:
             if self._open is None:
-                raise CommitFailed(_CLOSED)
-            writer = self._open.writer
+                raise CommitFailed(CLOSED)
             backup = Backup(path)
             try:
-                while await self._write(backup.copy_slice):
+                while await self._writer.write(backup.copy_slice):
                     pass
                 await asyncio.to_thread(backup.sync)
             except BaseException as error:
-                await writer.submit(backup.let_go)  # behind a slice that may be under way
+                await self._writer.submit(backup.let_go)  # behind a slice that may be under way
                 await asyncio.to_thread(backup.remove)
                 if isinstance(error, apsw.Error | OSError):
                     raise CommitFailed(f"it cannot be written: {described(error)}") from error
                 raise
-
-    # --- in the writer's thread ---------------------------------------------------------------
-
-    async def _submit(self, job: Job[T]) -> T:
-        if self._open is None:
-            raise CommitFailed(_CLOSED)
-        return await self._open.writer.submit(job)
-
-    async def _write(self, job: Job[T]) -> T:
-        """Let the writer's thread run *job*, if what it would build on can be trusted."""
-        return await self._submit(partial(self._run, job))
-
-    def _run(self, job: Job[T], writer: apsw.Connection) -> T:
-        if self._loss is not None:
-            raise CommitFailed(f"the store takes no more writes: {self._loss}")
-        try:
-            return job(writer)
-        except CommitUnknown as error:
-            if error.fatal:
-                self._lose_trust(str(error))
-            raise
-
-    def _lose_trust(self, reason: str) -> None:
-        """Note that nothing can be trusted any more, in whichever thread that is met."""
-        self._loss = self._loss or reason
-        assert self._loop is not None
-        with suppress(RuntimeError):  # the event loop is closed: nobody is left to be told
-            self._loop.call_soon_threadsafe(self._tell_loss)
-
-    def _tell_loss(self) -> None:
-        on_fatal, self._on_fatal = self._on_fatal, None
-        if on_fatal is not None and self._loss is not None:
-            on_fatal(self._loss)
-
-    def _commit(self, writer: apsw.Connection, statements: Sequence[tuple[str, Rows]]) -> None:
-        """Commit, and tell once that nothing can be trusted any more, whatever lost the trust."""
-        try:
-            if not self._is_loss_told:
-                self._check_trust()
-            self._run(partial(self._commit_in_room, statements=statements), writer)
-        except CommitUnknown as error:
-            self._is_loss_told = self._is_loss_told or error.fatal
-            raise
-
-    def _commit_in_room(
-        self, writer: apsw.Connection, statements: Sequence[tuple[str, Rows]]
-    ) -> None:
-        assert self._open is not None
-        try:
-            self._open.wal.make_room(writer)
-        except apsw.Error as error:
-            reason = f"the write-ahead log cannot be emptied: {described(error)}"
-            if is_failed_sync(error):
-                raise CommitUnknown(reason, fatal=True) from error
-            raise CommitFailed(reason) from error
-        self._check_trust()
-        writes.commit(writer, statements)
-
-    def _check_trust(self) -> None:
-        # A checkpoint may have failed to sync, and a commit is the one way to let the engine know:
-        # nothing of it is written, but it says that nothing will be any more.
-        if self._loss is not None:
-            raise CommitUnknown(self._loss, fatal=True)
-
-    def _truncate_wal(self, writer: apsw.Connection) -> bool:
-        """Empty the log; False if another program is in the way."""
-        assert self._open is not None
-        try:
-            self._open.wal.truncate(writer)
-        except apsw.BusyError:
-            return False
-        except apsw.Error as error:
-            reason = f"erased, but still in the write-ahead log: {described(error)}"
-            raise CommitUnknown(reason, fatal=is_failed_sync(error)) from error
-        return True
