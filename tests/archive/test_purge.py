@@ -99,7 +99,7 @@ async def test_neighbours_of_a_purge_are_not_in_doubt(tmp_path: Path, fast_dsn: 
                 await store.commit([purge, two.append(count=1)])
             assert caught.value.context_ids == {purge.row.id}
             assert await contract.loaded_row(store, "two") == two.row
-            store.writer._contact.lose()  # as the writer does once it fails
+            store.writer._session.lose()  # as the writer does once it fails
 
 
 async def test_purge_comes_behind_a_flush_that_has_read_it(tmp_path: Path, fast_dsn: str) -> None:

@@ -1,5 +1,5 @@
 """
-What goes on behind the commits: messages are archived, then trimmed, and purged ones are erased.
+What goes on after the commits: messages are archived, then trimmed, and purged ones are erased.
 
 A place up to which everything is archived stands in the store. It moves on after the archive has
 acknowledged, so a crash at any moment repeats some inserts, which changes nothing, and leaves none
@@ -18,8 +18,8 @@ from typing import Final, NamedTuple
 
 from fastpaca.archive import local, trims
 from fastpaca.archive.base import Archive, ArchiveFailed, ArchiveRefused, LogRow
-from fastpaca.archive.contact import AnotherArchive, Contact
 from fastpaca.archive.local import Logged
+from fastpaca.archive.session import AnotherArchive, ArchiveSession
 from fastpaca.store.base import CommitFailed, CommitUnknown, ReadFailed
 from fastpaca.store.pages import PageBounds
 from fastpaca.store.sqlite.store import SqliteStore
@@ -59,14 +59,14 @@ class Pace(NamedTuple):
     tail_keep: int = 1000
 
 
-class Writer:
-    """Archives what is in *store*, over *contact*."""
+class ArchiveWriter:
+    """Archives what is in *store*, over *session*."""
 
     def __init__(
-        self, store: SqliteStore, contact: Contact, pace: Pace, metrics: ArchiveMetrics
+        self, store: SqliteStore, session: ArchiveSession, pace: Pace, metrics: ArchiveMetrics
     ) -> None:
         self._store = store
-        self._contact = contact
+        self._session = session
         self._pace = pace
         self._metrics = metrics
         self._batch_bytes = BATCH_BYTES_MAX
@@ -104,7 +104,7 @@ class Writer:
         return seconds * (0.5 + secrets.randbelow(1001) / 2000)  # so that nodes part company
 
     def _fail(self, error: Exception) -> None:
-        self._contact.lose()
+        self._session.lose()
         self._batch_bytes = max(self._batch_bytes // 2, BATCH_BYTES_MIN)
         reason, now = str(error), time.monotonic()
         if reason != self._told[0] or now - self._told[1] > LOG_SECONDS:
@@ -154,14 +154,14 @@ class Writer:
     async def _archive_some(self) -> bool:
         """Archive one batch, and tell whether there may be more."""
         async with self._turn:
-            archive = await self._contact.archive()
+            archive = await self._session.archive()
             known = await self._store.in_reader(local.state)
             found = await self._store.in_reader(partial(local.pending, bounds=self._bounds))
             conflicts = await self._insert(archive, found.rows) if found.rows else {}
             if found.through > known.archived_place:
                 note = partial(
                     local.note_archived,
-                    identity=self._contact.identity,
+                    identity=self._session.identity,
                     through=found.through,
                     conflicts=[(key, seq - 1) for key, seq in conflicts.items()],
                 )
@@ -219,7 +219,7 @@ class Writer:
     async def _try_some(self, key: int) -> bool:
         """Archive some of a halted context, and tell whether there is more to try."""
         async with self._turn:
-            archive = await self._contact.archive()
+            archive = await self._session.archive()
             halted = partial(local.halted, key=key, bounds=self._bounds)
             rows = await self._store.in_reader(halted)
             conflicts = await self._insert(archive, rows) if rows else {}
@@ -262,7 +262,7 @@ class Writer:
         """
         async with self._turn:
             while left := await self._store.in_reader(local.erasures):
-                archive = await self._contact.archive()
+                archive = await self._session.archive()
                 await archive.erase([context_id for _, context_id in left])
                 end = partial(local.end_erasures, keys=[key for key, _ in left])
                 await self._store.in_writer(end, erases=True)  # the log of the store has them too

@@ -1,4 +1,4 @@
-"""Contact with the archive: it is used once it is known to be the one that the rows went to."""
+"""A session with the archive: it is used once it is known to be the one that the rows went to."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class AnotherArchive(ArchiveFailed):
     """It holds nothing of this node, which cannot do without what it has trimmed."""
 
 
-class Contact:
+class ArchiveSession:
     """
     Leads to *archive*, for the rows of *store*.
 
@@ -53,7 +53,7 @@ class Contact:
         return self._archive
 
     def lose(self) -> None:
-        """Make contact anew before the archive is used again: it may have become another one."""
+        """Check the archive before it is used again: it may have become another one."""
         self.is_made = False
 
     async def _make(self) -> None:

@@ -1,0 +1,281 @@
+"""
+Reads of a log of which a part is here and a part in the archive, as if all of it were in one place.
+
+A log has no holes. So a page that has some was trimmed there, and what is missing is fetched from
+the archive; that needs no book-keeping that could be wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from operator import attrgetter
+from typing import Final
+
+from msgspec.structs import replace
+
+from fastpaca.archive import trims
+from fastpaca.archive.base import ArchiveFailed
+from fastpaca.archive.purges import Purges
+from fastpaca.archive.session import ArchiveSession
+from fastpaca.archive.trims import Piece
+from fastpaca.store.base import (
+    Change,
+    ChangesPage,
+    CommitFailed,
+    Delta,
+    Known,
+    MessageRow,
+    ReadFailed,
+    Snapshot,
+)
+from fastpaca.store.pages import PageBounds, changes_page, size
+from fastpaca.store.ranges import Range, clipped, count, missing_in, named
+from fastpaca.store.snapshots import needs, news
+from fastpaca.store.sqlite.store import SqliteStore
+
+AWAY: Final = "Older messages are in the archive, which cannot be read now; try again."
+
+_SEQ: Final = attrgetter("seq")
+
+
+class ArchivedReads:
+    """
+    Reads from *store*, and from the archive what was trimmed there.
+
+    Args:
+        store: Where the newest messages are, and everything but messages.
+        session: Leads to the archive.
+        purges: Knows whether a purged context is erased in the archive.
+    """
+
+    def __init__(self, store: SqliteStore, session: ArchiveSession, purges: Purges) -> None:
+        self._store = store
+        self._session = session
+        self._purges = purges
+
+    async def load(self, context_id: str) -> Snapshot | None:
+        """Read what rebuilding the state of a context needs."""
+        found = await self._store.load(context_id)
+        if found is None:
+            return None
+        if found.row.status == "purged":
+            await self._purges.check(context_id)
+            return found
+        wanted = needs(found.window, found.row.last_seq).log
+        messages = await self._completed(context_id, wanted, found.messages)
+        if messages is None:
+            return await self.load(context_id)  # it was purged meanwhile
+        return found._replace(messages=messages)
+
+    async def load_since(self, context_id: str, known: Known) -> Delta | None:
+        """Read what is new for one who has what *known* says."""
+        found = await self._store.load_since(context_id, known)
+        if found is None or found.row.status == "purged":
+            return found
+        wanted = news(found.window, found.row.last_seq, known).log
+        messages = await self._completed(context_id, wanted, found.messages)
+        if messages is None:
+            return await self.load_since(context_id, known)
+        return found._replace(messages=messages)
+
+    async def load_at(self, context_id: str, version: int) -> Snapshot | None:
+        """Read what rebuilding the window takes as it was after a version."""
+        found = await self._store.load_at(context_id, version)
+        if found is None:
+            return None
+        wanted = needs(found.window, found.row.last_seq).log
+        messages = await self._completed(context_id, wanted, found.messages)
+        if messages is None:
+            return None
+        newest_us = max([found.row.spoken_at_us, *(row.at_us for row in messages[-1:])])
+        return found._replace(row=replace(found.row, spoken_at_us=newest_us), messages=messages)
+
+    async def _completed(
+        self, context_id: str, wanted: Sequence[Range], there: Sequence[MessageRow]
+    ) -> Sequence[MessageRow] | None:
+        """Add what is missing of the *wanted* messages; None if they were purged meanwhile."""
+        if len(there) == count(wanted):
+            return there
+        gaps = missing_in(wanted, (row.seq for row in there))
+        fetched = await self._fetch(context_id, gaps, None, None)
+        if len(fetched) < count(gaps) and not await self._is_there(context_id):
+            return None
+        _check_whole(missing_in(gaps, (row.seq for row in fetched)))
+        return sorted((*there, *fetched), key=_SEQ)
+
+    async def messages(
+        self, context_id: str, from_seq: int, to_seq: int, limit: int, max_bytes: int
+    ) -> list[MessageRow]:
+        """Read the log forward."""
+        bounds = PageBounds(max(limit, 0), max_bytes)
+        between = (from_seq, to_seq)
+        piece = await self._store.in_reader(lambda c: trims.forward(c, context_id, between, bounds))
+        return [] if piece is None else await self._page(context_id, piece, bounds)
+
+    async def messages_before(
+        self, context_id: str, before_seq: int, limit: int, max_bytes: int
+    ) -> list[MessageRow]:
+        """Read the newest messages below a seq."""
+        bounds = PageBounds(max(limit, 0), max_bytes)
+        piece = await self._store.in_reader(
+            lambda c: trims.backward(c, context_id, before_seq, bounds)
+        )
+        if piece is None:
+            return []
+        return (await self._page(context_id, piece, bounds, newest_first=True))[::-1]
+
+    async def _page(
+        self, context_id: str, piece: Piece, bounds: PageBounds, *, newest_first: bool = False
+    ) -> list[MessageRow]:
+        """Make a page of what is here of a part of a log, and of what the archive has of it."""
+        rows = piece.rows
+        if piece.gaps:
+            fetched = await self._fetch(
+                context_id, piece.gaps, bounds.rows, bounds.bytes, newest_first=newest_first
+            )
+            rows = sorted((*rows, *fetched), key=_SEQ, reverse=newest_first)
+        page, is_whole = _page_of(rows, piece, bounds.bytes, newest_first=newest_first)
+        if is_whole:
+            return page
+        if not await self._is_there(context_id):
+            return []
+        _check_whole(missing_in([(piece.first, piece.last)], sorted(row.seq for row in rows)))
+        raise AssertionError("what is there is not in order")
+
+    async def changes(
+        self,
+        context_id: str,
+        after_version: int,
+        to_version: int,
+        limit: int,
+        max_bytes: int,
+        *,
+        with_bodies: bool = True,
+    ) -> ChangesPage:
+        """Read what happened between two versions."""
+        bounds = PageBounds(max(limit, 1), max_bytes)
+        found = await self._store.in_reader(
+            lambda c: trims.replay(
+                c, context_id, after_version, to_version, bounds, with_bodies=with_bodies
+            )
+        )
+        if found is None:
+            return ChangesPage([], [], after_version)
+        rows, through = found.piece.rows, found.through
+        if found.piece.ends_early:
+            through = min(through, rows[-1].version)
+        if found.piece.gaps:
+            fetched = await self._fetch(
+                context_id,
+                found.piece.gaps,
+                bounds.rows + 1,
+                bounds.bytes,
+                with_bodies=with_bodies,
+            )
+            if len(fetched) > bounds.rows or sum(map(size, fetched)) > bounds.bytes:
+                through = min(through, fetched[-1].version)
+            elif len(fetched) < count(found.piece.gaps) and not await self._is_there(context_id):
+                return ChangesPage([], [], after_version)  # it was purged meanwhile
+            rows = sorted((*rows, *fetched), key=_SEQ)
+        return changes_page(
+            [row for row in rows if row.version <= through],
+            [row for row in found.compactions if row.version <= through],
+            through,
+            limit,
+            max_bytes,
+        )
+
+    async def _fetch(
+        self,
+        context_id: str,
+        ranges: Sequence[Range],
+        limit: int | None,
+        max_bytes: int | None,
+        *,
+        newest_first: bool = False,
+        with_bodies: bool = True,
+    ) -> list[MessageRow]:
+        try:
+            archive = await self._session.archive()
+            return await archive.messages(
+                context_id,
+                ranges,
+                limit,
+                max_bytes,
+                newest_first=newest_first,
+                with_bodies=with_bodies,
+            )
+        except ArchiveFailed as error:
+            self._session.lose()
+            raise ReadFailed(
+                f"older messages are in the archive, and {error}", told=AWAY
+            ) from error
+
+    async def _is_there(self, context_id: str) -> bool:
+        """Tell whether a context that was there still is: a purge may have come in between."""
+        found = await self._store.load(context_id)
+        return found is not None and found.row.status != "purged"
+
+    async def with_references(self, change: Change) -> Change:
+        """
+        Bring back what a replacement refers to and was trimmed: a window needs no archive.
+
+        Policies only let go of what a window has, so that this concerns no other compaction.
+
+        Raises:
+            CommitFailed: It cannot be brought back now.
+        """
+        if all(rewrite.strategy != "manual" for rewrite in change.compactions):
+            return change
+        context_id, new = change.row.id, len(change.messages)
+        last_seq = change.row.last_seq
+        window = change.compactions[-1].window
+        wanted = clipped(needs(window, last_seq).log, last_seq - new)
+        try:
+            gaps = await self._store.in_reader(
+                partial(trims.absent, context_id=context_id, wanted=wanted)
+            )
+            if not gaps:
+                return change
+            back = await self._fetch(context_id, gaps, None, None)
+            _check_whole(missing_in(gaps, (row.seq for row in back)))
+        except ReadFailed as error:
+            raise CommitFailed(str(error)) from error
+        return replace(change, messages=[*back, *change.messages])
+
+
+def _page_of(
+    rows: Sequence[MessageRow], piece: Piece, max_bytes: int, *, newest_first: bool
+) -> tuple[list[MessageRow], bool]:
+    """
+    Take *rows* up to the end of *piece*, or until they are too big; tell if none was missing.
+
+    Each source of rows ends early only behind what makes any page too big that reaches there.
+    """
+    step = -1 if newest_first else 1
+    at, end = (piece.last, piece.first) if newest_first else (piece.first, piece.last)
+    page: list[MessageRow] = []
+    left = max_bytes
+    for row in rows:
+        if row.seq != at:
+            return page, False
+        left -= size(row)
+        if page and left < 0:
+            return page, True
+        page.append(row)
+        at += step
+        if left < 0:
+            return page, True
+    return page, (at - end) * step > 0
+
+
+def _check_whole(lost: Sequence[Range]) -> None:
+    """
+    See that no message is missing in both places.
+
+    Raises:
+        ReadFailed: Some are.
+    """
+    if lost:
+        raise ReadFailed(f"messages that were trimmed are not in the archive: seq {named(lost)}")
