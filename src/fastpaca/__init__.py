@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from fastpaca.client.errors import ConnectionFailed as ConnectionFailed
     from fastpaca.client.errors import ForeignStream as ForeignStream
     from fastpaca.client.errors import TimedOut as TimedOut
-    from fastpaca.client.errors import UnexpectedAnswer as UnexpectedAnswer
+    from fastpaca.client.errors import UnexpectedResponse as UnexpectedResponse
+    from fastpaca.client.options import Retries as Retries
+    from fastpaca.client.options import Timeouts as Timeouts
     from fastpaca.client.sync import Context as Context
     from fastpaca.client.sync import Fastpaca as Fastpaca
-    from fastpaca.client.terms import Retries as Retries
-    from fastpaca.client.terms import Timeouts as Timeouts
-    from fastpaca.client.values import Appended as Appended
+    from fastpaca.client.values import AppendResult as AppendResult
     from fastpaca.client.values import AppendWarning as AppendWarning
-    from fastpaca.client.values import Compacted as Compacted
     from fastpaca.client.values import Compaction as Compaction
     from fastpaca.client.values import CompactionFrame as CompactionFrame
+    from fastpaca.client.values import CompactResult as CompactResult
     from fastpaca.client.values import ContextFrame as ContextFrame
     from fastpaca.client.values import ContextInfo as ContextInfo
     from fastpaca.client.values import Explained as Explained
@@ -77,14 +77,14 @@ _ROOMS: Final = {
         "ConnectionFailed",
         "ForeignStream",
         "TimedOut",
-        "UnexpectedAnswer",
+        "UnexpectedResponse",
     ),
     "fastpaca.client.sync": ("Context", "Fastpaca"),
-    "fastpaca.client.terms": ("Retries", "Timeouts"),
+    "fastpaca.client.options": ("Retries", "Timeouts"),
     "fastpaca.client.values": (
         "AppendWarning",
-        "Appended",
-        "Compacted",
+        "AppendResult",
+        "CompactResult",
         "Compaction",
         "CompactionFrame",
         "ContextFrame",

@@ -4,7 +4,7 @@ Random conversations of all shapes, and where a node may cut them: `tests/wire/c
     python -m tests.client.cuts
 
 Draws the conversations and asks the core of a node about each. The tests of the core and of every
-SDK read the file, so that all of them go by the same places.
+SDK read the file, so that all of them cut at the same places.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Talk:
         self._open: list[str] = []
 
     def next(self) -> Message:
-        """Draw the next message."""
+        """RandomInt the next message."""
         rng = self._rng
         draw = rng.random()
         if self._open and draw < 0.45:
@@ -179,7 +179,7 @@ def text(said: str = "so") -> Message:
 
 
 def drawn() -> dict[str, list[Message]]:
-    """Draw all conversations, by name."""
+    """RandomInt all conversations, by name."""
     found: dict[str, list[Message]] = {}
     for row in shapes.ROWS:
         kin = [one for one in shapes.ROWS if one.provider == row.provider]
@@ -218,8 +218,8 @@ def case(name: str, messages: Sequence[Message]) -> dict[str, Any]:
     return {
         "name": name,
         "messages": messages,
-        "places": Groups(entries).read(len(entries)).whole_cuts(),
-        "openers": [at for at, entry in enumerate(entries) if entry.opens_turn],
+        "cut_points": Groups(entries).read(len(entries)).whole_cuts(),
+        "task_messages": [i for i, entry in enumerate(entries) if entry.opens_turn],
     }
 
 

@@ -7,31 +7,33 @@ from typing import Any, TypeVar
 
 from fastpaca.client.errors import ConnectionFailed
 from fastpaca.client.flow import (
-    Ask,
     Close,
-    Draw,
     Effect,
-    Failure,
     Flow,
-    Give,
+    Invoke,
+    NoResponse,
     Now,
     Open,
+    RandomInt,
     Read,
     Send,
     Wait,
+    Yield,
 )
-from fastpaca.client.protocol import Answer, Request
+from fastpaca.client.protocol import ClientRequest, ClientResponse
 
 T = TypeVar("T")
 
-CUT = Failure(ConnectionFailed("cut"))
+CUT = NoResponse(ConnectionFailed("cut"))
 
 ONE_HALF = 2**127
 
 
-def answer(status: int, body: bytes = b"{}", **headers: str) -> Answer:
+def answer(status: int, body: bytes = b"{}", **headers: str) -> ClientResponse:
     """What came back."""
-    return Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, body)
+    return ClientResponse(
+        status, {name.replace("_", "-"): value for name, value in headers.items()}, body
+    )
 
 
 class Hand:
@@ -50,12 +52,12 @@ class Hand:
 
     def __init__(
         self,
-        outcomes: Iterable[Answer | Failure] = (),
-        pieces: Iterable[bytes | Failure | None] = (),
+        outcomes: Iterable[ClientResponse | NoResponse] = (),
+        pieces: Iterable[bytes | NoResponse | None] = (),
         seconds_per_attempt: float = 0.0,
     ) -> None:
         self.now = 1000.0
-        self.sent: list[Request] = []
+        self.sent: list[ClientRequest] = []
         self.waits: list[float] = []
         self.given: list[Any] = []
         self.pieces = list(pieces)
@@ -90,12 +92,12 @@ class Hand:
                 self.now += effect.seconds
             case Now():
                 return self.now
-            case Draw():
+            case RandomInt():
                 self.drawn += self.draws_another
                 return self.drawn
-            case Ask():
+            case Invoke():
                 return effect.function(effect.argument)
-            case Give():
+            case Yield():
                 self.given.append(effect.value)
             case Close():
                 pass

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from fastpaca import Retries, Timeouts
-from fastpaca.client.protocol import Answer
+from fastpaca.client.protocol import ClientResponse
 
 RULES = Path(__file__).parent.parent / "wire" / "rules"
 
@@ -56,15 +56,15 @@ def numbers(case: Json, name: str) -> dict[str, Any]:
     }
 
 
-def answered(told: Json) -> Answer:
+def answered(told: Json) -> ClientResponse:
     """An answer as a case tells it."""
     headers = dict(told.get("headers", {}))
     if "retry_after" in told:
         headers["retry-after"] = told["retry_after"]
     if "error" in told:
-        return Answer(
+        return ClientResponse(
             told["status"], headers, msgspec.json.encode({"error": told["error"], "message": "m"})
         )
     if "json" in told:
-        return Answer(told["status"], headers, json.dumps(told["json"]).encode())
-    return Answer(told["status"], headers, told.get("text", CONTEXT).encode())
+        return ClientResponse(told["status"], headers, json.dumps(told["json"]).encode())
+    return ClientResponse(told["status"], headers, told.get("text", CONTEXT).encode())

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from fastpaca import AsyncContext, AsyncFastpaca, Fastpaca, FastpacaError
-from fastpaca.client.aio import Opening
+from fastpaca.client.aio import PendingContext
 from tests.api.test_golden import matches
 
 WIRE = Path(__file__).parent.parent / "wire"
@@ -89,7 +89,7 @@ class Told:
                 assert error.fields[name] == expected
 
 
-def awaited_at_once(opening: Opening) -> AsyncContext:
+def awaited_at_once(opening: PendingContext) -> AsyncContext:
     """Give a handle that nothing is sent for."""
     with pytest.raises(StopIteration) as done:
         opening.__await__().send(None)

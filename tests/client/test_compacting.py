@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from fastpaca import CannotCompact, FastpacaError, InvalidRequest, Message, Retries, Timeouts
 from fastpaca.client.calls import CONFLICTS_MAX, Calls
-from fastpaca.client.compacting import KEEP_LAST, joints, plan, summary_of
-from fastpaca.client.protocol import Answer
-from fastpaca.client.values import Compacted, Segment, View
+from fastpaca.client.compacting import KEEP_LAST, cut_points, plan, summary_of
+from fastpaca.client.protocol import ClientResponse
+from fastpaca.client.values import CompactResult, Segment, View
 from fastpaca.shapes import ROWS, row_of
 from tests.client import cuts
 from tests.client.driven import Hand, answer
@@ -95,17 +95,17 @@ def test_what_is_summarised_by_the_rules(case: Any) -> None:
 
 
 @pytest.mark.parametrize("case", cuts.cases(), ids=lambda case: case["name"])
-def test_conversations_of_all_shapes_are_parted_where_the_node_would(case: Any) -> None:
+def test_conversations_of_all_shapes_are_cut_where_the_node_would(case: Any) -> None:
     """
     The file holds what the core says of each conversation, a client says the same of what a node
     answers, and no place is between a call and its result as an oracle pairs them.
     """
     messages = case["messages"]
     assert cuts.case(case["name"], messages) == case
-    places, openers = joints(window(*messages).messages)
-    assert (places, openers) == (case["places"], case["openers"])
+    indexes, task_messages = cut_points(window(*messages).messages)
+    assert (indexes, task_messages) == (case["cut_points"], case["task_messages"])
     for asked, answered_by in pairs(messages):
-        assert not any(asked.seq <= place < answered_by.seq for place in places)
+        assert not any(asked.seq <= cut < answered_by.seq for cut in indexes)
 
 
 def test_the_shared_conversations_speak_every_shape() -> None:
@@ -174,11 +174,11 @@ def test_a_summary_is_a_text_a_message_or_several() -> None:
 CALLS = Calls(Timeouts(), Retries())
 
 
-def answered(view: View) -> Answer:
+def answered(view: View) -> ClientResponse:
     return answer(200, msgspec.json.encode(view))
 
 
-def conflict(expected: int, found: int) -> Answer:
+def conflict(expected: int, found: int) -> ClientResponse:
     fields = {"error": "conflict", "message": "m", "expected": expected, "found": found}
     return answer(409, json.dumps(fields).encode())
 
@@ -186,7 +186,7 @@ def conflict(expected: int, found: int) -> Answer:
 COMPACTED = answer(200, b'{"version":9}')
 
 
-def configured(budget: int = 10) -> Answer:
+def configured(budget: int = 10) -> ClientResponse:
     """What a node answers of a context whose trigger is half of *budget*."""
     policy = {"strategy": "manual", "config": {}}
     moment = "2026-01-05T09:30:00.000000Z"
@@ -217,7 +217,7 @@ class Summariser:
         return f"summary {len(self.asked)}"
 
 
-def run(hand: Hand, summarise: Summariser, keep_last: int = 2) -> Compacted | None:
+def run(hand: Hand, summarise: Summariser, keep_last: int = 2) -> CompactResult | None:
     return hand.run(CALLS.compact_if_needed("c", summarise, keep_last))
 
 
@@ -255,9 +255,9 @@ def test_what_no_summary_can_help_is_an_error() -> None:
         run(hand, summarise)
     assert raised.value.code == "cannot_compact"
     assert str(raised.value) == (
-        "No summary brings the window to its trigger of 2 tokens: the instructions and the newest "
-        "messages that belong together take 2. "
-        "Raise the budget of the context, or append smaller messages."
+        "No summary can bring the window down to its trigger of 2 tokens: the instructions and the "
+        "newest messages that belong together take 2. "
+        "Raise the context's budget, or append smaller messages."
     )
     assert len(hand.sent) == 2
     assert summarise.asked == []
@@ -268,7 +268,7 @@ def test_old_messages_become_a_summary() -> None:
     The pinned stay, then the summary, then the newest turn as it was read, at the version read.
     """
     hand, summarise = Hand([answered(window(*TALK)), configured(), COMPACTED]), Summariser()
-    assert run(hand, summarise) == Compacted(version=9)
+    assert run(hand, summarise) == CompactResult(version=9)
     assert summarise.asked == [[2, 3]]
     assert committed(hand) == [(5, [1, "summary 1", 4, 5])]
 
@@ -280,7 +280,7 @@ def test_what_is_appended_meanwhile_stays() -> None:
     more = window(*TALK, USER, REPLY)
     hand = Hand([answered(window(*TALK)), configured(), conflict(5, 7), answered(more), COMPACTED])
     summarise = Summariser()
-    assert run(hand, summarise) == Compacted(version=9)
+    assert run(hand, summarise) == CompactResult(version=9)
     assert summarise.asked == [[2, 3]]
     assert committed(hand)[-1] == (7, [1, "summary 1", 4, 5, 6, 7])
 
@@ -375,6 +375,6 @@ def test_a_fitted_window_is_read_whole() -> None:
         Hand([answered(fitted), answered(whole), configured(), COMPACTED]),
         Summariser(),
     )
-    assert run(hand, summarise) == Compacted(version=9)
+    assert run(hand, summarise) == CompactResult(version=9)
     assert hand.sent[1].target == "/v1/contexts/c/context?budget_tokens=3&if_version=5"
     assert summarise.asked == [[2, 3]]

@@ -141,15 +141,15 @@ def test_children_draw_keys_of_their_own(node: Process) -> None:
     script = f"""
 import os, sys
 from fastpaca import Fastpaca
-from fastpaca.client.flow import Draw
-from fastpaca.client.transfer import now_or_drawn
+from fastpaca.client.flow import RandomInt
+from fastpaca.client.http_requests import now_or_random
 client = Fastpaca({node.address!r})
 context = client.context("keys", budget=8000)
-now_or_drawn(Draw())
+now_or_random(RandomInt())
 for at in range(50):
     pid = os.fork()
     if pid == 0:
-        os.write(1, b"%x\\n" % now_or_drawn(Draw()))
+        os.write(1, b"%x\\n" % now_or_random(RandomInt()))
         os._exit(0)
     os.waitpid(pid, 0)
 """
@@ -329,7 +329,7 @@ def test_a_transport_is_given_as_a_function(
     """
     One that is made already could not be shared, and is refused with a sentence.
     """
-    with pytest.raises(InvalidRequest, match="a function that makes one") as refused:
+    with pytest.raises(InvalidRequest, match="a function that returns a transport") as refused:
         kind(transport=transport())
     assert refused.value.field == "transport"
     kind(transport=transport)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastpaca.client.errors import UnexpectedAnswer
+from fastpaca.client.errors import UnexpectedResponse
 from fastpaca.client.events import EVENT_BYTES_MAX, EventReader
 from tests.client.rules import rules
 
@@ -62,5 +62,5 @@ def test_an_event_has_a_limit(line: bytes) -> None:
     reader = EventReader(bytes_max=200)
     fine = read(reader, (b"data: " + b"x" * 90 + b"\n\n") * 10, 7)
     assert len(fine) == 10
-    with pytest.raises(UnexpectedAnswer, match="larger than 200 bytes"):
+    with pytest.raises(UnexpectedResponse, match="larger than 200 bytes"):
         read(reader, line * 3, 7)

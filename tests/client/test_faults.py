@@ -144,10 +144,10 @@ async def test_nobody_there_is_an_error_of_the_connection(free_port: int) -> Non
     A node that does not run is told as such.
     """
     address = f"http://127.0.0.1:{free_port}"
-    with connected(address, ONCE) as client, pytest.raises(ConnectionFailed, match="No answer"):
+    with connected(address, ONCE) as client, pytest.raises(ConnectionFailed, match="No response"):
         client.context("c").info()
     async with AsyncFastpaca(address, retries=ONCE) as other:
-        with pytest.raises(ConnectionFailed, match="No answer"):
+        with pytest.raises(ConnectionFailed, match="No response"):
             await (await other.context("c")).info()
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastpaca import ContextNotFound, FastpacaError, Retries, Timeouts, UnexpectedAnswer
+from fastpaca import ContextNotFound, FastpacaError, Retries, Timeouts, UnexpectedResponse
 from fastpaca.client.calls import Calls
 from fastpaca.client.values import Frame
 from tests.client.driven import CUT, Hand, answer
@@ -177,7 +177,7 @@ def test_what_is_no_frame_is_told_apart(text: str) -> None:
     """
     A stream of something else ends with an error, and is not passed over.
     """
-    with pytest.raises(UnexpectedAnswer):
+    with pytest.raises(UnexpectedResponse):
         follow(Hand([OPENED], [f"data: {text}\n\n".encode()]))
 
 
@@ -228,7 +228,7 @@ def test_a_refusal_is_raised() -> None:
     hand = Hand([answer(404, b'{"error":"not_found","message":"m"}')])
     with pytest.raises(ContextNotFound):
         follow(hand)
-    with pytest.raises(UnexpectedAnswer, match="no event stream"):
+    with pytest.raises(UnexpectedResponse, match="not the event stream"):
         follow(Hand([answer(200, b"", content_type="text/html")]))
     with pytest.raises(FastpacaError):
         follow(Hand([OPENED], [b"data: {}\n\n"]))

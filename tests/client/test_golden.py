@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from fastpaca import AsyncFastpaca, Fastpaca, FastpacaError, Retries
-from fastpaca.client.local import Door
+from fastpaca.client.local import LocalApp
 from fastpaca.testing import Node, composed
 from tests.client.stories import Script, Scripted, Told, stories, told
 
@@ -71,10 +71,10 @@ class ToNode(httpx.AsyncBaseTransport):
     """The way to an application in this process."""
 
     def __init__(self, node: Node) -> None:
-        self._door = Door(node.app)
+        self._app = LocalApp(node.app)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        return await self._door.answer(request)
+        return await self._app.send(request)
 
 
 def play(client: Fastpaca, call: Told) -> None:

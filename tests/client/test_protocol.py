@@ -12,21 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastpaca
-from fastpaca import FastpacaError, InvalidRequest, Message, Retries, Timeouts, UnexpectedAnswer
+from fastpaca import FastpacaError, InvalidRequest, Message, Retries, Timeouts, UnexpectedResponse
 from fastpaca.api.routes import decode_id
 from fastpaca.client import protocol
 from fastpaca.client.calls import Calls
 from fastpaca.client.flow import Send
+from fastpaca.client.http_requests import RESPONSE_BYTES_MAX, HttpRequests
 from fastpaca.client.protocol import (
     ID_BYTES_MAX,
     KEY_CHARS_MAX,
-    Answer,
+    ClientResponse,
     LaterFrame,
     encode,
     error_of,
     path_of,
 )
-from fastpaca.client.transfer import RESPONSE_BYTES_MAX, Transfer
 from fastpaca.client.values import Policy, ResetFrame
 from tests.client.driven import Hand, answer
 from tests.client.rules import answered, repeated, rules
@@ -101,7 +101,7 @@ def test_an_address_may_have_the_version_and_slashes(case: Any) -> None:
     """
     Requests go to the same place however the address of the node is written.
     """
-    transfer = Transfer(case["given"], None, Timeouts())
+    transfer = HttpRequests(case["given"], None, Timeouts())
     request = transfer.request(Send(protocol.get(path_of("demo")), 0.0))
     assert str(request.url) == case["asked"]
 
@@ -112,7 +112,7 @@ def test_an_address_that_can_never_work_is_refused(address: str) -> None:
     It is told when the client is made, and not after ten attempts.
     """
     with pytest.raises(InvalidRequest) as raised:
-        Transfer(address, None, Timeouts())
+        HttpRequests(address, None, Timeouts())
     assert raised.value.field == "base_url"
 
 
@@ -121,7 +121,10 @@ def test_a_key_is_sent_as_it_is(api_key: str) -> None:
     """
     Every key that a node can have.
     """
-    assert Transfer("http://h", api_key, Timeouts()).headers["Authorization"] == f"Bearer {api_key}"
+    assert (
+        HttpRequests("http://h", api_key, Timeouts()).headers["Authorization"]
+        == f"Bearer {api_key}"
+    )
 
 
 @pytest.mark.parametrize("api_key", LIMITS["api_keys_refused"])
@@ -130,7 +133,7 @@ def test_a_key_that_no_node_has_is_refused(api_key: str) -> None:
     A key is often read from a file, with the end of its line; it is not told to who reads logs.
     """
     with pytest.raises(InvalidRequest) as raised:
-        Transfer("http://localhost", api_key, Timeouts())
+        HttpRequests("http://localhost", api_key, Timeouts())
     assert raised.value.field == "api_key"
     assert api_key.strip() not in str(raised.value).split()
 
@@ -140,7 +143,7 @@ def test_headers_of_the_caller_are_sent(case: Any) -> None:
     """
     With every request, next to those of the client.
     """
-    transfer = Transfer("http://h", case.get("api_key"), Timeouts(), case["given"])
+    transfer = HttpRequests("http://h", case.get("api_key"), Timeouts(), case["given"])
     sent = transfer.request(Send(protocol.compact("c", [], None, "k"), 0.0)).headers
     assert {name: sent[name] for name in case["given"]} == case["given"]
     assert len(sent.get_list("authorization")) <= 1
@@ -153,7 +156,7 @@ def test_headers_that_cannot_be_sent_are_refused(case: Any) -> None:
     So are those that the client sets itself; no value is shown.
     """
     with pytest.raises(InvalidRequest) as raised:
-        Transfer("http://h", case.get("api_key"), Timeouts(), case["given"])
+        HttpRequests("http://h", case.get("api_key"), Timeouts(), case["given"])
     assert raised.value.field == "headers"
 
 
@@ -207,7 +210,7 @@ def test_numbers_keep_their_value() -> None:
     """
     Integers of any size, floats as Python writes them, and the sign of zero.
     """
-    found = protocol.Reader[list[Any]](list[Any])(NUMBERS)
+    found = protocol.BodyReader[list[Any]](list[Any])(NUMBERS)
     assert found[0] == 2**70
     assert [type(number) for number in found] == [int, int, float, float, float, float, float, int]
     assert json.loads(encode(found)) == json.loads(NUMBERS)
@@ -252,7 +255,7 @@ def test_json_comes_back(value: Any) -> None:
     """
     What was sent is read as the same value, order of keys and types included.
     """
-    found = protocol.Reader[Any](Any)(encode(value))
+    found = protocol.BodyReader[Any](Any)(encode(value))
     assert repr(found) == repr(value)
 
 
@@ -292,7 +295,7 @@ def test_unknown_fields_and_frames_are_left_out() -> None:
     frame = protocol.frame(b'{"type":"reset","version":1,"cursor":1,"new":1}')
     assert frame == ResetFrame(version=1, cursor=1)
     assert protocol.frame(b'{"type":"news","cursor":1}') == LaterFrame(type="news", cursor=1)
-    with pytest.raises(UnexpectedAnswer):
+    with pytest.raises(UnexpectedResponse):
         protocol.frame(b"\xff")
 
 
@@ -303,11 +306,11 @@ def test_an_answer_of_somebody_else_is_told_apart(body: bytes) -> None:
     """
     What is no answer of a node is no value, whatever its status.
     """
-    with pytest.raises(UnexpectedAnswer, match="not an answer of a fastpaca node"):
+    with pytest.raises(UnexpectedResponse, match="not the response of a fastpaca node"):
         protocol.appended(body)
-    error = error_of(Answer(502, {}, body))
-    assert isinstance(error, UnexpectedAnswer)
-    assert (error.code, error.status) == ("unexpected_answer", 502)
+    error = error_of(ClientResponse(502, {}, body))
+    assert isinstance(error, UnexpectedResponse)
+    assert (error.code, error.status) == ("unexpected_response", 502)
     assert len(error.message) < 1500
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from fastpaca import FastpacaError, InvalidRequest, Retries, Timeouts
 from fastpaca.client.calls import Calls
-from fastpaca.client.flow import DRAWN_BELOW, Failure, exchange
-from fastpaca.client.protocol import Answer, get, retry_after_seconds
-from fastpaca.client.terms import RETRIED_STATUSES
+from fastpaca.client.flow import RANDOM_BELOW, NoResponse, exchange
+from fastpaca.client.options import RETRIED_STATUSES
+from fastpaca.client.protocol import ClientResponse, get, retry_after_seconds
 from tests.client.driven import CUT, Hand, answer
 from tests.client.rules import answered, repeated, rules, terms
 
@@ -19,7 +19,7 @@ OK = answer(200)
 NO_WAITS = Retries(wait_seconds=0.0)
 
 
-def run(hand: Hand) -> Answer | None:
+def run(hand: Hand) -> ClientResponse | None:
     return hand.run(exchange(REQUEST, Timeouts(), NO_WAITS))
 
 
@@ -57,7 +57,7 @@ def test_calls_by_the_rules(case: Any) -> None:
     timeouts, retries = terms(case)
     outcomes = [CUT if told is None else answered(told) for told in case["answers"]]
     hand = Hand(outcomes, seconds_per_attempt=case.get("attempt_seconds", 0.0))
-    hand.drawn = int(case["chance"] * DRAWN_BELOW)
+    hand.drawn = int(case["chance"] * RANDOM_BELOW)
     try:
         hand.run(Calls(timeouts, retries).patch_metadata("c", {}))
     except FastpacaError as error:
@@ -75,8 +75,8 @@ def test_streams_by_the_rules(case: Any) -> None:
     How long a stream waits before each connection; it ends when the context was deleted.
     """
     frame = b'data: {"type":"gap","expected":1,"actual":2,"cursor":1}\n\n'
-    outcomes: list[Answer | Failure] = []
-    pieces: list[bytes | Failure | None] = []
+    outcomes: list[ClientResponse | NoResponse] = []
+    pieces: list[bytes | NoResponse | None] = []
     for told in case["connections"]:
         if told is None or "status" in told:
             outcomes.append(CUT if told is None else answered(told))
@@ -85,7 +85,7 @@ def test_streams_by_the_rules(case: Any) -> None:
         retry = f"retry: {told['retry']}\n\n".encode() if "retry" in told else b": open\n\n"
         pieces += [retry + frame * told["frames"], None]
     hand = Hand([*outcomes, answer(204, b"")], pieces)
-    hand.drawn = int(case["chance"] * DRAWN_BELOW)
+    hand.drawn = int(case["chance"] * RANDOM_BELOW)
     hand.run(Calls(Timeouts(), Retries()).stream("c", 0, include_messages=True))
     assert hand.waits == pytest.approx(case["waits_seconds"])
 

@@ -89,7 +89,7 @@ def test_errors_of_the_client_have_their_row() -> None:
     The page names each class that a caller can meet, with its code.
     """
     shown = {row[0].strip("`"): row[1].strip("`") for row in page("python-sdk").rows("Errors")}
-    kinds = {kind.__name__: kind.code for kind in client_errors.KINDS.values()}
+    kinds = {kind.__name__: kind.code for kind in client_errors.CLASSES.values()}
     own = {
         kind.__name__: kind.code
         for kind in vars(client_errors).values()

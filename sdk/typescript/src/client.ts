@@ -1,5 +1,5 @@
 /**
- * A client of a node: makes handles of contexts, lists and deletes them.
+ * A client of a node: returns handles of contexts, lists contexts and deletes them.
  */
 
 import { Context, type ContextOptions } from './context.js';
@@ -8,30 +8,30 @@ import { BASE_URL, type Json, baseOf, checkApiKey, checkHeaders, queryOf } from 
 import { type CallOptions, type Platform, Transport, timerMs } from './transport.js';
 import type { ContextInfo } from './types.js';
 
-/** How a client is made. */
+/** The options of a client. */
 export interface ClientOptions {
-  /** Where the node is, with or without `/v1`; default `http://127.0.0.1:4000`. */
+  /** The address of the node, with or without `/v1`; default `http://127.0.0.1:4000`. */
   baseUrl?: string;
-  /** The API key, where the node has one. */
+  /** The API key, if the node has one. */
   apiKey?: string;
   /** Headers to send with every request. */
   headers?: Readonly<Record<string, string>>;
-  /** How long to wait; what is absent is as described there. */
+  /** How long to wait; absent times have their defaults. */
   timeouts?: Some<Timeouts>;
-  /** How often to try; what is absent is as described there. */
+  /** How often to try; absent options have their defaults. */
   retries?: Some<Retries>;
-  /** Reads and writes JSON in place of the runtime's own, such as one that keeps large integers. */
+  /** Reads and writes JSON in place of the runtime, for example to keep large integers. */
   json?: Json;
-  /** Sends requests in place of the runtime's own `fetch`. */
+  /** Sends requests in place of the runtime's `fetch`. */
   fetch?: typeof globalThis.fetch;
-  /** Clock, chance, waits and keys, for tests. */
+  /** Clock, randomness, waits and keys, for tests. */
   platform?: Partial<Platform>;
 }
 
 export interface ListOptions extends CallOptions {
-  /** Only ids that begin with it. */
+  /** Only contexts whose ids begin with this. */
   prefix?: string | undefined;
-  /** Contexts in one request. */
+  /** The number of contexts in one request. */
   limit?: number | undefined;
 }
 
@@ -63,10 +63,10 @@ export class Client {
   }
 
   /**
-   * Give the handle of a context.
+   * Return a handle of a context.
    *
-   * With any of `budget`, `trigger`, `policy` and `metadata` the context is created, or changed to
-   * have them. Without, nothing is sent.
+   * With any of `budget`, `trigger`, `policy` and `metadata` this creates the context, or changes it
+   * where it differs. Without them it sends nothing.
    */
   async context(id: string, options: ContextOptions = {}): Promise<Context> {
     const context = new Context(this.#transport, id);
@@ -77,7 +77,7 @@ export class Client {
     return context;
   }
 
-  /** Delete a context for writing; with `purge` erase its content for good. */
+  /** Make a context read-only; with `purge`, erase it permanently. */
   async deleteContext(
     id: string,
     options: CallOptions & { purge?: boolean | undefined } = {},
@@ -85,7 +85,7 @@ export class Client {
     await new Context(this.#transport, id).delete(options);
   }
 
-  /** List contexts in byte order of their ids, page after page as they are needed. */
+  /** Iterate over contexts in byte order of their ids, reading pages as they are needed. */
   async *listContexts(options: ListOptions = {}): AsyncGenerator<ContextInfo, void> {
     const { prefix, limit } = options;
     let after: string | undefined;
@@ -118,9 +118,9 @@ const runtime: Platform = {
     }),
   key: () => {
     const bytes = new Uint8Array(16);
-    // Node 18 has no global crypto. A key must be new, and is no secret.
+    // Node 18 has no global crypto. A key must be unique, but it is not a secret.
     if (globalThis.crypto === undefined)
-      bytes.forEach((_, at) => (bytes[at] = Math.random() * 256));
+      bytes.forEach((_, index) => (bytes[index] = Math.random() * 256));
     else crypto.getRandomValues(bytes);
     return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
   },

@@ -1,5 +1,5 @@
 /**
- * One context: what can be done with a conversation.
+ * The handle of one context: everything that you can do with a conversation.
  */
 
 import {
@@ -17,7 +17,7 @@ import { checkKey, pathOf, queryOf, refused, textOf, valueOf } from './protocol.
 import { Stream, type StreamOptions } from './stream.js';
 import type { CallOptions, Transport } from './transport.js';
 import type {
-  Appended,
+  AppendResult,
   Compaction,
   ContextInfo,
   LlmContext,
@@ -26,111 +26,112 @@ import type {
   Policy,
 } from './types.js';
 
-/** The configuration of a context; what is absent stays as it is, or is as the node has it. */
+/** The configuration of a context; an absent setting keeps its value, or has the node's default. */
 export interface ContextOptions extends CallOptions {
-  /** The most tokens that a read of the LLM context gives. */
+  /** The most tokens that a read of the LLM context returns. */
   budget?: number | undefined;
-  /** The share of the budget above which the window is made smaller. */
+  /** The share of the budget above which the policy shrinks the window. */
   trigger?: number | undefined;
   policy?: Policy | Policy['strategy'] | undefined;
   metadata?: Readonly<Record<string, unknown>> | undefined;
 }
 
-/** How a write is made. */
+/** The options of a write. */
 export interface WriteOptions extends CallOptions {
   /** Write only if this is the current version. */
   ifVersion?: number | null | undefined;
-  /** Your own key, such as one that outlives this process; made up if absent. */
+  /** A key of your own, for example one that outlives this process; random if absent. */
   idempotencyKey?: string | undefined;
 }
 
 export interface AppendOptions extends WriteOptions {
-  /** Counts for the message instead of the node's own count. */
+  /** The token count of the message, in place of the node's own. */
   tokenCount?: number | undefined;
 }
 
 export interface ReadOptions extends CallOptions {
-  /** Fit under this budget, for this read. */
+  /** Fit the window under this budget instead of the context's own. */
   budgetTokens?: number | undefined;
   /** Read only if this is the current version. */
   ifVersion?: number | undefined;
   /** Read the window as it was after this version. */
   atVersion?: number | undefined;
-  /** Say in `explained` what became of each message of the log. */
+  /** Fill in `explained`: what happened to each message of the log. */
   explain?: boolean | undefined;
 }
 
 export interface TailOptions extends CallOptions {
-  /** How many of the newest to skip. */
+  /** How many of the newest messages to skip. */
   offset?: number | undefined;
-  /** How many to take. */
+  /** How many messages to read. */
   limit?: number | undefined;
 }
 
 export interface MessagesOptions extends CallOptions {
-  /** Where to begin; negative for the newest so many. */
+  /** The first seq; -n starts at the n newest messages. */
   fromSeq?: number | undefined;
-  /** Where to end, inclusive. */
+  /** The last seq. */
   toSeq?: number | undefined;
-  /** Messages in one request. */
+  /** The number of messages in one request. */
   limit?: number | undefined;
 }
 
 export interface CompactionsOptions extends CallOptions {
-  /** Only those of versions above it. */
+  /** Only compactions after this version. */
   after?: number | undefined;
-  /** Compactions in one request. */
+  /** The number of compactions in one request. */
   limit?: number | undefined;
 }
 
 export interface CompactIfNeededOptions extends CallOptions {
-  /** How many of the newest messages stay as they are, if they are not too large. */
+  /** How many of the newest messages to keep, if they are not too large. */
   keepLast?: number | undefined;
 }
 
-/** How many of the newest messages are kept, unless told otherwise. */
+/** How many of the newest messages to keep by default. */
 export const KEEP_LAST = 20;
 
-/** How often a compaction is overtaken, in a read or in its write, before it gives up. */
+/** A compaction fails at this many conflicts, those of its reads and of its write together. */
 export const CONFLICTS_MAX = 5;
 
-/** A handle of one context. It holds no state of the conversation, and making one asks nothing. */
+/** A handle of one context. It holds no state of the conversation; making one sends nothing. */
 export class Context {
   readonly id: string;
   readonly #transport: Transport;
   readonly #path: string;
 
-  /** @internal Use `context` of a client. */
+  /** @internal Use `Client.context`. */
   constructor(transport: Transport, id: string) {
     this.id = id;
     this.#transport = transport;
     this.#path = pathOf(id);
   }
 
-  /** Append a message, or several, all or none; give what became of each. */
-  async append<M extends NewMessage>(message: M, options?: AppendOptions): Promise<Appended>;
+  /** Append a message, or up to 1000, all or none. Retries never append twice. */
+  async append<M extends NewMessage>(message: M, options?: AppendOptions): Promise<AppendResult>;
   async append<M extends NewMessage>(
     messages: readonly M[],
     options?: WriteOptions,
-  ): Promise<Appended[]>;
+  ): Promise<AppendResult[]>;
   async append(
-    given: NewMessage | readonly NewMessage[],
+    appended: NewMessage | readonly NewMessage[],
     options: AppendOptions = {},
-  ): Promise<Appended | Appended[]> {
+  ): Promise<AppendResult | AppendResult[]> {
     const { ifVersion: if_version, tokenCount } = options;
-    if (isMessage(given)) {
-      const message = tokenCount === undefined ? given : { ...given, token_count: tokenCount };
-      return this.#written<Appended>('/messages', 'seq', { message, if_version }, options);
+    if (isMessage(appended)) {
+      const message =
+        tokenCount === undefined ? appended : { ...appended, token_count: tokenCount };
+      return this.#write<AppendResult>('/messages', 'seq', { message, if_version }, options);
     }
     if (tokenCount !== undefined) {
-      throw refused('Several messages have a token_count each.', 'tokenCount');
+      throw refused('Set token_count in each of several messages.', 'tokenCount');
     }
-    const body = { messages: given, if_version };
-    type Batch = { results: Appended[] };
-    return (await this.#written<Batch>('/messages', 'results', body, options)).results;
+    const body = { messages: appended, if_version };
+    type Batch = { results: AppendResult[] };
+    return (await this.#write<Batch>('/messages', 'results', body, options)).results;
   }
 
-  /** Read the LLM context: what goes to a model. */
+  /** Read the LLM context: the messages to send to a model. */
   async context(options: ReadOptions = {}): Promise<LlmContext> {
     return this.#read<LlmContext>(this.#windowPath(options), 'messages', options);
   }
@@ -140,27 +141,28 @@ export class Context {
     return this.context({ ...options, atVersion: version });
   }
 
-  /** Make the window exactly *replacement*; the log stays as it is. */
+  /** Set the window to exactly *replacement*; the log doesn't change. */
   async compact<M extends NewMessage>(
     replacement: readonly M[],
     options: WriteOptions = {},
   ): Promise<{ version: number }> {
     const body = { replacement, if_version: options.ifVersion };
-    return this.#written('/compact', 'version', body, options);
+    return this.#write('/compact', 'version', body, options);
   }
 
   /**
-   * Put a summary in the place of the old messages, if the window is above its trigger.
+   * Replace old messages with a summary, if the window is above its trigger.
    *
    * The leading instructions and the newest messages stay: at least `keepLast` of them, or fewer if
-   * these take more than half of the tokens that the instructions leave up to the trigger. The
-   * other half is for the summary. No tool call is parted from its result.
+   * these take more than half of the tokens between the instructions and the trigger. The other half
+   * is for the summary. A tool call is never separated from its result.
    *
-   * What is appended while *summarise* works stays: the window is read again, and what is new goes
-   * after the summary. *summarise* is called again only if what it has summarised has changed.
+   * Messages that are appended while *summarise* runs stay: the window is read again, and new
+   * messages go after the summary. *summarise* is called again only if messages that it has
+   * summarised have changed.
    *
-   * Gives null if nothing was to do. Throws `CannotCompact`, having changed nothing, if what has to
-   * stay is above the trigger by itself.
+   * Returns null if there was nothing to do. Throws `CannotCompact`, and changes nothing, if what
+   * has to stay is above the trigger by itself.
    */
   async compactIfNeeded(
     summarise: Summarise,
@@ -168,13 +170,13 @@ export class Context {
   ): Promise<{ version: number } | null> {
     const { keepLast = KEEP_LAST, ...call } = options;
     let conflicts = 0;
-    const overtaken = (error: unknown): void => {
+    const countConflict = (error: unknown): void => {
       conflicts += 1;
       if (!(error instanceof VersionConflict) || conflicts >= CONFLICTS_MAX) throw error;
     };
     let done: { window: Window; cut: Cut; texts: string[] } | undefined;
     for (;;) {
-      const window = await this.#windowToCompact(call, overtaken);
+      const window = await this.#windowToCompact(call, countConflict);
       if (window === null) return null;
       if (done === undefined || !isStillTrue(done.window, done.cut, window)) {
         const trigger = triggerOf(await this.info(call));
@@ -190,21 +192,21 @@ export class Context {
       const { version } = window.context;
       const body = `{"replacement":[${texts.join(',')}],"if_version":${version}}`;
       try {
-        return await this.#sent('/compact', 'version', body, call);
+        return await this.#post('/compact', 'version', body, call);
       } catch (error) {
-        overtaken(error);
+        countConflict(error);
       }
     }
   }
 
-  /** Read the newest messages of the log, oldest first. */
+  /** Skip the `offset` (0) newest messages and read the next `limit` (100), oldest first. */
   async getTail(options: TailOptions = {}): Promise<LogMessage[]> {
     const path = `/tail${queryOf({ offset: options.offset, limit: options.limit })}`;
     type Page = { messages: LogMessage[] };
     return (await this.#read<Page>(path, 'messages', options)).messages;
   }
 
-  /** Read the log forward, page after page as they are needed. */
+  /** Iterate over the log, oldest first, reading pages as they are needed. */
   async *messages(options: MessagesOptions = {}): AsyncGenerator<LogMessage, void> {
     const { toSeq, limit } = options;
     let fromSeq = options.fromSeq;
@@ -214,23 +216,23 @@ export class Context {
       const page = await this.#read<Page>(path, 'messages', options);
       yield* page.messages;
       const last = page.messages.at(-1);
-      // A page that reaches the end has the version of the context, else that of its last message.
+      // A page has the version of its last message, or the current one at the end of the log.
       if (last === undefined || last.seq === toSeq || last.version !== page.version) return;
       fromSeq = last.seq + 1;
     }
   }
 
-  /** Follow the context: every change behind the cursor once, in order, until it is deleted. */
+  /** Follow the context: every change after the cursor, once and in order, until its deletion. */
   stream(options: StreamOptions = {}): Stream {
     return new Stream(this.#transport, this.id, options);
   }
 
-  /** Read the configuration of the context, and how far it has come. */
+  /** Read the context's configuration, version and last seq. */
   async info(options: CallOptions = {}): Promise<ContextInfo> {
     return this.#read<ContextInfo>('', 'version', options);
   }
 
-  /** Create the context, or change its configuration. */
+  /** Create the context, or change the settings that are given. */
   async configure(options: ContextOptions): Promise<ContextInfo> {
     const { budget, trigger, policy, metadata } = options;
     const fields = {
@@ -243,7 +245,7 @@ export class Context {
     return this.#transport.value({ method: 'PUT', path: this.#path, body }, 'version', options);
   }
 
-  /** Merge *changes* into the metadata of the context; a null removes its key. */
+  /** Merge *changes* into the context's metadata; a value of null removes its key. */
   async patchMetadata(
     changes: Readonly<Record<string, unknown>>,
     options: CallOptions = {},
@@ -253,7 +255,7 @@ export class Context {
     return this.#transport.value({ method: 'PATCH', path, body }, 'version', options);
   }
 
-  /** Read what has rewritten the window, oldest first, page after page as they are needed. */
+  /** Iterate over the rewrites of the window, oldest first, reading pages as they are needed. */
   async *compactions(options: CompactionsOptions = {}): AsyncGenerator<Compaction, void> {
     let after = options.after;
     for (;;) {
@@ -267,16 +269,16 @@ export class Context {
     }
   }
 
-  /** Delete the context for writing; with `purge` erase its content for good. */
+  /** Make the context read-only; with `purge`, erase it permanently. */
   async delete(options: CallOptions & { purge?: boolean | undefined } = {}): Promise<void> {
     const path = this.#path + queryOf({ purge: options.purge || undefined });
-    await this.#transport.answer({ method: 'DELETE', path }, options);
+    await this.#transport.send({ method: 'DELETE', path }, options);
   }
 
-  /** Read the whole window, as texts too; null if it needs no compaction. */
+  /** Read the window without fitting it; null if it needs no compaction. */
   async #windowToCompact(
     call: CallOptions,
-    overtaken: (error: unknown) => void,
+    countConflict: (error: unknown) => void,
   ): Promise<Window | null> {
     for (;;) {
       const first = await this.#window({}, call);
@@ -286,16 +288,16 @@ export class Context {
       try {
         return await this.#window({ budgetTokens, ifVersion }, call);
       } catch (error) {
-        overtaken(error);
+        countConflict(error);
       }
     }
   }
 
   async #window(options: ReadOptions, call: CallOptions): Promise<Window> {
     const path = this.#path + this.#windowPath(options);
-    const answer = await this.#transport.answer({ method: 'GET', path }, call);
-    const context = valueOf(answer, this.#transport.json, 'messages') as LlmContext;
-    return windowOf(context, answer.text);
+    const response = await this.#transport.send({ method: 'GET', path }, call);
+    const context = valueOf(response, this.#transport.json, 'messages') as LlmContext;
+    return windowOf(context, response.text);
   }
 
   #windowPath(options: ReadOptions): string {
@@ -312,17 +314,17 @@ export class Context {
     return this.#transport.value({ method: 'GET', path: this.#path + path }, name, call);
   }
 
-  async #written<T>(path: string, name: string, fields: object, options: WriteOptions): Promise<T> {
-    return this.#sent(path, name, textOf(fields, this.#transport.json), options);
+  async #write<T>(path: string, name: string, fields: object, options: WriteOptions): Promise<T> {
+    return this.#post(path, name, textOf(fields, this.#transport.json), options);
   }
 
-  async #sent<T>(path: string, name: string, body: string, options: WriteOptions): Promise<T> {
+  async #post<T>(path: string, name: string, body: string, options: WriteOptions): Promise<T> {
     const key = checkKey(options.idempotencyKey ?? this.#transport.platform.key());
     const request = { method: 'POST', path: this.#path + path, body, key } as const;
     return this.#transport.value(request, name, options);
   }
 }
 
-function isMessage(given: NewMessage | readonly NewMessage[]): given is NewMessage {
-  return !Array.isArray(given);
+function isMessage(appended: NewMessage | readonly NewMessage[]): appended is NewMessage {
+  return !Array.isArray(appended);
 }

@@ -1,14 +1,14 @@
 /**
- * Every error that a caller can meet, one class each.
+ * Every error that this package throws, one class each.
  *
  * A class has a stable `code`; match on the class or the code, never on the text of `message`.
- * `instanceof` also holds between the two copies of this package that a program has when one part
+ * `instanceof` also works between the two copies of this package that a program has when one part
  * of it imports the package and another requires it.
  */
 
 const KINDS = Symbol.for('fastpaca.error.kinds');
 
-/** What an error knows beside its message; all of it is optional. */
+/** What an error holds besides its message; all of it is optional. */
 export interface ErrorDetails {
   status?: number | undefined;
   field?: string | undefined;
@@ -19,45 +19,45 @@ export interface ErrorDetails {
   cause?: unknown;
 }
 
-/** Something went wrong. Codes that this release does not know have this class itself. */
+/** Something went wrong. An error with a code that this release doesn't know has this class. */
 export class FastpacaError extends Error {
   /** The name under which `instanceof` finds the class in another copy of this package. */
   static readonly kind: string = 'FastpacaError';
-  /** The code of the class; empty for the base class, which has any other code. */
+  /** The code of the class; empty for the base class, whose errors have any other code. */
   static readonly code: string = '';
 
   override readonly name: string;
-  /** What went wrong, as a word that stays the same: that of the answer, or of this package. */
+  /** What went wrong, as a stable word: the code in the response, or one of this package. */
   readonly code: string;
-  /** The HTTP status of the answer; absent if there was none. */
+  /** The HTTP status of the response; absent if there was none. */
   declare readonly status?: number;
-  /** The field of the request that was refused, where one can be named. */
+  /** The field of the request that was refused, if there is one to name. */
   declare readonly field?: string;
-  /** The `X-Request-Id` of the answer, which stands in the log lines of the node. */
+  /** The `X-Request-Id` of the response; the node writes it in its log lines. */
   declare readonly requestId?: string;
-  /** For how long the sender of the answer asks to wait; absent if it does not say. */
+  /** How long the sender of the response asks you to wait; absent if it doesn't say. */
   declare readonly retryAfterMs?: number;
-  /** The key that an append or compact was sent with: the same call with it is safe to repeat. */
+  /** The key of an append or compact: it is safe to make the same call again with this key. */
   declare readonly idempotencyKey?: string;
-  /** All fields of the answer but `error` and `message`. */
+  /** All fields of the response except `error` and `message`. */
   readonly fields: Readonly<Record<string, unknown>>;
   declare readonly cause?: unknown;
 
-  constructor(message: string, known: ErrorDetails & { code?: string | undefined } = {}) {
+  constructor(message: string, details: ErrorDetails & { code?: string | undefined } = {}) {
     super(message);
     const type = new.target as typeof FastpacaError;
     this.name = type.kind;
-    this.code = known.code ?? type.code;
-    this.fields = known.fields ?? {};
+    this.code = details.code ?? type.code;
+    this.fields = details.fields ?? {};
     for (const field of FIELDS) {
-      if (known[field] !== undefined) Object.assign(this, { [field]: known[field] });
+      if (details[field] !== undefined) Object.assign(this, { [field]: details[field] });
     }
     Object.defineProperty(this, KINDS, { value: kindsOf(type) });
   }
 
   static override [Symbol.hasInstance](this: unknown, value: unknown): boolean {
     const type = this as typeof FastpacaError;
-    // A class that a caller derives is known by its prototype only, like any other.
+    // A class that a caller derives has no kind of its own; compare prototypes as usual.
     if (!Object.hasOwn(type, 'kind'))
       return Function.prototype[Symbol.hasInstance].call(type, value);
     const kinds: unknown = typeof value === 'object' && value !== null && Reflect.get(value, KINDS);
@@ -87,7 +87,7 @@ export class Unauthorized extends FastpacaError {
   static override readonly code: string = 'unauthorized';
 }
 
-/** The node does not answer to this origin or host. */
+/** The node doesn't accept this origin or host. */
 export class Forbidden extends FastpacaError {
   static override readonly kind: string = 'Forbidden';
   static override readonly code: string = 'forbidden';
@@ -99,7 +99,7 @@ export class ContextNotFound extends FastpacaError {
   static override readonly code: string = 'not_found';
 }
 
-/** The path is not one of a node. */
+/** The address is not that of a node. */
 export class MethodNotAllowed extends FastpacaError {
   static override readonly kind: string = 'MethodNotAllowed';
   static override readonly code: string = 'method_not_allowed';
@@ -111,7 +111,7 @@ export class RequestTimeout extends FastpacaError {
   static override readonly code: string = 'request_timeout';
 }
 
-/** `ifVersion` is not the current version of the context; nothing has changed. */
+/** `ifVersion` is not the current version of the context; nothing was changed. */
 export class VersionConflict extends FastpacaError {
   static override readonly kind: string = 'VersionConflict';
   static override readonly code: string = 'conflict';
@@ -120,14 +120,14 @@ export class VersionConflict extends FastpacaError {
   /** The version that the context has. */
   readonly found: number;
 
-  constructor(message: string, known: ErrorDetails = {}) {
-    super(message, known);
-    this.expected = Number(known.fields?.['expected']);
-    this.found = Number(known.fields?.['found']);
+  constructor(message: string, details: ErrorDetails = {}) {
+    super(message, details);
+    this.expected = Number(details.fields?.['expected']);
+    this.found = Number(details.fields?.['found']);
   }
 }
 
-/** The context was deleted: it can be read and never written again. */
+/** The context was deleted: it can still be read, but never written again. */
 export class Tombstoned extends FastpacaError {
   static override readonly kind: string = 'Tombstoned';
   static override readonly code: string = 'tombstoned';
@@ -145,25 +145,25 @@ export class IdempotencyConflict extends FastpacaError {
   static override readonly code: string = 'idempotency_conflict';
 }
 
-/** The body is above the limit of the node. */
+/** The body is above the node's limit. */
 export class PayloadTooLarge extends FastpacaError {
   static override readonly kind: string = 'PayloadTooLarge';
   static override readonly code: string = 'payload_too_large';
 }
 
-/** The body is not taken for JSON. */
+/** The node doesn't accept the content type of the body. */
 export class UnsupportedMediaType extends FastpacaError {
   static override readonly kind: string = 'UnsupportedMediaType';
   static override readonly code: string = 'unsupported_media_type';
 }
 
-/** Request line and headers are above the limit of the node. */
+/** The request line and headers are above the node's limit. */
 export class HeadersTooLarge extends FastpacaError {
   static override readonly kind: string = 'HeadersTooLarge';
   static override readonly code: string = 'headers_too_large';
 }
 
-/** Too many requests, until the deadline of the call. */
+/** Too many requests, up to the deadline of the call. */
 export class RateLimited extends FastpacaError {
   static override readonly kind: string = 'RateLimited';
   static override readonly code: string = 'rate_limited';
@@ -175,7 +175,7 @@ export class InternalError extends FastpacaError {
   static override readonly code: string = 'internal_error';
 }
 
-/** The node could not serve until the deadline of the call; the last attempt changed nothing. */
+/** The node was unavailable up to the deadline of the call; the last attempt changed nothing. */
 export class Unavailable extends FastpacaError {
   static override readonly kind: string = 'Unavailable';
   static override readonly code: string = 'unavailable';
@@ -187,43 +187,43 @@ export class OutcomeUnknown extends FastpacaError {
   static override readonly code: string = 'outcome_unknown';
 }
 
-/** No answer came: the node was not reached, or the connection broke. See `cause`. */
+/** No response came: the node was not reached, or the connection broke. See `cause`. */
 export class ConnectionFailed extends FastpacaError {
   static override readonly kind: string = 'ConnectionFailed';
   static override readonly code: string = 'connection_failed';
 }
 
-/** No answer came in time. */
+/** No response came in time. */
 export class TimedOut extends ConnectionFailed {
   static override readonly kind: string = 'TimedOut';
   static override readonly code: string = 'timed_out';
 }
 
-/** What answered is no fastpaca node, or something between has changed the answer. */
-export class UnexpectedAnswer extends FastpacaError {
-  static override readonly kind: string = 'UnexpectedAnswer';
-  static override readonly code: string = 'unexpected_answer';
+/** The response is not one of a fastpaca node; is the address right? */
+export class UnexpectedResponse extends FastpacaError {
+  static override readonly kind: string = 'UnexpectedResponse';
+  static override readonly code: string = 'unexpected_response';
 }
 
-/** What a compaction has to keep is above the trigger of the window by itself. */
+/** The messages that a compaction has to keep are above the window's trigger by themselves. */
 export class CannotCompact extends FastpacaError {
   static override readonly kind: string = 'CannotCompact';
   static override readonly code: string = 'cannot_compact';
-  /** The most tokens that the window may have. */
+  /** The tokens that the window may have. */
   readonly triggerTokens: number;
-  /** What has to stay takes so many. */
+  /** The tokens of the messages that have to stay. */
   readonly keptTokens: number;
 
-  constructor(message: string, known: ErrorDetails = {}) {
-    super(message, known);
-    this.triggerTokens = Number(known.fields?.['trigger_tokens']);
-    this.keptTokens = Number(known.fields?.['kept_tokens']);
+  constructor(message: string, details: ErrorDetails = {}) {
+    super(message, details);
+    this.triggerTokens = Number(details.fields?.['trigger_tokens']);
+    this.keptTokens = Number(details.fields?.['kept_tokens']);
   }
 }
 
-/** The classes of all codes that a node answers with. */
+/** The class for each code that a node sends. */
 export const CLASSES: Readonly<
-  Record<string, new (message: string, known: ErrorDetails) => FastpacaError>
+  Record<string, new (message: string, details: ErrorDetails) => FastpacaError>
 > = Object.fromEntries(
   [
     InvalidRequest,

@@ -1,20 +1,19 @@
 /**
- * Server-sent events out of pieces of text. Pure.
+ * Parse server-sent events as the HTML standard says, however the text is divided. Pure.
  *
- * Follows the format of the HTML standard: lines end with LF, CR or CRLF, also when a piece ends
- * between the two; an empty line ends an event; an event that the stream breaks off counts for
- * nothing. Only `data` and `retry` are read: a frame holds its cursor itself, and comments are signs
- * of life.
+ * Lines end with LF, CR or CRLF, even if a piece ends between the two; an empty line ends an event;
+ * an event that the stream breaks off is dropped. Only `data` and `retry` are read: a frame holds
+ * its own cursor, and comments only show that the connection is alive.
  */
 
-import { UnexpectedAnswer } from './errors.js';
+import { UnexpectedResponse } from './errors.js';
 
 /** The most characters of one event: far more than any message. */
 export const EVENT_CHARS_MAX = 500 * 1024 * 1024;
 
-/** Turns pieces of text into the `data` of events. */
+/** Turns pieces of text, as they come, into the `data` of whole events. */
 export class EventReader {
-  /** How long the sender wants readers to wait before they come back, if it said. */
+  /** How long the server asks readers to wait before they reconnect, if it has said so. */
   retryMs: number | undefined;
   readonly #charsMax: number;
   #line = '';
@@ -26,27 +25,27 @@ export class EventReader {
     this.#charsMax = charsMax;
   }
 
-  /** Take the next *piece*, and give what is whole. */
+  /** Take the next *piece*, and return the data of the events that it completes. */
   push(piece: string): string[] {
-    const found: string[] = [];
+    const completed: string[] = [];
     let start = this.#endedWithCr && piece[0] === '\n' ? 1 : 0;
     if (piece !== '') this.#endedWithCr = piece.endsWith('\r');
     for (const end of piece.matchAll(/\r\n|\n|\r/g)) {
       if (end.index < start) continue;
-      this.#take(this.#line + piece.slice(start, end.index), found);
+      this.#take(this.#line + piece.slice(start, end.index), completed);
       this.#line = '';
       start = end.index + end[0].length;
     }
     this.#line += piece.slice(start);
     if (this.#chars + this.#line.length > this.#charsMax) {
-      throw new UnexpectedAnswer(`An event has more than ${this.#charsMax} characters.`);
+      throw new UnexpectedResponse(`An event has more than ${this.#charsMax} characters.`);
     }
-    return found;
+    return completed;
   }
 
-  #take(line: string, found: string[]): void {
+  #take(line: string, completed: string[]): void {
     if (line === '') {
-      if (this.#data.length > 0) found.push(this.#data.join('\n'));
+      if (this.#data.length > 0) completed.push(this.#data.join('\n'));
       this.#data = [];
       this.#chars = 0;
       return;

@@ -1,45 +1,45 @@
 /**
- * Which frames of many connections a follower is given, so that each comes once. Pure.
+ * Which frames are new to a follower that reconnects, so that it gets each once. Pure.
  *
- * The frames of one version move the cursor only on the last of them. A connection that breaks in
- * between is resumed from the version before, and the node sends the whole version again. So what
- * was given of versions above the cursor is remembered, and not given twice.
+ * The cursor moves only on the last frame of a version, so after a break in the middle of a version
+ * its first frames come again. A `Follower` remembers which frames of versions above the cursor it
+ * has had.
  */
 
 import type { ContextFrame, Frame } from './types.js';
 
-/** Knows what one follower was given. */
+/** How far one follower has read. */
 export class Follower {
   #cursor: number;
-  readonly #given = new Map<string, number>();
-  #told: ContextFrame | undefined;
+  readonly #seen = new Map<string, number>();
+  #state: ContextFrame | undefined;
   #isResuming = false;
 
   constructor(cursor: number) {
     this.#cursor = cursor;
   }
 
-  /** The version up to which everything was given. */
+  /** The version to resume after. */
   get cursor(): number {
     return this.#cursor;
   }
 
-  /** Note that another connection takes over. */
+  /** Note that a new connection takes over. */
   resume(): void {
     this.#isResuming = true;
   }
 
-  /** Tell whether *frame* is new to the follower, and take note of it. */
+  /** Move on to *frame*, and return whether it is new to the follower. */
   take(frame: Frame): boolean {
     const isNew = this.#isNew(frame);
     if (frame.type === 'reset') {
       this.#cursor = frame.cursor;
-      this.#given.clear();
-      this.#told = undefined;
+      this.#seen.clear();
+      this.#state = undefined;
     } else if (frame.cursor > this.#cursor) {
       this.#cursor = frame.cursor;
-      for (const [name, version] of this.#given) {
-        if (version <= frame.cursor) this.#given.delete(name);
+      for (const [name, version] of this.#seen) {
+        if (version <= frame.cursor) this.#seen.delete(name);
       }
     }
     return isNew;
@@ -50,14 +50,14 @@ export class Follower {
       case 'message':
       case 'compaction': {
         const name = `${frame.type} ${frame.version}`;
-        if (frame.version <= this.#cursor || this.#given.has(name)) return false;
-        this.#given.set(name, frame.version);
+        if (frame.version <= this.#cursor || this.#seen.has(name)) return false;
+        this.#seen.set(name, frame.version);
         return true;
       }
       case 'context': {
-        const isRepeated = this.#isResuming && saysTheSame(frame, this.#told);
+        const isRepeated = this.#isResuming && isSameState(frame, this.#state);
         this.#isResuming = false;
-        this.#told = frame;
+        this.#state = frame;
         return !isRepeated;
       }
       case 'tombstoned':
@@ -65,17 +65,17 @@ export class Follower {
       case 'reset':
         return true;
       default:
-        return false; // of a node that is newer than this release
+        return false; // a newer node sends it
     }
   }
 }
 
-function saysTheSame(frame: ContextFrame, told: ContextFrame | undefined): boolean {
+function isSameState(frame: ContextFrame, state: ContextFrame | undefined): boolean {
   return (
-    told !== undefined &&
-    frame.version === told.version &&
-    frame.needs_compaction === told.needs_compaction &&
-    frame.used_tokens === told.used_tokens &&
-    frame.token_budget === told.token_budget
+    state !== undefined &&
+    frame.version === state.version &&
+    frame.needs_compaction === state.needs_compaction &&
+    frame.used_tokens === state.used_tokens &&
+    frame.token_budget === state.token_budget
   );
 }

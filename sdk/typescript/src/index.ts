@@ -1,7 +1,7 @@
 /**
  * Keeps the conversations of language-model applications, on a fastpaca node.
  *
- * `createClient` is where everything begins.
+ * Start with `createClient`.
  */
 
 export { Client, createClient, type ClientOptions, type ListOptions } from './client.js';
@@ -37,7 +37,7 @@ export {
   Tombstoned,
   Unauthorized,
   Unavailable,
-  UnexpectedAnswer,
+  UnexpectedResponse,
   UnsupportedMediaType,
   VersionConflict,
 } from './errors.js';

@@ -1,44 +1,44 @@
 /**
- * How requests are written and answers are read. Pure: no I/O, no clock, no randomness.
+ * How to write requests and read responses. Pure: no I/O, no clock, no randomness.
  *
- * Every request of this package may be sent twice: reads, and PUT, PATCH and DELETE, say the same
- * again, and appends and compactions carry an `Idempotency-Key`, under which a node stores the
- * answer in the same commit. So one rule of retries holds for all of them (`isWorthRetrying`).
+ * It is safe to send any request of this package twice: reads, PUT, PATCH and DELETE are idempotent,
+ * and appends and compactions carry an `Idempotency-Key`, under which a node stores the response in
+ * the same commit. One rule for retries therefore holds for all of them (`isWorthRetrying`).
  */
 
 import {
   CLASSES,
   FastpacaError,
   InvalidRequest,
-  UnexpectedAnswer,
+  UnexpectedResponse,
   VersionConflict,
 } from './errors.js';
 
-/** 520 to 524 are those of Cloudflare, and 529 says that a service is overloaded. */
+/** 520 to 524 are Cloudflare's own, and 529 says that a service is overloaded. */
 export const RETRIED_STATUSES: ReadonlySet<number> = new Set([
   408, 429, 502, 503, 504, 520, 521, 522, 523, 524, 529,
 ]);
 
-/** Longer ids are refused by every node. */
+/** Every node refuses longer ids. */
 export const ID_BYTES_MAX = 512;
 export const KEY_CHARS_MAX = 255;
 
 /**
- * What is read into memory of one answer; a page of a node ends at 16 MiB, and a window that is
- * larger than this fits no model. No text of V8 can be longer than 512 MiB.
+ * The largest response that is read into memory. A node ends a page at 16 MiB, and no model takes a
+ * window larger than this. V8 has no strings above 512 MiB.
  */
 export const RESPONSE_BYTES_MAX = 500 * 1024 * 1024;
 
-/** How much is quoted of an answer that nobody understands. */
-const SHOWN_CHARS_MAX = 200;
+/** How much of an unreadable response an error quotes. */
+const QUOTED_CHARS_MAX = 200;
 
-/** What goes through any HTTP as it is: printable ASCII without spaces around it. */
+/** What any HTTP software passes on unchanged: printable ASCII without spaces around it. */
 const HEADER_VALUE = /^[!-~](?:[ -~]*[!-~])?$/;
-/** What a node takes for a key: printable ASCII without spaces; commas stand between several. */
+/** What a node accepts as a key: printable ASCII without spaces; commas separate several keys. */
 const API_KEY = /^[!-+\--~]+$/;
 const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 
-/** What a client sets itself; with an API key, `Authorization` too. */
+/** The headers that a client sets itself; with an API key, `Authorization` too. */
 const OWN_HEADERS = [
   'accept',
   'content-length',
@@ -49,39 +49,39 @@ const OWN_HEADERS = [
 
 const HTTP_DATE = /^[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT$/;
 
-/** Where a node listens unless told otherwise. */
+/** Where a node listens by default. */
 export const BASE_URL = 'http://127.0.0.1:4000';
 
 export const JSON_TYPE = 'application/json';
 export const EVENTS_TYPE = 'text/event-stream';
 
-/** A request as it goes out; *body* is JSON. */
-export interface Request {
+/** A request to a node; *body* is JSON. */
+export interface ClientRequest {
   method: 'GET' | 'PUT' | 'PATCH' | 'POST' | 'DELETE';
   path: string;
   body?: string;
   key?: string;
-  /** The type of the answer; JSON if absent. */
+  /** The content type to ask for; JSON if absent. */
   accept?: string;
 }
 
-/** An answer that has come in whole. */
-export interface Answer {
+/** The whole response of a node, or of a proxy in front of it. */
+export interface ClientResponse {
   status: number;
   text: string;
   header(name: string): string | null;
 }
 
-/** How JSON is read and written; the runtime's own `JSON` unless a caller has a better one. */
+/** Reads and writes JSON: the runtime's own `JSON`, or one that a caller passes. */
 export interface Json {
   parse(text: string): unknown;
   stringify(value: unknown): string;
 }
 
 /**
- * Give *baseUrl* in the form that paths are appended to: with `/v1`, without a slash at its end.
+ * Return *baseUrl* in the form that paths are appended to: with `/v1`, without a slash at its end.
  *
- * A page may name its own server by a path alone.
+ * A page in a browser may pass a path alone, for its own server.
  */
 export function baseOf(baseUrl: string, isPage = globalThis.location !== undefined): string {
   if (!isAddress(baseUrl) && !(isPage && /^[^?#:]*$/.test(baseUrl))) {
@@ -94,14 +94,14 @@ function isAddress(text: string): boolean {
   if (typeof text !== 'string' || !/^https?:\/\/[^?#]+$/.test(text)) return false;
   try {
     const url = new URL(text);
-    // A user or a key in it would be sent in place of the API key, or refused by `fetch`.
+    // A user name or key in the address would replace the API key, or `fetch` would refuse it.
     return !url.username && !url.password && url.port !== '0';
   } catch {
     return false;
   }
 }
 
-/** Give the path of the context *id*, below the base. */
+/** Return the path of the context *id*, relative to the base. */
 export function pathOf(id: string, rest = ''): string {
   if (typeof id !== 'string' || id === '' || id === '.' || id === '..' || id.includes('\0')) {
     throw refused(
@@ -113,7 +113,7 @@ export function pathOf(id: string, rest = ''): string {
   try {
     encoded = encodeURIComponent(id).replace(/[!'()*]/g, (char) => `%${hexOf(char)}`);
   } catch (cause) {
-    throw refused('A context id holds no lone surrogates.', 'id', cause);
+    throw refused('A context id cannot contain lone surrogates.', 'id', cause);
   }
   if (encoded.replace(/%../g, '.').length > ID_BYTES_MAX) {
     throw refused(`A context id has at most ${ID_BYTES_MAX} bytes of UTF-8.`, 'id');
@@ -121,19 +121,19 @@ export function pathOf(id: string, rest = ''): string {
   return `/contexts/${encoded}${rest}`;
 }
 
-/** The path is that of every SDK, to the letter: a proxy may choose a node by it. */
+/** All SDKs write a path in the same way, since a proxy may choose a node by it. */
 function hexOf(char: string): string {
   return char.charCodeAt(0).toString(16).toUpperCase();
 }
 
-/** Write *values* as a query, without those that are undefined. */
+/** Return *values* as a query string, without those that are undefined. */
 export function queryOf(values: Record<string, string | number | boolean | undefined>): string {
   const pairs = Object.entries(values).filter(([, value]) => value !== undefined);
   if (pairs.length === 0) return '';
   return `?${pairs.map(([name, value]) => `${name}=${encodeURIComponent(String(value))}`).join('&')}`;
 }
 
-/** Refuse a key that no node would take. */
+/** Return *key* if it can be an Idempotency-Key; throw `InvalidRequest` if not. */
 export function checkKey(key: string): string {
   if (typeof key !== 'string' || !HEADER_VALUE.test(key) || key.length > KEY_CHARS_MAX) {
     throw refused(
@@ -144,12 +144,13 @@ export function checkKey(key: string): string {
   return key;
 }
 
-/** Refuse headers that cannot be sent, or are the client's own, without showing a value. */
+/** Refuse headers that can't be sent or that the client sets, without quoting a value. */
 export function checkHeaders(headers: Readonly<Record<string, string>>, hasKey: boolean): void {
   for (const [name, value] of Object.entries(headers)) {
-    if (!HEADER_NAME.test(name)) throw refused(`${name} is no name of a header.`, 'headers');
-    const own = name.toLowerCase();
-    if (OWN_HEADERS.includes(own) || (hasKey && own === 'authorization')) {
+    if (!HEADER_NAME.test(name))
+      throw refused(`${name} cannot be the name of a header.`, 'headers');
+    const lowerName = name.toLowerCase();
+    if (OWN_HEADERS.includes(lowerName) || (hasKey && lowerName === 'authorization')) {
       throw refused(`The client sets ${name} itself.`, 'headers');
     }
     if (typeof value !== 'string' || !HEADER_VALUE.test(value)) {
@@ -158,63 +159,63 @@ export function checkHeaders(headers: Readonly<Record<string, string>>, hasKey: 
   }
 }
 
-/** Refuse a key that no node can have, without showing it. */
+/** Refuse a text that can't be an API key, without quoting it. */
 export function checkApiKey(apiKey: string): void {
   if (typeof apiKey !== 'string' || !API_KEY.test(apiKey)) {
     throw refused('An API key is printable ASCII without spaces, line ends and commas.', 'apiKey');
   }
 }
 
-/** An argument that no node would take, found before anything was sent. */
+/** Return the error for an argument that every node would refuse. */
 export function refused(message: string, field: string, cause?: unknown): InvalidRequest {
   return new InvalidRequest(message, { field, cause });
 }
 
-/** Tell whether an answer of this *status* may be another one the next time. */
+/** Return whether a retry may help after a response with this *status*. */
 export function isWorthRetrying(status: number): boolean {
   return RETRIED_STATUSES.has(status);
 }
 
-/** Read a `Retry-After` header: seconds, or a date by the clock of who sent it. */
+/** Parse a `Retry-After` header: seconds, or a date by the clock of the sender. */
 export function retryAfterMs(value: string | null, date: string | null): number | undefined {
   const text = value?.trim() ?? '';
   const ms = /^\d+$/.test(text) ? Number(text) * 1000 : timeOf(text) - timeOf(date ?? '');
   return Number.isNaN(ms) ? undefined : Math.max(0, ms);
 }
 
-/** Read a date in the one form that senders of HTTP may write (RFC 9110, 5.6.7). */
+/** Parse a date in the only form that HTTP senders may write (RFC 9110, 5.6.7). */
 function timeOf(text: string): number {
   return HTTP_DATE.test(text) ? Date.parse(text) : NaN;
 }
 
-/** Make an error of an *answer* that is not one of success. */
-export function errorOf(answer: Answer, json: Json, key?: string): FastpacaError {
-  const known = {
-    status: answer.status,
-    requestId: answer.header('x-request-id') ?? undefined,
-    retryAfterMs: retryAfterMs(answer.header('retry-after'), answer.header('date')),
+/** Return the error in a *response* without success. */
+export function errorOf(response: ClientResponse, json: Json, key?: string): FastpacaError {
+  const details = {
+    status: response.status,
+    requestId: response.header('x-request-id') ?? undefined,
+    retryAfterMs: retryAfterMs(response.header('retry-after'), response.header('date')),
     idempotencyKey: key,
   };
-  const { error: code, message, ...fields } = fieldsOf(answer.text, json);
+  const { error: code, message, ...fields } = fieldsOf(response.text, json);
   if (typeof code !== 'string' || typeof message !== 'string') {
-    return new UnexpectedAnswer(notUnderstood(answer), known);
+    return new UnexpectedResponse(notUnderstood(response), details);
   }
   const { field } = fields;
-  const more = { ...known, fields, ...(typeof field === 'string' && { field }) };
+  const allDetails = { ...details, fields, ...(typeof field === 'string' && { field }) };
   const type = Object.hasOwn(CLASSES, code) ? CLASSES[code] : undefined;
   if (!type || (type === VersionConflict && !hasVersions(fields))) {
-    return new FastpacaError(message, { ...more, code });
+    return new FastpacaError(message, { ...allDetails, code });
   }
-  return new type(message, more);
+  return new type(message, allDetails);
 }
 
 function hasVersions({ expected, found }: Record<string, unknown>): boolean {
   return Number.isInteger(expected) && Number.isInteger(found);
 }
 
-function notUnderstood({ status, text }: Answer): string {
-  const shown = text.length > SHOWN_CHARS_MAX ? `${text.slice(0, SHOWN_CHARS_MAX)} …` : text;
-  return `Status ${status}: this is not an answer of a fastpaca node: ${JSON.stringify(shown)}`;
+function notUnderstood({ status, text }: ClientResponse): string {
+  const quoted = text.length > QUOTED_CHARS_MAX ? `${text.slice(0, QUOTED_CHARS_MAX)} …` : text;
+  return `Status ${status}: this is not the response of a fastpaca node: ${JSON.stringify(quoted)}`;
 }
 
 function fieldsOf(text: string, json: Json): Record<string, unknown> {
@@ -226,25 +227,25 @@ function fieldsOf(text: string, json: Json): Record<string, unknown> {
   }
 }
 
-/** Read the JSON of an answer of success, which has the field *name*. */
-export function valueOf(answer: Answer, json: Json, name: string, key?: string): unknown {
-  const { status } = answer;
-  const requestId = answer.header('x-request-id') ?? undefined;
-  const known = { status, requestId, idempotencyKey: key };
+/** Return the JSON of a *response* of success, an object with the field *name*. */
+export function valueOf(response: ClientResponse, json: Json, name: string, key?: string): unknown {
+  const { status } = response;
+  const requestId = response.header('x-request-id') ?? undefined;
+  const details = { status, requestId, idempotencyKey: key };
   let value: unknown;
   try {
-    value = json.parse(answer.text);
+    value = json.parse(response.text);
   } catch (cause) {
-    throw new UnexpectedAnswer(notUnderstood(answer), { ...known, cause });
+    throw new UnexpectedResponse(notUnderstood(response), { ...details, cause });
   }
   if (typeof value === 'object' && value !== null && Object.hasOwn(value, name)) return value;
-  throw new UnexpectedAnswer(notUnderstood(answer), known);
+  throw new UnexpectedResponse(notUnderstood(response), details);
 }
 
 /**
  * Write *value* as JSON.
  *
- * What JSON does not have is refused: `JSON.stringify` would make null of it without a word.
+ * Refuses values that JSON can't represent; `JSON.stringify` would silently make them null.
  */
 export function textOf(value: unknown, json: Json): string {
   let text: string;
@@ -275,10 +276,9 @@ function checkValues(value: unknown, path: string): void {
 }
 
 /**
- * Give the texts of the members of the list *name* in the JSON object *text*, as they stand there.
+ * Return the JSON texts of the items of the list *name* in the JSON object *text*, unchanged.
  *
- * What goes back to the node in these texts is what it sent, numbers that JavaScript cannot hold
- * included.
+ * They can go back to the node exactly as it sent them, even numbers that JavaScript can't hold.
  */
 export function textsOf(text: string, name: string): string[] {
   const texts: string[] = [];
@@ -298,8 +298,8 @@ export function textsOf(text: string, name: string): string[] {
       if (isInside && depth === 2) start = at + 1;
     } else if (char === '}' || char === ']' || char === ',') {
       if (isInside && depth === 2 && char !== '}') {
-        const found = text.slice(start, at).trim();
-        if (found !== '') texts.push(found);
+        const item = text.slice(start, at).trim();
+        if (item !== '') texts.push(item);
         start = at + 1;
       }
       if (char !== ',') depth -= 1;

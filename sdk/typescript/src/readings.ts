@@ -1,52 +1,52 @@
 /**
- * What a message does to the calls of its conversation, read by the table of shapes. Pure.
+ * What a message does to the calls of its conversation, by the table of shapes. Pure.
  *
- * The same reading as the node's, in `fastpaca/shapes.py`, which says why each thing is as it is.
+ * The rules are those of the node; its `fastpaca/shapes.py` explains each of them.
  */
 
 import * as table from './shapes.js';
 import type { Row, Side } from './shapes.js';
 import type { Message, Part } from './types.js';
 
-/** What a part is, as far as it matters where a conversation may be cut. */
+/** What a part is, as far as cuts depend on it. */
 export type Shape = Side | 'blank' | 'reasoning' | 'compaction' | 'page' | 'other';
 
 /** A call, a result or an approval at one place of a message. */
-export interface Mark {
+export interface ToolReference {
   /** The index of the part; `WHOLE` for a message as a whole, and below it a key of the message. */
   place: number;
   side: Side;
-  /** What binds it; empty if it has no id. */
+  /** The id that binds it; empty if it has none. */
   id: string;
-  /** The name of its tool; empty if it names none. */
+  /** The name of its tool; empty if it has none. */
   name: string;
   /** Another id of a call. */
   alias: string;
-  /** Of a request, the id of the call that it is about. */
+  /** For an approval request, the id of the call that it is about. */
   link: string;
-  /** Of both in one, whether its result is still to come. */
+  /** For a call that holds its own result, whether the result is still missing. */
   isOpen: boolean;
-  /** Of a response, whether it says no, and so answers the call. */
+  /** For an approval response, whether it denies the call, and so answers it. */
   denies: boolean;
 }
 
 /** A message, read by the table. */
 export interface Reading {
   role: string;
-  /** Whether it stands in the window only, such as a summary. */
+  /** Whether it is in the window only, like a summary. */
   isSynthetic: boolean;
-  /** What each part is. */
+  /** The shape of each part. */
   shapes: Shape[];
   /** Its calls, results and approvals: those of parts, then those of keys. */
-  marks: Mark[];
+  toolReferences: ToolReference[];
   opensTurn: boolean;
-  /** Whether keys of it hold reasoning. */
+  /** Whether it has keys with reasoning. */
   hasReasoning: boolean;
-  /** Whether it has keys that count, apart from those of reasoning and calls. */
+  /** Whether it has other counted keys than those of reasoning and calls. */
   hasOtherKeys: boolean;
 }
 
-/** The place of a result that is its message as a whole. */
+/** The place of a result that is its whole message. */
 export const WHOLE = -1;
 
 const IN_KEYS = -2;
@@ -58,39 +58,39 @@ const BY_TOOL_CALL_ID = rowsBy('toolCallId');
 const BY_TYPE = rowsBy('type');
 const BY_SUFFIX = rowsBy('suffix');
 
-/** A character that is no white space, as Python has it. */
+/** A character that is not white space, by Python's definition. */
 const VISIBLE = /[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]/;
 
 function rowsBy(by: Row['by']): Row[] {
   return table.ROWS.filter((row) => row.by === by);
 }
 
-/** Tell whether *mark* answers something that was said before, and nothing else. */
-export function answers({ side }: Mark): boolean {
+/** Return whether *reference* only answers an earlier call or request. */
+export function answers({ side }: ToolReference): boolean {
   return side === 'result' || side === 'response';
 }
 
 /** Read *message* by the table. */
 export function readingOf(message: Message): Reading {
   const shapes: Shape[] = [];
-  const inParts: Mark[] = [];
+  const inParts: ToolReference[] = [];
   message.parts.forEach((part, place) => {
     const row = rowOf(part);
     shapes.push(row === undefined ? shapeOf(part) : row.side);
-    if (row !== undefined) inParts.push(markOf(place, part, row));
+    if (row !== undefined) inParts.push(toolReferenceOf(place, part, row));
   });
   const { role } = message;
   const keys = Object.keys(message).filter(
     (key) => !table.STRUCTURAL_KEYS.has(key) && !isNothing(message[key]),
   );
-  const marks = joined(inParts, marksOfKeys(message, inParts));
+  const toolReferences = joined(inParts, toolReferencesOfKeys(message, inParts));
   const isSeen = shapes.some((shape) => shape !== 'page');
   return {
     role,
     isSynthetic: message.seq === null,
     shapes,
-    marks,
-    opensTurn: table.USER_ROLES.has(role) && isSeen && !marks.some(answers),
+    toolReferences,
+    opensTurn: table.USER_ROLES.has(role) && isSeen && !toolReferences.some(answers),
     hasReasoning: keys.some((key) => table.REASONING_KEYS.has(key)),
     hasOtherKeys: keys.some((key) => !isAccountedFor(key)),
   };
@@ -146,7 +146,7 @@ function isVisible(part: Part, key: string): boolean {
   return VISIBLE.test(textIn(part, key));
 }
 
-function markOf(place: number, part: Part, row: Row): Mark {
+function toolReferenceOf(place: number, part: Part, row: Row): ToolReference {
   const held = row.by === 'key' ? (part[row.word] as Fields) : part;
   const tool = row.word === 'tool-*' ? part.type.slice('tool-'.length) : '';
   return {
@@ -164,52 +164,58 @@ function markOf(place: number, part: Part, row: Row): Mark {
   };
 }
 
-function marksOfKeys(message: Message, inParts: readonly Mark[]): Mark[] {
-  const marks: Mark[] = [];
+function toolReferencesOfKeys(
+  message: Message,
+  inParts: readonly ToolReference[],
+): ToolReference[] {
+  const toolReferences: ToolReference[] = [];
   const listed = message[table.CALLS_KEY];
   for (const call of Array.isArray(listed) ? (listed as unknown[]) : []) {
     if (!isObject(call)) continue;
     const named = isObject(call['function']) ? call['function'] : call;
-    marks.push(markInKeys('call', textIn(call, 'id'), textIn(named, 'name')));
+    toolReferences.push(toolReferenceInKeys('call', textIn(call, 'id'), textIn(named, 'name')));
   }
   const legacy = message[table.CALL_KEY];
   if (isObject(legacy) && !isNothing(legacy)) {
-    marks.push(markInKeys('call', '', textIn(legacy, 'name')));
+    toolReferences.push(toolReferenceInKeys('call', '', textIn(legacy, 'name')));
   }
   if (table.RESULT_ROLES.has(message.role)) {
     const answered = textIn(message, table.RESULT_ID_KEY);
     if (answered !== '' || !inParts.some(answers)) {
       const name = firstIn(message, table.RESULT_NAME_KEYS);
-      marks.push({ ...markInKeys('result', answered, name), place: WHOLE });
+      toolReferences.push({ ...toolReferenceInKeys('result', answered, name), place: WHOLE });
     }
   }
-  return marks;
+  return toolReferences;
 }
 
-function markInKeys(side: Side, id: string, name: string): Mark {
+function toolReferenceInKeys(side: Side, id: string, name: string): ToolReference {
   return { place: IN_KEYS, side, id, name, alias: '', link: '', isOpen: false, denies: false };
 }
 
-/** Join the marks of parts and of keys; what both say is one mark, where the part stands. */
-function joined(inParts: readonly Mark[], inKeys: readonly Mark[]): Mark[] {
+/** Join the references of parts and keys; what both say is one reference, at the part's place. */
+function joined(
+  inParts: readonly ToolReference[],
+  inKeys: readonly ToolReference[],
+): ToolReference[] {
   const left = [...inKeys];
-  const marks = inParts.map((mark) => {
-    const at = left.findIndex((one) => said(one) === said(mark));
-    if (at < 0) return mark;
-    const [twin] = left.splice(at, 1);
-    return { ...mark, name: mark.name || twin!.name };
+  const toolReferences = inParts.map((reference) => {
+    const index = left.findIndex((other) => identityOf(other) === identityOf(reference));
+    if (index < 0) return reference;
+    const [twin] = left.splice(index, 1);
+    return { ...reference, name: reference.name || twin!.name };
   });
-  return [...marks, ...left];
+  return [...toolReferences, ...left];
 }
 
-function said({ side, id, name }: Mark): string {
+function identityOf({ side, id, name }: ToolReference): string {
   return JSON.stringify(id === '' ? [side, '', name] : [side, id]);
 }
 
 function firstIn(fields: Fields, keys: Iterable<string>): string {
   for (const key of keys) {
-    const found = textIn(fields, key);
-    if (found !== '') return found;
+    const text = textIn(fields, key);
+    if (text !== '') return text;
   }
   return '';
 }

@@ -1,8 +1,8 @@
 /**
- * Follows a context: one sequence of frames out of as many connections as it takes.
+ * Follows a context: one sequence of frames over as many connections as it takes.
  */
 
-import { ConnectionFailed, TimedOut, UnexpectedAnswer } from './errors.js';
+import { ConnectionFailed, TimedOut, UnexpectedResponse } from './errors.js';
 import { EventReader } from './events.js';
 import { Follower } from './follower.js';
 import { EVENTS_TYPE, type Json, pathOf, queryOf } from './protocol.js';
@@ -10,15 +10,15 @@ import type { Timeouts } from './options.js';
 import { type CallOptions, type Transport, timerMs } from './transport.js';
 import type { ContextInfo, Frame } from './types.js';
 
-/** How a stream is opened; a `signal` ends it, with the signal's reason as the error. */
+/** The options of a stream; a `signal` ends it, and then it throws the signal's reason. */
 export interface StreamOptions extends CallOptions {
-  /** The last version that you have processed; 0 replays everything, absent means from now. */
+  /** The last version that you processed; 0 replays everything; if absent, it starts now. */
   cursor?: number | undefined;
-  /** False leaves out message frames; the cursor moves all the same. */
+  /** Whether to receive message frames (default true); the cursor moves either way. */
   includeMessages?: boolean | undefined;
 }
 
-/** The numbers of each frame: without them it is none. */
+/** The integer fields that each frame must have. */
 export const NUMBERS: Readonly<Record<Frame['type'], readonly string[]>> = {
   message: ['version', 'seq'],
   compaction: ['version', 'used_tokens_before', 'used_tokens_after'],
@@ -28,15 +28,15 @@ export const NUMBERS: Readonly<Record<Frame['type'], readonly string[]>> = {
   reset: ['version'],
 };
 
-/** What is known of the connections of one stream. */
+/** The state of a stream's connections. */
 interface Connections {
-  /** Whether a node has ever let it in. */
+  /** Whether any of them was opened. */
   wereOpened: boolean;
-  /** What the newest one said about coming back. */
+  /** The parser of the newest one, which knows its `retry:`. */
   events: EventReader;
 }
 
-/** Frames as they come; `return()` ends the stream at any time, also while one is waited for. */
+/** Frames as they come; `return()` ends the stream at any time, even during a `next()`. */
 export class Stream implements AsyncIterableIterator<Frame> {
   readonly #transport: Transport;
   readonly #path: string;
@@ -44,7 +44,7 @@ export class Stream implements AsyncIterableIterator<Frame> {
   readonly #timeouts: Timeouts;
   readonly #end = new AbortController();
   readonly #frames: AsyncGenerator<Frame, void>;
-  #isLeft = false;
+  #isReturned = false;
 
   constructor(transport: Transport, id: string, options: StreamOptions) {
     this.#transport = transport;
@@ -58,13 +58,13 @@ export class Stream implements AsyncIterableIterator<Frame> {
     try {
       return await this.#frames.next();
     } catch (error) {
-      if (this.#isLeft) return { done: true, value: undefined };
+      if (this.#isReturned) return { done: true, value: undefined };
       throw error;
     }
   }
 
   async return(): Promise<IteratorResult<Frame, void>> {
-    this.#isLeft = true;
+    this.#isReturned = true;
     this.#end.abort();
     return this.#frames.return();
   }
@@ -92,33 +92,33 @@ export class Stream implements AsyncIterableIterator<Frame> {
       try {
         const isResumed = connections.wereOpened;
         for await (const frame of this.#overOneConnection(follower.cursor, connections)) {
-          attempt = 1; // what breaks next breaks for the first time
+          attempt = 1; // the connection works, so the next break is the first one
           if (follower.take(frame)) yield frame;
           if (frame.type === 'tombstoned') return;
           this.#end.signal.throwIfAborted();
         }
         const { cursor } = follower;
-        // The deletion moves no cursor: a node cannot know that it was not told of yet.
+        // A deletion moves no cursor, so the node can't know that this follower hasn't heard of it.
         if (isResumed) yield { type: 'tombstoned', version: cursor, cursor };
         return;
       } catch (error) {
         this.#end.signal.throwIfAborted();
-        const toldMs = connections.events.retryMs;
+        const { retryMs } = connections.events;
         const { signal } = this.#end;
-        await this.#transport.pause(error, attempt, { leftMs: Infinity, signal, toldMs });
+        await this.#transport.pause(error, attempt, { leftMs: Infinity, signal, retryMs });
       }
       if (connections.wereOpened) follower.resume();
     }
   }
 
-  /** From now on means from the version of now: a break before the first frame would lose some. */
+  /** Resolve "now" once: if each connection did, a break before the first frame would lose some. */
   async #versionNow(): Promise<number> {
     const request = { method: 'GET', path: this.#path } as const;
     const call = { signal: this.#end.signal, timeouts: this.#timeouts };
     return (await this.#transport.value<ContextInfo>(request, 'version', call)).version;
   }
 
-  /** Give the frames behind *cursor* until there will be no more; throw when the connection breaks. */
+  /** Yield the frames after *cursor* until the deletion; throw when the connection breaks. */
   async *#overOneConnection(cursor: number, connections: Connections): AsyncGenerator<Frame, void> {
     const events = (connections.events = new EventReader());
     const isWhole = this.#options.includeMessages ?? true;
@@ -129,13 +129,13 @@ export class Stream implements AsyncIterableIterator<Frame> {
       const query = queryOf({ cursor, include_messages: isWhole ? undefined : false });
       const path = `${this.#path}/events${query}`;
       const request = { method: 'GET', path, accept: EVENTS_TYPE } as const;
-      const response = await this.#transport.opened(request, connection.signal, this.#timeouts);
+      const response = await this.#transport.open(request, connection.signal, this.#timeouts);
       if (response.status === 204) return;
       connections.wereOpened = true;
       for await (const text of textsOf(response, connection, events, this.#timeouts.streamMs)) {
         yield frameOf(text, this.#transport.json);
       }
-      throw new ConnectionFailed('The stream was broken off.');
+      throw new ConnectionFailed('The stream broke off.');
     } finally {
       this.#end.signal.removeEventListener('abort', end);
       connection.abort();
@@ -143,7 +143,7 @@ export class Stream implements AsyncIterableIterator<Frame> {
   }
 }
 
-/** Give the texts of the events in the body of *response*; give up *connection* when it is silent. */
+/** Yield the data of the events in *response*; abort *connection* when nothing comes. */
 async function* textsOf(
   response: Response,
   connection: AbortController,
@@ -152,7 +152,9 @@ async function* textsOf(
 ): AsyncGenerator<string, void> {
   const type = response.headers.get('content-type') ?? '';
   if (type.split(';')[0]!.trim().toLowerCase() !== EVENTS_TYPE || response.body === null) {
-    throw new UnexpectedAnswer(`The answer is no stream of events, but ${type || 'of no type'}.`);
+    throw new UnexpectedResponse(
+      `The response is not an event stream, but ${type || 'has no type'}.`,
+    );
   }
   const pieces = response.body.getReader();
   const decoder = new TextDecoder();
@@ -175,7 +177,7 @@ async function pieceOf(
     return value;
   } catch (cause) {
     if (connection.signal.aborted) throw connection.signal.reason;
-    throw new ConnectionFailed('The stream was broken off.', { cause });
+    throw new ConnectionFailed('The stream broke off.', { cause });
   } finally {
     clearTimeout(timer);
   }
@@ -186,13 +188,13 @@ function frameOf(text: string, json: Json): Frame {
   try {
     frame = json.parse(text);
   } catch (cause) {
-    throw new UnexpectedAnswer('An event is no JSON.', { cause });
+    throw new UnexpectedResponse('An event is not JSON.', { cause });
   }
   if (isFrame(frame)) return frame;
-  throw new UnexpectedAnswer('An event is no frame of a fastpaca node.');
+  throw new UnexpectedResponse('An event is not a frame of a fastpaca node.');
 }
 
-/** Of a frame of a later release only the type and the cursor are known. */
+/** Return whether *value* is a frame; one of a type that this release doesn't know needs a cursor. */
 function isFrame(value: unknown): value is Frame {
   if (typeof value !== 'object' || value === null) return false;
   const frame = value as Record<string, unknown>;

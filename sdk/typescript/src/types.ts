@@ -1,18 +1,18 @@
 /** What goes over the wire, with the names that it has there. */
 
-/** A piece of a message. Beside its type everything in it is the caller's. */
+/** A piece of a message. Everything in it except its type belongs to the caller. */
 export interface Part {
   type: string;
   [key: string]: unknown;
 }
 
-/** A message to append; any other key is kept and given back. */
+/** A message to append; the node keeps all other keys and returns them. */
 export interface NewMessage {
   role: string;
   parts: ReadonlyArray<{ type: string }>;
   id?: unknown;
   metadata?: unknown;
-  /** Counts instead of the node's own count. */
+  /** Replaces the node's own count. */
   token_count?: number;
 }
 
@@ -28,18 +28,18 @@ export interface Message {
   [key: string]: unknown;
 }
 
-/** A message of the log, as `getTail` and `messages` give it. */
+/** A message of the log, as `getTail` and `messages` return it. */
 export interface LogMessage extends Message {
   seq: number;
 }
 
-/** How a window that has grown too large is made smaller. */
+/** How to shrink a window that has grown too large. */
 export interface Policy {
   strategy: 'last_n' | 'skip_parts' | 'manual' | (string & {});
   config?: Record<string, unknown>;
 }
 
-/** The configuration of a context, and how far it has come. */
+/** A context's configuration, version and last seq. */
 export interface ContextInfo {
   id: string;
   status: 'active' | 'tombstoned';
@@ -54,16 +54,16 @@ export interface ContextInfo {
   updated_at: string;
 }
 
-/** What an append made of a message. */
-export interface Appended {
+/** The seq and version of an appended message, its token count, and what is odd about it. */
+export interface AppendResult {
   seq: number;
   version: number;
   token_estimate: number;
-  /** What is odd about the message; absent where nothing is. */
+  /** What is odd about the message; absent if nothing is. */
   warnings?: AppendWarning[];
 }
 
-/** Something odd about a message that was taken all the same. */
+/** Something odd about a message that was appended all the same. */
 export interface AppendWarning {
   code: 'unpaired_result' | 'empty_call_id' | 'unknown_shape';
   /** Where it is in the request, such as `message.parts[0]`. */
@@ -77,7 +77,7 @@ export interface Segment {
   to_seq: number;
 }
 
-/** The LLM context: what goes to a model. */
+/** The LLM context: the messages to send to a model. */
 export interface LlmContext {
   version: number;
   messages: Message[];
@@ -87,20 +87,20 @@ export interface LlmContext {
   token_budget: number;
   window_tokens: number;
   fit: 'whole' | 'dropped' | 'cut' | 'empty';
-  /** What became of each message of the log, if it was asked for. */
+  /** What happened to each message of the log, if the read asked for it. */
   explained?: Explained[];
 }
 
-/** What became of the messages of a range, and what did it. */
+/** What happened to a range of messages, and why. */
 export interface Explained {
   from_seq: number;
   to_seq: number;
   state: 'pinned' | 'task' | 'kept' | 'stripped' | 'cut' | 'dropped' | 'summarised' | 'older';
-  /** The version whose rewrite did it, or this view; null where nothing was done. */
+  /** The version whose rewrite did it, or `view`; null if nothing happened. */
   by: number | 'view' | null;
 }
 
-/** A rewrite of the window, as the history tells it. */
+/** A rewrite of the window, by a policy or by `compact`. */
 export interface Compaction {
   version: number;
   strategy: string;
@@ -111,15 +111,15 @@ export interface Compaction {
   at: string;
 }
 
-/** Seqs from the first to the last of what was changed. */
+/** The first and the last seq of a change. */
 export interface Range {
   from_seq: number;
   to_seq: number;
 }
 
-/** What every frame of a stream has. */
+/** The fields of every frame. */
 interface FrameBase {
-  /** What to resume from once the frame is processed. */
+  /** What to resume from once you have processed the frame. */
   cursor: number;
 }
 
@@ -141,7 +141,7 @@ export interface CompactionFrame extends FrameBase {
   used_tokens_after: number;
 }
 
-/** What the LLM context has come to. */
+/** How full the window is now. */
 export interface ContextFrame extends FrameBase {
   type: 'context';
   version: number;
@@ -150,25 +150,25 @@ export interface ContextFrame extends FrameBase {
   token_budget: number;
 }
 
-/** The context was deleted; the stream ends. */
+/** The context was deleted; this is the last frame. */
 export interface TombstonedFrame extends FrameBase {
   type: 'tombstoned';
   version: number;
 }
 
-/** The versions from `expected` up to the one before `actual` are gone for ever. */
+/** The versions from `expected` up to the one before `actual` are lost. */
 export interface GapFrame extends FrameBase {
   type: 'gap';
   expected: number;
   actual: number;
 }
 
-/** The cursor is above the current version: discard what you have and read again. */
+/** The cursor was above the newest version: discard what you have read, and read again. */
 export interface ResetFrame extends FrameBase {
   type: 'reset';
   version: number;
 }
 
-/** A change of a conversation, as a stream tells it. */
+/** One thing that a follower is sent. */
 export type Frame =
   MessageFrame | CompactionFrame | ContextFrame | TombstonedFrame | GapFrame | ResetFrame;

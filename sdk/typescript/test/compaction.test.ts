@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
-import { jointsOf } from '../src/calls.js';
+import { cutPointsOf } from '../src/groups.js';
 import { cutOf } from '../src/compaction.js';
 import { CannotCompact } from '../src/errors.js';
 import type { Message } from '../src/types.js';
@@ -25,14 +25,14 @@ function messages(line: string): Partial<Message>[] {
   });
 }
 
-interface Places {
+interface CutCase {
   name: string;
   messages: Message[];
-  places: number[];
-  openers: number[];
+  cut_points: number[];
+  task_messages: number[];
 }
 
-/** Give messages as a node answers them, each of so many tokens. */
+/** Return messages as a node sends them, with the token counts *tokens*. */
 function answered(messages: Partial<Message>[], tokens: readonly number[] = []): Message[] {
   return messages.map((message, at) => ({
     seq: at + 1,
@@ -46,11 +46,11 @@ function answered(messages: Partial<Message>[], tokens: readonly number[] = []):
   }));
 }
 
-test('conversations of all shapes are parted where the node would part them', () => {
-  const cases = JSON.parse(readFileSync(join(WIRE, 'cuts.json'), 'utf8')) as Places[];
+test('conversations of all shapes are cut where the node would cut them', () => {
+  const cases = JSON.parse(readFileSync(join(WIRE, 'cuts.json'), 'utf8')) as CutCase[];
   assert.ok(cases.length > 100);
-  for (const { name, messages, places, openers } of cases) {
-    assert.deepEqual(jointsOf(answered(messages)), { places, openers }, name);
+  for (const { name, messages, cut_points: indexes, task_messages: taskMessages } of cases) {
+    assert.deepEqual(cutPointsOf(answered(messages)), { indexes, taskMessages }, name);
   }
 });
 
@@ -194,9 +194,9 @@ test('what no summary can help is an error, and nothing is written', async () =>
       error instanceof CannotCompact &&
       error.code === 'cannot_compact' &&
       error.message ===
-        'No summary brings the window to its trigger of 2 tokens: the instructions and the ' +
-          'newest messages that belong together take 2. ' +
-          'Raise the budget of the context, or append smaller messages.',
+        'No summary can bring the window down to its trigger of 2 tokens: the instructions and ' +
+          'the newest messages that belong together take 2. ' +
+          "Raise the context's budget, or append smaller messages.",
   );
   assert.equal(script.asked.length, 2);
 });

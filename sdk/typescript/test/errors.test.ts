@@ -71,6 +71,6 @@ test('a redirect is not followed: a POST would arrive as a GET', async (t) => {
   const { port } = server.address() as AddressInfo;
   const client = fastpaca.createClient({ baseUrl: `http://127.0.0.1:${port}` });
   const context = await client.context('demo');
-  await assert.rejects(context.append({ role: 'user', parts: [] }), fastpaca.UnexpectedAnswer);
+  await assert.rejects(context.append({ role: 'user', parts: [] }), fastpaca.UnexpectedResponse);
   assert.deepEqual(asked, ['POST']);
 });

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { UnexpectedAnswer } from '../src/errors.js';
+import { UnexpectedResponse } from '../src/errors.js';
 import { EventReader } from '../src/events.js';
 
 function read(bytes: Uint8Array, ...cuts: number[]): string[] {
@@ -47,11 +47,11 @@ test('a byte order mark is passed over', () => {
 });
 
 test('an event has a limit, in one line or in many', () => {
-  assert.throws(() => new EventReader(10).push('data: 0123456789'), UnexpectedAnswer);
+  assert.throws(() => new EventReader(10).push('data: 0123456789'), UnexpectedResponse);
   const lines = new EventReader(10);
   assert.throws(() => {
     for (let line = 0; line < 5; line++) lines.push('data: 012\n');
-  }, UnexpectedAnswer);
+  }, UnexpectedResponse);
   const small = new EventReader(10);
   for (let event = 0; event < 50; event++) assert.deepEqual(small.push('data: 012\n\n'), ['012']);
 });

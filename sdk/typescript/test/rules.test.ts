@@ -201,7 +201,7 @@ test('what is no frame ends a stream with an error', async (t) => {
     frames.unreadable.map((text) => events(`data: ${text}\n\n`)),
   );
   for (const text of frames.unreadable) {
-    await assert.rejects(all(one.stream({ cursor: 0 })), fastpaca.UnexpectedAnswer, text);
+    await assert.rejects(all(one.stream({ cursor: 0 })), fastpaca.UnexpectedResponse, text);
   }
 });
 

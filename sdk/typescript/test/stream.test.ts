@@ -173,7 +173,7 @@ test('what is no stream of frames is said to be none', async (t) => {
     events('{"type":"message"}'),
   );
   for (let count = 0; count < 4; count++) {
-    await assert.rejects(names(one.stream({ cursor: 0 })), fastpaca.UnexpectedAnswer);
+    await assert.rejects(names(one.stream({ cursor: 0 })), fastpaca.UnexpectedResponse);
   }
 });
 
@@ -257,7 +257,7 @@ test('a connection is closed at the end, and when it turns out to be no stream',
   };
   const { one } = await scripted(t, kept(frames([tombstoned(1)], 'hold')), kept(page));
   assert.deepEqual(await names(one.stream({ cursor: 0 })), ['tombstoned 1']);
-  await assert.rejects(names(one.stream({ cursor: 0 })), fastpaca.UnexpectedAnswer);
+  await assert.rejects(names(one.stream({ cursor: 0 })), fastpaca.UnexpectedResponse);
   assert.equal(closed.length, 2);
   await Promise.all(closed);
 });

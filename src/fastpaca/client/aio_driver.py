@@ -1,4 +1,4 @@
-"""How flows are carried out on an event loop of asyncio, and the stream that is read so."""
+"""Carry out flows on an asyncio event loop, and the stream that is read there."""
 
 from __future__ import annotations
 
@@ -9,39 +9,40 @@ from typing import Any, Self, TypeVar, assert_never, cast
 
 import httpx
 
-from fastpaca.client.connections import AsyncConnections, Place, this_place
+from fastpaca.client.connections import AsyncConnections, LoopOwner, this_owner
 from fastpaca.client.errors import ForeignStream
 from fastpaca.client.flow import (
-    Ask,
     Close,
-    Draw,
     Effect,
-    Failure,
     Flow,
-    Give,
+    Invoke,
+    NoResponse,
     Now,
     Open,
+    Outcome,
+    RandomInt,
     Read,
     Send,
     Wait,
+    Yield,
 )
-from fastpaca.client.protocol import Answer
-from fastpaca.client.transfer import Transfer, body_of, failure_of, now_or_drawn
+from fastpaca.client.http_requests import HttpRequests, body_buffer, no_response, now_or_random
+from fastpaca.client.protocol import ClientResponse
 from fastpaca.client.values import Frame
 
 T = TypeVar("T")
 
 
 class AsyncDriver:
-    """Carries out flows on the event loop that asks for it."""
+    """Carries out flows on the running event loop."""
 
-    def __init__(self, connections: AsyncConnections, transfer: Transfer) -> None:
+    def __init__(self, connections: AsyncConnections, requests: HttpRequests) -> None:
         self._connections = connections
-        self._transfer = transfer
+        self._requests = requests
 
     async def run(self, flow: Flow[T]) -> T:
-        """Carry out *flow* and give what it comes to."""
-        await self._connections.here()  # made before the time of the call begins, see `Driver`
+        """Carry out *flow* and return its result."""
+        await self._connections.current()  # made before the call's time starts, see `Driver`
         reply = None
         while True:
             try:
@@ -51,8 +52,8 @@ class AsyncDriver:
             reply = await self.perform(effect)
 
     async def iterate(self, flow: Flow[None]) -> AsyncGenerator[Any, None]:
-        """Carry out *flow* as far as the values that it gives are asked for."""
-        await self._connections.here()  # made before the time of the call begins, see `Driver`
+        """Carry out *flow* and iterate over the values that it yields to the caller."""
+        await self._connections.current()  # made before the call's time starts, see `Driver`
         reply = None
         while True:
             try:
@@ -60,69 +61,70 @@ class AsyncDriver:
             except StopIteration:
                 return
             reply = None
-            if isinstance(effect, Give):
+            if isinstance(effect, Yield):
                 yield effect.value
             else:
                 reply = await self.perform(effect)
 
     async def perform(self, effect: Effect) -> object:
-        """Do what *effect* says, and give what came of it."""
+        """Carry out *effect* and return the reply to it."""
         match effect:
             case Send():
                 return await self._send(effect)
             case Wait():
                 await asyncio.sleep(effect.seconds)
                 return None
-            case Ask():
-                given = effect.function(effect.argument)
-                return await given if inspect.isawaitable(given) else given
-            case Now() | Draw():
-                return now_or_drawn(effect)
-            case Open() | Read() | Close() | Give():
-                raise TypeError(f"{effect!r} is for a stream.")
+            case Invoke():
+                result = effect.function(effect.argument)
+                return await result if inspect.isawaitable(result) else result
+            case Now() | RandomInt():
+                return now_or_random(effect)
+            case Open() | Read() | Close() | Yield():
+                raise TypeError(f"Only a stream can carry out {effect!r}.")
             case _:
                 assert_never(effect)
 
-    async def _send(self, effect: Send) -> Answer | Failure:
+    async def _send(self, effect: Send) -> Outcome:
         try:
             return await self.read(await self.sent(effect), effect)
         except (httpx.RequestError, httpx.StreamError) as error:
-            return failure_of(error)
+            return no_response(error)
 
     async def sent(self, effect: Send | Open) -> httpx.Response:
-        """Send a request and wait for the head of its answer."""
-        response = await self._connections.send(self._transfer.request(effect))
+        """Send a request and wait for the head of the response."""
+        response = await self._connections.send(self._requests.request(effect))
         assert isinstance(response.stream, httpx.AsyncByteStream)
-        response.stream = Pieces(response.stream)
+        response.stream = ShieldedBody(response.stream)
         return response
 
-    async def read(self, response: httpx.Response, effect: Send | Open) -> Answer:
-        """Read a whole answer."""
-        body = body_of(effect, self._transfer.timeouts)
+    async def read(self, response: httpx.Response, effect: Send | Open) -> ClientResponse:
+        """Read a whole response."""
+        body = body_buffer(effect, self._requests.timeouts)
         try:
             async for piece in response.aiter_bytes():
                 body.add(piece)
         finally:
             await response.aclose()
-        return body.answer(response)
+        return body.response(response)
 
 
-class Pieces(httpx.AsyncByteStream):
+class ShieldedBody(httpx.AsyncByteStream):
     """
-    The body of an answer, which is closed to the end once it is to be closed.
+    The body of a response, whose closing can't be cancelled.
 
-    A task that is cancelled while httpx gives a connection back would leave it in use for ever.
+    A task that is cancelled while httpx returns a connection to its pool would leave the connection
+    in use forever.
     """
 
     def __init__(self, pieces: httpx.AsyncByteStream) -> None:
         self._pieces = pieces
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        """Give the pieces."""
+        """Iterate over the pieces."""
         return aiter(self._pieces)
 
     async def aclose(self) -> None:
-        """Read no more."""
+        """Close the body, even if the task that asks for it is cancelled."""
         await asyncio.shield(asyncio.ensure_future(self._pieces.aclose()))
 
 
@@ -130,13 +132,15 @@ class AsyncStream(AsyncDriver, AsyncIterator[Frame]):
     """
     The frames of a context, over as many connections as it takes; see `AsyncContext.stream`.
 
-    One task reads. To end it, cancel that task, or leave the loop and close the stream. It belongs
-    to the process and the event loop that it is first read on.
+    One task at a time may read. To end the stream, cancel that task, or leave its loop and call
+    `aclose`. A stream belongs to the process and the event loop that first read it.
     """
 
-    def __init__(self, connections: AsyncConnections, transfer: Transfer, flow: Flow[None]) -> None:
-        super().__init__(connections, transfer)
-        self._place: Place | None = None
+    def __init__(
+        self, connections: AsyncConnections, requests: HttpRequests, flow: Flow[None]
+    ) -> None:
+        super().__init__(connections, requests)
+        self._owner: LoopOwner | None = None
         self._flow = flow
         self._frames = self.iterate(flow)
         self._response: httpx.Response | None = None
@@ -152,10 +156,10 @@ class AsyncStream(AsyncDriver, AsyncIterator[Frame]):
         """
         if self._is_foreign():
             raise ForeignStream(
-                "This stream belongs to another process or event loop, which began to read it; make"
+                "This stream belongs to another process or event loop, which began to read it; open"
                 " one here, with the cursor of the last frame that you processed."
             )
-        self._place = this_place()
+        self._owner = this_owner()
         try:
             return cast(Frame, await anext(self._frames))
         except BaseException:
@@ -163,23 +167,23 @@ class AsyncStream(AsyncDriver, AsyncIterator[Frame]):
             raise
 
     async def __aenter__(self) -> Self:
-        """Close the stream at the end of the block."""
+        """Return the stream; the end of the block closes it."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close."""
+        """Close the stream."""
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Follow no more."""
+        """Stop following."""
         if self._is_foreign():
-            return  # what it reads from is not to be touched here
+            return  # its connection belongs to the other process or event loop
         await self._drop()
         await self._frames.aclose()
         self._flow.close()
 
     def _is_foreign(self) -> bool:
-        return self._place is not None and self._place != this_place()
+        return self._owner is not None and self._owner != this_owner()
 
     async def _drop(self) -> None:
         response, self._response, self._pieces = self._response, None, None
@@ -187,7 +191,7 @@ class AsyncStream(AsyncDriver, AsyncIterator[Frame]):
             await response.aclose()
 
     async def perform(self, effect: Effect) -> object:
-        """Do what *effect* says."""
+        """Carry out *effect* and return the reply to it."""
         match effect:
             case Open():
                 return await self._open(effect)
@@ -199,19 +203,19 @@ class AsyncStream(AsyncDriver, AsyncIterator[Frame]):
             case _:
                 return await super().perform(effect)
 
-    async def _open(self, effect: Open) -> Answer | Failure:
+    async def _open(self, effect: Open) -> Outcome:
         try:
             response = await self.sent(effect)
             if response.status_code != httpx.codes.OK:
                 return await self.read(response, effect)
         except (httpx.RequestError, httpx.StreamError) as error:
-            return failure_of(error)
+            return no_response(error)
         self._response, self._pieces = response, response.aiter_bytes()
-        return Answer(response.status_code, response.headers)
+        return ClientResponse(response.status_code, response.headers)
 
-    async def _read(self) -> bytes | Failure:
+    async def _read(self) -> bytes | NoResponse:
         assert self._pieces is not None
         try:
             return await anext(self._pieces, b"")
         except (httpx.RequestError, httpx.StreamError) as error:
-            return failure_of(error)
+            return no_response(error)

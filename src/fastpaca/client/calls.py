@@ -1,5 +1,5 @@
 """
-The verbs of a client as flows, one method each: what `Fastpaca` and `AsyncFastpaca` have in common.
+The verbs of a client as flows, one method each, shared by `Fastpaca` and `AsyncFastpaca`.
 """
 
 from __future__ import annotations
@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from fastpaca.client import compacting, protocol
-from fastpaca.client.errors import UnexpectedAnswer
-from fastpaca.client.flow import Ask, Flow, Give, exchange, key_or_new
+from fastpaca.client.errors import UnexpectedResponse
+from fastpaca.client.flow import Flow, Invoke, Yield, exchange, key_or_new
 from fastpaca.client.following import Position, follow
-from fastpaca.client.protocol import Answer, Reader, Request, path_of
-from fastpaca.client.terms import Retries, Timeouts
+from fastpaca.client.options import Retries, Timeouts
+from fastpaca.client.protocol import BodyReader, ClientRequest, ClientResponse, path_of
 from fastpaca.client.values import (
-    Appended,
-    Compacted,
+    AppendResult,
     Compaction,
+    CompactResult,
     ContextInfo,
     Message,
     Policy,
@@ -27,21 +27,21 @@ from fastpaca.errors import VersionConflict
 T = TypeVar("T")
 
 CONFLICTS_MAX = 5
-"""How often a compaction is overtaken, in a read or in its write, before it gives up."""
+"""A compaction fails at this many conflicts, those of its reads and of its write together."""
 
 
-class Patience:
-    """How many conflicts a call still overcomes."""
+class ConflictLimit:
+    """Counts the conflicts of a call, up to a limit."""
 
     def __init__(self, conflicts_max: int) -> None:
         self._left = conflicts_max
 
-    def lose(self, conflict: VersionConflict) -> None:
+    def count(self, conflict: VersionConflict) -> None:
         """
         Count a *conflict*.
 
         Raises:
-            VersionConflict: It was the last that the call overcomes.
+            VersionConflict: The limit is reached.
         """
         self._left -= 1
         if self._left == 0:
@@ -49,27 +49,27 @@ class Patience:
 
 
 class Calls:
-    """Makes flows that go by the same terms."""
+    """Makes flows that share their timeouts and retries."""
 
     def __init__(self, timeouts: Timeouts, retries: Retries) -> None:
         self._timeouts = timeouts
         self._retries = retries
 
-    def _exchange(self, request: Request) -> Flow[Answer]:
+    def _exchange(self, request: ClientRequest) -> Flow[ClientResponse]:
         return exchange(request, self._timeouts, self._retries)
 
-    def _read(self, request: Request, reader: Reader[T]) -> Flow[T]:
+    def _read(self, request: ClientRequest, reader: BodyReader[T]) -> Flow[T]:
         """
-        Send *request* until it is answered, and read the value of the answer.
+        Send *request* until it succeeds, and decode the body of the response.
 
         Raises:
-            UnexpectedAnswer: It is none of a node.
+            UnexpectedResponse: No node would send this body.
         """
-        answer = yield from self._exchange(request)
+        response = yield from self._exchange(request)
         try:
-            return reader(answer.body)
-        except UnexpectedAnswer as error:
-            protocol.note_answer(error, answer)
+            return reader(response.body)
+        except UnexpectedResponse as error:
+            protocol.note_response(error, response)
             error.idempotency_key = request.key
             raise
 
@@ -83,12 +83,12 @@ class Calls:
         policy: Policy | Mapping[str, Any] | str | None,
         metadata: Mapping[str, Any] | None,
     ) -> Flow[ContextInfo]:
-        """Create a context, or change what is given of its configuration."""
+        """Create a context, or change the settings that are given."""
         request = protocol.put(context_id, budget, trigger, policy, metadata)
         return (yield from self._read(request, protocol.context_info))
 
     def info(self, context_id: str) -> Flow[ContextInfo]:
-        """Read how a context is configured."""
+        """Read a context's configuration."""
         return (yield from self._read(protocol.get(path_of(context_id)), protocol.context_info))
 
     def patch_metadata(self, context_id: str, changes: Mapping[str, Any]) -> Flow[ContextInfo]:
@@ -104,13 +104,13 @@ class Calls:
         yield from self._exchange(protocol.delete(context_id, purge=purge))
 
     def contexts(self, prefix: str | None, limit: int | None) -> Flow[None]:
-        """Give all contexts, page by page."""
+        """Yield all contexts, page by page."""
         after: str | None = None
         while True:
             request = protocol.get("/v1/contexts", prefix=prefix, after=after, limit=limit)
             page = yield from self._read(request, protocol.contexts_page)
-            for found in page.contexts:
-                yield Give(found)
+            for context in page.contexts:
+                yield Yield(context)
             if page.next is None:
                 return
             after = page.next
@@ -124,8 +124,8 @@ class Calls:
         if_version: int | None,
         token_count: int | None,
         key: str | None,
-    ) -> Flow[Appended | list[Appended]]:
-        """Append a message, or several."""
+    ) -> Flow[AppendResult | list[AppendResult]]:
+        """Append one message or several."""
         key = yield from key_or_new(key)
         request = protocol.append(context_id, messages, if_version, token_count, key)
         if isinstance(messages, Mapping):
@@ -140,15 +140,15 @@ class Calls:
     def messages(
         self, context_id: str, from_seq: int | None, to_seq: int | None, limit: int | None
     ) -> Flow[None]:
-        """Give messages of the log, page by page, up to what is its end when that is reached."""
+        """Yield messages of the log, page by page, up to its end as of the last page."""
         path = path_of(context_id, "messages")
         while True:
             request = protocol.get(path, from_seq=from_seq, to_seq=to_seq, limit=limit)
             page = yield from self._read(request, protocol.messages_page)
             for message in page.messages:
-                yield Give(message)
+                yield Yield(message)
             last = page.messages[-1] if page.messages else None
-            # A page has the version of its last message, unless it reaches the end of the log.
+            # A page has the version of its last message, or the current one at the end of the log.
             if last is None or last.seq == to_seq or last.version != page.version:
                 return
             assert last.seq is not None
@@ -181,14 +181,14 @@ class Calls:
         replacement: Sequence[Mapping[str, Any]],
         if_version: int | None,
         key: str | None = None,
-    ) -> Flow[Compacted]:
+    ) -> Flow[CompactResult]:
         """Replace the window."""
         key = yield from key_or_new(key)
         request = protocol.compact(context_id, replacement, if_version, key)
         return (yield from self._read(request, protocol.compacted))
 
     def compactions(self, context_id: str, after: int | None, limit: int | None) -> Flow[None]:
-        """Give what has rewritten the window, page by page."""
+        """Yield the rewrites of the window, page by page."""
         path = path_of(context_id, "compactions")
         while True:
             request = protocol.get(path, after=after, limit=limit)
@@ -197,7 +197,7 @@ class Calls:
                 return
             compaction: Compaction
             for compaction in page.compactions:
-                yield Give(compaction)
+                yield Yield(compaction)
             after = page.compactions[-1].version
 
     def compact_if_needed(
@@ -205,23 +205,23 @@ class Calls:
         context_id: str,
         summarise: Callable[[list[Message]], Any],
         keep_last: int,
-    ) -> Flow[Compacted | None]:
+    ) -> Flow[CompactResult | None]:
         """
-        Replace old messages by a summary, if the window is above its trigger.
+        Replace old messages with a summary, if the window is above its trigger.
 
-        What is appended while the summary is made stays: if the part that was summarised is as it
-        was, the summary is committed before the messages of now; else all is read and summarised
-        again.
+        Messages that are appended while the summary is made stay. If the summarised messages are
+        unchanged, the summary is committed in front of the current ones; otherwise everything is
+        read and summarised again.
 
         Raises:
             CannotCompact: What has to stay is above the trigger by itself.
-            VersionConflict: The context moved on too often.
+            VersionConflict: The context changed too often.
         """
         plan: compacting.Plan | None = None
         summary: list[Mapping[str, Any]] = []
-        patience = Patience(CONFLICTS_MAX)
+        conflicts = ConflictLimit(CONFLICTS_MAX)
         while True:
-            window = yield from self._whole_window(context_id, patience)
+            window = yield from self._whole_window(context_id, conflicts)
             if not window.needs_compaction:
                 return None
             if plan is None or not plan.holds_for(window):
@@ -229,31 +229,31 @@ class Calls:
                 plan = compacting.plan(window, keep_last, trigger)
                 if plan is None:
                     return None
-                summary = compacting.summary_of((yield Ask(summarise, plan.old)))
+                summary = compacting.summary_of((yield Invoke(summarise, plan.old)))
             replacement = plan.replacement(window, summary)
             try:
                 return (yield from self.compact(context_id, replacement, window.version))
             except VersionConflict as conflict:
-                patience.lose(conflict)
+                conflicts.count(conflict)
 
-    def _whole_window(self, context_id: str, patience: Patience) -> Flow[View]:
-        """Read the window with nothing left out, and whether it needs compaction as configured."""
+    def _whole_window(self, context_id: str, conflicts: ConflictLimit) -> Flow[View]:
+        """Read the window without fitting it, with the *needs_compaction* of its own budget."""
         while True:
-            seen = yield from self.view(context_id)
-            if seen.fit == "whole" or not seen.needs_compaction:
-                return seen
+            fitted = yield from self.view(context_id)
+            if fitted.fit == "whole" or not fitted.needs_compaction:
+                return fitted
             try:
-                whole = yield from self.view(context_id, seen.window_tokens, seen.version)
+                whole = yield from self.view(context_id, fitted.window_tokens, fitted.version)
             except VersionConflict as conflict:
-                patience.lose(conflict)
+                conflicts.count(conflict)
             else:
                 return View(
                     version=whole.version,
                     messages=whole.messages,
                     used_tokens=whole.used_tokens,
-                    needs_compaction=seen.needs_compaction,
+                    needs_compaction=fitted.needs_compaction,
                     segments=whole.segments,
-                    token_budget=seen.token_budget,
+                    token_budget=fitted.token_budget,
                     window_tokens=whole.window_tokens,
                     fit=whole.fit,
                 )
@@ -261,10 +261,10 @@ class Calls:
     # --- the stream -------------------------------------------------------------------------------
 
     def stream(self, context_id: str, cursor: int | None, *, include_messages: bool) -> Flow[None]:
-        """Give the frames behind *cursor*, or from now on."""
+        """Yield the frames after *cursor*; None starts at the current version."""
         if cursor is None:
-            # Asked for once: were it left to each connection, what happens between the first one
-            # and its first frame would be lost if it breaks there.
+            # Resolve "now" once. If each connection did, a break before the first frame would lose
+            # the changes up to the next connection.
             cursor = (yield from self.info(context_id)).version
         yield from follow(
             context_id, Position(cursor), self._retries, include_messages=include_messages

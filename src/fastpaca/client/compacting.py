@@ -1,15 +1,15 @@
 """
-Where a window is cut for a summary, and what it becomes. Pure.
+Where to cut a window for a summary, and what the window becomes. Pure.
 
-The leading system and developer messages stay. After them, what is old goes to the summary and the
-newest messages stay. The cut is at a place where a node would cut too (`fastpaca.context.groups`):
-a call, its approval, its result and the reasoning that led to it are never parted, and a call that
-runs stays. It is before a message that opens a turn if there is one, or else inside a turn: an
-agent may work on one task for hours.
+The leading system and developer messages stay. After them, old messages go into the summary and the
+newest ones stay. The cut is at a cut point of the node (`fastpaca.context.groups`): a call, its
+approval, its result and the reasoning that led to it stay together, and a running call stays. The
+cut is before a task message if possible, otherwise inside a turn: an agent may work on one task for
+hours.
 
-What stays is bounded twice: by a number of messages, and by tokens, so that the window ends up at
-or below its trigger. What the instructions leave of the trigger is the room; the newest messages
-get half of it, and the summary has the other half.
+Two limits apply to what stays: a number of messages, and a number of tokens, so that the window
+ends up at or below its trigger. The tokens between the instructions and the trigger are the room:
+half of it is for the newest messages, the other half for the summary.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from fastpaca.errors import InvalidRequest
 from fastpaca.shapes import INSTRUCTION_ROLES
 
 Summary = str | Mapping[str, Any] | Sequence[Mapping[str, Any]]
-"""A summary as a caller's function returns it: a text, a message, or several."""
+"""What a caller's function may return: a text, a message, or several messages."""
 
 KEEP_LAST: Final = 20
-"""How many of the newest messages are kept, unless told otherwise."""
+"""How many of the newest messages to keep by default."""
 
 
 class Plan(NamedTuple):
     """
-    A window taken apart.
+    How to divide a window.
 
     Attributes:
-        pinned: What it begins with and keeps.
-        old: What is to be summarised.
+        pinned: The messages at the front that stay.
+        old: The messages to summarise.
     """
 
     pinned: list[Message]
@@ -48,45 +48,45 @@ class Plan(NamedTuple):
 
     @property
     def cut(self) -> int:
-        """The index of the first message that is kept after the summary."""
+        """The index of the first message that stays after the summary."""
         return len(self.pinned) + len(self.old)
 
     def holds_for(self, window: View) -> bool:
         """
-        Return whether *window* still begins with what was summarised, and may be cut after it.
+        Return whether *window* still begins with the summarised messages and may be cut after them.
 
-        The result of an old call may have come in since then.
+        It may not be cut there if the result of an old call has come in since.
         """
         is_same = window.messages[: self.cut] == [*self.pinned, *self.old]
-        return is_same and self.cut in joints(window.messages).places
+        return is_same and self.cut in cut_points(window.messages).indexes
 
     def replacement(
         self, window: View, summary: Sequence[Mapping[str, Any]]
     ) -> list[Mapping[str, Any]]:
-        """Return what *window* becomes, messages of the log as they were read."""
+        """Return what *window* becomes; messages of the log go back as they were read."""
         return [*self.pinned, *summary, *window.messages[self.cut :]]
 
 
-class Joints(NamedTuple):
+class CutPoints(NamedTuple):
     """
-    Where messages may be parted.
+    Where messages may be cut.
 
     Attributes:
-        places: Indexes before which a cut parts nothing that belongs together; the end is one of
-            them if everything may go.
-        openers: Indexes of the messages that open a turn.
+        indexes: A cut before the message at one of these separates nothing that belongs together.
+            The number of messages is one of them if all may go.
+        task_messages: The indexes of the messages that open a turn.
     """
 
-    places: list[int]
-    openers: list[int]
+    indexes: list[int]
+    task_messages: list[int]
 
 
-def joints(messages: Sequence[Message]) -> Joints:
-    """Find where *messages* may be parted, by the rules of a node."""
+def cut_points(messages: Sequence[Message]) -> CutPoints:
+    """Find where *messages* may be cut, by the rules of a node."""
     entries = list(map(_entry, messages))
     groups = Groups(entries).read(len(entries))
-    openers = [at for at, entry in enumerate(entries) if entry.opens_turn]
-    return Joints(groups.whole_cuts(), openers)
+    task_messages = [index for index, entry in enumerate(entries) if entry.opens_turn]
+    return CutPoints(groups.whole_cuts(), task_messages)
 
 
 def _entry(message: Message) -> Entry:
@@ -111,9 +111,9 @@ def trigger_of(info: ContextInfo) -> int:
 
 def plan(window: View, keep_last: int, trigger: int) -> Plan | None:
     """
-    Decide what of *window* is summarised, so that it ends up at or below *trigger* tokens.
+    Decide which messages of *window* to summarise, to get it to *trigger* tokens or below.
 
-    None if it is there already, because the configuration was changed since the window was read.
+    Return None if it is there already, because the configuration has changed since the read.
 
     Raises:
         CannotCompact: What has to stay is too large for any summary to help.
@@ -121,48 +121,48 @@ def plan(window: View, keep_last: int, trigger: int) -> Plan | None:
     messages = window.messages
     size = len(messages)
     leading = next(
-        (at for at, message in enumerate(messages) if message.role not in INSTRUCTION_ROLES), size
+        (i for i, message in enumerate(messages) if message.role not in INSTRUCTION_ROLES), size
     )
-    places, openers = joints(messages)
-    start = next((place for place in places if place >= leading), size)
+    cuts, task_messages = cut_points(messages)
+    start = next((cut for cut in cuts if cut >= leading), size)
     sums = list(accumulate((message.token_count for message in messages), initial=0))
     room = trigger - sums[start]
 
     def fitting(tokens_max: int) -> Callable[[int], bool]:
-        return lambda at: sums[size] - sums[at] <= tokens_max
+        return lambda cut: sums[size] - sums[cut] <= tokens_max
 
     latest = size - max(keep_last, 0)
-    first = next((at for at in range(start, size) if messages[at].seq is not None), size)
-    turns = {*openers, size}
-    places = [place for place in places if start < place <= max(latest, size - 1)]
-    # A summary of an earlier summary alone gains something only if that was too long.
-    fresh = [place for place in places if place > first]
+    first_logged = next((i for i in range(start, size) if messages[i].seq is not None), size)
+    turns = {*task_messages, size}
+    cuts = [cut for cut in cuts if start < cut <= max(latest, size - 1)]
+    # To summarise nothing but an earlier summary helps only if that one was too long.
+    fresh = [cut for cut in cuts if cut > first_logged]
     small = list(filter(fitting(room // 2), fresh))
-    asked = [place for place in small if place <= latest]
+    preferred = [cut for cut in small if cut <= latest]
     cut = (
-        max([place for place in asked if place in turns] or asked, default=None)
-        or min([place for place in small if place in turns] or small, default=None)
-        or max(filter(fitting(room - 1), fresh or places), default=None)
+        max([cut for cut in preferred if cut in turns] or preferred, default=None)
+        or min([cut for cut in small if cut in turns] or small, default=None)
+        or max(filter(fitting(room - 1), fresh or cuts), default=None)
     )
     if cut is None and sums[size] <= trigger:
         return None
     if cut is None:
-        newest = max(places, default=start)
+        newest = max(cuts, default=start)
         raise CannotCompact(trigger, sums[start] + sums[size] - sums[newest])
     return Plan(messages[:start], messages[start:cut])
 
 
-def summary_of(given: Summary) -> list[Mapping[str, Any]]:
+def summary_of(returned: Summary) -> list[Mapping[str, Any]]:
     """
-    Make messages of what a caller's function has returned: a text, a message, or several.
+    Turn what a caller's function has *returned* into messages.
 
     Raises:
-        InvalidRequest: It is none of these.
+        InvalidRequest: It is no text, no message and no list of messages.
     """
-    if isinstance(given, str):
-        return [{"role": "user", "parts": [{"type": "text", "text": given}]}]
-    if isinstance(given, Mapping):
-        return [given]
-    if isinstance(given, list | tuple):
-        return list(given)
+    if isinstance(returned, str):
+        return [{"role": "user", "parts": [{"type": "text", "text": returned}]}]
+    if isinstance(returned, Mapping):
+        return [returned]
+    if isinstance(returned, list | tuple):
+        return list(returned)
     raise InvalidRequest("A summary is a text, a message or a list of messages.", "summary")

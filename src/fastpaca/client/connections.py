@@ -1,10 +1,10 @@
 """
-The connections of a client: each process has its own, and so has each event loop.
+The connections of a client: one set for each process and for each event loop.
 
-A client is often made when a module is imported, and used by whatever comes later: by workers that
-are forked from that process, by one `asyncio.run` after the other. It keeps one client of httpx for
-each, made when it is first needed. Nothing here takes a lock, since a thread that holds one while
-another forks would never release it in the child.
+A client is often made when a module is imported, and used later: in workers that are forked from
+that process, under one `asyncio.run` after the other. It keeps an httpx client for each of these,
+made when it is first needed. Nothing here takes a lock, because a lock that a thread holds while
+another one forks is never released in the child.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from weakref import WeakValueDictionary
 import httpx
 
 from fastpaca.client.errors import ClientClosed
-from fastpaca.client.processes import Process, cut_off, note, note_async, this_process
+from fastpaca.client.processes import Process, detach_inherited, record, record_async, this_process
 from fastpaca.errors import InvalidRequest
 
 KEPT_CONNECTIONS_MAX: Final = 100
 
 LIMITS: Final = httpx.Limits(
-    # As many as there are calls and streams at once: who waits for a free one waits for nothing.
+    # No limit: a call that waits for a free connection would only lose time.
     max_connections=None,
     max_keepalive_connections=KEPT_CONNECTIONS_MAX,
 )
@@ -35,42 +35,42 @@ MakeAsyncTransport = Callable[[], httpx.AsyncBaseTransport]
 
 
 class Interruptible(Protocol):
-    """A stream that may be read by another thread."""
+    """A stream that another thread may be reading."""
 
     def interrupt(self) -> None:
-        """End the reading."""
+        """End that read."""
 
 
 def _check(make: object, example: str) -> None:
     if make is not None and not callable(make):
         raise InvalidRequest(
-            "A transport is given as a function that makes one, since each process, event loop and"
-            f" stream needs its own: transport=lambda: httpx.{example}(…).",
+            "Pass a function that returns a transport, since each process, event loop and stream"
+            f" needs its own: transport=lambda: httpx.{example}(…).",
             "transport",
         )
 
 
 def _refuse_copies() -> NoReturn:
     raise TypeError(
-        "A client holds connections of its process: it can't be pickled or copied. Make another"
-        " one with the same arguments."
+        "A client holds connections of its process, so it cannot be pickled or copied. Make"
+        " another one with the same arguments."
     )
 
 
-class _Contexts:
-    """The TLS contexts of a client, one for each process; to load the certificates takes time."""
+class _TlsContexts:
+    """The TLS contexts of a client, one for each process; loading the certificates takes time."""
 
     def __init__(self) -> None:
         self._contexts: dict[Process, ssl.SSLContext] = {}
 
-    def here(self) -> ssl.SSLContext:
-        """Return the one of this process."""
+    def current(self) -> ssl.SSLContext:
+        """Return the TLS context of this process."""
         process = this_process()
-        found = self._contexts.get(process)
-        if found is None:
-            # Not the parent's: OpenSSL locks it, and whoever held the lock at the fork is gone.
-            found = self._contexts[process] = httpx.create_ssl_context()
-        return found
+        context = self._contexts.get(process)
+        if context is None:
+            # Not the parent's: a thread may have held OpenSSL's lock on it at the fork.
+            context = self._contexts[process] = httpx.create_ssl_context()
+        return context
 
 
 class Connections:
@@ -78,9 +78,9 @@ class Connections:
     The connections of a `Fastpaca`. Threads may share it.
 
     Args:
-        make: Makes how requests get to the node, if not over connections of httpx's making.
-        is_shared: Whether streams go through the same transport as calls. Otherwise each has one
-            of its own, and so no lock of it can be held by another thread when a process forks.
+        make: Returns a transport to use in place of httpx's own.
+        is_shared: Whether streams use the same transport as calls. Otherwise each has its own, so
+            that no other thread can hold a lock of it when the process forks.
 
     Raises:
         InvalidRequest: *make* is not a function.
@@ -90,7 +90,7 @@ class Connections:
         _check(make, "HTTPTransport")
         self._make = make
         self._is_shared = is_shared
-        self._contexts = _Contexts()
+        self._tls_contexts = _TlsContexts()
         self._clients: dict[Process, httpx.Client] = {}
         self._streams: WeakValueDictionary[int, Interruptible] = WeakValueDictionary()
         self.is_closed = False
@@ -99,29 +99,29 @@ class Connections:
         """Refuse to be pickled or copied."""
         _refuse_copies()
 
-    def here(self) -> httpx.Client:
+    def current(self) -> httpx.Client:
         """
-        Return the client of httpx for calls of this process.
+        Return the httpx client for the calls of this process.
 
         Raises:
-            ClientClosed: There are none any more.
+            ClientClosed: The connections were closed.
         """
         self._check_open()
         process = this_process()
-        found = self._clients.get(process)
-        if found is not None:
-            return found
-        cut_off()  # of what was inherited, if Python was not told of the fork
+        client = self._clients.get(process)
+        if client is not None:
+            return client
+        detach_inherited()  # in case Python was not told of the fork
         made = self._new()
-        found = self._clients.setdefault(process, made)
-        if found is not made:  # another thread was faster
+        client = self._clients.setdefault(process, made)
+        if client is not made:  # another thread was faster
             made.close()
         try:
             self._check_open()
-        except ClientClosed:  # another thread was faster
-            found.close()
+        except ClientClosed:  # another thread has closed the connections meanwhile
+            client.close()
             raise
-        return found
+        return client
 
     def _check_open(self) -> None:
         if self.is_closed:
@@ -129,17 +129,17 @@ class Connections:
 
     def for_stream(self, stream: Interruptible) -> httpx.Client:
         """
-        Return the client of httpx for *stream*, to be given to `release` in the end.
+        Return the httpx client for *stream*; pass it to `release` at the end.
 
         Raises:
-            ClientClosed: There are none any more.
+            ClientClosed: The connections were closed.
         """
         self._streams[id(stream)] = stream
         self._check_open()
-        return self.here() if self._is_shared else self._new()
+        return self.current() if self._is_shared else self._new()
 
     def release(self, client: httpx.Client) -> None:
-        """Close what `for_stream` returned."""
+        """Close a client that `for_stream` returned."""
         if not self._is_shared:
             client.close()
 
@@ -148,19 +148,19 @@ class Connections:
         Send *request* with *client*, and wait for the head of the response.
 
         Raises:
-            ClientClosed: It was closed meanwhile.
+            ClientClosed: The connections were closed meanwhile.
             httpx.RequestError: No response came.
         """
-        request.extensions["trace"] = note
+        request.extensions["trace"] = record
         try:
             return client.send(request, stream=True)
-        except RuntimeError as error:  # what httpx says of a client that is closed
+        except RuntimeError as error:  # how httpx reports that the client is closed
             if self.is_closed:
                 raise ClientClosed from error
             raise
 
     def close(self) -> None:
-        """Close the connections of this process, those of its streams included."""
+        """Close the connections of this process, including those of its streams."""
         self.is_closed = True
         for reference in self._streams.valuerefs():
             stream = reference()
@@ -173,35 +173,42 @@ class Connections:
     def _new(self) -> httpx.Client:
         if self._make is not None:
             return httpx.Client(transport=self._make(), limits=LIMITS)
-        return httpx.Client(verify=self._contexts.here(), limits=LIMITS)
+        return httpx.Client(verify=self._tls_contexts.current(), limits=LIMITS)
 
 
-class Place(NamedTuple):
-    """Where connections of asyncio can be used."""
+class LoopOwner(NamedTuple):
+    """What asyncio connections belong to: a process and one of its event loops."""
 
     process: Process
     loop: asyncio.AbstractEventLoop
 
 
-def this_place() -> Place:
-    """Name this process and the event loop that runs."""
-    return Place(this_process(), asyncio.get_running_loop())
+def this_owner() -> LoopOwner:
+    """Return this process and the running event loop."""
+    return LoopOwner(this_process(), asyncio.get_running_loop())
 
 
-class _Local(NamedTuple):
-    """What there is on one event loop."""
+class _LoopClient(NamedTuple):
+    """
+    What there is for one event loop.
+
+    Attributes:
+        client: The httpx client.
+        transport: The caller's transport, if it has one.
+        closing: Closes the client when it is closed, which the loop does at its end.
+    """
 
     client: httpx.AsyncClient
     transport: httpx.AsyncBaseTransport | None
-    watch: AsyncGenerator[None, None]
+    closing: AsyncGenerator[None, None]
 
 
 async def _closed_at_the_end(client: httpx.AsyncClient) -> AsyncGenerator[None, None]:
     """
-    Close *client* together with the event loop.
+    Close *client* when the event loop ends.
 
     A loop closes its asynchronous generators before it ends (`shutdown_asyncgens`, which
-    `asyncio.run` calls): the last moment at which a connection can be closed on it.
+    `asyncio.run` calls). That is the last moment at which a connection can be closed on it.
     """
     try:
         yield
@@ -214,7 +221,7 @@ class AsyncConnections:
     The connections of an `AsyncFastpaca`.
 
     Args:
-        make: Makes how requests get to the node, if not over connections of httpx's making.
+        make: Returns a transport to use in place of httpx's own.
 
     Raises:
         InvalidRequest: *make* is not a function.
@@ -223,8 +230,8 @@ class AsyncConnections:
     def __init__(self, make: MakeAsyncTransport | None = None) -> None:
         _check(make, "AsyncHTTPTransport")
         self._make = make
-        self._contexts = _Contexts()
-        self._places: dict[Place, _Local] = {}
+        self._tls_contexts = _TlsContexts()
+        self._clients: dict[LoopOwner, _LoopClient] = {}
         self.is_closed = False
 
     def __reduce__(self) -> NoReturn:
@@ -233,63 +240,63 @@ class AsyncConnections:
 
     async def open(self) -> None:
         """
-        Open now what the first request would open.
+        Open the transport now, as the first request would.
 
         Raises:
-            ClientClosed: It was closed.
+            ClientClosed: The connections were closed.
         """
-        transport = (await self.here()).transport
+        transport = (await self.current()).transport
         if transport is not None:
             await transport.__aenter__()
 
-    async def here(self) -> _Local:
+    async def current(self) -> _LoopClient:
         """
-        Return what there is on this event loop.
+        Return what there is for this event loop.
 
         Raises:
-            ClientClosed: There is nothing any more.
+            ClientClosed: The connections were closed.
         """
         if self.is_closed:
             raise ClientClosed
-        place = this_place()
-        found = self._places.get(place)
-        if found is None or found.client.is_closed:
+        owner = this_owner()
+        current = self._clients.get(owner)
+        if current is None or current.client.is_closed:
             self._forget_closed_loops()
-            found = self._places[place] = self._new()
-            await anext(found.watch)
-        return found
+            current = self._clients[owner] = self._new()
+            await anext(current.closing)
+        return current
 
     async def send(self, request: httpx.Request) -> httpx.Response:
         """
         Send *request*, and wait for the head of the response.
 
         Raises:
-            ClientClosed: The client was closed.
+            ClientClosed: The connections were closed.
             httpx.RequestError: No response came.
         """
-        request.extensions["trace"] = note_async
-        client = (await self.here()).client
+        request.extensions["trace"] = record_async
+        client = (await self.current()).client
         return await client.send(request, stream=True)
 
     async def aclose(self) -> None:
-        """Close the connections of this event loop; those of another are closed when it ends."""
+        """Close the connections of this event loop; the end of another loop closes its own."""
         self.is_closed = True
         self._forget_closed_loops()
-        found = self._places.pop(this_place(), None)
-        if found is not None:
-            await found.watch.aclose()
+        current = self._clients.pop(this_owner(), None)
+        if current is not None:
+            await current.closing.aclose()
 
     def _forget_closed_loops(self) -> None:
-        cut_off()  # of what was inherited, if Python was not told of the fork
-        for place in list(self._places):
-            if place.loop.is_closed():
-                self._places.pop(place, None)
+        detach_inherited()  # in case Python was not told of the fork
+        for owner in list(self._clients):
+            if owner.loop.is_closed():
+                self._clients.pop(owner, None)
 
-    def _new(self) -> _Local:
+    def _new(self) -> _LoopClient:
         if self._make is not None:
             transport = self._make()
             client = httpx.AsyncClient(transport=transport, limits=LIMITS)
         else:
             transport = None
-            client = httpx.AsyncClient(verify=self._contexts.here(), limits=LIMITS)
-        return _Local(client, transport, _closed_at_the_end(client))
+            client = httpx.AsyncClient(verify=self._tls_contexts.current(), limits=LIMITS)
+        return _LoopClient(client, transport, _closed_at_the_end(client))

@@ -1,8 +1,8 @@
 """
-Errors that a caller of a client meets.
+Errors that the clients raise.
 
-What a node answers becomes an error of `fastpaca.errors`, the class with its code; a code that this
-release does not know becomes the base class. What happens without an answer has its class here.
+An error response of a node becomes the class of `fastpaca.errors` with its code, or the base class
+if this release doesn't know the code. Errors of the clients' own have their classes here.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from fastpaca.errors import (
     VersionConflict,
 )
 
-KINDS: Final[Mapping[str, type[FastpacaError]]] = {
-    kind.code: kind
-    for kind in (
+CLASSES: Final[Mapping[str, type[FastpacaError]]] = {
+    error_class.code: error_class
+    for error_class in (
         ContextNotFound,
         Forbidden,
         HeadersTooLarge,
@@ -56,37 +56,37 @@ KINDS: Final[Mapping[str, type[FastpacaError]]] = {
 
 
 class ConnectionFailed(FastpacaError):
-    """No answer came from the node; a write may or may not have happened."""
+    """No response came from the node; a write may or may not have happened."""
 
     code = "connection_failed"
 
 
 class TimedOut(ConnectionFailed):
-    """No answer came from the node in time; a write may or may not have happened."""
+    """No response came from the node in time; a write may or may not have happened."""
 
     code = "timed_out"
 
 
-class UnexpectedAnswer(FastpacaError):
-    """What came is not an answer of a fastpaca node; is the address right?"""
+class UnexpectedResponse(FastpacaError):
+    """The response is not one of a fastpaca node; is the address right?"""
 
-    code = "unexpected_answer"
+    code = "unexpected_response"
 
 
 class ClientClosed(FastpacaError):
-    """The client was closed; calls are no longer possible."""
+    """The client was closed; it can make no more calls."""
 
     code = "client_closed"
 
 
 class ForeignStream(FastpacaError):
-    """A stream is read in the process, and on the event loop, that began to read it."""
+    """A stream can only be read in the process, and on the event loop, that began to read it."""
 
     code = "foreign_stream"
 
 
 class CannotCompact(FastpacaError):
-    """What a compaction has to keep is above the trigger of the window by itself."""
+    """The messages that a compaction has to keep are above the window's trigger by themselves."""
 
     code = "cannot_compact"
 
@@ -94,22 +94,22 @@ class CannotCompact(FastpacaError):
         self.trigger_tokens = trigger_tokens
         self.kept_tokens = kept_tokens
         super().__init__(
-            f"No summary brings the window to its trigger of {trigger_tokens} tokens: the "
+            f"No summary can bring the window down to its trigger of {trigger_tokens} tokens: the "
             f"instructions and the newest messages that belong together take {kept_tokens}. "
-            "Raise the budget of the context, or append smaller messages.",
+            "Raise the context's budget, or append smaller messages.",
             trigger_tokens=trigger_tokens,
             kept_tokens=kept_tokens,
         )
 
 
 class CannotOpen(FastpacaError):
-    """The data of a local client cannot be opened."""
+    """The data of a local client can't be opened."""
 
     code = "cannot_open"
 
 
-def refusal(code: str, message: str, fields: Mapping[str, Any]) -> FastpacaError:
-    """Make the error with this *code* as a node has answered it, all of its *fields* included."""
+def error_of_code(code: str, message: str, fields: Mapping[str, Any]) -> FastpacaError:
+    """Return the error that a node has sent, with all of its *fields*."""
     error = _typed(code, message, fields)
     error.code = code
     error.message = message
@@ -119,13 +119,13 @@ def refusal(code: str, message: str, fields: Mapping[str, Any]) -> FastpacaError
 
 
 def _typed(code: str, message: str, fields: Mapping[str, Any]) -> FastpacaError:
-    kind = KINDS.get(code, FastpacaError)
-    if kind is VersionConflict:
+    error_class = CLASSES.get(code, FastpacaError)
+    if error_class is VersionConflict:
         expected, found = fields.get("expected"), fields.get("found")
         if type(expected) is not int or type(found) is not int:
             return FastpacaError(message)
         return VersionConflict(expected, found)
-    if kind is InvalidRequest:
+    if error_class is InvalidRequest:
         field = fields.get("field")
         return InvalidRequest(message, field if isinstance(field, str) else None)
-    return kind(message)
+    return error_class(message)

@@ -1,8 +1,8 @@
 """
-Server-sent events out of bytes, as the HTML standard reads them, however the bytes are cut.
+Parse server-sent events as the HTML standard says, however the bytes are divided. Pure.
 
-Lines end with CR, LF or both. What is given is whole, so no character is torn when it is decoded.
-Pure, and bounded: what an event may hold has a limit.
+Lines end with CR, LF or both. Each event is returned whole, so decoding it never splits a
+character. The size of an event is limited.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from fastpaca.client.errors import UnexpectedAnswer
+from fastpaca.client.errors import UnexpectedResponse
 
 EVENT_BYTES_MAX: Final = 500 * 1024 * 1024
-"""Far more than any message, and as much as in TypeScript, where no text is longer than 512 MiB."""
+"""Far more than any message; the same as in TypeScript, where no string is above 512 MiB."""
 
 _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 _DIGITS: Final = re.compile(rb"[0-9]+")
@@ -23,27 +23,28 @@ _BOM: Final = b"\xef\xbb\xbf"
 
 class EventReader:
     """
-    Takes bytes as they come and gives the data of whole events.
+    Turns bytes, as they come, into the data of whole events.
 
     Attributes:
-        retry_seconds: How long the sender wants readers to wait before they come back, if it said.
+        retry_seconds: How long the server asks readers to wait before they reconnect; None if it
+            hasn't said.
     """
 
     def __init__(self, bytes_max: int = EVENT_BYTES_MAX) -> None:
         self.retry_seconds: float | None = None
         self._bytes_max = bytes_max
-        self._size = 0
+        self._size_bytes = 0
         self._line: list[bytes] = []  # pieces of the line that has not ended yet
         self._data: list[bytes] = []  # lines of the event that has not ended yet
-        self._skips_lf = False  # the last piece ended with a CR, which may be half of an end
+        self._skips_lf = False  # the last chunk ended with a CR, which may be half of a CRLF
         self._is_first = True
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """
-        Give the data of the events that *chunk* completes.
+        Iterate over the data of the events that *chunk* completes.
 
         Raises:
-            UnexpectedAnswer: An event is larger than it may be.
+            UnexpectedResponse: An event is above the limit.
         """
         if self._skips_lf and chunk:
             self._skips_lf = False
@@ -66,7 +67,7 @@ class EventReader:
             self._is_first = False
             line = line.removeprefix(_BOM)
         if not line:
-            data, self._data, self._size = self._data, [], 0
+            data, self._data, self._size_bytes = self._data, [], 0
             return b"\n".join(data) if data else None
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
@@ -77,7 +78,7 @@ class EventReader:
             self.retry_seconds = float(value) / 1000
         return None
 
-    def _grow(self, more: int) -> None:
-        self._size += more
-        if self._size > self._bytes_max:
-            raise UnexpectedAnswer(f"An event is larger than {self._bytes_max:,} bytes.")
+    def _grow(self, size_bytes: int) -> None:
+        self._size_bytes += size_bytes
+        if self._size_bytes > self._bytes_max:
+            raise UnexpectedResponse(f"An event is larger than {self._bytes_max:,} bytes.")

@@ -1,10 +1,10 @@
 """
 The calls of a client as generators, which a driver carries out.
 
-A flow decides what to do next and yields it: send this, wait so long, give this to the caller. The
-driver does it and sends back what came of it. So retries, pages and streams are written once and
-hold for both clients; `sync.py` and `aio.py` hold what differs, a loop of a few lines each. Flows
-do no I/O, know no clock and no chance, and are tested without either.
+A flow decides what to do next and yields it as an effect: send a request, wait, pass a value to the
+caller. The driver does it and sends back the reply. Retries, pages and streams are therefore
+written once for both clients; `sync_driver.py` and `aio_driver.py` hold what differs, a short loop
+each. Flows do no I/O and use neither clock nor randomness, so tests drive them by hand.
 """
 
 from __future__ import annotations
@@ -13,102 +13,108 @@ from collections.abc import Callable, Generator
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from fastpaca.client.errors import ConnectionFailed
-from fastpaca.client.protocol import Answer, Request, checked_key, error_of
-from fastpaca.client.terms import Retries, Timeouts, asked_wait_seconds
+from fastpaca.client.options import Retries, Timeouts, retry_wait_seconds_min
+from fastpaca.client.protocol import ClientRequest, ClientResponse, checked_key, error_of
 
 T = TypeVar("T")
 
 
 class Send(NamedTuple):
-    """Send a request and read the whole answer, by *deadline*; an `Answer` or a `Failure`."""
+    """Send a request and read the whole response, until *deadline*. Reply: as `Outcome`."""
 
-    request: Request
+    request: ClientRequest
     deadline: float
 
 
 class Open(NamedTuple):
-    """Send a request and read on while it lasts; an `Answer`, with a body if it is no success."""
+    """
+    Send a request and keep the response open. Reply: as `Outcome`.
 
-    request: Request
+    A response of success comes without its body, which `Read` reads.
+    """
+
+    request: ClientRequest
 
 
 class Read(NamedTuple):
-    """Read what comes next on what is open: bytes, none at its end, or a `Failure`."""
+    """Read from the open response. Reply: bytes, empty at its end, or a `NoResponse`."""
 
 
 class Close(NamedTuple):
-    """Close what is open."""
+    """Close the open response."""
 
 
 class Wait(NamedTuple):
-    """Let time pass."""
+    """Wait for a number of seconds."""
 
     seconds: float
 
 
 class Now(NamedTuple):
-    """Look at the clock: seconds of any beginning."""
+    """Read the clock. Reply: seconds since an arbitrary moment."""
 
 
-class Draw(NamedTuple):
-    """Take a random integer below 2^128."""
+class RandomInt(NamedTuple):
+    """Draw a random integer. Reply: from 0 to `RANDOM_BELOW`, exclusive."""
 
 
-class Ask(NamedTuple):
-    """Call a function of the caller's, and wait for what it gives."""
+class Invoke(NamedTuple):
+    """Call a function of the caller's. Reply: its result, awaited if need be."""
 
     function: Callable[[Any], Any]
     argument: Any
 
 
-class Give(NamedTuple, Generic[T]):
-    """Give a value to the caller, who may never ask for the next."""
+class Yield(NamedTuple, Generic[T]):
+    """Pass a value to the caller, who may never ask for the next."""
 
     value: T
 
 
-class Failure(NamedTuple):
-    """No answer came."""
+class NoResponse(NamedTuple):
+    """Why no response came."""
 
     error: ConnectionFailed
 
 
-Effect = Send | Open | Read | Close | Wait | Now | Draw | Ask | Give[Any]
+Outcome = ClientResponse | NoResponse
+
+Effect = Send | Open | Read | Close | Wait | Now | RandomInt | Invoke | Yield[Any]
 
 Flow = Generator[Effect, Any, T]
 
-DRAWN_BELOW = 2**128
+RANDOM_BELOW = 2**128
 
 
-def exchange(request: Request, timeouts: Timeouts, retries: Retries) -> Flow[Answer]:
+def exchange(request: ClientRequest, timeouts: Timeouts, retries: Retries) -> Flow[ClientResponse]:
     """
-    Send *request* until it is answered, as often and as long as the terms allow.
+    Send *request* until it succeeds, as often and as long as the options allow.
 
     Raises:
-        FastpacaError: It was refused, or the last attempt failed too.
+        FastpacaError: The node refused it, or the last attempt failed too.
     """
     deadline = (yield Now()) + timeouts.total_seconds
     attempt = 0
     while True:
         outcome = yield Send(request, deadline)
-        if isinstance(outcome, Answer) and outcome.is_success:
+        if isinstance(outcome, ClientResponse) and outcome.is_success:
             return outcome
-        error = outcome.error if isinstance(outcome, Failure) else error_of(outcome)
+        error = outcome.error if isinstance(outcome, NoResponse) else error_of(outcome)
         error.idempotency_key = request.key
-        at_least = asked_wait_seconds(outcome)
+        wait_seconds_min = retry_wait_seconds_min(outcome)
         attempt += 1
-        if at_least is None or attempt >= retries.attempts_max:
+        if wait_seconds_min is None or attempt >= retries.attempts_max:
             raise error
-        chance = (yield Draw()) / DRAWN_BELOW
-        wait = retries.wait(attempt - 1, chance, at_least=at_least)
-        if (yield Now()) + wait >= deadline:
+        jitter = (yield RandomInt()) / RANDOM_BELOW
+        seconds = retries.wait_for(attempt - 1, jitter, wait_seconds_min)
+        if (yield Now()) + seconds >= deadline:
             raise error
-        yield Wait(wait)
+        yield Wait(seconds)
 
 
 def key_or_new(key: str | None) -> Flow[str]:
-    """Give *key*, or make one up."""
+    """Return *key*, or a new random one for None."""
     if key is not None:
         return checked_key(key)
-    number: int = yield Draw()
+    number: int = yield RandomInt()
     return f"{number:032x}"

@@ -1,11 +1,12 @@
 """
-Following a context: a flow that reconnects, and gives every frame once.
+Follow a context: a flow that reconnects, and yields every frame once.
 
-A node repeats nothing after the cursor that it is given. But the cursor moves only on the last
-frame of a version, so after a break in the middle of one its first frames come again. `Position`
-knows them: it remembers which frames of versions above the cursor were given. The frame about the
-state of the context opens every connection; on all but the first it is left out if it says what the
-last one said. Later ones are always given: each tells of a change, if only of the configuration.
+A node sends only what comes after the cursor in the request. But the cursor moves only on the last
+frame of a version, so after a break in the middle of a version its first frames come again.
+`Position` remembers which frames of versions above the cursor the caller has had. Every connection
+begins with a frame about the state of the context. On all but the first connection this frame is
+skipped if it says the same as the last one. Later ones are never skipped: each reports a change,
+even if only of the configuration.
 """
 
 from __future__ import annotations
@@ -13,21 +14,21 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fastpaca.client import protocol
-from fastpaca.client.errors import UnexpectedAnswer
+from fastpaca.client.errors import UnexpectedResponse
 from fastpaca.client.events import EventReader
 from fastpaca.client.flow import (
-    DRAWN_BELOW,
+    RANDOM_BELOW,
     Close,
-    Draw,
-    Failure,
     Flow,
-    Give,
+    NoResponse,
     Open,
+    RandomInt,
     Read,
     Wait,
+    Yield,
 )
-from fastpaca.client.protocol import Answer, LaterFrame, error_of
-from fastpaca.client.terms import Retries, asked_wait_seconds
+from fastpaca.client.options import Retries, retry_wait_seconds_min
+from fastpaca.client.protocol import ClientResponse, LaterFrame, error_of
 from fastpaca.client.values import (
     CompactionFrame,
     ContextFrame,
@@ -40,40 +41,39 @@ from fastpaca.client.values import (
 
 class Position:
     """
-    How far a follower has come.
+    How far a follower has read.
 
     Attributes:
-        cursor: What to resume from.
+        cursor: The version to resume after.
     """
 
     def __init__(self, cursor: int) -> None:
         self.cursor = cursor
-        self._given: set[tuple[str, int]] = (
-            set()
-        )  # types and versions, of versions above the cursor
+        # Types and versions of the frames that the caller has had, for versions above the cursor.
+        self._seen: set[tuple[str, int]] = set()
         self._state: tuple[int, bool, int, int] | None = None
         self._is_resuming = False
 
     def resume(self) -> None:
-        """Note that another connection takes over."""
+        """Note that a new connection takes over."""
         self._is_resuming = True
 
     def take(self, frame: Frame | LaterFrame) -> bool:
-        """Move on to *frame*; whether it is new to the caller."""
+        """Move on to *frame*, and return whether it is new to the caller."""
         is_new = self._is_new(frame)
         if isinstance(frame, ResetFrame):
-            self.cursor, self._given, self._state = frame.cursor, set(), None
+            self.cursor, self._seen, self._state = frame.cursor, set(), None
         elif frame.cursor > self.cursor:
             self.cursor = frame.cursor
-            self._given = {given for given in self._given if given[1] > frame.cursor}
+            self._seen = {seen for seen in self._seen if seen[1] > frame.cursor}
         return is_new
 
     def _is_new(self, frame: Frame | LaterFrame) -> bool:
         if isinstance(frame, MessageFrame | CompactionFrame):
             name = (frame.type, frame.version)
-            if frame.version <= self.cursor or name in self._given:
+            if frame.version <= self.cursor or name in self._seen:
                 return False
-            self._given.add(name)
+            self._seen.add(name)
             return True
         if isinstance(frame, ContextFrame):
             state = (
@@ -92,75 +92,71 @@ def follow(
     context_id: str, position: Position, retries: Retries, *, include_messages: bool
 ) -> Flow[None]:
     """
-    Give the frames behind *position*, over as many connections as it takes, to the end of it.
+    Yield the frames after *position*, over as many connections as it takes, until the deletion.
 
     Raises:
-        FastpacaError: A node refuses to be followed, for another reason than that it is not there.
+        FastpacaError: The node refuses the request with an error that is not worth a retry.
     """
     attempt = 0
     is_resumed = False
     while True:
         request = protocol.follow(context_id, position.cursor, include_messages=include_messages)
         outcome = yield Open(request)
-        at_least = asked_wait_seconds(outcome)
+        wait_seconds_min = retry_wait_seconds_min(outcome)
         events = EventReader()
-        if isinstance(outcome, Answer) and outcome.is_success:
+        if isinstance(outcome, ClientResponse) and outcome.is_success:
             if outcome.status == 204:
                 if is_resumed:
-                    # The deletion moves no cursor: a node cannot know that it was not told of yet.
-                    yield Give(TombstonedFrame(version=position.cursor, cursor=position.cursor))
+                    # A deletion moves no cursor, so the node can't know that this follower
+                    # hasn't heard of it.
+                    yield Yield(TombstonedFrame(version=position.cursor, cursor=position.cursor))
                 return
             is_resumed = True
             _check_type(outcome)
-            came = yield from _read(events, position)
-            if came.is_end:
+            received = yield from _read(events, position)
+            if received.is_end:
                 return
             yield Close()
-            if came.frames:
+            if received.frames:
                 attempt = 0
             position.resume()
-        elif at_least is None:
-            assert isinstance(outcome, Answer)
+        elif wait_seconds_min is None:
+            assert isinstance(outcome, ClientResponse)
             raise error_of(outcome)
-        chance = (yield Draw()) / DRAWN_BELOW
-        yield Wait(_wait(retries, attempt, chance, at_least or 0.0, events.retry_seconds))
+        jitter = (yield RandomInt()) / RANDOM_BELOW
+        seconds = retries.wait_for(attempt, jitter, wait_seconds_min or 0.0)
+        if events.retry_seconds is not None:  # it replaces a shorter wait, up to the longest one
+            seconds = max(seconds, jitter * min(events.retry_seconds, retries.wait_seconds_max))
+        yield Wait(seconds)
         attempt += 1
 
 
-def _check_type(answer: Answer) -> None:
-    kind = answer.headers.get("content-type", "")
-    if kind.partition(";")[0].strip().lower() != protocol.EVENTS_TYPE:
-        raise UnexpectedAnswer(f"This is no event stream of a fastpaca node but {kind!r}.")
+def _check_type(response: ClientResponse) -> None:
+    content_type = response.headers.get("content-type", "")
+    if content_type.partition(";")[0].strip().lower() != protocol.EVENTS_TYPE:
+        raise UnexpectedResponse(
+            f"This is not the event stream of a fastpaca node but {content_type!r}."
+        )
 
 
-class Came(NamedTuple):
-    """What one connection brought: how many frames, and whether none are to come on any other."""
+class Received(NamedTuple):
+    """What one connection brought: how many frames, and whether the stream is at its end."""
 
     frames: int
     is_end: bool
 
 
-def _read(events: EventReader, position: Position) -> Flow[Came]:
-    """Give the frames of one connection."""
+def _read(events: EventReader, position: Position) -> Flow[Received]:
+    """Yield the frames of one connection."""
     frames = 0
     while True:
         chunk = yield Read()
-        if isinstance(chunk, Failure) or not chunk:
-            return Came(frames, is_end=False)
+        if isinstance(chunk, NoResponse) or not chunk:
+            return Received(frames, is_end=False)
         for data in events.feed(chunk):
             frame = protocol.frame(data)
             frames += 1
             if position.take(frame):
-                yield Give(frame)
+                yield Yield(frame)
             if isinstance(frame, TombstonedFrame):
-                return Came(frames, is_end=True)
-
-
-def _wait(
-    retries: Retries, attempt: int, chance: float, at_least: float, told: float | None
-) -> float:
-    """Give the seconds to wait: what the stream *told* stands in for a shorter first wait."""
-    wait = retries.wait(attempt, chance, at_least=at_least)
-    if told is None:
-        return wait
-    return max(wait, chance * min(told, retries.wait_seconds_max))
+                return Received(frames, is_end=True)

@@ -1,11 +1,11 @@
 """
-A node inside of the process of its client: the whole service, without sockets.
+A node in the process of its client: the whole service, without sockets.
 
-Requests of httpx go to the application as a server would hand them over, and answers come back
-piece by piece, so streams are streams. The node runs on the event loop of an `AsyncFastpaca`, or,
-for a `Fastpaca`, on a loop in a thread of its own.
+httpx requests go to the application as a server would pass them on, and responses come back piece
+by piece, so that streams work. The node runs on the event loop of an `AsyncFastpaca`; for a
+`Fastpaca` it runs on a loop in a thread of its own.
 
-This is the one module of the client that knows the server.
+Only this module of the client imports the server.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from typing import Any, Final, Self, TypeVar
 import httpx
 
 from fastpaca.client.errors import CannotOpen
+from fastpaca.client.http_requests import INTERRUPT
 from fastpaca.client.processes import this_process
-from fastpaca.client.transfer import INTERRUPT
 
 try:
     from starlette.types import ASGIApp, Message, Scope
@@ -43,12 +43,12 @@ except ImportError as missing:
 T = TypeVar("T")
 
 STREAMS_MAX: Final = 100_000
-"""Who follows here is this process alone, which has other limits."""
+"""In effect no limit: all followers are in this process, which has limits of its own."""
 
 
-def counter_of(token_estimator: str) -> TokenCounter:
+def token_counter(token_estimator: str) -> TokenCounter:
     """
-    Return what counts tokens.
+    Return the token counter with this name.
 
     Raises:
         CannotOpen: There is no such counter.
@@ -56,42 +56,42 @@ def counter_of(token_estimator: str) -> TokenCounter:
     try:
         return counter_for(token_estimator)
     except ValueError as error:
-        raise CannotOpen(f"Tokens cannot be counted as asked for: {error}") from error
+        raise CannotOpen(f"Tokens cannot be counted by {token_estimator!r}: {error}") from error
 
 
 class LocalNode:
     """
-    A node put together on a data directory, to be started on an event loop.
+    A node on a data directory, to be started on an event loop.
 
     Attributes:
-        door: Where requests come in.
+        app: Passes requests to the node.
     """
 
     def __init__(self, path: Path, counter: TokenCounter) -> None:
         settings = Settings(data_dir=path, stream_connections_max=STREAMS_MAX)
-        self._parts = Node(settings, lambda on_fatal: SqliteStore(path, on_fatal=on_fatal), counter)
-        self.door = Door(self._parts.app)
+        self._node = Node(settings, lambda on_fatal: SqliteStore(path, on_fatal=on_fatal), counter)
+        self.app = LocalApp(self._node.app)
 
     async def start(self) -> None:
         """
         Open the data.
 
         Raises:
-            CannotOpen: It is in use or cannot be used.
+            CannotOpen: The data is in use or can't be used.
         """
         try:
-            await self._parts.start()
+            await self._node.start()
         except StoreRefused as error:
             raise CannotOpen(str(error)) from error
 
     async def stop(self) -> None:
-        """Commit what was taken, and close the data."""
-        await self.door.clear()
-        await self._parts.stop()
+        """Finish the writes that were accepted, and close the data."""
+        await self.app.close()
+        await self._node.stop()
 
 
 class Exchange:
-    """One request and its answer, as the application sees them."""
+    """One request and its response, as the application sees them."""
 
     def __init__(
         self,
@@ -106,19 +106,19 @@ class Exchange:
         self._gone = asyncio.Event()
         self._read_seconds: float | None = request.extensions.get("timeout", {}).get("read")
         self._on_end = on_end
-        self._task = asyncio.ensure_future(self._answer(app, _scope(request)))
+        self._task = asyncio.ensure_future(self._respond(app, _scope(request)))
 
-    async def _answer(self, app: ASGIApp, scope: Scope) -> None:
+    async def _respond(self, app: ASGIApp, scope: Scope) -> None:
         try:
             await app(scope, self._receive, self._send)
         except (asyncio.CancelledError, GeneratorExit):
-            # The event loop ends or has ended, and nobody waits or reads any more.
+            # The event loop is ending or has ended, so no task waits for the response any more.
             self.started.cancel()
             self._gone.set()
             raise
         finally:
             if not self.started.done():
-                self.started.set_exception(httpx.ReadError("the node gave no answer"))
+                self.started.set_exception(httpx.ReadError("the node sent no response"))
             await self._put(None)
             self._on_end(self)
 
@@ -131,13 +131,13 @@ class Exchange:
 
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            if not self.started.done():  # else nobody waits for it any more
+            if not self.started.done():  # it is done if the caller has stopped waiting
                 self.started.set_result(message)
         elif message.get("body"):
             await self._put(message["body"])
 
     async def _put(self, piece: bytes | None) -> None:
-        """Hand over a *piece* when the one before was taken; nobody takes any who has gone."""
+        """Hand over a *piece* once the one before was taken; drop it if the caller has left."""
         if self._gone.is_set():
             return
         if self._pieces.empty():
@@ -161,21 +161,21 @@ class Exchange:
             return None
         return await self._in_time(self._pieces.get())
 
-    async def _in_time(self, coming: Awaitable[T]) -> T:
+    async def _in_time(self, awaitable: Awaitable[T]) -> T:
         try:
             async with asyncio.timeout(self._read_seconds):
-                return await coming
+                return await awaitable
         except TimeoutError:
             raise httpx.ReadTimeout("the node took too long") from None
 
     def leave(self) -> None:
-        """Read no more; who waits for a piece learns that there is none."""
+        """Stop reading; a task that waits for a piece gets None."""
         self._gone.set()
-        with contextlib.suppress(asyncio.QueueFull):  # then nobody waits
+        with contextlib.suppress(asyncio.QueueFull):  # then no task waits
             self._pieces.put_nowait(None)
 
     async def close(self) -> None:
-        """Leave, and see the application come to its end."""
+        """Stop reading, and wait until the application has finished."""
         self.leave()
         await asyncio.wait([self._task])
 
@@ -198,33 +198,33 @@ def _scope(request: httpx.Request) -> Scope:
     }
 
 
-class Pieces(httpx.AsyncByteStream):
-    """The body of an answer as it comes."""
+class LocalBody(httpx.AsyncByteStream):
+    """The body of a response, piece by piece."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Give the pieces."""
+        """Iterate over the pieces."""
         while (piece := await self._exchange.next()) is not None:
             yield piece
 
     async def aclose(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         await self._exchange.close()
 
 
-class Door:
-    """Where requests come in to an application, and who is still inside."""
+class LocalApp:
+    """Passes requests to an application, and keeps track of those that are not finished."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._inside: set[Exchange] = set()
+        self._exchanges: set[Exchange] = set()
 
-    async def answer(self, request: httpx.Request) -> httpx.Response:
-        """Let the application answer *request*; the body is still to come."""
-        exchange = Exchange(self._app, request, await request.aread(), self._inside.discard)
-        self._inside.add(exchange)
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        """Return the application's response to *request*; the body is still to come."""
+        exchange = Exchange(self._app, request, await request.aread(), self._exchanges.discard)
+        self._exchanges.add(exchange)
         try:
             start = await exchange.head()
         except BaseException:
@@ -233,18 +233,18 @@ class Door:
         return httpx.Response(
             start["status"],
             headers=start["headers"],
-            stream=Pieces(exchange),
+            stream=LocalBody(exchange),
             extensions={INTERRUPT: exchange.leave},
         )
 
-    async def clear(self) -> None:
-        """See everybody out: streams end."""
-        for exchange in list(self._inside):
+    async def close(self) -> None:
+        """End all requests and streams."""
+        for exchange in list(self._exchanges):
             await exchange.close()
 
 
-class AsyncLocal(httpx.AsyncBaseTransport):
-    """Takes requests to a node on the event loop that it is opened on."""
+class AsyncLocalTransport(httpx.AsyncBaseTransport):
+    """The httpx transport to a node that runs on the same event loop."""
 
     def __init__(self, path: Path, counter: TokenCounter) -> None:
         self._node = LocalNode(path, counter)
@@ -253,10 +253,10 @@ class AsyncLocal(httpx.AsyncBaseTransport):
 
     async def __aenter__(self) -> Self:
         """
-        Open the data, if that was not done.
+        Open the data, unless it is open.
 
         Raises:
-            CannotOpen: It is in use or cannot be used.
+            CannotOpen: The data is in use or can't be used.
         """
         async with self._opening:
             if not self._is_open:
@@ -265,9 +265,9 @@ class AsyncLocal(httpx.AsyncBaseTransport):
         return self
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer a request."""
+        """Pass a request to the node."""
         await self.__aenter__()
-        return await self._node.door.answer(request)
+        return await self._node.app.send(request)
 
     async def aclose(self) -> None:
         """Close the data."""
@@ -275,28 +275,28 @@ class AsyncLocal(httpx.AsyncBaseTransport):
             await self._node.stop()
 
 
-class Inline(ThreadPoolExecutor):
-    """Does work at once: a process that ends takes no more work for its threads."""
+class InlineExecutor(ThreadPoolExecutor):
+    """Runs functions in the calling thread: a process that is ending can start no more threads."""
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Do it."""
+        """Run *fn* now."""
         future: Future[T] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
-        except BaseException as error:  # noqa: BLE001  # it is raised where the result is taken
+        except BaseException as error:  # noqa: BLE001  # `Future.result` raises it
             future.set_exception(error)
         return future
 
 
-class Local(httpx.BaseTransport):
+class LocalTransport(httpx.BaseTransport):
     """
-    Takes requests to a node on an event loop in a thread of its own.
+    The httpx transport to a node that runs on an event loop in a thread of its own.
 
-    What is still open when the process ends is closed then. A process that is forked from this one
-    has none of its threads, so no node: it can neither use nor close it.
+    The end of the process closes a node that is still open. A forked process has no threads of its
+    parent and so no node: it can neither use nor close this one.
 
     Raises:
-        CannotOpen: The data is in use or cannot be used.
+        CannotOpen: The data is in use or can't be used.
     """
 
     def __init__(self, path: Path, counter: TokenCounter) -> None:
@@ -313,15 +313,15 @@ class Local(httpx.BaseTransport):
         )
         self._thread.start()
         try:
-            self.await_(self._node.start())
+            self.run(self._node.start())
         except BaseException:
             self._end()
             raise
         atexit.register(self.close)
 
-    def await_(self, coroutine: Coroutine[Any, Any, T]) -> T:
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """
-        Run *coroutine* on the loop of the node, and wait for it.
+        Run *coroutine* on the node's loop, and return its result.
 
         Raises:
             httpx.ReadError: The node was closed.
@@ -343,38 +343,38 @@ class Local(httpx.BaseTransport):
             self._pending.discard(future)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer a request."""
-        response = self.await_(self._node.door.answer(request))
-        assert isinstance(response.stream, Pieces)
+        """Pass a request to the node."""
+        response = self.run(self._node.app.send(request))
+        assert isinstance(response.stream, LocalBody)
         leave = response.extensions[INTERRUPT]
         return httpx.Response(
             response.status_code,
             headers=response.headers,
-            stream=SyncPieces(self, response.stream),
+            stream=SyncLocalBody(self, response.stream),
             extensions={INTERRUPT: partial(self._loop.call_soon_threadsafe, leave)},
         )
 
     def close(self) -> None:
         """Close the data."""
-        if self._is_elsewhere():
+        if self._is_foreign():
             return
         with self._closing:
             if self._is_open:
                 atexit.unregister(self.close)
-                self.await_(self._stop())
+                self.run(self._stop())
                 self._end()
 
-    def _is_elsewhere(self) -> bool:
-        """Tell whether this is a fork of the process that has the thread; it may hold any lock."""
+    def _is_foreign(self) -> bool:
+        """Return whether this is a fork of the process with the thread, which may hold any lock."""
         return this_process() != self._process
 
     def _on_stray_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        if not self._is_elsewhere():  # a child that ends leaves tasks of its parent's undone
+        if not self._is_foreign():  # a child never finishes its parent's tasks
             loop.default_exception_handler(context)
 
     async def _stop(self) -> None:
-        # When the interpreter ends, its pools of threads have ended before.
-        asyncio.get_running_loop().set_default_executor(Inline(1))
+        # At the end of the interpreter its thread pools are already gone.
+        asyncio.get_running_loop().set_default_executor(InlineExecutor(1))
         await self._node.stop()
 
     def _end(self) -> None:
@@ -382,28 +382,28 @@ class Local(httpx.BaseTransport):
             self._is_open = False
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        for future in list(self._pending):  # too late for the loop
+        for future in list(self._pending):  # the loop no longer runs them
             future.cancel()
         self._loop.close()
 
 
-class SyncPieces(httpx.SyncByteStream):
-    """The body of an answer as it comes, for a thread that waits."""
+class SyncLocalBody(httpx.SyncByteStream):
+    """The body of a response, piece by piece, for a thread that waits."""
 
-    def __init__(self, local: Local, pieces: Pieces) -> None:
+    def __init__(self, local: LocalTransport, pieces: LocalBody) -> None:
         self._local = local
         self._pieces = pieces
 
     def __iter__(self) -> Iterator[bytes]:
-        """Give the pieces."""
+        """Iterate over the pieces."""
         pieces = aiter(self._pieces)
-        while (piece := self._local.await_(_next(pieces))) is not None:
+        while (piece := self._local.run(_next(pieces))) is not None:
             yield piece
 
     def close(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         with contextlib.suppress(httpx.ReadError):  # it ended with the node
-            self._local.await_(self._pieces.aclose())
+            self._local.run(self._pieces.aclose())
 
 
 async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:

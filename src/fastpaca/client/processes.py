@@ -1,14 +1,14 @@
 """
-Which process this is, and what becomes of the connections that it has inherited.
+Which process this is, and what happens to the connections that it has inherited.
 
-After a `fork` the child has copies of all sockets of its parent. If both read from one, each takes
-answers that the other has asked for. So every connection is noted here together with its process,
-and a client keeps its connections by process: what a child finds under its own is made by itself.
+After a `fork` the child has copies of all sockets of its parent. If both read from the same one,
+each takes responses that the other has asked for. So every connection is recorded here with its
+process, and a client keeps its connections by process: a child uses only those that it has made.
 
-In the child the descriptors of the noted connections are pointed at the null device. Whatever still
-holds such a connection, a garbage collector that finalises it included, can't read, write or shut
-down the parent's, nor take it out of the set of an event loop, which both processes share. And when
-the parent closes a connection, the node learns of it, since no copy is left.
+In the child, the descriptors of inherited connections are pointed at the null device. Code that
+still holds such a connection, such as the garbage collector, can then neither read, write nor shut
+down the parent's socket, nor remove it from an epoll set, which both processes share. And when the
+parent closes a connection, the node notices, since no copy is left open.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 Process = tuple[int, int]
-"""Names a process: its id, and how many forks lie between it and the first, for ids come again."""
+"""A process: its id, and how many forks it is away from the first process, since ids are reused."""
 
 _CONNECTED: Final = ("connect_tcp.complete", "connect_unix_socket.complete", "start_tls.complete")
-"""What httpx calls the events that come with a new connection."""
+"""The names of httpx's trace events for a new connection."""
 
 _forks = 0
 
@@ -32,53 +32,54 @@ _connections: WeakKeyDictionary[Any, Process] = WeakKeyDictionary()
 
 def this_process() -> Process:
     """
-    Name this process; another name after every fork.
+    Return the current process; the value changes with every fork.
 
-    The id alone shows a fork that Python is not told of, as of uWSGI's; the count comes of the
-    others.
+    The id also shows forks that Python isn't told of, such as uWSGI's; the count shows the others.
     """
     return os.getpid(), _forks
 
 
-def note(event: str, info: Mapping[str, Any]) -> None:
-    """Note a new connection; the extension `trace` of a request of httpx."""
+def record(event: str, info: Mapping[str, Any]) -> None:
+    """Record a new connection; the `trace` extension of an httpx request."""
     if event.endswith(_CONNECTED):
-        with suppress(TypeError):  # a transport of the caller's, whose connections can't be noted
+        with suppress(
+            TypeError
+        ):  # the connection of a caller's transport, which can't be referenced
             _connections[info["return_value"]] = this_process()
 
 
-async def note_async(event: str, info: Mapping[str, Any]) -> None:
-    """Note a new connection, where httpx expects a coroutine."""
-    note(event, info)
+async def record_async(event: str, info: Mapping[str, Any]) -> None:
+    """Record a new connection, where httpx expects a coroutine."""
+    record(event, info)
 
 
-def cut_off() -> None:
-    """Point the descriptors of connections that belong to another process at the null device."""
-    here = this_process()
+def detach_inherited() -> None:
+    """Point the descriptors of another process's connections at the null device."""
+    process = this_process()
     inherited = [
         connection
         for reference in _connections.keyrefs()
-        if (connection := reference()) is not None and _connections.get(connection) != here
+        if (connection := reference()) is not None and _connections.get(connection) != process
     ]
     if not inherited:
         return
-    nowhere = os.open(os.devnull, os.O_RDWR)
+    null_device = os.open(os.devnull, os.O_RDWR)
     try:
         for connection in inherited:
             socket = connection.get_extra_info("socket")
             if socket is not None and socket.fileno() >= 0:
                 with suppress(OSError):
-                    os.dup2(nowhere, socket.fileno(), inheritable=False)
+                    os.dup2(null_device, socket.fileno(), inheritable=False)
             _connections.pop(connection, None)
     finally:
-        os.close(nowhere)
+        os.close(null_device)
 
 
-def _arrive() -> None:
-    global _forks  # noqa: PLW0603 - it counts what happens to the process as a whole
+def _begin_child() -> None:
+    global _forks  # noqa: PLW0603 - forks concern the process as a whole
     _forks += 1
-    cut_off()
+    detach_inherited()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
-    os.register_at_fork(after_in_child=_arrive)
+    os.register_at_fork(after_in_child=_begin_child)

@@ -1,14 +1,14 @@
 """
-The wire, as a client sees it: calls become requests, answers become values or errors.
+The wire, as a client sees it: calls become requests, responses become values or errors.
 
-Pure: nothing here sends, waits or looks at a clock. It is the one place of the client that knows
-paths, headers and the names of JSON fields. Ids are percent-encoded whole. Only what was given is
-sent: a zero is, a default is not.
+Pure: nothing here sends, waits or reads a clock. Only this module of the client knows paths,
+headers and the names of JSON fields. All of an id is percent-encoded. Arguments of None are not
+sent; a zero is.
 
 Numbers keep their value: integers of any size are exact, and floats are written as Python writes
-them, which reads back as the same float. A number in an answer that no float can hold (`1e400`), or
-an integer of more digits than Python reads (4300), is read as a `decimal.Decimal`, and is sent as
-it was. What is no JSON is refused before it is sent.
+them, which reads back as the same float. A number in a response that no float can hold (`1e400`),
+or an integer of more digits than Python reads (4300), becomes a `decimal.Decimal` and is sent back
+unchanged. Values that JSON can't represent are refused before anything is sent.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from urllib.parse import quote
 
 import msgspec
 
-from fastpaca.client.errors import UnexpectedAnswer, refusal
+from fastpaca.client.errors import UnexpectedResponse, error_of_code
 from fastpaca.client.values import (
-    Appended,
-    Compacted,
+    AppendResult,
     Compaction,
+    CompactResult,
     ContextInfo,
     Frame,
     Message,
@@ -44,40 +44,40 @@ JSON_TYPE: Final = "application/json"
 EVENTS_TYPE: Final = "text/event-stream"
 
 _HEADER_VALUE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
-"""What goes through any HTTP as it is: printable ASCII without spaces around it."""
+"""What any HTTP software passes on unchanged: printable ASCII without spaces around it."""
 
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 OWN_HEADERS: Final = frozenset(
     {"accept", "content-length", "content-type", "idempotency-key", "transfer-encoding"}
 )
-"""What a client sets itself; with an API key, `Authorization` too."""
+"""The headers that a client sets itself; with an API key, `Authorization` too."""
 
 _API_KEY: Final = re.compile(r"[!-+\--~]+")
-"""What a node takes for a key: printable ASCII without spaces; commas stand between several."""
+"""What a node accepts as a key: printable ASCII without spaces; commas separate several keys."""
 
 _SECONDS: Final = re.compile(r"[0-9]+")
 _HTTP_DATE: Final = re.compile(r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT")
 
 ID_BYTES_MAX: Final = 512
-"""Longer ids are refused by every node."""
+"""Every node refuses longer ids."""
 
 KEY_CHARS_MAX: Final = 255
 
-SHOWN_CHARS_MAX: Final = 200
-"""How much is quoted of an answer that nobody understands."""
+QUOTED_CHARS_MAX: Final = 200
+"""How much of an unreadable response an error quotes."""
 
 
-class Request(NamedTuple):
+class ClientRequest(NamedTuple):
     """
-    What is sent.
+    A request to a node.
 
     Attributes:
         method: `GET`, `POST` …
         target: Path and query, percent-encoded.
         body: JSON, if there is any.
         key: The Idempotency-Key, if there is one.
-        accept: The type of the answer.
+        accept: The content type to ask for.
     """
 
     method: str
@@ -88,7 +88,7 @@ class Request(NamedTuple):
 
     @property
     def headers(self) -> dict[str, str]:
-        """What it says beside the usual."""
+        """The headers of this request alone."""
         headers = {"Accept": self.accept}
         if self.body is not None:
             headers["Content-Type"] = JSON_TYPE
@@ -99,8 +99,15 @@ class Request(NamedTuple):
         return headers
 
 
-class Answer(NamedTuple):
-    """What came back; the names of *headers* are looked up in any case. An open one has no body."""
+class ClientResponse(NamedTuple):
+    """
+    A response of a node, or of a proxy in front of it.
+
+    Attributes:
+        status: The HTTP status.
+        headers: The headers; lookups ignore the case of names.
+        body: The body; empty while the response is still open.
+    """
 
     status: int
     headers: Mapping[str, str]
@@ -108,7 +115,7 @@ class Answer(NamedTuple):
 
     @property
     def is_success(self) -> bool:
-        """Whether the node has done what was asked."""
+        """Whether the status is one of success."""
         return 200 <= self.status < 300
 
 
@@ -117,16 +124,16 @@ class Answer(NamedTuple):
 
 def path_of(context_id: str, *rest: str) -> str:
     """
-    Give the path of a context, or of what is below it.
+    Return the path of a context, or of a resource below it.
 
     Raises:
-        InvalidRequest: No path can name this id.
+        InvalidRequest: The id can't be one of a context.
     """
     return "/".join(("/v1/contexts", quote(_checked_id(context_id), safe=""), *rest))
 
 
 def _checked_id(context_id: object) -> bytes:
-    # Dots alone would be taken for steps in the path, encoded or not, and nothing for no id.
+    # HTTP software resolves "." and ".." in a path, encoded or not.
     if not isinstance(context_id, str) or context_id in {"", ".", ".."} or "\0" in context_id:
         raise InvalidRequest(
             f"A context id is a string of 1 to {ID_BYTES_MAX} bytes without NUL,"
@@ -136,21 +143,21 @@ def _checked_id(context_id: object) -> bytes:
     try:
         encoded = context_id.encode()
     except UnicodeEncodeError:
-        raise InvalidRequest("A context id holds no lone surrogates.", "id") from None
+        raise InvalidRequest("A context id cannot contain lone surrogates.", "id") from None
     if len(encoded) > ID_BYTES_MAX:
         raise InvalidRequest(f"A context id has at most {ID_BYTES_MAX} bytes of UTF-8.", "id")
     return encoded
 
 
-def get(path: str, **query: str | int | bool | None) -> Request:
-    """Ask for what is at *path*."""
-    return Request("GET", path + _query(query))
+def get(path: str, **query: str | int | bool | None) -> ClientRequest:
+    """Read the resource at *path*."""
+    return ClientRequest("GET", path + _query(query))
 
 
-def follow(context_id: str, cursor: int, *, include_messages: bool) -> Request:
-    """Ask for the frames behind *cursor*."""
+def follow(context_id: str, cursor: int, *, include_messages: bool) -> ClientRequest:
+    """Ask for the frames after *cursor*."""
     query = _query({"cursor": cursor, "include_messages": None if include_messages else False})
-    return Request("GET", path_of(context_id, "events") + query, accept=EVENTS_TYPE)
+    return ClientRequest("GET", path_of(context_id, "events") + query, accept=EVENTS_TYPE)
 
 
 def put(
@@ -159,7 +166,7 @@ def put(
     trigger: float | None,
     policy: Policy | Mapping[str, Any] | str | None,
     metadata: Mapping[str, Any] | None,
-) -> Request:
+) -> ClientRequest:
     """Create or configure a context."""
     if isinstance(policy, str):
         policy = {"strategy": policy}
@@ -169,17 +176,17 @@ def put(
         "policy": policy,
         "metadata": metadata,
     }
-    return Request("PUT", path_of(context_id), encode(_given(fields)))
+    return ClientRequest("PUT", path_of(context_id), encode(_present(fields)))
 
 
-def patch_metadata(context_id: str, changes: Mapping[str, Any]) -> Request:
+def patch_metadata(context_id: str, changes: Mapping[str, Any]) -> ClientRequest:
     """Merge *changes* into the metadata of a context."""
-    return Request("PATCH", path_of(context_id, "metadata"), encode({"metadata": changes}))
+    return ClientRequest("PATCH", path_of(context_id, "metadata"), encode({"metadata": changes}))
 
 
-def delete(context_id: str, *, purge: bool) -> Request:
-    """Delete a context for writing, or for good."""
-    return Request("DELETE", path_of(context_id) + _query({"purge": True if purge else None}))
+def delete(context_id: str, *, purge: bool) -> ClientRequest:
+    """Make a context read-only, or erase it permanently."""
+    return ClientRequest("DELETE", path_of(context_id) + _query({"purge": True if purge else None}))
 
 
 def append(
@@ -188,39 +195,39 @@ def append(
     if_version: int | None,
     token_count: int | None,
     key: str,
-) -> Request:
+) -> ClientRequest:
     """
-    Append a message, or several, all or none.
+    Append one message or several, all or none.
 
     Raises:
-        InvalidRequest: A *token_count* is given for several messages.
+        InvalidRequest: There is one *token_count* for several messages.
     """
     fields: dict[str, Any]
     if isinstance(messages, Mapping):
         counted = {} if token_count is None else {"token_count": token_count}
         fields = {"message": {**messages, **counted}}
     elif token_count is not None:
-        raise InvalidRequest("A count of several messages stands in each of them.", "token_count")
+        raise InvalidRequest("Set token_count in each of several messages.", "token_count")
     else:
         fields = {"messages": list(messages)}
-    body = encode(fields | _given({"if_version": if_version}))
-    return Request("POST", path_of(context_id, "messages"), body, key)
+    body = encode(fields | _present({"if_version": if_version}))
+    return ClientRequest("POST", path_of(context_id, "messages"), body, key)
 
 
 def compact(
     context_id: str, replacement: Sequence[Mapping[str, Any]], if_version: int | None, key: str
-) -> Request:
+) -> ClientRequest:
     """Replace the window."""
-    fields = {"replacement": list(replacement), **_given({"if_version": if_version})}
-    return Request("POST", path_of(context_id, "compact"), encode(fields), key)
+    fields = {"replacement": list(replacement), **_present({"if_version": if_version})}
+    return ClientRequest("POST", path_of(context_id, "compact"), encode(fields), key)
 
 
 def checked_key(key: str) -> str:
     """
-    Give the Idempotency-Key *key*.
+    Return *key* if it can be an Idempotency-Key.
 
     Raises:
-        InvalidRequest: No node takes it.
+        InvalidRequest: Every node would refuse it.
     """
     if not is_header_value(key) or len(key) > KEY_CHARS_MAX:
         raise InvalidRequest(
@@ -231,33 +238,33 @@ def checked_key(key: str) -> str:
 
 
 def is_header_value(text: object) -> bool:
-    """Tell whether a header can hold *text*."""
+    """Return whether *text* can be the value of a header."""
     return isinstance(text, str) and _HEADER_VALUE.fullmatch(text) is not None
 
 
-def checked_headers(given: Mapping[str, str], *, has_key: bool) -> dict[str, str]:
+def checked_headers(headers: Mapping[str, str], *, has_key: bool) -> dict[str, str]:
     """
-    Give the headers that a caller wants to send with every request.
+    Return the *headers* that a caller wants to send with every request.
 
     Raises:
-        InvalidRequest: One cannot be sent, or is the client's own.
+        InvalidRequest: One can't be sent, or is one that the client sets.
     """
     own = OWN_HEADERS | {"authorization"} if has_key else OWN_HEADERS
-    for name, value in given.items():
+    for name, value in headers.items():
         if not _HEADER_NAME.fullmatch(name):
-            raise InvalidRequest(f"{name!r} is no name of a header.", "headers")
+            raise InvalidRequest(f"{name!r} cannot be the name of a header.", "headers")
         if name.lower() in own:
             raise InvalidRequest(f"The client sets {name} itself.", "headers")
         if not is_header_value(value):
-            # It may be a secret, and is not told.
+            # The value may be a secret, so the message leaves it out.
             raise InvalidRequest(
                 f"{name} is not printable ASCII without spaces around it.", "headers"
             )
-    return dict(given)
+    return dict(headers)
 
 
 def is_api_key(text: object) -> bool:
-    """Tell whether a node can have *text* for one of its keys."""
+    """Return whether *text* can be an API key of a node."""
     return isinstance(text, str) and _API_KEY.fullmatch(text) is not None
 
 
@@ -266,35 +273,36 @@ def encode(value: object) -> bytes:
     Write *value* as JSON.
 
     Raises:
-        InvalidRequest: It is no JSON: NaN, a lone surrogate, an object of another kind.
+        InvalidRequest: JSON can't represent it: NaN, a lone surrogate, an object of another type.
     """
-    huge: list[Decimal] = []
+    has_decimals = False
 
     def plain(item: object) -> object:
+        nonlocal has_decimals
         if isinstance(item, Decimal) and item.is_finite():
-            huge.append(item)
+            has_decimals = True
             return 0
         if isinstance(item, msgspec.Struct):
             return msgspec.to_builtins(item)
         if isinstance(item, Mapping):
             return dict(item)
-        raise TypeError(f"{type(item).__name__} is not JSON")
+        raise TypeError(f"{type(item).__name__} is not a JSON type")
 
     try:
         text = json.dumps(
             value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=plain
         )
-        return _HUGE.encode(value) if huge else text.encode()
+        return _DECIMAL_ENCODER.encode(value) if has_decimals else text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidRequest(f"This cannot be sent as JSON: {error}.") from error
 
 
-# Quicker to read a request by than a check of each value: `json` refuses what `msgspec` would
-# change (NaN becomes null), and `msgspec` writes what `json` cannot.
-_HUGE: Final = msgspec.json.Encoder(decimal_format="number")
+# Two encoders are faster than a check of each value: `json` refuses what `msgspec` would change
+# (NaN becomes null), and `msgspec` writes the decimals that `json` can't.
+_DECIMAL_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 
-def _given(fields: dict[str, Any]) -> dict[str, Any]:
+def _present(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -311,7 +319,7 @@ def _text(value: str | int | bool) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-# --- answers ----------------------------------------------------------------------------------
+# --- responses ----------------------------------------------------------------------------------
 
 
 class MessagesPage(msgspec.Struct):
@@ -322,7 +330,7 @@ class MessagesPage(msgspec.Struct):
 
 
 class CompactionsPage(msgspec.Struct):
-    """A page of the history of the window."""
+    """A page of compactions."""
 
     compactions: list[Compaction]
 
@@ -334,14 +342,14 @@ class ContextsPage(msgspec.Struct):
     next: str | None
 
 
-class Batch(msgspec.Struct):
-    """What was answered for each of several messages."""
+class AppendResults(msgspec.Struct):
+    """The results of appending several messages."""
 
-    results: list[Appended]
+    results: list[AppendResult]
 
 
-def _hook(kind: type, value: Any) -> Any:
-    return Message(value) if kind is Message else value
+def _hook(type_: type, value: Any) -> Any:
+    return Message(value) if type_ is Message else value
 
 
 def _number(text: str) -> float | Decimal:
@@ -356,56 +364,57 @@ def _integer(text: str) -> int | Decimal:
         return Decimal(text)
 
 
-class Reader(Generic[T]):
-    """Reads values of one type out of JSON."""
+class BodyReader(Generic[T]):
+    """Decodes bodies of one type from JSON."""
 
-    def __init__(self, kind: Any) -> None:
-        self._kind = kind
-        self._decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(kind, dec_hook=_hook)
+    def __init__(self, type_: Any) -> None:
+        self._type = type_
+        self._decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(type_, dec_hook=_hook)
 
     def __call__(self, body: bytes) -> T:
         """
-        Read *body*.
+        Decode *body*.
 
         Raises:
-            UnexpectedAnswer: It is something else.
+            UnexpectedResponse: It is not JSON of this type.
         """
         try:
             return self._decoder.decode(body)
         except msgspec.ValidationError:
-            # Perhaps for a number that is too large for a float or an int; that costs more to read.
-            return self._read_exactly(body)
+            # Perhaps because of a number that is too large for a float or an int. Reading these
+            # takes longer, so it is tried only now.
+            return self._decode_exactly(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise UnexpectedAnswer(_not_understood(body)) from error
+            raise UnexpectedResponse(_not_understood(body)) from error
 
-    def _read_exactly(self, body: bytes) -> T:
+    def _decode_exactly(self, body: bytes) -> T:
         try:
             value = json.loads(body, parse_float=_number, parse_int=_integer)
-            found: T = msgspec.convert(value, self._kind, dec_hook=_hook)
+            converted: T = msgspec.convert(value, self._type, dec_hook=_hook)
         except (ValueError, msgspec.ValidationError, RecursionError) as error:
-            raise UnexpectedAnswer(_not_understood(body)) from error
-        return found
+            raise UnexpectedResponse(_not_understood(body)) from error
+        return converted
 
 
-context_info: Final[Reader[ContextInfo]] = Reader(ContextInfo)
-contexts_page: Final[Reader[ContextsPage]] = Reader(ContextsPage)
-appended: Final[Reader[Appended]] = Reader(Appended)
-batch: Final[Reader[Batch]] = Reader(Batch)
-compacted: Final[Reader[Compacted]] = Reader(Compacted)
-messages_page: Final[Reader[MessagesPage]] = Reader(MessagesPage)
-compactions_page: Final[Reader[CompactionsPage]] = Reader(CompactionsPage)
-view: Final[Reader[View]] = Reader(View)
+context_info: Final[BodyReader[ContextInfo]] = BodyReader(ContextInfo)
+contexts_page: Final[BodyReader[ContextsPage]] = BodyReader(ContextsPage)
+appended: Final[BodyReader[AppendResult]] = BodyReader(AppendResult)
+batch: Final[BodyReader[AppendResults]] = BodyReader(AppendResults)
+compacted: Final[BodyReader[CompactResult]] = BodyReader(CompactResult)
+messages_page: Final[BodyReader[MessagesPage]] = BodyReader(MessagesPage)
+compactions_page: Final[BodyReader[CompactionsPage]] = BodyReader(CompactionsPage)
+view: Final[BodyReader[View]] = BodyReader(View)
 
 
 class LaterFrame(msgspec.Struct, frozen=True):
-    """A frame of a type that this release does not know: all that counts is its cursor."""
+    """A frame of a type that this release doesn't know; only its cursor matters."""
 
     type: str
     cursor: int
 
 
-_frame: Final[Reader[Frame]] = Reader(Frame)
-_later_frame: Final[Reader[LaterFrame]] = Reader(LaterFrame)
+_frame: Final[BodyReader[Frame]] = BodyReader(Frame)
+_later_frame: Final[BodyReader[LaterFrame]] = BodyReader(LaterFrame)
 _FRAME_TYPES: Final = frozenset(
     {"message", "compaction", "context", "tombstoned", "gap", "reset"},
 )
@@ -413,64 +422,64 @@ _FRAME_TYPES: Final = frozenset(
 
 def frame(data: bytes) -> Frame | LaterFrame:
     """
-    Read the *data* of an event.
+    Decode the *data* of an event.
 
     Raises:
-        UnexpectedAnswer: It is no frame.
+        UnexpectedResponse: It is not a frame.
     """
     try:
         return _frame(data)
-    except UnexpectedAnswer:
+    except UnexpectedResponse:
         later = _later_frame(data)
         if later.type in _FRAME_TYPES:
             raise
         return later
 
 
-def error_of(answer: Answer) -> FastpacaError:
-    """Make an error of an *answer* that is no success, whoever has sent it."""
-    fields = _error_fields(answer.body)
+def error_of(response: ClientResponse) -> FastpacaError:
+    """Return the error in a *response*, whether it comes from a node or from a proxy."""
+    fields = _error_fields(response.body)
     if fields is None:
-        error: FastpacaError = UnexpectedAnswer(
-            f"Status {answer.status}: {_not_understood(answer.body)}"
+        error: FastpacaError = UnexpectedResponse(
+            f"Status {response.status}: {_not_understood(response.body)}"
         )
     else:
-        error = refusal(fields.pop("error"), fields.pop("message"), fields)
-    note_answer(error, answer)
+        error = error_of_code(fields.pop("error"), fields.pop("message"), fields)
+    note_response(error, response)
     return error
 
 
-def note_answer(error: FastpacaError, answer: Answer) -> None:
-    """Note in *error* what the *answer* says beside its body."""
-    error.status = answer.status
-    error.request_id = answer.headers.get("x-request-id")
-    error.retry_after_seconds = retry_after_seconds(answer.headers)
+def note_response(error: FastpacaError, response: ClientResponse) -> None:
+    """Record the status and the headers of *response* in *error*."""
+    error.status = response.status
+    error.request_id = response.headers.get("x-request-id")
+    error.retry_after_seconds = retry_after_seconds(response.headers)
 
 
 def _error_fields(body: bytes) -> dict[str, Any] | None:
     try:
-        found = msgspec.json.decode(body)
+        fields = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    if not isinstance(found, dict):
+    if not isinstance(fields, dict):
         return None
-    named = isinstance(found.get("error"), str) and isinstance(found.get("message"), str)
-    return found if named else None
+    is_error = isinstance(fields.get("error"), str) and isinstance(fields.get("message"), str)
+    return fields if is_error else None
 
 
 def _not_understood(body: bytes) -> str:
-    shown = body[: SHOWN_CHARS_MAX + 1].decode(errors="replace")
-    if len(shown) > SHOWN_CHARS_MAX:
-        shown = shown[:SHOWN_CHARS_MAX] + " …"
-    return f"This is not an answer of a fastpaca node: {shown!r}"
+    quoted = body[: QUOTED_CHARS_MAX + 1].decode(errors="replace")
+    if len(quoted) > QUOTED_CHARS_MAX:
+        quoted = quoted[:QUOTED_CHARS_MAX] + " …"
+    return f"This is not the response of a fastpaca node: {quoted!r}"
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """Read how long the sender of an answer wants to be left alone; None if it does not say."""
+    """Return how long the sender of a response asks to wait; None if it doesn't say."""
     text = headers.get("retry-after", "").strip()
     if _SECONDS.fullmatch(text):
         return float(text)
-    # A date is told against the sender's own clock: ours may be another.
+    # Compare the date with the sender's own clock, since ours may differ.
     until, now = _http_date(text), _http_date(headers.get("date", ""))
     if until is None or now is None:
         return None
@@ -478,7 +487,7 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
 
 
 def _http_date(text: str) -> datetime | None:
-    """Read a date in the one form that senders of HTTP may write (RFC 9110, 5.6.7)."""
+    """Parse a date in the only form that HTTP senders may write (RFC 9110, 5.6.7)."""
     try:
         return parsedate_to_datetime(text) if _HTTP_DATE.fullmatch(text) else None
     except ValueError:  # no such day

@@ -1,4 +1,4 @@
-"""The client for code that waits: `Fastpaca`, and the handle `Context`."""
+"""The synchronous client: `Fastpaca`, and the handle `Context`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ from fastpaca.client.calls import Calls
 from fastpaca.client.compacting import KEEP_LAST, Summary
 from fastpaca.client.connections import Connections, MakeTransport
 from fastpaca.client.flow import Flow
+from fastpaca.client.http_requests import (
+    BASE_URL,
+    DEFAULT_ESTIMATOR,
+    LOCAL_URL,
+    HttpRequests,
+)
+from fastpaca.client.options import Retries, Timeouts
 from fastpaca.client.protocol import path_of
 from fastpaca.client.sync_driver import Driver, Stream
-from fastpaca.client.terms import Retries, Timeouts
-from fastpaca.client.transfer import BASE_URL, DEFAULT_ESTIMATOR, LOCAL_URL, Transfer
 from fastpaca.client.values import (
-    Appended,
-    Compacted,
+    AppendResult,
     Compaction,
+    CompactResult,
     ContextInfo,
     Message,
     Policy,
@@ -30,21 +35,21 @@ class Fastpaca:
     """
     A client of one node.
 
-    It keeps connections and is meant to live as long as the application. Threads may share it, and
-    the handles that it makes; an iterator is for one thread at a time. A process that is forked
-    may use it too, over connections of its own.
+    It keeps connections open; make one and use it for as long as the application runs. Threads may
+    share it and its handles; only one thread at a time may use an iterator. A forked process may
+    use it too, and opens connections of its own.
 
     Args:
         base_url: The address of the node.
         api_key: The key, if the node has one.
-        headers: What to send with every request, such as the key of a proxy.
+        headers: Headers to send with every request, such as the key of a proxy.
         timeouts: How long to wait.
         retries: How often to try.
-        transport: A function that makes how requests get to the node, if not over connections of
-            the client's own making; called once for each process, and once for each stream.
+        transport: A function that returns an httpx transport, to use in place of the client's own;
+            called once for each process, and once for each stream.
 
     Raises:
-        InvalidRequest: An argument is not what it should be.
+        InvalidRequest: An argument has a wrong type or value.
     """
 
     def __init__(
@@ -57,49 +62,50 @@ class Fastpaca:
         retries: Retries | None = None,
         transport: MakeTransport | None = None,
     ) -> None:
-        self._transfer = Transfer(base_url, api_key, timeouts or Timeouts(), headers)
-        self._calls = Calls(self._transfer.timeouts, retries or Retries())
+        self._requests = HttpRequests(base_url, api_key, timeouts or Timeouts(), headers)
+        self._calls = Calls(self._requests.timeouts, retries or Retries())
         self._connect(Connections(transport))
 
     def _connect(self, connections: Connections) -> None:
         self._connections = connections
-        self._driver = Driver(connections, self._transfer)
+        self._driver = Driver(connections, self._requests)
 
     @classmethod
     def local(
-        cls, path: str | Path, *, token_estimator: str = DEFAULT_ESTIMATOR, **terms: Any
+        cls, path: str | Path, *, token_estimator: str = DEFAULT_ESTIMATOR, **options: Any
     ) -> Self:
         """
-        Make a client with a node of its own in this process, on the data in a directory.
+        Make a client that runs its own node in this process, on the data in a directory.
 
         Args:
-            path: The data directory, made if it is missing; nobody else can use it meanwhile.
-            token_estimator: As the setting of a node.
-            terms: `timeouts` and `retries`.
+            path: The data directory, created if it is missing; only one process can use it at a
+                time.
+            token_estimator: How to count tokens, as in the setting of the same name.
+            options: `timeouts` and `retries`.
 
         Raises:
-            CannotOpen: The data is in use or cannot be used; the message says why.
+            CannotOpen: The data is in use or can't be used; the message says why.
             ImportError: The server's packages are not installed.
         """
-        # Needs the packages of the server, which most clients do without.
-        from fastpaca.client.local import Local, counter_of  # noqa: PLC0415
+        # Needs the server's packages, which most clients don't install.
+        from fastpaca.client.local import LocalTransport, token_counter  # noqa: PLC0415
 
-        client = cls(LOCAL_URL, **terms)
-        make = partial(Local, Path(path), counter_of(token_estimator))
+        client = cls(LOCAL_URL, **options)
+        make = partial(LocalTransport, Path(path), token_counter(token_estimator))
         client._connect(Connections(make, is_shared=True))
-        client._connections.here()
+        client._connections.current()
         return client
 
     def close(self) -> None:
-        """Close the connections, or the node of a local client. Calls are no longer possible."""
+        """Close the connections, or the node of a local client. Later calls raise ClientClosed."""
         self._connections.close()
 
     def __enter__(self) -> Self:
-        """Close the client at the end of the block."""
+        """Return the client; the end of the block closes it."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close."""
+        """Close the client."""
         self.close()
 
     def context(
@@ -112,36 +118,36 @@ class Fastpaca:
         metadata: Mapping[str, Any] | None = None,
     ) -> Context:
         """
-        Give the handle of a context.
+        Return a handle of a context.
 
-        If anything is given beside the id, the context is created, or changed where it differs.
-        With the id alone nothing is sent.
+        With any other argument than the id, this creates the context, or changes it where it
+        differs. With the id alone it sends nothing.
         """
         handle = Context(context_id, self._driver, self._calls, self._stream)
-        if any(given is not None for given in (budget, trigger, policy, metadata)):
+        if any(setting is not None for setting in (budget, trigger, policy, metadata)):
             handle.configure(budget=budget, trigger=trigger, policy=policy, metadata=metadata)
         return handle
 
     def list_contexts(
         self, *, prefix: str | None = None, limit: int | None = None
     ) -> Iterator[ContextInfo]:
-        """Give all contexts whose ids begin with *prefix*, in the order of their ids."""
+        """Iterate over the contexts whose ids begin with *prefix*, in the order of their ids."""
         return self._driver.iterate(self._calls.contexts(prefix, limit))
 
     def delete_context(self, context_id: str, *, purge: bool = False) -> None:
-        """Delete a context for writing; with *purge*, erase it for good."""
+        """Make a context read-only; with *purge*, erase it permanently."""
         self._driver.run(self._calls.delete(context_id, purge=purge))
 
     def _stream(self, flow: Flow[None]) -> Stream:
-        return Stream(self._connections, self._transfer, flow)
+        return Stream(self._connections, self._requests, flow)
 
 
 class Context:
     """
-    One conversation, by its id. Made by `Fastpaca.context`; holds nothing that must be closed.
+    A handle of one conversation, returned by `Fastpaca.context`. It needs no closing.
 
     Attributes:
-        id: As it was given.
+        id: The context's id.
     """
 
     def __init__(
@@ -162,11 +168,11 @@ class Context:
         return f"{type(self).__name__}({self.id!r})"
 
     def __enter__(self) -> Self:
-        """Name it for a block."""
+        """Return the handle."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave the context as it is."""
+        """Do nothing: the context stays as it is."""
 
     def configure(
         self,
@@ -176,19 +182,19 @@ class Context:
         policy: Policy | Mapping[str, Any] | str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> ContextInfo:
-        """Create the context, or change what is given of its configuration."""
+        """Create the context, or change the settings that are given."""
         return self._driver.run(self._calls.configure(self.id, budget, trigger, policy, metadata))
 
     def info(self) -> ContextInfo:
-        """Read how the context is configured, and how far it has come."""
+        """Read the context's configuration, version and last seq."""
         return self._driver.run(self._calls.info(self.id))
 
     def patch_metadata(self, changes: Mapping[str, Any]) -> ContextInfo:
-        """Merge *changes* into the metadata of the context; a None removes its key."""
+        """Merge *changes* into the context's metadata; a value of None removes its key."""
         return self._driver.run(self._calls.patch_metadata(self.id, changes))
 
     def delete(self, *, purge: bool = False) -> None:
-        """Delete the context for writing; with *purge*, erase it for good."""
+        """Make the context read-only; with *purge*, erase it permanently."""
         self._driver.run(self._calls.delete(self.id, purge=purge))
 
     @overload
@@ -199,7 +205,7 @@ class Context:
         if_version: int | None = None,
         token_count: int | None = None,
         idempotency_key: str | None = None,
-    ) -> Appended: ...
+    ) -> AppendResult: ...
 
     @overload
     def append(
@@ -208,7 +214,7 @@ class Context:
         *,
         if_version: int | None = None,
         idempotency_key: str | None = None,
-    ) -> list[Appended]: ...
+    ) -> list[AppendResult]: ...
 
     def append(
         self,
@@ -217,20 +223,20 @@ class Context:
         if_version: int | None = None,
         token_count: int | None = None,
         idempotency_key: str | None = None,
-    ) -> Appended | list[Appended]:
+    ) -> AppendResult | list[AppendResult]:
         """
-        Append a message, or a list of 1 to 1000, all or none; once, however often it is tried.
+        Append a message, or a list of 1 to 1000, all or none. Retries never append twice.
 
         Raises:
             VersionConflict: *if_version* is not the current version.
-            ContextNotFound: An append creates no context.
+            ContextNotFound: The context doesn't exist; an append doesn't create it.
         """
         return self._driver.run(
             self._calls.append(self.id, message, if_version, token_count, idempotency_key)
         )
 
     def get_tail(self, *, offset: int | None = None, limit: int | None = None) -> list[Message]:
-        """Read the newest messages of the log, oldest first: *limit* (100) before *offset* (0)."""
+        """Skip the *offset* (0) newest messages and read the next *limit* (100), oldest first."""
         return self._driver.run(self._calls.tail(self.id, offset, limit))
 
     def messages(
@@ -241,10 +247,10 @@ class Context:
         limit: int | None = None,
     ) -> Iterator[Message]:
         """
-        Give messages of the log forward, both ends inclusive, reading pages of *limit* (100).
+        Iterate over the log, both ends inclusive, in pages of *limit* (100) messages.
 
-        A negative *from_seq* begins at the newest so many. Ends at what is the end when it comes
-        there.
+        A *from_seq* of -n starts at the n newest messages. The iteration stops at the end of the
+        log as it is when it gets there.
         """
         return self._driver.iterate(self._calls.messages(self.id, from_seq, to_seq, limit))
 
@@ -257,20 +263,20 @@ class Context:
         explain: bool = False,
     ) -> View:
         """
-        Read the LLM context: what is to be sent to a model.
+        Read the LLM context: the messages to send to a model.
 
         Args:
             budget_tokens: Fit it under this budget instead of the context's own.
             if_version: Read only if this is the current version.
             at_version: Read the window as it was after this version.
-            explain: Say in `explained` what became of each message of the log.
+            explain: Fill in `explained`: what happened to each message of the log.
         """
         return self._driver.run(
             self._calls.view(self.id, budget_tokens, if_version, at_version, explain=explain)
         )
 
     def at_version(self, version: int, *, budget_tokens: int | None = None) -> View:
-        """Read the LLM context as it was after *version*, under the configuration of now."""
+        """Read the LLM context as it was after *version*, fitted by the current configuration."""
         return self._driver.run(self._calls.view(self.id, budget_tokens, None, version))
 
     def compact(
@@ -279,11 +285,11 @@ class Context:
         *,
         if_version: int | None = None,
         idempotency_key: str | None = None,
-    ) -> Compacted:
+    ) -> CompactResult:
         """
-        Make the window exactly *replacement*; the log stays as it is.
+        Set the window to exactly *replacement*; the log doesn't change.
 
-        Messages of the log that are given back as they were read stay references to it.
+        Messages of the log that you pass unchanged stay references to the log.
         """
         return self._driver.run(
             self._calls.compact(self.id, replacement, if_version, idempotency_key)
@@ -294,32 +300,32 @@ class Context:
         summarise: Callable[[list[Message]], Summary],
         *,
         keep_last: int = KEEP_LAST,
-    ) -> Compacted | None:
+    ) -> CompactResult | None:
         """
-        Replace old messages by a summary, if the window is above its trigger.
+        Replace old messages with a summary, if the window is above its trigger.
 
         The leading instructions and the newest messages stay: at least *keep_last* of them, or
-        fewer if these take more than half of the tokens that the instructions leave up to the
-        trigger. The other half is for the summary. No tool call is parted from its result. What is
-        appended meanwhile stays.
+        fewer if these take more than half of the tokens between the instructions and the trigger.
+        The other half is for the summary. A tool call is never separated from its result. Messages
+        that are appended in the meantime stay.
 
         Args:
-            summarise: Given the old messages, makes the summary: a text, a message, or several.
+            summarise: Takes the old messages and returns a summary: a text, a message or several.
             keep_last: How many messages to keep, if they are not too large.
 
         Returns:
-            The new version; None if nothing was to be done.
+            The new version; None if there was nothing to do.
 
         Raises:
             CannotCompact: What has to stay is above the trigger by itself; nothing was changed.
-            VersionConflict: The context was changed by others again and again.
+            VersionConflict: Other writers changed the context again and again.
         """
         return self._driver.run(self._calls.compact_if_needed(self.id, summarise, keep_last))
 
     def compactions(
         self, *, after: int | None = None, limit: int | None = None
     ) -> Iterator[Compaction]:
-        """Give what has rewritten the window behind the version *after*, oldest first."""
+        """Iterate over the rewrites of the window after the version *after*, oldest first."""
         return self._driver.iterate(self._calls.compactions(self.id, after, limit))
 
     def stream(self, *, cursor: int | None = None, include_messages: bool = True) -> Stream:
@@ -327,7 +333,7 @@ class Context:
         Follow the context: an iterator of frames that reconnects, and ends with its deletion.
 
         Args:
-            cursor: The last version that was processed; 0 replays all, None begins now.
-            include_messages: Whether there are message frames; the cursor moves all the same.
+            cursor: The last version that you processed; 0 replays everything, None starts now.
+            include_messages: Whether to receive message frames; the cursor moves either way.
         """
         return self._stream(self._calls.stream(self.id, cursor, include_messages=include_messages))

@@ -1,4 +1,4 @@
-"""How flows are carried out by code that waits, and the stream that is read so."""
+"""Carry out flows synchronously, and the stream that is read that way."""
 
 from __future__ import annotations
 
@@ -14,37 +14,44 @@ import httpx
 from fastpaca.client.connections import Connections
 from fastpaca.client.errors import ClientClosed, ForeignStream
 from fastpaca.client.flow import (
-    Ask,
     Close,
-    Draw,
     Effect,
-    Failure,
     Flow,
-    Give,
+    Invoke,
+    NoResponse,
     Now,
     Open,
+    Outcome,
+    RandomInt,
     Read,
     Send,
     Wait,
+    Yield,
+)
+from fastpaca.client.http_requests import (
+    INTERRUPT,
+    HttpRequests,
+    body_buffer,
+    no_response,
+    now_or_random,
 )
 from fastpaca.client.processes import this_process
-from fastpaca.client.protocol import Answer
-from fastpaca.client.transfer import INTERRUPT, Transfer, body_of, failure_of, now_or_drawn
+from fastpaca.client.protocol import ClientResponse
 from fastpaca.client.values import Frame
 
 T = TypeVar("T")
 
 
 class Driver:
-    """Carries out flows, each step in the thread that asks for it."""
+    """Carries out flows in the thread that calls it."""
 
-    def __init__(self, connections: Connections, transfer: Transfer) -> None:
+    def __init__(self, connections: Connections, requests: HttpRequests) -> None:
         self._connections = connections
-        self._transfer = transfer
+        self._requests = requests
 
     def run(self, flow: Flow[T]) -> T:
-        """Carry out *flow* and give what it comes to."""
-        self._connections.here()  # made before the time of the call begins: certificates are read
+        """Carry out *flow* and return its result."""
+        self._connections.current()  # made before the call's time starts: it reads certificates
         reply = None
         while True:
             try:
@@ -54,8 +61,8 @@ class Driver:
             reply = self.perform(effect)
 
     def iterate(self, flow: Flow[None]) -> Generator[Any, None, None]:
-        """Carry out *flow* as far as the values that it gives are asked for."""
-        self._connections.here()  # made before the time of the call begins: certificates are read
+        """Carry out *flow* and iterate over the values that it yields to the caller."""
+        self._connections.current()  # made before the call's time starts: it reads certificates
         reply = None
         while True:
             try:
@@ -63,61 +70,61 @@ class Driver:
             except StopIteration:
                 return
             reply = None
-            if isinstance(effect, Give):
+            if isinstance(effect, Yield):
                 yield effect.value
             else:
                 reply = self.perform(effect)
 
     def perform(self, effect: Effect) -> object:
-        """Do what *effect* says, and give what came of it."""
+        """Carry out *effect* and return the reply to it."""
         match effect:
             case Send():
                 return self._send(effect)
             case Wait():
                 time.sleep(effect.seconds)
                 return None
-            case Ask():
+            case Invoke():
                 return effect.function(effect.argument)
-            case Now() | Draw():
-                return now_or_drawn(effect)
-            case Open() | Read() | Close() | Give():
-                raise TypeError(f"{effect!r} is for a stream.")
+            case Now() | RandomInt():
+                return now_or_random(effect)
+            case Open() | Read() | Close() | Yield():
+                raise TypeError(f"Only a stream can carry out {effect!r}.")
             case _:
                 assert_never(effect)
 
-    def _send(self, effect: Send) -> Answer | Failure:
-        client = self._connections.here()
+    def _send(self, effect: Send) -> Outcome:
+        client = self._connections.current()
         try:
-            response = self._connections.send(client, self._transfer.request(effect))
+            response = self._connections.send(client, self._requests.request(effect))
             return self.read(response, effect)
         except (httpx.RequestError, httpx.StreamError) as error:
-            return failure_of(error)
+            return no_response(error)
 
-    def read(self, response: httpx.Response, effect: Send | Open) -> Answer:
-        """Read a whole answer."""
-        body = body_of(effect, self._transfer.timeouts)
+    def read(self, response: httpx.Response, effect: Send | Open) -> ClientResponse:
+        """Read a whole response."""
+        body = body_buffer(effect, self._requests.timeouts)
         try:
             for piece in response.iter_bytes():
                 body.add(piece)
         finally:
             response.close()
-        return body.answer(response)
+        return body.response(response)
 
 
 class _Closed(Exception):
-    """The stream was closed while it was read."""
+    """The stream was closed during a read."""
 
 
 class Stream(Driver, Iterator[Frame]):
     """
     The frames of a context, over as many connections as it takes; see `Context.stream`.
 
-    One thread reads. Any thread may `close` it, which ends the reading of another. A process that
-    was forked meanwhile can neither read nor close it.
+    One thread at a time may read. Any thread may call `close`, which also ends a read in another
+    thread. A process that is forked later can neither read nor close the stream.
     """
 
-    def __init__(self, connections: Connections, transfer: Transfer, flow: Flow[None]) -> None:
-        super().__init__(connections, transfer)
+    def __init__(self, connections: Connections, requests: HttpRequests, flow: Flow[None]) -> None:
+        super().__init__(connections, requests)
         self._process = this_process()
         self._client: httpx.Client | None = None
         self._flow = flow
@@ -132,44 +139,44 @@ class Stream(Driver, Iterator[Frame]):
         Wait for the next frame.
 
         Raises:
-            ForeignStream: This process was forked from the one of the stream.
+            ForeignStream: This process was forked from the one that made the stream.
             ClientClosed: The client was closed.
         """
         if self._is_foreign():
             raise ForeignStream(
-                "This stream belongs to the process that this one was forked from; make one here,"
+                "This stream belongs to the process that this one was forked from; open one here,"
                 " with the cursor of the last frame that you processed."
             )
         with self._reading:
             try:
                 return cast(Frame, next(self._frames))
             except _Closed:
-                self._let_go()
+                self._release()
                 if self._connections.is_closed:
                     raise ClientClosed from None
                 raise StopIteration from None
             except BaseException:
-                self._let_go()
+                self._release()
                 raise
 
     def __enter__(self) -> Self:
-        """Close the stream at the end of the block."""
+        """Return the stream; the end of the block closes it."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close."""
+        """Close the stream."""
         self.close()
 
     def close(self) -> None:
-        """Follow no more; whoever waits for a frame learns that there are none."""
+        """Stop following; a thread that waits for a frame gets the end of the iteration."""
         if self._is_foreign():
             return
         self.interrupt()
         with self._reading:
-            self._let_go()
+            self._release()
 
     def interrupt(self) -> None:
-        """End the reading, if a thread reads, and do not wait for its end."""
+        """End a read in another thread, without waiting for it to return."""
         if self._is_foreign():
             return
         self._closing.set()
@@ -178,10 +185,10 @@ class Stream(Driver, Iterator[Frame]):
             _interrupt(response)
 
     def _is_foreign(self) -> bool:
-        """Tell whether this is a fork of the process of the stream; it may hold any lock."""
+        """Return whether this is a fork of the process with the stream, which may hold any lock."""
         return this_process() != self._process
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         self._closing.set()
         self._drop()
         self._frames.close()
@@ -196,7 +203,7 @@ class Stream(Driver, Iterator[Frame]):
             response.close()
 
     def perform(self, effect: Effect) -> object:
-        """Do what *effect* says, unless the stream was closed."""
+        """Carry out *effect*, unless the stream was closed."""
         reply: object = None
         match effect:
             case Open():
@@ -213,31 +220,31 @@ class Stream(Driver, Iterator[Frame]):
             raise _Closed
         return reply
 
-    def _open(self, effect: Open) -> Answer | Failure:
+    def _open(self, effect: Open) -> Outcome:
         if self._client is None:
             self._client = self._connections.for_stream(self)
         try:
-            response = self._connections.send(self._client, self._transfer.request(effect))
+            response = self._connections.send(self._client, self._requests.request(effect))
             if response.status_code != httpx.codes.OK:
                 return self.read(response, effect)
         except (httpx.RequestError, httpx.StreamError) as error:
-            return failure_of(error)
+            return no_response(error)
         self._response, self._pieces = response, response.iter_bytes()
-        return Answer(response.status_code, response.headers)
+        return ClientResponse(response.status_code, response.headers)
 
-    def _read(self) -> bytes | Failure:
+    def _read(self) -> bytes | NoResponse:
         try:
             return next(self._pieces, b"")
         except (httpx.RequestError, httpx.StreamError) as error:
-            return failure_of(error)
+            return no_response(error)
 
 
 def _interrupt(response: httpx.Response) -> None:
-    """Let the thread that reads *response* come to its end."""
+    """End the read of *response* in another thread."""
     interrupt = response.extensions.get(INTERRUPT)
     if interrupt is not None:
         interrupt()
         return
     connection = response.extensions["network_stream"].get_extra_info("socket")
-    with contextlib.suppress(OSError):  # it has ended by itself
+    with contextlib.suppress(OSError):  # it has already ended
         connection.shutdown(socket.SHUT_RDWR)

@@ -1,8 +1,8 @@
 """
 What calls return: values with typed fields.
 
-Fields that this release does not know are ignored, so a newer node can be spoken to. Messages alone
-keep everything: what is in them belongs to the caller.
+Fields that this release doesn't know are ignored, so that it works with newer nodes. Only messages
+keep every field, because their content belongs to the caller.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import msgspec
 
 class Message(dict[str, Any]):
     """
-    A message as a node answers it: the JSON object itself, with names for what every message has.
+    A message from a node: the JSON object itself, with properties for what every message has.
 
-    Keys of the caller's own are in it as they were sent, and it can be given back, to `compact` or
-    to another context.
+    The caller's own keys are in it as they were sent. You can pass it to `compact` or append it to
+    another context.
     """
 
     __slots__ = ()
@@ -30,49 +30,49 @@ class Message(dict[str, Any]):
 
     @property
     def version(self) -> int:
-        """The version of the context that it came with."""
+        """The version of the context that its append or compaction made."""
         return self["version"]  # type: ignore[no-any-return]  # a node has made it
 
     @property
     def role(self) -> str:
-        """Who speaks."""
+        """The role of the speaker."""
         return self["role"]  # type: ignore[no-any-return]  # a node has checked it
 
     @property
     def parts(self) -> list[dict[str, Any]]:
-        """What is said."""
+        """The parts of the content."""
         return self["parts"]  # type: ignore[no-any-return]  # a node has checked it
 
     @property
     def token_count(self) -> int:
-        """What it counts."""
+        """The number of tokens that it counts."""
         return self["token_count"]  # type: ignore[no-any-return]  # a node has made it
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """The caller's own; empty if it had none."""
+        """The caller's metadata; empty if there is none."""
         return self["metadata"]  # type: ignore[no-any-return]  # a node has checked it
 
     @property
     def id(self) -> Any:
-        """The caller's own id; None if it had none."""
+        """The caller's id; None if there is none."""
         return self.get("id")
 
     @property
     def inserted_at(self) -> datetime:
-        """When it was appended, or made."""
+        """When it was appended, or for a synthetic message, made."""
         return datetime.fromisoformat(self["inserted_at"])
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """How a window that has grown too large is made smaller."""
+    """How to shrink a window that has grown too large."""
 
     strategy: str
     config: dict[str, Any]
 
 
 class ContextInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A context as it is configured, and how far it has come."""
+    """A context's configuration, version and last seq."""
 
     id: str
     status: str
@@ -89,7 +89,7 @@ class ContextInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 class AppendWarning(msgspec.Struct, frozen=True, kw_only=True):
     """
-    Something odd about a message that was taken all the same.
+    Something odd about a message that was appended all the same.
 
     Attributes:
         code: `unpaired_result`, `empty_call_id` or `unknown_shape`.
@@ -100,8 +100,8 @@ class AppendWarning(msgspec.Struct, frozen=True, kw_only=True):
     field: str
 
 
-class Appended(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an appended message stands, what it counts, and what is odd about it."""
+class AppendResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The seq and version of an appended message, its token count, and what is odd about it."""
 
     seq: int
     version: int
@@ -109,8 +109,8 @@ class Appended(msgspec.Struct, frozen=True, kw_only=True):
     warnings: list[AppendWarning] = []
 
 
-class Compacted(msgspec.Struct, frozen=True, kw_only=True):
-    """The version that a replacement of the window has made."""
+class CompactResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The version that a compaction made."""
 
     version: int
 
@@ -125,14 +125,14 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
 
 class Explained(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What became of the messages of a range.
+    What happened to a range of messages.
 
     Attributes:
         from_seq: The first of them.
         to_seq: The last of them.
         state: `pinned`, `task`, `kept`, `stripped`, `cut`, `dropped` or `summarised`; `older` for
-            all that is older than what is told one by one.
-        by: The version whose rewrite did it, or `view`; None where nothing was done.
+            everything before the ranges that are listed.
+        by: The version whose rewrite did it, or `view`; None if nothing happened.
     """
 
     from_seq: int
@@ -145,7 +145,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """
     What one read of the LLM context returns; `messages` are ready for a model.
 
-    `explained` is there if it was asked for.
+    `explained` is None unless the read asked for it.
     """
 
     version: int
@@ -160,7 +160,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Range(msgspec.Struct, frozen=True, kw_only=True):
-    """The first and the last seq of what was changed."""
+    """The first and the last seq of a change."""
 
     from_seq: int
     to_seq: int
@@ -219,7 +219,7 @@ class ContextFrame(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", 
 class TombstonedFrame(
     msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="tombstoned"
 ):
-    """The context was deleted; nothing comes behind it."""
+    """The context was deleted; this is the last frame."""
 
     type: ClassVar[Literal["tombstoned"]] = "tombstoned"
     version: int
@@ -227,7 +227,7 @@ class TombstonedFrame(
 
 
 class GapFrame(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="gap"):
-    """The versions from `expected` up to the one before `actual` are gone for ever."""
+    """The versions from `expected` up to the one before `actual` are lost."""
 
     type: ClassVar[Literal["gap"]] = "gap"
     expected: int
@@ -236,7 +236,7 @@ class GapFrame(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=
 
 
 class ResetFrame(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="reset"):
-    """The cursor was above the newest version: discard what was read, and read again."""
+    """The cursor was above the newest version: discard what you have read, and read again."""
 
     type: ClassVar[Literal["reset"]] = "reset"
     version: int

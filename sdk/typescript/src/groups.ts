@@ -1,42 +1,44 @@
 /**
- * Where a conversation may be cut without parting what belongs together. Pure.
+ * Where a conversation may be cut without separating what belongs together. Pure.
  *
- * Calls are bound to their results, approvals and reasoning by the same rules as in a node, whose
- * `fastpaca/context/groups.py` says why each thing is as it is. `tests/wire/cuts.json` holds both
- * to the same answers.
+ * Calls are bound to their results, approvals and reasoning by the rules of the node. Its
+ * `fastpaca/context/groups.py` explains each of them, and `tests/wire/cuts.json` keeps both equal.
  */
 
-import { type Mark, type Reading, WHOLE, answers, readingOf } from './readings.js';
+import { type ToolReference, type Reading, WHOLE, answers, readingOf } from './readings.js';
 import { ASSISTANT_ROLES, INSTRUCTION_ROLES } from './shapes.js';
 import type { Message } from './types.js';
 
-/** Where messages may be parted. */
-export interface Joints {
-  /** Indexes before which a cut parts nothing; the end is one of them if everything may go. */
-  places: number[];
-  /** Indexes of the messages that open a turn. */
-  openers: number[];
+/** Where messages may be cut. */
+export interface CutPoints {
+  /**
+   * A cut before the message at one of these separates nothing that belongs together. The number of
+   * messages is one of them if all may go.
+   */
+  indexes: number[];
+  /** The indexes of the messages that open a turn. */
+  taskMessages: number[];
 }
 
-/** Find where *messages* may be parted, by the rules of a node. */
-export function jointsOf(messages: readonly Message[]): Joints {
+/** Find where *messages* may be cut, by the rules of a node. */
+export function cutPointsOf(messages: readonly Message[]): CutPoints {
   const readings = messages.map(readingOf);
   const groups = new Groups(readings);
-  const openers = readings.flatMap(({ opensTurn }, at) => (opensTurn ? [at] : []));
-  return { places: groups.places(), openers };
+  const taskMessages = readings.flatMap(({ opensTurn }, index) => (opensTurn ? [index] : []));
+  return { indexes: groups.cuts(), taskMessages };
 }
 
-/** A call of the conversation. */
+/** A tool call of the conversation. */
 interface Call {
   at: number;
-  mark: Mark;
+  reference: ToolReference;
   step: number;
   state: 'running' | 'stopped' | 'answered';
-  /** Of a request, the call that it asks for. */
+  /** For an approval request, the call that it is about. */
   about: Call | undefined;
 }
 
-/** The calls of one step that a result without an id may take, oldest first, by what it says. */
+/** The calls of one step that a result without an id may answer, oldest first, by its name. */
 interface Step {
   number: number;
   waiting: Map<string, Call[]>;
@@ -45,8 +47,8 @@ interface Step {
 const PASSING: ReadonlySet<string> = new Set(['page']);
 const OF_STRAYS: ReadonlySet<string> = new Set(['page', 'blank', 'result', 'response']);
 
-/** Requests for approval and their answers have ids of their own. */
-function spaceOf({ side }: Mark): string {
+/** Approval requests and responses have an id space of their own. */
+function spaceOf({ side }: ToolReference): string {
   return side === 'request' || side === 'response' ? '?' : '=';
 }
 
@@ -61,7 +63,7 @@ function listIn<V>(lists: Map<string, V[]>, key: string): V[] {
 }
 
 function lastOf<V>(list: readonly V[], fits: (value: V) => boolean): V | undefined {
-  for (let at = list.length - 1; at >= 0; at--) if (fits(list[at]!)) return list[at];
+  for (let i = list.length - 1; i >= 0; i--) if (fits(list[i]!)) return list[i];
   return undefined;
 }
 
@@ -76,7 +78,7 @@ class Groups {
   #step = 0;
   #hasResult = false;
   #turn = -1;
-  // Deciding places, from left to right.
+  // Deciding cut points, from left to right.
   readonly #cuts: number[] = [];
   readonly #reach = new Map<number, number>();
   #settled = 0;
@@ -84,11 +86,11 @@ class Groups {
   #speaker = -1;
   #withheld: number[] = [];
   readonly #strays = new Set<number>();
-  /** Where a call and a result stand that belongs to it and does not answer it. */
+  /** The indexes of a call and of a result that belongs to it but doesn't answer it. */
   readonly #ties: [call: number, stray: number][] = [];
-  /** Messages that hold the result of an earlier one's call. */
+  /** Messages that hold the result of a call in an earlier message. */
   readonly #late = new Set<number>();
-  /** Messages whose calls another message answers. */
+  /** Messages with a call that another message answers. */
   readonly #foreign = new Set<number>();
 
   constructor(readings: readonly Reading[]) {
@@ -96,14 +98,14 @@ class Groups {
     readings.forEach((reading, at) => {
       if (reading.opensTurn) this.#openTurn(at);
       let strays = 0;
-      for (const mark of reading.marks) strays += this.#readMark(at, mark);
-      if (strays > 0 && strays === reading.marks.length) this.#noteStrays(at, reading);
+      for (const reference of reading.toolReferences) strays += this.#readReference(at, reference);
+      if (strays > 0 && strays === reading.toolReferences.length) this.#noteStrays(at, reading);
       this.#settle(at + 1);
     });
   }
 
-  /** List the places where a cut parts nothing, no call from a stray of it either, and the end. */
-  places(): number[] {
+  /** Return the cut points, the end included; none of them separates a call from its strays. */
+  cuts(): number[] {
     const changes = new Array<number>(this.#readings.length + 2).fill(0);
     for (const [call, stray] of this.#ties) {
       changes[call + 1]! += 1;
@@ -111,10 +113,10 @@ class Groups {
     }
     let depth = 0;
     const depths = changes.map((change) => (depth += change));
-    return this.#places().filter((place) => depths[place] === 0);
+    return this.#allCuts().filter((cut) => depths[cut] === 0);
   }
 
-  #places(): number[] {
+  #allCuts(): number[] {
     const size = this.#readings.length;
     if (this.#settled === size) {
       const waits = this.#speaker >= 0 && endsInReasoning(this.#readings[this.#speaker]!);
@@ -122,7 +124,7 @@ class Groups {
     }
     const at = this.#settled;
     if (kindOf(this.#readings[at]!) === 'assistant' && this.#joins(at, true)) {
-      return this.#cuts.filter((place) => place <= this.#speaker);
+      return this.#cuts.filter((cut) => cut <= this.#speaker);
     }
     return this.#isFree(at) ? [...this.#cuts, at] : this.#cuts;
   }
@@ -137,31 +139,31 @@ class Groups {
     this.#turn = at;
   }
 
-  /** Read a mark; give 1 if it is a stray. */
-  #readMark(at: number, mark: Mark): number {
-    if (answers(mark)) return this.#readResult(at, mark);
-    if (mark.side === 'both' && mark.id !== '') {
-      const earlier = this.#nearestRunning(mark);
-      if (earlier?.mark.side === 'both') this.#answer(earlier, at);
+  /** Read a reference; return 1 if it is a stray, else 0. */
+  #readReference(at: number, reference: ToolReference): number {
+    if (answers(reference)) return this.#readResult(at, reference);
+    if (reference.side === 'both' && reference.id !== '') {
+      const earlier = this.#nearestRunning(reference);
+      if (earlier?.reference.side === 'both') this.#answer(earlier, at);
     }
-    const isOpen = mark.side !== 'both' || mark.isOpen;
-    const call = this.#made(at, mark, isOpen);
-    if (mark.link !== '') this.#bindRequest(call);
+    const isOpen = reference.side !== 'both' || reference.isOpen;
+    const call = this.#made(at, reference, isOpen);
+    if (reference.link !== '') this.#bindRequest(call);
     return 0;
   }
 
-  #made(at: number, mark: Mark, isOpen: boolean): Call {
+  #made(at: number, reference: ToolReference, isOpen: boolean): Call {
     if (isOpen && this.#hasResult) {
       this.#step += 1;
       this.#hasResult = false;
     }
     const state = isOpen ? 'running' : 'answered';
-    const call: Call = { at, mark, step: this.#step, state, about: undefined };
-    const space = spaceOf(mark);
-    for (const id of [mark.id, mark.alias]) {
+    const call: Call = { at, reference, step: this.#step, state, about: undefined };
+    const space = spaceOf(reference);
+    for (const id of [reference.id, reference.alias]) {
       if (id !== '') listIn(this.#byId, space + id).push(call);
     }
-    if (mark.name !== '') listIn(this.#byName, space + mark.name).push(call);
+    if (reference.name !== '') listIn(this.#byName, space + reference.name).push(call);
     this.#every.push(call);
     if (isOpen) {
       this.#running.add(call);
@@ -176,7 +178,7 @@ class Groups {
       step = { number: this.#step, waiting: new Map() };
       this.#steps.push(step);
     }
-    const { id, name } = call.mark;
+    const { id, name } = call.reference;
     for (const isWithoutId of id === '' ? [false, true] : [false]) {
       for (const said of name === '' ? [''] : [name, '']) {
         listIn(step.waiting, waitingKey(space, isWithoutId, said)).push(call);
@@ -185,20 +187,20 @@ class Groups {
   }
 
   #bindRequest(request: Call): void {
-    const call = this.#byId.get(`=${request.mark.link}`)?.at(-1);
+    const call = this.#byId.get(`=${request.reference.link}`)?.at(-1);
     if (call === undefined || call.at < this.#turn) return;
     request.about = call;
     if (call.at !== request.at) this.#span(call.at, request.at);
   }
 
-  #readResult(at: number, mark: Mark): number {
-    const call = this.#match(mark);
+  #readResult(at: number, reference: ToolReference): number {
+    const call = this.#match(reference);
     if (call !== undefined) {
       this.#answer(call, at);
-      if (mark.denies && call.about?.state === 'running') this.#answer(call.about, at);
+      if (reference.denies && call.about?.state === 'running') this.#answer(call.about, at);
       return 0;
     }
-    const owner = this.#owner(mark);
+    const owner = this.#owner(reference);
     if (owner === undefined) return 0;
     this.#ties.push([owner.at, at]);
     if (owner.at !== at) this.#late.add(at);
@@ -206,10 +208,11 @@ class Groups {
   }
 
   /** Find the running call that a result belongs to. */
-  #match(mark: Mark): Call | undefined {
-    const space = spaceOf(mark);
-    if (mark.id !== '' && this.#byId.has(space + mark.id)) return this.#nearestRunning(mark);
-    const key = waitingKey(space, mark.id !== '', mark.name);
+  #match(reference: ToolReference): Call | undefined {
+    const space = spaceOf(reference);
+    if (reference.id !== '' && this.#byId.has(space + reference.id))
+      return this.#nearestRunning(reference);
+    const key = waitingKey(space, reference.id !== '', reference.name);
     for (const { waiting } of [...this.#steps].reverse()) {
       const calls = waiting.get(key) ?? [];
       while (calls.length > 0 && calls[0]!.state !== 'running') calls.shift();
@@ -218,8 +221,8 @@ class Groups {
     return undefined;
   }
 
-  #nearestRunning(mark: Mark): Call | undefined {
-    const calls = this.#byId.get(spaceOf(mark) + mark.id) ?? [];
+  #nearestRunning(reference: ToolReference): Call | undefined {
+    const calls = this.#byId.get(spaceOf(reference) + reference.id) ?? [];
     for (let at = calls.length - 1; at >= 0; at--) {
       const call = calls[at]!;
       if (call.state !== 'answered') return call.state === 'running' ? call : undefined;
@@ -227,16 +230,16 @@ class Groups {
     return undefined;
   }
 
-  /** Find the call that a result which binds nothing belongs to. */
-  #owner(mark: Mark): Call | undefined {
-    const space = spaceOf(mark);
-    const known = mark.id === '' ? undefined : this.#byId.get(space + mark.id);
+  /** Find the call to which a stray result belongs. */
+  #owner(reference: ToolReference): Call | undefined {
+    const space = spaceOf(reference);
+    const known = reference.id === '' ? undefined : this.#byId.get(space + reference.id);
     if (known !== undefined) return known.at(-1);
-    if (mark.id === '' && mark.name === '') {
-      return lastOf(this.#every, (call) => spaceOf(call.mark) === space);
+    if (reference.id === '' && reference.name === '') {
+      return lastOf(this.#every, (call) => spaceOf(call.reference) === space);
     }
-    const named = this.#byName.get(space + mark.name) ?? [];
-    return lastOf(named, (call) => mark.id === '' || call.mark.id === '');
+    const named = this.#byName.get(space + reference.name) ?? [];
+    return lastOf(named, (call) => reference.id === '' || call.reference.id === '');
   }
 
   #answer(call: Call, at: number): void {
@@ -256,13 +259,13 @@ class Groups {
     this.#steps = this.#steps.filter((step) => step.number >= call.step);
   }
 
-  /** Note a message that holds nothing but strays. */
-  #noteStrays(at: number, { marks, shapes }: Reading): void {
-    const isWhole = marks.some(({ place }) => place === WHOLE);
+  /** Record a message that holds nothing but strays. */
+  #noteStrays(at: number, { toolReferences, shapes }: Reading): void {
+    const isWhole = toolReferences.some(({ place }) => place === WHOLE);
     if (isWhole || shapes.every((shape) => OF_STRAYS.has(shape))) this.#strays.add(at);
   }
 
-  // --- deciding places ---
+  // --- deciding cut points ---
 
   /** Bind the messages from *start* to *end*. */
   #span(start: number, end: number): void {
@@ -276,10 +279,10 @@ class Groups {
 
   #forgetAfter(start: number): void {
     while ((this.#cuts.at(-1) ?? -1) > start) this.#cuts.pop();
-    this.#withheld = this.#withheld.filter((place) => place <= start);
+    this.#withheld = this.#withheld.filter((cut) => cut <= start);
   }
 
-  /** Decide all places before *end*, up to the first message whose call runs. */
+  /** Decide all cut points before *end*, up to the first message with a running call. */
   #settle(end: number): void {
     for (const call of this.#running) {
       end = call.at;
@@ -317,7 +320,7 @@ class Groups {
     return place === 0 || (this.#bound < place && !this.#strays.has(place));
   }
 
-  /** Tell whether the assistant message at *place* is held to the one before it. */
+  /** Return whether the assistant message at *place* is bound to the one before it. */
   #joins(place: number, runs: boolean): boolean {
     if (this.#speaker < 0 || this.#late.has(place)) return false;
     if (runs || this.#foreign.has(place)) return true;
@@ -325,18 +328,18 @@ class Groups {
   }
 }
 
-/** Tell whether a message is the assistant's, is passed over between two of these, or neither. */
+/** Return whether a message is the assistant's, is skipped between two of these, or neither. */
 function kindOf(reading: Reading): 'passed' | 'assistant' | 'other' {
-  const { role, shapes, marks } = reading;
+  const { role, shapes, toolReferences } = reading;
   if (INSTRUCTION_ROLES.has(role)) return 'passed';
   const isPage = shapes.length > 0 && shapes.every((shape) => PASSING.has(shape));
-  if (isPage && marks.length === 0 && !reading.hasOtherKeys) return 'passed';
+  if (isPage && toolReferences.length === 0 && !reading.hasOtherKeys) return 'passed';
   return ASSISTANT_ROLES.has(role) ? 'assistant' : 'other';
 }
 
-/** Tell whether the last thing that a message says is reasoning. */
-function endsInReasoning({ shapes, marks, hasReasoning, hasOtherKeys }: Reading): boolean {
-  if (marks.some(({ place }) => place < WHOLE)) return false; // calls in keys come after the parts
+/** Return whether the last visible part of a message is reasoning. */
+function endsInReasoning({ shapes, toolReferences, hasReasoning, hasOtherKeys }: Reading): boolean {
+  if (toolReferences.some(({ place }) => place < WHOLE)) return false; // calls in keys come after the parts
   const seen = shapes.filter((shape) => shape !== 'page');
   return seen.length > 0 ? seen.at(-1) === 'reasoning' : hasReasoning && !hasOtherKeys;
 }
