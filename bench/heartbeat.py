@@ -68,7 +68,7 @@ def main() -> int:
 
     pulse = Pulse(Path(sys.argv[1]))
 
-    class Node(serve.Node):
+    class BeatingProcess(serve.NodeProcess):
         async def _run(self) -> None:
             heart = asyncio.create_task(pulse.beat())
             try:
@@ -76,7 +76,7 @@ def main() -> int:
             finally:
                 heart.cancel()
 
-    serve.Node = Node  # type: ignore[misc]  # it is the one that is started
+    serve.NodeProcess = BeatingProcess  # type: ignore[misc]  # it is the one that is started
     return main.main(sys.argv[2:])
 
 

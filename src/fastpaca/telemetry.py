@@ -1,8 +1,8 @@
 """
-What operators see: metrics and log lines.
+Metrics and log lines, for operators.
 
-No label carries a context id, since there are as many contexts as there are conversations. Log
-lines are one JSON object each, on stderr.
+No label carries a context id, because that would make a series for every conversation. Log lines
+are one JSON object each, on stderr.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool"})
-"""Roles that have a label of their own; all others fold into `other`."""
+"""Roles with a label of their own; all others count as `other`."""
 
 TOKEN_BUCKETS: Final = (10, 30, 100, 300, 1000, 3000, 10000)
 
@@ -42,10 +42,10 @@ logger = logging.getLogger("fastpaca")
 
 class Appends(Collector):
     """
-    The series of appended messages, noted on the event loop alone.
+    The metrics of appended messages, updated on the event loop only.
 
-    Instruments of the library take a lock each time, which for these two would be a thirtieth of
-    what an append costs.
+    The library's own metrics take a lock for each update. For these two that would be a thirtieth
+    of the cost of an append.
     """
 
     def __init__(self) -> None:
@@ -58,14 +58,14 @@ class Appends(Collector):
         self._tokens = 0
 
     def note(self, role: str, tokens: int, *, counted_by_client: bool) -> None:
-        """Note one message."""
+        """Record a message."""
         source = "client" if counted_by_client else "server"
         self._messages[role if role in ROLES else "other", source] += 1
         self._buckets[bisect_left(TOKEN_BUCKETS, tokens)] += 1
         self._tokens += tokens
 
     def collect(self) -> Iterator[Metric]:
-        """Give the series as they are."""
+        """Return the current values."""
         messages = CounterMetricFamily(
             "fastpaca_messages_append",
             "Messages appended, by role and by who counted their tokens (client or server).",
@@ -84,24 +84,24 @@ class Appends(Collector):
 
 
 class Metrics:
-    """The series of one node, in a registry of their own."""
+    """The metrics of one node, in a registry of their own."""
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
-        # Reads /proc, so there are no such series on other systems than Linux.
+        # Reads /proc, so these metrics exist on Linux only.
         self.process = ProcessCollector(registry=registry)
         self.appends = Appends()
         registry.register(self.appends)
         self.http_request_seconds = Histogram(
             "fastpaca_http_request_seconds",
-            "Time from the first byte of a request to the end of its answer.",
+            "Time from the first byte of a request to the end of its response.",
             ["route", "method", "status"],
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
             registry=registry,
         )
         self.commit_seconds = Histogram(
             "fastpaca_commit_seconds",
-            "Time of one commit in the store, its fsync included.",
+            "Time of one commit in the store, including its fsync.",
             buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2),
             registry=registry,
         )
@@ -134,7 +134,7 @@ class Metrics:
             "fastpaca_hot_bytes", "Estimated bytes of the contexts in memory.", registry=registry
         )
         self.write_queue_ops = Gauge(
-            "fastpaca_write_queue_ops", "Operations that wait for a commit.", registry=registry
+            "fastpaca_write_queue_ops", "Operations waiting for a commit.", registry=registry
         )
         self.stream_connections = Gauge(
             "fastpaca_stream_connections",
@@ -143,17 +143,17 @@ class Metrics:
         )
 
     def note_build(self, release: str) -> None:
-        """Note which *release* this is."""
+        """Record which *release* this is."""
         build = Info(
             "fastpaca_build",
-            "The release, and the Python that it runs on.",
+            "The release, and the version of Python.",
             registry=self.registry,
         )
         build.info({"version": release, "python": platform.python_version()})
 
 
 class DatabaseMetrics(Collector):
-    """The sizes of a database of SQLite at *path* and of its write-ahead log, as they are now."""
+    """The current sizes of the SQLite database at *path* and of its write-ahead log."""
 
     def __init__(self, path: Path) -> None:
         self.database_bytes = Gauge(
@@ -161,14 +161,14 @@ class DatabaseMetrics(Collector):
         )
         self.wal_bytes = Gauge(
             "fastpaca_store_wal_bytes",
-            "Size of the file of the write-ahead log, which is used again from its beginning.",
+            "Size of the write-ahead log file, which is reused from its beginning.",
             registry=None,
         )
         self.database_bytes.set_function(lambda: _size(path))
         self.wal_bytes.set_function(lambda: _size(path.with_name(path.name + "-wal")))
 
     def collect(self) -> Iterator[Metric]:
-        """Give the series as they are."""
+        """Return the current values."""
         yield from self.database_bytes.collect()
         yield from self.wal_bytes.collect()
 
@@ -176,20 +176,20 @@ class DatabaseMetrics(Collector):
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except FileNotFoundError:  # a log that was never written, or has just been removed
+    except FileNotFoundError:  # the log was never written, or has just been removed
         return 0
 
 
 class ArchiveMetrics(Collector):
-    """The series of a node with an archive, of which *clock* tells the time in microseconds."""
+    """The metrics of a node with an archive; *clock* returns the time in microseconds."""
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self.pending_rows = Gauge(
-            "fastpaca_archive_pending_rows", "Messages that wait for the archive.", registry=None
+            "fastpaca_archive_pending_rows", "Messages waiting for the archive.", registry=None
         )
         self.pending_contexts = Gauge(
             "fastpaca_archive_pending_contexts",
-            "Contexts with messages that wait for the archive.",
+            "Contexts with messages waiting for the archive.",
             registry=None,
         )
         self.flush_duration_ms = Histogram(
@@ -203,7 +203,7 @@ class ArchiveMetrics(Collector):
         )
         self.inserted = Counter(
             "fastpaca_archive_inserted_total",
-            "Messages that the archive had not had before.",
+            "Messages that were new to the archive.",
             registry=None,
         )
         self.bytes_attempted = Counter(
@@ -213,26 +213,26 @@ class ArchiveMetrics(Collector):
         )
         self.bytes_inserted = Counter(
             "fastpaca_archive_bytes_inserted_total",
-            "Bytes of messages that the archive had not had before.",
+            "Bytes of messages that were new to the archive.",
             registry=None,
         )
         self.lag = Gauge(
             "fastpaca_archive_lag",
-            "Messages by which the archive is behind, in the context where it is furthest behind.",
+            "Messages waiting for the archive in the context that has the most.",
             registry=None,
         )
         self.oldest_age_seconds = Gauge(
             "fastpaca_archive_oldest_age_seconds",
-            "Age of the oldest message that waits for the archive.",
+            "Age of the oldest message waiting for the archive.",
             registry=None,
         )
         self.trimmed = Counter(
             "fastpaca_archive_trimmed_total",
-            "Messages trimmed from the store, which the archive holds.",
+            "Archived messages trimmed from the store.",
             registry=None,
         )
         self.tail_size = Gauge(
-            "fastpaca_archive_tail_size", "Messages in the store, of all contexts.", registry=None
+            "fastpaca_archive_tail_size", "Messages in the store, in all contexts.", registry=None
         )
         self.llm_token_count = Gauge(
             "fastpaca_archive_llm_token_count",
@@ -241,47 +241,47 @@ class ArchiveMetrics(Collector):
         )
         self.halted_contexts = Gauge(
             "fastpaca_archive_halted_contexts",
-            "Contexts of which the archive holds other content; they are not archived any more.",
+            "Contexts that are no longer archived, because the archive has different content.",
             registry=None,
         )
         self._clock = clock
-        self._rows = 0
+        self._pending_rows = 0
         self._oldest_us: int | None = None
         self.oldest_age_seconds.set_function(self._age)
-        self.pending_rows.set_function(lambda: self._rows)
+        self.pending_rows.set_function(lambda: self._pending_rows)
 
     def collect(self) -> Iterator[Metric]:
-        """Give the series as they are."""
+        """Return the current values."""
         for series in vars(self).values():
             if isinstance(series, Gauge | Counter | Histogram):
                 yield from series.collect()
 
     def _age(self) -> float:
-        if not self._rows or self._oldest_us is None:
+        if not self._pending_rows or self._oldest_us is None:
             return 0.0
         return max(self._clock() - self._oldest_us, 0) / 1_000_000
 
     def note_log(self, rows: int, pending_rows: int) -> None:
-        """Note what a start has found in the store, in all and not archived."""
+        """Record the rows in the store at the start, and those not archived yet."""
         self.tail_size.inc(rows)
-        self._rows += pending_rows
+        self._pending_rows += pending_rows
 
     def note_commit(self, times_us: Sequence[int]) -> None:
-        """Note that messages were appended at these times."""
+        """Record messages that were appended at these times."""
         if times_us:
             self.tail_size.inc(len(times_us))
-            if not self._rows:
+            if not self._pending_rows:
                 self._oldest_us = times_us[0]
-            self._rows += len(times_us)
+            self._pending_rows += len(times_us)
 
     def note_gone(self, rows: int) -> None:
-        """Note that messages were purged."""
+        """Record that messages were purged."""
         self.tail_size.dec(rows)
 
     def note_insert(
         self, seconds: float, attempted: tuple[int, int], inserted: tuple[int, int]
     ) -> None:
-        """Note an insert: messages and their bytes that were sent, and that were new."""
+        """Record an insert: messages and bytes that were sent, and those that were new."""
         self.flush_duration_ms.observe(seconds * 1000)
         self.attempted.inc(attempted[0])
         self.bytes_attempted.inc(attempted[1])
@@ -289,20 +289,20 @@ class ArchiveMetrics(Collector):
         self.bytes_inserted.inc(inserted[1])
 
     def note_archived(self, rows: int) -> None:
-        """Note that messages wait no longer."""
-        self._rows = max(self._rows - rows, 0)
+        """Record that messages were archived."""
+        self._pending_rows = max(self._pending_rows - rows, 0)
 
     def note_trimmed(self, rows: int) -> None:
-        """Note that messages were trimmed."""
+        """Record that messages were trimmed."""
         self.trimmed.inc(rows)
         self.tail_size.dec(rows)
 
     def note_survey(
         self, rows: int | None, contexts: int, lag: int, oldest_us: int | None, halted: int
     ) -> None:
-        """Note what was seen of those that wait; *rows* is None if there are too many to count."""
+        """Record the waiting messages; *rows* is None if there are too many to count."""
         if rows is not None:
-            self._rows = rows
+            self._pending_rows = rows
         self.pending_contexts.set(contexts)
         self.lag.set(lag)
         self._oldest_us = oldest_us
@@ -310,12 +310,12 @@ class ArchiveMetrics(Collector):
 
 
 class JsonLines(logging.Formatter):
-    """Writes a log record as one JSON object; times are UTC."""
+    """Formats log records as JSON objects, with times in UTC."""
 
     converter = staticmethod(time.gmtime)
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write *record*; fields that do not apply are left out."""
+        """Return *record* as JSON, without the fields that don't apply."""
         line: dict[str, object] = {
             "at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
@@ -329,7 +329,7 @@ class JsonLines(logging.Formatter):
 
 
 def log_to_stderr(level: str) -> None:
-    """Send the log lines of this process to stderr, from *level* (such as `info`) on."""
+    """Log to stderr, records of *level* (such as `info`) and above."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     root = logging.getLogger()

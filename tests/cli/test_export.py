@@ -236,7 +236,7 @@ def test_files_in_the_way_are_left_alone(file: Path, lived: Path, refused: Said)
     assert refused(*export, str(file)).endswith(f"{file} exists; name another file, or remove it.")
     assert file.read_bytes() == before
     Path("other.part").write_bytes(b"")
-    assert "other.part exists: an export is under way" in refused(*export, "other")
+    assert "other.part exists: an export is running" in refused(*export, "other")
     assert "there is nothing to resume" in refused(*export, "new", "--resume")
     assert "does not exist" in refused(*export, "nowhere/new")
     assert "is a directory" in refused(*export, ".")

@@ -15,7 +15,7 @@ import yaml
 
 from fastpaca import allocator
 from fastpaca.cli.main import _parser
-from fastpaca.cli.serve import Ending
+from fastpaca.cli.serve import ShutdownTimes
 from fastpaca.settings import SETTINGS, load
 from fastpaca.store.memory import MemoryStore
 from fastpaca.testing import composed
@@ -212,7 +212,7 @@ def test_nodes_may_end_by_themselves() -> None:
     """
     Whoever ends a node waits for longer than a node takes.
     """
-    slowest = Ending().seconds_max
+    slowest = ShutdownTimes().seconds_max
     assert int(unit()["Service"]["TimeoutStopSec"]) > slowest
     for node in nodes().values():
         assert int(node["stop_grace_period"].removesuffix("s")) > slowest

@@ -23,7 +23,7 @@ from typing import Final
 import apsw
 
 from fastpaca.api.server import bound_socket
-from fastpaca.cli.serve import Node
+from fastpaca.cli.serve import NodeProcess
 from fastpaca.settings import Settings
 from fastpaca.store.base import Change, Store, StoreRefused
 from fastpaca.store.sqlite.store import SqliteStore
@@ -107,7 +107,9 @@ def serve(arguments: argparse.Namespace) -> int:
     with faulty_vfs() as faults, bound_socket("127.0.0.1", 0) as listener:
         faults.check = Disk(directory / "faults", arguments.dies_at).check
         counter = counter_for("chars")
-        node = Node(settings, make_store, counter, listener, queue_ops_max=arguments.queue_ops)
+        node = NodeProcess(
+            settings, make_store, counter, listener, queue_ops_max=arguments.queue_ops
+        )
         try:
             return node.run()
         except StoreRefused as error:

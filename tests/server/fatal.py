@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from fastpaca.api.server import bound_socket
-from fastpaca.cli.serve import Ending, Node
+from fastpaca.cli.serve import NodeProcess, ShutdownTimes
 from fastpaca.settings import Settings
 from fastpaca.store.base import Change, CommitUnknown
 from fastpaca.store.memory import MemoryStore
@@ -41,5 +41,7 @@ if __name__ == "__main__":
     with bound_socket("127.0.0.1", 0) as listener:
         store = STORES[sys.argv[1]]
         settings = Settings(store="memory", token_estimator="chars")
-        ending = Ending(grace_seconds=0.5, seconds_max=1.5)
-        sys.exit(Node(settings, lambda _: store(), counter_for("chars"), listener, ending).run())
+        ending = ShutdownTimes(grace_seconds=0.5, seconds_max=1.5)
+        sys.exit(
+            NodeProcess(settings, lambda _: store(), counter_for("chars"), listener, ending).run()
+        )

@@ -1,7 +1,7 @@
 """
-An import that ends at one of its commits, right before or right behind it, as if it were killed.
+An import that ends at one of its commits, right before or right after it, as if it were killed.
 
-    python -m tests.transfer.killed FILE DIRECTORY COMMIT before|behind
+    python -m tests.transfer.killed FILE DIRECTORY COMMIT before|after
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 
 from fastpaca.store.base import Change
 from fastpaca.store.sqlite.store import SqliteStore
-from fastpaca.transfer.history import Bounds
+from fastpaca.transfer.history import PageBounds
 from tests.transfer.world import imported, opened
 
-BOUNDS = Bounds(3)
+BOUNDS = PageBounds(3)
 
 
 class Mortal(SqliteStore):

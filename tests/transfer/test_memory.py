@@ -15,9 +15,9 @@ from fastpaca.context.message import Counts, encode_counts
 from fastpaca.context.window import Persisted, Run
 from fastpaca.store.base import CompactionRow, MessageRow
 from fastpaca.store.sqlite.store import WRITER_CACHE_BYTES
-from fastpaca.transfer.format import FORMAT, Header, Past, State, encode
-from fastpaca.transfer.history import Page, lines
-from fastpaca.transfer.reading import Reading
+from fastpaca.transfer.format import FORMAT, ContextLine, HeaderLine, HistoryLine, encode
+from fastpaca.transfer.history import HistoryPage, lines
+from fastpaca.transfer.reader import ExportReader
 
 ROOT = Path(__file__).parents[2]
 MIB = 1024 * 1024
@@ -35,24 +35,24 @@ def write_long(path: Path, messages: int) -> None:
     """Write an export of one context with so many messages of 1 kB, of which 50 are its window."""
     counts = encode_counts(Counts(260, 4, (), (256,)))
     body = b'{"role":"user","parts":[{"type":"text","text":"%s"}],"metadata":{}}' % (b"m" * 1000)
-    reading = Reading()
+    reading = ExportReader()
     with path.open("wb") as file:
 
         def put(text: bytes) -> None:
-            reading.take(text)
+            reading.read(text)
             file.write(text)
 
-        put(encode(Header(FORMAT, "0.0.0", "nowhere", "")))
+        put(encode(HeaderLine(FORMAT, "0.0.0", "nowhere", "")))
         put(encode(_state(messages)))
         for seq in range(1, messages + 1):
             for line in _lines(seq, body, counts):
                 put(encode(line))
-        put(reading.whole())
-        put(reading.end())
+        put(reading.context_end())
+        put(reading.file_end())
 
 
-def _state(messages: int) -> State:
-    return State(
+def _state(messages: int) -> ContextLine:
+    return ContextLine(
         id="long",
         status="active",
         token_budget=1_000_000,
@@ -68,8 +68,8 @@ def _state(messages: int) -> State:
     )
 
 
-def _lines(seq: int, body: bytes, counts: bytes) -> list[Past]:
-    page = Page(seq - 1, seq, [MessageRow(seq, seq, body, counts, seq)], [], [])
+def _lines(seq: int, body: bytes, counts: bytes) -> list[HistoryLine]:
+    page = HistoryPage(seq - 1, seq, [MessageRow(seq, seq, body, counts, seq)], [], [])
     if seq % 1000 == 0:
         window = Persisted(seq, (Run(seq - 49, seq),)).encode()
         page.compactions.append(

@@ -17,12 +17,12 @@ from fastpaca.api.frames import event
 from fastpaca.context.config import policy_text
 from fastpaca.store.base import Store
 from fastpaca.testing import ManualClock, Node, composed, running
-from fastpaca.transfer import outgoing
+from fastpaca.transfer.exporter import export_contexts
 from fastpaca.transfer.file import ExportFile, StreamSink
-from fastpaca.transfer.format import FORMAT, Header
-from fastpaca.transfer.history import PAGE, Bounds
-from fastpaca.transfer.reading import Reading
-from fastpaca.transfer.replay import Imported, Replay
+from fastpaca.transfer.format import FORMAT, HeaderLine
+from fastpaca.transfer.history import PAGE, PageBounds
+from fastpaca.transfer.importer import Imported, Importer
+from fastpaca.transfer.reader import ExportReader
 from fastpaca.transfer.verify import Verification
 from tests.context.story import BUDGETS, RATIOS, Talk, drawn_policy
 
@@ -124,9 +124,9 @@ async def opened(store: Store) -> AsyncIterator[Store]:
 async def exported(store: Store, prefix: str = "") -> bytes:
     """Export what *store* holds, which is opened for it."""
     stream = io.BytesIO()
-    header = Header(FORMAT, "0.0.0", "somewhere", prefix)
+    header = HeaderLine(FORMAT, "0.0.0", "somewhere", prefix)
     async with opened(store):
-        await outgoing.write(store, header, Reading(), StreamSink(stream), nothing)
+        await export_contexts(store, header, ExportReader(), StreamSink(stream), nothing)
     return stream.getvalue()
 
 
@@ -135,10 +135,10 @@ def save(path: Path, text: bytes) -> None:
     path.write_bytes(text)
 
 
-async def imported(store: Store, path: Path, bounds: Bounds = PAGE) -> Imported:
+async def imported(store: Store, path: Path, bounds: PageBounds = PAGE) -> Imported:
     """Import the file at *path* into *store*, which is open."""
     ids = itertools.count(1)
-    replay = Replay(store, lambda: next(ids).to_bytes(16, "big"), nothing, bounds)
+    replay = Importer(store, lambda: next(ids).to_bytes(16, "big"), nothing, bounds)
     file = ExportFile(path)
     try:
         await replay.run(file.lines())

@@ -1,1 +1,1 @@
-"""The command `fastpaca`: one file per subcommand, imported when it is asked for."""
+"""The command `fastpaca`: one file per subcommand, imported on demand."""

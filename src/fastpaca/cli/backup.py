@@ -1,12 +1,12 @@
 """
 `fastpaca backup FILE`: fetch a consistent copy of a running node's data.
 
-The node makes the copy and sends it as an SQLite file. It is written to `FILE.part`, checked,
-brought to the disk, and only then given its name, so that a file of that name is a whole backup.
-Whatever fails leaves no file and is told in one sentence.
+The node makes the copy and sends it as an SQLite file. It is written to `FILE.part`, checked and
+synced to disk, and only then renamed, so a file named FILE is always a complete backup. A failure
+leaves no file and prints one sentence.
 
-`-` is standard output. What was written there before a failure cannot be taken back, so the exit
-code tells whether it is a whole backup.
+`-` is standard output. What was written there before a failure can't be removed, so the exit code
+says whether the backup is complete.
 """
 
 from __future__ import annotations
@@ -25,37 +25,37 @@ from pathlib import Path
 from typing import BinaryIO, Final
 from urllib.parse import SplitResult, urlsplit
 
-from fastpaca.cli.output import STANDARD_OUTPUT, written_out
+from fastpaca.cli.output import STANDARD_OUTPUT, readable_size, standard_output
+from fastpaca.files import special_kind, sync_directory
 from fastpaca.settings import load_api_key, parse_api_keys
-from fastpaca.transfer.target import other_kind
 
 SQLITE_MAGIC: Final = b"SQLite format 3\0"
 CHUNK_BYTES: Final = 1024 * 1024
 ERROR_BODY_BYTES_MAX: Final = 64 * 1024
 CONNECT_TIMEOUT_SECONDS: Final = 10
-# The node copies its database before the first byte comes, which takes a while when it is large.
+# The node copies its database before it sends the first byte, which takes a while for a large one.
 READ_TIMEOUT_SECONDS: Final = 600
 
 
 class BackupFailed(Exception):
-    """There is no backup. The message is the sentence for the operator."""
+    """There is no backup. The message is a sentence for the operator."""
 
 
 def run(args: argparse.Namespace) -> int:
     """
-    Write the backup that *args* asks for, and answer the exit code.
+    Write the backup that *args* asks for, and return the exit code.
 
     Raises:
-        SettingsError: The API key cannot be used.
+        SettingsError: The API key can't be used.
     """
     key = parse_api_keys(args.api_key, "--api-key")[0] if args.api_key else load_api_key()
     try:
         with _sigterm_as_exit():
             url = _base_url(args.url)
             if args.file == STANDARD_OUTPUT:
-                size_bytes = _pass_on(url, key)
+                size_bytes = _write_to_output(url, key)
             else:
-                size_bytes = _back_up(Path(args.file), url, key, force=args.force)
+                size_bytes = _write_to_file(Path(args.file), url, key, force=args.force)
     except BackupFailed as error:
         print(f"fastpaca: no backup was made: {error}", file=sys.stderr)
         return 1
@@ -63,38 +63,38 @@ def run(args: argparse.Namespace) -> int:
         print("fastpaca: no backup was made: interrupted.", file=sys.stderr)
         return 130
     if args.file != STANDARD_OUTPUT:
-        print(f"Wrote {args.file} ({readable(size_bytes)}).")
+        print(f"Wrote {args.file} ({readable_size(size_bytes)}).")
     return 0
 
 
-def _pass_on(url: SplitResult, key: str | None) -> int:
-    """Write the backup to standard output, and give its size."""
+def _write_to_output(url: SplitResult, key: str | None) -> int:
+    """Write the backup to standard output, and return its size."""
     if sys.stdout is not None and sys.stdout.isatty():
         raise BackupFailed("standard output is a terminal; redirect it, or name a file.")
     try:
-        with _answer(url, key) as response, written_out() as out:
+        with _backup_response(url, key) as response, standard_output() as out:
             return _receive(response, out)
     except OSError as error:
         raise BackupFailed(f"cannot write to standard output: {error.strerror}.") from None
 
 
-def _back_up(target: Path, url: SplitResult, key: str | None, *, force: bool) -> int:
+def _write_to_file(target: Path, url: SplitResult, key: str | None, *, force: bool) -> int:
     _check_target(target, force=force)
     part = target.with_name(target.name + ".part")
-    with _answer(url, key) as response, _partial_file(part) as file:
+    with _backup_response(url, key) as response, _partial_file(part) as file:
         size_bytes = _receive(response, file)
         file.flush()
         os.fsync(file.fileno())
         _check_target(target, force=force)
         part.replace(target)
-        _sync_directory(target.parent)
+        sync_directory(target.parent)
     return size_bytes
 
 
 def _check_target(target: Path, *, force: bool) -> None:
     if target.is_dir():
         raise BackupFailed(f"{target} is a directory; name a file in it.")
-    if (kind := other_kind(target)) is not None:
+    if (kind := special_kind(target)) is not None:
         raise BackupFailed(f"{target} is {kind}; name a file, or - for standard output.")
     if not target.parent.is_dir():
         raise BackupFailed(f"the directory {target.parent} does not exist.")
@@ -108,8 +108,8 @@ def _check_target(target: Path, *, force: bool) -> None:
 
 
 def _base_url(text: str) -> SplitResult:
-    # The text is not repeated, because it may hold a password.
-    wanted = BackupFailed(
+    # The message leaves the text out, because it may hold a password.
+    refusal = BackupFailed(
         "--url must be the address of a node, such as http://127.0.0.1:4000 or"
         " unix:/run/fastpaca/socket, without anything else."
     )
@@ -119,10 +119,10 @@ def _base_url(text: str) -> SplitResult:
         url = urlsplit(text)
         is_usable = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
     except ValueError:
-        raise wanted from None
+        raise refusal from None
     is_plain = re.fullmatch(r"[!-~]+", text) and "@" not in url.netloc
     if not is_usable or not is_plain or url.query or url.fragment:
-        raise wanted
+        raise refusal
     return url
 
 
@@ -138,7 +138,7 @@ class UnixConnection(http.client.HTTPConnection):
         Connect.
 
         Raises:
-            OSError: Nobody listens there.
+            OSError: No process listens on the socket.
         """
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
@@ -146,16 +146,17 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 @contextlib.contextmanager
-def _answer(url: SplitResult, key: str | None) -> Iterator[http.client.HTTPResponse]:
-    """Ask the node for the backup, and give its answer once that promises one."""
+def _backup_response(url: SplitResult, key: str | None) -> Iterator[http.client.HTTPResponse]:
+    """Ask the node for a backup, and return the response if it is one of success."""
     connection: http.client.HTTPConnection
     if url.scheme == "unix":
         node, path = f"unix:{url.path}", ""
         connection = UnixConnection(url.path, CONNECT_TIMEOUT_SECONDS)
     else:
-        kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+        is_https = url.scheme == "https"
+        connect = http.client.HTTPSConnection if is_https else http.client.HTTPConnection
         node, path = f"{url.scheme}://{url.netloc}", url.path.rstrip("/")
-        connection = kind(url.hostname or "", url.port, timeout=CONNECT_TIMEOUT_SECONDS)
+        connection = connect(url.hostname or "", url.port, timeout=CONNECT_TIMEOUT_SECONDS)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     with contextlib.closing(connection):
         with _as_sentences(node):
@@ -171,7 +172,7 @@ def _answer(url: SplitResult, key: str | None) -> Iterator[http.client.HTTPRespo
 
 @contextlib.contextmanager
 def _as_sentences(node: str) -> Iterator[None]:
-    """Turn the ways in which a connection fails into sentences."""
+    """Turn errors of a connection into sentences."""
     try:
         yield
     except TimeoutError:
@@ -181,7 +182,7 @@ def _as_sentences(node: str) -> Iterator[None]:
 
 
 def _reason(response: http.client.HTTPResponse) -> str:
-    """Read what the node says about its refusal; a proxy in front of it may say anything."""
+    """Return the reason of a refusal; the response may be that of a proxy."""
     try:
         body = json.loads(response.read(ERROR_BODY_BYTES_MAX))
         return _one_line(f"{body['error']}: {body['message']}")
@@ -190,7 +191,7 @@ def _reason(response: http.client.HTTPResponse) -> str:
 
 
 def _receive(response: http.client.HTTPResponse, file: BinaryIO) -> int:
-    """Write the body of *response* to *file*, and answer its length once all of it is there."""
+    """Write the body of *response* to *file*, and return its size."""
     expected_bytes = response.length
     if expected_bytes is None:
         raise BackupFailed("the response has no length, so it may be incomplete.")
@@ -220,7 +221,7 @@ def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
 
 @contextlib.contextmanager
 def _partial_file(part: Path) -> Iterator[BinaryIO]:
-    """Open a new file that only its owner can read, and remove it if what is done with it fails."""
+    """Open a new file that only its owner can read; remove it if the block fails."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
         descriptor = os.open(part, flags, 0o600)
@@ -242,37 +243,16 @@ def _partial_file(part: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def _sync_directory(directory: Path) -> None:
-    """Make a new name last. Windows has no such call, and keeps names without it."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 @contextlib.contextmanager
 def _sigterm_as_exit() -> Iterator[None]:
-    """Let SIGTERM unwind the stack, so that the partial file is removed."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    """Make SIGTERM unwind the stack, so that the partial file is removed."""
+    earlier_handler = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, earlier_handler)
 
 
 def _one_line(text: str) -> str:
-    """Take the control characters out of what somebody else wrote, before a terminal shows it."""
+    """Remove control characters from a text of unknown origin, for the terminal."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split()).rstrip(".")
-
-
-def readable(size_bytes: int) -> str:
-    """Write a number of bytes for people."""
-    size = float(size_bytes)
-    for unit in ("bytes", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"

@@ -1,8 +1,8 @@
 """
-`fastpaca export`: write the contexts of a store into a file of JSON lines, or to standard output.
+`fastpaca export`: write the contexts of a store to a file of JSON lines, or to standard output.
 
-The file is `FILE.part` until it is complete and on the disk, so that a file of that name is a whole
-export. One that was interrupted is gone on with by `--resume`.
+The file is `FILE.part` until it is complete and synced to disk, so a file named FILE is always a
+complete export. `--resume` continues an export that was interrupted.
 """
 
 from __future__ import annotations
@@ -14,26 +14,24 @@ from contextlib import closing
 from pathlib import Path
 
 from fastpaca import __version__
-from fastpaca.cli.backup import readable
-from fastpaca.cli.output import STANDARD_OUTPUT, written_out
+from fastpaca.cli.output import STANDARD_OUTPUT, readable_size, standard_output
 from fastpaca.cli.progress import Progress
 from fastpaca.cli.stores import opened, settings_of
 from fastpaca.settings import Settings, SettingsError
 from fastpaca.store.base import ReadFailed, Store, StoreRefused
-from fastpaca.transfer import outgoing
+from fastpaca.transfer.exporter import CannotTruncate, export_contexts
 from fastpaca.transfer.file import PartialFile, StreamSink, UnusableFile
-from fastpaca.transfer.format import FORMAT, Header
+from fastpaca.transfer.format import FORMAT, HeaderLine
 from fastpaca.transfer.history import HistoryBroken
-from fastpaca.transfer.outgoing import CannotTakeBack
-from fastpaca.transfer.reading import Reading
+from fastpaca.transfer.reader import ExportReader
 
 
 def run(args: argparse.Namespace) -> int:
     """
-    Write the export that *args* asks for, and answer the exit code.
+    Write the export that *args* asks for, and return the exit code.
 
     Raises:
-        SettingsError: A setting cannot be used, or the flags do not go together.
+        SettingsError: A setting can't be used, or the flags don't go together.
     """
     settings = settings_of(args)
     if args.output == STANDARD_OUTPUT:
@@ -47,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         return _failed(progress, f"nothing was exported: {error}")
     except (HistoryBroken, ReadFailed) as error:
         return _failed(progress, f"the export is incomplete: {error}.")
-    except CannotTakeBack:
+    except CannotTruncate:
         return _failed(
             progress,
             "the export is incomplete: a context was purged while it was being written to"
@@ -69,31 +67,31 @@ def _failed(progress: Progress, sentence: str) -> int:
 
 
 async def _export(settings: Settings, args: argparse.Namespace, progress: Progress) -> None:
-    async with opened(settings, may_make=False) as store:
-        header = Header(FORMAT, __version__, store.name, args.prefix)
+    async with opened(settings, may_create=False) as store:
+        header = HeaderLine(FORMAT, __version__, store.name, args.prefix)
         if args.output is None:
-            reading = Reading()
-            with written_out() as out:
-                await outgoing.write(store, header, reading, StreamSink(out), progress)
+            with standard_output() as out:
+                await export_contexts(store, header, ExportReader(), StreamSink(out), progress)
         else:
             await _write_file(store, header, args, progress)
 
 
 async def _write_file(
-    store: Store, header: Header, args: argparse.Namespace, progress: Progress
+    store: Store, header: HeaderLine, args: argparse.Namespace, progress: Progress
 ) -> None:
     target = Path(args.output)
     with closing(PartialFile(target, resume=args.resume)) as file:
-        reading = file.resumed(header) if args.resume else Reading()
+        reader = file.resumed(header) if args.resume else ExportReader()
         if args.resume:
-            print(f"Continuing after {_contexts(reading)}.", file=sys.stderr)
-        await outgoing.write(store, header, reading, file, progress)
-        size = file.mark()
+            print(f"Continuing after {_contexts(reader)}.", file=sys.stderr)
+        await export_contexts(store, header, reader, file, progress)
+        size_bytes = file.offset()
         file.complete()
     progress.clear()
-    messages = f"{reading.tally.messages:,} messages"
-    print(f"Wrote {target}: {_contexts(reading)} with {messages}, {readable(size)}.")
+    messages = f"{reader.tally.messages:,} messages"
+    size = readable_size(size_bytes)
+    print(f"Wrote {target}: {_contexts(reader)} with {messages}, {size}.")
 
 
-def _contexts(reading: Reading) -> str:
-    return f"{reading.tally.contexts:,} contexts"
+def _contexts(reader: ExportReader) -> str:
+    return f"{reader.tally.contexts:,} contexts"

@@ -1,8 +1,8 @@
 """
-`fastpaca health`: ask the node of this machine whether it is ready.
+`fastpaca health`: check whether the node on this machine is ready.
 
-For supervisors that run a command, such as the HEALTHCHECK of a container: it asks at the address
-that the node itself reads from the environment, be it a port or a Unix socket.
+For supervisors that run a command, such as the HEALTHCHECK of a container. It uses the address in
+the environment, as the node does: a port or a Unix socket.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from fastpaca.cli.backup import UnixConnection
 from fastpaca.settings import Settings, SettingsError, load
 
 TIMEOUT_SECONDS: Final = 4
-"""Less than the 5 seconds that the image gives the command."""
+"""Less than the timeout of the image's HEALTHCHECK, which is 5 seconds."""
 
 PATH: Final = "/health/ready"
 
 _ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # nothing listens here
-"""Where a node is found that listens on all addresses."""
+"""Where to reach a node that listens on all addresses."""
 
 
 def run(args: argparse.Namespace) -> int:
     """
-    Ask the node that *args* and the environment name, and answer the exit code.
+    Ask the node that *args* and the environment name, and return the exit code.
 
     Raises:
         SettingsError: They name no port.

@@ -1,8 +1,8 @@
 """
-`fastpaca import FILE`: write the contexts of an export into a store, and prove that they are there.
+`fastpaca import FILE`: write the contexts of an export to a store, and verify them.
 
-The file is read twice: all of it is checked before anything is written, so that a file that was
-changed or cut off leaves no trace.
+The file is read twice: all of it is checked before anything is written, so a file that was changed
+or cut off leaves no trace.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from fastpaca.cli.stores import opened, settings_of
 from fastpaca.settings import Settings, SettingsError
 from fastpaca.store.base import CommitFailed, CommitUnknown, ReadFailed, Store, StoreRefused
 from fastpaca.transfer.file import BadFile, ExportFile
-from fastpaca.transfer.format import Whole
+from fastpaca.transfer.format import ContextEndLine
 from fastpaca.transfer.history import HistoryBroken
-from fastpaca.transfer.replay import ImportRefused, Replay
+from fastpaca.transfer.importer import Importer, ImportRefused
 from fastpaca.transfer.verify import Verification
 
 DIFFERENCES_SHOWN: Final = 20
@@ -31,10 +31,10 @@ DIFFERENCES_SHOWN: Final = 20
 
 def run(args: argparse.Namespace) -> int:
     """
-    Do what *args* asks for, and answer the exit code.
+    Import or verify as *args* says, and return the exit code.
 
     Raises:
-        SettingsError: A setting cannot be used, or the flags do not go together.
+        SettingsError: A setting can't be used, or the flags don't go together.
     """
     settings = settings_of(args)
     if args.verify and args.verify_only:
@@ -62,21 +62,21 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(file: ExportFile) -> None:
     """
-    Read all of the file before anything is written.
+    Read the whole file before anything is written.
 
     Raises:
-        BadFile: It is no whole export.
+        BadFile: It is not a complete export.
     """
-    progress = Progress(sys.stderr, "Checking", file.size)
+    progress = Progress(sys.stderr, "Checking", file.size_bytes)
     try:
         for line, begin, end in file.lines():
-            progress(isinstance(line, Whole), 0, end - begin)
+            progress(isinstance(line, ContextEndLine), 0, end - begin)
     finally:
         progress.clear()
 
 
 async def _import(settings: Settings, file: ExportFile, args: argparse.Namespace) -> int:
-    async with opened(settings, may_make=not args.verify_only) as store:
+    async with opened(settings, may_create=not args.verify_only) as store:
         if not args.verify_only:
             await _write(store, file)
         if args.verify or args.verify_only:
@@ -85,28 +85,28 @@ async def _import(settings: Settings, file: ExportFile, args: argparse.Namespace
 
 
 async def _write(store: Store, file: ExportFile) -> None:
-    progress = Progress(sys.stderr, "Importing", file.size)
-    replay = Replay(store, partial(secrets.token_bytes, 16), progress)
+    progress = Progress(sys.stderr, "Importing", file.size_bytes)
+    importer = Importer(store, partial(secrets.token_bytes, 16), progress)
     try:
-        await replay.run(file.lines())
+        await importer.run(file.lines())
     finally:
         progress.clear()
-    written, found = replay.imported
-    print(f"Imported {written:,} contexts; {found:,} already existed.")
+    written, present = importer.imported
+    print(f"Imported {written:,} contexts; {present:,} already existed.")
 
 
 async def _verify(store: Store, file: ExportFile) -> int:
-    progress = Progress(sys.stderr, "Verifying", file.size)
+    progress = Progress(sys.stderr, "Verifying", file.size_bytes)
     verification = Verification(store, file, progress)
     try:
         await verification.run(file.lines())
     finally:
         progress.clear()
-    found = verification.differences
-    for difference in found[:DIFFERENCES_SHOWN]:
+    differences = verification.differences
+    for difference in differences[:DIFFERENCES_SHOWN]:
         print(f"fastpaca: {difference}.", file=sys.stderr)
-    if found:
-        print(f"fastpaca: {len(found):,} contexts differ from {file.path}.", file=sys.stderr)
+    if differences:
+        print(f"fastpaca: {len(differences):,} contexts differ from {file.path}.", file=sys.stderr)
         return 1
     print(f"Verified: {progress.contexts:,} contexts match {file.path}, byte for byte.")
     return 0

@@ -1,12 +1,11 @@
 """
 The command line: `fastpaca serve`, `health`, `backup`, `migrate`, `export` and `import`.
 
-The flags of `serve` are made from the table of settings, so that a setting has its flag, its
-variable and its help in one place. A subcommand is imported when it is asked for: `backup` and
-`health` work without the packages of the server, and `--help` does not wait for them.
+The flags of `serve` come from the table of settings, so the flag, the variable and the help of a
+setting are in one place. Subcommands are imported on demand: `backup` and `health` work without the
+server's packages, and `--help` doesn't wait for them.
 
-The exit code is 0 when all went well, 1 when something failed, and 2 when what was asked for, or a
-setting, cannot be used.
+The exit code is 0 on success, 1 on failure, and 2 if the arguments or a setting can't be used.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from fastpaca.settings import SETTINGS, Setting, SettingsError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command in *argv*, by default that of the process, and answer its exit code."""
+    """Run the command in *argv*, by default that of the process, and return its exit code."""
     args = _parser().parse_args(argv)
     try:
         exit_code: int = args.run(args)
@@ -34,7 +33,7 @@ def _serve(args: argparse.Namespace) -> int:
     try:
         from fastpaca.cli import serve
     except ModuleNotFoundError as error:
-        return _told_what_is_missing(error)
+        return _missing_package(error)
     return serve.run(args)
 
 
@@ -54,7 +53,7 @@ def _migrate(args: argparse.Namespace) -> int:
     try:
         from fastpaca.cli import migrate
     except ModuleNotFoundError as error:
-        return _told_what_is_missing(error)
+        return _missing_package(error)
     return migrate.run(args)
 
 
@@ -62,7 +61,7 @@ def _export(args: argparse.Namespace) -> int:
     try:
         from fastpaca.cli import export
     except ModuleNotFoundError as error:
-        return _told_what_is_missing(error)
+        return _missing_package(error)
     return export.run(args)
 
 
@@ -70,11 +69,11 @@ def _import(args: argparse.Namespace) -> int:
     try:
         from fastpaca.cli import import_
     except ModuleNotFoundError as error:
-        return _told_what_is_missing(error)
+        return _missing_package(error)
     return import_.run(args)
 
 
-def _told_what_is_missing(error: ModuleNotFoundError) -> int:
+def _missing_package(error: ModuleNotFoundError) -> int:
     if error.name is None or error.name.partition(".")[0] == "fastpaca":
         raise error
     print(
@@ -116,14 +115,14 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _add_flag(parser: argparse.ArgumentParser, setting: Setting) -> None:
     default = f", default {setting.default}" if setting.default else ""
-    # A switch may stand alone: --metrics-public is --metrics-public=true.
-    may_stand_alone = setting.default in {"true", "false"}
+    # A switch needs no value: --metrics-public is --metrics-public=true.
+    is_switch = setting.default in {"true", "false"}
     parser.add_argument(
         setting.flag,
         dest=setting.name,
         metavar=setting.metavar,
-        nargs="?" if may_stand_alone else None,
-        const="true" if may_stand_alone else None,
+        nargs="?" if is_switch else None,
+        const="true" if is_switch else None,
         help=f"{setting.help} ({setting.variable}{default})",
     )
 
@@ -238,13 +237,13 @@ def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="after the import, read everything back and compare it with FILE",
     )
     parser.add_argument(
-        "--verify-only", action="store_true", help="only only compare with FILE, and write nothing"
+        "--verify-only", action="store_true", help="only compare with FILE, and write nothing"
     )
     parser.set_defaults(run=_import)
 
 
 def _add_store_flags(parser: argparse.ArgumentParser) -> None:
-    """Let a command be told its store as `serve` is; all else is read from the environment."""
+    """Add the flags of `serve` that name the store; the environment has all other settings."""
     for setting in SETTINGS:
         if setting.name in ("store", "data_dir"):
             _add_flag(parser, setting)

@@ -1,10 +1,11 @@
 """
 `fastpaca migrate`: bring the schema of a PostgreSQL database up to date, and distribute its tables.
 
-That is the database of nodes that share it, or the archive of a node on SQLite.
+The database is one that nodes share, or the archive of a node on SQLite.
 
-A node does the first by itself when it starts, unless it is told not to. The second needs Citus. It
-is done while no node runs, once and after each upgrade that adds a table. Neither has a time limit.
+A node migrates by itself when it starts, unless its settings forbid it. Distributing the tables
+needs Citus; do it while no node runs, once, and again after each upgrade that adds a table. Neither
+has a time limit.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ from fastpaca.store.postgres.operations import distribute, migrate
 
 def run(args: argparse.Namespace) -> int:
     """
-    Migrate the database that *args* or the environment names, and answer the exit code.
+    Migrate the database that *args* or the environment names, and return the exit code.
 
     Raises:
-        SettingsError: It names no database, or the address cannot be used.
+        SettingsError: They name no database, or its address can't be used.
     """
     dsn = load_store(args.store)
     work: Coroutine[Any, Any, str]
     if dsn not in ("sqlite", "memory"):
         usable(dsn, "--store" if args.store else "FASTPACA_STORE")
-        work = distribute(dsn, _tell) if args.distribute else migrate(dsn)
+        work = distribute(dsn, _print_progress) if args.distribute else migrate(dsn)
     elif dsn == "sqlite" and not args.distribute and (settings := load()).archiver_enabled:
         work = migrate_archive(usable(settings.archive_url, settings.archive_source))
     else:
@@ -50,5 +51,5 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _tell(line: str) -> None:
+def _print_progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Standard output, for a command that writes bytes there."""
+"""Standard output for bytes, and sizes for people."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from contextlib import contextmanager
 from typing import BinaryIO, Final
 
 STANDARD_OUTPUT: Final = "-"
-"""What a command calls it in place of a file."""
+"""The name of standard output in place of a file."""
 
 
 @contextmanager
-def written_out() -> Iterator[BinaryIO]:
+def standard_output() -> Iterator[BinaryIO]:
     """
-    Lend standard output; all that was written to it has been passed on in the end.
+    Return standard output for a block, and flush it at the end.
 
     Raises:
-        OSError: It was closed, by this process's parent or by the one that reads it.
+        OSError: It is closed, or its reader has closed it.
     """
     if sys.stdout is None:
         raise OSError(None, "it is closed")
@@ -26,8 +26,18 @@ def written_out() -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
     except OSError:
-        # What is left in the buffer would fail once more at the end of the process.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        # Otherwise flushing the rest of the buffer would fail again when the process ends.
+        null_device = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null_device, sys.stdout.fileno())
+        os.close(null_device)
         raise
+
+
+def readable_size(size_bytes: int) -> str:
+    """Format a number of bytes for people."""
+    size = float(size_bytes)
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"

@@ -1,4 +1,4 @@
-"""How far a long command is: a bar on a terminal, now and then a line elsewhere."""
+"""The progress of a long command: a bar on a terminal, otherwise a line now and then."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import time
 from collections.abc import Callable
 from typing import Final, TextIO
 
-from fastpaca.cli.backup import readable
+from fastpaca.cli.output import readable_size
 
 DRAW_SECONDS: Final = 0.1
-"""How long a terminal shows the same."""
+"""How often to redraw the bar."""
 
 LINE_SECONDS: Final = 10.0
-"""How long a log is spared the next line."""
+"""How often to write a line."""
 
 BAR_CHARS: Final = 24
 
 
 class Progress:
     """
-    Tells on *stream* how far something called *title* is.
+    Shows the progress of *title* on *stream*.
 
     Args:
-        stream: A terminal or anything else that takes text.
-        title: What is done, as in "Importing".
-        bytes_total: How many bytes there are to do, if that is known.
-        clock: Seconds, from whenever.
+        stream: A terminal, or any other stream of text.
+        title: What is going on, such as "Importing".
+        bytes_total: The number of bytes to process, if it is known.
+        clock: Returns seconds since an arbitrary moment.
     """
 
     def __init__(
@@ -46,18 +46,18 @@ class Progress:
         self._shown_chars = 0
         self.contexts = self.messages = self.bytes = 0
 
-    def __call__(self, contexts: int, messages: int, size: int) -> None:
-        """Note what has been done since the last call."""
+    def __call__(self, contexts: int, messages: int, size_bytes: int) -> None:
+        """Add the progress since the last call."""
         self.contexts += contexts
         self.messages += messages
-        self.bytes += size
+        self.bytes += size_bytes
         now = self._clock()
         if now - self._shown_at >= self._pause:
             self._shown_at = now
             self._show(now)
 
     def clear(self) -> None:
-        """Leave the line of the terminal empty for what comes next."""
+        """Clear the line of the terminal."""
         if self._shown_chars:
             self._stream.write("\r" + " " * self._shown_chars + "\r")
             self._stream.flush()
@@ -75,7 +75,7 @@ class Progress:
     def _text(self, seconds: float) -> str:
         rate = self.messages / seconds if seconds > 0 else 0
         done = (
-            f"{self.contexts:,} contexts, {self.messages:,} messages, {readable(self.bytes)},"
+            f"{self.contexts:,} contexts, {self.messages:,} messages, {readable_size(self.bytes)},"
             f" {rate:,.0f} messages/s"
         )
         if not self._bytes_total:

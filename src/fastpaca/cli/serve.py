@@ -1,21 +1,19 @@
 """
-`fastpaca serve`: run a node, and end it well.
+`fastpaca serve`: run a node, and shut it down cleanly.
 
-Which counter it has is decided here, and which store in `stores.py`; `fastpaca.node` puts it
-together.
+This module chooses the token counter and `stores.py` the store; `fastpaca.node` assembles them.
 
-How a node ends
----------------
-The first SIGTERM or SIGINT: no new connections, idle ones are closed, requests under way are
-answered for a few seconds, and what is left of them is cut off. A write that was taken is committed
-in any case, then the store is closed. A second signal leaves out the waiting for clients, nothing
-else.
+Shutdown
+--------
+On the first SIGTERM or SIGINT, the node accepts no new connections and closes idle ones. Requests
+in progress have a few seconds to finish; then their connections are cut. Accepted writes are always
+committed, and then the store is closed. A second signal stops waiting for clients, nothing else.
 
-A store that cannot be trusted any more ends the node in the same way, quickly and with an exit code
-that makes a supervisor start it again.
+A store that can no longer be trusted shuts the node down in the same way, quickly, and with an exit
+code that makes a supervisor restart it.
 
-Whatever hangs, the process is gone after ten seconds. That is safe at any moment, since what was
-acknowledged is durable.
+The process is gone after ten seconds even if something hangs. That is safe at any moment, because
+acknowledged writes are durable.
 """
 
 from __future__ import annotations
@@ -47,8 +45,7 @@ from fastpaca.api.server import (
 )
 from fastpaca.cli.stores import store_of
 from fastpaca.engine.queue import QUEUE_OPS_MAX
-from fastpaca.node import MakeStore
-from fastpaca.node import Node as Parts
+from fastpaca.node import MakeStore, Node
 from fastpaca.settings import Settings, SettingsError, load
 from fastpaca.store.base import Store, StoreRefused
 from fastpaca.telemetry import log_to_stderr
@@ -56,25 +53,26 @@ from fastpaca.tokens import TokenCounter, counter_for
 
 logger = logging.getLogger(__name__)
 
-THREAD_TURN_SECONDS: Final = 0.001
+SWITCH_INTERVAL_SECONDS: Final = 0.001
 """
-For how long a thread that works in Python keeps the event loop waiting, a fifth of what is usual.
+How long a thread that runs Python code keeps the event loop waiting: a fifth of Python's default.
 
-A small request beside a large one waits for several such turns. Appends cost the same either way.
+A small request waits for several such intervals while a large one is processed. Appends cost the
+same with either value.
 """
 
 FULL_COLLECTIONS_NEVER: Final = 1_000_000_000
-"""After so many collections of what is young, all is looked through: that is, never."""
+"""The threshold for full collections, too high to be reached."""
 
 
-class Ending(NamedTuple):
+class ShutdownTimes(NamedTuple):
     """
-    How long the end of a node may take.
+    How long the shutdown of a node may take.
 
     Attributes:
-        grace_seconds: How long requests under way are waited for.
-        fatal_grace_seconds: The same, when the store has failed for good.
-        seconds_max: When a node that still has not ended is ended by force.
+        grace_seconds: How long to wait for requests in progress.
+        fatal_grace_seconds: The same, when the store has failed permanently.
+        seconds_max: When to kill a process that has not ended.
     """
 
     grace_seconds: float = 7.0
@@ -84,17 +82,18 @@ class Ending(NamedTuple):
 
 def run(args: argparse.Namespace) -> int:
     """
-    Serve with the settings in *args* and the environment until a signal comes; the exit code.
+    Serve with the settings in *args* and the environment until a signal; return the exit code.
 
     Raises:
-        SettingsError: A setting cannot be used.
+        SettingsError: A setting can't be used.
     """
     allocator.keep_little()
     settings = load(vars(args))
     log_to_stderr(settings.log_level)
     try:
         with _listener(settings) as listener:
-            return Node(settings, partial(store_of, settings), _counter(settings), listener).run()
+            make_store = partial(store_of, settings)
+            return NodeProcess(settings, make_store, _counter(settings), listener).run()
     except (CannotListen, StoreRefused) as error:
         print(f"fastpaca: {error}", file=sys.stderr)
         return 1
@@ -113,8 +112,8 @@ def _counter(settings: Settings) -> TokenCounter:
         raise SettingsError(f"FASTPACA_TOKEN_ESTIMATOR cannot be used: {error}") from None
 
 
-class Node:
-    """Everything that one process serves with."""
+class NodeProcess:
+    """A node that serves on a socket, from its start to its shutdown."""
 
     def __init__(
         self,
@@ -122,14 +121,14 @@ class Node:
         make_store: MakeStore,
         counter: TokenCounter,
         listener: socket.socket,
-        ending: Ending | None = None,
+        shutdown_times: ShutdownTimes | None = None,
         queue_ops_max: int = QUEUE_OPS_MAX,
     ) -> None:
         self._settings = settings
         self._counter = counter
         self._listener = listener
-        self._ending = ending or Ending()
-        self._parts = parts = Parts(
+        self._shutdown_times = shutdown_times or ShutdownTimes()
+        self._node = node = Node(
             settings,
             make_store,
             counter,
@@ -141,16 +140,16 @@ class Node:
         bounds = ConnectionBounds(
             connections_max=connections_max(), idle_seconds=settings.keepalive_seconds
         )
-        self._server = Server(server_config(parts.app, parts.metrics, bounds, settings.log_level))
+        self._server = Server(server_config(node.app, node.metrics, bounds, settings.log_level))
         self._exit_code = 0
 
     def run(self) -> int:
         """
-        Open the store, serve until a signal comes or the store fails, and give the exit code.
+        Open the store, serve until a signal comes or the store fails, and return the exit code.
 
         Raises:
-            CannotListen: Another process was faster to listen on the address.
-            StoreRefused: The store cannot be opened.
+            CannotListen: Another process listens on the address.
+            StoreRefused: The store can't be opened.
         """
         with asyncio.Runner(loop_factory=self._server.config.get_loop_factory()) as runner:
             runner.run(self._run())
@@ -161,11 +160,11 @@ class Node:
         loop.set_exception_handler(_log_stray_error)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal, number)
-        await self._parts.start()
+        await self._node.start()
         try:
             await self._serve()
         finally:
-            await self._parts.stop()
+            await self._node.stop()
         logger.info("stopped")
 
     async def _serve(self) -> None:
@@ -173,26 +172,26 @@ class Node:
             listen(self._listener, self._settings.host)
         self._announce()
         collect_less()
-        sys.setswitchinterval(THREAD_TURN_SECONDS)
+        sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
         await self._server.serve([self._listener])
 
     def _announce(self) -> None:
         address = self._settings.host
         if self._settings.socket_path is None:
             address = _address(address, self._listener.getsockname()[1])
-        with contextlib.suppress(OSError):  # nobody may be reading
-            print(banner(self._settings, self._parts.store, self._counter, address), flush=True)
+        with contextlib.suppress(OSError):  # standard output may be closed
+            print(banner(self._settings, self._node.store, self._counter, address), flush=True)
         if not self._settings.is_loopback and not self._settings.api_keys:
             print(_boxed(_OPEN_TO_ALL), file=sys.stderr, flush=True)
             logger.warning("listening on %s without an API key", self._settings.host)
 
-    # --- the end ----------------------------------------------------------------------------------
+    # --- shutdown ---------------------------------------------------------------------------------
 
     def _on_signal(self, number: int) -> None:
         name = signal.Signals(number).name
         if not self._server.should_exit:
             logger.info("%s: finishing current requests", name)
-            self._end(self._ending.grace_seconds)
+            self._shut_down(self._shutdown_times.grace_seconds)
         else:
             logger.warning("%s again: no longer waiting for clients", name)
             self._exit_code = 1
@@ -201,24 +200,24 @@ class Node:
     def _fail(self, reason: str) -> None:
         logger.critical("the store has failed, this process is stopping: %s", reason)
         self._exit_code = 1
-        self._end(self._ending.fatal_grace_seconds)
+        self._shut_down(self._shutdown_times.fatal_grace_seconds)
 
-    def _end(self, grace_seconds: float) -> None:
+    def _shut_down(self, grace_seconds: float) -> None:
         self._server.grace_seconds = grace_seconds
         self._server.should_exit = True
-        self._parts.engine.hub.stop()
-        watchdog = threading.Timer(self._ending.seconds_max, _end_by_force)
+        self._node.engine.hub.stop()
+        watchdog = threading.Timer(self._shutdown_times.seconds_max, _kill)
         watchdog.daemon = True
         watchdog.start()
 
 
 def collect_less() -> None:
     """
-    Look for garbage among what is young, and leave the rest alone.
+    Collect garbage among young objects only.
 
-    What start-up has made stays. The contexts in memory refer to nothing that refers back, so they
-    go as soon as they are let go of; but they are many, and to look through all of them, as Python
-    would whenever their number has grown by a quarter, holds up everybody for up to 0.1 seconds.
+    Objects from the start of the process stay anyway. Contexts in memory have no reference cycles,
+    so they are freed as soon as they are evicted. But they are many, and a full collection, which
+    Python runs whenever their number has grown by a quarter, stops the node for up to 0.1 seconds.
     """
     gc.collect()
     gc.freeze()
@@ -226,17 +225,17 @@ def collect_less() -> None:
     gc.set_threshold(young, middle, FULL_COLLECTIONS_NEVER)
 
 
-def _end_by_force() -> None:
+def _kill() -> None:
     logger.critical("the shutdown is stuck; forcing the exit")
     os._exit(1)
 
 
 def _log_stray_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log an error that no caller was there to meet."""
+    """Log an error that no caller handles."""
     logger.error(context["message"], exc_info=context.get("exception"))
 
 
-# --- what the operator reads ----------------------------------------------------------------------
+# --- the banner ----------------------------------------------------------------------
 
 _OPEN_TO_ALL: Final = (
     "WARNING: THIS NODE IS OPEN TO EVERYONE",
@@ -249,13 +248,13 @@ _OPEN_TO_ALL: Final = (
 
 
 def banner(settings: Settings, store: Store, counter: TokenCounter, address: str) -> str:
-    """Say what is running, and at which *address*."""
-    kept = {"memory": "none; everything is lost when the node stops", "sqlite": None}
+    """Return the lines that a node prints when it starts to listen."""
+    elsewhere = {"memory": "none; everything is lost when the node stops", "sqlite": None}
     keys = len(settings.api_keys)
     lines = {
         "address": address,
         "store": store.name,
-        "data directory": kept.get(settings.store, "none; everything is in the database")
+        "data directory": elsewhere.get(settings.store, "none; everything is in the database")
         or str(settings.data_dir.absolute()),
         "token counter": counter.name,
         "API key": f"set ({keys} keys)" if keys > 1 else "set" if keys else "none",
@@ -264,7 +263,7 @@ def banner(settings: Settings, store: Store, counter: TokenCounter, address: str
 
 
 def _address(host: str, port: int) -> str:
-    if host == "0.0.0.0":  # noqa: S104 - it is shown, not listened on
+    if host == "0.0.0.0":  # noqa: S104 - only for display
         return f"http://127.0.0.1:{port} (and all other addresses of this machine)"
     if host == "::":
         return f"http://[::1]:{port} (and all other addresses of this machine)"

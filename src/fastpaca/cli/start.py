@@ -1,9 +1,9 @@
 """
-Where the command begins: before anything else is imported, a signal can end it.
+The start of the command: signals can end it before anything else is imported.
 
-The first process of a container is not ended by SIGTERM unless it handles it: the kernel discards
-a signal that such a process leaves to its default. A node handles it as soon as it has an event
-loop. But that is after some tenths of a second of imports, in which `docker stop` would be lost.
+SIGTERM doesn't end the first process of a container unless the process handles it: the kernel
+discards signals that such a process leaves at their default. A node handles SIGTERM once it has an
+event loop, but imports take some tenths of a second before that, and `docker stop` would be lost.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import signal
 from typing import Final
 
 ENDED: Final = 128 + signal.SIGTERM
-"""The exit code of what SIGTERM has ended, as shells tell it."""
+"""The exit code that shells report for a process that SIGTERM has ended."""
 
 
 def main() -> int:
-    """Run the command of this process, and answer its exit code."""
+    """Run the command of this process, and return its exit code."""
     if os.getpid() == 1:
-        # Nothing is under way yet: what has to be put in order first handles the signal itself.
+        # Nothing needs to be cleaned up yet; commands that do more install their own handler.
         signal.signal(signal.SIGTERM, lambda *_: os._exit(ENDED))
     from fastpaca.cli.main import main as run
 

@@ -1,7 +1,7 @@
 """
-Which store the settings ask for, and how a command has it for itself.
+The store that the settings name, for `serve`, `export` and `import`.
 
-The one place where a store is put together: what `serve` serves with, `export` and `import` use.
+Only this module assembles stores.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from fastpaca.telemetry import ArchiveMetrics
 
 def store_of(settings: Settings, on_fatal: Callable[[str], None] | None = None) -> Store:
     """
-    Make the store that *settings* name; it is not opened.
+    Make the store that *settings* name, without opening it.
 
-    *on_fatal* is told why it cannot be trusted any more, if it comes to that.
+    *on_fatal* is called with the reason when the store can no longer be trusted.
 
     Raises:
-        SettingsError: The address of a database cannot be used.
+        SettingsError: The address of a database can't be used.
     """
     if settings.store == "memory":
         return MemoryStore()
     if settings.is_postgres:
-        from fastpaca.store.postgres.store import PostgresStore  # others need no driver
+        from fastpaca.store.postgres.store import PostgresStore  # other stores need no driver
 
         return PostgresStore(
             usable(settings.store, "FASTPACA_STORE"),
@@ -67,10 +67,10 @@ def _archived(settings: Settings, on_fatal: Callable[[str], None] | None) -> Sto
 
 def usable(dsn: str, source: str) -> str:
     """
-    Give the address *dsn* back, if it can be used; it is from the variable *source*.
+    Return the address *dsn* if it can be used; *source* is the variable that it is from.
 
     Raises:
-        SettingsError: It cannot.
+        SettingsError: It can't be used.
     """
     from fastpaca.store.postgres.address import BadAddress, address_of  # as above
 
@@ -83,10 +83,10 @@ def usable(dsn: str, source: str) -> str:
 
 def settings_of(args: argparse.Namespace) -> Settings:
     """
-    Read which store a command is for, from its flags and from the environment as a node does.
+    Read the settings of a command's store from its flags and the environment, as a node does.
 
     Raises:
-        SettingsError: A setting cannot be used, or it names a store that ends with its process.
+        SettingsError: A setting can't be used, or the store is in memory.
     """
     settings = load({"store": args.store, "data_dir": args.data_dir})
     if settings.store == "memory":
@@ -95,16 +95,16 @@ def settings_of(args: argparse.Namespace) -> Settings:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, *, may_make: bool) -> AsyncIterator[Store]:
+async def opened(settings: Settings, *, may_create: bool) -> AsyncIterator[Store]:
     """
-    Open the store of *settings*, and close it in the end.
+    Open the store of *settings* for a block.
 
-    *may_make* says whether one that is not there is made, and an old one brought up to date.
+    *may_create* says whether to create a missing store and to migrate an old one.
 
     Raises:
-        StoreRefused: It is not there, is in use, or cannot be used.
+        StoreRefused: It is missing, is in use, or can't be used.
     """
-    if not may_make:
+    if not may_create:
         if settings.store == "sqlite" and not (settings.data_dir / DATABASE_NAME).is_file():
             raise StoreRefused(f"There is no {DATABASE_NAME} in {settings.data_dir}.")
         settings = replace(settings, migrate_on_boot=False)

@@ -1,9 +1,9 @@
 """
-Moving contexts between stores, by way of a file that anybody can read.
+Move contexts between stores, through a file in an open format.
 
-`format` is the file: its lines, and the machine that holds every line to its place. `history` reads
-what happened to a context, `export` writes it down. `replay` lets it happen again in another store,
-and `verify` proves that file and store hold the same.
+`format` has the lines of the file, and `reader` the machine that checks their order. `history`
+reads what happened to a context, and `exporter` writes it to a file. `importer` replays it into
+another store, and `verify` proves that the file and the store hold the same.
 
-All of it goes through the port of stores, and so works with each of them.
+All of it uses the port of stores, and so works with every store.
 """

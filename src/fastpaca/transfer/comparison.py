@@ -1,4 +1,4 @@
-"""What differs between two contexts, as a sentence that names the first difference."""
+"""Describe the first difference between two contexts in a sentence."""
 
 from __future__ import annotations
 
@@ -6,46 +6,47 @@ from collections.abc import Sequence
 from itertools import zip_longest
 
 from fastpaca.store.base import CompactionRow, MessageRow, SyntheticRow
-from fastpaca.transfer.format import State, encode
-from fastpaca.transfer.history import Page
+from fastpaca.transfer.format import ContextLine, encode
+from fastpaca.transfer.history import HistoryPage
 
 Row = MessageRow | SyntheticRow | CompactionRow
 
-SHOWN_CHARS = 60
-"""How much of a value is shown."""
+QUOTED_CHARS_MAX = 60
+"""How much of a value to quote."""
 
 
-def difference_of_states(expected: State, found: State) -> str | None:
-    """Name the first field in which the state in a store is not the *expected* one of a file."""
-    if encode(expected) == encode(found):
+def context_difference(expected: ContextLine, actual: ContextLine) -> str | None:
+    """Describe how the *actual* context of a store differs from the *expected* one of a file."""
+    if encode(expected) == encode(actual):
         return None
-    for field in State.__struct_fields__:
-        ours, theirs = getattr(expected, field), getattr(found, field)
-        if _bytes(ours) != _bytes(theirs):
-            return f"its {field} is {_shown(theirs)}, and {_shown(ours)} in the file"
+    for field in ContextLine.__struct_fields__:
+        in_file, in_store = getattr(expected, field), getattr(actual, field)
+        if _bytes(in_file) != _bytes(in_store):
+            return f"its {field} is {_quoted(in_store)}, and {_quoted(in_file)} in the file"
     raise AssertionError
 
 
-def difference_of_pages(expected: Page, found: Page) -> str | None:
-    """Name the first thing in which what a store has is not what is *expected* from a file."""
+def page_difference(expected: HistoryPage, actual: HistoryPage) -> str | None:
+    """Describe how the *actual* history in a store differs from the *expected* one of a file."""
     return (
-        _difference_of_rows("message", expected.messages, found.messages)
-        or _difference_of_rows("message of a replacement", expected.synthetics, found.synthetics)
-        or _difference_of_rows("compaction", expected.compactions, found.compactions)
+        _difference_of_rows("message", expected.messages, actual.messages)
+        or _difference_of_rows("message of a replacement", expected.synthetics, actual.synthetics)
+        or _difference_of_rows("compaction", expected.compactions, actual.compactions)
     )
 
 
-def _difference_of_rows(noun: str, expected: Sequence[Row], found: Sequence[Row]) -> str | None:
-    if expected == found:
+def _difference_of_rows(noun: str, expected: Sequence[Row], actual: Sequence[Row]) -> str | None:
+    if expected == actual:
         return None
-    for ours, theirs in zip_longest(expected, found):
-        if theirs is None:
-            return f"it lacks the {noun} of version {ours.version}"
-        if ours is None:
-            return f"it has a {noun} of version {theirs.version} that is not in the file"
-        if ours != theirs:
-            fields = [name for name in ours._fields if getattr(ours, name) != getattr(theirs, name)]
-            return f"the {noun} of version {ours.version} differs in {', '.join(fields)}"
+    for in_file, in_store in zip_longest(expected, actual):
+        if in_store is None:
+            return f"it lacks the {noun} of version {in_file.version}"
+        if in_file is None:
+            return f"it has a {noun} of version {in_store.version} that is not in the file"
+        if in_file != in_store:
+            names = in_file._fields
+            fields = [name for name in names if getattr(in_file, name) != getattr(in_store, name)]
+            return f"the {noun} of version {in_file.version} differs in {', '.join(fields)}"
     raise AssertionError
 
 
@@ -53,7 +54,7 @@ def _bytes(value: object) -> object:
     return value if isinstance(value, int | float | str) else bytes(value)  # type: ignore[call-overload]  # raw JSON
 
 
-def _shown(value: object) -> str:
+def _quoted(value: object) -> str:
     text = value if isinstance(value, int | float | str) else _bytes(value)
-    shown = repr(text.decode() if isinstance(text, bytes) else text)
-    return shown if len(shown) <= SHOWN_CHARS else f"{shown[:SHOWN_CHARS]}…"
+    quoted = repr(text.decode() if isinstance(text, bytes) else text)
+    return quoted if len(quoted) <= QUOTED_CHARS_MAX else f"{quoted[:QUOTED_CHARS_MAX]}…"

@@ -1,4 +1,4 @@
-"""The file of an export: read line by line, written under another name until it is complete."""
+"""The file of an export: read line by line, and written under another name until it is complete."""
 
 from __future__ import annotations
 
@@ -9,24 +9,31 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
-from fastpaca.transfer.format import LINE_BYTES_MAX, BadLine, Header, Line, Whole, decode
-from fastpaca.transfer.outgoing import CannotTakeBack
-from fastpaca.transfer.reading import Reading
-from fastpaca.transfer.target import other_kind
+from fastpaca.files import special_kind, sync_directory
+from fastpaca.transfer.exporter import CannotTruncate
+from fastpaca.transfer.format import (
+    LINE_BYTES_MAX,
+    BadLine,
+    ContextEndLine,
+    HeaderLine,
+    Line,
+    decode,
+)
+from fastpaca.transfer.reader import ExportReader
 
 BUFFER_BYTES: Final = 1024 * 1024
 
 
 class BadFile(Exception):
-    """The file is no export, or not a whole one. The message is a sentence for the operator."""
+    """The file is not a complete export. The message is a sentence for the operator."""
 
 
 class UnusableFile(Exception):
-    """The file cannot be written here. The message is a sentence for the operator."""
+    """The file can't be written here. The message is a sentence for the operator."""
 
 
-class Told(NamedTuple):
-    """A line of a file: what it says, where it begins, and where the next one does."""
+class PlacedLine(NamedTuple):
+    """A line of a file, from offset *begin* up to *end*, exclusive."""
 
     line: Line
     begin: int
@@ -35,55 +42,55 @@ class Told(NamedTuple):
 
 class ExportFile:
     """
-    The export at *path*, to be read.
+    An export to read, at *path*.
 
     Raises:
-        BadFile: It cannot be opened.
+        BadFile: It can't be opened.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = _opened(path)
-        self.size = os.fstat(self._file.fileno()).st_size
+        self.size_bytes = os.fstat(self._file.fileno()).st_size
 
     def close(self) -> None:
-        """Let go."""
+        """Close the file."""
         self._file.close()
 
-    def lines(self) -> Iterator[Told]:
+    def lines(self) -> Iterator[PlacedLine]:
         """
-        Read all lines, and hold each to its place.
+        Read all lines, and check that each is in its place.
 
         Raises:
-            BadFile: One does not belong where it stands, or the end is missing.
+            BadFile: A line is in the wrong place, or the end is missing.
         """
-        reading = Reading()
+        reader = ExportReader()
         number = 0
         try:
-            for number, (text, begin) in enumerate(_texts(self._file, 0), 1):  # noqa: B007  # told below
-                yield Told(reading.take(text), begin, begin + len(text))
+            for number, (text, begin) in enumerate(_texts(self._file, 0), 1):  # noqa: B007  # for errors
+                yield PlacedLine(reader.read(text), begin, begin + len(text))
         except BadLine as error:
             raise BadFile(f"{self.path}, line {number}: it {error}.") from None
         except OSError as error:
             raise BadFile(f"{self.path} cannot be read: {error.strerror}.") from None
-        if not reading.is_complete:
+        if not reader.is_complete:
             raise BadFile(
                 f"{self.path} ends with line {number}, and that is not the end of an export: it was"
                 " cut off, or never finished."
             )
 
-    def again(self, begin: int, end: int) -> Iterator[Line]:
-        """Read the lines between two places again; they have been held to their places before."""
+    def read_again(self, begin: int, end: int) -> Iterator[Line]:
+        """Read the lines between two offsets again, without checking them a second time."""
         with _opened(self.path) as file:
-            for text, place in _texts(file, begin):
-                if place >= end:
+            for text, offset in _texts(file, begin):
+                if offset >= end:
                     return
                 yield decode(text)
 
 
 def _opened(path: Path) -> BinaryIO:
     try:
-        mode = path.stat().st_mode  # before it is opened: a FIFO that nobody writes to would wait
+        mode = path.stat().st_mode  # before opening it: a FIFO without a writer would block
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
             raise BadFile(f"{path} cannot be read twice, which an import has to do; name a file.")
         return path.open("rb", buffering=BUFFER_BYTES)
@@ -92,7 +99,7 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _texts(file: BinaryIO, begin: int) -> Iterator[tuple[bytes, int]]:
-    """Give lines with the places where they begin."""
+    """Iterate over the lines from *begin* on, each with its offset."""
     file.seek(begin)
     while text := file.readline(LINE_BYTES_MAX):
         yield text, begin
@@ -100,48 +107,48 @@ def _texts(file: BinaryIO, begin: int) -> Iterator[tuple[bytes, int]]:
 
 
 class StreamSink:
-    """Passes lines on to a stream that may be read at once."""
+    """Writes lines to a stream, whose reader gets them at once."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
-        self._written = 0
+        self._written_bytes = 0
 
     def write(self, text: bytes) -> None:
         """Write lines."""
         self._stream.write(text)
         self._stream.flush()
-        self._written += len(text)
+        self._written_bytes += len(text)
 
-    def mark(self) -> int:
-        """Tell how much was written."""
-        return self._written
+    def offset(self) -> int:
+        """Return how many bytes were written."""
+        return self._written_bytes
 
-    def take_back(self, mark: int) -> None:
+    def truncate(self, offset: int) -> None:
         """
-        Do nothing if nothing was written since *mark*.
+        Do nothing if *offset* is the current one.
 
         Raises:
-            CannotTakeBack: Something was.
+            CannotTruncate: It isn't: bytes after it have been written.
         """
-        if mark != self._written:
-            raise CannotTakeBack
+        if offset != self._written_bytes:
+            raise CannotTruncate
 
 
 class PartialFile:
     """
-    An export that is being written to *target*; until it is complete it is `target.part`.
+    An export that is being written to *target*; until it is complete, it is `target.part`.
 
     Raises:
-        UnusableFile: There is one already that is not to be resumed, or it cannot be written.
+        UnusableFile: There is a partial export and *resume* is false, or the file can't be written.
     """
 
     def __init__(self, target: Path, *, resume: bool) -> None:
         self._target = target
         self._check_target()
         self.path = target.with_name(target.name + ".part")
-        how = os.O_RDWR | os.O_CLOEXEC | (0 if resume else os.O_CREAT | os.O_EXCL)
+        flags = os.O_RDWR | os.O_CLOEXEC | (0 if resume else os.O_CREAT | os.O_EXCL)
         try:
-            self._file = os.fdopen(os.open(self.path, how, 0o600), "r+b")
+            self._file = os.fdopen(os.open(self.path, flags, 0o600), "r+b")
         except FileNotFoundError:
             raise UnusableFile(
                 f"{self.path} does not exist: there is nothing to resume."
@@ -150,8 +157,8 @@ class PartialFile:
             ) from None
         except FileExistsError:
             raise UnusableFile(
-                f"{self.path} exists: an export is under way, or was interrupted. Go on with"
-                " --resume, or remove it."
+                f"{self.path} exists: an export is running, or was interrupted. Continue it with"
+                " --resume, or remove the file."
             ) from None
         except OSError as error:
             raise UnusableFile(f"{self.path} cannot be written: {error.strerror}.") from None
@@ -160,7 +167,7 @@ class PartialFile:
     def _check_target(self) -> None:
         if self._target.is_dir():
             raise UnusableFile(f"{self._target} is a directory; name a file in it.")
-        if (kind := other_kind(self._target)) is not None:
+        if (kind := special_kind(self._target)) is not None:
             raise UnusableFile(f"{self._target} is {kind}; name a file, or - for standard output.")
         if os.path.lexists(self._target):
             raise UnusableFile(f"{self._target} exists; name another file, or remove it.")
@@ -172,75 +179,65 @@ class PartialFile:
             self._file.close()
             raise UnusableFile(f"{self.path} is being written by another process.") from None
 
-    def resumed(self, header: Header) -> Reading:
+    def resumed(self, header: HeaderLine) -> ExportReader:
         """
-        Read what is there, cut off what is behind the last whole context, and go on from there.
+        Read the file, remove everything after the last whole context, and continue from there.
 
         Raises:
-            UnusableFile: It is an export of something else than *header* says.
+            UnusableFile: Its header has another source or prefix than *header*.
         """
-        reading, end = _read_as_far_as_whole(self._file)
-        found = reading.header
-        if found is not None and (found.source, found.prefix) != (header.source, header.prefix):
+        reader, end = _read_whole_contexts(self._file)
+        begun = reader.header
+        if begun is not None and (begun.source, begun.prefix) != (header.source, header.prefix):
             raise UnusableFile(
-                f"{self.path} was begun from {found.source} with the prefix {found.prefix!r}, and"
-                f" cannot go on from {header.source} with the prefix {header.prefix!r}."
+                f"{self.path} was begun from {begun.source} with the prefix {begun.prefix!r}, and"
+                f" cannot continue from {header.source} with the prefix {header.prefix!r}."
             )
-        self._file.seek(end)
-        self._file.truncate()
-        return reading
+        self.truncate(end)
+        return reader
 
     def write(self, text: bytes) -> None:
         """Write lines."""
         self._file.write(text)
 
-    def mark(self) -> int:
-        """Tell where the next line will stand."""
+    def offset(self) -> int:
+        """Return the offset of the next line."""
         return self._file.tell()
 
-    def take_back(self, mark: int) -> None:
-        """Cut off what was written since *mark*."""
-        self._file.seek(mark)
+    def truncate(self, offset: int) -> None:
+        """Remove everything after *offset*."""
+        self._file.seek(offset)
         self._file.truncate()
 
     def complete(self) -> None:
         """
-        Bring the file to the disk, and give it its name.
+        Sync the file to disk, and rename it to its target.
 
         Raises:
-            UnusableFile: Another file has taken the name.
+            UnusableFile: Another file has the name by now.
         """
         self._file.flush()
         os.fsync(self._file.fileno())
         self._check_target()
         self.path.replace(self._target)
-        _sync_directory(self._target.parent)
+        sync_directory(self._target.parent)
 
     def close(self) -> None:
-        """Let go of what is written so far; it stays."""
+        """Close the file; what was written stays."""
         self._file.close()
 
 
-def _read_as_far_as_whole(file: BinaryIO) -> tuple[Reading, int]:
-    """Read up to the end of the last whole context, and tell where that is."""
-    reading = Reading()
+def _read_whole_contexts(file: BinaryIO) -> tuple[ExportReader, int]:
+    """Read up to the end of the last whole context, and return the offset of that end."""
+    reader = ExportReader()
     end = 0
     try:
         for text, begin in _texts(file, 0):
-            line = reading.take(text)
-            if isinstance(line, Header | Whole):
+            line = reader.read(text)
+            if isinstance(line, HeaderLine | ContextEndLine):
                 end = begin + len(text)
     except BadLine:
-        pass  # cut off there, or damaged by a loss of power
-    reading.leave_out()
-    reading.is_complete = False  # where only the name was missing, the end is written again
-    return reading, end
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make a new name last."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        pass  # an interruption or a power failure has left half a line
+    reader.drop_open_context()
+    reader.is_complete = False  # if only the rename was missing, the end is written again
+    return reader, end

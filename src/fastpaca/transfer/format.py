@@ -1,22 +1,22 @@
 """
-The format of an export: JSON lines that tell contexts one after the other.
+The format of an export: JSON lines, one context after the other.
 
     header                              who wrote the file
-    context                             a context: its configuration, and where it stands
-    message | synthetic | compaction    its history, version by version, as often as need be
-    whole                               the end of the context: how much there was, and its digest
-    end                                 the end of the file: the same of all contexts
+    context                             a context: its configuration, version and last seq
+    message | synthetic | compaction    its history, version by version; any number of lines
+    whole                               the end of the context: its line counts and its digest
+    end                                 the end of the file: the counts and digest of all contexts
 
-What holds
-----------
+Rules
+-----
 - Contexts come in byte order of their ids, each once.
-- Seqs are 1, 2, 3 … The messages of a replacement stand before the compaction that brought them,
-  and the trim that a message caused stands behind it.
-- JSON that a store holds stands in the line as it is stored, byte for byte.
-- The digest of a context is that of its lines as they stand in the file, the one of the file is
-  that of the lines that end its contexts. So whatever was changed, cut off or left out is noticed.
+- Seqs are 1, 2, 3 … The messages of a replacement come before their compaction, and a trim comes
+  after the message that caused it.
+- JSON values from a store are copied byte for byte.
+- The digest of a context covers its lines as they are in the file. The digest of the file covers
+  the lines that end its contexts. Together they detect any change, truncation or omission.
 
-This is the lines by themselves; `reading` is the machine that holds them to their places.
+This module has the lines by themselves; `reader` checks their order.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ FORMAT: Final = 1
 ID_BYTES_MAX: Final = 512
 
 LINE_BYTES_MAX: Final = 1_100_000_000
-"""The longest line that is read: a store takes no row of that size."""
+"""The longest line to read; no store accepts a row of this size."""
 
 Natural = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Positive = Annotated[int, Meta(ge=1, le=2**63 - 1)]
@@ -46,18 +46,18 @@ Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 
 class _Line(msgspec.Struct, frozen=True, gc=False, tag_field="kind", forbid_unknown_fields=True):
-    """What all lines have: a kind, and no field that is not known."""
+    """The base of all lines: it has a kind, and no unknown fields."""
 
 
-class Header(_Line, tag="header", frozen=True, gc=False):
+class HeaderLine(_Line, tag="header", frozen=True, gc=False):
     """
     Who wrote the file.
 
     Attributes:
         format: The version of the format.
         release: The release that wrote it.
-        source: What the store calls itself that it was written from.
-        prefix: What the ids of all its contexts begin with.
+        source: The name of the store that it was exported from.
+        prefix: The prefix of all its context ids.
     """
 
     format: int
@@ -66,8 +66,8 @@ class Header(_Line, tag="header", frozen=True, gc=False):
     prefix: str
 
 
-class State(_Line, tag="context", frozen=True, gc=False):
-    """A context as `ContextRow` has it, but for what only its store needs."""
+class ContextLine(_Line, tag="context", frozen=True, gc=False):
+    """A context, as `ContextRow` without the fields that only its store needs."""
 
     id: str
     status: Literal["active", "tombstoned"]
@@ -83,7 +83,7 @@ class State(_Line, tag="context", frozen=True, gc=False):
     spoken_at_us: Natural
 
 
-class Message(_Line, tag="message", frozen=True, gc=False):
+class MessageLine(_Line, tag="message", frozen=True, gc=False):
     """A message of the log, as `MessageRow`."""
 
     seq: Positive
@@ -93,7 +93,7 @@ class Message(_Line, tag="message", frozen=True, gc=False):
     body: Raw
 
 
-class Synthetic(_Line, tag="synthetic", frozen=True, gc=False):
+class SyntheticLine(_Line, tag="synthetic", frozen=True, gc=False):
     """A message of a replacement, as `SyntheticRow`."""
 
     version: Positive
@@ -103,7 +103,7 @@ class Synthetic(_Line, tag="synthetic", frozen=True, gc=False):
     body: Raw
 
 
-class Compaction(_Line, tag="compaction", frozen=True, gc=False):
+class CompactionLine(_Line, tag="compaction", frozen=True, gc=False):
     """A rewrite of the window, as `CompactionRow`."""
 
     version: Positive
@@ -116,8 +116,8 @@ class Compaction(_Line, tag="compaction", frozen=True, gc=False):
     window: Raw
 
 
-class Whole(_Line, tag="whole", frozen=True, gc=False):
-    """The end of a context: how many lines there were, and their digest."""
+class ContextEndLine(_Line, tag="whole", frozen=True, gc=False):
+    """The end of a context: the number of its lines of each kind, and their digest."""
 
     messages: Natural
     synthetics: Natural
@@ -125,8 +125,8 @@ class Whole(_Line, tag="whole", frozen=True, gc=False):
     digest: Digest
 
 
-class End(_Line, tag="end", frozen=True, gc=False):
-    """The end of the file: how much there was in all, and the digest of the ends of contexts."""
+class FileEndLine(_Line, tag="end", frozen=True, gc=False):
+    """The end of the file: the totals of all contexts, and the digest of their last lines."""
 
     contexts: Natural
     messages: Natural
@@ -135,49 +135,49 @@ class End(_Line, tag="end", frozen=True, gc=False):
     digest: Digest
 
 
-Past = Message | Synthetic | Compaction
-"""What the history of a context is made of."""
+HistoryLine = MessageLine | SyntheticLine | CompactionLine
+"""A line of the history of a context."""
 
-Line = Header | State | Past | Whole | End
+Line = HeaderLine | ContextLine | HistoryLine | ContextEndLine | FileEndLine
 
 _decoder = msgspec.json.Decoder(Line)
 _encoder = msgspec.json.Encoder()
 
 
 def encode(line: Line) -> bytes:
-    """Write a line, its end included."""
+    """Return the text of *line*, including the line end."""
     return _encoder.encode(line) + b"\n"
 
 
 def decode(text: bytes) -> Line:
     """
-    Read a line by itself.
+    Parse a line, without regard to its place.
 
     Raises:
         UnicodeDecodeError: It is not UTF-8.
-        msgspec.DecodeError: It is not JSON, or no line that is known.
+        msgspec.DecodeError: It is not JSON, or not a known kind of line.
     """
-    text.decode()  # the decoder lets broken UTF-8 through inside of what it passes over
+    text.decode()  # the decoder doesn't check UTF-8 inside raw values
     line: Line = _decoder.decode(text)
     return line
 
 
-class _Opening(msgspec.Struct):
-    """Of a header, what tells whether the rest can be understood."""
+class _HeaderStart(msgspec.Struct):
+    """The fields of a header that say whether this release can read the rest."""
 
     kind: str = ""
     format: int = 0
 
 
-_opening_decoder = msgspec.json.Decoder(_Opening)
+_header_start_decoder = msgspec.json.Decoder(_HeaderStart)
 
 
 class BadLine(Exception):
-    """A line does not belong where it stands; the message says why, to stand behind its number."""
+    """A line is wrong or in the wrong place; the message says why, and follows "line 7: it"."""
 
 
 class Tally(NamedTuple):
-    """How many there were of each."""
+    """The numbers of contexts and of their lines."""
 
     contexts: int = 0
     messages: int = 0
@@ -186,34 +186,34 @@ class Tally(NamedTuple):
 
 
 def kind(line: Line) -> str:
-    """Name what a line is."""
+    """Return the kind of a line."""
     return str(line.__struct_config__.tag)
 
 
-def check_opening(text: bytes) -> None:
+def check_header_start(text: bytes) -> None:
     """
-    Refuse a first line that is no header, or one of a format that is not known here.
+    Check that the first line is a header of the format that this release reads.
 
     Raises:
-        BadLine: It is.
+        BadLine: It is not.
         msgspec.DecodeError: It is not JSON.
     """
-    opening = _opening_decoder.decode(text)
-    if opening.kind != "header":
+    start = _header_start_decoder.decode(text)
+    if start.kind != "header":
         raise BadLine("is not the header of an export")
-    if opening.format != FORMAT:
+    if start.format != FORMAT:
         raise BadLine(
-            f"says that the file has version {opening.format} of the format; this release reads"
+            f"says that the file has version {start.format} of the format; this release reads"
             f" version {FORMAT}"
         )
 
 
-def check_state(line: State) -> None:
+def check_context(line: ContextLine) -> None:
     """
-    Refuse a context that a node could not read.
+    Check that a node could read this context.
 
     Raises:
-        BadLine: Its id, policy or metadata are none.
+        BadLine: Its id, policy or metadata can't be used.
     """
     id_bytes = len(line.id.encode())
     if not 1 <= id_bytes <= ID_BYTES_MAX or "\0" in line.id:
@@ -221,49 +221,49 @@ def check_state(line: State) -> None:
     try:
         parse_policy(bytes(line.policy))
         if jsontext.kind_of(bytes(line.metadata)) != "an object":
-            raise BadLine("has metadata that are not an object")
+            raise BadLine("has metadata that is not an object")
         for field in (line.policy, line.metadata):
             _check_minified(bytes(field))
     except InvalidRequest as error:
-        raise BadLine(f"is not as it should be: {error.field}: {error}") from None
+        raise BadLine(f"is not valid: {error.field}: {error}") from None
 
 
 def _check_minified(text: bytes) -> None:
     if jsontext.minified(text) != text:
-        raise BadLine("has white space in JSON of the store")
+        raise BadLine("has white space in its JSON, which no store writes")
 
 
 def check_body(body: Raw, counts: bytes) -> None:
     """
-    Refuse a message that a node could not read.
+    Check that a node could read this message.
 
     Raises:
-        BadLine: It is no message, or its counts are not those of its parts.
+        BadLine: It is not a message, or its counts don't match its parts.
     """
     text = bytes(body)
     try:
         draft = parse(text, "body")
         counted = decode_counts(counts)
     except InvalidRequest as error:
-        raise BadLine(f"is not as it should be: {error.field}: {error}") from None
+        raise BadLine(f"is not valid: {error.field}: {error}") from None
     except msgspec.DecodeError as error:
         raise BadLine(f"has counts that cannot be read: {error}") from None
     if draft.body != text:
-        raise BadLine("has a body that is not as a store keeps it")
+        raise BadLine("has a body that is not in the form that stores keep")
     if len(counted.parts) != len(draft.parts):
-        raise BadLine("has counts of other parts than those of its body")
+        raise BadLine("has counts that don't match the parts of its body")
 
 
 def check_window(window: Raw, last_seq: int) -> None:
     """
-    Refuse a window that does not stand at the end of a log of *last_seq* messages.
+    Check that a window belongs at the end of a log of *last_seq* messages.
 
     Raises:
-        BadLine: It does not, or cannot be read.
+        BadLine: It doesn't, or it can't be read.
     """
     try:
         stored = Persisted.decode(bytes(window))
     except msgspec.DecodeError as error:
         raise BadLine(f"has a window that cannot be read: {error}") from None
     if stored.through != last_seq or any(run.to_seq > last_seq for run in stored.runs):
-        raise BadLine("has a window that does not fit the log before it")
+        raise BadLine("has a window that doesn't fit the log before it")

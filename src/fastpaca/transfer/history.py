@@ -1,7 +1,7 @@
 """
-What happened to a context, page by page: out of a store as rows, and from rows to lines and back.
+What happened to a context, page by page: read from a store as rows, and turned into lines and back.
 
-A page ends between two versions, so that after each the context is as it once was.
+A page ends between two versions, so after each page the context is in a state that it once had.
 """
 
 from __future__ import annotations
@@ -13,33 +13,42 @@ from msgspec import Raw
 
 from fastpaca.context.window import Persisted
 from fastpaca.store.base import CompactionRow, ContextRow, MessageRow, Store, SyntheticRow
-from fastpaca.transfer.format import Compaction, Message, Past, State, Synthetic
+from fastpaca.transfer.format import (
+    CompactionLine,
+    ContextLine,
+    HistoryLine,
+    MessageLine,
+    SyntheticLine,
+)
 
 ROW_BYTES: Final = 100
-"""What a row counts beside its JSON."""
+"""What a row is counted as, besides its JSON."""
 
 
-class Bounds(NamedTuple):
-    """Where a page ends: after so many versions, or so many bytes unless one version has more."""
+class PageBounds(NamedTuple):
+    """
+    Where a page ends: at so many versions, or so many bytes unless a single version has more.
+
+    It is also how much is in memory at one time.
+    """
 
     versions: int = 2000
     bytes: int = 4 * 1024 * 1024
 
 
-PAGE: Final = Bounds()
-"""What is in memory at one time."""
+PAGE: Final = PageBounds()
 
 
 class ContextGone(Exception):
-    """The context was purged while it was read."""
+    """The context was purged during the read."""
 
 
 class HistoryBroken(Exception):
-    """The store lacks something that it must have; the message says what."""
+    """The store has lost rows; the message says which."""
 
 
-class Page(NamedTuple):
-    """What the versions of a context behind *after*, up to *through*, have brought."""
+class HistoryPage(NamedTuple):
+    """The rows of a context's versions after *after*, up to and including *through*."""
 
     after: int
     through: int
@@ -48,18 +57,18 @@ class Page(NamedTuple):
     synthetics: list[SyntheticRow]
     compactions: list[CompactionRow]
 
-    def up_to(self, version: int) -> Page:
-        """Give what of it is not behind *version*."""
-        return self._chosen(self.after, min(self.through, version))
+    def up_to(self, version: int) -> HistoryPage:
+        """Return the part of the page up to and including *version*."""
+        return self._part(self.after, min(self.through, version))
 
-    def behind(self, version: int) -> Page:
-        """Give what of it is behind *version*."""
-        return self._chosen(max(self.after, version), self.through)
+    def after_version(self, version: int) -> HistoryPage:
+        """Return the part of the page after *version*."""
+        return self._part(max(self.after, version), self.through)
 
-    def _chosen(self, after: int, through: int) -> Page:
+    def _part(self, after: int, through: int) -> HistoryPage:
         if (after, through) == (self.after, self.through):
             return self
-        return Page(
+        return HistoryPage(
             after,
             through,
             [row for row in self.messages if after < row.version <= through],
@@ -69,31 +78,31 @@ class Page(NamedTuple):
 
 
 async def pages(
-    store: Store, context_id: str, after: int, through: int, bounds: Bounds = PAGE
-) -> AsyncIterator[Page]:
+    store: Store, context_id: str, after: int, through: int, bounds: PageBounds = PAGE
+) -> AsyncIterator[HistoryPage]:
     """
-    Read what happened to a context behind the version *after*, up to *through*.
+    Read what happened to a context after the version *after*, up to and including *through*.
 
     Raises:
-        ContextGone: It was purged meanwhile.
-        HistoryBroken: Something is missing.
-        ReadFailed: The store cannot be read.
+        ContextGone: The context was purged meanwhile.
+        HistoryBroken: Rows are missing.
+        ReadFailed: The store can't be read.
     """
     while after < through:
-        found = await store.changes(context_id, after, through, *bounds)
-        versions = {message.version for message in found.messages}
-        versions |= {compaction.version for compaction in found.compactions}
-        if found.through <= after or len(versions) < found.through - after:
-            await _explain(store, context_id, versions, after)
+        changes = await store.changes(context_id, after, through, *bounds)
+        versions = {message.version for message in changes.messages}
+        versions |= {compaction.version for compaction in changes.compactions}
+        if changes.through <= after or len(versions) < changes.through - after:
+            await _raise_for_missing(store, context_id, versions, after)
         synthetics: list[SyntheticRow] = []
-        for compaction in found.compactions:
+        for compaction in changes.compactions:
             synthetics += await _replacement(store, context_id, compaction)
-        yield Page(after, found.through, found.messages, synthetics, found.compactions)
-        after = found.through
+        yield HistoryPage(after, changes.through, changes.messages, synthetics, changes.compactions)
+        after = changes.through
 
 
-def joined(pages: Iterable[Page]) -> Page:
-    """Make one page of several that follow each other, at least one."""
+def joined(pages: Iterable[HistoryPage]) -> HistoryPage:
+    """Join consecutive pages, at least one, into one page."""
     first, *others = pages
     for page in others:
         first.messages.extend(page.messages)
@@ -103,8 +112,8 @@ def joined(pages: Iterable[Page]) -> Page:
     return first
 
 
-async def _explain(store: Store, context_id: str, versions: set[int], after: int) -> None:
-    """Say why there is not what there should be; what is purged is missing with good reason."""
+async def _raise_for_missing(store: Store, context_id: str, versions: set[int], after: int) -> None:
+    """Raise the reason why rows are missing: the context was purged, or the store lost them."""
     if await row_of(store, context_id) is None:
         raise ContextGone
     missing = after + 1
@@ -116,33 +125,33 @@ async def _explain(store: Store, context_id: str, versions: set[int], after: int
 async def _replacement(
     store: Store, context_id: str, compaction: CompactionRow
 ) -> list[SyntheticRow]:
-    """Read the messages that came with *compaction*: all of them stand in the window it left."""
+    """Read the messages of *compaction*'s replacement, which are all in the window after it."""
     runs = Persisted.decode(compaction.window).runs
     if not any(run.replacement == compaction.version for run in runs):
         return []
-    then = await store.load_at(context_id, compaction.version)
-    if then is None:
+    snapshot = await store.load_at(context_id, compaction.version)
+    if snapshot is None:
         raise ContextGone
-    return [row for row in then.synthetics if row.version == compaction.version]
+    return [row for row in snapshot.synthetics if row.version == compaction.version]
 
 
 async def row_of(store: Store, context_id: str) -> ContextRow | None:
     """
-    Read the row of a context and nothing of its window; None if it does not exist or was purged.
+    Read the row of a context without its window; None if it doesn't exist or was purged.
 
     Raises:
-        ReadFailed: The store cannot be read.
+        ReadFailed: The store can't be read.
     """
-    found = await store.contexts(context_id, "", 1)  # an id comes before all that begin with it
-    return found[0] if found and found[0].id == context_id else None
+    rows = await store.contexts(context_id, "", 1)  # an id sorts before all longer ids
+    return rows[0] if rows and rows[0].id == context_id else None
 
 
 # --- rows and lines ---
 
 
-def state(row: ContextRow) -> State:
-    """Write down a context."""
-    return State(
+def context_line(row: ContextRow) -> ContextLine:
+    """Return the line of a context."""
+    return ContextLine(
         id=row.id,
         status="active" if row.status == "active" else "tombstoned",
         token_budget=row.token_budget,
@@ -158,8 +167,8 @@ def state(row: ContextRow) -> State:
     )
 
 
-def context_row(line: State, revision: int, commit_id: bytes) -> ContextRow:
-    """Make the row of a context of what was written down; the rest is its store's."""
+def context_row(line: ContextLine, revision: int, commit_id: bytes) -> ContextRow:
+    """Return the row of a context line; *revision* and *commit_id* are the store's own."""
     return ContextRow(
         id=line.id,
         status=line.status,
@@ -178,31 +187,31 @@ def context_row(line: State, revision: int, commit_id: bytes) -> ContextRow:
     )
 
 
-def lines(page: Page) -> Iterator[Past]:
-    """Write down a page, version by version, in the order that `format` prescribes."""
-    # Of one version, a message comes first and the compaction last.
-    places = [(row.version, 0, place) for place, row in enumerate(page.messages)]
-    places += [(row.version, 1, place) for place, row in enumerate(page.synthetics)]
-    places += [(row.version, 2, place) for place, row in enumerate(page.compactions)]
-    for _, kind, place in sorted(places):
+def lines(page: HistoryPage) -> Iterator[HistoryLine]:
+    """Iterate over the lines of a page, version by version, in the order of `format`."""
+    # Within a version, a message comes first and the compaction last.
+    order = [(row.version, 0, index) for index, row in enumerate(page.messages)]
+    order += [(row.version, 1, index) for index, row in enumerate(page.synthetics)]
+    order += [(row.version, 2, index) for index, row in enumerate(page.compactions)]
+    for _, kind, index in sorted(order):
         if kind == 0:
-            yield _message(page.messages[place])
+            yield _message_line(page.messages[index])
         elif kind == 1:
-            yield _synthetic(page.synthetics[place])
+            yield _synthetic_line(page.synthetics[index])
         else:
-            yield _compaction(page.compactions[place])
+            yield _compaction_line(page.compactions[index])
 
 
-def _message(row: MessageRow) -> Message:
-    return Message(row.seq, row.version, row.at_us, row.counts, Raw(row.body))
+def _message_line(row: MessageRow) -> MessageLine:
+    return MessageLine(row.seq, row.version, row.at_us, row.counts, Raw(row.body))
 
 
-def _synthetic(row: SyntheticRow) -> Synthetic:
-    return Synthetic(row.version, row.position, row.at_us, row.counts, Raw(row.body))
+def _synthetic_line(row: SyntheticRow) -> SyntheticLine:
+    return SyntheticLine(row.version, row.position, row.at_us, row.counts, Raw(row.body))
 
 
-def _compaction(row: CompactionRow) -> Compaction:
-    return Compaction(
+def _compaction_line(row: CompactionRow) -> CompactionLine:
+    return CompactionLine(
         version=row.version,
         strategy=row.strategy,
         from_seq=row.from_seq,
@@ -214,56 +223,58 @@ def _compaction(row: CompactionRow) -> Compaction:
     )
 
 
-class Gathering:
-    """Makes pages of lines: as large as those of a store, and never cut inside of a version."""
+class PageBuilder:
+    """Collects lines into pages as large as those of a store; a page holds whole versions."""
 
-    def __init__(self, bounds: Bounds = PAGE) -> None:
+    def __init__(self, bounds: PageBounds = PAGE) -> None:
         self._bounds = bounds
         self._begin(0)
 
     def _begin(self, version: int) -> None:
-        self._page = Page(version, version, [], [], [])
-        self._bytes = 0
+        self._page = HistoryPage(version, version, [], [], [])
+        self._size_bytes = 0
         self._version = version
 
-    def is_full_before(self, line: Past) -> bool:
-        """Tell whether the page should end where *line* begins another version."""
+    def is_full_before(self, line: HistoryLine) -> bool:
+        """Return whether to end the page before *line*, which begins another version."""
         if line.version == self._version:
             return False
-        taken = self._version - self._page.after
-        return taken >= self._bounds.versions or (taken > 0 and self._bytes >= self._bounds.bytes)
+        versions = self._version - self._page.after
+        if versions >= self._bounds.versions:
+            return True
+        return versions > 0 and self._size_bytes >= self._bounds.bytes
 
-    def add(self, line: Past) -> None:
-        """Put the next line into the page."""
+    def add(self, line: HistoryLine) -> None:
+        """Add the next line to the page."""
         page = self._page
-        if isinstance(line, Message):
+        if isinstance(line, MessageLine):
             page.messages.append(message_row(line))
-        elif isinstance(line, Synthetic):
+        elif isinstance(line, SyntheticLine):
             page.synthetics.append(synthetic_row(line))
         else:
             page.compactions.append(_compaction_row(line))
-        json = line.window if isinstance(line, Compaction) else line.body
-        self._bytes += len(memoryview(json)) + ROW_BYTES
+        json = line.window if isinstance(line, CompactionLine) else line.body
+        self._size_bytes += len(memoryview(json)) + ROW_BYTES
         self._version = line.version
 
-    def taken(self) -> Page:
-        """Take the page out, and begin the next one."""
+    def take(self) -> HistoryPage:
+        """Return the page, and begin the next one."""
         page = self._page._replace(through=self._version)
         self._begin(self._version)
         return page
 
 
-def message_row(line: Message) -> MessageRow:
-    """Make the row of a message of the log."""
+def message_row(line: MessageLine) -> MessageRow:
+    """Return the row of a message of the log."""
     return MessageRow(line.seq, line.version, bytes(line.body), line.counts, line.at_us)
 
 
-def synthetic_row(line: Synthetic) -> SyntheticRow:
-    """Make the row of a message of a replacement."""
+def synthetic_row(line: SyntheticLine) -> SyntheticRow:
+    """Return the row of a message of a replacement."""
     return SyntheticRow(line.version, line.position, bytes(line.body), line.counts, line.at_us)
 
 
-def _compaction_row(line: Compaction) -> CompactionRow:
+def _compaction_row(line: CompactionLine) -> CompactionRow:
     return CompactionRow(
         version=line.version,
         strategy=line.strategy,
@@ -276,8 +287,8 @@ def _compaction_row(line: Compaction) -> CompactionRow:
     )
 
 
-def page_bytes(page: Page) -> int:
-    """Give about how much of memory *page* takes."""
+def page_bytes(page: HistoryPage) -> int:
+    """Return about how much memory *page* takes."""
     rows: Iterable[bytes] = (
         *(row.body for row in page.messages),
         *(row.body for row in page.synthetics),

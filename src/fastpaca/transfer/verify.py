@@ -1,15 +1,15 @@
 """
-Proving that a store holds what an export says.
+Prove that a store holds the contexts of an export.
 
-Each context is read from the store again, all of it, and compared with the lines of the file. Then
-its window is made twice, of the rows of the file and of what a node would load, and compared byte
-for byte.
+Each context is read from the store with its whole history and compared with the lines of the file.
+Then its window is rebuilt twice, from the file and from what a node would load, and the two are
+compared byte for byte.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from operator import itemgetter
 
 from fastpaca.context import Context
@@ -18,13 +18,19 @@ from fastpaca.engine.rows import rebuilt
 from fastpaca.store.base import ContextRow, MessageRow, Snapshot, Store, SyntheticRow
 from fastpaca.store.snapshots import needs
 from fastpaca.transfer import history
-from fastpaca.transfer.comparison import difference_of_pages, difference_of_states
-from fastpaca.transfer.file import ExportFile, Told
-from fastpaca.transfer.format import Compaction, Line, Message, Past, State, Synthetic, Whole
-from fastpaca.transfer.history import Gathering, Page
-
-Report = Callable[[int, int, int], None]
-"""Is told what has been done since it was told last: contexts, messages, and bytes of the file."""
+from fastpaca.transfer.comparison import context_difference, page_difference
+from fastpaca.transfer.file import ExportFile, PlacedLine
+from fastpaca.transfer.format import (
+    CompactionLine,
+    ContextEndLine,
+    ContextLine,
+    HistoryLine,
+    Line,
+    MessageLine,
+    SyntheticLine,
+)
+from fastpaca.transfer.history import HistoryPage, PageBuilder
+from fastpaca.transfer.report import Report
 
 
 class Verification:
@@ -32,7 +38,7 @@ class Verification:
     Compares the contexts of *file* with those of *store*.
 
     Attributes:
-        differences: A sentence for each context that is not the same.
+        differences: A sentence for each context that differs.
     """
 
     def __init__(self, store: Store, file: ExportFile, report: Report) -> None:
@@ -41,102 +47,102 @@ class Verification:
         self._report = report
         self.differences: list[str] = []
 
-    async def run(self, lines: Iterable[Told]) -> None:
+    async def run(self, lines: Iterable[PlacedLine]) -> None:
         """
-        Compare everything; *lines* are those of the file.
+        Compare all contexts; *lines* are those of the file.
 
         Raises:
-            BadFile: The file is none.
-            ReadFailed: The store cannot be read.
+            BadFile: The file is not a complete export.
+            ReadFailed: The store can't be read.
         """
-        check: _Check | None = None
+        check: _ContextCheck | None = None
         for line, begin, end in lines:
             self._report(0, 0, end - begin)
-            if isinstance(line, State):
-                check = _Check(self._store, line, begin)
+            if isinstance(line, ContextLine):
+                check = _ContextCheck(self._store, line, begin)
                 await check.begin()
-            elif isinstance(line, Message | Synthetic | Compaction):
+            elif isinstance(line, MessageLine | SyntheticLine | CompactionLine):
                 assert check is not None
-                await check.take(line)
-            elif isinstance(line, Whole):
+                await check.add(line)
+            elif isinstance(line, ContextEndLine):
                 assert check is not None
-                await check.end(self._file.again(check.at, end))
+                await check.end(self._file.read_again(check.offset, end))
                 if check.difference is not None:
-                    self.differences.append(f"context {check.state.id!r}: {check.difference}")
+                    self.differences.append(f"context {check.context.id!r}: {check.difference}")
                 self._report(1, line.messages, 0)
 
 
-class _Check:
+class _ContextCheck:
     """
     Compares one context.
 
     Attributes:
-        state: What the file says it is.
-        at: Where it begins in the file.
-        difference: The first difference that was found.
+        context: Its line in the file.
+        offset: The offset of that line.
+        difference: The first difference; None if there is none yet.
     """
 
-    def __init__(self, store: Store, state: State, at: int) -> None:
-        self.state = state
-        self.at = at
+    def __init__(self, store: Store, context: ContextLine, offset: int) -> None:
+        self.context = context
+        self.offset = offset
         self.difference: str | None = None
         self._store = store
         self._row: ContextRow | None = None
-        self._gathering = Gathering()
+        self._builder = PageBuilder()
         self._window: bytes | None = None
 
     async def begin(self) -> None:
-        """Compare the state."""
-        self._row = await history.row_of(self._store, self.state.id)
+        """Compare the row of the context."""
+        self._row = await history.row_of(self._store, self.context.id)
         if self._row is None:
             self.difference = "the store does not have it"
         else:
-            self.difference = difference_of_states(self.state, history.state(self._row))
+            self.difference = context_difference(self.context, history.context_line(self._row))
 
-    async def take(self, line: Past) -> None:
-        """Compare the history, whenever a page of it has come together."""
-        if self._gathering.is_full_before(line):
-            await self._compare(self._gathering.taken())
-        self._gathering.add(line)
-        if isinstance(line, Compaction):
+    async def add(self, line: HistoryLine) -> None:
+        """Add the next line; compare the history before it if that makes a full page."""
+        if self._builder.is_full_before(line):
+            await self._compare(self._builder.take())
+        self._builder.add(line)
+        if isinstance(line, CompactionLine):
             self._window = bytes(line.window)
 
-    async def end(self, again: Iterator[Line]) -> None:
-        """Compare what is left, and the window, for which the lines of the file come *again*."""
-        await self._compare(self._gathering.taken())
+    async def end(self, lines: Iterator[Line]) -> None:
+        """Compare the rest of the history, and the window; *lines* are the context's, once more."""
+        await self._compare(self._builder.take())
         if self._row is None or self.difference is not None:
             return
-        loaded = await self._store.load(self.state.id)
+        loaded = await self._store.load(self.context.id)
         if loaded is None:
             self.difference = "the store does not load it"
             return
-        expected = _snapshot(self._row, self._window, again)
-        if _written(rebuilt(expected)) != _written(rebuilt(loaded)):
-            self.difference = "its window is another"
+        expected = _snapshot(self._row, self._window, lines)
+        if _window_bytes(rebuilt(expected)) != _window_bytes(rebuilt(loaded)):
+            self.difference = "its window differs"
 
-    async def _compare(self, expected: Page) -> None:
+    async def _compare(self, expected: HistoryPage) -> None:
         if self.difference is not None or expected.after == expected.through:
             return
-        pages = history.pages(self._store, self.state.id, expected.after, expected.through)
+        pages = history.pages(self._store, self.context.id, expected.after, expected.through)
         try:
-            found = history.joined([page async for page in pages])
+            actual = history.joined([page async for page in pages])
         except history.ContextGone:
-            self.difference = "it was purged just now"
+            self.difference = "it was purged meanwhile"
         except history.HistoryBroken as error:
             self.difference = str(error)
         else:
-            self.difference = difference_of_pages(expected, found)
+            self.difference = page_difference(expected, actual)
 
 
 def _snapshot(row: ContextRow, window: bytes | None, lines: Iterator[Line]) -> Snapshot:
-    """Choose from the *lines* of a context what its window needs."""
+    """Select the *lines* of a context that its window needs."""
     needed = needs(window, row.last_seq)
     messages: list[MessageRow] = []
     synthetics: list[SyntheticRow] = []
     for line in lines:
-        if isinstance(line, Message) and _is_within(needed.log, line.seq):
+        if isinstance(line, MessageLine) and _is_within(needed.log, line.seq):
             messages.append(history.message_row(line))
-        elif isinstance(line, Synthetic) and any(
+        elif isinstance(line, SyntheticLine) and any(
             version == line.version and first <= line.position <= last
             for version, first, last in needed.replacements
         ):
@@ -145,11 +151,11 @@ def _snapshot(row: ContextRow, window: bytes | None, lines: Iterator[Line]) -> S
 
 
 def _is_within(ranges: list[tuple[int, int]], seq: int) -> bool:
-    place = bisect_right(ranges, seq, key=itemgetter(0))
-    return place > 0 and seq <= ranges[place - 1][1]
+    index = bisect_right(ranges, seq, key=itemgetter(0))
+    return index > 0 and seq <= ranges[index - 1][1]
 
 
-def _written(context: Context) -> tuple[bytes, list[bytes]]:
-    """Write a window down: its stored form, and its entries as they are served."""
+def _window_bytes(context: Context) -> tuple[bytes, list[bytes]]:
+    """Return the stored form of a window, and the bodies of its entries."""
     stored = persisted(context.window, context.last_seq).encode()
     return stored, [entry.body for entry in context.window]

@@ -11,16 +11,15 @@ import pytest
 from fastpaca.store.base import ChangesPage
 from fastpaca.store.memory import MemoryStore
 from fastpaca.testing import composed, running
-from fastpaca.transfer import outgoing
+from fastpaca.transfer.exporter import CannotTruncate, export_contexts
 from fastpaca.transfer.file import PartialFile, StreamSink
-from fastpaca.transfer.format import FORMAT, Header
+from fastpaca.transfer.format import FORMAT, HeaderLine
 from fastpaca.transfer.history import HistoryBroken
-from fastpaca.transfer.outgoing import CannotTakeBack
-from fastpaca.transfer.reading import Reading
+from fastpaca.transfer.reader import ExportReader
 from tests.store.author import Author
 from tests.transfer.world import differences, exported, imported, nothing, opened, save
 
-HEADER = Header(FORMAT, "0.0.0", "somewhere", "")
+HEADER = HeaderLine(FORMAT, "0.0.0", "somewhere", "")
 HELLO = {"role": "user", "parts": [{"type": "text", "text": "Hello"}]}
 
 
@@ -76,7 +75,7 @@ async def test_a_context_that_is_purged_meanwhile_leaves_nothing(
     store = await _lived()
     store.purge_at = purge_at
     file = PartialFile(tmp_path / "f", resume=False)
-    await outgoing.write(store, HEADER, Reading(), file, nothing)
+    await export_contexts(store, HEADER, ExportReader(), file, nothing)
     file.complete()
     file.close()
     assert _ids(_text(tmp_path / "f")) == ["a", "c"]
@@ -97,8 +96,8 @@ async def test_what_has_gone_down_a_stream_cannot_be_taken_back() -> None:
     assert _ids(await exported(store)) == ["a", "c"]
     store = await _lived()
     store.purge_at = 6
-    with pytest.raises(CannotTakeBack):
-        await outgoing.write(store, HEADER, Reading(), StreamSink(io.BytesIO()), nothing)
+    with pytest.raises(CannotTruncate):
+        await export_contexts(store, HEADER, ExportReader(), StreamSink(io.BytesIO()), nothing)
 
 
 async def test_a_context_is_exported_as_it_was_when_its_row_was_read(tmp_path: Path) -> None:
@@ -157,5 +156,7 @@ async def test_what_cannot_be_read_again_is_not_exported() -> None:
         author = Author("a")
         await store.commit([author.create()])
         await store.commit([author.append(b'{"role":"user","parts":[]')])
-    with pytest.raises(HistoryBroken, match="of the context 'a' the store holds what no node"):
+    with pytest.raises(
+        HistoryBroken, match="the store has rows of the context 'a' that no node can read"
+    ):
         await exported(store)

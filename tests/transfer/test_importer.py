@@ -19,8 +19,8 @@ from fastpaca.store.base import Change, CommitFailed, Snapshot, Store
 from fastpaca.store.memory import MemoryStore
 from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.testing import ManualClock, composed, running
-from fastpaca.transfer.history import Bounds, row_of
-from fastpaca.transfer.replay import ImportRefused
+from fastpaca.transfer.history import PageBounds, row_of
+from fastpaca.transfer.importer import ImportRefused
 from tests.transfer.killed import BOUNDS
 from tests.transfer.world import differences, exported, imported, live, opened, save
 
@@ -51,9 +51,10 @@ def test_killed_imports_go_on(tmp_path: Path, seed: int) -> None:
 
 def _killed(path: Path, target: Path, rng: Random) -> bool:
     """Import for some commits; tell whether that was not enough."""
-    when = rng.choice(("before", "behind"))
+    when = rng.choice(("before", "after"))
     command = [sys.executable, "-m", "tests.transfer.killed", str(path), str(target)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": paths}
     done = subprocess.run(
         [*command, str(rng.randint(3, 20)), when], env=environment, cwd=ROOT, check=False
     )
@@ -225,7 +226,7 @@ async def test_another_history_is_left_alone(tmp_path: Path, versions: int) -> N
     save(other, await exported(store))
     assert other.read_bytes().splitlines(keepends=True)[:5] == lines[:5]
     with pytest.raises(ImportRefused, match="the message of version 4 differs in body"):
-        await imported(store, file, Bounds(versions))
+        await imported(store, file, PageBounds(versions))
     (difference,) = await differences(store, file)
     assert difference == "context 'c0': the message of version 4 differs in body"
 
@@ -280,7 +281,7 @@ async def test_another_window_is_noticed(tmp_path: Path) -> None:
     await _file(file, 3)
     store = Forgetful()
     await imported(store, file)
-    assert await differences(store, file) == ["context 'c0': its window is another"]
+    assert await differences(store, file) == ["context 'c0': its window differs"]
 
 
 async def test_a_tombstone_of_its_own_is_not_taken_for_half(tmp_path: Path) -> None:
@@ -314,7 +315,7 @@ async def test_somebody_else_at_the_same_time_is_named(tmp_path: Path) -> None:
     """
     file = tmp_path / "f"
     await _file(file, 1)
-    with pytest.raises(ImportRefused, match="somebody else has written the context 'c0'"):
+    with pytest.raises(ImportRefused, match="another writer changed the context 'c0'"):
         await imported(Overtaking(), file)
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fastpaca.api.routes import ID_BYTES_MAX as ID_BYTES_MAX_OF_ROUTES
 from fastpaca.store.memory import MemoryStore
 from fastpaca.transfer.format import ID_BYTES_MAX, BadLine
-from fastpaca.transfer.reading import Reading
+from fastpaca.transfer.reader import ExportReader
 from tests.transfer.world import exported, live
 
 Lines = list[bytes]
@@ -30,12 +30,12 @@ def _lived() -> Lines:
 LINES = _lived()
 
 
-def read(lines: Lines) -> Reading:
+def read(lines: Lines) -> ExportReader:
     """Read *lines*; a refusal says at which of them."""
-    reading = Reading()
+    reading = ExportReader()
     for number, text in enumerate(lines, 1):
         try:
-            reading.take(text)
+            reading.read(text)
         except BadLine as error:
             raise BadLine(f"{number}: {error}") from None
     return reading
@@ -131,41 +131,41 @@ BAD: list[tuple[str, Callable[[Lines], None], str]] = [
     ("no export", put(0, b'{"a":1}\n'), "1: is not the header of an export"),
     ("new format", changed(0, format=2, more=1), "1: says that the file has version 2 of the"),
     ("two headers", put(0, LINES[0], LINES[0]), "2: is a second header"),
-    ("unknown kind", put(3, b'{"kind":"answer"}\n'), "4: is not as it should be: Invalid value"),
+    ("unknown kind", put(3, b'{"kind":"answer"}\n'), "4: is not valid: Invalid value"),
     ("unknown field", changed(MESSAGE, more=1), "unknown field `more`"),
     ("missing field", changed(MESSAGE, seq="gone"), "missing required field `seq`"),
     ("wrong type", changed(MESSAGE, seq="1"), "Expected `int`, got `str`"),
-    ("no context", put(CONTEXT), "2: is a message that belongs to no context"),
-    ("seq", changed(MESSAGE, seq=2), "has the message 2 where 1 would be next"),
-    ("version", changed(MESSAGE, version=2), "has the version 2 where 1 would be next"),
-    ("no message", changed(MESSAGE, body={"role": "user"}), "is not as it should be: body.parts"),
-    ("no object", changed(MESSAGE, body=7), "is not as it should be: "),
+    ("no context", put(CONTEXT), "2: is a message outside any context"),
+    ("seq", changed(MESSAGE, seq=2), "has the message 2 where 1 should be next"),
+    ("version", changed(MESSAGE, version=2), "has the version 2 where 1 should be next"),
+    ("no message", changed(MESSAGE, body={"role": "user"}), "is not valid: body.parts"),
+    ("no object", changed(MESSAGE, body=7), "is not valid: "),
     ("stray key", changed(MESSAGE, body={"role": "u", "parts": [], "seq": 1, "metadata": {}}),
-     "has a body that is not as a store keeps it"),
+     "has a body that is not in the form that stores keep"),
     ("counts", changed(MESSAGE, counts="AAAA"), "has counts that cannot be read"),
     ("other counts", changed(MESSAGE, body={"role": "u", "parts": [], "metadata": {}}),
-     "has counts of other parts than those of its body"),
+     "has counts that don't match the parts of its body"),
     ("window", changed(COMPACTION, window={"through": "x"}), "has a window that cannot be read"),
-    ("other window", changed(COMPACTION, window={"through": 99}), "does not fit the log before it"),
+    ("other window", changed(COMPACTION, window={"through": 99}), "doesn't fit the log before it"),
     ("no compaction", put(SYNTHETIC, LINES[SYNTHETIC], LINES[MESSAGE]), "has the message 1"),
-    ("policy", changed(CONTEXT, policy={"strategy": "x"}), "2: is not as it should be: policy"),
-    ("metadata", changed(CONTEXT, metadata=[]), "2: has metadata that are not an object"),
+    ("policy", changed(CONTEXT, policy={"strategy": "x"}), "2: is not valid: policy"),
+    ("metadata", changed(CONTEXT, metadata=[]), "2: has metadata that is not an object"),
     ("id", changed(CONTEXT, id=""), "2: has an id that is not 1 to 512 bytes"),
     ("nul", changed(CONTEXT, id="a\0"), "2: has an id that is not 1 to 512 bytes"),
-    ("status", changed(CONTEXT, status="purged"), "2: is not as it should be: Invalid enum"),
-    ("budget", changed(CONTEXT, token_budget=0), "2: is not as it should be: Expected `int` >= 1"),
-    ("ratio", changed(CONTEXT, trigger_ratio=1.5), "2: is not as it should be: Expected `float`"),
+    ("status", changed(CONTEXT, status="purged"), "2: is not valid: Invalid enum"),
+    ("budget", changed(CONTEXT, token_budget=0), "2: is not valid: Expected `int` >= 1"),
+    ("ratio", changed(CONTEXT, trigger_ratio=1.5), "2: is not valid: Expected `float`"),
     ("too early", changed(CONTEXT, version=99), "ends a context at version "),
-    ("edited", changed(CONTEXT, token_budget=11), "does not fit the context 'a', which was"),
-    ("not whole", put(WHOLE), "begins a context before 'a' is whole"),
+    ("edited", changed(CONTEXT, token_budget=11), "doesn't match the context 'a', which was"),
+    ("not whole", put(WHOLE), "begins a context before 'a' is complete"),
     ("twice", changed(SECOND, id="a"), "begins the context 'a', which is there twice"),
     ("order", changed(SECOND, id="A"), "begins the context 'A', which belongs before 'a'"),
     ("prefix", changed(0, prefix="b"), "2: has an id that does not begin with 'b'"),
     ("two ends", put(WHOLE, LINES[WHOLE], LINES[WHOLE]), "ends a context where none has begun"),
-    ("early end", put(WHOLE, LINES[-1]), "ends the file before the context 'a' is whole"),
+    ("early end", put(WHOLE, LINES[-1]), "ends the file before the context 'a' is complete"),
     ("context left out", lambda lines: lines.__delitem__(slice(CONTEXT, SECOND)),
-     "does not fit the file, which was changed or has lost contexts"),
-    ("behind the end", lambda lines: lines.append(lines[0]), "stands behind the end"),
+     "doesn't match the file, which was changed or has lost contexts"),
+    ("after the end", lambda lines: lines.append(lines[0]), "comes after the end"),
 ]  # fmt: skip
 
 
@@ -185,18 +185,18 @@ def test_a_replacement_waits_for_its_compaction() -> None:
     """
     Behind the messages of a replacement nothing else can stand but their compaction.
     """
-    reading = Reading()
+    reading = ExportReader()
     for text in LINES[: SYNTHETIC + 1]:
-        reading.take(text)
+        reading.read(text)
     found = json.loads(LINES[SYNTHETIC])
     message = json.loads(LINES[MESSAGE])
     kinds = [_kind(text) for text in LINES[:SYNTHETIC]]
     seq = kinds[::-1][: kinds[::-1].index("context")].count("message") + 1
     message.update(seq=seq, version=found["version"])
-    with pytest.raises(BadLine, match="where the compaction of a replacement would be next"):
-        reading.take(json.dumps(message).encode() + b"\n")
+    with pytest.raises(BadLine, match="where the compaction of a replacement should be next"):
+        reading.read(json.dumps(message).encode() + b"\n")
     with pytest.raises(BadLine, match="ends a context where the compaction of a replacement"):
-        reading.whole()
+        reading.context_end()
     again = json.dumps(found).encode() + b"\n"
-    with pytest.raises(BadLine, match=r"has the position \d+ behind \d+"):
-        reading.take(again)
+    with pytest.raises(BadLine, match=r"has the position \d+ after \d+"):
+        reading.read(again)
