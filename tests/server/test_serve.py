@@ -89,7 +89,7 @@ def test_banner_of_other_settings(tmp_path: Path) -> None:
     """
     flags = ("--store", "memory", "--token-estimator", "tiktoken:claude-sonnet-4")
     with started(tmp_path, *flags, FASTPACA_API_KEY="correct-horse") as process:
-        assert "everything is forgotten" in process.banner
+        assert "everything is lost when the node stops" in process.banner
         assert "approximate for claude-sonnet-4" in process.banner
         assert process.banner.splitlines()[-1].split()[-1] == "set"
         assert "horse" not in process.banner
@@ -381,7 +381,7 @@ def test_store_that_hangs_is_left_behind(tmp_path: Path) -> None:
     """
     with running(module("tests.server.fatal", "hang"), tmp_path) as process:
         assert process.stop() == 1
-        assert "hangs" in process.errors
+        assert "the shutdown is stuck" in process.errors
 
 
 def test_help_is_there_without_a_server(tmp_path: Path) -> None:
@@ -415,7 +415,7 @@ def test_secrets_stand_in_files(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("memory\n")
     files = {"FASTPACA_API_KEY_FILE": "key", "FASTPACA_STORE_FILE": "store"}
     with started(tmp_path, **files) as process, connected(process) as client:
-        assert "everything is forgotten" in process.banner
+        assert "everything is lost when the node stops" in process.banner
         assert ask(client, "GET", "/v1/contexts")[0] == 401
         key = {"Authorization": "Bearer correct-horse"}
         assert ask(client, "GET", "/v1/contexts", **key)[0] == 200
