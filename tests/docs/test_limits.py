@@ -99,8 +99,8 @@ MEDIA = {
     "image (PNG, JPEG, GIF, WebP, BMP)": (28, 28, 2576, image.IMAGE_TOKENS_MAX),
     "image of unknown size, such as one behind a URL": (image.IMAGE_TOKENS,),
     "PDF": (pdf.PAGE_TOKENS,),
-    "audio": (medium.STREAMS[medium.AUDIO].tokens_per_second,),
-    "video": (medium.STREAMS[medium.VIDEO].tokens_per_second,),
+    "audio": (medium.RECORDINGS[medium.AUDIO].tokens_per_second,),
+    "video": (medium.RECORDINGS[medium.VIDEO].tokens_per_second,),
     "text file": (),
     "another file, or one behind a URL or an id": (medium.FILE_TOKENS,),
 }

@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from fastpaca.tokens.image import IMAGE_TOKENS
-from fastpaca.tokens.medium import FILE_TOKENS, STREAMS
+from fastpaca.tokens.medium import FILE_TOKENS, RECORDINGS
 from fastpaca.tokens.pdf import PAGE_TOKENS
 from tests.tokens import files
 
@@ -309,7 +309,7 @@ REFERENCES: dict[str, tuple[dict[str, Any], int]] = {
     ),
     "Gemini fileData": (
         {"type": "x", "fileData": {"mimeType": "video/mp4", "fileUri": URL}},
-        STREAMS["video"].unread_tokens,
+        RECORDINGS["video"].unread_tokens,
     ),
     "fastpaca file": ({"type": "file", "media_type": "audio/mpeg", "url": URL}, 1920),
     "fastpaca file of no type": (

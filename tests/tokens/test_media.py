@@ -15,10 +15,17 @@ from hypothesis import strategies as st
 from fastpaca.context.message import parse
 from fastpaca.tokens import CharsCounter, count_message
 from fastpaca.tokens.image import IMAGE_TOKENS
-from fastpaca.tokens.media import _MEDIA_TYPES, Found, without_media
-from fastpaca.tokens.medium import FILE_TOKENS, Base64
+from fastpaca.tokens.media import (
+    DATA_KEYS,
+    MEDIA_TYPE_KEYS,
+    MEDIA_TYPES,
+    REFERENCE_KEYS,
+    VALUES_MAX,
+    Found,
+    without_media,
+)
+from fastpaca.tokens.medium import FILE_TOKENS, decoded
 from fastpaca.tokens.pdf import PAGE_TOKENS
-from fastpaca.tokens.scan import DATA_KEYS, MEDIA_TYPE_KEYS, REFERENCE_KEYS
 from tests.tokens import files
 from tests.tokens.shapes import (
     DATA,
@@ -91,32 +98,32 @@ def test_what_holds_a_part_does_not_change_its_media(name: str) -> None:
 
 
 @pytest.mark.parametrize("key", sorted(DATA_KEYS))
-def test_every_key_for_data_is_looked_at(key: bytes) -> None:
+def test_every_key_for_data_is_looked_at(key: str) -> None:
     """
     An image under any of the keys for data is found by how it begins.
     """
-    part = {"type": "x", "a": [{key.decode(): PNG}]}
+    part = {"type": "x", "a": [{key: PNG}]}
     assert look(part) == Found(dump(emptied(part, PNG)), MEGAPIXEL)
 
 
 @pytest.mark.parametrize("key", sorted(MEDIA_TYPE_KEYS))
-def test_every_key_for_a_media_type_is_looked_at(key: bytes) -> None:
+def test_every_key_for_a_media_type_is_looked_at(key: str) -> None:
     """
     Data beside any of the keys for a media type is found, and is what that type says.
     """
     table = base64.b64encode(b"a,b\n" * 90).decode()
-    part = {"type": "x", "a": [{"payload": table, key.decode(): " Text/CSV ; header=present"}]}
+    part = {"type": "x", "a": [{"payload": table, key: " Text/CSV ; header=present"}]}
     assert look(part) == Found(dump(emptied(part, table)), 90)
 
 
 @pytest.mark.parametrize("key", sorted(REFERENCE_KEYS))
-@pytest.mark.parametrize("kind", sorted(_MEDIA_TYPES))
-def test_every_key_for_a_reference_is_looked_at(key: bytes, kind: str) -> None:
+@pytest.mark.parametrize("kind", sorted(MEDIA_TYPES))
+def test_every_key_for_a_reference_is_looked_at(key: str, kind: str) -> None:
     """
     A reference under any of the keys for one is found, in an object of any of the media's types.
     """
-    assert look({"type": "x", "a": [{key.decode(): URL, "type": kind}]}).tokens > 0
-    assert look({"type": "x", "a": [{key.decode(): "", "type": kind}]}).tokens == 0
+    assert look({"type": "x", "a": [{key: URL, "type": kind}]}).tokens > 0
+    assert look({"type": "x", "a": [{key: "", "type": kind}]}).tokens == 0
 
 
 @pytest.mark.parametrize("name", REFERENCES)
@@ -203,18 +210,27 @@ def test_an_escaped_media_type_is_read() -> None:
     assert without_media(part, CharsCounter()) == Found(b'{"type":"x","a":""}', 2)
 
 
-@given(st.binary(max_size=40), st.integers(0, 50), st.integers(0, 50), st.integers(0, 3))
-def test_any_stretch_of_base64_is_decoded(data: bytes, at: int, size: int, missing: int) -> None:
+@given(st.binary(max_size=40), st.integers(0, 3), st.booleans(), st.booleans())
+def test_base64_is_decoded_in_every_form(
+    data: bytes, missing: int, is_url_safe: bool, is_padded: bool
+) -> None:
     """
-    A stretch of the data is what it would be of the whole, the end of a truncated one included.
+    Either alphabet, with or without padding, and as much as there is of data that was cut off.
     """
-    encoded = base64.b64encode(data).rstrip(b"=")
-    encoded = encoded[: max(len(encoded) - missing, 0)]
-    kept = data[: len(encoded) * 3 // 4]
-    found = Base64(b"<" + encoded + b"=>", 1, len(encoded) + 2)
-    assert found.size == len(kept)
-    assert found.read(at, size) == kept[at : at + size]
-    assert found.whole() == kept
+    encoded = (base64.urlsafe_b64encode if is_url_safe else base64.b64encode)(data)
+    if missing or not is_padded:
+        encoded = encoded.rstrip(b"=")
+        encoded = encoded[: max(len(encoded) - missing, 0)]
+        data = data[: len(encoded) * 3 // 4]
+    assert decoded(encoded) == data
+
+
+@pytest.mark.parametrize("text", [b"AAA,", b"A A A", b"====", b"AA=A", "ä".encode(), b"AAAA!"])
+def test_what_is_no_base64_is_not_decoded(text: bytes) -> None:
+    """
+    A character of no alphabet anywhere, or padding inside, makes it a text.
+    """
+    assert decoded(text) is None
 
 
 def test_several_media_in_a_part_are_cut_in_their_places() -> None:
@@ -323,6 +339,38 @@ def test_sixteen_megabytes_of_base64_take_linear_time(media_type: str) -> None:
     start = time.process_time()
     assert without_media(part, CharsCounter()).tokens > 0
     assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize("unit", ['{"data":"x"}', "{}", '"a"', '{"type":"image","url":"http"}'])
+def test_a_part_of_a_million_values_is_judged_string_by_string(unit: str) -> None:
+    """
+    It takes linear time, and an image that says so itself costs its pixels there too.
+    """
+    items = ",".join([unit] * max(VALUES_MAX + 1, 1_000_000 // len(unit)))
+    part = f'{{"type":"x","content":[{items}],"image":"{url("image/png", PNG)}"}}'.encode()
+    start = time.process_time()
+    assert without_media(part, CharsCounter()).tokens == MEGAPIXEL
+    assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize("char", ['\\"', "\\\\", "\\u4f60"])
+def test_a_string_of_megabytes_of_escapes_takes_linear_time(char: str) -> None:
+    """
+    Nor does it matter what a long string is made of.
+    """
+    part = f'{{"type":"x","data":"{"A" * 300}{char * (4_000_000 // len(char))}"}}'.encode()
+    start = time.process_time()
+    assert without_media(part, CharsCounter()) == Found(part, 0)
+    assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize("number", ["1" * 5000, "1e999", "-0.0"])
+def test_a_number_that_python_does_not_read_hides_no_image(number: str) -> None:
+    """
+    What cannot be decoded is judged string by string.
+    """
+    part = f'{{"type":"x","a":{number},"image":"{PNG}"}}'.encode()
+    assert without_media(part, CharsCounter()).tokens == MEGAPIXEL
 
 
 def test_the_deepest_part_is_read() -> None:

@@ -1,17 +1,14 @@
 """
 The size of an image, read from its header, and what an image of a size costs.
 
-Sizes are read from PNG, JPEG, GIF, WebP and BMP. Nothing is decompressed, and only the few bytes
-that say the size are asked for, so it does not matter how long an image is, or what it claims.
+Sizes are read from PNG, JPEG, GIF, WebP and BMP. Nothing is decompressed, so it does not matter
+what an image claims.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
-
-Read = Callable[[int, int], bytes]
-"""Gives the bytes of a file from an offset on: so many, or fewer at its end."""
+import re
+from typing import Final, Literal
 
 IMAGE_TOKENS: Final = 1600
 """
@@ -26,13 +23,27 @@ IMAGE_TOKENS_MAX: Final = 4784
 _PATCH_EDGE: Final = 28
 _LONG_EDGE_MAX: Final = 2576
 
+# Where width and height stand, in little endian but for PNG, and the bits that they take.
+_SIZES: Final = tuple(
+    (re.compile(pattern, re.DOTALL), bits)
+    for pattern, bits in (
+        (rb"\x89PNG\r\n\x1a\n.{4}IHDR(.{4})(.{4})", 32),
+        (rb"GIF8[79]a(..)(..)", 16),
+        (rb"BM.{12}\x0c\0\0\0(..)(..)", 16),
+        (rb"BM.{12}[\x28\x34\x38\x40\x6c\x7c]\0\0\0(.{4})(.{4})", 32),
+        (rb"RIFF.{4}WEBPVP8 .{7}\x9d\x01\x2a(..)(..)", 14),
+        (rb"RIFF.{4}WEBPVP8L.{4}\x2f(.{4})()", 28),
+        (rb"RIFF.{4}WEBPVP8X.{8}(.{3})(.{3})", 24),
+    )
+)
+
 _JPEG_SEGMENTS_MAX: Final = 1024  # real files have a few dozen before the one that says the size
 _JPEG_SIZES: Final = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})  # SOF0 to SOF15
 _JPEG_BARE: Final = frozenset({0x01, *range(0xD0, 0xD8)})  # markers that no length follows
-_JPEG_ENDS: Final = frozenset({0xD9, 0xDA})  # behind these there is no size any more
+_JPEG_ENDS: Final = frozenset({0xD9, 0xDA})  # after these there is no size anymore
 
 
-def tokens_of_image(read: Read) -> int:
+def tokens_of_image(data: bytes) -> int:
     """
     Count the tokens of an image by its pixels.
 
@@ -40,11 +51,11 @@ def tokens_of_image(read: Read) -> int:
     scaling down to a long edge of 2576 pixels and 4784 tokens (the limits of Claude 4.7 and later).
     It was chosen since it is documented, needs no more than the size, and lies within a fifth of
     what other providers take for a screenshot of a megapixel (OpenAI's GPT-5: 1.2 for each patch of
-    32 by 32; Gemini: about 1,100 at any size). For larger images they part ways, from 765 tokens to
-    14,000 for a photograph. The larger limits are used there: who counts too little overflows
+    32 by 32; Gemini: about 1,100 at any size). For larger images providers differ, from 765 tokens
+    to 14,000 for a photograph. The larger limits are used there: who counts too little overflows
     the model, who counts too much trims a little sooner.
     """
-    size = size_of_image(read)
+    size = size_of_image(data)
     if size is None:
         return IMAGE_TOKENS
     width, height = size
@@ -55,57 +66,34 @@ def tokens_of_image(read: Read) -> int:
     return min(-(-width // _PATCH_EDGE) * -(-height // _PATCH_EDGE), IMAGE_TOKENS_MAX)
 
 
-def size_of_image(read: Read) -> tuple[int, int] | None:
-    """Read width and height in pixels from the header of an image; None if it does not say."""
-    head = read(0, 30)
-    for magic, size_of in _FORMATS:
-        if head.startswith(magic):
-            size = size_of(head, read)
-            return size if size is not None and min(size) > 0 else None
-    return None
+def size_of_image(data: bytes) -> tuple[int, int] | None:
+    """Return width and height in pixels from the header of an image; None if it has none."""
+    size = _jpeg(data) if data.startswith(b"\xff\xd8\xff") else _header(data[:30])
+    return size if size is not None and min(size) > 0 else None
 
 
-def _png(head: bytes, _: Read) -> tuple[int, int] | None:
-    if head[12:16] != b"IHDR" or len(head) < 24:
+def _header(head: bytes) -> tuple[int, int] | None:
+    found = next(((match, bits) for p, bits in _SIZES if (match := p.match(head))), None)
+    if found is None:
         return None
-    return int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
+    match, bits = found
+    order: Literal["big", "little"] = "big" if head.startswith(b"\x89") else "little"
+    is_signed = head.startswith(b"BM")
+    width, height = (int.from_bytes(edge, order, signed=is_signed) for edge in match.groups())
+    if bits == 28:  # both in one number, less one each
+        return (width & 0x3FFF) + 1, (width >> 14 & 0x3FFF) + 1
+    if bits == 24:
+        return width + 1, height + 1
+    if bits == 14:  # the two bits above ask for scaling
+        return width & 0x3FFF, height & 0x3FFF
+    return abs(width), abs(height)  # a negative height of a BMP says that rows run downward
 
 
-def _gif(head: bytes, _: Read) -> tuple[int, int] | None:
-    if head[3:6] not in (b"87a", b"89a"):
-        return None
-    return _little(head, 6, 2), _little(head, 8, 2)
-
-
-def _bmp(head: bytes, _: Read) -> tuple[int, int] | None:
-    header_bytes = _little(head, 14, 4)
-    if header_bytes == 12:
-        return _little(head, 18, 2), _little(head, 20, 2)
-    if header_bytes not in (40, 52, 56, 64, 108, 124):
-        return None
-    # A negative height says that the rows run from top to bottom.
-    signed = (int.from_bytes(head[at : at + 4], "little", signed=True) for at in (18, 22))
-    width, height = (abs(edge) for edge in signed)
-    return width, height
-
-
-def _webp(head: bytes, _: Read) -> tuple[int, int] | None:
-    kind = head[8:16]
-    if kind == b"WEBPVP8 " and head[23:26] == b"\x9d\x01\x2a":
-        return _little(head, 26, 2) & 0x3FFF, _little(head, 28, 2) & 0x3FFF
-    if kind == b"WEBPVP8L" and head[20:21] == b"\x2f":
-        packed = _little(head, 21, 4)
-        return (packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1
-    if kind == b"WEBPVP8X" and len(head) == 30:
-        return _little(head, 24, 3) + 1, _little(head, 27, 3) + 1
-    return None
-
-
-def _jpeg(_: bytes, read: Read) -> tuple[int, int] | None:
+def _jpeg(data: bytes) -> tuple[int, int] | None:
     """Go from segment to segment; a camera puts large ones, previews included, before the size."""
     at = 2
     for _segment in range(_JPEG_SEGMENTS_MAX):
-        segment = read(at, 9)
+        segment = data[at : at + 9]
         if len(segment) < 9 or segment[0] != 0xFF:
             return None
         marker = segment[1]
@@ -115,21 +103,6 @@ def _jpeg(_: bytes, read: Read) -> tuple[int, int] | None:
             return None
         if marker == 0xFF:
             at += 1  # a byte of padding
-        elif marker in _JPEG_BARE:
-            at += 2
         else:
-            at += 2 + int.from_bytes(segment[2:4])
+            at += 2 if marker in _JPEG_BARE else 2 + int.from_bytes(segment[2:4])
     return None
-
-
-def _little(head: bytes, at: int, size: int) -> int:
-    return int.from_bytes(head[at : at + size], "little")
-
-
-_FORMATS: Final = (
-    (b"\x89PNG\r\n\x1a\n", _png),
-    (b"\xff\xd8\xff", _jpeg),
-    (b"GIF8", _gif),
-    (b"RIFF", _webp),
-    (b"BM", _bmp),
-)

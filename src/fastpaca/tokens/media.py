@@ -1,27 +1,29 @@
 """
-Taking the binary data out of a part, and counting it by what it is.
+Taking binary data out of a part, and counting it by what it is.
 
-Providers and SDKs have a dozen shapes for an image or a file, at the top of a part and inside of
-the results of tools, and the next release has another. So this is no list of shapes; it goes by
-what a string is and by what stands beside it:
+Providers and SDKs have a dozen shapes for an image or a file, at the top of a part and inside the
+results of tools, and the next release has another. So this is no list of shapes; it goes by what a
+string is and by what stands next to it:
 
 - A `data:…;base64,…` URL is binary data, wherever it stands.
 - A string in base64 is binary data if its object names a media type, or if it stands under a key
-  that is used for data and either begins as files do or belongs to something that is called an
-  image, a file, an audio or a video.
-- Signatures and encrypted reasoning are in base64 too and are no media. They count as text: some
-  providers bill the thoughts in them and some bill nothing, and none says how much.
-- Nor is what stands in a `text`, whatever it looks like: the model is given it as text.
+  for data and either begins as files do or belongs to something called an image, a file, an audio
+  or a video.
+- Signatures and encrypted reasoning are base64 too, and no media.
+- Nor is what stands in a `text`, whatever it looks like: the model gets it as text.
 
-A medium that is only referred to, by a URL or by the id of a file, is found by the type of its
-object and by the reference itself. The type alone does not do below the top of a part: a list of
-files in the result of a tool has such types too.
+A medium that is only referred to, by a URL or the id of a file, is found by the type of its object
+and by the reference. Below the top of a part the type alone is not enough: a list of files in the
+result of a tool has such types too.
+
+Whatever may be data is taken out first; what is left is then small enough to decode.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -29,43 +31,79 @@ from fastpaca.tokens.counter import TokenCounter
 from fastpaca.tokens.medium import (
     OTHER,
     TEXT,
-    Base64,
+    begins_as_text,
+    decoded,
     kind_of,
     kind_of_data,
     tokens_of,
     unread_tokens,
 )
-from fastpaca.tokens.scan import DATA_KEYS, LONG_BYTES, Object, Text, may_have_media, objects
+from fastpaca.tokens.scan import is_found, strings, without
 
-# What these keys hold is no medium, however much it looks like one.
-_NO_MEDIUM: Final = re.compile(rb"text|signature|encrypted|redacted|cipher|id$", re.IGNORECASE)
+LONG_BYTES: Final = 256
+"""Strings from this length on may be data whatever key they stand under."""
 
-# Types that say by themselves that an object stands for a medium.
-_MEDIA_TYPES: Final = frozenset(
-    {
-        *("image_url", "input_image", "input_audio", "input_file", "input_video", "image_file"),
-        *("audio_url", "video_url", "file_url", "computer_screenshot"),
-        *("image-url", "image-data", "image-file-id", "file-url", "file-data", "file-id"),
-    }
-)
-# Types that say so at the top of a part; below it they have other uses.
+VALUES_MAX: Final = 20_000
+"""In a part of more values, strings are judged by themselves: decoding it would take too long."""
+
+# fmt: off
+MEDIA_TYPE_KEYS: Final = frozenset({
+    "media_type", "mediaType", "mime_type", "mimeType", "content_type", "contentType",
+})
+DATA_KEYS: Final = frozenset({
+    "data", "bytes", "blob", "base64", "b64", "b64_json", "result", "screenshot", "image",
+    "image_data", "imageData", "image_base64", "partial_image_b64", "file_data", "fileData",
+    "audio", "audio_data", "audioData", "video",
+})
+REFERENCE_KEYS: Final = frozenset({
+    "url", "uri", "file_id", "fileId", "file_url", "fileUrl", "file_uri", "fileUri", "image_url",
+    "imageUrl", "audio_url", "video_url",
+})
+
+# Types that say by themselves that an object stands for a medium; those that say so at the top of a
+# part, and below it have other uses; and those that say it together with a reference.
+MEDIA_TYPES: Final = frozenset({
+    "image_url", "input_image", "input_audio", "input_file", "input_video", "image_file",
+    "audio_url", "video_url", "file_url", "computer_screenshot", "image-url", "image-data",
+    "image-file-id", "file-url", "file-data", "file-id",
+})
 _PERCEIVED_TYPES: Final = frozenset({"image", "audio", "video"})
 _AMBIGUOUS_TYPES: Final = _PERCEIVED_TYPES | {"file", "document", "media"}
 
-# The keys under which an object keeps the reference to the medium that it stands for.
-_HOLDERS: Final = frozenset(
-    {
-        *(b"source", b"data", b"file", b"image", b"audio", b"video", b"image_url", b"imageUrl"),
-        *(b"image_file", b"input_file", b"audio_url", b"video_url"),
-    }
-)
-# Gemini's, whose objects have no type.
-_TYPELESS_HOLDERS: Final = frozenset({b"fileData", b"file_data"})
+# Keys under which an object keeps the reference to its medium; and Gemini's, whose objects have no
+# type.
+_HOLDERS: Final = frozenset({
+    "source", "data", "file", "image", "audio", "video", "image_url", "imageUrl", "image_file",
+    "input_file", "audio_url", "video_url",
+})
+_TYPELESS_HOLDERS: Final = frozenset({"fileData", "file_data"})
+# fmt: on
 
-_DATA_URL: Final = re.compile(rb'data:([\w.+/\\-]{0,100})(?:;[^;,"\\]{0,100}){0,8};base64,')
+# What these keys hold is no medium, however much it looks like one.
+_NO_MEDIUM: Final = re.compile(r"text|signature|encrypted|redacted|cipher|id$", re.IGNORECASE)
 _FILE_LABEL: Final = re.compile(r"image|screenshot|audio|video|(?:^|[ _])(?:file|document|media)")
-_NOT_BASE64: Final = re.compile(rb"[^\w+/=\\-]|\\[^/nrtu]")
-_WHITE_SPACE: Final = b" \t\r\n"
+
+
+def _any_of(words: frozenset[str]) -> bytes:
+    return "|".join(sorted(words)).encode()
+
+
+# What follows a quote where a string may be data, or an object may refer to some. Quotes inside a
+# string are escaped, so nothing there is found.
+_DATA: Final = rb'(?:%b)":"(?=[\w+/=\\-])|(?<!\\")(?=data:|[\w+/=\\-]{%d})' % (
+    _any_of(DATA_KEYS),
+    LONG_BYTES,
+)
+_REFERENCE: Final = rb'type":"\s*(?i:%b)|(?:%b)":\{' % (
+    _any_of(MEDIA_TYPES | _AMBIGUOUS_TYPES),
+    _any_of(_TYPELESS_HOLDERS),
+)
+_MAY_BE_DATA: Final = re.compile(b'"(?:%b)' % _DATA)
+_MAY_BE_EITHER: Final = re.compile(b'"(?:%b|%b)' % (_DATA, _REFERENCE))
+_DATA_URL: Final = re.compile(rb'data:([\w.+/\\-]{0,100})(?:;[^;,"\\]{0,100}){0,8};base64,')
+_LINE_BREAKS: Final = b"\t\r\n"
+
+Span = tuple[int, int]
 
 
 class Found(NamedTuple):
@@ -81,105 +119,154 @@ def without_media(part: bytes, counter: TokenCounter) -> Found:
 
     What is left is JSON, with an empty string in place of each piece of data.
     """
-    if not may_have_media(part):
+    if not is_found(_MAY_BE_EITHER, part):
         return Found(part, 0)
-    cuts: list[Text] = []
-    tokens = 0
-    for closed, outer in objects(part):
-        for text in closed.texts:
-            medium = _medium(part, closed, text)
-            if medium is not None:
-                tokens += tokens_of(*medium, counter)
-                cuts.append(text)
-                closed.is_settled = True
-        if not closed.is_settled and _is_reference(closed, outer):
-            tokens += unread_tokens(kind_of(closed.media_type, closed.label()))
-            closed.is_settled = True
-        if outer is not None:
-            outer.is_settled |= closed.is_settled
-            outer.is_held |= closed.refers and closed.key in _HOLDERS
-    return Found(_without(part, cuts), tokens)
+    found = strings(_MAY_BE_DATA, part)
+    spans = [span for span in found if part[span[1] + 1 : span[1] + 2] != b":"]  # it is no key
+    reader = _Reader(part, spans, counter)
+    tree = _tree(without(part, spans, marked=True))
+    if tree is not None:
+        reader.look(tree, "", is_top=True)
+    else:
+        for span in spans:
+            reader.take(span, "data", _Holder())
+    return Found(without(part, sorted(reader.cuts)), reader.tokens)
 
 
-def _without(part: bytes, cuts: list[Text]) -> bytes:
-    pieces = []
-    at = 0
-    for cut in sorted(cuts, key=lambda text: text.start):
-        pieces.append(part[at : cut.start])
-        at = cut.end
-    pieces.append(part[at:])
-    return b"".join(pieces)
-
-
-def _is_reference(closed: Object, outer: Object | None) -> bool:
-    """Tell whether an object without data stands for a medium that is elsewhere."""
-    if closed.kind in _MEDIA_TYPES:
-        return closed.refers or closed.is_held or outer is None
-    if closed.kind in _AMBIGUOUS_TYPES:
-        if closed.refers and (closed.media_type or outer is None):
-            return True
-        return closed.is_held or (outer is None and closed.kind in _PERCEIVED_TYPES)
-    return closed.refers and closed.key in _TYPELESS_HOLDERS
-
-
-def _medium(part: bytes, holder: Object, text: Text) -> tuple[Base64, str] | None:
-    """Give the data in a string of *holder* and its kind; None if it is no medium."""
-    if _NO_MEDIUM.search(text.key):
+def _tree(text: bytes) -> dict[str, Any] | None:
+    """Decode *text*, unless that would take long, or holds a number that Python does not read."""
+    if text.count(b",") + text.count(b"{") + text.count(b"[") > VALUES_MAX:
         return None
-    if part.startswith(b"data:", text.start):
-        return _medium_of_url(part, holder, text)
-    is_for_data, is_long = text.key in DATA_KEYS, text.end - text.start >= LONG_BYTES
-    if holder.media_type:
-        return _medium_of_type(part, holder, text) if is_for_data or is_long else None
-    return _medium_of_name(part, holder, text) if is_for_data and is_long else None
-
-
-def _medium_of_url(part: bytes, holder: Object, text: Text) -> tuple[Base64, str] | None:
-    url = _DATA_URL.match(part, text.start, text.end)
-    if url is None:
-        return None  # percent-encoded, most of all drawings in SVG: text
-    media_type = url[1].decode().replace("\\", "").lower() or holder.media_type
-    data = _data(part, url.end(), text.end)
-    return data, _kind(media_type, holder.label(text.key), data)
-
-
-def _medium_of_type(part: bytes, holder: Object, text: Text) -> tuple[Base64, str] | None:
-    """Read a string that stands beside a media type."""
-    data = _data_if_any(part, text)
-    # A text document may be given as text. It then has a media type as well.
-    if data is None or holder.kind == "text":
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.DecodeError, ValueError):
         return None
-    kind = _kind(holder.media_type, holder.label(text.key), data)
-    return None if kind == TEXT and not data.begins_as_text() else (data, kind)
 
 
-def _medium_of_name(part: bytes, holder: Object, text: Text) -> tuple[Base64, str] | None:
-    """Read a long string under a key for data, of which nothing says the media type."""
-    data = _data_if_any(part, text)
-    if data is None:
-        return None
-    label = holder.label(text.key)
-    kind = kind_of_data(data) or (kind_of("", label) if _FILE_LABEL.search(label) else None)
-    return None if kind is None else (data, kind)
+class _Reader:
+    """
+    Finds the media of one part, of which *spans* may be data and have marks in their places.
+
+    Attributes:
+        cuts: The data that was found.
+        tokens: What it costs, and what references cost.
+    """
+
+    def __init__(self, part: bytes, spans: Iterable[Span], counter: TokenCounter) -> None:
+        self._part = part
+        self._spans = {f"\0{number}": span for number, span in enumerate(spans)}
+        self._counter = counter
+        self.cuts: list[Span] = []
+        self.tokens = 0
+
+    def look(self, found: dict[str, Any], key: str, *, is_top: bool = False) -> tuple[bool, bool]:
+        """
+        Find the media in an object that stands under *key*.
+
+        Returns:
+            Whether there are any, and whether it holds a reference itself.
+        """
+        holder = _holder(found, key)
+        has_media = refers = is_held = False
+        for name, value in _flat(found):
+            if isinstance(value, dict):
+                inner_has_media, inner_refers = self.look(value, name)
+                has_media |= inner_has_media
+                is_held |= inner_refers and name in _HOLDERS
+            elif isinstance(value, str) and name != "type" and name not in MEDIA_TYPE_KEYS:
+                span = self._spans.get(value)
+                if span is None:
+                    refers |= _refers(name, value)
+                else:
+                    refers |= _refers(name, self._part[span[0] : span[0] + 5].decode())
+                    has_media |= self.take(span, name, holder)
+        if not has_media and holder.stands_for_medium(refers, is_held, is_top):
+            self.tokens += unread_tokens(kind_of(holder.media_type, holder.label()))
+            has_media = True
+        return has_media, refers
+
+    def take(self, span: Span, key: str, holder: _Holder) -> bool:
+        """Count the string under *key* in *holder* if it is a medium, and tell whether it is."""
+        start, end = span
+        media_type, label = holder.media_type, holder.label(key)
+        is_long = end - start >= LONG_BYTES
+        url = _DATA_URL.match(self._part, start, end)
+        if _NO_MEDIUM.search(key):
+            return False
+        if url is not None:
+            start = url.end()
+            media_type = url[1].decode().replace("\\", "").lower() or media_type
+        elif holder.kind == TEXT or (key in DATA_KEYS) + is_long + bool(media_type) < 2:
+            return False
+        data = self._decoded(start, end)
+        kind: str | None = kind_of(media_type, label)
+        if url is None and (not data or (kind == TEXT and not begins_as_text(data))):
+            return False
+        if kind == OTHER or not media_type:
+            is_named = url is not None or media_type or _FILE_LABEL.search(label)
+            kind = kind_of_data(data or b"") or (kind if is_named else None)
+        if kind is None:
+            return False
+        self.tokens += tokens_of(data or b"", kind, self._counter)
+        self.cuts.append(span)
+        return True
+
+    def _decoded(self, start: int, end: int) -> bytes | None:
+        """Decode data, rid of the escapes and line breaks that some encoders put into it."""
+        text = self._part[start:end]
+        if b"\\" in text:
+            clean: str = msgspec.json.decode(b'"%b"' % text, type=str)
+            text = clean.encode().translate(None, _LINE_BREAKS)
+        return decoded(text)
 
 
-def _kind(media_type: str, label: str, data: Base64) -> str:
-    kind = kind_of(media_type, label)
-    return kind_of_data(data) or kind if kind == OTHER else kind
+class _Holder(NamedTuple):
+    """An object, as far as it says what a string in it is: its key, type and media type."""
+
+    key: str = ""
+    kind: str = ""
+    media_type: str = ""
+
+    def label(self, key: str = "") -> str:
+        """Put together all that names what stands in it under *key*."""
+        return f"{self.kind} {self.key} {key}".lower()
+
+    def stands_for_medium(self, refers: bool, is_held: bool, is_top: bool) -> bool:
+        """Tell whether it stands for a medium that is elsewhere, as it has no data."""
+        if self.kind in MEDIA_TYPES:
+            return refers or is_held or is_top
+        if self.kind in _AMBIGUOUS_TYPES:
+            is_perceived = is_top and self.kind in _PERCEIVED_TYPES
+            return is_held or is_perceived or (refers and (is_top or bool(self.media_type)))
+        return refers and self.key in _TYPELESS_HOLDERS
 
 
-def _data_if_any(part: bytes, text: Text) -> Base64 | None:
-    # Prose is found out by its beginning, without a look at the rest.
-    if _NOT_BASE64.search(part, text.start, min(text.start + LONG_BYTES, text.end)):
-        return None
-    data = _data(part, text.start, text.end)
-    return data if data.is_plausible() else None
+def _holder(found: dict[str, Any], key: str) -> _Holder:
+    media_types = (_name(found[name]) for name in found if name in MEDIA_TYPE_KEYS)
+    return _Holder(key, _name(found.get("type")), next(filter(None, media_types), ""))
 
 
-def _data(part: bytes, start: int, end: int) -> Base64:
-    """Give access to data, rid of the escapes and line breaks that some encoders put into it."""
-    if part.find(b"\\", start, end) < 0:
-        return Base64(part, start, end)
-    clean: str = msgspec.json.decode(b'"%b"' % part[start:end], type=str)
-    encoded = clean.encode().translate(None, _WHITE_SPACE)
-    return Base64(encoded, 0, len(encoded))
+def _name(value: object) -> str:
+    """Read a type without its parameters."""
+    return value.partition(";")[0].strip().lower() if isinstance(value, str) else ""
+
+
+def _refers(key: str, text: str) -> bool:
+    if key in REFERENCE_KEYS:
+        return bool(text) and not text.startswith("data:")
+    return key in DATA_KEYS and text.startswith("http")
+
+
+def _flat(found: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the members of an object, and what stands in its lists, which has no key."""
+    for name, value in found.items():
+        if not isinstance(value, list):
+            yield name, value
+            continue
+        items = value[::-1]
+        while items:
+            item = items.pop()
+            if isinstance(item, list):
+                items += item[::-1]
+            else:
+                yield "", item
