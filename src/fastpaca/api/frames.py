@@ -146,8 +146,8 @@ def socket(frame: AnyFrame) -> bytes:
 
 def event(frame: AnyFrame) -> bytes:
     """Write *frame* as a server-sent event."""
-    # JSON text holds no line breaks, so that it is one line of data whatever is in it. An id tells
-    # where to go on from, so one stands only where the cursor has moved.
+    # JSON text contains no line breaks, so it is always one line of data. An id is where a client
+    # resumes, so only frames that move the cursor have one.
     if isinstance(frame, PingFrame):
         return PING_COMMENT
     data = text(frame)

@@ -94,7 +94,7 @@ class Operations:
         self._is_backing_up = False
 
     async def _copied(self) -> BinaryIO:
-        """Make the copy, open it and remove its name, so that it cannot be left behind."""
+        """Make the copy, open it and remove its name, so that nothing can leave it there."""
         directory = await asyncio.to_thread(_new_directory, self._backup_directory)
         try:
             path = directory / "fastpaca.db"

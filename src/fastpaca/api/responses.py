@@ -307,26 +307,26 @@ class CompactionPageJSON(Struct, frozen=True, gc=False):
     compactions: Annotated[list[CompactionJSON], Meta(max_length=PAGE_MAX), doc("Oldest first.")]
 
 
-def view(found: View, explained: Sequence[Explained] | None = None) -> bytes:
+def view(view: View, explained: Sequence[Explained] | None = None) -> bytes:
     """Write one read of the LLM context, *explained* if it is to be."""
     ranges = UNSET if explained is None else [ExplainedJSON(*piece) for piece in explained]
     return encode(
         ViewJSON(
-            version=found.version,
-            messages=[Raw(entry.body) for entry in found.entries],
-            used_tokens=found.used_tokens,
-            needs_compaction=found.needs_compaction,
-            segments=_segments(found.segments),
-            token_budget=found.token_budget,
-            window_tokens=found.window_tokens,
-            fit=found.fit,
+            version=view.version,
+            messages=[Raw(entry.body) for entry in view.entries],
+            used_tokens=view.used_tokens,
+            needs_compaction=view.needs_compaction,
+            segments=_segments(view.segments),
+            token_budget=view.token_budget,
+            window_tokens=view.window_tokens,
+            fit=view.fit,
             explained=ranges,
         )
     )
 
 
-def _segments(found: Iterable[Segment]) -> list[SegmentJSON]:
-    return [SegmentJSON(*segment) for segment in found]
+def _segments(segments: Iterable[Segment]) -> list[SegmentJSON]:
+    return [SegmentJSON(*segment) for segment in segments]
 
 
 def compacted(context: Context, _events: object) -> bytes:

@@ -9,7 +9,7 @@ from typing import Final
 
 from starlette.types import Message, Receive, Send
 
-from fastpaca.api.limits import Bodies
+from fastpaca.api.limits import BodyReader
 from fastpaca.api.request import Chunks, Request, Response
 from fastpaca.api.websocket import FRAMES
 
@@ -33,7 +33,7 @@ async def _send_over_http(request: Request, response: Response, send: Send) -> N
         headers.append((b"content-length", b"%d" % size))
     # The server discards what still arrives and only then closes, so that no reset overtakes the
     # response.
-    if request.unread and (response.status == 408 or not Bodies.ends_soon(request)):
+    if request.unread and (response.status == 408 or not BodyReader.ends_soon(request)):
         headers.append((b"connection", b"close"))
     start = {"type": "http.response.start", "status": response.status, "headers": headers}
     if not isinstance(body, bytes):

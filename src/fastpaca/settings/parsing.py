@@ -51,11 +51,11 @@ def size(maximum: str) -> Callable[[str], int]:
     """Return the parser of a number of bytes, such as `16MiB`, up to *maximum*."""
 
     def parse(text: str) -> int:
-        if not 1 <= (found := _bytes(text)) <= _bytes(maximum):
+        if not 1 <= (count := _bytes(text)) <= _bytes(maximum):
             raise ValueError(
                 f"must be a number of bytes from 1 to {maximum}, such as 16777216 or 16MiB"
             )
-        return found
+        return count
 
     return parse
 

@@ -225,9 +225,9 @@ class Settings:
 
 def _rows() -> Iterator[Setting]:
     """Yield the rows of all fields, and after each secret the row of the file that may hold it."""
-    for found in fields(Settings):
-        row, secret = found.metadata["row"], found.metadata["secret"]
-        yield replace(row, name=found.name)
+    for one in fields(Settings):
+        row, secret = one.metadata["row"], one.metadata["secret"]
+        yield replace(row, name=one.name)
         if secret:
             variable = f"{row.variable}_FILE"
             yield Setting(
@@ -237,7 +237,7 @@ def _rows() -> Iterator[Setting]:
                 help=f"a file that contains {secret}",
                 parse=path_of("a file that contains the value"),
                 metavar="FILE",
-                fills=found.name,
+                fills=one.name,
             )
 
 

@@ -2,7 +2,7 @@
 Counting the tokens of a text.
 
 `TiktokenCounter` is exact for OpenAI's models and works offline: the vocabularies are compiled into
-the tokenizer. `CharsCounter` needs nothing, and answers for a tokenizer that failed.
+the tokenizer. `CharsCounter` needs nothing, and stands in for a tokenizer that failed.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class TiktokenCounter:
 
 def _toktok(encoding: str) -> Callable[[str], int]:
     """
-    Give the function of toktok that counts with *encoding*.
+    Return the function of toktok that counts with *encoding*.
 
     What counts a single text at once is not public: the public function starts a pool of threads
     for every call and takes ten times as long. So the latter stands in where the former is gone.
@@ -143,8 +143,8 @@ def counter_for(spec: str) -> TokenCounter:
 
 
 def _nearest(spec: str) -> str:
-    found = get_close_matches(spec, ("chars", "tiktoken:gpt-4o"), n=1, cutoff=0)[0]
-    if found == "chars":
+    nearest = get_close_matches(spec, ("chars", "tiktoken:gpt-4o"), n=1, cutoff=0)[0]
+    if nearest == "chars":
         return "'chars'"
     try:
         encoding_of(spec)

@@ -71,7 +71,7 @@ def _readable(json: bytes) -> str:
     Decode JSON text, with characters in place of their escapes.
 
     Many clients write `\u4f60` for a character beyond ASCII and many do not. A message costs the
-    same from either: the model is never given the escapes.
+    same from either: the model never gets the escapes.
     """
     return (json if b"\\u" not in json else b"".join(_unescaped(json))).decode()
 

@@ -73,10 +73,10 @@ def size_of_image(data: bytes) -> tuple[int, int] | None:
 
 
 def _header(head: bytes) -> tuple[int, int] | None:
-    found = next(((match, bits) for p, bits in _SIZES if (match := p.match(head))), None)
-    if found is None:
+    matches = ((pattern.match(head), bits) for pattern, bits in _SIZES)
+    match, bits = next(((match, bits) for match, bits in matches if match), (None, 0))
+    if match is None:
         return None
-    match, bits = found
     order: Literal["big", "little"] = "big" if head.startswith(b"\x89") else "little"
     is_signed = head.startswith(b"BM")
     width, height = (int.from_bytes(edge, order, signed=is_signed) for edge in match.groups())

@@ -121,8 +121,11 @@ def without_media(part: bytes, counter: TokenCounter) -> Found:
     """
     if not is_found(_MAY_BE_EITHER, part):
         return Found(part, 0)
-    found = strings(_MAY_BE_DATA, part)
-    spans = [span for span in found if part[span[1] + 1 : span[1] + 2] != b":"]  # it is no key
+    spans = [
+        (start, end)
+        for start, end in strings(_MAY_BE_DATA, part)
+        if part[end + 1 : end + 2] != b":"  # it is no key
+    ]
     reader = _Reader(part, spans, counter)
     tree = _tree(without(part, spans, marked=True))
     if tree is not None:
@@ -148,7 +151,7 @@ class _Reader:
     Finds the media of one part, of which *spans* may be data and have marks in their places.
 
     Attributes:
-        cuts: The data that was found.
+        cuts: The data.
         tokens: What it costs, and what references cost.
     """
 
@@ -159,16 +162,16 @@ class _Reader:
         self.cuts: list[Span] = []
         self.tokens = 0
 
-    def look(self, found: dict[str, Any], key: str, *, is_top: bool = False) -> tuple[bool, bool]:
+    def look(self, members: dict[str, Any], key: str, *, is_top: bool = False) -> tuple[bool, bool]:
         """
         Find the media in an object that stands under *key*.
 
         Returns:
             Whether there are any, and whether it holds a reference itself.
         """
-        holder = _holder(found, key)
+        holder = _holder(members, key)
         has_media = refers = is_held = False
-        for name, value in _flat(found):
+        for name, value in _flat(members):
             if isinstance(value, dict):
                 inner_has_media, inner_refers = self.look(value, name)
                 has_media |= inner_has_media
@@ -241,9 +244,9 @@ class _Holder(NamedTuple):
         return refers and self.key in _TYPELESS_HOLDERS
 
 
-def _holder(found: dict[str, Any], key: str) -> _Holder:
-    media_types = (_name(found[name]) for name in found if name in MEDIA_TYPE_KEYS)
-    return _Holder(key, _name(found.get("type")), next(filter(None, media_types), ""))
+def _holder(members: dict[str, Any], key: str) -> _Holder:
+    media_types = (_name(members[name]) for name in members if name in MEDIA_TYPE_KEYS)
+    return _Holder(key, _name(members.get("type")), next(filter(None, media_types), ""))
 
 
 def _name(value: object) -> str:
@@ -257,9 +260,9 @@ def _refers(key: str, text: str) -> bool:
     return key in DATA_KEYS and text.startswith("http")
 
 
-def _flat(found: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _flat(members: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the members of an object, and what stands in its lists, which has no key."""
-    for name, value in found.items():
+    for name, value in members.items():
         if not isinstance(value, list):
             yield name, value
             continue

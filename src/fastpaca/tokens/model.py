@@ -36,7 +36,7 @@ _OPENAI: Final = (
     ),
 )
 
-# Anywhere in a name, since clouds put regions, vendors and sizes before and behind.
+# Anywhere in a name, since clouds put regions, vendors and sizes before and after.
 _OTHERS: Final = (
     *("claude", "anthropic", "opus", "sonnet", "haiku"),
     *("gemini", "gemma", "palm", "learnlm"),
@@ -63,7 +63,7 @@ def encoding_of(model: str) -> tuple[str, bool]:
         The encoding, and whether it is merely the nearest that is at hand.
 
     Raises:
-        ValueError: Nobody knows a model of that name; the sentence names the nearest known.
+        ValueError: The name is unknown; the message names the nearest known one.
     """
     name = model.strip().lower()
     if name in _ENCODINGS:

@@ -29,9 +29,9 @@ def without_opaque(json: bytes, kind: str, counter: TokenCounter) -> tuple[bytes
     Returns:
         The rest, and what the payloads cost in tokens.
     """
-    found = list(strings(_pattern(OPAQUE_TYPES.get(kind)), json))
-    tokens = sum(counter.count(json[start:end].decode()) for start, end in found)
-    return without(json, found), -(-tokens * OPAQUE_PERCENT // 100)
+    payloads = list(strings(_pattern(OPAQUE_TYPES.get(kind)), json))
+    tokens = sum(counter.count(json[start:end].decode()) for start, end in payloads)
+    return without(json, payloads), -(-tokens * OPAQUE_PERCENT // 100)
 
 
 @cache

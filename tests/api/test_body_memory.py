@@ -15,9 +15,9 @@ from fastpaca.api.limits import (
     GIVE_BACK_BYTES,
     REQUEST_FACTOR,
     SHORT_BYTES,
-    Bodies,
     BodyMemory,
     BodyPace,
+    BodyReader,
 )
 from fastpaca.api.request import Request, Response
 from fastpaca.api.routes import Route, Routes
@@ -33,9 +33,9 @@ CHUNKED = [(b"content-type", b"application/json"), (b"transfer-encoding", b"chun
 Pieces = list[bytes | float | None]
 
 
-def bodies_of(bytes_max: int, together_bytes: int, pace: BodyPace) -> Bodies:
+def bodies_of(bytes_max: int, together_bytes: int, pace: BodyPace) -> BodyReader:
     """Read bodies of so many bytes, and of so many together."""
-    return Bodies(bytes_max, pace, BodyMemory(REQUEST_FACTOR * together_bytes, bytes_max))
+    return BodyReader(bytes_max, pace, BodyMemory(REQUEST_FACTOR * together_bytes, bytes_max))
 
 
 def arriving(pieces: Pieces) -> tuple[Request, Connection]:
