@@ -386,6 +386,7 @@ NO_MEDIA: dict[str, dict[str, Any]] = {
     "a word beside a media type": {"type": "file", "media_type": "text/plain", "data": "words123"},
     "a long word, then prose": {"type": "file", "mediaType": "image/png", "data": PNG + " is it."},
     "a short string under a key for data": {"type": "x", "data": "iVBORw0KGgo" + "A" * 99},
+    "a word of another script under a key for data": {"type": "x", "data": "aä中文"},
     "base64 of nobody's": {"type": "x", "data": NOISE},
     "base64 under an unknown key": {"type": "x", "output": PNG},
     "an identifier beside a media type": {"type": "x", "mimeType": "a/b", "itemId": "A" * 300},

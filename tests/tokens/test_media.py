@@ -292,6 +292,8 @@ _STRINGS = [
     url("", "!"),
     "image/png",
     "text/a",
+    "aä中文",
+    "\0000",
 ]
 _VALUES = st.recursive(
     st.sampled_from([*_STRINGS, None, 1, 1.5, True, "", '"\\', "data:", "data:;base64,"]),

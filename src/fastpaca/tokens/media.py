@@ -179,9 +179,9 @@ class _Reader:
             elif isinstance(value, str) and name != "type" and name not in MEDIA_TYPE_KEYS:
                 span = self._spans.get(value)
                 if span is None:
-                    refers |= _refers(name, value)
+                    refers |= _refers(name, value.encode())
                 else:
-                    refers |= _refers(name, self._part[span[0] : span[0] + 5].decode())
+                    refers |= _refers(name, self._part[span[0] : span[0] + 5])
                     has_media |= self.take(span, name, holder)
         if not has_media and holder.stands_for_medium(refers, is_held, is_top):
             self.tokens += unread_tokens(kind_of(holder.media_type, holder.label()))
@@ -254,10 +254,10 @@ def _name(value: object) -> str:
     return value.partition(";")[0].strip().lower() if isinstance(value, str) else ""
 
 
-def _refers(key: str, text: str) -> bool:
+def _refers(key: str, text: bytes) -> bool:
     if key in REFERENCE_KEYS:
-        return bool(text) and not text.startswith("data:")
-    return key in DATA_KEYS and text.startswith("http")
+        return text != b"" and not text.startswith(b"data:")
+    return key in DATA_KEYS and text.startswith(b"http")
 
 
 def _flat(members: dict[str, Any]) -> Iterator[tuple[str, Any]]:
