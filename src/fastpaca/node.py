@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -23,7 +22,7 @@ from fastpaca.engine import Engine
 from fastpaca.engine.queue import QUEUE_OPS_MAX
 from fastpaca.service import Service
 from fastpaca.settings import Settings
-from fastpaca.store.base import Store
+from fastpaca.store.base import Store, new_commit_id
 from fastpaca.store.sqlite.files import DATABASE_NAME
 from fastpaca.telemetry import DatabaseMetrics, Metrics
 from fastpaca.tokens import TokenCounter
@@ -37,10 +36,6 @@ HOUSE_INTERVAL_SECONDS: Final = 3600.0
 
 MakeStore = Callable[[Callable[[str], None]], Store]
 """Makes a store that calls what it is given, with the reason, when it has failed permanently."""
-
-
-def _new_commit_id() -> bytes:
-    return secrets.token_bytes(16)
 
 
 class Node:
@@ -77,7 +72,7 @@ class Node:
         counter: TokenCounter,
         *,
         clock: Clock | None = None,
-        commit_ids: Callable[[], bytes] = _new_commit_id,
+        commit_ids: Callable[[], bytes] = new_commit_id,
         queue_ops_max: int = QUEUE_OPS_MAX,
         on_fatal: Callable[[str], None] | None = None,
         pace: BodyPace | None = None,

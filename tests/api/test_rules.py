@@ -11,8 +11,9 @@ import pytest
 from fastpaca import errors, settings
 from fastpaca.api import errors as api_errors
 from fastpaca.api.frames import text
-from fastpaca.api.routes import ID_BYTES_MAX, decode_id
+from fastpaca.api.routes import decode_id
 from fastpaca.errors import FastpacaError, InvalidRequest
+from fastpaca.ids import ID_BYTES_MAX
 from fastpaca.stream import subscription
 from fastpaca.stream.subscription import (
     CompactionFrame,

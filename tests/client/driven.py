@@ -20,7 +20,8 @@ from fastpaca.client.flow import (
     Wait,
     Yield,
 )
-from fastpaca.client.protocol import ClientRequest, ClientResponse
+from fastpaca.client.requests import ClientRequest
+from fastpaca.client.responses import ClientResponse
 
 T = TypeVar("T")
 

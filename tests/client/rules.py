@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from fastpaca import Retries, Timeouts
-from fastpaca.client.protocol import ClientResponse
+from fastpaca.client.responses import ClientResponse
 
 RULES = Path(__file__).parent.parent / "wire" / "rules"
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fastpaca import CannotCompact, FastpacaError, InvalidRequest, Message, Retries, Timeouts
 from fastpaca.client.calls import CONFLICTS_MAX, Calls
 from fastpaca.client.compacting import KEEP_LAST, cut_points, plan, summary_of
-from fastpaca.client.protocol import ClientResponse
+from fastpaca.client.responses import ClientResponse
 from fastpaca.client.values import CompactResult, Segment, View
 from fastpaca.shapes import ROWS, row_of
 from tests.client import cuts

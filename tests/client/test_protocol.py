@@ -14,20 +14,14 @@ from hypothesis import strategies as st
 import fastpaca
 from fastpaca import FastpacaError, InvalidRequest, Message, Retries, Timeouts, UnexpectedResponse
 from fastpaca.api.routes import decode_id
-from fastpaca.client import protocol
+from fastpaca.client import requests, responses
 from fastpaca.client.calls import Calls
 from fastpaca.client.flow import Send
 from fastpaca.client.http_requests import RESPONSE_BYTES_MAX, HttpRequests
-from fastpaca.client.protocol import (
-    ID_BYTES_MAX,
-    KEY_CHARS_MAX,
-    ClientResponse,
-    LaterFrame,
-    encode,
-    error_of,
-    path_of,
-)
+from fastpaca.client.requests import encode, path_of
+from fastpaca.client.responses import ClientResponse, LaterFrame, error_of
 from fastpaca.client.values import Policy, ResetFrame
+from fastpaca.ids import ID_BYTES_MAX, KEY_CHARS_MAX
 from tests.client.driven import Hand, answer
 from tests.client.rules import answered, repeated, rules
 
@@ -77,14 +71,14 @@ def test_only_what_is_given_is_sent() -> None:
     """
     A zero and an empty object are given, None is not.
     """
-    assert protocol.put("c", None, None, None, None).body == b"{}"
-    assert protocol.put("c", 0, 0, "manual", {}).body == (
+    assert requests.put("c", None, None, None, None).body == b"{}"
+    assert requests.put("c", 0, 0, "manual", {}).body == (
         b'{"token_budget":0,"trigger_ratio":0,"policy":{"strategy":"manual"},"metadata":{}}'
     )
-    assert protocol.compact("c", [], 0, "k").body == b'{"replacement":[],"if_version":0}'
-    assert protocol.get("/p", offset=0, limit=None).target == "/p?offset=0"
-    assert protocol.get("/p", prefix="a&b=c d").target == "/p?prefix=a%26b%3Dc%20d"
-    assert protocol.get("/p").target == "/p"
+    assert requests.compact("c", [], 0, "k").body == b'{"replacement":[],"if_version":0}'
+    assert requests.get("/p", offset=0, limit=None).target == "/p?offset=0"
+    assert requests.get("/p", prefix="a&b=c d").target == "/p?prefix=a%26b%3Dc%20d"
+    assert requests.get("/p").target == "/p"
 
 
 def test_a_policy_is_sent_as_it_was_read() -> None:
@@ -92,7 +86,7 @@ def test_a_policy_is_sent_as_it_was_read() -> None:
     A policy that a node answered can be given to another context.
     """
     policy = Policy(strategy="last_n", config={"limit": 5})
-    body = protocol.put("c", None, None, policy, None).body
+    body = requests.put("c", None, None, policy, None).body
     assert body == b'{"policy":{"strategy":"last_n","config":{"limit":5}}}'
 
 
@@ -102,7 +96,7 @@ def test_an_address_may_have_the_version_and_slashes(case: Any) -> None:
     Requests go to the same place however the address of the node is written.
     """
     transfer = HttpRequests(case["given"], None, Timeouts())
-    request = transfer.request(Send(protocol.get(path_of("demo")), 0.0))
+    request = transfer.request(Send(requests.get(path_of("demo")), 0.0))
     assert str(request.url) == case["asked"]
 
 
@@ -144,7 +138,7 @@ def test_headers_of_the_caller_are_sent(case: Any) -> None:
     With every request, next to those of the client.
     """
     transfer = HttpRequests("http://h", case.get("api_key"), Timeouts(), case["given"])
-    sent = transfer.request(Send(protocol.compact("c", [], None, "k"), 0.0)).headers
+    sent = transfer.request(Send(requests.compact("c", [], None, "k"), 0.0)).headers
     assert {name: sent[name] for name in case["given"]} == case["given"]
     assert len(sent.get_list("authorization")) <= 1
     assert (sent["accept"], sent["idempotency-key"]) == ("application/json", "k")
@@ -174,11 +168,11 @@ def test_a_count_is_of_one_message() -> None:
     It does not change the caller's message, and several have their own.
     """
     message = {"role": "user", "parts": []}
-    body = protocol.append("c", message, None, 0, "k").body
+    body = requests.append("c", message, None, 0, "k").body
     assert body == b'{"message":{"role":"user","parts":[],"token_count":0}}'
     assert message == {"role": "user", "parts": []}
     with pytest.raises(InvalidRequest) as refused:
-        protocol.append("c", [message], None, 3, "k")
+        requests.append("c", [message], None, 3, "k")
     assert refused.value.field == "token_count"
 
 
@@ -210,7 +204,7 @@ def test_numbers_keep_their_value() -> None:
     """
     Integers of any size, floats as Python writes them, and the sign of zero.
     """
-    found = protocol.BodyReader[list[Any]](list[Any])(NUMBERS)
+    found = responses.BodyReader[list[Any]](list[Any])(NUMBERS)
     assert found[0] == 2**70
     assert [type(number) for number in found] == [int, int, float, float, float, float, float, int]
     assert json.loads(encode(found)) == json.loads(NUMBERS)
@@ -222,7 +216,7 @@ def test_a_number_beyond_floats_is_exact() -> None:
     It is read as a decimal, is sent as it was, and does not hide the rest of a page.
     """
     page = b'{"messages":[{"seq":1,"n":1e400,"f":2.0}],"version":1}'
-    (message,) = protocol.messages_page(page).messages
+    (message,) = responses.messages_page(page).messages
     assert message["n"] == Decimal("1e400")
     assert message["f"] == 2.0
     assert encode(message) == b'{"seq":1,"n":1E+400,"f":2.0}'
@@ -234,7 +228,7 @@ def test_an_integer_of_more_digits_than_python_reads_is_exact() -> None:
     """
     large = b"-1" + b"0" * 5000
     page = b'{"messages":[{"seq":1,"n":%b,"f":2.0}],"version":1}' % large
-    (message,) = protocol.messages_page(page).messages
+    (message,) = responses.messages_page(page).messages
     assert message["n"] == Decimal("-1E+5000")
     assert type(message.seq) is int
     assert encode(message) == b'{"seq":1,"n":%b,"f":2.0}' % large
@@ -255,7 +249,7 @@ def test_json_comes_back(value: Any) -> None:
     """
     What was sent is read as the same value, order of keys and types included.
     """
-    found = protocol.BodyReader[Any](Any)(encode(value))
+    found = responses.BodyReader[Any](Any)(encode(value))
     assert repr(found) == repr(value)
 
 
@@ -277,7 +271,7 @@ def test_a_message_is_the_json_with_names() -> None:
         b'{"messages":[{"seq":null,"version":3,"role":"user","parts":[{"type":"x"}],"custom":[1],'
         b'"metadata":{},"token_count":4,"inserted_at":"2026-01-05T09:30:00.000001Z"}]}'
     )
-    (message,) = protocol.messages_page(body).messages
+    (message,) = responses.messages_page(body).messages
     assert isinstance(message, Message)
     assert (message.seq, message.version, message.role) == (None, 3, "user")
     assert (message.parts, message.token_count, message.metadata) == ([{"type": "x"}], 4, {})
@@ -291,12 +285,12 @@ def test_unknown_fields_and_frames_are_left_out() -> None:
     """
     A newer node can be spoken to: what it adds is not read, what it should have said is missed.
     """
-    assert protocol.appended(b'{"seq":1,"version":1,"token_estimate":2,"new":[]}').seq == 1
-    frame = protocol.frame(b'{"type":"reset","version":1,"cursor":1,"new":1}')
+    assert responses.appended(b'{"seq":1,"version":1,"token_estimate":2,"new":[]}').seq == 1
+    frame = responses.frame(b'{"type":"reset","version":1,"cursor":1,"new":1}')
     assert frame == ResetFrame(version=1, cursor=1)
-    assert protocol.frame(b'{"type":"news","cursor":1}') == LaterFrame(type="news", cursor=1)
+    assert responses.frame(b'{"type":"news","cursor":1}') == LaterFrame(type="news", cursor=1)
     with pytest.raises(UnexpectedResponse):
-        protocol.frame(b"\xff")
+        responses.frame(b"\xff")
 
 
 @pytest.mark.parametrize(
@@ -307,7 +301,7 @@ def test_an_answer_of_somebody_else_is_told_apart(body: bytes) -> None:
     What is no answer of a node is no value, whatever its status.
     """
     with pytest.raises(UnexpectedResponse, match="not the response of a fastpaca node"):
-        protocol.appended(body)
+        responses.appended(body)
     error = error_of(ClientResponse(502, {}, body))
     assert isinstance(error, UnexpectedResponse)
     assert (error.code, error.status) == ("unexpected_response", 502)

@@ -10,7 +10,8 @@ from fastpaca import FastpacaError, InvalidRequest, Retries, Timeouts
 from fastpaca.client.calls import Calls
 from fastpaca.client.flow import RANDOM_BELOW, NoResponse, exchange
 from fastpaca.client.options import RETRIED_STATUSES
-from fastpaca.client.protocol import ClientResponse, get, retry_after_seconds
+from fastpaca.client.requests import get
+from fastpaca.client.responses import ClientResponse, retry_after_seconds
 from tests.client.driven import CUT, Hand, answer
 from tests.client.rules import answered, repeated, rules, terms
 

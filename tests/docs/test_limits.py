@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from fastpaca.api import bodies, query, routes
+from fastpaca import ids
+from fastpaca.api import bodies, query
 from fastpaca.api.limits import CALLERS_MAX, REQUEST_FACTOR, SHORT_BYTES, BodyPace
 from fastpaca.api.protocol import ConnectionBounds
 from fastpaca.api.views import VIEWS_BYTES_MAX
@@ -90,7 +91,7 @@ REQUEST_LIMITS = {
     "messages in one replacement": f"{bodies.REPLACEMENT_MAX:,}",
     "`limit` of `tail`, `messages`, `compactions` and the list of contexts": f"{query.PAGE_MAX:,}",
     "a page of messages or contexts": f"{pages.PAGE_BYTES_MAX // MIB} MiB",
-    "context id": f"{routes.ID_BYTES_MAX} bytes",
+    "context id": f"{ids.ID_BYTES_MAX} bytes",
     "`Idempotency-Key`": "255 characters",
     "waiting writes": f"{queue.QUEUE_OPS_MAX}, or {queue.QUEUE_BYTES_MAX // MIB} MiB",
 }

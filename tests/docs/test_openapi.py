@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from fastpaca.api import bodies, query, routes
+from fastpaca import ids
+from fastpaca.api import bodies, query
 from fastpaca.api.openapi.document import openapi_bytes
 from fastpaca.context import jsontext
 from fastpaca.context.config import TOKEN_FACTOR_MAX, Config, LastN, SkipParts
@@ -45,7 +46,7 @@ SKIP_PARTS = "schemas/Policy/oneOf/1/properties/config/properties"
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("parameters/contextId/schema/maxLength", routes.ID_BYTES_MAX),
+        ("parameters/contextId/schema/maxLength", ids.ID_BYTES_MAX),
         ("parameters/limit/schema/maximum", query.PAGE_MAX),
         ("parameters/limit/schema/default", query.PAGE_DEFAULT),
         ("parameters/cursor/schema/maximum", jsontext.INTEGER_MAX),

@@ -13,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastpaca.api import bodies, query
-from fastpaca.api.routes import ID_BYTES_MAX, decode_id
+from fastpaca.api.routes import decode_id
 from fastpaca.context import jsontext
 from fastpaca.context.config import policy_text
 from fastpaca.context.message import Draft
 from fastpaca.context.ops import PatchMetadata, Put
 from fastpaca.errors import InvalidRequest
+from fastpaca.ids import ID_BYTES_MAX
 from tests.fuzz import texts
 from tests.fuzz.effort import Effort
 from tests.fuzz.readings import Members, Number, depth, kept_of, read

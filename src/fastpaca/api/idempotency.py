@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from hashlib import sha256
 from typing import Final
@@ -10,9 +9,9 @@ from typing import Final
 from fastpaca.api.request import JSON, Headers, Request, Response
 from fastpaca.engine import Keyed, Written
 from fastpaca.errors import InvalidRequest
+from fastpaca.ids import KEY_CHARS_MAX, is_idempotency_key
 from fastpaca.offload import HASH, offload
 
-_KEY: Final = re.compile(rb"[ -~]{1,255}")
 _REPLAYED: Final[Headers] = (*JSON, (b"idempotent-replayed", b"true"))
 
 
@@ -29,12 +28,15 @@ async def keyed(request: Request, place: str, body: bytes) -> Keyed | None:
     key = request.headers.get(b"idempotency-key")
     if key is None:
         return None
-    if not _KEY.fullmatch(key):
-        raise InvalidRequest("Must be 1 to 255 printable ASCII characters.", "Idempotency-Key")
+    text = key.decode("latin-1")
+    if not is_idempotency_key(text):
+        raise InvalidRequest(
+            f"Must be 1 to {KEY_CHARS_MAX} printable ASCII characters.", "Idempotency-Key"
+        )
     # No id contains a NUL, so that no two requests look alike.
     fingerprint = sha256(f"{request.method}\0{request.context_id}\0{place}\0".encode())
     await offload(HASH, len(body), partial(fingerprint.update, body))
-    return Keyed(key.decode(), fingerprint.digest())
+    return Keyed(text, fingerprint.digest())
 
 
 def response(status: int, written: Written) -> Response:

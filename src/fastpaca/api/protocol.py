@@ -23,8 +23,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import secrets
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 from urllib.parse import unquote
@@ -45,7 +43,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 from uvicorn.server import ServerState
 
-from fastpaca.api import errors
+from fastpaca.api import errors, request_ids
 from fastpaca.api.timer import DeadlineTimer
 from fastpaca.api.websocket import Asked, Socket, SocketBounds
 from fastpaca.errors import (
@@ -62,7 +60,6 @@ logger = logging.getLogger(__name__)
 WARNING_INTERVAL_SECONDS: Final = 60.0
 
 _SOCKET_KEY: Final = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
-_SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -493,7 +490,7 @@ class Connection(HttpToolsProtocol):
         return True
 
     def _answer(self, error: FastpacaError) -> None:
-        request_id = request_id_of(self.headers or ())
+        request_id = request_ids.request_id(dict(self.headers or ()).get(b"x-request-id"))
         answer = errors.response(error)
         assert isinstance(answer.body, bytes)
         headers = (
@@ -582,11 +579,3 @@ def _ended_by_closing(cycle: RequestResponseCycle, app: ASGI3Application) -> ASG
         await app(scope, receive, send_plain)
 
     return serve
-
-
-def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Give the caller's own request id, if a sane one stands in *headers*, or a new one."""
-    for name, value in headers:
-        if name == b"x-request-id" and _SANE_REQUEST_ID.fullmatch(value):
-            return value
-    return secrets.token_hex(12).encode()

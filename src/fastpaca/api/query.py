@@ -6,9 +6,9 @@ import re
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from fastpaca.api.routes import ID_BYTES_MAX
 from fastpaca.context import jsontext
 from fastpaca.errors import InvalidRequest
+from fastpaca.ids import ID_BYTES_MAX
 
 PAGE_MAX: Final = 10_000
 """The most entries of a page."""

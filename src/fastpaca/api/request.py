@@ -8,16 +8,14 @@ speak ASGI.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
-import re
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import BinaryIO, Final, Protocol
 
 import msgspec
 from starlette.types import Receive, Scope
 
+from fastpaca.api.request_ids import request_id
 from fastpaca.errors import InvalidRequest
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -30,13 +28,6 @@ CHUNK_BYTES: Final = 1024 * 1024
 _SINGLE_HEADERS: Final = frozenset(
     {b"authorization", b"content-length", b"content-type", b"host", b"idempotency-key", b"origin"}
 )
-
-
-_SANE_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
-
-# Unique across processes, and cheaper than a UUID for each request.
-_id_prefix = secrets.token_hex(8).encode()
-_id_numbers = itertools.count(1)
 
 
 class ClientGone(Exception):
@@ -115,13 +106,6 @@ class Request:
                 raise InvalidRequest("This header appears twice; send it once.", shown)
             merged[name] = merged[name] + b", " + value if name in merged else value
         self.headers = merged
-
-
-def request_id(sent: bytes | None) -> bytes:
-    """Return the request id that the caller *sent* if it is usable, else a new one."""
-    if sent is not None and _SANE_ID.fullmatch(sent):
-        return sent
-    return b"%b-%x" % (_id_prefix, next(_id_numbers))
 
 
 class Chunks(Protocol):

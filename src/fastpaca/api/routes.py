@@ -13,11 +13,10 @@ from urllib.parse import unquote_to_bytes
 
 from fastpaca.api.request import Handler
 from fastpaca.errors import FastpacaError, InvalidRequest, NotFound
+from fastpaca.ids import id_fault
 
 CONTEXT: Final = "/v1/contexts/{id}"
 """How the paths of a context begin; `{id}` is percent-encoded."""
-
-ID_BYTES_MAX: Final = 512
 
 _BEFORE_ID: Final = CONTEXT.removesuffix("{id}").encode()
 _DOT_SEGMENT: Final = re.compile(rb"/(?:\.|%2[Ee]){1,2}(?=/|$)")
@@ -101,16 +100,12 @@ def decode_id(raw: bytes) -> str:
         data = unquote_to_bytes(raw)
     if not data:
         raise _unusable("is empty; name a context, or list them at /v1/contexts")
-    if len(data) > ID_BYTES_MAX:
-        raise _unusable(f"has {len(data)} bytes; the limit is {ID_BYTES_MAX}")
     try:
         context_id = data.decode()
     except UnicodeDecodeError:
         raise _unusable("is not UTF-8; percent-encode the bytes of its UTF-8 form") from None
-    if "\0" in context_id:
-        raise _unusable("contains a NUL character, which is not allowed")
-    if context_id in (".", ".."):
-        raise _unusable("is '.' or '..', which clients and proxies treat as a step in the path")
+    if (fault := id_fault(context_id)) is not None:
+        raise _unusable(fault)
     return context_id
 
 

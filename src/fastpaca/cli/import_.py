@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import secrets
 import sys
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Final
 
 from fastpaca.cli.progress import Progress
 from fastpaca.cli.stores import opened, settings_of
 from fastpaca.settings import Settings, SettingsError
-from fastpaca.store.base import CommitFailed, CommitUnknown, ReadFailed, Store, StoreRefused
+from fastpaca.store.base import (
+    CommitFailed,
+    CommitUnknown,
+    ReadFailed,
+    Store,
+    StoreRefused,
+    new_commit_id,
+)
 from fastpaca.transfer.file import BadFile, ExportFile
 from fastpaca.transfer.format import ContextEndLine
 from fastpaca.transfer.history import HistoryBroken
@@ -86,7 +91,7 @@ async def _import(settings: Settings, file: ExportFile, args: argparse.Namespace
 
 async def _write(store: Store, file: ExportFile) -> None:
     progress = Progress(sys.stderr, "Importing", file.size_bytes)
-    importer = Importer(store, partial(secrets.token_bytes, 16), progress)
+    importer = Importer(store, new_commit_id, progress)
     try:
         await importer.run(file.lines())
     finally:

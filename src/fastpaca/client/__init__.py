@@ -1,8 +1,8 @@
 """
 The clients of a node: one synchronous, one for asyncio.
 
-Pure modules make all the decisions: `protocol` turns calls into requests and responses into values,
-`calls` has the verbs, `flow` the retries, `following` the stream, `compacting` the cut for a
+Pure modules make all the decisions: `requests` and `responses` translate between values and the
+wire, `calls` has the verbs, `flow` the retries, `following` the stream, `compacting` the cut for a
 summary, and `events` and `options` what these are built from. A verb is a generator that yields
 what to do next. `sync` and `aio` are the two public modules; they hold names and types. Their
 drivers (`sync_driver`, `aio_driver`) carry out what the generators yield, with httpx.

@@ -19,7 +19,7 @@ from fastpaca.client.http_requests import (
     HttpRequests,
 )
 from fastpaca.client.options import Retries, Timeouts
-from fastpaca.client.protocol import path_of
+from fastpaca.client.requests import path_of
 from fastpaca.client.values import (
     AppendResult,
     Compaction,

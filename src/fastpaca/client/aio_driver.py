@@ -27,7 +27,7 @@ from fastpaca.client.flow import (
     Yield,
 )
 from fastpaca.client.http_requests import HttpRequests, body_buffer, no_response, now_or_random
-from fastpaca.client.protocol import ClientResponse
+from fastpaca.client.responses import ClientResponse
 from fastpaca.client.values import Frame
 
 T = TypeVar("T")

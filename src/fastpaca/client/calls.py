@@ -7,12 +7,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from fastpaca.client import compacting, protocol
+from fastpaca.client import compacting, requests, responses
 from fastpaca.client.errors import UnexpectedResponse
 from fastpaca.client.flow import Flow, Invoke, Yield, exchange, key_or_new
 from fastpaca.client.following import Position, follow
 from fastpaca.client.options import Retries, Timeouts
-from fastpaca.client.protocol import BodyReader, ClientRequest, ClientResponse, path_of
+from fastpaca.client.requests import ClientRequest, path_of
+from fastpaca.client.responses import BodyReader, ClientResponse
 from fastpaca.client.values import (
     AppendResult,
     Compaction,
@@ -69,7 +70,7 @@ class Calls:
         try:
             return reader(response.body)
         except UnexpectedResponse as error:
-            protocol.note_response(error, response)
+            responses.note_response(error, response)
             error.idempotency_key = request.key
             raise
 
@@ -84,31 +85,31 @@ class Calls:
         metadata: Mapping[str, Any] | None,
     ) -> Flow[ContextInfo]:
         """Create a context, or change the settings that are given."""
-        request = protocol.put(context_id, budget, trigger, policy, metadata)
-        return (yield from self._read(request, protocol.context_info))
+        request = requests.put(context_id, budget, trigger, policy, metadata)
+        return (yield from self._read(request, responses.context_info))
 
     def info(self, context_id: str) -> Flow[ContextInfo]:
         """Read a context's configuration."""
-        return (yield from self._read(protocol.get(path_of(context_id)), protocol.context_info))
+        return (yield from self._read(requests.get(path_of(context_id)), responses.context_info))
 
     def patch_metadata(self, context_id: str, changes: Mapping[str, Any]) -> Flow[ContextInfo]:
         """Merge *changes* into the metadata."""
         return (
             yield from self._read(
-                protocol.patch_metadata(context_id, changes), protocol.context_info
+                requests.patch_metadata(context_id, changes), responses.context_info
             )
         )
 
     def delete(self, context_id: str, *, purge: bool) -> Flow[None]:
         """Delete a context."""
-        yield from self._exchange(protocol.delete(context_id, purge=purge))
+        yield from self._exchange(requests.delete(context_id, purge=purge))
 
     def contexts(self, prefix: str | None, limit: int | None) -> Flow[None]:
         """Yield all contexts, page by page."""
         after: str | None = None
         while True:
-            request = protocol.get("/v1/contexts", prefix=prefix, after=after, limit=limit)
-            page = yield from self._read(request, protocol.contexts_page)
+            request = requests.get("/v1/contexts", prefix=prefix, after=after, limit=limit)
+            page = yield from self._read(request, responses.contexts_page)
             for context in page.contexts:
                 yield Yield(context)
             if page.next is None:
@@ -127,15 +128,15 @@ class Calls:
     ) -> Flow[AppendResult | list[AppendResult]]:
         """Append one message or several."""
         key = yield from key_or_new(key)
-        request = protocol.append(context_id, messages, if_version, token_count, key)
+        request = requests.append(context_id, messages, if_version, token_count, key)
         if isinstance(messages, Mapping):
-            return (yield from self._read(request, protocol.appended))
-        return (yield from self._read(request, protocol.batch)).results
+            return (yield from self._read(request, responses.appended))
+        return (yield from self._read(request, responses.batch)).results
 
     def tail(self, context_id: str, offset: int | None, limit: int | None) -> Flow[list[Message]]:
         """Read the newest messages."""
-        request = protocol.get(path_of(context_id, "tail"), offset=offset, limit=limit)
-        return (yield from self._read(request, protocol.messages_page)).messages
+        request = requests.get(path_of(context_id, "tail"), offset=offset, limit=limit)
+        return (yield from self._read(request, responses.messages_page)).messages
 
     def messages(
         self, context_id: str, from_seq: int | None, to_seq: int | None, limit: int | None
@@ -143,8 +144,8 @@ class Calls:
         """Yield messages of the log, page by page, up to its end as of the last page."""
         path = path_of(context_id, "messages")
         while True:
-            request = protocol.get(path, from_seq=from_seq, to_seq=to_seq, limit=limit)
-            page = yield from self._read(request, protocol.messages_page)
+            request = requests.get(path, from_seq=from_seq, to_seq=to_seq, limit=limit)
+            page = yield from self._read(request, responses.messages_page)
             for message in page.messages:
                 yield Yield(message)
             last = page.messages[-1] if page.messages else None
@@ -166,14 +167,14 @@ class Calls:
         explain: bool = False,
     ) -> Flow[View]:
         """Read the LLM context."""
-        request = protocol.get(
+        request = requests.get(
             path_of(context_id, "context"),
             budget_tokens=budget_tokens,
             if_version=if_version,
             at_version=at_version,
             explain=explain or None,
         )
-        return (yield from self._read(request, protocol.view))
+        return (yield from self._read(request, responses.view))
 
     def compact(
         self,
@@ -184,15 +185,15 @@ class Calls:
     ) -> Flow[CompactResult]:
         """Replace the window."""
         key = yield from key_or_new(key)
-        request = protocol.compact(context_id, replacement, if_version, key)
-        return (yield from self._read(request, protocol.compacted))
+        request = requests.compact(context_id, replacement, if_version, key)
+        return (yield from self._read(request, responses.compacted))
 
     def compactions(self, context_id: str, after: int | None, limit: int | None) -> Flow[None]:
         """Yield the rewrites of the window, page by page."""
         path = path_of(context_id, "compactions")
         while True:
-            request = protocol.get(path, after=after, limit=limit)
-            page = yield from self._read(request, protocol.compactions_page)
+            request = requests.get(path, after=after, limit=limit)
+            page = yield from self._read(request, responses.compactions_page)
             if not page.compactions:
                 return
             compaction: Compaction

@@ -20,7 +20,7 @@ from math import floor
 from typing import Any, Final, NamedTuple
 
 from fastpaca.client.errors import CannotCompact
-from fastpaca.client.protocol import encode
+from fastpaca.client.requests import encode
 from fastpaca.client.values import ContextInfo, Message, View
 from fastpaca.context.groups import Groups
 from fastpaca.context.message import Counts, Entry, parse

@@ -14,7 +14,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from fastpaca.client.errors import ConnectionFailed
 from fastpaca.client.options import Retries, Timeouts, retry_wait_seconds_min
-from fastpaca.client.protocol import ClientRequest, ClientResponse, checked_key, error_of
+from fastpaca.client.requests import ClientRequest, checked_key
+from fastpaca.client.responses import ClientResponse, error_of
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from fastpaca.client import protocol
+from fastpaca.client import requests, responses
 from fastpaca.client.errors import UnexpectedResponse
 from fastpaca.client.events import EventReader
 from fastpaca.client.flow import (
@@ -28,7 +28,7 @@ from fastpaca.client.flow import (
     Yield,
 )
 from fastpaca.client.options import Retries, retry_wait_seconds_min
-from fastpaca.client.protocol import ClientResponse, LaterFrame, error_of
+from fastpaca.client.responses import ClientResponse, LaterFrame, error_of
 from fastpaca.client.values import (
     CompactionFrame,
     ContextFrame,
@@ -100,7 +100,7 @@ def follow(
     attempt = 0
     is_resumed = False
     while True:
-        request = protocol.follow(context_id, position.cursor, include_messages=include_messages)
+        request = requests.follow(context_id, position.cursor, include_messages=include_messages)
         outcome = yield Open(request)
         wait_seconds_min = retry_wait_seconds_min(outcome)
         events = EventReader()
@@ -133,7 +133,7 @@ def follow(
 
 def _check_type(response: ClientResponse) -> None:
     content_type = response.headers.get("content-type", "")
-    if content_type.partition(";")[0].strip().lower() != protocol.EVENTS_TYPE:
+    if content_type.partition(";")[0].strip().lower() != requests.EVENTS_TYPE:
         raise UnexpectedResponse(
             f"This is not the event stream of a fastpaca node but {content_type!r}."
         )
@@ -154,7 +154,7 @@ def _read(events: EventReader, position: Position) -> Flow[Received]:
         if isinstance(chunk, NoResponse) or not chunk:
             return Received(frames, is_end=False)
         for data in events.feed(chunk):
-            frame = protocol.frame(data)
+            frame = responses.frame(data)
             frames += 1
             if position.take(frame):
                 yield Yield(frame)

@@ -16,7 +16,8 @@ from fastpaca import __version__
 from fastpaca.client.errors import ConnectionFailed, TimedOut, UnexpectedResponse
 from fastpaca.client.flow import RANDOM_BELOW, Effect, NoResponse, Now, Open, RandomInt, Send
 from fastpaca.client.options import Timeouts
-from fastpaca.client.protocol import ClientResponse, checked_headers, is_api_key
+from fastpaca.client.requests import checked_headers, is_api_key
+from fastpaca.client.responses import ClientResponse
 from fastpaca.errors import InvalidRequest
 
 BASE_URL: Final = "http://127.0.0.1:4000"

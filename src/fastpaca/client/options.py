@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from fastpaca.client.protocol import ClientResponse, retry_after_seconds
+from fastpaca.client.responses import ClientResponse, retry_after_seconds
 from fastpaca.errors import InvalidRequest
 
 RETRIED_STATUSES: Final = frozenset({408, 429, 502, 503, 504, 520, 521, 522, 523, 524, 529})

@@ -18,7 +18,7 @@ from fastpaca.client.http_requests import (
     HttpRequests,
 )
 from fastpaca.client.options import Retries, Timeouts
-from fastpaca.client.protocol import path_of
+from fastpaca.client.requests import path_of
 from fastpaca.client.sync_driver import Driver, Stream
 from fastpaca.client.values import (
     AppendResult,

@@ -36,7 +36,7 @@ from fastpaca.client.http_requests import (
     now_or_random,
 )
 from fastpaca.client.processes import this_process
-from fastpaca.client.protocol import ClientResponse
+from fastpaca.client.responses import ClientResponse
 from fastpaca.client.values import Frame
 
 T = TypeVar("T")

@@ -10,13 +10,21 @@ times come with it.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
 from fastpaca.clock import Clock
+
+COMMIT_ID_BYTES: Final = 16
+
+
+def new_commit_id() -> bytes:
+    """Return an id that no other commit has."""
+    return secrets.token_bytes(COMMIT_ID_BYTES)
 
 
 class ContextRow(msgspec.Struct, frozen=True, gc=False):

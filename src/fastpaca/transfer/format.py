@@ -31,11 +31,10 @@ from fastpaca.context.config import parse_policy
 from fastpaca.context.message import decode_counts, parse
 from fastpaca.context.window import Persisted
 from fastpaca.errors import InvalidRequest
+from fastpaca.ids import id_fault
 
 FORMAT: Final = 1
 """The version of the format."""
-
-ID_BYTES_MAX: Final = 512
 
 LINE_BYTES_MAX: Final = 1_100_000_000
 """The longest line to read; no store accepts a row of this size."""
@@ -215,9 +214,8 @@ def check_context(line: ContextLine) -> None:
     Raises:
         BadLine: Its id, policy or metadata can't be used.
     """
-    id_bytes = len(line.id.encode())
-    if not 1 <= id_bytes <= ID_BYTES_MAX or "\0" in line.id:
-        raise BadLine(f"has an id that is not 1 to {ID_BYTES_MAX} bytes of UTF-8 without NUL")
+    if (fault := id_fault(line.id)) is not None:
+        raise BadLine(f"has an id that {fault}")
     try:
         parse_policy(bytes(line.policy))
         if jsontext.kind_of(bytes(line.metadata)) != "an object":

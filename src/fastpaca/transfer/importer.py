@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from fastpaca.store.base import Change, CommitOvertaken, ContextRow, Store
+from fastpaca.store.base import COMMIT_ID_BYTES, Change, CommitOvertaken, ContextRow, Store
 from fastpaca.store.snapshots import seq_at
 from fastpaca.transfer import history
 from fastpaca.transfer.comparison import context_difference, page_difference
@@ -265,7 +265,7 @@ def _partial_commit_id(context_id: str, created_at_us: int, version: int) -> byt
     By this id an import recognises what an interrupted one has left: a node's ids are random.
     """
     text = f"import {created_at_us} {version} {context_id}"
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+    return hashlib.blake2b(text.encode(), digest_size=COMMIT_ID_BYTES).digest()
 
 
 def _different(context: ContextLine, difference: str) -> ImportRefused:

@@ -14,9 +14,15 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from fastpaca.store.base import AnswerRow, Change, CommitOvertaken, ContextRow
+from fastpaca.store.base import (
+    COMMIT_ID_BYTES,
+    AnswerRow,
+    Change,
+    CommitOvertaken,
+    ContextRow,
+)
 from fastpaca.store.postgres import statements as sql
-from fastpaca.store.postgres.statements import COMMIT_ID_BYTES, COMMIT_IDS_KEPT
+from fastpaca.store.postgres.statements import COMMIT_IDS_KEPT
 from fastpaca.store.snapshots import purged_row
 
 Rows = list[tuple[object, ...]]

@@ -15,9 +15,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from fastpaca.store.base import COMMIT_ID_BYTES
 from fastpaca.store.postgres.primary import TAKES_WRITES
-
-COMMIT_ID_BYTES: Final = 16
 
 COMMIT_IDS_KEPT: Final = 8
 """How many ids of commits a context keeps: of one that stands further back nobody can tell."""

@@ -1,0 +1,249 @@
+"""
+Requests of a client, as they go over the wire. Pure.
+
+All of an id is percent-encoded. Arguments of None are not sent; a zero is. Numbers keep their
+value: integers of any size are exact, and floats are written as Python writes them, which reads
+back as the same float. Values that JSON can't represent are refused before anything is sent.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote
+
+import msgspec
+
+from fastpaca.client.values import Policy
+from fastpaca.errors import InvalidRequest
+from fastpaca.ids import KEY_CHARS_MAX, id_fault, is_header_value, is_idempotency_key
+
+JSON_TYPE: Final = "application/json"
+EVENTS_TYPE: Final = "text/event-stream"
+
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+OWN_HEADERS: Final = frozenset(
+    {"accept", "content-length", "content-type", "idempotency-key", "transfer-encoding"}
+)
+"""The headers that a client sets itself; with an API key, `Authorization` too."""
+
+_API_KEY: Final = re.compile(r"[!-+\--~]+")
+"""What a node accepts as a key: printable ASCII without spaces; commas separate several keys."""
+
+
+class ClientRequest(NamedTuple):
+    """
+    A request to a node.
+
+    Attributes:
+        method: `GET`, `POST` …
+        target: Path and query, percent-encoded.
+        body: JSON, if there is any.
+        key: The Idempotency-Key, if there is one.
+        accept: The content type to ask for.
+    """
+
+    method: str
+    target: str
+    body: bytes | None = None
+    key: str | None = None
+    accept: str = JSON_TYPE
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of this request alone."""
+        headers = {"Accept": self.accept}
+        if self.body is not None:
+            headers["Content-Type"] = JSON_TYPE
+        if self.key is not None:
+            headers["Idempotency-Key"] = self.key
+        if self.accept == EVENTS_TYPE:
+            headers |= {"Accept-Encoding": "identity", "Cache-Control": "no-store"}
+        return headers
+
+
+def path_of(context_id: str, *rest: str) -> str:
+    """
+    Return the path of a context, or of a resource below it.
+
+    Raises:
+        InvalidRequest: The id can't be one of a context.
+    """
+    return "/".join(("/v1/contexts", quote(_checked_id(context_id), safe=""), *rest))
+
+
+def _checked_id(context_id: object) -> bytes:
+    if not isinstance(context_id, str):
+        raise InvalidRequest("A context id is a string.", "id")
+    if (fault := id_fault(context_id)) is not None:
+        raise InvalidRequest(f"The context id {fault}.", "id")
+    return context_id.encode()
+
+
+def get(path: str, **query: str | int | bool | None) -> ClientRequest:
+    """Read the resource at *path*."""
+    return ClientRequest("GET", path + _query(query))
+
+
+def follow(context_id: str, cursor: int, *, include_messages: bool) -> ClientRequest:
+    """Ask for the frames after *cursor*."""
+    query = _query({"cursor": cursor, "include_messages": None if include_messages else False})
+    return ClientRequest("GET", path_of(context_id, "events") + query, accept=EVENTS_TYPE)
+
+
+def put(
+    context_id: str,
+    budget: int | None,
+    trigger: float | None,
+    policy: Policy | Mapping[str, Any] | str | None,
+    metadata: Mapping[str, Any] | None,
+) -> ClientRequest:
+    """Create or configure a context."""
+    if isinstance(policy, str):
+        policy = {"strategy": policy}
+    fields = {
+        "token_budget": budget,
+        "trigger_ratio": trigger,
+        "policy": policy,
+        "metadata": metadata,
+    }
+    return ClientRequest("PUT", path_of(context_id), encode(_present(fields)))
+
+
+def patch_metadata(context_id: str, changes: Mapping[str, Any]) -> ClientRequest:
+    """Merge *changes* into the metadata of a context."""
+    return ClientRequest("PATCH", path_of(context_id, "metadata"), encode({"metadata": changes}))
+
+
+def delete(context_id: str, *, purge: bool) -> ClientRequest:
+    """Make a context read-only, or erase it permanently."""
+    return ClientRequest("DELETE", path_of(context_id) + _query({"purge": True if purge else None}))
+
+
+def append(
+    context_id: str,
+    messages: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+    if_version: int | None,
+    token_count: int | None,
+    key: str,
+) -> ClientRequest:
+    """
+    Append one message or several, all or none.
+
+    Raises:
+        InvalidRequest: There is one *token_count* for several messages.
+    """
+    fields: dict[str, Any]
+    if isinstance(messages, Mapping):
+        counted = {} if token_count is None else {"token_count": token_count}
+        fields = {"message": {**messages, **counted}}
+    elif token_count is not None:
+        raise InvalidRequest("Set token_count in each of several messages.", "token_count")
+    else:
+        fields = {"messages": list(messages)}
+    body = encode(fields | _present({"if_version": if_version}))
+    return ClientRequest("POST", path_of(context_id, "messages"), body, key)
+
+
+def compact(
+    context_id: str, replacement: Sequence[Mapping[str, Any]], if_version: int | None, key: str
+) -> ClientRequest:
+    """Replace the window."""
+    fields = {"replacement": list(replacement), **_present({"if_version": if_version})}
+    return ClientRequest("POST", path_of(context_id, "compact"), encode(fields), key)
+
+
+def checked_key(key: str) -> str:
+    """
+    Return *key* if it can be an Idempotency-Key.
+
+    Raises:
+        InvalidRequest: Every node would refuse it.
+    """
+    if not is_idempotency_key(key) or not is_header_value(key):
+        raise InvalidRequest(
+            f"A key is 1 to {KEY_CHARS_MAX} printable ASCII characters, without spaces around it.",
+            "idempotency_key",
+        )
+    return key
+
+
+def checked_headers(headers: Mapping[str, str], *, has_key: bool) -> dict[str, str]:
+    """
+    Return the *headers* that a caller wants to send with every request.
+
+    Raises:
+        InvalidRequest: One can't be sent, or is one that the client sets.
+    """
+    own = OWN_HEADERS | {"authorization"} if has_key else OWN_HEADERS
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise InvalidRequest(f"{name!r} cannot be the name of a header.", "headers")
+        if name.lower() in own:
+            raise InvalidRequest(f"The client sets {name} itself.", "headers")
+        if not is_header_value(value):
+            # The value may be a secret, so the message leaves it out.
+            raise InvalidRequest(
+                f"{name} is not printable ASCII without spaces around it.", "headers"
+            )
+    return dict(headers)
+
+
+def is_api_key(text: object) -> bool:
+    """Return whether *text* can be an API key of a node."""
+    return isinstance(text, str) and _API_KEY.fullmatch(text) is not None
+
+
+def encode(value: object) -> bytes:
+    """
+    Write *value* as JSON.
+
+    Raises:
+        InvalidRequest: JSON can't represent it: NaN, a lone surrogate, an object of another type.
+    """
+    has_decimals = False
+
+    def plain(item: object) -> object:
+        nonlocal has_decimals
+        if isinstance(item, Decimal) and item.is_finite():
+            has_decimals = True
+            return 0
+        if isinstance(item, msgspec.Struct):
+            return msgspec.to_builtins(item)
+        if isinstance(item, Mapping):
+            return dict(item)
+        raise TypeError(f"{type(item).__name__} is not a JSON type")
+
+    try:
+        text = json.dumps(
+            value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=plain
+        )
+        return _DECIMAL_ENCODER.encode(value) if has_decimals else text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequest(f"This cannot be sent as JSON: {error}.") from error
+
+
+# Two encoders are faster than a check of each value: `json` refuses what `msgspec` would change
+# (NaN becomes null), and `msgspec` writes the decimals that `json` can't.
+_DECIMAL_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
+
+
+def _present(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _query(parameters: Mapping[str, str | int | bool | None]) -> str:
+    pairs = [
+        f"{name}={quote(_text(value), safe='')}"
+        for name, value in parameters.items()
+        if value is not None
+    ]
+    return "?" + "&".join(pairs) if pairs else ""
+
+
+def _text(value: str | int | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
