@@ -113,18 +113,18 @@ class Metrics:
         )
         self.compactions = Counter(
             "fastpaca_compactions_total",
-            "Rewrites of a window, by strategy; calls of the compact endpoint count as manual.",
+            "Rewrites of a window, by strategy; compact calls count as manual.",
             ["strategy"],
             registry=registry,
         )
         self.compaction_tokens_removed = Counter(
             "fastpaca_compaction_tokens_removed_total",
-            "Tokens that left a window in compactions.",
+            "Tokens that compactions removed from windows.",
             registry=registry,
         )
         self.ready = Gauge(
             "fastpaca_ready",
-            "1 while requests are served, 0 while /health/ready answers 503.",
+            "1 while the node serves requests, 0 while /health/ready returns 503.",
             registry=registry,
         )
         self.hot_contexts = Gauge(

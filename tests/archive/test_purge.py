@@ -75,9 +75,9 @@ async def test_writer_erases_what_is_left(tmp_path: Path, fast_dsn: str) -> None
         await store.commit([author.append(count=3)])
         await store.writer.catch_up()
         archive.is_down = True
-        with pytest.raises(CommitUnknown, match="not erased in the archive yet: it is down"):
+        with pytest.raises(CommitUnknown, match="not yet erased in the archive: it is down"):
             await store.commit([author.purge()])
-        with pytest.raises(ReadFailed, match="not erased in the archive yet: it is down"):
+        with pytest.raises(ReadFailed, match="not yet erased in the archive: it is down"):
             await store.load("SECRET-id")
         with pytest.raises(ArchiveFailed):
             await store.writer.catch_up()
@@ -129,7 +129,7 @@ async def test_commit_does_not_wait_for_ever(tmp_path: Path, fast_dsn: str) -> N
         archive.gate.clear()
         flush = asyncio.create_task(store.writer.catch_up())
         await archive.waiting.wait()
-        with pytest.raises(CommitUnknown, match="does not answer"):
+        with pytest.raises(CommitUnknown, match="does not respond"):
             await store.commit([author.purge()])
         with pytest.raises(CommitUnknown, match="cannot be reached"):  # at once
             await store.commit([other.purge()])

@@ -276,7 +276,7 @@ def test_another_export_is_not_gone_on_with(file: Path, lived: Path, refused: Sa
     """
     Path("new.part").write_bytes(file.read_bytes()[:3000])
     argv = ("export", "--data-dir", str(lived), "--output", "new", "--resume", "--prefix", "a")
-    assert "was begun from sqlite with the prefix ''" in refused(*argv)
+    assert "was started from sqlite with the prefix ''" in refused(*argv)
     assert Path("new.part").stat().st_size == 3000
 
 
@@ -286,7 +286,7 @@ def test_another_export_is_not_gone_on_with(file: Path, lived: Path, refused: Sa
         (lambda text: text[:-1], "line 99: it is cut off."),
         (
             lambda text: text[: text.rindex(b"\n", 0, -1) + 1],
-            "and that is not the end of an export",
+            "which is not the end of an export",
         ),
         (lambda text: text.replace(b"user", b"used", 1), "which was changed or has lost lines."),
         (lambda text: text.replace(b'"format":1', b'"format":2', 1), "line 1: it says that"),

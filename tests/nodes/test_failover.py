@@ -109,7 +109,7 @@ async def is_ready(client: Client, *, ready: bool) -> bool:
     else:
         assert reply.status == 503
         assert reply.json["status"] == "degraded"
-        assert "takes no writes" in reply.json["reason"]
+        assert "accepts no writes" in reply.json["reason"]
         assert "/" not in reply.json["reason"], "it names an address"
     return (reply.status == 200) is ready
 

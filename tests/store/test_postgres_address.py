@@ -164,7 +164,7 @@ def test_parameter_is_passed_over_with_a_reason(query: str) -> None:
     What only tunes a connection, or what hosted databases always write, does not stop the start.
     """
     (note,) = read(query).passed_over
-    assert note.startswith(f"{query.partition('=')[0]} is passed over: ")
+    assert note.startswith(f"{query.partition('=')[0]} is ignored: ")
 
 
 @pytest.mark.parametrize("query", REFUSED)
@@ -199,7 +199,7 @@ def test_environment_says_the_same(query: str) -> None:
     variable = PARAMETERS[name].variable
     if query in REFUSED:
         said = refusal("postgresql://me@h/db", **{variable: value})
-        assert variable in said or f"{query} takes" in said
+        assert variable in said or f"{query} requires" in said
         return
     address = read("", **{variable: value})
     assert bool(address.passed_over) == (query in PASSED_OVER)
@@ -364,7 +364,7 @@ async def test_what_is_passed_over_is_logged_once(
         await store.open()
         await store.close()
     (record,) = caplog.records
-    assert "database: load_balance_hosts is passed over: the host that" in record.getMessage()
+    assert "database: load_balance_hosts is ignored: the host that" in record.getMessage()
 
 
 async def test_session_has_what_the_address_says(fast_dsn: str) -> None:

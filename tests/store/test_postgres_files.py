@@ -115,7 +115,7 @@ def test_service_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         "theirs": f"the service theirs is not in {path}",
         "broken": f"line 7 of {path} is not a parameter",
         "nested": f"line 9 of {path} is not a parameter",
-        "odd": "search_path, in the service odd, is not a parameter that libpq knows",
+        "odd": "search_path, in the service odd, is not a libpq parameter",
         "wrong": "sslmode, in the service wrong, must be disable, allow,",
     }.items():
         assert sentence in refusal(f"postgresql://h?service={service}", **environ)

@@ -246,7 +246,7 @@ async def test_wrong_name_is_named(changed: TlsServer) -> None:
     assert await asked(changed.dsn(f"sslmode=verify-ca&{roots}")) is True
     for host in ("localhost", "127.0.0.1"):
         said = await refusal(changed.dsn(f"sslmode=verify-full&{roots}", host=host))
-        assert f"the certificate of {host} is made out to another" in said
+        assert f"the certificate of {host} is for another" in said
 
 
 async def test_expired_certificate_is_named(changed: TlsServer) -> None:
@@ -275,7 +275,7 @@ async def test_revoked_certificate_is_named(tls_server: TlsServer, tmp_path: Pat
     hashed(directory)
     assert f"was revoked, as {directory} says" in await refusal(f"{dsn}&sslcrldir={directory}")
     foreign = authority.revoke()
-    assert "see to sslcrl and sslcrldir" in await refusal(f"{dsn}&sslcrl={foreign}")
+    assert "check sslcrl and sslcrldir" in await refusal(f"{dsn}&sslcrl={foreign}")
 
 
 async def test_server_without_tls_is_told(changed: TlsServer) -> None:
@@ -286,7 +286,7 @@ async def test_server_without_tls_is_told(changed: TlsServer) -> None:
     for query in ("", "sslmode=prefer", "sslmode=allow", "sslmode=disable"):
         assert await asked(changed.dsn(query)) is False
     said = await refusal(changed.dsn("sslmode=require"))
-    assert "localhost offers no TLS, and sslmode=require asks for it" in said
+    assert "localhost offers no TLS, but sslmode=require requires it" in said
 
 
 async def test_server_that_demands_tls(changed: TlsServer, known: Certificate) -> None:
@@ -317,7 +317,7 @@ async def test_missing_roots_are_named(tls_server: TlsServer, home: Path, tmp_pa
     """
     for mode in ("verify-ca", "verify-full"):
         said = await refusal(tls_server.dsn(f"sslmode={mode}"))
-        assert f"there is no {home}/.postgresql/root.crt that can be read" in said
+        assert f"there is no readable {home}/.postgresql/root.crt" in said
         assert "sslrootcert=system" in said
     missing = tmp_path / "missing.crt"
     for mode in ("require", "verify-full"):
@@ -332,7 +332,7 @@ async def test_roots_that_are_none_are_named(tls_server: TlsServer, tmp_path: Pa
     wrong = tmp_path / "wrong"
     wrong.write_text("no certificate")
     said = await refusal(tls_server.dsn(f"sslmode=verify-ca&sslrootcert={wrong}"))
-    assert f"sslrootcert {wrong} holds nothing that can be used" in said
+    assert f"sslrootcert {wrong} contains nothing usable" in said
     said = await refusal(tls_server.dsn(f"sslmode=verify-ca&sslrootcert={tmp_path}"))
     assert f"sslrootcert {tmp_path}" in said
     roots = f"sslmode=verify-ca&sslrootcert={tls_server.authority.certificate}"
@@ -359,7 +359,7 @@ async def test_certificate_of_an_unknown_client(tls_server: TlsServer, other: Au
     A certificate that the server cannot check is named.
     """
     stranger = other.sign("known")
-    said = {"TLSv1.2": "localhost refuses sslcert", "TLSv1.3": "after it was sent sslcert"}
+    said = {"TLSv1.2": "localhost refuses sslcert", "TLSv1.3": "after it received sslcert"}
     for version, sentence in said.items():
         query = f"sslmode=require&sslcert={stranger.certificate}&sslkey={stranger.key}"
         dsn = tls_server.dsn(f"{query}&ssl_max_protocol_version={version}", user="known")
@@ -379,12 +379,12 @@ async def test_key_that_others_may_use_is_refused(
     for mode in (0o644, 0o604, 0o660):
         key.chmod(mode)
         said = await refusal(dsn)
-        assert f"sslkey {key} may be used by others; let its permissions be 0600" in said
+        assert f"sslkey {key} can be used by other users; set its permissions to 0600" in said
     key.chmod(0o640)
     if os.geteuid() == 0:
         assert await asked(dsn) is True
     else:
-        assert "may be used by others" in await refusal(dsn)
+        assert "can be used by other users" in await refusal(dsn)
 
 
 async def test_key_with_a_passphrase(tls_server: TlsServer, known: Certificate) -> None:
@@ -487,7 +487,7 @@ def test_process_without_a_name_or_a_home_can_use_a_database(
             "migrate", "--store", tls_server.dsn("sslmode=verify-full"), **environ
         )
         where = f"{environ['HOME']}/.postgresql/root.crt" if environ.get("HOME") else "a home"
-        assert f"there is no {where}" in done.stderr
+        assert f"there is no readable {where}" in done.stderr
         assert "Traceback" not in done.stderr
     closed.chmod(0o700)
 

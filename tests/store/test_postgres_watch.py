@@ -87,7 +87,7 @@ async def test_database_that_is_away(fast_server: Server, fast_dsn: str) -> None
         it.clock.advance(PATIENCE_SECONDS)
         assert it.watch.condition == Condition()
         reason = await it.reason_after(1, "reached")
-        assert reason == "The database has been of no use for 6 seconds: it cannot be reached."
+        assert reason == "The database has been unusable for 6 seconds: it cannot be reached."
         proxy.accepts = True
         await it.until_well()
 
@@ -108,7 +108,7 @@ async def test_database_that_says_nothing(fast_server: Server, fast_dsn: str) ->
         watching(dsn_of(proxy, fast_server, fast_dsn), answers=0.1) as it,
     ):
         proxy.is_silent = True
-        await it.reason_after(6, "it does not answer")
+        await it.reason_after(6, "it does not respond")
         proxy.is_silent = False
         await it.until_well()
 
@@ -117,7 +117,7 @@ async def test_database_that_takes_no_writes(fast_server: Server, fast_dsn: str)
     """One that can only be read is of no use, since another may have taken over from it."""
     async with watching(fast_dsn) as it:
         async with fenced(fast_server):
-            await it.reason_after(6, "it takes no writes")
+            await it.reason_after(6, "it accepts no writes")
         await it.until_well()
 
 
@@ -147,7 +147,7 @@ async def test_use_by_requests_counts(fast_server: Server, fast_dsn: str) -> Non
         proxied(fast_server) as proxy,
         watching(dsn_of(proxy, fast_server, fast_dsn), looks=3600) as it,
     ):
-        await it.reason_after(6, "it does not answer")
+        await it.reason_after(6, "it does not respond")
         it.watch.note_use()
         assert it.watch.condition == Condition()
 

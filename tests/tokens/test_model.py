@@ -79,5 +79,5 @@ def test_an_unknown_model_is_refused_with_the_nearest(model: str, nearest: str) 
     """
     A name that nobody has raises a sentence with the nearest that somebody has.
     """
-    with pytest.raises(ValueError, match=f"{model!r} is known; the nearest is {nearest!r}"):
+    with pytest.raises(ValueError, match=f"{model!r} is known; the closest is {nearest!r}"):
         encoding_of(model)

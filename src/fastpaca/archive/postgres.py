@@ -240,7 +240,7 @@ class PostgresArchive:
             await connection.fetchrow(_BOUND, *bounds, timeout=self._timeout)
             await connection.fetchval(_TAKE_TURN, TURN, timeout=self._timeout)
             if not await connection.fetchval(_IS_IDENTITY, self._identity, timeout=self._timeout):
-                raise ArchiveFailed("another archive answers at its address")
+                raise ArchiveFailed("a different archive responds at its address")
             yield connection
             await end(connection, self._timeout)
 
@@ -251,7 +251,7 @@ class PostgresArchive:
             async with lend() as connection:
                 yield connection
         except AnswerLost as error:
-            raise ArchiveFailed("the database did not answer to a commit") from error
+            raise ArchiveFailed("the database did not respond to a commit") from error
         except _Conflict:
             raise
         except (CommitFailed, CommitUnknown) as error:

@@ -52,7 +52,7 @@ class Purges:
         """
 
         def left(reason: object, *, fatal: bool = False) -> CommitUnknown:
-            message = f"purged, but not erased in the archive yet: {reason}"
+            message = f"purged, but not yet erased in the archive: {reason}"
             return CommitUnknown(message, fatal=fatal, context_ids=purged)
 
         if not self._session.is_made:
@@ -61,7 +61,7 @@ class Purges:
         done, _ = await asyncio.wait([erasing], timeout=ERASE_SECONDS)
         if not done:
             self._session.lose()  # so that the commits of more purges do not wait as long, each
-            raise left("it does not answer")
+            raise left("it does not respond")
         try:
             erasing.result()
         except FAILURES as error:
@@ -78,11 +78,11 @@ class Purges:
         is_to_erase = partial(local.is_to_erase, context_id=context_id)
         if not await self._store.in_reader(is_to_erase):
             return
-        left = "it was purged, but is not erased in the archive yet"
+        left = "it was purged, but not yet erased in the archive"
         erasing = self._begin()
         done, _ = await asyncio.wait([erasing], timeout=ERASE_AGAIN_SECONDS)
         if not done:
-            raise ReadFailed(f"{left}: that does not answer", told=NOT_ERASED)
+            raise ReadFailed(f"{left}: that does not respond", told=NOT_ERASED)
         try:
             erasing.result()
         except FAILURES as error:

@@ -278,4 +278,4 @@ def _check_whole(lost: Sequence[Range]) -> None:
         ReadFailed: Some are.
     """
     if lost:
-        raise ReadFailed(f"messages that were trimmed are not in the archive: seq {named(lost)}")
+        raise ReadFailed(f"trimmed messages are missing from the archive: seq {named(lost)}")

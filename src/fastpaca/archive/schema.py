@@ -67,8 +67,8 @@ async def check_server(connection: Any, *, allow_unsafe: bool) -> None:
     for name, value in (("fsync", fsync), ("synchronous_commit", commit)):
         if value == "off" and not allow_unsafe:
             raise ArchiveRefused(
-                f"The archive's database runs with {name} = off: a crash can lose what it has"
-                " acknowledged, and what was trimmed then is gone for ever. Turn it on."
+                f"The archive's database runs with {name} = off: a crash can lose what it"
+                " acknowledged, and with it messages that were already trimmed. Turn it on."
             )
 
 
@@ -81,7 +81,7 @@ async def check(connection: Any) -> bytes:
     """
     if await _pending(connection):
         raise ArchiveRefused(
-            "The archive needs a migration, and this node was told not to do it: run"
+            "The archive needs a migration, which this node is configured not to run: run"
             " `fastpaca migrate`."
         )
     return await _identity(connection)
@@ -116,16 +116,16 @@ async def version(connection: Any) -> int:
     schema = await connection.fetchval(_SCHEMA)
     if schema is None:
         raise ArchiveRefused(
-            "The archive's database has no schema to put tables into: the search_path of"
-            " DATABASE_URL names none that exists. Create it."
+            "The archive's database has no schema for the tables: the search_path of DATABASE_URL"
+            " names none that exists. Create it."
         )
     tables = {name for (name,) in await connection.fetch(_TABLES)}
     if "fastpaca_archive_migrations" in tables:
         return await _migrated(connection)
     if tables:
         raise ArchiveRefused(
-            f"The schema {schema} of the archive's database has a table messages of another"
-            " program. Create a schema for the archive, and add"
+            f"The schema {schema} of the archive's database has a table messages that belongs to"
+            " another program. Create a schema for the archive, and add"
             " ?options=-csearch_path%3D<schema> to DATABASE_URL."
         )
     return 0

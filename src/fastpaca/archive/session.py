@@ -12,8 +12,8 @@ from fastpaca.store.base import CommitFailed, CommitUnknown, ReadFailed
 from fastpaca.store.sqlite.store import SqliteStore
 
 OTHER: Final = (
-    "it is not the archive that holds what was trimmed here; let DATABASE_URL name that one, or"
-    " restore it"
+    "it is not the archive that has the trimmed messages of this node; point DATABASE_URL to that"
+    " one, or restore it"
 )
 
 

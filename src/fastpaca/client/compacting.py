@@ -165,4 +165,4 @@ def summary_of(returned: Summary) -> list[Mapping[str, Any]]:
         return [returned]
     if isinstance(returned, list | tuple):
         return list(returned)
-    raise InvalidRequest("A summary is a text, a message or a list of messages.", "summary")
+    raise InvalidRequest("A summary must be a text, a message or a list of messages.", "summary")

@@ -59,12 +59,13 @@ class HttpRequests:
     ) -> None:
         if not _is_address(base_url):
             raise InvalidRequest(
-                f"The address of a node looks like {BASE_URL}, not {base_url!r}.", "base_url"
+                f"The address of a node must look like {BASE_URL}, not {base_url!r}.", "base_url"
             )
         if api_key is not None and not is_api_key(api_key):
             # The value is a secret, so the message leaves it out.
             raise InvalidRequest(
-                "An API key is printable ASCII without spaces, line ends and commas.", "api_key"
+                "An API key must be printable ASCII without spaces, line ends and commas.",
+                "api_key",
             )
         self._base = base_url.rstrip("/").removesuffix("/v1").rstrip("/")
         self.timeouts = timeouts

@@ -40,7 +40,7 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
         """Refuse values that could never work."""
         for name in self.__struct_fields__:
             if not getattr(self, name) > 0:
-                raise InvalidRequest(f"{name} is a number of seconds above 0.", name)
+                raise InvalidRequest(f"{name} must be a number of seconds above 0.", name)
 
 
 class Retries(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,10 +67,12 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
         """Refuse values that could never work."""
         attempts = self.attempts_max
         if not attempts >= 1 or attempts % 1:
-            raise InvalidRequest("attempts_max is a whole number of 1 or more.", "attempts_max")
+            raise InvalidRequest(
+                "attempts_max must be a whole number of 1 or more.", "attempts_max"
+            )
         for name in ("wait_seconds", "wait_seconds_max"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise InvalidRequest(f"{name} is a number of seconds, 0 or more.", name)
+                raise InvalidRequest(f"{name} must be a number of seconds, 0 or more.", name)
 
     def wait_for(self, attempt: int, jitter: float, seconds_min: float = 0.0) -> float:
         """

@@ -130,15 +130,15 @@ def counter_for(spec: str) -> TokenCounter:
     scheme, _, model = spec.partition(":")
     if scheme != "tiktoken" or not model:
         raise ValueError(
-            f"There is no token counter {spec!r}; the nearest is {_nearest(spec.lower())}."
+            f"There is no token counter {spec!r}; the closest is {_nearest(spec.lower())}."
         )
     encoding, approximate = encoding_of(model)
     try:
         return TiktokenCounter(encoding, approximate_for=model if approximate else None)
     except ImportError:
         raise ValueError(
-            f"The token counter {spec!r} needs the package toktok-rs, which is not installed; "
-            "install 'fastpaca[server]', or count with 'chars'."
+            f"The token counter {spec!r} needs the package toktok-rs, which is not installed;"
+            " install 'fastpaca[server]', or use 'chars'."
         ) from None
 
 

@@ -76,4 +76,4 @@ def encoding_of(model: str) -> tuple[str, bool]:
     if _OTHER.search(bare) or _OTHER.search(tuned):
         return O200K, True
     nearest = get_close_matches(bare, _KNOWN, n=1, cutoff=0)[0]
-    raise ValueError(f"No model or encoding named {model!r} is known; the nearest is {nearest!r}.")
+    raise ValueError(f"No model or encoding named {model!r} is known; the closest is {nearest!r}.")

@@ -75,7 +75,7 @@ class ExportFile:
             raise BadFile(f"{self.path} cannot be read: {error.strerror}.") from None
         if not reader.is_complete:
             raise BadFile(
-                f"{self.path} ends with line {number}, and that is not the end of an export: it was"
+                f"{self.path} ends with line {number}, which is not the end of an export: it was"
                 " cut off, or never finished."
             )
 
@@ -92,7 +92,7 @@ def _opened(path: Path) -> BinaryIO:
     try:
         mode = path.stat().st_mode  # before opening it: a FIFO without a writer would block
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            raise BadFile(f"{path} cannot be read twice, which an import has to do; name a file.")
+            raise BadFile(f"{path} cannot be read twice, as an import must; name a file.")
         return path.open("rb", buffering=BUFFER_BYTES)
     except OSError as error:
         raise BadFile(f"{path} cannot be read: {error.strerror}.") from None
@@ -190,8 +190,8 @@ class PartialFile:
         begun = reader.header
         if begun is not None and (begun.source, begun.prefix) != (header.source, header.prefix):
             raise UnusableFile(
-                f"{self.path} was begun from {begun.source} with the prefix {begun.prefix!r}, and"
-                f" cannot continue from {header.source} with the prefix {header.prefix!r}."
+                f"{self.path} was started from {begun.source} with the prefix {begun.prefix!r},"
+                f" and cannot continue from {header.source} with the prefix {header.prefix!r}."
             )
         self.truncate(end)
         return reader

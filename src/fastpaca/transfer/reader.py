@@ -197,21 +197,21 @@ class ExportReader:
 
     def _begin_context(self, line: ContextLine, text: bytes) -> None:
         if self._open is not None:
-            raise BadLine(f"begins a context before {self._open.state.id!r} is complete")
+            raise BadLine(f"starts a context before {self._open.state.id!r} is complete")
         check_context(line)
         assert self.header is not None
         if not line.id.startswith(self.header.prefix):
-            raise BadLine(f"has an id that does not begin with {self.header.prefix!r}")
+            raise BadLine(f"has an id that does not start with {self.header.prefix!r}")
         if self.tally.contexts and line.id.encode() <= self.last_id.encode():
             why = (
                 "is there twice" if line.id == self.last_id else f"belongs before {self.last_id!r}"
             )
-            raise BadLine(f"begins the context {line.id!r}, which {why}")
+            raise BadLine(f"starts the context {line.id!r}, which {why}")
         self._open = _OpenContext(line, text)
 
     def _end_context(self, line: ContextEndLine, text: bytes) -> None:
         if self._open is None:
-            raise BadLine("ends a context where none has begun")
+            raise BadLine("ends a context that was not started")
         expected = self._open.end()
         if line != expected:
             raise BadLine(

@@ -114,7 +114,7 @@ class _ContextCheck:
             return
         loaded = await self._store.load(self.context.id)
         if loaded is None:
-            self.difference = "the store does not load it"
+            self.difference = "the store cannot load it"
             return
         expected = _snapshot(self._row, self._window, lines)
         if _window_bytes(rebuilt(expected)) != _window_bytes(rebuilt(loaded)):

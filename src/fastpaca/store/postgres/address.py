@@ -35,8 +35,8 @@ SOCKETS: Final = ("/run/postgresql", "/var/run/postgresql", "/tmp")  # noqa: S10
 APPLICATION_NAME: Final = "fastpaca"
 
 _ESCAPES: Final = (
-    "in a user name, a password or the name of a database, characters such as : / @ and % are"
-    " written as %3A %2F %40 and %25"
+    "in a user name, password or database name, write characters such as : / @ and % as %3A %2F"
+    " %40 and %25"
 )
 
 
@@ -173,14 +173,12 @@ def _split(dsn: str) -> dict[str, str]:
     match = _WHERE.fullmatch(rest[who.end() :] if who else rest)
     # An @ that is left over belongs to a password in which it, or a / before it, is not escaped.
     if scheme is None or match is None or "@" in match["hosts"] + (match["dbname"] or ""):
-        raise BadAddress(f"it cannot be understood; {_ESCAPES}")
+        raise BadAddress(f"it is invalid; {_ESCAPES}")
     parts = {**(who.groupdict() if who else {}), "dbname": match["dbname"]}
     found = {name: _decoded(text) for name, text in parts.items() if text}
     specs = [_HOST.fullmatch(spec) for spec in match["hosts"].split(",")]
     if None in specs:
-        raise BadAddress(
-            f"a host or a port in it cannot be understood, as in host:5432; {_ESCAPES}"
-        )
+        raise BadAddress(f"a host or port in it is invalid; write them as host:5432; {_ESCAPES}")
     hosts = [(spec["literal"] or spec["name"], spec["port"] or "") for spec in specs if spec]
     if match["hosts"]:
         found["host"] = ",".join(_decoded(name) for name, _ in hosts)
@@ -191,7 +189,7 @@ def _split(dsn: str) -> dict[str, str]:
     for pair in query.removesuffix("&").split("&") if query else ():
         name, separator, value = pair.partition("=")
         if is_past_password and name not in PARAMETERS:  # it may be a piece of it
-            raise BadAddress("what follows the password is no parameter; & is written as %26")
+            raise BadAddress("what follows the password is not a parameter; write & as %26")
         is_past_password = is_past_password or name == "password"
         name, value = _named(_decoded(name), has_value=bool(separator)), _decoded(value)
         found.update({"sslmode": "require"} if (name, value) == ("ssl", "true") else {name: value})
@@ -201,11 +199,11 @@ def _split(dsn: str) -> dict[str, str]:
 def _named(name: str, *, has_value: bool) -> str:
     if name not in PARAMETERS and name != "ssl":
         if not re.fullmatch(r"\w{1,40}", name):  # it may be a piece of a password
-            raise BadAddress(f"a parameter in it cannot be understood; {_ESCAPES}")
+            raise BadAddress(f"a parameter in it is invalid; {_ESCAPES}")
         nearest = difflib.get_close_matches(name, PARAMETERS, n=1, cutoff=0)[0]
         raise BadAddress(
-            f"{name} is not a parameter that libpq knows; the nearest one is {nearest}. A setting"
-            f" of the server is written as options=-c%20{name}%3D…"
+            f"{name} is not a libpq parameter; did you mean {nearest}? Write a server setting as"
+            f" options=-c%20{name}%3D…"
         )
     if not has_value:
         raise BadAddress(f"{name} has no value; write {name}=…")
@@ -218,7 +216,7 @@ def _decoded(text: str) -> str:
     try:
         return unquote(text.strip(), errors="strict")
     except UnicodeDecodeError:
-        raise BadAddress("what is escaped by % in it is not UTF-8") from None
+        raise BadAddress("the characters escaped with % in it are not UTF-8") from None
 
 
 # --- completing it --------------------------------------------------------------------------------
@@ -228,7 +226,7 @@ def _completed(said: dict[str, str], env: Mapping[str, str]) -> dict[str, str]:
     """Add what the service and the environment say, and check all of it."""
     values = dict(said)
     if values.pop("ssl", None) is not None:
-        raise BadAddress("ssl must be true; sslmode says more exactly what is wanted")
+        raise BadAddress("ssl must be true; use sslmode for anything else")
     for name, value in said.items():
         _check(PARAMETERS.get(name), name, value)
     name = values.get("service", env.get("PGSERVICE", ""))
@@ -251,7 +249,7 @@ def _completed(said: dict[str, str], env: Mapping[str, str]) -> dict[str, str]:
 def _check(parameter: Parameter | None, source: str, value: str) -> None:
     """Refuse *value*, which stands in *source*, if the parameter cannot have it."""
     if parameter is None:
-        raise BadAddress(f"{source} is not a parameter that libpq knows")
+        raise BadAddress(f"{source} is not a libpq parameter")
     if not value:
         return
     if parameter.values and value not in parameter.values:
@@ -265,7 +263,7 @@ def _check(parameter: Parameter | None, source: str, value: str) -> None:
 
 def _notes(values: Mapping[str, str]) -> list[str]:
     return [
-        f"{name} is passed over: {PARAMETERS[name].passed_over}"
+        f"{name} is ignored: {PARAMETERS[name].passed_over}"
         for name, value in values.items()
         if PARAMETERS[name].passed_over and value not in PARAMETERS[name].plain
     ]

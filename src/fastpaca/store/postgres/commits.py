@@ -58,7 +58,7 @@ class Commits:
         try:
             await self._database.write(lambda c: writes.erase(c, batch.purges, timeout))
         except CommitFailed as error:
-            message = f"purged, but not erased yet: {error}"
+            message = f"purged, but not yet erased: {error}"
             purged = [batch.ids[stored_id] for stored_id in batch.purges]
             raise CommitUnknown(message, fatal=False, context_ids=purged) from error
 

@@ -39,19 +39,19 @@ def without_names(error: BaseException) -> str:
         error = error.__cause__
     match error:
         case asyncpg.ReadOnlySQLTransactionError():
-            return "it takes no writes"
+            return "it accepts no writes"
         case TimeoutError():
-            return "it does not answer"
+            return "it does not respond"
         case TlsFailed():
-            return "there is no TLS with it as its address asks for"
+            return "it does not offer the TLS that its address requires"
         case asyncpg.PostgresConnectionError():
             return "it cannot be reached"
         case asyncpg.PostgresError(sqlstate=str(code)):
-            return f"it refuses what it is asked ({code})"
+            return f"it refuses the request ({code})"
         case Unreachable():
             return "all connections to it are in use"
         case StoreRefused():
-            return "it is not one to trust"
+            return "it cannot be trusted"
     return "it cannot be reached"
 
 

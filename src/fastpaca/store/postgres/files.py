@@ -43,7 +43,7 @@ def service(name: str, env: Mapping[str, str]) -> dict[str, str]:
             continue
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            raise ValueError(f"the file of services {path} cannot be read: {reason}") from None
+            raise ValueError(f"the service file {path} cannot be read: {reason}") from None
         found = _section(text, name, path)
         if found is not None:
             return found
@@ -74,7 +74,7 @@ def _section(text: str, name: str, path: Path) -> dict[str, str] | None:
         elif found is not None:
             key, separator, value = line.partition("=")
             if not separator or key == "service":
-                raise ValueError(f"line {number} of {path} is not a parameter and its value")
+                raise ValueError(f"line {number} of {path} is not a parameter with a value")
             found.setdefault(key, value)
     return found
 
@@ -91,7 +91,7 @@ def password(path: Path | None, host: str, port: int, database: str, user: str) 
     try:
         mode = path.stat().st_mode
         if stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
-            logger.warning("the file of passwords %s is not used: others may read it", path)
+            logger.warning("the password file %s is ignored: other users can read it", path)
             return ""
         lines = path.read_text(encoding="utf-8").splitlines() if stat.S_ISREG(mode) else []
     except (OSError, UnicodeDecodeError):

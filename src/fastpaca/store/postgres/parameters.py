@@ -44,11 +44,11 @@ class Parameter(NamedTuple):
 
 
 def _oauth(name: str) -> Parameter:
-    return Parameter(name, refused="is for OAuth, which fastpaca does not speak: leave it out")
+    return Parameter(name, refused="is for OAuth, which fastpaca does not support: remove it")
 
 
 def _scram(name: str) -> Parameter:
-    reason = "is a key in place of the password, which fastpaca does not take: give the password"
+    reason = "is a key instead of a password, which fastpaca does not support: use the password"
     return Parameter(name, refused=reason)
 
 
@@ -75,7 +75,7 @@ PARAMETERS: Final = {
         Parameter(
             "client_encoding",
             "PGCLIENTENCODING",
-            passed_over="texts are sent in UTF-8",
+            passed_over="text is always sent in UTF-8",
             plain=("UTF8", "utf8", "UTF-8", "utf-8", "UNICODE", "unicode", "auto"),
         ),
         Parameter("options", "PGOPTIONS"),
@@ -92,7 +92,7 @@ PARAMETERS: Final = {
             "sslcompression",
             "PGSSLCOMPRESSION",
             _SWITCH,
-            passed_over="TLS is not compressed",
+            passed_over="TLS is never compressed",
             plain=("0",),
         ),
         Parameter("sslcert", "PGSSLCERT"),
@@ -101,8 +101,8 @@ PARAMETERS: Final = {
             "sslcertmode",
             "PGSSLCERTMODE",
             ("disable", "allow", "require"),
-            refused="may not be require, since fastpaca does not see whether the server asks for a"
-            " certificate: leave it out, and let the server demand one",
+            refused="cannot be require, because fastpaca cannot see whether the server asks for a"
+            " certificate: remove it, and let the server require one",
             plain=("disable", "allow"),
         ),
         Parameter("sslpassword"),
@@ -113,20 +113,21 @@ PARAMETERS: Final = {
         Parameter(
             "requirepeer",
             "PGREQUIREPEER",
-            refused="asks who runs the server, which fastpaca does not see: leave it out, and let"
+            refused="checks who runs the server, which fastpaca cannot see: remove it, and let"
             " nobody else write to the directory of the socket",
         ),
         Parameter(
             "require_auth",
             "PGREQUIREAUTH",
-            refused="asks how the server checks who connects, which fastpaca does not see: leave it"
-            " out; sslmode=verify-full makes sure that the password reaches no other server",
+            refused="checks how the server authenticates clients, which fastpaca cannot see:"
+            " remove it; sslmode=verify-full makes sure that the password reaches no"
+            " other server",
         ),
         Parameter(
             "min_protocol_version",
             "PGMINPROTOCOLVERSION",
             ("3.0", "3.2", "latest"),
-            refused="must be 3.0, which is what fastpaca speaks",
+            refused="must be 3.0, the version that fastpaca uses",
             plain=("3.0",),
         ),
         # 3.0 is below every maximum.
@@ -137,39 +138,38 @@ PARAMETERS: Final = {
             "gssencmode",
             "PGGSSENCMODE",
             ("disable", "prefer", "require"),
-            refused="may not be require, since fastpaca does not encrypt with GSSAPI: leave it out,"
+            refused="cannot be require, because fastpaca does not encrypt with GSSAPI: remove it,"
             " and use sslmode=verify-full",
             plain=("disable", "prefer"),
         ),
         Parameter("krbsrvname", "PGKRBSRVNAME"),
         Parameter(
-            "gsslib", "PGGSSLIB", passed_over="the library of the system is used", plain=("gssapi",)
+            "gsslib", "PGGSSLIB", passed_over="the system's library is used", plain=("gssapi",)
         ),
         Parameter(
             "gssdelegation",
             "PGGSSDELEGATION",
             _SWITCH,
-            passed_over="no credentials are handed on to the server",
+            passed_over="no credentials are delegated to the server",
             plain=("0",),
         ),
         Parameter(
             "replication",
-            refused="makes a connection for replication, on which fastpaca cannot work: leave it"
-            " out",
+            refused="opens a replication connection, which fastpaca cannot use: remove it",
             plain=("false", "off", "no", "0"),
         ),
         Parameter(
             "target_session_attrs",
             "PGTARGETSESSIONATTRS",
             ("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
-            refused="must be read-write, primary or any, since a node writes",
+            refused="must be read-write, primary or any, because a node writes",
             plain=("any", "read-write", "primary"),
         ),
         Parameter(
             "load_balance_hosts",
             "PGLOADBALANCEHOSTS",
             ("disable", "random"),
-            passed_over="the host that takes writes is used",
+            passed_over="the host that accepts writes is used",
             plain=("disable",),
         ),
         _scram("scram_client_key"),

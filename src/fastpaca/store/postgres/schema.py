@@ -97,7 +97,7 @@ async def check(connection: Any) -> None:
     """
     if pending(migrations(_PACKAGE), await _version(connection)):
         raise StoreRefused(
-            "The database needs a migration, and this node was told not to do it: run"
+            "The database needs a migration, which this node is configured not to run: run"
             " `fastpaca migrate`."
         )
 
@@ -136,7 +136,9 @@ async def distribute_tables(
         StoreRefused: This database can't do that.
     """
     if not await connection.fetchval(_HAS_CITUS):
-        raise StoreRefused("The tables cannot be distributed: the database has no Citus.")
+        raise StoreRefused(
+            "The tables cannot be distributed: Citus is not installed in the database."
+        )
     there = {table for (table,) in await connection.fetch(_LAYOUT)}
     steps: dict[str, tuple[str, ...]] = {
         **{table: (_DISTRIBUTE, table, *how) for table, how in _TABLES.items()},

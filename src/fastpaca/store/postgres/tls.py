@@ -80,11 +80,11 @@ class Tls:
     def contradiction(self) -> str | None:
         """Say which parameters do not go together, in a clause; None if all do."""
         if self.roots == SYSTEM and self.mode != "verify-full":
-            return "sslrootcert=system takes sslmode=verify-full"
+            return "sslrootcert=system requires sslmode=verify-full"
         if self.is_direct and self.mode in ("disable", "allow", "prefer"):
-            return "sslnegotiation=direct takes sslmode=require, verify-ca or verify-full"
+            return "sslnegotiation=direct requires sslmode=require, verify-ca or verify-full"
         if not self.sends_name and self.mode == "verify-full":
-            return "sslsni=0 and sslmode=verify-full do not go together; leave sslsni out"
+            return "sslsni=0 does not work with sslmode=verify-full; remove sslsni"
         if self.version_max and self.version_max < self.version_min:
             return "ssl_min_protocol_version is above ssl_max_protocol_version"
         return None
@@ -150,9 +150,9 @@ class Tls:
     def _no_roots(self) -> str:
         usual = f"{self.directory}/root.crt" if self.directory else "a home directory"
         return (
-            f"sslmode={self.mode} needs the certificate of the authority that signed the server's,"
-            f" and there is no {usual} that can be read; name the file in sslrootcert, or write"
-            " sslrootcert=system for the authorities that this machine trusts"
+            f"sslmode={self.mode} needs the certificate of the authority that signed the server's"
+            f" certificate, and there is no readable {usual}; name the file in sslrootcert, or set"
+            " sslrootcert=system to trust the authorities that this machine trusts"
         )
 
     def _load_revoked(self, context: ssl.SSLContext) -> None:
@@ -206,8 +206,8 @@ class Tls:
             raise TlsFailed(f"sslkey {key} is not a regular file")
         if state.st_mode & forbidden:
             raise TlsFailed(
-                f"sslkey {key} may be used by others; let its permissions be 0600 or less, or 0640"
-                " or less if it belongs to root"
+                f"sslkey {key} can be used by other users; set its permissions to 0600 or less, or"
+                " to 0640 or less if it belongs to root"
             )
         if b"PRIVATE KEY-----" not in text:
             raise TlsFailed(f"sslkey {key} is not a private key in PEM form")
@@ -233,18 +233,21 @@ class Tls:
             return self._refusal(error, host)
         if isinstance(error, ConnectionError) and "rejected SSL upgrade" in str(error):
             return (
-                f"{host} offers no TLS, and sslmode={self.mode} asks for it; turn ssl on at the"
-                " server, or write sslmode=disable if nobody can listen to the network"
+                f"{host} offers no TLS, but sslmode={self.mode} requires it; turn on ssl on the"
+                " server, or set sslmode=disable if nobody can listen to the network"
             )
         sent = self._sent()
         if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError) and (
             "client certificate" in str(error)
         ):
-            what = f"sslcert {sent} is none that it knows" if sent else "none was sent"
-            return f"{host} asks for a certificate, and {what}; name one that it knows in sslcert"
+            what = f"it does not trust sslcert {sent}" if sent else "none was sent"
+            return f"{host} asks for a certificate, and {what}; name one that it trusts in sslcert"
         # A server that speaks TLS 1.3 refuses a certificate after the handshake, by hanging up.
         if isinstance(error, asyncpg.ConnectionDoesNotExistError) and sent:
-            return f"{host} hung up after it was sent sslcert {sent}; see to it that it knows that"
+            return (
+                f"{host} closed the connection after it received sslcert {sent}; make sure that it"
+                " trusts it"
+            )
         return None
 
     def _sent(self) -> str:
@@ -258,29 +261,29 @@ class Tls:
         who = "that this machine trusts" if roots == SYSTEM else f"in sslrootcert {roots}"
         reasons = {
             # X509_V_ERR_…, of openssl/x509_vfy.h
-            9: "is not valid yet; see to the clocks of both machines",
+            9: "is not valid yet; check the clocks of both machines",
             10: "has expired, or that of its authority has; renew it",
             23: f"was revoked, as {self.revoked or self.revoked_directory or 'root.crl'} says",
-            62: f"is made out to another name; write the name that it has, instead of {host}",
-            64: f"is made out to another address; write the name that it has, instead of {host}",
+            62: f"is for another name; use the name in it instead of {host}",
+            64: f"is for another address; use the name in it instead of {host}",
         }
         unknown = f"is not signed by an authority {who}; name the one that signed it"
         reasons |= dict.fromkeys((2, 18, 19, 20, 21), unknown)
-        lists = f"cannot be looked up among those that were revoked ({error.verify_message})"
-        reasons |= dict.fromkeys((3, 8, 12), f"{lists}; see to sslcrl and sslcrldir")
-        reason = reasons.get(error.verify_code, f"is not to be trusted: {error.verify_message}")
+        lists = f"cannot be checked against the revocation lists ({error.verify_message})"
+        reasons |= dict.fromkeys((3, 8, 12), f"{lists}; check sslcrl and sslcrldir")
+        reason = reasons.get(error.verify_code, f"is not trusted: {error.verify_message}")
         return f"the certificate of {host} {reason}"
 
     def _refusal(self, error: ssl.SSLError, host: str) -> str:
         reason = error.reason or str(error)
         if "VERSION" in reason or "UNSUPPORTED_PROTOCOL" in reason:
             return (
-                f"{host} and this node have no version of TLS in common; see to"
-                " ssl_min_protocol_version and ssl_max_protocol_version, here and at the server"
+                f"{host} and this node have no TLS version in common; check"
+                " ssl_min_protocol_version and ssl_max_protocol_version, here and on the server"
             )
         if "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason):
             what = f"sslcert {self._sent()}" if self._sent() else "a client without a certificate"
-            return f"{host} refuses {what} ({reason}); name one that it knows in sslcert"
+            return f"{host} refuses {what} ({reason}); name one that it trusts in sslcert"
         return f"TLS with {host} failed: {reason}"
 
 
@@ -312,6 +315,6 @@ def _file(name: str, path: object) -> Iterator[None]:
     except TlsFailed:
         raise
     except ssl.SSLError:
-        raise TlsFailed(f"{name} {path} holds nothing that can be used, in PEM form") from None
+        raise TlsFailed(f"{name} {path} contains nothing usable in PEM form") from None
     except OSError as error:
         raise TlsFailed(f"{name} {path} cannot be read: {error.strerror}") from None

@@ -48,13 +48,13 @@ With one server of three away, all of them lie there in one look of 6,561, and p
 REFUSED_MAX: Final = 8
 """Of how many contexts that were refused each look reads."""
 
-_PARTLY: Final = "A part of the database can't be used; contexts that lie elsewhere can."
+_PARTLY: Final = "A part of the database can't be used; contexts in the other parts can."
 
 _LOOK: Final = f"""
 SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint WHERE {TAKES_WRITES}
 """
 
-_SILENT: Final = "it does not answer"
+_SILENT: Final = "it does not respond"
 
 
 class SharedClock:
@@ -160,7 +160,7 @@ class Watch:
         if seconds <= self._patience_seconds:
             return Condition(_PARTLY, is_partial=True) if self._is_refusing else Condition()
         return Condition(
-            f"The database has been of no use for {seconds:.0f} seconds: {self._trouble}."
+            f"The database has been unusable for {seconds:.0f} seconds: {self._trouble}."
         )
 
     async def _run(self) -> None:

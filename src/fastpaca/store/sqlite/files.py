@@ -100,8 +100,8 @@ class DataDirectory:
             self.let_go()
             raise StoreRefused(
                 f"The data directory {self._path} was open in another process when this one was"
-                " forked from it, and SQLite can't be used across a fork. Open it in a process that"
-                " is started anew, or let processes share a node: `fastpaca serve`."
+                " forked from it, and SQLite can't be used across a fork. Open it in a newly"
+                " started process, or let processes share a node: `fastpaca serve`."
             )
 
     def _make(self) -> None:
@@ -175,12 +175,12 @@ class DataDirectory:
         self._copy_log(connection)
         is_new = connection.execute("SELECT count(*) FROM sqlite_schema").get == 0
         if not is_new and connection.pragma("application_id") != APPLICATION_ID:
-            raise StoreRefused(f"{self.database} is the database of another program.")
+            raise StoreRefused(f"{self.database} belongs to another program.")
         todo = pending(migrations("fastpaca.store.sqlite"), connection.pragma("user_version"))
         if is_new:
             connection.pragma("page_size", PAGE_BYTES)
         if connection.pragma("journal_mode", "wal") != "wal":
-            raise StoreRefused(f"A write-ahead log cannot be kept beside {self.database}.")
+            raise StoreRefused(f"SQLite cannot keep a write-ahead log next to {self.database}.")
         for migration in todo:
             connection.execute(
                 f"""
@@ -220,7 +220,7 @@ class DataDirectory:
     def refusal(self, error: apsw.Error) -> str:
         """Say in a sentence why the database is of no use."""
         if isinstance(error, apsw.NotADBError):
-            return f"{self.database} is not a database, or its beginning is damaged."
+            return f"{self.database} is not a database, or its start is damaged."
         if isinstance(error, apsw.CorruptError):
             return f"{self.database} is damaged ({described(error)}). Restore a backup."
         if isinstance(error, apsw.BusyError):

@@ -158,7 +158,7 @@ class SqliteStore:
     def _check_archive(self, elsewhere: reads.Elsewhere) -> None:
         if elsewhere.has_rest and not self._is_archived:
             raise StoreRefused(
-                "Old messages of these logs are in the archive only: start with"
+                "Older messages of these logs are only in the archive: start with"
                 " FASTPACA_ARCHIVER_ENABLED=true and the DATABASE_URL of that archive."
             )
         # An archive that was turned off has content, which a purge must still reach some day.
@@ -365,7 +365,7 @@ class SqliteStore:
         try:
             await self._erase()
         except CommitFailed as error:
-            raise CommitUnknown(f"purged, but not erased yet: {error}", fatal=False) from error
+            raise CommitUnknown(f"purged, but not yet erased: {error}", fatal=False) from error
 
     async def _erase_what_is_left(self) -> None:
         """Go on with erasures that the last process could not finish."""
