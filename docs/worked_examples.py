@@ -1,10 +1,10 @@
 # ruff: noqa: T201 - a script that prints
 """
-The worked examples of the page "Manage context", run against a node.
+The worked examples of the pages on policies, run against a node.
 
     python3 docs/worked_examples.py NAME
 
-Needs Python and nothing else. Every example makes a context of its own and purges it at the end.
+Needs nothing but Python. Every example creates its own context and purges it at the end.
 """
 
 from __future__ import annotations

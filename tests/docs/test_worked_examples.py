@@ -24,7 +24,8 @@ class Example(NamedTuple):
 
 def examples() -> list[Example]:
     """Return the worked examples that the pages show: a command, and what it prints below."""
-    return [*_examples_of("context-management"), *_examples_of("what-is-kept")]
+    names = ("context-management", "policies", "what-is-kept")
+    return [example for name in names for example in _examples_of(name)]
 
 
 def _examples_of(name: str) -> list[Example]:
