@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from bench.measure import Bench, Result
+from tests.kit.http import connected
+from tests.kit.postgres import Pair, running_pair
+from tests.kit.proxy import proxied
 from tests.nodes.node import node
-from tests.postgres import Pair, running_pair
-from tests.server.raw import connected
-from tests.store.proxy import proxied
 
 LOOK_SECONDS: Final = 0.02
 """How often the clients try."""

@@ -32,7 +32,7 @@ from bench.sizes import measure
 from bench.stream import follow
 from fastpaca.engine.doorbell import LOOK_AT_ONCE
 from fastpaca.store.postgres.store import PostgresStore
-from tests.postgres import Server, running_server
+from tests.kit.postgres import Server, running_server
 
 SETTINGS: Final = {
     "autovacuum": "on",

@@ -5,7 +5,7 @@ import signal
 import hypothesis
 import pytest
 
-from tests import postgres
+from tests.kit import postgres
 
 # On a busy machine the time of one example says nothing. All else stays as Hypothesis has it, which
 # in continuous integration means the same examples every time.

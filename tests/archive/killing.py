@@ -11,7 +11,7 @@ from pathlib import Path
 import apsw
 
 from fastpaca.store.sqlite.files import DATABASE_NAME
-from tests.postgres import Server
+from tests.kit.postgres import Server
 
 
 def kill_server(server: Server) -> None:

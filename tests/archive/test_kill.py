@@ -17,11 +17,11 @@ import pytest
 
 from tests.archive.killing import kill_server, left_of
 from tests.archive.world import archived_rows
-from tests.postgres import Server, run_sql, running_server, until
+from tests.kit.http import connected
+from tests.kit.load import Load
+from tests.kit.postgres import Server, run_sql, running_server, until
+from tests.kit.process import Process, started
 from tests.server.conftest import KILLS
-from tests.server.load import Load
-from tests.server.process import Process, started
-from tests.server.raw import connected
 
 CLIENTS = 4
 CONTEXTS = 8

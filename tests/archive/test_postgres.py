@@ -12,7 +12,7 @@ from fastpaca.archive.base import ArchiveFailed, ArchiveRefused, LogRow
 from fastpaca.archive.postgres import _MESSAGES, PostgresArchive, migrate
 from fastpaca.store.base import MessageRow, StoreRefused
 from tests.archive.world import archived, archived_rows
-from tests.postgres import Server, run_sql
+from tests.kit.postgres import Server, run_sql
 
 
 def archive_at(dsn: str, *, migrates: bool = True) -> PostgresArchive:

@@ -15,10 +15,10 @@ from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.testing import composed, running
 from tests.api.world import append, create, error_of, said
 from tests.archive.world import archived, archived_rows, fragile, opened
-from tests.postgres import Server, until_waiting
+from tests.kit.files import files_with
+from tests.kit.postgres import Server, until_waiting
+from tests.kit.proxy import proxied
 from tests.store import contract
-from tests.store.files import files_with
-from tests.store.proxy import proxied
 
 PURGE = "/v1/contexts/SECRET-id?purge=true"
 

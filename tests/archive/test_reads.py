@@ -9,7 +9,7 @@ import httpx
 from fastpaca.testing import composed, running
 from tests.api.world import append, create, said
 from tests.archive.world import archived, archived_rows, fragile, local_seqs
-from tests.postgres import run_sql
+from tests.kit.postgres import run_sql
 
 ODD = [
     said("before \u0000 and behind"),

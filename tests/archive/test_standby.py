@@ -10,7 +10,7 @@ import pytest
 from fastpaca.archive.base import ArchiveFailed, LogRow
 from fastpaca.archive.postgres import PostgresArchive
 from fastpaca.store.base import MessageRow
-from tests.postgres import Pair, run_sql, running_pair, until_found
+from tests.kit.postgres import Pair, run_sql, running_pair, until_found
 
 WAITING = "FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 

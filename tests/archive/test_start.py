@@ -15,8 +15,8 @@ from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.testing import composed, running
 from tests.api.world import append, create, said
 from tests.archive.world import archived, archived_rows, local_seqs, opened
-from tests.postgres import run_sql, until
-from tests.server.process import started
+from tests.kit.postgres import run_sql, until
+from tests.kit.process import started
 from tests.store.contract import create as created
 
 

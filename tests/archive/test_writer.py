@@ -16,8 +16,8 @@ from fastpaca.context.window import Run
 from fastpaca.store.base import ReadFailed
 from fastpaca.store.sqlite.store import SqliteStore
 from tests.archive.world import archived_rows, fragile, local_seqs, opened, until
-from tests.postgres import run_sql
-from tests.store.author import Author, answer
+from tests.kit.author import Author, answer
+from tests.kit.postgres import run_sql
 from tests.store.contract import ALL, MIB, create
 
 Row = tuple[str, int, bytes]

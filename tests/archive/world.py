@@ -20,7 +20,7 @@ from fastpaca.store.ranges import Range
 from fastpaca.store.sqlite.files import DATABASE_NAME
 from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.telemetry import ArchiveMetrics
-from tests.postgres import run_sql
+from tests.kit.postgres import run_sql
 
 
 class Quiet(ArchivedStore):

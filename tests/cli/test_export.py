@@ -15,7 +15,7 @@ import pytest
 
 from fastpaca.cli.main import main
 from fastpaca.store.sqlite.store import SqliteStore
-from tests.postgres import Server
+from tests.kit.postgres import Server
 from tests.transfer.world import everything, live
 
 ROOT = Path(__file__).parents[2]

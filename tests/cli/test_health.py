@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from fastpaca.cli.main import main
-from tests.server.process import started
+from tests.kit.process import started
 
 DOCKERFILE = Path(__file__).parents[2] / "Dockerfile"
 

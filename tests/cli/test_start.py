@@ -15,7 +15,7 @@ import pytest
 
 from fastpaca.cli.start import ENDED
 from fastpaca.settings import SETTINGS
-from tests.server.process import ROOT
+from tests.kit.process import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="others have no PID namespaces")
 

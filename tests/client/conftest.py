@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.server.process import Process, started
+from tests.kit.process import Process, started
 
 
 @pytest.fixture(scope="module")

@@ -22,10 +22,10 @@ import pytest
 
 from fastpaca import AsyncFastpaca, ClientClosed, Fastpaca, ForeignStream, InvalidRequest
 from fastpaca.client.processes import this_process
-from tests.certificates import Authority
 from tests.client.network import WHOLE, Network, always, network
 from tests.client.work import said
-from tests.server.process import Process
+from tests.kit.certificates import Authority
+from tests.kit.process import Process
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ from tests.client.network import (
     one_by_one,
     troubled,
 )
-from tests.server.process import Process, started
+from tests.kit.process import Process, started
 
 PERSISTENT = Retries(attempts_max=10_000, wait_seconds=0.001, wait_seconds_max=0.02)
 ONCE = Retries(attempts_max=1)

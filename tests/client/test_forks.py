@@ -22,7 +22,7 @@ import pytest
 
 from fastpaca import Fastpaca
 from tests.client import work
-from tests.server.process import ROOT, Process, started
+from tests.kit.process import ROOT, Process, started
 
 CHILDREN = 4
 ROUNDS = 20

@@ -23,7 +23,7 @@ from fastpaca import (
     VersionConflict,
 )
 from fastpaca.client.values import MessageFrame
-from tests.server.process import DidNotStart, started
+from tests.kit.process import DidNotStart, started
 
 QUICK = {"token_estimator": "chars"}
 

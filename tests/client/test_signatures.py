@@ -20,7 +20,7 @@ from fastpaca import (
     Timeouts,
 )
 from tests.client.rules import rules, terms
-from tests.server.process import Process
+from tests.kit.process import Process
 
 PAIRS = [(Fastpaca, AsyncFastpaca), (Context, AsyncContext)]
 OWN = {"close", "aclose", "opened"}

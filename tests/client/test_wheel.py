@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from tests.server.process import ROOT, Process
+from tests.kit.process import ROOT, Process
 
 pytestmark = pytest.mark.slow
 

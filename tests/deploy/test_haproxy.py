@@ -17,11 +17,11 @@ from typing import Final
 import pytest
 
 from tests.deploy.test_files import text_of
+from tests.kit.http import connected
+from tests.kit.postgres import Server, until
+from tests.kit.proxy import proxied
 from tests.nodes.cluster import cluster_at
-from tests.postgres import Server, until
-from tests.server.raw import connected
 from tests.store.conftest import safe_dsn, safe_server
-from tests.store.proxy import proxied
 from tests.store.test_postgres_connections import database_of
 
 __all__ = ["safe_dsn", "safe_server"]

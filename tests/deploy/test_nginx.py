@@ -14,10 +14,10 @@ import pytest
 from websockets.asyncio.client import unix_connect
 
 from tests.api.test_ids import IDS
+from tests.deploy.nginx import running_nginx
 from tests.docs.pages import DOCS, Page
-from tests.nginx import running_nginx
-from tests.server.process import started
-from tests.server.raw import PATIENCE_SECONDS
+from tests.kit.http import PATIENCE_SECONDS
+from tests.kit.process import started
 
 KEY = {"Authorization": "Bearer key"}
 MESSAGE = {"message": {"role": "user", "parts": [{"type": "text", "text": "Hi"}]}}

@@ -14,7 +14,7 @@ from fastpaca.store.base import MessageRow, StoreRefused
 from fastpaca.store.postgres.operations import migrate
 from fastpaca.store.postgres.store import PostgresStore
 from tests.docs.pages import page
-from tests.postgres import roles, run_script, run_sql
+from tests.kit.postgres import roles, run_script, run_sql
 from tests.store.contract import create
 
 

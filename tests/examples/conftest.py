@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from fastpaca import Fastpaca
-from tests.browser import Browser, opened
+from tests.examples.browser import Browser, opened
 from tests.examples.world import World, a_world
-from tests.server.process import started
+from tests.kit.process import started
 
 
 @pytest.fixture(scope="module")

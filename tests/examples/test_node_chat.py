@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from fastpaca import Context, Fastpaca
-from tests.browser import eventually
+from tests.examples.browser import eventually
 from tests.examples.world import EXAMPLES, World, grown, log_of, text_of
 from tests.sdk.npm import SDK
 

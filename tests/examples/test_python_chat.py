@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from fastpaca import Context, Fastpaca
-from tests.browser import Browser, Page, eventually
+from tests.examples.browser import Browser, Page, eventually
 from tests.examples.relay import relayed
 from tests.examples.world import World, grown, log_of
 

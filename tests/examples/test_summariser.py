@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fastpaca import Context, Fastpaca
-from tests.browser import eventually
+from tests.examples.browser import eventually
 from tests.examples.world import Example, World, log_of, text_of
 
 BUDGET = 200

@@ -15,9 +15,9 @@ from typing import Any, Final
 import httpx
 
 from fastpaca import Context, Fastpaca
-from tests.browser import eventually
+from tests.examples.browser import eventually
+from tests.kit.process import Process
 from tests.sdk.npm import NODE
-from tests.server.process import Process
 
 EXAMPLES: Final = Path(__file__).parents[2] / "examples"
 

@@ -27,7 +27,7 @@ from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.testing import Node, composed
 from tests.api.world import ENDLESS
 from tests.fuzz.effort import Effort
-from tests.server.raw import serving
+from tests.kit.http import serving
 
 T = TypeVar("T")
 

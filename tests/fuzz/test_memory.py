@@ -18,8 +18,8 @@ from fastpaca.testing import composed
 from tests.api.world import run
 from tests.fuzz.effort import Effort
 from tests.fuzz.world import Attack, prepared
-from tests.server.process import started
-from tests.server.raw import connected
+from tests.kit.http import connected
+from tests.kit.process import started
 
 GROWTH_BYTES_MAX: Final = 64 * 1024
 """What interpreters keep of their own; less than one name of each round of `refusals` takes."""

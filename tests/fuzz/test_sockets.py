@@ -15,7 +15,7 @@ from fastpaca.testing import composed
 from tests.fuzz import texts
 from tests.fuzz.effort import Effort
 from tests.fuzz.world import prepared, rows
-from tests.server.raw import connected, serving
+from tests.kit.http import connected, serving
 from tests.server.test_protocol import first_reply
 
 HOST = b"Host: localhost\r\n"

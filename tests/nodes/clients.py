@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, NamedTuple
 
+from tests.kit.http import GONE, Client, Reply, connected
 from tests.nodes.cluster import Cluster
 from tests.nodes.history import (
     NEVER,
@@ -32,7 +33,6 @@ from tests.nodes.history import (
     Window,
     Write,
 )
-from tests.server.raw import GONE, Client, Reply, connected
 
 PAUSE_SECONDS: Final = 0.05
 """How long a client waits before it tries another node, or the same again."""

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
-from tests.server.followers import Node
-from tests.server.process import Process, started
-from tests.server.raw import Client, connected
+from tests.kit.followers import Node
+from tests.kit.http import Client, connected
+from tests.kit.process import Process, started
 
 POOL_SIZE = 4
 """Few connections a node, so that a test server has enough for all."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.postgres import Server
+from tests.kit.postgres import Server
 from tests.store.conftest import safe_dsn, safe_server
 
 __all__ = ["safe_dsn", "safe_server"]

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from tests.postgres import Server, run_sql
+from tests.kit.postgres import Server, run_sql
 
 TABLES: Final = ("contexts", "messages", "answers")
 

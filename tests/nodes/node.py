@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tests.kit.http import Client, Reply
 from tests.nodes.cluster import Cluster, cluster
-from tests.server.raw import Client, Reply
 
 
 class Node:

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.server.process import Process, started
+from tests.kit.process import Process, started
 
 CASES = Path(__file__).resolve().parents[3] / "shared/cases"
 

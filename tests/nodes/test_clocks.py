@@ -12,8 +12,8 @@ import pytest
 
 from fastpaca.engine import Engine
 from fastpaca.store.postgres.store import PostgresStore
-from tests.postgres import run_sql
-from tests.server.process import Process, module, running, started
+from tests.kit.postgres import run_sql
+from tests.kit.process import Process, module, running, started
 
 DAYS = 8
 """More than answers are kept for."""

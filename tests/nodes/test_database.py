@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.postgres import Pair, Server, run_sql, running_pair, running_server
 from tests.nodes.clients import Clients
 from tests.nodes.cluster import cluster
 from tests.nodes.history import not_linearizable
-from tests.postgres import Pair, Server, run_sql, running_pair, running_server
 
 NODES = 2
 CLIENTS = 12

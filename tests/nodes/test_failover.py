@@ -16,14 +16,14 @@ from typing import Final, NamedTuple
 
 import pytest
 
+from tests.kit.http import Client
+from tests.kit.postgres import Pair, running_pair, until
+from tests.kit.proxy import proxied
 from tests.nodes.clients import Clients
 from tests.nodes.cluster import cluster_at
 from tests.nodes.history import not_linearizable
 from tests.nodes.node import Node, node, refusal
 from tests.nodes.test_database import until_refused
-from tests.postgres import Pair, running_pair, until
-from tests.server.raw import Client
-from tests.store.proxy import proxied
 
 CLIENTS: Final = 24
 CONTEXTS: Final = 10

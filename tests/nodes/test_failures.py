@@ -13,9 +13,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from tests.kit.postgres import Server, locked, run_sql, until_found
 from tests.nodes.disk import can_mount, small_disk
 from tests.nodes.node import Node, node, refusal
-from tests.postgres import Server, locked, run_sql, until_found
 
 CUT = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity

@@ -13,9 +13,9 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
-from tests.pgbouncer import IGNORED, running_pgbouncer
-from tests.postgres import Server, run_sql
-from tests.server.process import Process, started
+from tests.kit.pgbouncer import IGNORED, running_pgbouncer
+from tests.kit.postgres import Server, run_sql
+from tests.kit.process import Process, started
 
 CLIENTS = 8
 APPENDS = 10

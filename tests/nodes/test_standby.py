@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.postgres import Pair, run_sql, running_pair, until_found, until_waiting
+from tests.kit.proxy import proxied
 from tests.nodes.node import is_replayed, node, refusal
-from tests.postgres import Pair, run_sql, running_pair, until_found, until_waiting
-from tests.store.proxy import proxied
 
 WAITING = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.postgres import Server
-from tests.server.process import DidNotStart, Process, started
+from tests.kit.postgres import Server
+from tests.kit.process import DidNotStart, Process, started
 
 HELLO = {"role": "user", "parts": [{"type": "text", "text": "hello"}]}
 

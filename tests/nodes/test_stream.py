@@ -13,9 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tests.nodes.cluster import Cluster, cluster
-from tests.postgres import run_sql
-from tests.server.followers import (
+from tests.kit.followers import (
     CONTEXT,
     EventFollower,
     Follower,
@@ -23,7 +21,9 @@ from tests.server.followers import (
     SocketFollower,
     read_all,
 )
-from tests.server.raw import GONE, connected
+from tests.kit.http import GONE, connected
+from tests.kit.postgres import run_sql
+from tests.nodes.cluster import Cluster, cluster
 
 WRITERS = 4
 FOLLOWERS = 4

@@ -16,7 +16,8 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +30,8 @@ from fastpaca.store.base import Change, Store, StoreRefused
 from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.telemetry import log_to_stderr
 from fastpaca.tokens import counter_for
-from tests.store.faulty import faulty_vfs, sqlite_error
+from tests.kit.faulty import faulty_vfs, sqlite_error
+from tests.kit.process import Process, module, running
 
 ERRORS: Final = {
     "full": sqlite_error(apsw.FullError, apsw.SQLITE_FULL),
@@ -115,6 +117,18 @@ def serve(arguments: argparse.Namespace) -> int:
         except StoreRefused as error:
             print(f"fastpaca: {error}", file=sys.stderr)  # noqa: T201  # as the command does
             return 1
+
+
+@contextmanager
+def brittle(directory: Path, *flags: str) -> Iterator[Process]:
+    """
+    Run such a node on the data in *directory*.
+
+    Raises:
+        DidNotStart: It refused, or was killed before it served.
+    """
+    with running(module("tests.server.brittle", str(directory), *flags), directory) as process:
+        yield process
 
 
 def main() -> int:

@@ -10,8 +10,8 @@ import pytest
 
 from fastpaca.api.limits import REQUEST_FACTOR
 from fastpaca.settings import Settings
-from tests.server.process import started
-from tests.server.raw import Client, Reply, connected, until
+from tests.kit.http import Client, Reply, connected, until
+from tests.kit.process import started
 
 MIB = 1024 * 1024
 BODY_BYTES = 15 * MIB

@@ -16,11 +16,11 @@ import pytest
 
 from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.testing import composed, running
-from tests.server.brittle import ERRORS
-from tests.server.load import Load
-from tests.server.process import DidNotStart, Process, brittle
-from tests.server.raw import GONE, Client, Reply, connected, until
-from tests.store.faulty import faulty_vfs
+from tests.kit.faulty import faulty_vfs
+from tests.kit.http import GONE, Client, Reply, connected, until
+from tests.kit.load import Load
+from tests.kit.process import DidNotStart, Process
+from tests.server.brittle import ERRORS, brittle
 
 CLIENTS = 8
 

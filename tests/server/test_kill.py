@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.http import GONE
+from tests.kit.load import Load
+from tests.kit.process import DidNotStart, Process
+from tests.server.brittle import brittle
 from tests.server.conftest import KILLS
-from tests.server.load import Load
-from tests.server.process import DidNotStart, Process, brittle
-from tests.server.raw import GONE
 
 CLIENTS = 8
 CONTEXTS = 12

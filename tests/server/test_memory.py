@@ -14,8 +14,8 @@ from typing import Any, Final
 import pytest
 
 from fastpaca.api.limits import REQUEST_FACTOR
-from tests.server.process import Process, started
-from tests.server.raw import connected
+from tests.kit.http import connected
+from tests.kit.process import Process, started
 
 MIB: Final = 1024 * 1024
 

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.process import Process, brittle
-from tests.server.raw import Client, connected
+from tests.kit.http import Client, connected
+from tests.kit.process import Process
+from tests.server.brittle import brittle
 
 MIB = 1024 * 1024
 

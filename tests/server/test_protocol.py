@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 
 from fastpaca.api.protocol import ConnectionBounds
-from tests.server.raw import PATIENCE_SECONDS, Client, Reply, connected, serving, until
+from tests.kit.http import PATIENCE_SECONDS, Client, Reply, connected, serving, until
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\n"

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 import fastpaca
-from tests.server.load import Load
-from tests.server.process import (
+from tests.kit.load import Load
+from tests.kit.process import (
     STOP_SECONDS_MAX,
     DidNotStart,
     Process,

@@ -15,8 +15,8 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.server.process import Process, started
-from tests.server.raw import connected
+from tests.kit.http import connected
+from tests.kit.process import Process, started
 
 FOREVER = 1_000_000
 

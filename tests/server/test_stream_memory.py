@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.process import started
-from tests.server.raw import connected
+from tests.kit.http import connected
+from tests.kit.process import started
 from tests.server.sockets import Socket, following, listening
 
 MIB = 1024 * 1024

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.server.followers import (
+from tests.kit.followers import (
     CONTEXT,
     EventFollower,
     Follower,
@@ -23,8 +23,8 @@ from tests.server.followers import (
     SocketFollower,
     read_all,
 )
-from tests.server.process import Process, started
-from tests.server.raw import GONE, connected
+from tests.kit.http import GONE, connected
+from tests.kit.process import Process, started
 
 WRITERS = 20
 COMPACTERS = 3

@@ -16,7 +16,7 @@ import pytest
 from fastpaca.api.protocol import ConnectionBounds
 from fastpaca.api.websocket import FLOODING, SILENT, TOO_SLOW, Socket, SocketBounds
 from fastpaca.testing import Node, composed, running
-from tests.server.raw import Served, serving, until
+from tests.kit.http import Served, serving, until
 from tests.server.sockets import (
     BINARY,
     CLOSE,

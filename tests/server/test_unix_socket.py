@@ -19,7 +19,7 @@ from websockets.asyncio.client import unix_connect
 
 from fastpaca import AsyncFastpaca, Fastpaca
 from fastpaca.cli.main import main
-from tests.server.process import DidNotStart, Process, running, started
+from tests.kit.process import DidNotStart, Process, running, started
 
 MESSAGE = {"role": "user", "parts": [{"type": "text", "text": "Hi"}]}
 

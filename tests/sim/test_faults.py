@@ -21,9 +21,9 @@ import pytest
 
 from fastpaca.store.base import CommitFailed
 from fastpaca.store.sqlite.store import SqliteStore
+from tests.kit.faulty import sqlite_error
 from tests.sim.disk import Disk
 from tests.sim.story import Story, all_keys, check_batches, content, content_after
-from tests.store.faulty import sqlite_error
 
 BURSTS = 25
 

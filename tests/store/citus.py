@@ -8,7 +8,7 @@ a distributed database is sent, and finds all of it.
 from __future__ import annotations
 
 from fastpaca.store.postgres.operations import distribute
-from tests.postgres import run_script, run_sql
+from tests.kit.postgres import run_script, run_sql
 
 _CITUS = """
 CREATE TABLE public.pg_dist_partition (logicalrelid regclass, partmethod "char", repmodel "char");

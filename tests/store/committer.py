@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from fastpaca.store.sqlite.store import SqliteStore
-from tests.store.author import Author
+from tests.kit.author import Author
 
 NAMES = tuple(f"c{n}" for n in range(5))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.postgres import UNSAFE, Server, installed, running_server
+from tests.kit.postgres import UNSAFE, Server, installed, running_server
 from tests.store.tls import TlsServer, running_tls_server
 
 

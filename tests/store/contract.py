@@ -22,7 +22,7 @@ from fastpaca.engine import rows
 from fastpaca.store.base import Change, ChangesPage, CommitFailed, ContextRow, Known, Store
 from tests.context.conversation import image
 from tests.context.telling import Told, tell
-from tests.store.author import BEGINNING_US, Author, answer, body
+from tests.kit.author import BEGINNING_US, Author, answer, body
 
 MakeStore = Callable[[], Store]
 

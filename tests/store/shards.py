@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fastpaca.store.postgres.rows import hashed
 from fastpaca.store.postgres.statements import ALL, Statement
-from tests.postgres import Server
+from tests.kit.postgres import Server
 
 ADDRESS = "10.11.12.13"
 

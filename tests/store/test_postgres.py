@@ -15,7 +15,7 @@ from fastpaca.store.memory import MemoryStore
 from fastpaca.store.migrate import migrations
 from fastpaca.store.postgres.reads import ROWS_AT_ONCE, behind
 from fastpaca.store.postgres.store import PostgresStore
-from tests.postgres import Server, installed, run_sql
+from tests.kit.postgres import Server, installed, run_sql
 from tests.store.contract import ALL, MakeStore, StoreContract, create
 from tests.store.test_sqlite import World, content, is_taken
 

@@ -15,8 +15,8 @@ from hypothesis import example, given
 from fastpaca.store.postgres.address import Address, BadAddress, Host, _split, address_of, shown
 from fastpaca.store.postgres.parameters import PARAMETERS
 from fastpaca.store.postgres.store import PostgresStore
-from tests import libpq
-from tests.postgres import run_sql
+from tests.kit.postgres import run_sql
+from tests.store import libpq
 
 # What each parameter of libpq does, with a value that shows it.
 HONOURED: Final[dict[str, Callable[[Address], bool]]] = {

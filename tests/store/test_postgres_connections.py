@@ -12,9 +12,9 @@ from fastpaca.store.base import CommitFailed, ReadFailed, StoreRefused
 from fastpaca.store.postgres.address import shown
 from fastpaca.store.postgres.operations import migrate
 from fastpaca.store.postgres.store import PostgresStore
-from tests.postgres import Server, run_script, run_sql, until, until_waiting
+from tests.kit.postgres import Server, run_script, run_sql, until, until_waiting
+from tests.kit.proxy import proxied
 from tests.store.contract import ALL, create, loaded_row
-from tests.store.proxy import proxied
 
 
 async def refusal(store: PostgresStore) -> str:

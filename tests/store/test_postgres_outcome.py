@@ -13,10 +13,10 @@ from fastpaca.store.base import Change, CommitFailed, CommitUnknown, ReadFailed
 from fastpaca.store.postgres.rows import Witness, is_landed
 from fastpaca.store.postgres.statements import COMMIT_IDS_KEPT
 from fastpaca.store.postgres.store import PostgresStore
-from tests.postgres import Server, run_sql, until, until_found, until_waiting
-from tests.store.author import Author
+from tests.kit.author import Author
+from tests.kit.postgres import Server, run_sql, until, until_found, until_waiting
+from tests.kit.proxy import Proxy, proxied
 from tests.store.contract import ALL, loaded_row
-from tests.store.proxy import Proxy, proxied
 
 COMMIT = b"COMMIT\0"
 

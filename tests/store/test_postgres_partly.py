@@ -16,9 +16,9 @@ from fastpaca.store.postgres.store import PostgresStore
 from fastpaca.store.postgres.watch import PATIENCE_SECONDS
 from fastpaca.testing import ManualClock, composed, running
 from tests.api.world import HELLO, create
-from tests.postgres import Server, until
+from tests.kit.author import answer
+from tests.kit.postgres import Server, until
 from tests.store import citus
-from tests.store.author import answer
 from tests.store.contract import ALL
 from tests.store.contract import create as create_in
 from tests.store.shards import ADDRESS, SERVERS, Shards, server_of, sharded

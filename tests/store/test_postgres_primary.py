@@ -13,11 +13,11 @@ from fastpaca.archive.base import ArchiveFailed
 from fastpaca.archive.postgres import PostgresArchive
 from fastpaca.store.base import CommitFailed, Known, ReadFailed, StoreRefused
 from fastpaca.store.postgres.store import PostgresStore
-from tests.pgbouncer import running_pgbouncer
-from tests.postgres import Server, locked, run_sql, until_waiting
-from tests.store.author import answer
+from tests.kit.author import answer
+from tests.kit.pgbouncer import running_pgbouncer
+from tests.kit.postgres import Server, locked, run_sql, until_waiting
+from tests.kit.proxy import proxied
 from tests.store.contract import ALL, create, loaded_row
-from tests.store.proxy import proxied
 from tests.store.test_postgres_connections import database_of, until_reached
 
 NOTHING: Final = Known(0, 0, (), frozenset())

@@ -15,8 +15,8 @@ from fastpaca.archive.base import ArchiveFailed
 from fastpaca.archive.postgres import PostgresArchive
 from fastpaca.store.base import StoreRefused
 from fastpaca.store.postgres.store import PostgresStore
-from tests.certificates import Authority, Certificate, encrypted, hashed
-from tests.postgres import run_sql
+from tests.kit.certificates import Authority, Certificate, encrypted, hashed
+from tests.kit.postgres import run_sql
 from tests.store.test_postgres_address import HONOURED, PASSED_OVER
 from tests.store.tls import TlsServer
 

@@ -14,9 +14,9 @@ from fastpaca.store.postgres.connections import Connections
 from fastpaca.store.postgres.store import PostgresStore
 from fastpaca.store.postgres.watch import PATIENCE_SECONDS, SharedClock, Watch
 from fastpaca.testing import ManualClock
-from tests.postgres import Server, locked, run_script, run_sql, until, until_waiting
+from tests.kit.postgres import Server, locked, run_script, run_sql, until, until_waiting
+from tests.kit.proxy import Proxy, proxied
 from tests.store.contract import create
-from tests.store.proxy import Proxy, proxied
 from tests.store.test_postgres_connections import database_of
 from tests.store.test_postgres_primary import fenced, opened
 

@@ -10,9 +10,9 @@ import pytest
 
 from fastpaca.store.base import CommitFailed
 from fastpaca.store.sqlite.store import SqliteStore
-from tests.store.author import Author
+from tests.kit.author import Author
+from tests.kit.files import files_with
 from tests.store.contract import ALL, MIB, create
-from tests.store.files import files_with
 
 
 async def restored(backup: Path, directory: Path) -> SqliteStore:

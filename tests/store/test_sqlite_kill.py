@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from fastpaca.store.sqlite.store import SqliteStore
-from tests.store.author import body
+from tests.kit.author import body
 from tests.store.committer import NAMES
 from tests.store.contract import ALL
 

@@ -13,9 +13,9 @@ import pytest
 
 from fastpaca.store.base import CommitBlocked, StoreRefused
 from fastpaca.store.sqlite.store import SqliteStore
+from tests.kit.faulty import faulty_vfs
+from tests.kit.files import copy_as_after_kill, files_with
 from tests.store.contract import ALL, MIB, create, loaded_row
-from tests.store.faulty import faulty_vfs
-from tests.store.files import copy_as_after_kill, files_with
 
 CEILING = MIB
 

@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from tests.certificates import Authority, Certificate
-from tests.postgres import UNSAFE, Server, run_sql, running_server, until
+from tests.kit.certificates import Authority, Certificate
+from tests.kit.postgres import UNSAFE, Server, run_sql, running_server, until
 
 ATTEMPTS: Final = 5
 """How often a port may be taken by somebody else between finding and using it."""

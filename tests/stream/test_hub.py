@@ -20,7 +20,7 @@ from fastpaca.stream.hub import Hub
 from fastpaca.stream.recent import PAGE_BYTES_MAX, PAGE_CHANGES, PAGE_HEADS
 from fastpaca.stream.subscription import Change, ContextFrame, Frame, MessageFrame, Page, PingFrame
 from tests.engine.world import message
-from tests.server.raw import until
+from tests.kit.http import until
 
 AT_ONCE = 0.001
 """Seconds that stand for those of a real hub."""

@@ -16,7 +16,7 @@ from fastpaca.transfer.file import PartialFile, StreamSink
 from fastpaca.transfer.format import FORMAT, HeaderLine
 from fastpaca.transfer.history import HistoryBroken
 from fastpaca.transfer.reader import ExportReader
-from tests.store.author import Author
+from tests.kit.author import Author
 from tests.transfer.world import differences, exported, imported, nothing, opened, save
 
 HEADER = HeaderLine(FORMAT, "0.0.0", "somewhere", "")

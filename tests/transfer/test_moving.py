@@ -16,7 +16,7 @@ from fastpaca.store.postgres.store import PostgresStore
 from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.transfer.history import PageBounds
 from tests.golden import make, story
-from tests.postgres import Server
+from tests.kit.postgres import Server
 from tests.transfer.world import differences, everything, exported, imported, live, opened, save
 
 

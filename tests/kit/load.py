@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from tests.server.raw import GONE, Client, Reply, connected
+from tests.kit.http import GONE, Client, Reply, connected
 
 ANSWERS_KEPT: Final = 300
 

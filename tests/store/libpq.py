@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from tests.postgres import NEWEST, programs
+from tests.kit.postgres import NEWEST, programs
 
 
 class _Option(ctypes.Structure):

@@ -24,7 +24,7 @@ from websockets.exceptions import (
     InvalidStatus,
 )
 
-from tests.server.raw import PATIENCE_SECONDS, Client, connected
+from tests.kit.http import PATIENCE_SECONDS, Client, connected
 
 CONTEXT: Final = "/v1/contexts/c"
 

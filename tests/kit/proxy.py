@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-from tests.postgres import Server
+from tests.kit.postgres import Server
 
 Cut = Literal["before", "after", "hold", "silence"]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.postgres import Server, run_sql, until
+from tests.kit.postgres import Server, run_sql, until
 
 IGNORED = (
     "statement_timeout, idle_in_transaction_session_timeout,"

@@ -141,18 +141,6 @@ def started(directory: Path, *flags: str, **environment: str) -> Iterator[Proces
         yield process
 
 
-@contextmanager
-def brittle(directory: Path, *flags: str) -> Iterator[Process]:
-    """
-    Run a node with `tests.server.brittle` on the data in *directory*.
-
-    Raises:
-        DidNotStart: It refused, or was killed before it served.
-    """
-    with running(module("tests.server.brittle", str(directory), *flags), directory) as process:
-        yield process
-
-
 def module(name: str, *arguments: str) -> list[str]:
     """Give the command that runs a module of these tests."""
     return [sys.executable, "-m", name, *arguments]
