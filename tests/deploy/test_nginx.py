@@ -118,7 +118,7 @@ async def test_a_path_in_proxy_pass_leads_elsewhere(tmp_path: Path) -> None:
         assert "messages" in read.json()
         lost = await proxied.get("/v1/contexts/a%2Fb")
         assert lost.status_code == 404
-        assert "proxies must pass the path on unchanged" in lost.json()["message"]
+        assert "let proxies pass the path on unchanged" in lost.json()["message"]
 
 
 async def _raw_status(listener: Path, line: str) -> int:
