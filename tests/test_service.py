@@ -28,9 +28,9 @@ class CountingStore(MemoryStore):
         self.rows = 0
 
     async def messages(
-        self, context_id: str, from_seq: int, to_seq: int, limit: int, max_bytes: int
+        self, context_id: str, from_seq: int, to_seq: int, limit: int, bytes_max: int
     ) -> list[MessageRow]:
-        found = await super().messages(context_id, from_seq, to_seq, limit, max_bytes)
+        found = await super().messages(context_id, from_seq, to_seq, limit, bytes_max)
         self.pages.append((from_seq, to_seq))
         self.rows += len(found)
         return found

@@ -22,7 +22,16 @@ ROOT: Final = Path(__file__).parents[1]
 PACKAGE: Final = ROOT / "src" / "fastpaca"
 SDK: Final = ROOT / "sdk" / "typescript" / "src"
 
-TIDY_ROOMS: Final = ("cli", "client", "files.py", "telemetry.py", "transfer")
+TIDY_ROOMS: Final = (
+    "cli",
+    "client",
+    "files.py",
+    "ids.py",
+    "stream",
+    "telemetry.py",
+    "tokens",
+    "transfer",
+)
 """The rooms of the package that keep to all of this."""
 
 LINES_MAX: Final = 450
@@ -54,7 +63,7 @@ IDIOMS: Final = {
 FIRST_WORDS: Final = {
     r"Answers? (?!\w+ing)": "Return",
     r"Gives? ": "Return, yield",
-    r"Tells? ": "Return whether, return",
+    r"Tells? (?:how|if|what|when|where|whether|which|who)": "Return whether, return",
 }
 """What no docstring begins with, and what it begins with instead."""
 
@@ -89,6 +98,16 @@ NAMES_OF_OTHERS: Final = {
     "found": "a field of the API's error `conflict`",
 }
 """Names that are given elsewhere, and where."""
+
+ON_BOTH_SIDES: Final = {
+    "CompactionFrame",
+    "ContextFrame",
+    "GapFrame",
+    "MessageFrame",
+    "ResetFrame",
+    "TombstonedFrame",
+}
+"""What a node sends and its client receives: the same thing, so the same name on both sides."""
 
 FILE_WORDS: Final = re.compile(r"common|core|handlers?|helpers?|managers?|misc|utils?")
 """File names that say nothing of what a file holds."""
@@ -245,13 +264,17 @@ def test_files_are_short_or_say_why_not(path: Path) -> None:
 @pytest.mark.parametrize("files", [_modules(), sorted(SDK.glob("*.ts"))], ids=["python", "sdk"])
 def test_each_class_has_a_name_of_its_own(files: list[Path]) -> None:
     """
-    No two classes of the tree share a name, whichever room they are in.
+    No two classes of the tree share a name, whichever room they are in, but for those of what goes
+    over the wire: one is the client's and one the node's.
     """
     places: dict[str, list[str]] = defaultdict(list)
     for path in files:
         for name in _names(path):
             if name.is_class:
                 places[name.name].append(f"{path.relative_to(ROOT)}:{name.line}")
+    for shared in ON_BOTH_SIDES:
+        sides = ["client" in where.split("/") for where in places.pop(shared, [])]
+        assert sides in ([], [True], [False], [True, False])
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
 
 

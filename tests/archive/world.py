@@ -111,7 +111,7 @@ class Fragile:
         context_id: str,
         ranges: Sequence[Range],
         limit: int | None,
-        max_bytes: int | None,
+        bytes_max: int | None,
         *,
         newest_first: bool = False,
         with_bodies: bool = True,
@@ -121,7 +121,7 @@ class Fragile:
             context_id,
             ranges,
             limit,
-            max_bytes,
+            bytes_max,
             newest_first=newest_first,
             with_bodies=with_bodies,
         )

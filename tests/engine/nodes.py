@@ -78,13 +78,13 @@ class SharedStore(MemoryStore):
         after_version: int,
         to_version: int,
         limit: int,
-        max_bytes: int,
+        bytes_max: int,
         *,
         with_bodies: bool = True,
     ) -> ChangesPage:
         self.pages += 1
         return await super().changes(
-            context_id, after_version, to_version, limit, max_bytes, with_bodies=with_bodies
+            context_id, after_version, to_version, limit, bytes_max, with_bodies=with_bodies
         )
 
     async def commit(self, changes: Sequence[Change]) -> None:

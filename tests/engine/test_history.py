@@ -18,14 +18,14 @@ class UnreadableStore(ScriptedStore):
         raise ReadFailed(f"{context_id} at {version}")
 
     async def compactions(
-        self, context_id: str, after_version: int, to_version: int, limit: int, max_bytes: int
+        self, context_id: str, after_version: int, to_version: int, limit: int, bytes_max: int
     ) -> list[CompactionRow]:
-        raise ReadFailed(f"{context_id} {after_version} {to_version} {limit} {max_bytes}")
+        raise ReadFailed(f"{context_id} {after_version} {to_version} {limit} {bytes_max}")
 
     async def compactions_before(
-        self, context_id: str, before_version: int, limit: int, max_bytes: int
+        self, context_id: str, before_version: int, limit: int, bytes_max: int
     ) -> list[CompactionRow]:
-        raise ReadFailed(f"{context_id} {before_version} {limit} {max_bytes}")
+        raise ReadFailed(f"{context_id} {before_version} {limit} {bytes_max}")
 
 
 def test_the_past_keeps_what_is_of_now() -> None:

@@ -403,8 +403,8 @@ class LogContract:
         (author,) = await create(store, "c")
         await store.commit([author.append(b"aaaa", b"bbbb", b"cc", b"dddddddd", b"")])
         sizes = {0: 1, 3: 1, 4: 1, 7: 1, 8: 2, 9: 2, 10: 3, 17: 3, 18: 5, ALL: 5}
-        for max_bytes, count in sizes.items():
-            assert await store.messages("c", 1, 5, 9, max_bytes) == author.log[:count], max_bytes
+        for bytes_max, count in sizes.items():
+            assert await store.messages("c", 1, 5, 9, bytes_max) == author.log[:count], bytes_max
         assert await store.messages("c", 4, 5, 9, 1) == author.log[3:4]
 
     @on_store
@@ -426,8 +426,8 @@ class LogContract:
         (author,) = await create(store, "c")
         await store.commit([author.append(b"", b"dddddddd", b"cc", b"bbbb", b"aaaa")])
         sizes = {0: 1, 4: 1, 7: 1, 8: 2, 10: 3, 17: 3, 18: 5, ALL: 5}
-        for max_bytes, count in sizes.items():
-            assert await store.messages_before("c", 6, 9, max_bytes) == author.log[5 - count :]
+        for bytes_max, count in sizes.items():
+            assert await store.messages_before("c", 6, 9, bytes_max) == author.log[5 - count :]
 
     @on_store
     async def test_pages_do_not_mix_contexts(self, store: Store) -> None:
@@ -481,11 +481,11 @@ def happened(author: Author, after: int, through: int, lost: Collection[int] = (
     )
 
 
-async def walked(store: Store, limit: int, max_bytes: int = ALL) -> list[ChangesPage]:
+async def walked(store: Store, limit: int, bytes_max: int = ALL) -> list[ChangesPage]:
     """Read all changes of a context, page by page."""
     pages = [ChangesPage([], [], 0)]
     while pages[-1].through < (await loaded_row(store, "c")).version:
-        pages.append(await store.changes("c", pages[-1].through, ALL, limit, max_bytes))
+        pages.append(await store.changes("c", pages[-1].through, ALL, limit, bytes_max))
         assert pages[-1].through > pages[-2].through
     return pages
 

@@ -11,21 +11,21 @@ from collections.abc import Hashable, Sequence
 from itertools import chain
 
 from fastpaca.stream.subscription import (
-    Compaction,
+    AppendedMessage,
     CompactionFrame,
     ContextFrame,
     Frame,
     GapFrame,
-    Message,
+    LatestState,
     MessageFrame,
     ResetFrame,
-    State,
     Subscription,
     TombstonedFrame,
+    WindowRewrite,
 )
 from tests.stream.world import World
 
-Piece = Message | Compaction
+Piece = AppendedMessage | WindowRewrite
 
 
 class Client:
@@ -87,7 +87,7 @@ class Client:
             self._pass_silent_versions(frame)
         match frame:
             case MessageFrame():
-                self._piece(frame, Message(frame.seq, frame.body))
+                self._piece(frame, AppendedMessage(frame.seq, frame.body))
             case CompactionFrame():
                 self._piece(frame, _compaction(frame))
             case ContextFrame():
@@ -216,8 +216,8 @@ class Client:
         self.has_ended = True
 
 
-def _compaction(frame: CompactionFrame) -> Compaction:
-    return Compaction(
+def _compaction(frame: CompactionFrame) -> WindowRewrite:
+    return WindowRewrite(
         strategy=frame.strategy,
         from_seq=frame.from_seq,
         to_seq=frame.to_seq,
@@ -226,5 +226,5 @@ def _compaction(frame: CompactionFrame) -> Compaction:
     )
 
 
-def _looks(state: State) -> tuple[int, bool, int, int]:
+def _looks(state: LatestState) -> tuple[int, bool, int, int]:
     return state.version, state.needs_compaction, state.used_tokens, state.token_budget

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from random import Random
 
-from fastpaca.stream.subscription import ContextFrame, Frame, Page, State, Subscription
+from fastpaca.stream.subscription import ContextFrame, Frame, LatestState, Page, Subscription
 from tests.stream.client import Client
 from tests.stream.world import GONE, World
 
@@ -33,7 +33,7 @@ PAGE_SIZES = (1, 1, 2, 3, 10)
 class Connection:
     """One connection of a follower: what is under way on it, in both directions."""
 
-    def __init__(self, rng: Random, client: Client, bells: list[State]) -> None:
+    def __init__(self, rng: Random, client: Client, bells: list[LatestState]) -> None:
         self._rng = rng
         self._history = client.history
         self._last_context: ContextFrame | None = None
@@ -97,7 +97,7 @@ class Connection:
             self.receive()
         self.client.check_caught_up()
 
-    def _ring(self, state: State) -> None:
+    def _ring(self, state: LatestState) -> None:
         known, is_over = self._newest, self.subscription.has_ended or self._newest.is_gone
         self.subscription.ring(state)
         if not is_over and (state.is_gone or state.revision > known.revision):

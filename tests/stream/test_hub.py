@@ -18,7 +18,14 @@ from fastpaca.errors import ContextNotFound, Unavailable
 from fastpaca.stream.follower import Follower, Stopping
 from fastpaca.stream.hub import Hub
 from fastpaca.stream.recent import PAGE_BYTES_MAX, PAGE_CHANGES, PAGE_HEADS
-from fastpaca.stream.subscription import Change, ContextFrame, Frame, MessageFrame, Page, PingFrame
+from fastpaca.stream.subscription import (
+    ContextFrame,
+    Frame,
+    MessageFrame,
+    Page,
+    PingFrame,
+    VersionChange,
+)
 from tests.engine.world import message
 from tests.kit.http import until
 
@@ -46,7 +53,7 @@ class Story:
 
     def __init__(self, op: Put | None = None, ping_seconds: float = 1000) -> None:
         self.context, _ = create("c", op or Put(), 0)
-        self.rows: dict[int, Change] = {}
+        self.rows: dict[int, VersionChange] = {}
         self.reads: list[tuple[int, int]] = []
         self.bodies: list[bool] = []
         self.gate = asyncio.Event()
@@ -68,7 +75,7 @@ class Story:
         after: int,
         through: int,
         limit: int,
-        max_bytes: int,
+        bytes_max: int,
         *,
         with_bodies: bool,
     ) -> Page:

@@ -5,20 +5,22 @@ from __future__ import annotations
 from fastpaca.stream.recent import (
     CHANGES_BYTES_MAX,
     CHANNEL_BYTES_MAX,
+    FRAMES_BYTES_MAX,
     PAGE_CHANGES,
-    TEXTS_BYTES_MAX,
-    Recent,
-    Texts,
+    FrameCache,
+    RecentChanges,
 )
-from fastpaca.stream.subscription import Change, Message
+from fastpaca.stream.subscription import AppendedMessage, VersionChange
 
 
-def run(first: int, count: int, size: int = 10) -> list[Change]:
+def run(first: int, count: int, size: int = 10) -> list[VersionChange]:
     """Changes from version *first* on, with messages of *size* bytes."""
-    return [Change(n, Message(n, b"x" * size), None) for n in range(first, first + count)]
+    return [
+        VersionChange(n, AppendedMessage(n, b"x" * size), None) for n in range(first, first + count)
+    ]
 
 
-def versions(recent: Recent, after: int, through: int = 10**9) -> list[int] | None:
+def versions(recent: RecentChanges, after: int, through: int = 10**9) -> list[int] | None:
     page = recent.page("c", after, through)
     if page is None:
         return None
@@ -30,7 +32,7 @@ def test_page_begins_where_it_is_asked_for() -> None:
     """
     Pages begin behind any version, and end where they are asked to, or with their size.
     """
-    recent = Recent()
+    recent = RecentChanges()
     assert versions(recent, 0) is None
     recent.keep("c", run(5, 3))
     recent.keep("c", run(8, 1000))
@@ -45,7 +47,7 @@ def test_hole_is_never_kept() -> None:
     """
     What does not follow takes the place of what there was.
     """
-    recent = Recent()
+    recent = RecentChanges()
     recent.keep("c", run(1, 3))
     recent.keep("c", [])
     recent.keep("c", run(5, 2))
@@ -58,7 +60,7 @@ def test_context_keeps_little_beside_its_last_commit() -> None:
     """
     Older commits go when there is too much, the last one stays whatever its size.
     """
-    recent = Recent()
+    recent = RecentChanges()
     for version in range(1, 100):
         recent.keep("c", run(version, 1, CHANNEL_BYTES_MAX // 10))
         assert recent.bytes <= CHANNEL_BYTES_MAX
@@ -71,7 +73,7 @@ def test_all_contexts_are_bounded_together() -> None:
     """
     Contexts that were written longest ago go first, and one that is forgotten leaves nothing.
     """
-    recent = Recent()
+    recent = RecentChanges()
     recent.keep("c", run(1, 1))
     for number in range(1000):
         recent.keep(f"other {number}", run(1, 1, CHANNEL_BYTES_MAX - 1000))
@@ -95,10 +97,10 @@ def test_texts_are_bounded() -> None:
         encoded.append(frame)
         return b"x" * 100_000
 
-    texts: Texts[int] = Texts()
-    assert texts.text(encode, 1) is texts.text(encode, 1)
-    assert texts.text(lambda frame: b"another form", 1) == b"another form"
+    texts: FrameCache[int] = FrameCache()
+    assert texts.encoded(encode, 1) is texts.encoded(encode, 1)
+    assert texts.encoded(lambda frame: b"another form", 1) == b"another form"
     assert encoded == [1]
     for number in range(1000):
-        texts.text(encode, number)
-        assert len(texts) * 100_000 < TEXTS_BYTES_MAX
+        texts.encoded(encode, number)
+        assert len(texts) * 100_000 < FRAMES_BYTES_MAX

@@ -12,28 +12,28 @@ import pytest
 from msgspec.structs import replace
 
 from fastpaca.stream.subscription import (
-    Change,
-    Compaction,
+    AppendedMessage,
     CompactionFrame,
     ContextFrame,
     Frame,
     GapFrame,
-    Message,
+    LatestState,
     MessageFrame,
     Page,
     ResetFrame,
-    State,
     Subscription,
     TombstonedFrame,
+    VersionChange,
+    WindowRewrite,
 )
 
-TRIM = Compaction("last_n", 1, 4, 90, 40)
-CALL = Compaction("manual", 1, 9, 80, 10)
+TRIM = WindowRewrite("last_n", 1, 4, 90, 40)
+CALL = WindowRewrite("manual", 1, 9, 80, 10)
 
 
-def state(version: int, revision: int | None = None, **changes: object) -> State:
+def state(version: int, revision: int | None = None, **changes: object) -> LatestState:
     """Make the state of a context that has had nothing but appends, or another one by *changes*."""
-    plain = State(
+    plain = LatestState(
         version=version,
         revision=version + 1 if revision is None else revision,
         is_tombstoned=False,
@@ -45,19 +45,19 @@ def state(version: int, revision: int | None = None, **changes: object) -> State
     return replace(plain, **changes)
 
 
-def append(version: int) -> Change:
-    return Change(version, Message(seq=version, body=b'{"n":%d}' % version), None)
+def append(version: int) -> VersionChange:
+    return VersionChange(version, AppendedMessage(seq=version, body=b'{"n":%d}' % version), None)
 
 
-def trimmed(version: int) -> Change:
+def trimmed(version: int) -> VersionChange:
     return replace(append(version), compaction=TRIM)
 
 
-def compacted(version: int) -> Change:
-    return Change(version, None, CALL)
+def compacted(version: int) -> VersionChange:
+    return VersionChange(version, None, CALL)
 
 
-def page(after: int, changes: Iterable[Change | int], through: int | None = None) -> Page:
+def page(after: int, changes: Iterable[VersionChange | int], through: int | None = None) -> Page:
     """Make a page; a number stands for an append, and it ends with its last change."""
     whole = [append(change) if isinstance(change, int) else change for change in changes]
     if through is None:
@@ -65,7 +65,7 @@ def page(after: int, changes: Iterable[Change | int], through: int | None = None
     return Page(after, whole, through)
 
 
-def following(cursor: int | None, newest: State) -> Subscription:
+def following(cursor: int | None, newest: LatestState) -> Subscription:
     subscription = Subscription(cursor)
     subscription.ring(newest)
     return subscription
@@ -124,7 +124,7 @@ def test_frames_hold_what_the_changes_and_the_state_hold() -> None:
     """Nothing is left out on the way, and nothing is mixed up."""
     subscription = live(3)
     subscription.ring(
-        State(
+        LatestState(
             version=4,
             revision=9,
             is_tombstoned=False,
@@ -134,7 +134,9 @@ def test_frames_hold_what_the_changes_and_the_state_hold() -> None:
             token_budget=500,
         )
     )
-    change = Change(4, Message(seq=2, body=b"{}"), Compaction("skip_parts", 1, 2, 900, 77))
+    change = VersionChange(
+        4, AppendedMessage(seq=2, body=b"{}"), WindowRewrite("skip_parts", 1, 2, 900, 77)
+    )
     assert subscription.deliver(page(3, [change])) == [
         MessageFrame(version=4, cursor=3, seq=2, body=b"{}"),
         CompactionFrame(
@@ -359,7 +361,7 @@ def test_a_short_page_says_nothing_of_what_follows() -> None:
 def test_a_trim_without_its_message_is_a_gap() -> None:
     """Half a change would pass for a whole one; a compact call never had a message."""
     subscription = following(0, state(3))
-    orphan = Change(2, None, TRIM)
+    orphan = VersionChange(2, None, TRIM)
     assert texts(subscription.deliver(page(0, [compacted(1), orphan, 3]))) == [
         "compaction 1 @1",
         "gap 2 to 3 @2",
@@ -586,7 +588,7 @@ def test_nothing_follows_the_end() -> None:
 # --- without messages -------------------------------------------------------------------------
 
 
-def silent(cursor: int | None, newest: State) -> Subscription:
+def silent(cursor: int | None, newest: LatestState) -> Subscription:
     subscription = Subscription(cursor, wants_messages=False)
     subscription.ring(newest)
     return subscription
@@ -648,4 +650,4 @@ def test_the_size_of_a_change_is_that_of_its_message_and_a_little() -> None:
     """Nothing is free, and a body counts in full."""
     assert compacted(1).size > 0
     body = b"x" * 1000
-    assert replace(append(1), message=Message(1, body)).size == compacted(1).size + 1000
+    assert replace(append(1), message=AppendedMessage(1, body)).size == compacted(1).size + 1000

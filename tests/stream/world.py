@@ -10,9 +10,15 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from fastpaca.stream.subscription import Change, Compaction, Message, Page, State
+from fastpaca.stream.subscription import (
+    AppendedMessage,
+    LatestState,
+    Page,
+    VersionChange,
+    WindowRewrite,
+)
 
-NEW = State(
+NEW = LatestState(
     version=0,
     revision=1,
     is_tombstoned=False,
@@ -36,9 +42,9 @@ class World(NamedTuple):
         rows: What the store still has of them.
     """
 
-    state: State = NEW
-    truth: tuple[Change, ...] = ()
-    rows: tuple[Change, ...] = ()
+    state: LatestState = NEW
+    truth: tuple[VersionChange, ...] = ()
+    rows: tuple[VersionChange, ...] = ()
 
     @property
     def lost(self) -> set[int]:
@@ -49,15 +55,17 @@ class World(NamedTuple):
         """Append a message, which perhaps makes a policy trim the window."""
         version = self.state.version + 1
         seq = 1 + sum(change.message is not None for change in self.truth)
-        message = Message(seq, b'{"version":%d,"revision":%d}' % (version, self.state.revision))
-        trim = Compaction("last_n", 1, seq, version, used_tokens) if trimmed else None
-        return self._changed(Change(version, message, trim), used_tokens)
+        message = AppendedMessage(
+            seq, b'{"version":%d,"revision":%d}' % (version, self.state.revision)
+        )
+        trim = WindowRewrite("last_n", 1, seq, version, used_tokens) if trimmed else None
+        return self._changed(VersionChange(version, message, trim), used_tokens)
 
     def compact(self, used_tokens: int = 0) -> World:
         """Compact by a call."""
         version = self.state.version + 1
-        call = Compaction("manual", None, None, version, used_tokens)
-        return self._changed(Change(version, None, call), used_tokens)
+        call = WindowRewrite("manual", None, None, version, used_tokens)
+        return self._changed(VersionChange(version, None, call), used_tokens)
 
     def configure(self, **changes: object) -> World:
         """Change the budget, or what comes of it; or nothing that a follower is told of."""
@@ -73,7 +81,7 @@ class World(NamedTuple):
 
     def lose(self, first: int, last: int, *, messages_only: bool = False) -> World:
         """Lose the rows from version *first* to *last*, or only their messages."""
-        rows: list[Change] = []
+        rows: list[VersionChange] = []
         for change in self.rows:
             if not first <= change.version <= last:
                 rows.append(change)
@@ -95,7 +103,7 @@ class World(NamedTuple):
             through = found[-1].version
         return Page(after, found, through)
 
-    def _changed(self, change: Change, used_tokens: int) -> World:
+    def _changed(self, change: VersionChange, used_tokens: int) -> World:
         changed = self._replace(truth=(*self.truth, change), rows=(*self.rows, change))
         return changed._committed(version=change.version, used_tokens=used_tokens)
 

@@ -21,7 +21,7 @@ from fastpaca.tokens.media import (
     MEDIA_TYPES,
     REFERENCE_KEYS,
     VALUES_MAX,
-    Found,
+    StrippedPart,
     without_media,
 )
 from fastpaca.tokens.medium import FILE_TOKENS, decoded
@@ -45,7 +45,7 @@ def dump(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def look(part: dict[str, Any]) -> Found:
+def look(part: dict[str, Any]) -> StrippedPart:
     """Take the media out of *part*."""
     return without_media(dump(part), CharsCounter())
 
@@ -65,7 +65,7 @@ def test_binary_data_is_counted_by_what_it_is(name: str) -> None:
     Data leaves the counted JSON and costs its pixels, pages or seconds, once, in every shape.
     """
     part, data, tokens = DATA[name]
-    assert look(part) == Found(dump(emptied(part, data)), tokens)
+    assert look(part) == StrippedPart(dump(emptied(part, data)), tokens)
 
 
 @pytest.mark.parametrize("name", DATA)
@@ -80,7 +80,7 @@ def test_the_order_of_keys_does_not_matter(name: str) -> None:
             return {key: turned(value[key]) for key in reversed(value)}
         return value
 
-    assert look(turned(part)) == Found(dump(emptied(turned(part), data)), tokens)
+    assert look(turned(part)) == StrippedPart(dump(emptied(turned(part), data)), tokens)
 
 
 @pytest.mark.parametrize("name", DATA)
@@ -94,7 +94,7 @@ def test_what_holds_a_part_does_not_change_its_media(name: str) -> None:
         "tool_call_id": "c1",
         "content": [{"type": "text", "text": "a"}, part],
     }
-    assert look(outer) == Found(dump(emptied(outer, data)), tokens)
+    assert look(outer) == StrippedPart(dump(emptied(outer, data)), tokens)
 
 
 @pytest.mark.parametrize("key", sorted(DATA_KEYS))
@@ -103,7 +103,7 @@ def test_every_key_for_data_is_looked_at(key: str) -> None:
     An image under any of the keys for data is found by how it begins.
     """
     part = {"type": "x", "a": [{key: PNG}]}
-    assert look(part) == Found(dump(emptied(part, PNG)), MEGAPIXEL)
+    assert look(part) == StrippedPart(dump(emptied(part, PNG)), MEGAPIXEL)
 
 
 @pytest.mark.parametrize("key", sorted(MEDIA_TYPE_KEYS))
@@ -113,7 +113,7 @@ def test_every_key_for_a_media_type_is_looked_at(key: str) -> None:
     """
     table = base64.b64encode(b"a,b\n" * 90).decode()
     part = {"type": "x", "a": [{"payload": table, key: " Text/CSV ; header=present"}]}
-    assert look(part) == Found(dump(emptied(part, table)), 90)
+    assert look(part) == StrippedPart(dump(emptied(part, table)), 90)
 
 
 @pytest.mark.parametrize("key", sorted(REFERENCE_KEYS))
@@ -132,7 +132,7 @@ def test_a_medium_that_is_elsewhere_has_a_stated_price(name: str) -> None:
     A URL or an id stays in the counted JSON, and the medium is counted by a default, once.
     """
     part, tokens = REFERENCES[name]
-    assert look(part) == Found(dump(part), tokens)
+    assert look(part) == StrippedPart(dump(part), tokens)
 
 
 @pytest.mark.parametrize("name", NO_MEDIA)
@@ -141,7 +141,7 @@ def test_what_is_no_medium_counts_as_json(name: str) -> None:
     Signatures, encrypted reasoning, texts and lists of files stay as they are, at no extra cost.
     """
     part = NO_MEDIA[name]
-    assert look(part) == Found(dump(part), 0)
+    assert look(part) == StrippedPart(dump(part), 0)
 
 
 def test_a_medium_on_the_border_of_two_steps_is_found() -> None:
@@ -207,7 +207,7 @@ def test_an_escaped_media_type_is_read() -> None:
     A data URL's own media type may have escapes too, and says what the data does not.
     """
     part = dump({"type": "x", "a": url("text/plain", "YWJjZGVmZ2g=")}).replace(b"/", rb"\/")
-    assert without_media(part, CharsCounter()) == Found(b'{"type":"x","a":""}', 2)
+    assert without_media(part, CharsCounter()) == StrippedPart(b'{"type":"x","a":""}', 2)
 
 
 @given(st.binary(max_size=40), st.integers(0, 3), st.booleans(), st.booleans())
@@ -362,7 +362,7 @@ def test_a_string_of_megabytes_of_escapes_takes_linear_time(char: str) -> None:
     """
     part = f'{{"type":"x","data":"{"A" * 300}{char * (4_000_000 // len(char))}"}}'.encode()
     start = time.process_time()
-    assert without_media(part, CharsCounter()) == Found(part, 0)
+    assert without_media(part, CharsCounter()) == StrippedPart(part, 0)
     assert time.process_time() - start < 5
 
 

@@ -39,7 +39,7 @@ class Busy(MemoryStore):
         after_version: int,
         to_version: int,
         limit: int,
-        max_bytes: int,
+        bytes_max: int,
         *,
         with_bodies: bool = True,
     ) -> ChangesPage:
@@ -47,7 +47,7 @@ class Busy(MemoryStore):
         if self.purge_at == 0 and context_id == "b":
             self._purge(context_id)
         return await super().changes(
-            context_id, after_version, to_version, 2, max_bytes, with_bodies=with_bodies
+            context_id, after_version, to_version, 2, bytes_max, with_bodies=with_bodies
         )
 
 
@@ -113,7 +113,7 @@ async def test_a_context_is_exported_as_it_was_when_its_row_was_read(tmp_path: P
             after_version: int,
             to_version: int,
             limit: int,
-            max_bytes: int,
+            bytes_max: int,
             *,
             with_bodies: bool = True,
         ) -> ChangesPage:
@@ -121,7 +121,7 @@ async def test_a_context_is_exported_as_it_was_when_its_row_was_read(tmp_path: P
                 path = f"/v1/contexts/{context_id}/messages"
                 await client.post(path, json={"message": HELLO})
             return await super().changes(
-                context_id, after_version, to_version, limit, max_bytes, with_bodies=with_bodies
+                context_id, after_version, to_version, limit, bytes_max, with_bodies=with_bodies
             )
 
     store = Growing()

@@ -78,7 +78,7 @@ class Streams:
         following = await self._followed(
             request.context_id, cursor, encode, wants_messages=wants_messages
         )
-        if following.follower.is_behind_the_end:
+        if following.follower.is_at_the_end:
             following.close()
             return Response(204, headers=())
         following.opening = b"retry: %d\n\n" % RETRY_MS

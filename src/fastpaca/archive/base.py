@@ -70,7 +70,7 @@ class Archive(Protocol):
         context_id: str,
         ranges: Sequence[Range],
         limit: int | None,
-        max_bytes: int | None,
+        bytes_max: int | None,
         *,
         newest_first: bool = False,
         with_bodies: bool = True,
@@ -79,7 +79,7 @@ class Archive(Protocol):
         Read what there is in *ranges* of a log, in the order of seqs or, if asked for, against it.
 
         Ends early after *limit* messages, or with the one whose body takes the sum above
-        *max_bytes*, which is there too. Without bodies, these and the counts are empty.
+        *bytes_max*, which is there too. Without bodies, these and the counts are empty.
         """
 
     async def erase(self, context_ids: Sequence[str]) -> None:

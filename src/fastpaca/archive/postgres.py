@@ -196,7 +196,7 @@ class PostgresArchive:
         context_id: str,
         ranges: Sequence[Range],
         limit: int | None,
-        max_bytes: int | None,
+        bytes_max: int | None,
         *,
         newest_first: bool = False,
         with_bodies: bool = True,
@@ -204,7 +204,7 @@ class PostgresArchive:
         """Read what there is in *ranges* of a log."""
         sql = _MESSAGES[newest_first, with_bodies]
         firsts, lasts = [first for first, _ in ranges], [last for _, last in ranges]
-        values = (context_id, firsts, lasts, limit, max_bytes, self._identity)
+        values = (context_id, firsts, lasts, limit, bytes_max, self._identity)
         async with self._connection(reads=True) as connection:
             found = await fetched(connection, sql, *values, timeout=self._timeout)
         return [

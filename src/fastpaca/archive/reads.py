@@ -105,19 +105,19 @@ class ArchivedReads:
         return sorted((*there, *fetched), key=_SEQ)
 
     async def messages(
-        self, context_id: str, from_seq: int, to_seq: int, limit: int, max_bytes: int
+        self, context_id: str, from_seq: int, to_seq: int, limit: int, bytes_max: int
     ) -> list[MessageRow]:
         """Read the log forward."""
-        bounds = PageBounds(max(limit, 0), max_bytes)
+        bounds = PageBounds(max(limit, 0), bytes_max)
         between = (from_seq, to_seq)
         piece = await self._store.in_reader(lambda c: trims.forward(c, context_id, between, bounds))
         return [] if piece is None else await self._page(context_id, piece, bounds)
 
     async def messages_before(
-        self, context_id: str, before_seq: int, limit: int, max_bytes: int
+        self, context_id: str, before_seq: int, limit: int, bytes_max: int
     ) -> list[MessageRow]:
         """Read the newest messages below a seq."""
-        bounds = PageBounds(max(limit, 0), max_bytes)
+        bounds = PageBounds(max(limit, 0), bytes_max)
         piece = await self._store.in_reader(
             lambda c: trims.backward(c, context_id, before_seq, bounds)
         )
@@ -149,12 +149,12 @@ class ArchivedReads:
         after_version: int,
         to_version: int,
         limit: int,
-        max_bytes: int,
+        bytes_max: int,
         *,
         with_bodies: bool = True,
     ) -> ChangesPage:
         """Read what happened between two versions."""
-        bounds = PageBounds(max(limit, 1), max_bytes)
+        bounds = PageBounds(max(limit, 1), bytes_max)
         found = await self._store.in_reader(
             lambda c: trims.replay(
                 c, context_id, after_version, to_version, bounds, with_bodies=with_bodies
@@ -183,7 +183,7 @@ class ArchivedReads:
             [row for row in found.compactions if row.version <= through],
             through,
             limit,
-            max_bytes,
+            bytes_max,
         )
 
     async def _fetch(
@@ -191,7 +191,7 @@ class ArchivedReads:
         context_id: str,
         ranges: Sequence[Range],
         limit: int | None,
-        max_bytes: int | None,
+        bytes_max: int | None,
         *,
         newest_first: bool = False,
         with_bodies: bool = True,
@@ -202,7 +202,7 @@ class ArchivedReads:
                 context_id,
                 ranges,
                 limit,
-                max_bytes,
+                bytes_max,
                 newest_first=newest_first,
                 with_bodies=with_bodies,
             )
@@ -246,7 +246,7 @@ class ArchivedReads:
 
 
 def _page_of(
-    rows: Sequence[MessageRow], piece: Piece, max_bytes: int, *, newest_first: bool
+    rows: Sequence[MessageRow], piece: Piece, bytes_max: int, *, newest_first: bool
 ) -> tuple[list[MessageRow], bool]:
     """
     Take *rows* up to the end of *piece*, or until they are too big; tell if none was missing.
@@ -256,7 +256,7 @@ def _page_of(
     step = -1 if newest_first else 1
     at, end = (piece.last, piece.first) if newest_first else (piece.first, piece.last)
     page: list[MessageRow] = []
-    left = max_bytes
+    left = bytes_max
     for row in rows:
         if row.seq != at:
             return page, False

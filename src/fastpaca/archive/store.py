@@ -151,16 +151,16 @@ class ArchivedStore:
         return await self._reads.load_at(context_id, version)
 
     async def messages(
-        self, context_id: str, from_seq: int, to_seq: int, limit: int, max_bytes: int
+        self, context_id: str, from_seq: int, to_seq: int, limit: int, bytes_max: int
     ) -> list[MessageRow]:
         """Read the log forward."""
-        return await self._reads.messages(context_id, from_seq, to_seq, limit, max_bytes)
+        return await self._reads.messages(context_id, from_seq, to_seq, limit, bytes_max)
 
     async def messages_before(
-        self, context_id: str, before_seq: int, limit: int, max_bytes: int
+        self, context_id: str, before_seq: int, limit: int, bytes_max: int
     ) -> list[MessageRow]:
         """Read the newest messages below a seq."""
-        return await self._reads.messages_before(context_id, before_seq, limit, max_bytes)
+        return await self._reads.messages_before(context_id, before_seq, limit, bytes_max)
 
     async def changes(
         self,
@@ -168,13 +168,13 @@ class ArchivedStore:
         after_version: int,
         to_version: int,
         limit: int,
-        max_bytes: int,
+        bytes_max: int,
         *,
         with_bodies: bool = True,
     ) -> ChangesPage:
         """Read what happened between two versions."""
         return await self._reads.changes(
-            context_id, after_version, to_version, limit, max_bytes, with_bodies=with_bodies
+            context_id, after_version, to_version, limit, bytes_max, with_bodies=with_bodies
         )
 
     # --- other reads --------------------------------------------------------------------------
@@ -184,18 +184,18 @@ class ArchivedStore:
         return await self._store.revisions(context_ids)
 
     async def compactions(
-        self, context_id: str, after_version: int, to_version: int, limit: int, max_bytes: int
+        self, context_id: str, after_version: int, to_version: int, limit: int, bytes_max: int
     ) -> list[CompactionRow]:
         """Read rewrites of the window."""
         return await self._store.compactions(
-            context_id, after_version, to_version, limit, max_bytes
+            context_id, after_version, to_version, limit, bytes_max
         )
 
     async def compactions_before(
-        self, context_id: str, before_version: int, limit: int, max_bytes: int
+        self, context_id: str, before_version: int, limit: int, bytes_max: int
     ) -> list[CompactionRow]:
         """Read rewrites of the window, newest first."""
-        return await self._store.compactions_before(context_id, before_version, limit, max_bytes)
+        return await self._store.compactions_before(context_id, before_version, limit, bytes_max)
 
     async def contexts(self, prefix: str, after: str, limit: int) -> list[ContextRow]:
         """Read rows in byte order of their ids."""

@@ -71,7 +71,7 @@ class Doorbell:
             except ReadPartly as error:
                 found, failure = dict(error.found), error
             for context_id, revision in found.items():
-                self._hub.ring_if_behind(context_id, revision)
+                self._hub.ring_if_stale(context_id, revision)
         if failure is not None:
             raise failure
 

@@ -186,13 +186,13 @@ class Engine:
         after: int,
         through: int,
         limit: int,
-        max_bytes: int,
+        bytes_max: int,
         *,
         with_bodies: bool,
     ) -> Page:
         """Read what happened to a context, for those who follow it; see `Pages.changes`."""
         return await self.pages.changes(
-            context_id, after, through, limit, max_bytes, with_bodies=with_bodies
+            context_id, after, through, limit, bytes_max, with_bodies=with_bodies
         )
 
     # --- writes -------------------------------------------------------------------------------

@@ -10,11 +10,11 @@ from fastpaca.context.events import Appended, Compacted, Event
 from fastpaca.context.message import decode_counts, render
 from fastpaca.store.base import ChangesPage, CompactionRow, Delta, MessageRow
 from fastpaca.stream.hub import Hub
-from fastpaca.stream.subscription import Change, Compaction, Message, Page
+from fastpaca.stream.subscription import AppendedMessage, Page, VersionChange, WindowRewrite
 
 logger = logging.getLogger(__name__)
 
-News = Callable[[], list[Change]]
+News = Callable[[], list[VersionChange]]
 """Makes the changes that those who follow a context are told of."""
 
 
@@ -29,16 +29,18 @@ def tell(hub: Hub, context: Context, news: News) -> None:
         hub.ring(context.id)
 
 
-def changes_of(events: Iterable[Event]) -> list[Change]:
+def changes_of(events: Iterable[Event]) -> list[VersionChange]:
     """Make changes of what ops have just done to a context."""
-    changes: list[Change] = []
+    changes: list[VersionChange] = []
     for event in events:
         if isinstance(event, Appended):
             entry = event.entry
             assert entry.seq is not None
-            changes.append(Change(entry.version, Message(entry.seq, entry.body), None))
+            changes.append(
+                VersionChange(entry.version, AppendedMessage(entry.seq, entry.body), None)
+            )
         elif isinstance(event, Compacted):
-            compaction = Compaction(
+            compaction = WindowRewrite(
                 event.strategy,
                 event.from_seq,
                 event.to_seq,
@@ -48,11 +50,11 @@ def changes_of(events: Iterable[Event]) -> list[Change]:
             message = None
             if changes and changes[-1].version == event.version:  # the append that caused it
                 message = changes.pop().message
-            changes.append(Change(event.version, message, compaction))
+            changes.append(VersionChange(event.version, message, compaction))
     return changes
 
 
-def changes_since(context: Context, delta: Delta) -> list[Change]:
+def changes_since(context: Context, delta: Delta) -> list[VersionChange]:
     """
     Make changes of what others have done to *context*, as far as *delta* tells.
 
@@ -61,7 +63,7 @@ def changes_since(context: Context, delta: Delta) -> list[Change]:
     """
     if delta.window is not None or len(delta.messages) != delta.row.version - context.version:
         return []
-    return [Change(row.version, _message(row), None) for row in delta.messages]
+    return [VersionChange(row.version, _message(row), None) for row in delta.messages]
 
 
 def page_of(after: int, found: ChangesPage) -> Page:
@@ -69,18 +71,20 @@ def page_of(after: int, found: ChangesPage) -> Page:
     messages = {row.version: _message(row) for row in found.messages}
     compactions = {row.version: _compaction(row) for row in found.compactions}
     changes = [
-        Change(version, messages.get(version), compactions.get(version))
+        VersionChange(version, messages.get(version), compactions.get(version))
         for version in sorted(messages.keys() | compactions.keys())
     ]
     return Page(after, changes, found.through)
 
 
-def _message(row: MessageRow) -> Message:
+def _message(row: MessageRow) -> AppendedMessage:
     if not row.body:  # it was not asked for; no stored one is empty
-        return Message(row.seq, b"")
+        return AppendedMessage(row.seq, b"")
     tokens = decode_counts(row.counts).total
-    return Message(row.seq, render(row.body, row.seq, row.version, tokens, row.at_us))
+    return AppendedMessage(row.seq, render(row.body, row.seq, row.version, tokens, row.at_us))
 
 
-def _compaction(row: CompactionRow) -> Compaction:
-    return Compaction(row.strategy, row.from_seq, row.to_seq, row.tokens_before, row.tokens_after)
+def _compaction(row: CompactionRow) -> WindowRewrite:
+    return WindowRewrite(
+        row.strategy, row.from_seq, row.to_seq, row.tokens_before, row.tokens_after
+    )

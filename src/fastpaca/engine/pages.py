@@ -116,7 +116,7 @@ class Pages:
         after: int,
         through: int,
         limit: int,
-        max_bytes: int,
+        bytes_max: int,
         *,
         with_bodies: bool,
     ) -> Page:
@@ -130,7 +130,7 @@ class Pages:
         """
         with reading():
             page = await self._store.changes(
-                context_id, after, through, limit, max_bytes, with_bodies=with_bodies
+                context_id, after, through, limit, bytes_max, with_bodies=with_bodies
             )
         return feed.page_of(after, page)
 

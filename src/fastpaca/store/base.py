@@ -361,17 +361,17 @@ class Store(Protocol):
         """
 
     async def messages(
-        self, context_id: str, from_seq: int, to_seq: int, limit: int, max_bytes: int
+        self, context_id: str, from_seq: int, to_seq: int, limit: int, bytes_max: int
     ) -> list[MessageRow]:
         """
         Read the log forward from *from_seq* to *to_seq*, inclusive.
 
-        Ends early after *limit* messages, or at the one whose body takes the sum above *max_bytes*
+        Ends early after *limit* messages, or at the one whose body takes the sum above *bytes_max*
         (which is left out unless it is the first).
         """
 
     async def messages_before(
-        self, context_id: str, before_seq: int, limit: int, max_bytes: int
+        self, context_id: str, before_seq: int, limit: int, bytes_max: int
     ) -> list[MessageRow]:
         """Read the newest *limit* messages below *before_seq*, ascending; ends as `messages`."""
 
@@ -381,7 +381,7 @@ class Store(Protocol):
         after_version: int,
         to_version: int,
         limit: int,
-        max_bytes: int,
+        bytes_max: int,
         *,
         with_bodies: bool = True,
     ) -> ChangesPage:
@@ -389,7 +389,7 @@ class Store(Protocol):
         Read what happened behind *after_version* up to *to_version*, inclusive.
 
         Ends early after *limit* versions, or at the one whose rows take the sum of bodies and
-        windows above *max_bytes*; the first one is always there. Versions that do not exist yet
+        windows above *bytes_max*; the first one is always there. Versions that do not exist yet
         are not read; those whose rows are missing are, and are simply not there.
 
         Without bodies, neither bodies nor counts of messages are read: both are empty, and count
@@ -397,17 +397,17 @@ class Store(Protocol):
         """
 
     async def compactions(
-        self, context_id: str, after_version: int, to_version: int, limit: int, max_bytes: int
+        self, context_id: str, after_version: int, to_version: int, limit: int, bytes_max: int
     ) -> list[CompactionRow]:
         """
         Read rewrites of the window behind *after_version* up to *to_version*, oldest first.
 
-        Ends early after *limit*, or at the one whose window takes the sum above *max_bytes*
+        Ends early after *limit*, or at the one whose window takes the sum above *bytes_max*
         (which is left out unless it is the first).
         """
 
     async def compactions_before(
-        self, context_id: str, before_version: int, limit: int, max_bytes: int
+        self, context_id: str, before_version: int, limit: int, bytes_max: int
     ) -> list[CompactionRow]:
         """Read rewrites of the window below *before_version*, newest first; as `compactions`."""
 

@@ -215,21 +215,21 @@ class MemoryStore:
             self._answers = {k: v for k, v in self._answers.items() if v[0] != context_id}
 
     async def messages(
-        self, context_id: str, from_seq: int, to_seq: int, limit: int, max_bytes: int
+        self, context_id: str, from_seq: int, to_seq: int, limit: int, bytes_max: int
     ) -> list[MessageRow]:
         """Read the log forward."""
         held = self._held.get(context_id)
         rows = held.log(from_seq, to_seq) if held else []
-        return bounded(rows[:limit], max_bytes)
+        return bounded(rows[:limit], bytes_max)
 
     async def messages_before(
-        self, context_id: str, before_seq: int, limit: int, max_bytes: int
+        self, context_id: str, before_seq: int, limit: int, bytes_max: int
     ) -> list[MessageRow]:
         """Read the newest messages below a seq."""
         held = self._held.get(context_id)
         end = bisect_left(held.messages, before_seq, key=_SEQ) if held else 0
         rows = held.messages[max(end - limit, 0) : end] if held else []
-        return bounded(reversed(rows), max_bytes)[::-1]
+        return bounded(reversed(rows), bytes_max)[::-1]
 
     async def changes(
         self,
@@ -237,7 +237,7 @@ class MemoryStore:
         after_version: int,
         to_version: int,
         limit: int,
-        max_bytes: int,
+        bytes_max: int,
         *,
         with_bodies: bool = True,
     ) -> ChangesPage:
@@ -250,23 +250,23 @@ class MemoryStore:
         if not with_bodies:
             messages = [row._replace(body=b"", counts=b"") for row in messages]
         rewrites = held.rewrites(after_version, through)
-        return changes_page(messages, rewrites, through, limit, max_bytes)
+        return changes_page(messages, rewrites, through, limit, bytes_max)
 
     async def compactions(
-        self, context_id: str, after_version: int, to_version: int, limit: int, max_bytes: int
+        self, context_id: str, after_version: int, to_version: int, limit: int, bytes_max: int
     ) -> list[CompactionRow]:
         """Read rewrites of the window."""
         held = self._held.get(context_id)
         rows = held.rewrites(after_version, to_version) if held else []
-        return bounded(rows[:limit], max_bytes)
+        return bounded(rows[:limit], bytes_max)
 
     async def compactions_before(
-        self, context_id: str, before_version: int, limit: int, max_bytes: int
+        self, context_id: str, before_version: int, limit: int, bytes_max: int
     ) -> list[CompactionRow]:
         """Read rewrites of the window, newest first."""
         held = self._held.get(context_id)
         rows = held.rewrites_before(before_version, limit) if held else []
-        return bounded(reversed(rows), max_bytes)
+        return bounded(reversed(rows), bytes_max)
 
     async def contexts(self, prefix: str, after: str, limit: int) -> list[ContextRow]:
         """Read rows in byte order of their ids."""

@@ -28,10 +28,10 @@ def size(row: Row) -> int:
     return len(row.body if isinstance(row, MessageRow) else row.window)
 
 
-def bounded(rows: Iterable[R], max_bytes: int) -> list[R]:
-    """Take *rows* until they are more than *max_bytes* together; at least the first."""
+def bounded(rows: Iterable[R], bytes_max: int) -> list[R]:
+    """Take *rows* until they are more than *bytes_max* together; at least the first."""
     page: list[R] = []
-    left = max_bytes
+    left = bytes_max
     for row in rows:
         left -= size(row)
         if page and left < 0:
@@ -45,7 +45,7 @@ def changes_page(
     compactions: Iterable[CompactionRow],
     through: int,
     limit: int,
-    max_bytes: int,
+    bytes_max: int,
 ) -> ChangesPage:
     """
     Take whole versions of *messages* and *compactions* until they are too many or too big.
@@ -54,7 +54,7 @@ def changes_page(
     """
     page = ChangesPage([], [], through)
     sources: tuple[Iterable[Row], ...] = (messages, compactions)
-    left = max_bytes
+    left = bytes_max
     for taken, (version, group) in enumerate(groupby(merge(*sources, key=VERSION), VERSION)):
         rows = list(group)
         left -= sum(map(size, rows))

@@ -1,8 +1,8 @@
 """
-The live stream: what the followers of a conversation are told of it, change by change.
+The live stream: every change of a conversation, for its followers.
 
 - `subscription` is pure and decides what one follower is sent next.
-- `follower` is one who follows, `channel` what the followers of one context share, `hub` has the
-  channels of a node.
-- `recent` keeps what many are sent at the same time.
+- `follower` reads for one follower, `channel` is shared by the followers of a context, and `hub`
+  has the channels of a node.
+- `recent` keeps the newest changes and frames, which many followers are sent at the same time.
 """

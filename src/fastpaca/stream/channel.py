@@ -1,8 +1,8 @@
 """
-What the followers of one context share: its state, its newest changes, and reads of older ones.
+The channel of one context, which its followers share: its state, and reads of its changes.
 
-A channel never waits for a follower. It wakes them in small groups, so that a thousand of them do
-not hold up the event loop.
+A channel never waits for a follower. It wakes followers in small groups, so that a thousand of them
+don't block the event loop.
 """
 
 from __future__ import annotations
@@ -16,25 +16,31 @@ from typing import Final, Protocol
 from fastpaca.context import Context, Manual, Status
 from fastpaca.errors import ContextNotFound, Unavailable
 from fastpaca.offload import FIT, offload
-from fastpaca.stream.recent import PAGE_BYTES_MAX, PAGE_CHANGES, PAGE_HEADS, Recent, Texts
-from fastpaca.stream.subscription import AnyFrame, Change, Page, State
+from fastpaca.stream.recent import (
+    PAGE_BYTES_MAX,
+    PAGE_CHANGES,
+    PAGE_HEADS,
+    FrameCache,
+    RecentChanges,
+)
+from fastpaca.stream.subscription import AnyFrame, LatestState, Page, VersionChange
 
 logger = logging.getLogger(__name__)
 
-WAKE_AT_ONCE: Final = 50
-"""How many followers are woken before others get their turn."""
+WOKEN_FOLLOWERS: Final = 50
+"""How many followers to wake before other tasks get their turn."""
 
 
 class Source(Protocol):
-    """What the stream asks of the engine."""
+    """The part of the engine that the stream uses."""
 
     async def read(self, context_id: str) -> Context:
         """
         Return the committed state of a context.
 
         Raises:
-            ContextNotFound: There is none, or it was purged.
-            Unavailable: The store cannot be read.
+            ContextNotFound: It doesn't exist, or it was purged.
+            Unavailable: The store can't be read.
         """
 
     async def changes(
@@ -43,32 +49,32 @@ class Source(Protocol):
         after: int,
         through: int,
         limit: int,
-        max_bytes: int,
+        bytes_max: int,
         *,
         with_bodies: bool,
     ) -> Page:
         """
-        Read the changes after the version *after*, up to *through* at most.
+        Read the changes after the version *after*, up to and including *through* at most.
 
-        Without bodies, messages are there and their bodies empty.
+        Without *with_bodies*, the bodies of messages are empty.
 
         Raises:
-            Unavailable: The store cannot be read.
+            Unavailable: The store can't be read.
         """
 
 
-class Reader(Protocol):
-    """What a channel knows of one who follows its context."""
+class Listener(Protocol):
+    """A follower, as far as its channel uses it."""
 
     @property
-    def heard_at(self) -> float:
-        """When it was given something last, by the clock of the event loop."""
+    def sent_at(self) -> float:
+        """When it last had frames, by the clock of the event loop."""
 
     def wake(self) -> None:
-        """Look whether there is anything new."""
+        """Check for new frames."""
 
     def ping(self) -> None:
-        """Say that it is still there, unless it has something else to say."""
+        """Send a ping, unless there are other frames to send."""
 
 
 class Channel:
@@ -76,33 +82,33 @@ class Channel:
     What the followers of one context share.
 
     Args:
-        context_id: Which context.
-        source: Where its state and its old changes are read.
-        recent: Keeps the newest changes of all channels.
-        texts: Keeps frames of all channels as they were sent.
+        context_id: The id of the context.
+        source: Reads its state and its old changes.
+        recent: The newest changes of all channels.
+        encoded: The newest encoded frames of all channels.
         on_leave: Called when a follower has left.
-        retry_seconds: How long to wait before a store that could not be read is asked again.
+        retry_seconds: How long to wait before reading from a failed store again.
 
     Attributes:
-        followers: Those who follow, in the order in which they came.
-        state: The newest state of the context; None until `learn` has found one.
-        is_stopping: Whether the node ends.
+        followers: The followers, in the order in which they came.
+        state: The newest state of the context; None until `learn` has read it.
+        is_stopping: Whether the node is shutting down.
     """
 
     def __init__(
         self,
         context_id: str,
         source: Source,
-        recent: Recent,
-        texts: Texts[AnyFrame],
+        recent: RecentChanges,
+        encoded: FrameCache[AnyFrame],
         on_leave: Callable[[Channel], None],
         retry_seconds: float,
     ) -> None:
         self.context_id = context_id
-        self.texts = texts
+        self.encoded = encoded
         self.retry_seconds = retry_seconds
-        self.followers: dict[Reader, None] = {}
-        self.state: State | None = None
+        self.followers: dict[Listener, None] = {}
+        self.state: LatestState | None = None
         self.is_stopping = False
         self._source = source
         self._recent = recent
@@ -110,23 +116,23 @@ class Channel:
         self._reads: dict[tuple[int, int, bool], asyncio.Future[Page]] = {}
         self._is_waking = False
         self._jobs: set[asyncio.Task[None]] = set()
-        self._costly: Context | None = None  # whose state is still to be noted
-        self._noting: asyncio.Task[None] | None = None
+        self._costly: Context | None = None  # the newest one whose state is not recorded yet
+        self._recording: asyncio.Task[None] | None = None
 
-    def leave(self, follower: Reader) -> None:
-        """Forget a follower."""
+    def leave(self, follower: Listener) -> None:
+        """Remove a follower."""
         if follower in self.followers:
             del self.followers[follower]
             self._on_leave(self)
 
     def stop(self) -> None:
-        """Tell the followers that the node ends."""
+        """Tell the followers that the node is shutting down."""
         self.is_stopping = True
         for follower in self.followers:
             follower.wake()
 
     def end(self) -> None:
-        """Stop what is under way. Reads end by themselves."""
+        """Cancel background tasks. Reads finish by themselves."""
         self._recent.forget(self.context_id)
         for task in self._jobs:
             task.cancel()
@@ -135,61 +141,63 @@ class Channel:
 
     async def learn(self) -> None:
         """
-        Find out what the context has come to, for one who has just come.
+        Read the state of the context, for a new follower.
 
-        What was noted before may be older than what it has read elsewhere, and its cursor would
-        then look like one from another history.
+        The recorded state may be older than what the follower has read elsewhere, and its cursor
+        would then look like one from a different history.
 
         Raises:
             ContextNotFound: There is no such context.
-            Unavailable: The store cannot be read.
+            Unavailable: The store can't be read.
         """
         context = await self._source.read(self.context_id)
         await self._learn(context)
 
-    def publish(self, context: Context, changes: Sequence[Change]) -> None:
-        """Take over what a commit has made."""
+    def publish(self, context: Context, changes: Sequence[VersionChange]) -> None:
+        """Record the result of a commit."""
         if context.status is Status.PURGED:
             self._recent.forget(self.context_id)
         else:
             self._recent.keep(self.context_id, changes)
         if _is_costly(context):
-            self._note_soon(context)
+            self._record_soon(context)
         else:
-            self._note(_state(context))
+            self._record(_state(context))
 
-    def look_again(self) -> None:
-        """Ask for the state anew."""
-        self._look_after(asyncio.create_task(self._refresh()))
+    def refresh(self) -> None:
+        """Read the state again, in the background."""
+        self._run_in_background(asyncio.create_task(self._refresh()))
 
     async def _learn(self, context: Context) -> None:
-        """Note the state of *context*, together with all who ask for the same."""
+        """Record the state of *context*, once for all callers."""
         while self.state is None or context.revision > self.state.revision:
             if _is_costly(context):
-                self._note_soon(context)
-                assert self._noting is not None
-                await asyncio.shield(self._noting)
+                self._record_soon(context)
+                assert self._recording is not None
+                await asyncio.shield(self._recording)
             else:
-                self._note(_state(context))
+                self._record(_state(context))
 
-    def _note_soon(self, context: Context) -> None:
-        """Let a state be noted that takes a while to find out; of several the newest is."""
+    def _record_soon(self, context: Context) -> None:
+        """
+        Record in the background a state that takes long to compute; only the newest of several.
+        """
         if self._costly is None or context.revision > self._costly.revision:
             self._costly = context
-        if self._noting is None or self._noting.done():
-            self._note_next(self._costly)
+        if self._recording is None or self._recording.done():
+            self._record_next(self._costly)
 
-    def _note_next(self, context: Context) -> None:
-        self._noting = asyncio.create_task(self._note_costly(context))
-        self._look_after(self._noting)
+    def _record_next(self, context: Context) -> None:
+        self._recording = asyncio.create_task(self._record_costly(context))
+        self._run_in_background(self._recording)
 
-    async def _note_costly(self, context: Context) -> None:
+    async def _record_costly(self, context: Context) -> None:
         size, items = context.window.text_bytes, len(context.window)
-        self._note(await offload(FIT, size, partial(_state, context), items=items))
+        self._record(await offload(FIT, size, partial(_state, context), items=items))
         if self._costly is context:
             self._costly = None
         elif self._costly is not None:
-            self._note_next(self._costly)
+            self._record_next(self._costly)
 
     async def _refresh(self) -> None:
         while True:
@@ -197,13 +205,13 @@ class Channel:
                 await self._learn(await self._source.read(self.context_id))
             except ContextNotFound:
                 if self.state is not None:
-                    self._note(self.state.gone())
+                    self._record(self.state.gone())
             except Unavailable:
                 await asyncio.sleep(self.retry_seconds)
                 continue
             return
 
-    def _look_after(self, task: asyncio.Task[None]) -> None:
+    def _run_in_background(self, task: asyncio.Task[None]) -> None:
         self._jobs.add(task)
         task.add_done_callback(self._done)
 
@@ -212,7 +220,7 @@ class Channel:
         if not task.cancelled() and task.exception() is not None:
             logger.error("the followers of a context were not notified", exc_info=task.exception())
 
-    def _note(self, state: State) -> None:
+    def _record(self, state: LatestState) -> None:
         if self.state is None or state.revision > self.state.revision:
             self.state = state
             self._wake()
@@ -222,10 +230,10 @@ class Channel:
             self._is_waking = True
             asyncio.get_running_loop().call_soon(self._wake_some, list(self.followers), 0)
 
-    def _wake_some(self, followers: list[Reader], start: int) -> None:
+    def _wake_some(self, followers: list[Listener], start: int) -> None:
         if start == 0:
-            self._is_waking = False  # one that comes now is woken by the next round
-        end = start + WAKE_AT_ONCE
+            self._is_waking = False  # a follower that comes from now on needs another round
+        end = start + WOKEN_FOLLOWERS
         for follower in followers[start:end]:
             follower.wake()
         if end < len(followers):
@@ -234,15 +242,15 @@ class Channel:
     # --- changes ------------------------------------------------------------------------------
 
     def recent(self, after: int, through: int) -> Page | None:
-        """Return changes after the version *after* from memory, if they are there."""
+        """Return changes after the version *after* if they are in memory, else None."""
         return self._recent.page(self.context_id, after, through)
 
     async def read(self, after: int, through: int, *, with_bodies: bool) -> Page:
         """
-        Read changes after the version *after* from the store, once for all who ask for the same.
+        Read changes after the version *after* from the store; equal reads share one.
 
         Raises:
-            Unavailable: The store cannot be read.
+            Unavailable: The store can't be read.
         """
         limit = PAGE_CHANGES if with_bodies else PAGE_HEADS
         through = min(through, after + limit)
@@ -259,11 +267,11 @@ class Channel:
     def _read_is_done(self, key: tuple[int, int, bool], read: asyncio.Future[Page]) -> None:
         self._reads.pop(key, None)
         if not read.cancelled():
-            read.exception()  # those who still wait for it are told; there may be none
+            read.exception()  # its callers get the error; there may be none left
 
 
 def _is_costly(context: Context) -> bool:
-    """Tell whether it takes long to see what a read of the window would give."""
+    """Return whether it takes long to compute what a read of the window would return."""
     window = context.window
     return not FIT.is_inline(window.text_bytes, len(window)) and not _is_whole(context)
 
@@ -273,16 +281,16 @@ def _is_whole(context: Context) -> bool:
     return is_manual or context.window.tokens <= context.config.token_budget
 
 
-def _state(context: Context) -> State:
-    """Say what a reader of the LLM context would be told of it."""
-    whole = _is_whole(context)
-    return State(
+def _state(context: Context) -> LatestState:
+    """Return the state of *context*, with the numbers of a read of the LLM context."""
+    is_whole = _is_whole(context)
+    return LatestState(
         version=context.version,
         revision=context.revision,
         is_tombstoned=context.status is Status.TOMBSTONED,
         is_gone=context.status is Status.PURGED,
         needs_compaction=context.needs_compaction,
-        used_tokens=context.window.tokens if whole else context.view().used_tokens,
+        used_tokens=context.window.tokens if is_whole else context.view().used_tokens,
         token_budget=context.config.token_budget,
         configuration=(type(context.config.policy), context.config),
     )

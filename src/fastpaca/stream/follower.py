@@ -1,9 +1,9 @@
 """
-One who follows a context, at its own pace.
+A follower of a context, which reads at its own pace.
 
-A follower takes what comes after its cursor from its channel, or from the store what the channel no
-longer has. So one that is slow costs its channel nothing: it falls behind, reads pages of its own,
-and catches up or is disconnected by the code that sends to it.
+A follower takes the changes after its cursor from its channel, or from the store if the channel no
+longer has them. A slow follower therefore costs its channel nothing: it falls back, reads pages of
+its own, and catches up or is disconnected by the code that sends to it.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from fastpaca.stream.subscription import AnyFrame, Encode, Frame, PingFrame, Sub
 
 
 class Stopping(Exception):
-    """The node ends; the follower can go on at another one, from its cursor."""
+    """The node is shutting down; the follower can continue at another one, from its cursor."""
 
 
 class Follower:
     """
-    One reader of a context, at its own pace.
+    Reads the frames for one follower.
 
     Attributes:
-        heard_at: When it was given something last, by the clock of the event loop.
+        sent_at: When it last returned frames, by the clock of the event loop.
     """
 
     __slots__ = (
@@ -36,7 +36,7 @@ class Follower:
         "_loop",
         "_subscription",
         "_waiter",
-        "heard_at",
+        "sent_at",
     )
 
     def __init__(self, channel: Channel, subscription: Subscription, encode: Encode) -> None:
@@ -45,29 +45,29 @@ class Follower:
         self._encode = encode
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
-        self.heard_at = self._loop.time()
+        self.sent_at = self._loop.time()
         self._is_pinging = False
         self._is_closed = False
 
     @property
     def cursor(self) -> int:
-        """The version up to which everything was given."""
+        """The version to resume after."""
         return self._subscription.cursor
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether there will be no more frames."""
         return self._is_closed or self._subscription.has_ended
 
     @property
     def is_erased(self) -> bool:
-        """Whether the content was erased: what was not sent yet is not to be sent any more."""
+        """Whether the content was erased; frames that have not been sent must not be sent."""
         state = self._channel.state
         return state is not None and state.is_gone
 
     @property
-    def is_behind_the_end(self) -> bool:
-        """Whether the context was deleted, and all of it lies before the cursor."""
+    def is_at_the_end(self) -> bool:
+        """Whether the context was deleted and the cursor is at its last version."""
         state = self._channel.state
         if state is None or not (state.is_tombstoned or state.is_gone):
             return False
@@ -75,17 +75,17 @@ class Follower:
         return self._subscription.cursor == state.version
 
     def wake(self) -> None:
-        """Let it look whether there is anything new."""
+        """Check for new frames."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def ping(self) -> None:
-        """Let it say that it is still there, unless it has something else to say."""
+        """Send a ping, unless there are other frames to send."""
         self._is_pinging = True
         self.wake()
 
     def close(self) -> None:
-        """Follow no more."""
+        """Stop following."""
         if not self._is_closed:
             self._is_closed = True
             self._channel.leave(self)
@@ -93,15 +93,15 @@ class Follower:
 
     async def next(self) -> list[bytes]:
         """
-        Return the next frames, encoded, as soon as there are any; none once it `has_ended`.
+        Wait for the next frames and return them encoded; none once it `has_ended`.
 
         Raises:
-            Stopping: The node ends.
+            Stopping: The node is shutting down.
         """
         while not self._is_closed:
             frames = await self._frames()
             if frames:
-                self.heard_at = self._loop.time()
+                self.sent_at = self._loop.time()
                 self._is_pinging = False
                 return self._encoded(frames)
             if self._subscription.has_ended:
@@ -141,11 +141,11 @@ class Follower:
         except Unavailable:
             await self._wait(self._channel.retry_seconds)
             return []
-        self._listen()  # nothing is given that was erased while it was read
+        self._listen()  # so that content erased during the read is not sent
         return self._subscription.deliver(page)
 
     async def _wait(self, seconds: float | None = None) -> None:
-        """Wait for a wake-up, for so long at most."""
+        """Wait for `wake`, for *seconds* at most."""
         self._waiter = self._loop.create_future()
         timer = None if seconds is None else self._loop.call_later(seconds, self.wake)
         try:
@@ -159,5 +159,5 @@ class Follower:
         encode = self._encode
         if len(self._channel.followers) == 1:
             return [encode(frame) for frame in frames]
-        text = self._channel.texts.text
-        return [text(encode, frame) for frame in frames]
+        encoded = self._channel.encoded.encoded
+        return [encoded(encode, frame) for frame in frames]

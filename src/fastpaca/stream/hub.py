@@ -1,9 +1,9 @@
 """
-Who follows which context.
+The followers of a node.
 
-There is one `Channel` per context that is followed. The engine hands it each new state with the
-changes of its commit, and each `Follower` takes from there what it lacks. The engine never waits
-for a follower.
+Each context with followers has a `Channel`. The engine passes it each new state with the changes of
+its commit, and each `Follower` takes what it needs from there. The engine never waits for a
+follower.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from typing import Final
 
 from fastpaca.context import Context
 from fastpaca.errors import Unavailable
-from fastpaca.stream.channel import WAKE_AT_ONCE, Channel, Source
+from fastpaca.stream.channel import WOKEN_FOLLOWERS, Channel, Source
 from fastpaca.stream.follower import Follower
-from fastpaca.stream.recent import Recent, Texts
-from fastpaca.stream.subscription import AnyFrame, Change, Encode, Subscription
+from fastpaca.stream.recent import FrameCache, RecentChanges
+from fastpaca.stream.subscription import AnyFrame, Encode, Subscription, VersionChange
 
 RETRY_SECONDS: Final = 1.0
-"""How long a follower waits before it asks a store again that could not be read."""
+"""How long a follower waits before it reads from a failed store again."""
 
 
 class Hub:
     """
-    The channels of a node. Lives on one event loop.
+    The channels of a node, on one event loop.
 
     Attributes:
-        channels: Those of contexts that are followed, by context id.
-        followers: How many followers there are.
+        channels: The channels of contexts with followers, by context id.
+        followers: The number of followers.
     """
 
     def __init__(
@@ -38,8 +38,8 @@ class Hub:
         self._source = source
         self._ping_seconds = ping_seconds
         self._retry_seconds = retry_seconds
-        self._recent = Recent()
-        self._texts: Texts[AnyFrame] = Texts()
+        self._recent = RecentChanges()
+        self._encoded: FrameCache[AnyFrame] = FrameCache()
         self._ticking: asyncio.Task[None] | None = None
         self._is_stopping = False
         self.channels: dict[str, Channel] = {}
@@ -49,11 +49,11 @@ class Hub:
         self, context_id: str, cursor: int | None, encode: Encode, *, wants_messages: bool = True
     ) -> Follower:
         """
-        Begin to follow a context after *cursor*; None means from now.
+        Follow a context after *cursor*; None starts at the current version.
 
         Raises:
             ContextNotFound: There is no such context.
-            Unavailable: The store cannot be read, or the node ends.
+            Unavailable: The store can't be read, or the node is shutting down.
         """
         if self._is_stopping:
             raise Unavailable("The server is stopping; try again.")
@@ -78,14 +78,14 @@ class Hub:
                 context_id,
                 self._source,
                 self._recent,
-                self._texts,
+                self._encoded,
                 self._on_leave,
                 self._retry_seconds,
             )
         return channel
 
     def _on_leave(self, channel: Channel) -> None:
-        """Forget a channel with the last of its followers."""
+        """Remove a channel together with its last follower."""
         self.followers -= 1
         if not channel.followers:
             del self.channels[channel.context_id]
@@ -94,39 +94,39 @@ class Hub:
             self._ticking.cancel()
             self._ticking = None
 
-    def publish(self, context: Context, changes: Sequence[Change]) -> None:
-        """Let the followers of *context* know what a commit has made of it."""
+    def publish(self, context: Context, changes: Sequence[VersionChange]) -> None:
+        """Notify the followers of *context* of a commit."""
         channel = self.channels.get(context.id)
         if channel is not None:
             channel.publish(context, changes)
 
     def ring(self, context_id: str) -> None:
-        """Let the followers of a context look whether there is anything new."""
+        """Make the followers of a context check for new versions."""
         channel = self.channels.get(context_id)
         if channel is not None:
-            channel.look_again()
+            channel.refresh()
 
-    def ring_if_behind(self, context_id: str, revision: int) -> None:
-        """The same, if what they know is of an earlier *revision*."""
+    def ring_if_stale(self, context_id: str, revision: int) -> None:
+        """The same, if the state that they know has an earlier revision than *revision*."""
         channel = self.channels.get(context_id)
         if channel is not None and channel.state is not None and channel.state.revision < revision:
-            channel.look_again()
+            channel.refresh()
 
     def stop(self) -> None:
-        """Tell all followers that the node ends, and take no more."""
+        """Tell all followers that the node is shutting down, and accept no more."""
         self._is_stopping = True
         for channel in list(self.channels.values()):
             channel.stop()
 
     async def _tick(self) -> None:
-        """Let followers that have had nothing for a while say that they are still there."""
+        """Ping followers that have had no frames for a while."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._ping_seconds / 30)
             before = loop.time() - self._ping_seconds
             channels = self.channels.values()
-            silent = [f for c in channels for f in c.followers if f.heard_at <= before]
-            for start in range(0, len(silent), WAKE_AT_ONCE):
-                for follower in silent[start : start + WAKE_AT_ONCE]:
+            silent = [f for c in channels for f in c.followers if f.sent_at <= before]
+            for start in range(0, len(silent), WOKEN_FOLLOWERS):
+                for follower in silent[start : start + WOKEN_FOLLOWERS]:
                     follower.ping()
                 await asyncio.sleep(0)

@@ -1,8 +1,8 @@
 """
-What many followers are sent at the same time is kept for a moment: changes, and frames as bytes.
+The newest changes and encoded frames, which many followers are sent at the same time.
 
-Both are bounded over all contexts together. Whoever comes too late for a change reads it from the
-store, and encodes a frame once more.
+Both are bounded over all contexts together. A follower that is too late for a change reads it from
+the store, and one that is too late for a frame encodes it again.
 """
 
 from __future__ import annotations
@@ -12,40 +12,40 @@ from collections.abc import Callable, Hashable, Sequence
 from itertools import islice
 from typing import Final, Generic, TypeVar
 
-from fastpaca.stream.subscription import Change, Page
+from fastpaca.stream.subscription import Page, VersionChange
 
 CHANNEL_BYTES_MAX: Final = 256 * 1024
-"""How much of its newest changes a context keeps beyond those of its last commit."""
+"""How much of its newest changes a context keeps besides those of its last commit."""
 
 CHANGES_BYTES_MAX: Final = 16 * 1024 * 1024
-"""How much all contexts keep together, beyond the last commit of one."""
+"""How much all contexts keep together, besides the last commit of one."""
 
-TEXTS_BYTES_MAX: Final = 4 * 1024 * 1024
-"""How much of encoded frames is kept."""
+FRAMES_BYTES_MAX: Final = 4 * 1024 * 1024
+"""How much of encoded frames to keep."""
 
 PAGE_CHANGES: Final = 200
-"""How many changes a follower takes at once."""
+"""How many changes a follower takes at a time."""
 
 PAGE_HEADS: Final = 1000
-"""The same, for one who wants no messages: of those a page holds no bodies."""
+"""The same for a follower without message frames, whose pages hold no bodies."""
 
 PAGE_BYTES_MAX: Final = 256 * 1024
-"""Where a page of changes ends early; it has at least one."""
+"""Where a page of changes ends early; it holds at least one."""
 
-TEXT_BYTES: Final = 300
-"""About what a text takes in memory beside its bytes."""
+FRAME_BYTES: Final = 300
+"""About the memory that an encoded frame takes besides its bytes."""
 
 
 class _Run:
-    """The newest changes of one context, without holes."""
+    """The newest changes of one context, without gaps."""
 
     __slots__ = ("bytes", "changes")
 
     def __init__(self) -> None:
-        self.changes: deque[Change] = deque()
+        self.changes: deque[VersionChange] = deque()
         self.bytes = 0
 
-    def add(self, changes: Sequence[Change]) -> None:
+    def add(self, changes: Sequence[VersionChange]) -> None:
         kept = self.changes
         if kept and kept[-1].version + 1 != changes[0].version:
             kept.clear()
@@ -56,15 +56,15 @@ class _Run:
             self.bytes -= kept.popleft().size
 
 
-class Recent:
-    """The newest changes of contexts that are followed, by context id."""
+class RecentChanges:
+    """The newest changes of contexts with followers, by context id."""
 
     def __init__(self) -> None:
         self._runs: OrderedDict[str, _Run] = OrderedDict()
         self.bytes = 0
 
-    def keep(self, context_id: str, changes: Sequence[Change]) -> None:
-        """Keep *changes*, which come behind what was kept of this context before."""
+    def keep(self, context_id: str, changes: Sequence[VersionChange]) -> None:
+        """Keep *changes*, which follow those that are kept of this context."""
         if not changes:
             return
         run = self._runs.pop(context_id, None) or _Run()
@@ -76,13 +76,13 @@ class Recent:
             self.forget(next(iter(self._runs)))
 
     def forget(self, context_id: str) -> None:
-        """Keep nothing of a context."""
+        """Drop all changes of a context."""
         run = self._runs.pop(context_id, None)
         if run is not None:
             self.bytes -= run.bytes
 
     def page(self, context_id: str, after: int, through: int) -> Page | None:
-        """Give changes behind the version *after*, up to *through*; None if they are not here."""
+        """Return changes after version *after*, up to *through*; None if they are not here."""
         run = self._runs.get(context_id)
         if run is None:
             return None
@@ -95,8 +95,8 @@ class Recent:
         return Page(after=after, changes=changes, through=changes[-1].version)
 
 
-def _bounded(changes: list[Change]) -> list[Change]:
-    """Take changes until they are too big together; the first one is always taken."""
+def _bounded(changes: list[VersionChange]) -> list[VersionChange]:
+    """Take changes up to the limit in bytes; the first one is always taken."""
     size = 0
     for count, change in enumerate(changes):
         size += change.size
@@ -108,25 +108,25 @@ def _bounded(changes: list[Change]) -> list[Change]:
 F = TypeVar("F", bound=Hashable)
 
 
-class Texts(Generic[F]):
-    """Frames as they are sent, encoded once for all who are sent the same."""
+class FrameCache(Generic[F]):
+    """Encoded frames, so that a frame is encoded once for all its followers."""
 
     def __init__(self) -> None:
-        self._texts: dict[tuple[Callable[[F], bytes], F], bytes] = {}
+        self._frames: dict[tuple[Callable[[F], bytes], F], bytes] = {}
         self._bytes = 0
 
     def __len__(self) -> int:
-        return len(self._texts)
+        return len(self._frames)
 
-    def text(self, encode: Callable[[F], bytes], frame: F) -> bytes:
-        """Give *frame* as *encode* writes it."""
+    def encoded(self, encode: Callable[[F], bytes], frame: F) -> bytes:
+        """Return *frame* as *encode* writes it."""
         key = (encode, frame)
-        text = self._texts.get(key)
+        text = self._frames.get(key)
         if text is None:
             text = encode(frame)
-            if self._bytes > TEXTS_BYTES_MAX:
-                self._texts.clear()
+            if self._bytes > FRAMES_BYTES_MAX:
+                self._frames.clear()
                 self._bytes = 0
-            self._texts[key] = text
-            self._bytes += 2 * len(text) + TEXT_BYTES  # the frame has a body of its own
+            self._frames[key] = text
+            self._bytes += 2 * len(text) + FRAME_BYTES  # the frame itself holds the body, too
         return text

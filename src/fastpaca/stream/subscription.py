@@ -1,5 +1,5 @@
 """
-What a follower of a context is sent next: frames, made of doorbells and pages.
+What a follower of a context is sent next: frames, decided from doorbells and pages.
 
 Pure: no I/O, no clock, no randomness, no `async`.
 
@@ -7,40 +7,41 @@ Theory of operation
 -------------------
 
 The changes of a conversation have the versions 1, 2, 3 …, and each is a message (perhaps with the
-trim that it caused) or a compact call. They lie in a store. A follower has a **cursor**: the last
-version it has processed. A `Subscription` is one connection of one follower. Two things come in.
+trim that it caused) or a compact call. They are in a store. A follower has a **cursor**: the last
+version that it has processed. A `Subscription` is one connection of one follower. It has two
+inputs.
 
-A **doorbell** (`ring`) says what the context has come to. It brings no changes, so it may be lost,
-doubled, late or out of order: only the newest `State` counts, and a later doorbell makes up for a
-lost one. The first doorbell must be a state that was read after the follower came, or a cursor that
-is merely ahead of old news would look like one from another history.
+A **doorbell** (`ring`) brings the newest state of the context, without changes. It may be lost,
+doubled, late or out of order: only the newest state counts, and a later doorbell makes up for a
+lost one. The first doorbell must be a state that was read after the follower connected. Otherwise a
+cursor that is newer than an old state would look like one from a different history.
 
-A **page** (`deliver`) brings the changes behind some version: those that are `wanted`, or older
-ones once more. Versions up to the cursor are skipped. A page that begins above the cursor says
-nothing of what lies between, and is ignored. So any page may come at any time and any number of
+A **page** (`deliver`) brings the changes after some version: those that are `wanted`, or earlier
+ones again. Versions up to the cursor are skipped. A page that begins above the cursor says nothing
+about the versions in between, and is ignored. So any page may come at any time and any number of
 times.
 
-Frames come out, in an order that rests on nothing but the versions:
+The output is frames, in an order that depends only on the versions:
 
-- Every version behind the cursor once, in order: the message, the compaction, the context. Frames
-  carry the cursor to resume from, and only the last one of a version moves it there. Whoever is cut
-  off between two frames is sent the whole version again.
-- A **gap** stands for versions that no page has: their rows are gone for ever. What is left of a
-  version that has lost its message counts as gone as well.
+- Every version after the cursor once, in order: the message, the compaction, the context. Each
+  frame carries the cursor to resume from, and only the last frame of a version moves it to that
+  version. A follower that is cut off between two frames is sent the whole version again.
+- A **gap** stands for versions that no page has: their rows are lost. A version that has lost its
+  message counts as lost, even if its trim is left.
 - The **context** frame is state, not history. It comes when the cursor has reached the newest known
   version (the subscription is then **live**), as the last frame of that version, and again whenever
-  a doorbell brings another configuration. Versions that were passed on the way have none.
-- A **reset** is sent first, if the cursor is above the version of the first doorbell: the store has
-  gone back in time, and the follower begins anew from there.
+  a doorbell brings a different configuration. Versions on the way there have none.
+- A **reset** comes first if the cursor is above the version of the first doorbell: the store has
+  gone back in time, and the follower starts again from there.
 - **Tombstoned** ends the stream: after the last change, or at once if the content was erased.
 
-A follower who wants no messages is sent no message frames, and everything else as it is. Its cursor
-moves past a version that was nothing but a message as if a frame had said so; the next frame of any
-kind, a ping included, carries it. What that follower resumes from can therefore lie before versions
-that it was not told of; they are passed again, and again there is nothing to tell.
+A follower without message frames gets all other frames. Its cursor moves past a version that was
+only a message without a frame; the next frame of any kind, including a ping, carries the new
+cursor. That follower may therefore resume from before such versions; it passes them again, and
+again they have no frame.
 
-A subscription is never ahead of its doorbells: what a page holds above the newest known version
-waits until its state is known, since a context frame belongs behind it.
+A subscription is never ahead of its doorbells: changes of a page above the newest known version
+wait until their state is known, since a context frame has to follow them.
 """
 
 from __future__ import annotations
@@ -52,25 +53,25 @@ import msgspec
 from msgspec.structs import replace
 
 CHANGE_BYTES: Final = 200
-"""About what a change takes in memory beside the text of its message."""
+"""About the memory that a change takes besides the text of its message."""
 
 
-# --- what comes in ----------------------------------------------------------------------------
+# --- input ----------------------------------------------------------------------------
 
 
-class State(msgspec.Struct, frozen=True, gc=False):
+class LatestState(msgspec.Struct, frozen=True, gc=False):
     """
-    What a context has come to: the news of a doorbell.
+    The newest state of a context, which a doorbell brings.
 
     Attributes:
         version: Its newest version.
-        revision: Grows with every commit that touches it; tells old news from new.
+        revision: Grows with every commit that touches it; the higher of two is the newer state.
         is_tombstoned: Whether it was deleted for writing, so that no version will follow.
-        is_gone: Whether its content was erased; nothing else here needs to hold then.
+        is_gone: Whether its content was erased; the other fields mean nothing then.
         needs_compaction: Whether its window is above the trigger.
-        used_tokens: Tokens of the LLM context as a read would give it.
+        used_tokens: The tokens of the LLM context as a read would return it.
         token_budget: Its budget.
-        configuration: Anything that differs when the rest of the configuration does.
+        configuration: A value that differs when the rest of the configuration does.
     """
 
     version: int
@@ -82,12 +83,12 @@ class State(msgspec.Struct, frozen=True, gc=False):
     token_budget: int
     configuration: object = None
 
-    def gone(self) -> State:
-        """Give the state that follows when the content is erased."""
+    def gone(self) -> LatestState:
+        """Return the state after the content is erased."""
         return replace(self, revision=self.revision + 1, is_gone=True)
 
-    def looks_like(self, other: State) -> bool:
-        """Tell whether a follower who knows the *other* needs no context frame for this one."""
+    def looks_like(self, other: LatestState) -> bool:
+        """Return whether a context frame for *other* says the same as one for this state."""
         return (
             self.version == other.version
             and self.needs_compaction == other.needs_compaction
@@ -97,15 +98,15 @@ class State(msgspec.Struct, frozen=True, gc=False):
         )
 
 
-class Message(msgspec.Struct, frozen=True, gc=False):
-    """A message of the log: its *seq*, and the JSON text as it is served."""
+class AppendedMessage(msgspec.Struct, frozen=True, gc=False):
+    """A message of the log: its *seq*, and its JSON text as responses have it."""
 
     seq: int
     body: bytes
 
 
-class Compaction(msgspec.Struct, frozen=True, gc=False):
-    """A rewrite of the window, as `Compacted` of the core tells it."""
+class WindowRewrite(msgspec.Struct, frozen=True, gc=False):
+    """A rewrite of the window, as in the event `Compacted` of the core."""
 
     strategy: str
     from_seq: int | None
@@ -114,40 +115,40 @@ class Compaction(msgspec.Struct, frozen=True, gc=False):
     tokens_after: int
 
 
-class Change(msgspec.Struct, frozen=True, gc=False):
+class VersionChange(msgspec.Struct, frozen=True, gc=False):
     """One version: a message, perhaps with the trim it caused, or the compaction of a call."""
 
     version: int
-    message: Message | None
-    compaction: Compaction | None
+    message: AppendedMessage | None
+    compaction: WindowRewrite | None
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of it is there: of a trim without its message, the message was lost."""
+        """Whether nothing of it is lost; a trim without its message has lost the message."""
         if self.message is None:
             return self.compaction is not None and self.compaction.strategy == "manual"
         return True
 
     @property
     def size(self) -> int:
-        """About how many bytes it takes in memory."""
+        """About how many bytes of memory it takes."""
         return CHANGE_BYTES + (0 if self.message is None else len(self.message.body))
 
 
 class Page(msgspec.Struct, frozen=True, gc=False):
     """
-    All changes that exist of the versions behind *after*, up to *through*; versions ascend.
+    All existing changes of the versions after *after*, up to and including *through*, ascending.
 
-    A page that was cut short ends with the last change it holds: *through* is then that version,
-    or versions that merely did not fit would count as lost.
+    If not all changes fit, *through* is the version of the last one. Otherwise the versions that
+    didn't fit would count as lost.
     """
 
     after: int
-    changes: Sequence[Change]
+    changes: Sequence[VersionChange]
     through: int
 
 
-# --- what comes out ---------------------------------------------------------------------------
+# --- output ---------------------------------------------------------------------------
 
 
 class MessageFrame(msgspec.Struct, frozen=True, gc=False):
@@ -172,7 +173,7 @@ class CompactionFrame(msgspec.Struct, frozen=True, gc=False):
 
 
 class ContextFrame(msgspec.Struct, frozen=True, gc=False):
-    """This is what the LLM context has come to."""
+    """How full the LLM context is now."""
 
     version: int
     cursor: int
@@ -182,14 +183,14 @@ class ContextFrame(msgspec.Struct, frozen=True, gc=False):
 
 
 class TombstonedFrame(msgspec.Struct, frozen=True, gc=False):
-    """The context was deleted; nothing follows."""
+    """The context was deleted; this is the last frame."""
 
     version: int
     cursor: int
 
 
 class GapFrame(msgspec.Struct, frozen=True, gc=False):
-    """The versions from *expected* up to the one before *actual* are gone for ever."""
+    """The versions from *expected* up to the one before *actual* are lost."""
 
     expected: int
     actual: int
@@ -197,7 +198,7 @@ class GapFrame(msgspec.Struct, frozen=True, gc=False):
 
 
 class ResetFrame(msgspec.Struct, frozen=True, gc=False):
-    """The store knows nothing of the follower's cursor; delivery goes on from *version*."""
+    """The follower's cursor is above the newest version; delivery continues from *version*."""
 
     version: int
     cursor: int
@@ -207,7 +208,7 @@ Frame = MessageFrame | CompactionFrame | ContextFrame | TombstonedFrame | GapFra
 
 
 class PingFrame(msgspec.Struct, frozen=True, gc=False):
-    """Nothing has happened for a while, and the connection is alive. No subscription makes it."""
+    """A sign of life when nothing happens. It comes from the follower, not from a subscription."""
 
     cursor: int
 
@@ -215,41 +216,45 @@ class PingFrame(msgspec.Struct, frozen=True, gc=False):
 AnyFrame = Frame | PingFrame
 
 Encode = Callable[[AnyFrame], bytes]
-"""Writes a frame as it is sent."""
+"""Encodes a frame for its connection."""
 
 
 class Subscription:
     """
-    One connection of one follower. A *cursor* of None means from now.
+    One connection of one follower. A *cursor* of None starts at the version of the first doorbell.
 
     Attributes:
         wants_messages: Whether there are message frames. Without them, pages need no bodies.
     """
 
-    __slots__ = ("_cursor", "_has_ended", "_newest", "_reset_to", "_told", "wants_messages")
+    __slots__ = ("_cursor", "_has_ended", "_newest", "_reported", "_reset_to", "wants_messages")
 
     def __init__(self, cursor: int | None, *, wants_messages: bool = True) -> None:
         self.wants_messages = wants_messages
         self._cursor = cursor
-        self._newest: State | None = None
-        self._reset_to: int | None = None  # what a reset frame must say before all else
-        self._told: State | None = None  # what the last context frame was made of
+        self._newest: LatestState | None = None
+        self._reset_to: int | None = (
+            None  # the version of a reset frame, which comes before all others
+        )
+        self._reported: LatestState | None = None  # the state in the last context frame
         self._has_ended = False
 
     @property
     def cursor(self) -> int:
-        """The version up to which everything was given; known from the first doorbell on."""
-        assert self._cursor is not None, "a subscription from now begins with its first doorbell"
+        """The version to resume after; it is known from the first doorbell on."""
+        assert self._cursor is not None, (
+            "a subscription without a cursor starts at its first doorbell"
+        )
         return self._cursor
 
     @property
     def has_ended(self) -> bool:
-        """Whether the last frame was given."""
+        """Whether there will be no more frames."""
         return self._has_ended
 
     @property
     def is_live(self) -> bool:
-        """Whether everything that is known of was given, so that what comes next is new."""
+        """Whether the cursor is at the newest known version."""
         return self._is_at_newest and not self._has_ended
 
     @property
@@ -260,8 +265,8 @@ class Subscription:
             return None
         return self.cursor, newest.version
 
-    def ring(self, state: State) -> None:
-        """Take note of *state*, unless something newer is known. Frames come from `settle`."""
+    def ring(self, state: LatestState) -> None:
+        """Record *state*, unless a newer one is known. Frames come from `settle`."""
         known = self._newest
         if known is None:
             self._begin(state)
@@ -270,7 +275,7 @@ class Subscription:
         self._newest = state
 
     def deliver(self, page: Page) -> list[Frame]:
-        """Give the frames of what is new in *page*, and all that `settle` gives."""
+        """Return the frames of the new changes in *page*, and those of `settle`."""
         frames = self.settle()
         wanted = self.wanted
         if wanted is None or page.after > self.cursor:
@@ -287,7 +292,7 @@ class Subscription:
         return frames
 
     def settle(self) -> list[Frame]:
-        """Give the frames that need no page: reset, context, tombstoned."""
+        """Return the frames that need no page: reset, context, tombstoned."""
         frames: list[Frame] = []
         newest = self._newest
         if newest is None or self._has_ended:
@@ -298,12 +303,14 @@ class Subscription:
         if newest.is_gone or (newest.is_tombstoned and self._is_at_newest):
             self._has_ended = True
             frames.append(TombstonedFrame(self.cursor, self.cursor))
-        elif self._is_at_newest and (self._told is None or not newest.looks_like(self._told)):
-            self._told = newest
+        elif self._is_at_newest and (
+            self._reported is None or not newest.looks_like(self._reported)
+        ):
+            self._reported = newest
             frames.append(_context_frame(newest))
         return frames
 
-    def _begin(self, state: State) -> None:
+    def _begin(self, state: LatestState) -> None:
         if self._cursor is None:
             self._cursor = state.version
         elif self._cursor > state.version and not state.is_gone:
@@ -315,30 +322,30 @@ class Subscription:
         return newest is not None and self._reset_to is None and self._cursor == newest.version
 
     def _pass_gap(self, actual: int, frames: list[Frame]) -> None:
-        """Go on to the version before *actual*, and say so if that leaves out any."""
+        """Move to the version before *actual*, with a gap frame if that skips any."""
         expected = self.cursor + 1
         if expected < actual:
             self._cursor = actual - 1
             frames.append(GapFrame(expected, actual, self._cursor))
 
-    def _pass(self, change: Change, frames: list[Frame]) -> None:
-        """Go on to the version of *change*, the next one, with its frames but for the context."""
+    def _pass(self, change: VersionChange, frames: list[Frame]) -> None:
+        """Move to *change*, the next version, and add its message and compaction frames."""
         version, before = change.version, self.cursor
         self._cursor = version
         last = before if self._is_context_due else version
         if (message := change.message) is not None and self.wants_messages:
             cursor = last if change.compaction is None else before
             frames.append(MessageFrame(version, cursor, message.seq, message.body))
-        if (done := change.compaction) is not None:
+        if (rewrite := change.compaction) is not None:
             frames.append(
                 CompactionFrame(
                     version=version,
                     cursor=last,
-                    strategy=done.strategy,
-                    from_seq=done.from_seq,
-                    to_seq=done.to_seq,
-                    tokens_before=done.tokens_before,
-                    tokens_after=done.tokens_after,
+                    strategy=rewrite.strategy,
+                    from_seq=rewrite.from_seq,
+                    to_seq=rewrite.to_seq,
+                    tokens_before=rewrite.tokens_before,
+                    tokens_after=rewrite.tokens_after,
                 )
             )
 
@@ -348,14 +355,14 @@ class Subscription:
         return self._newest is not None and self._is_at_newest and not self._newest.is_tombstoned
 
 
-def _is_newer(state: State, known: State) -> bool:
+def _is_newer(state: LatestState, known: LatestState) -> bool:
     if known.is_gone or state.is_gone:
         return not known.is_gone
-    # A later commit never has a lower version; a state that says so is of another history.
+    # A later commit never has a lower version; a state that does is from a different history.
     return state.revision > known.revision and state.version >= known.version
 
 
-def _context_frame(state: State) -> ContextFrame:
+def _context_frame(state: LatestState) -> ContextFrame:
     return ContextFrame(
         version=state.version,
         cursor=state.version,

@@ -1,8 +1,8 @@
 """
-Counting the tokens of a text.
+Count the tokens of a text.
 
 `TiktokenCounter` is exact for OpenAI's models and works offline: the vocabularies are compiled into
-the tokenizer. `CharsCounter` needs nothing, and stands in for a tokenizer that failed.
+the tokenizer. `CharsCounter` needs no tokenizer, and is the fallback when a tokenizer fails.
 """
 
 from __future__ import annotations
@@ -15,36 +15,36 @@ from typing import Any, Final, Protocol
 from fastpaca.tokens.model import encoding_of
 
 CHARS_PER_TOKEN: Final = 4
-"""Characters that make a token, roughly, in English prose; OpenAI's and Google's rule of thumb."""
+"""The characters of a token, roughly, in English prose; OpenAI's and Google's rule of thumb."""
 
-# Not the text's fault: the process is ending, or out of memory.
-_PASSING: Final = (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError)
+# The text doesn't cause these: the process is ending, or out of memory.
+_UNRELATED: Final = (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError)
 
 
 class TokenCounter(Protocol):
     """
     Counts the tokens of a text.
 
-    It is asked from several threads at once, and the same text always has the same count.
+    Several threads use it at once. The same text always has the same count.
     """
 
     @property
     def name(self) -> str:
-        """What it is called, such as `tiktoken:o200k_base`; says so if it is approximate."""
+        """The name, such as `tiktoken:o200k_base`; it says if the counts are approximate."""
 
     @property
     def approximate(self) -> bool:
-        """Whether the model it stands for would count differently."""
+        """Whether the model's own tokenizer would count differently."""
 
     def count(self, text: str) -> int:
         """Count the tokens of *text*. Never fails."""
 
     def __hash__(self) -> int:
-        """Tell it from other counters; the counts of roles are kept by it."""
+        """Identify the counter in the cache of role counts."""
 
 
 class CharsCounter:
-    """Takes four characters for a token. Needs no tokenizer."""
+    """Counts four characters as a token, without a tokenizer."""
 
     name: Final = "chars"
     approximate: Final = True
@@ -58,15 +58,14 @@ class TiktokenCounter:
     """
     Counts as OpenAI's tiktoken does, with toktok as its engine.
 
-    Special tokens that are spelled out in a text, such as `<|endoftext|>`, count as the ordinary
-    text that a provider takes them for.
+    Special tokens that a text spells out, such as `<|endoftext|>`, count as ordinary text, as they
+    do for a provider.
 
-    A vocabulary takes half a second to load. That is done at once, and so is the first count, for
-    which tables are built: either would stall the requests of everybody if it were left to the
-    first message.
+    A vocabulary takes half a second to load. The constructor loads it, and counts once to build the
+    tables; otherwise the first message would stall all requests.
 
-    Texts are counted whole, whatever their length. The engine is linear on every input that was
-    tried, and the parts of a text do not add up: a cut may fall inside of a token.
+    Texts of any length are counted whole. The engine is linear on every input that was tried, and
+    the counts of pieces don't add up, because a cut may fall inside a token.
     """
 
     def __init__(
@@ -78,14 +77,14 @@ class TiktokenCounter:
         """
         Load *encoding*, by default with toktok.
 
-        *approximate_for* is the model that the encoding merely stands in for, if it does.
+        *approximate_for* is the model that the encoding only approximates, if it does.
 
         Raises:
-            ImportError: There is no tokenizer.
+            ImportError: The tokenizer is not installed.
         """
         self.approximate: Final = approximate_for is not None
-        remark = f" (approximate for {approximate_for})" if approximate_for is not None else ""
-        self.name: Final = f"tiktoken:{encoding}{remark}"
+        suffix = f" (approximate for {approximate_for})" if approximate_for is not None else ""
+        self.name: Final = f"tiktoken:{encoding}{suffix}"
         self._count: Final = (load or _toktok)(encoding)
         self._fallback: Final = CharsCounter()
 
@@ -93,20 +92,20 @@ class TiktokenCounter:
         """Count the tokens of *text*; by its characters if the tokenizer fails."""
         try:
             return self._count(text)
-        except _PASSING:
+        except _UNRELATED:
             raise
-        # A panic in Rust arrives as a BaseException that is no Exception. The message must be
-        # stored all the same, and the same text fails in the same way every time.
+        # A Rust panic is a BaseException and not an Exception. The message must still be stored,
+        # and the same text fails in the same way every time.
         except BaseException:  # noqa: BLE001
             return self._fallback.count(text)
 
 
 def _toktok(encoding: str) -> Callable[[str], int]:
     """
-    Return the function of toktok that counts with *encoding*.
+    Return toktok's function that counts with *encoding*.
 
-    What counts a single text at once is not public: the public function starts a pool of threads
-    for every call and takes ten times as long. So the latter stands in where the former is gone.
+    The function for a single text is not public. The public one starts a thread pool for every
+    call and takes ten times as long, so it is only the fallback.
     """
     toktok: Any = import_module("toktok")
     try:
@@ -119,7 +118,7 @@ def _toktok(encoding: str) -> Callable[[str], int]:
 
 def counter_for(spec: str) -> TokenCounter:
     """
-    Make the counter that *spec* names: `chars`, or `tiktoken:` and a model or an encoding.
+    Return the counter that *spec* names: `chars`, or `tiktoken:` and a model or an encoding.
 
     Raises:
         ValueError: There is no such counter, or its tokenizer is not installed. The message is a

@@ -1,6 +1,4 @@
-"""
-Counting a message, piece by piece.
-"""
+"""Count the tokens of a message, piece by piece."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ from fastpaca.tokens.opaque import without_opaque
 _CACHED_ROLE_CHARS: Final = 64
 
 _ESCAPES: Final = re.compile(rb"((?:\\u[0-9a-fA-F]{4})+)|(?:\\[^u])+")
-# Where an escape begins, but for the second one of a pair: JSON text may be cut there.
+# Where an escape begins, except the second one of a surrogate pair: JSON text may be cut there.
 _BORDER: Final = re.compile(rb"(?<!\\)\\(?!u[dD][c-fC-F])")
 _STEP_BYTES: Final = 1 << 16
 
@@ -28,8 +26,8 @@ def count_message(counter: TokenCounter, draft: Draft) -> Counts:
     """
     Count *draft* with *counter*, piece by piece.
 
-    The caller's own count stands for the whole message if there is one. The pieces are counted all
-    the same: when some are taken out later, they are what the rest is reckoned by.
+    A caller's own count replaces the total. The pieces are counted anyway: when some of them are
+    stripped later, the count of the rest is calculated from them.
     """
     overhead = MESSAGE_OVERHEAD_TOKENS + _role_tokens(counter, draft.role)
     keys = tuple([_json_tokens(counter, text) if text else 0 for text in draft.keys])
@@ -44,7 +42,7 @@ def count_message(counter: TokenCounter, draft: Draft) -> Counts:
 
 
 def _role_tokens(counter: TokenCounter, role: str) -> int:
-    # Roles are few and short; but a caller may send any, of any length.
+    # Roles are few and short, but a caller may send any text of any length.
     return _cached(counter, role) if len(role) <= _CACHED_ROLE_CHARS else counter.count(role)
 
 
@@ -70,14 +68,14 @@ def _readable(json: bytes) -> str:
     r"""
     Decode JSON text, with characters in place of their escapes.
 
-    Many clients write `\u4f60` for a character beyond ASCII and many do not. A message costs the
-    same from either: the model never gets the escapes.
+    Some clients write characters beyond ASCII as escapes (`\u4f60`) and some don't. A message costs
+    the same from either, because the model never gets the escapes.
     """
     return (json if b"\\u" not in json else b"".join(_unescaped(json))).decode()
 
 
 def _unescaped(json: bytes) -> Iterator[bytes]:
-    """Unescape JSON text step by step, as to do it at once would hold the interpreter's lock."""
+    """Unescape JSON text in steps, since a single step would hold the interpreter's lock."""
     at = 0
     while at < len(json):
         border = _BORDER.search(json, at + _STEP_BYTES)

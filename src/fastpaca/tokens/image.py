@@ -1,8 +1,8 @@
 """
-The size of an image, read from its header, and what an image of a size costs.
+The size of an image, read from its header, and what an image of that size costs.
 
-Sizes are read from PNG, JPEG, GIF, WebP and BMP. Nothing is decompressed, so it does not matter
-what an image claims.
+The formats are PNG, JPEG, GIF, WebP and BMP. Nothing is decompressed, so an image that claims a
+huge size is harmless.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import Final, Literal
 
 IMAGE_TOKENS: Final = 1600
 """
-What an image costs whose size cannot be read: a remote one, or one in another format.
+The cost of an image whose size can't be read: a remote one, or one in another format.
 
-That is a picture of somewhat more than a megapixel, the most that Claude models before 4.7 take in.
+It is that of a picture slightly above a megapixel, the most that Claude models before 4.7 process.
 """
 
 IMAGE_TOKENS_MAX: Final = 4784
-"""The most that an image costs; a larger one is scaled down by the provider."""
+"""The most that an image costs; providers scale larger ones down."""
 
 _PATCH_EDGE: Final = 28
 _LONG_EDGE_MAX: Final = 2576
 
-# Where width and height stand, in little endian but for PNG, and the bits that they take.
+# Where width and height are, in little endian except for PNG, and how many bits they take.
 _SIZES: Final = tuple(
     (re.compile(pattern, re.DOTALL), bits)
     for pattern, bits in (
@@ -37,23 +37,23 @@ _SIZES: Final = tuple(
     )
 )
 
-_JPEG_SEGMENTS_MAX: Final = 1024  # real files have a few dozen before the one that says the size
+_JPEG_SEGMENTS_MAX: Final = 1024  # real files have a few dozen before the one with the size
 _JPEG_SIZES: Final = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})  # SOF0 to SOF15
-_JPEG_BARE: Final = frozenset({0x01, *range(0xD0, 0xD8)})  # markers that no length follows
-_JPEG_ENDS: Final = frozenset({0xD9, 0xDA})  # after these there is no size anymore
+_JPEG_BARE: Final = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length
+_JPEG_ENDS: Final = frozenset({0xD9, 0xDA})  # no size comes after these
 
 
 def tokens_of_image(data: bytes) -> int:
     """
     Count the tokens of an image by its pixels.
 
-    The rule is Anthropic's, "Images and vision": a token for each patch of 28 by 28 pixels, after
-    scaling down to a long edge of 2576 pixels and 4784 tokens (the limits of Claude 4.7 and later).
-    It was chosen since it is documented, needs no more than the size, and lies within a fifth of
-    what other providers take for a screenshot of a megapixel (OpenAI's GPT-5: 1.2 for each patch of
-    32 by 32; Gemini: about 1,100 at any size). For larger images providers differ, from 765 tokens
-    to 14,000 for a photograph. The larger limits are used there: who counts too little overflows
-    the model, who counts too much trims a little sooner.
+    The rule is from Anthropic's "Images and vision": a token for each patch of 28 by 28 pixels,
+    after scaling down to a long edge of 2576 pixels and 4784 tokens (the limits of Claude 4.7 and
+    later). It is documented, needs only the size, and is within a fifth of what other providers
+    charge for a screenshot of a megapixel (OpenAI's GPT-5: 1.2 for each patch of 32 by 32; Gemini:
+    about 1,100 at any size). For larger images providers differ, from 765 tokens to 14,000 for a
+    photograph. This uses the larger limits: a low count overflows the model, while a high one only
+    trims a little sooner.
     """
     size = size_of_image(data)
     if size is None:
@@ -80,17 +80,17 @@ def _header(head: bytes) -> tuple[int, int] | None:
     order: Literal["big", "little"] = "big" if head.startswith(b"\x89") else "little"
     is_signed = head.startswith(b"BM")
     width, height = (int.from_bytes(edge, order, signed=is_signed) for edge in match.groups())
-    if bits == 28:  # both in one number, less one each
+    if bits == 28:  # both in one number, each minus one
         return (width & 0x3FFF) + 1, (width >> 14 & 0x3FFF) + 1
     if bits == 24:
         return width + 1, height + 1
-    if bits == 14:  # the two bits above ask for scaling
+    if bits == 14:  # the two upper bits ask for scaling
         return width & 0x3FFF, height & 0x3FFF
-    return abs(width), abs(height)  # a negative height of a BMP says that rows run downward
+    return abs(width), abs(height)  # a BMP with rows from top to bottom has a negative height
 
 
 def _jpeg(data: bytes) -> tuple[int, int] | None:
-    """Go from segment to segment; a camera puts large ones, previews included, before the size."""
+    """Go from segment to segment: cameras write large ones, such as previews, before the size."""
     at = 2
     for _segment in range(_JPEG_SEGMENTS_MAX):
         segment = data[at : at + 9]
@@ -102,7 +102,7 @@ def _jpeg(data: bytes) -> tuple[int, int] | None:
         if marker in _JPEG_ENDS:
             return None
         if marker == 0xFF:
-            at += 1  # a byte of padding
+            at += 1  # a padding byte
         else:
             at += 2 if marker in _JPEG_BARE else 2 + int.from_bytes(segment[2:4])
     return None

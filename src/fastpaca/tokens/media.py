@@ -1,22 +1,22 @@
 """
-Taking binary data out of a part, and counting it by what it is.
+Find the binary data in a part, and count it by its kind.
 
-Providers and SDKs have a dozen shapes for an image or a file, at the top of a part and inside the
-results of tools, and the next release has another. So this is no list of shapes; it goes by what a
-string is and by what stands next to it:
+Providers and SDKs have a dozen shapes for images and files, at the top of a part and inside tool
+results, and each release adds more. This module therefore has no list of shapes. It looks at a
+string and at what is next to it:
 
-- A `data:…;base64,…` URL is binary data, wherever it stands.
-- A string in base64 is binary data if its object names a media type, or if it stands under a key
-  for data and either begins as files do or belongs to something called an image, a file, an audio
+- A `data:…;base64,…` URL is binary data, wherever it is.
+- A base64 string is binary data if its object names a media type. It is, too, if it is under a key
+  for data and either begins like a file or belongs to something called an image, a file, an audio
   or a video.
-- Signatures and encrypted reasoning are base64 too, and no media.
-- Nor is what stands in a `text`, whatever it looks like: the model gets it as text.
+- Signatures and encrypted reasoning are base64 too, but not media.
+- Neither is anything in a `text`, even if it looks like it: the model gets it as text.
 
-A medium that is only referred to, by a URL or the id of a file, is found by the type of its object
-and by the reference. Below the top of a part the type alone is not enough: a list of files in the
-result of a tool has such types too.
+A medium that is only referenced, by a URL or a file id, is recognised by the type of its object and
+by the reference. Below the top of a part the type alone is not enough, because a list of files in a
+tool result has such types too.
 
-Whatever may be data is taken out first; what is left is then small enough to decode.
+Everything that may be data is cut out first; the rest is then small enough to decode.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from fastpaca.tokens.medium import (
     tokens_of,
     unread_tokens,
 )
-from fastpaca.tokens.scan import is_found, strings, without
+from fastpaca.tokens.scan import has_match, strings, without
 
 LONG_BYTES: Final = 256
-"""Strings from this length on may be data whatever key they stand under."""
+"""A string of this length may be data, whichever key it is under."""
 
 VALUES_MAX: Final = 20_000
-"""In a part of more values, strings are judged by themselves: decoding it would take too long."""
+"""A part with more values would take too long to decode; its strings are judged one by one."""
 
 # fmt: off
 MEDIA_TYPE_KEYS: Final = frozenset({
@@ -60,8 +60,8 @@ REFERENCE_KEYS: Final = frozenset({
     "imageUrl", "audio_url", "video_url",
 })
 
-# Types that say by themselves that an object stands for a medium; those that say so at the top of a
-# part, and below it have other uses; and those that say it together with a reference.
+# Types of objects that always stand for a medium; types that do at the top of a part, and have
+# other uses below it; and types that do together with a reference.
 MEDIA_TYPES: Final = frozenset({
     "image_url", "input_image", "input_audio", "input_file", "input_video", "image_file",
     "audio_url", "video_url", "file_url", "computer_screenshot", "image-url", "image-data",
@@ -79,8 +79,8 @@ _HOLDERS: Final = frozenset({
 _TYPELESS_HOLDERS: Final = frozenset({"fileData", "file_data"})
 # fmt: on
 
-# What these keys hold is no medium, however much it looks like one.
-_NO_MEDIUM: Final = re.compile(r"text|signature|encrypted|redacted|cipher|id$", re.IGNORECASE)
+# The values of these keys are never media, even if they look like it.
+_NOT_MEDIA: Final = re.compile(r"text|signature|encrypted|redacted|cipher|id$", re.IGNORECASE)
 _FILE_LABEL: Final = re.compile(r"image|screenshot|audio|video|(?:^|[ _])(?:file|document|media)")
 
 
@@ -88,8 +88,8 @@ def _any_of(words: frozenset[str]) -> bytes:
     return "|".join(sorted(words)).encode()
 
 
-# What follows a quote where a string may be data, or an object may refer to some. Quotes inside a
-# string are escaped, so nothing there is found.
+# What follows a quote where a string may be data, or an object may reference it. Quotes inside a
+# string are escaped, so there is no match inside strings.
 _DATA: Final = rb'(?:%b)":"(?=[\w+/=\\-])|(?<!\\")(?=data:|[\w+/=\\-]{%d})' % (
     _any_of(DATA_KEYS),
     LONG_BYTES,
@@ -106,38 +106,40 @@ _LINE_BREAKS: Final = b"\t\r\n"
 Span = tuple[int, int]
 
 
-class Found(NamedTuple):
-    """A part without its binary data, and what that data and the references in it cost."""
+class StrippedPart(NamedTuple):
+    """A part without its binary data, and the tokens of that data and of references to media."""
 
     text: bytes
     tokens: int
 
 
-def without_media(part: bytes, counter: TokenCounter) -> Found:
+def without_media(part: bytes, counter: TokenCounter) -> StrippedPart:
     """
-    Take the binary data out of *part*, and count it by what it is.
+    Cut the binary data out of *part*, and count it by its kind.
 
-    What is left is JSON, with an empty string in place of each piece of data.
+    The rest is JSON, with an empty string in place of each piece of data.
     """
-    if not is_found(_MAY_BE_EITHER, part):
-        return Found(part, 0)
+    if not has_match(_MAY_BE_EITHER, part):
+        return StrippedPart(part, 0)
     spans = [
         (start, end)
         for start, end in strings(_MAY_BE_DATA, part)
-        if part[end + 1 : end + 2] != b":"  # it is no key
+        if part[end + 1 : end + 2] != b":"  # it is not a key
     ]
     reader = _Reader(part, spans, counter)
-    tree = _tree(without(part, spans, marked=True))
+    tree = _tree(without(part, spans, placeholders=True))
     if tree is not None:
         reader.look(tree, "", is_top=True)
     else:
         for span in spans:
             reader.take(span, "data", _Holder())
-    return Found(without(part, sorted(reader.cuts)), reader.tokens)
+    return StrippedPart(without(part, sorted(reader.cuts)), reader.tokens)
 
 
 def _tree(text: bytes) -> dict[str, Any] | None:
-    """Decode *text*, unless that would take long, or holds a number that Python does not read."""
+    """
+    Decode *text*; return None if that would take long, or if Python can't read a number in it.
+    """
     if text.count(b",") + text.count(b"{") + text.count(b"[") > VALUES_MAX:
         return None
     try:
@@ -148,11 +150,11 @@ def _tree(text: bytes) -> dict[str, Any] | None:
 
 class _Reader:
     """
-    Finds the media of one part, of which *spans* may be data and have marks in their places.
+    Finds the media of one part, in which *spans* may be data and are replaced by placeholders.
 
     Attributes:
-        cuts: The data.
-        tokens: What it costs, and what references cost.
+        cuts: The spans that are data.
+        tokens: The tokens of the data and of references.
     """
 
     def __init__(self, part: bytes, spans: Iterable[Span], counter: TokenCounter) -> None:
@@ -164,10 +166,10 @@ class _Reader:
 
     def look(self, members: dict[str, Any], key: str, *, is_top: bool = False) -> tuple[bool, bool]:
         """
-        Find the media in an object that stands under *key*.
+        Find the media in an object under *key*.
 
         Returns:
-            Whether there are any, and whether it holds a reference itself.
+            Whether there are any, and whether the object itself holds a reference.
         """
         holder = _holder(members, key)
         has_media = refers = is_held = False
@@ -189,12 +191,12 @@ class _Reader:
         return has_media, refers
 
     def take(self, span: Span, key: str, holder: _Holder) -> bool:
-        """Count the string under *key* in *holder* if it is a medium, and tell whether it is."""
+        """Count the string under *key* in *holder* if it is a medium, and return whether it is."""
         start, end = span
         media_type, label = holder.media_type, holder.label(key)
         is_long = end - start >= LONG_BYTES
         url = _DATA_URL.match(self._part, start, end)
-        if _NO_MEDIUM.search(key):
+        if _NOT_MEDIA.search(key):
             return False
         if url is not None:
             start = url.end()
@@ -215,7 +217,7 @@ class _Reader:
         return True
 
     def _decoded(self, start: int, end: int) -> bytes | None:
-        """Decode data, rid of the escapes and line breaks that some encoders put into it."""
+        """Decode data without the escapes and line breaks that some encoders add."""
         text = self._part[start:end]
         if b"\\" in text:
             clean: str = msgspec.json.decode(b'"%b"' % text, type=str)
@@ -224,18 +226,18 @@ class _Reader:
 
 
 class _Holder(NamedTuple):
-    """An object, as far as it says what a string in it is: its key, type and media type."""
+    """What an object says about the strings in it: its key, type and media type."""
 
     key: str = ""
     kind: str = ""
     media_type: str = ""
 
     def label(self, key: str = "") -> str:
-        """Put together all that names what stands in it under *key*."""
+        """Return everything that names the value under *key*."""
         return f"{self.kind} {self.key} {key}".lower()
 
     def stands_for_medium(self, refers: bool, is_held: bool, is_top: bool) -> bool:
-        """Tell whether it stands for a medium that is elsewhere, as it has no data."""
+        """Return whether it stands for a medium that is elsewhere; it holds no data itself."""
         if self.kind in MEDIA_TYPES:
             return refers or is_held or is_top
         if self.kind in _AMBIGUOUS_TYPES:
@@ -250,7 +252,7 @@ def _holder(members: dict[str, Any], key: str) -> _Holder:
 
 
 def _name(value: object) -> str:
-    """Read a type without its parameters."""
+    """Return a type without its parameters."""
     return value.partition(";")[0].strip().lower() if isinstance(value, str) else ""
 
 
@@ -261,7 +263,7 @@ def _refers(key: str, text: bytes) -> bool:
 
 
 def _flat(members: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the members of an object, and what stands in its lists, which has no key."""
+    """Yield the members of an object, and the items of its lists, which have no key."""
     for name, value in members.items():
         if not isinstance(value, list):
             yield name, value

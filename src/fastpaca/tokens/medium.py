@@ -1,4 +1,4 @@
-"""What a piece of binary data is and costs: an image, a document, sound, film, another file."""
+"""The kind of a piece of binary data, and its cost: image, document, audio, video, other file."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from fastpaca.tokens.pdf import PAGE_TOKENS, tokens_of_pdf
 IMAGE, AUDIO, VIDEO, PDF, TEXT, OTHER = "image", "audio", "video", "pdf", "text", "other"
 
 FILE_TOKENS: Final = PAGE_TOKENS
-"""What a file costs that cannot be read, or that only a URL or an id names: as much as a page."""
+"""The cost of a file that can't be read, or that only a URL or an id names: that of a page."""
 
 
 class Recording(NamedTuple):
-    """Sound or film: tokens and bytes that a second takes, and what an unread one costs."""
+    """Audio or video: the tokens and bytes of a second, and the cost of a recording elsewhere."""
 
     tokens_per_second: int
     bytes_per_second: int
     unread_tokens: int
 
 
-# Gemini's "Understand and count tokens": 32 tokens a second of audio, 263 of video. The bytes are
-# those of usual recordings, 64 kbit/s and 1 Mbit/s; an unread one is taken to last a minute.
+# Gemini's "Understand and count tokens": 32 tokens for a second of audio, 263 for one of video. The
+# bytes are those of usual recordings, 64 kbit/s and 1 Mbit/s. One elsewhere counts as a minute.
 RECORDINGS: Final = {
     AUDIO: Recording(32, 8_000, 32 * 60),
     VIDEO: Recording(263, 125_000, 263 * 60),
 }
 
-_WAV_BYTES_PER_SECOND_MIN: Final = 1_000  # a header that claims less is broken, or a trap
+_WAV_BYTES_PER_SECOND_MIN: Final = 1_000  # a header with less is broken, or an attack
 
 _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
-_STEP_BYTES: Final = 1 << 18  # what is decoded at once; it holds the interpreter's lock
+_STEP_BYTES: Final = 1 << 18  # of one decoding step, which holds the interpreter's lock
 _TEXT_BYTES: Final = 3 << 10
 _CHARACTER_BYTES_MAX: Final = 4
 
@@ -59,10 +59,10 @@ _MAGIC: Final = tuple(
 
 
 def decoded(text: bytes) -> bytes | None:
-    """Decode base64 in either alphabet, padded or not, cut off or not; None if it is none."""
+    """Decode base64 of either alphabet, padded or not, truncated or not; None for anything else."""
     text = text[: len(text) - text.endswith(b"=") - text.endswith(b"==")]
-    is_cut_off = len(text) % 4 == 1  # the last six bits are no byte
-    text += b"A" * is_cut_off
+    is_truncated = len(text) % 4 == 1  # the last six bits are not a byte
+    text += b"A" * is_truncated
     pieces = []
     for at in range(0, len(text), _STEP_BYTES):
         piece = text[at : at + _STEP_BYTES].translate(_URL_SAFE)
@@ -70,14 +70,14 @@ def decoded(text: bytes) -> bytes | None:
             pieces.append(binascii.a2b_base64(piece + b"=" * (-len(piece) % 4), strict_mode=True))
         except binascii.Error:
             return None
-    return b"".join(pieces)[: -1 if is_cut_off else None]
+    return b"".join(pieces)[: -1 if is_truncated else None]
 
 
 def kind_of(media_type: str, label: str) -> str:
     """
-    Tell the kind of a medium by its media type, or else by its *label*.
+    Return the kind of a medium, by its media type or else by its *label*.
 
-    The label is what else names it: the type of the part, the key that it stands under.
+    The label is everything else that names it: the type of its part, and its key.
     """
     if _TEXT_TYPE.match(media_type):
         return TEXT
@@ -91,30 +91,30 @@ def kind_of(media_type: str, label: str) -> str:
 
 
 def kind_of_data(data: bytes) -> str | None:
-    """Tell the kind of a medium by how its data begins; None if that says nothing."""
+    """Return the kind of a medium by its first bytes; None if they don't tell."""
     return next((kind for magic, kind in _MAGIC if magic.match(data)), None)
 
 
 def begins_as_text(data: bytes) -> bool:
-    """Tell whether *data* can be a text in UTF-8, by its first few thousand bytes."""
+    """Return whether the first few thousand bytes of *data* can be UTF-8 text."""
     head = data[:_TEXT_BYTES]
     try:
         head.decode()
     except UnicodeDecodeError as error:
-        # A character may be cut in two at the end.
+        # The last character may be incomplete.
         return len(data) > len(head) and error.start > len(head) - _CHARACTER_BYTES_MAX
     return True
 
 
 def unread_tokens(kind: str) -> int:
-    """Return what a medium costs that is not there: a remote one, or one of a provider's files."""
+    """Return the cost of a medium elsewhere: behind a URL, or a file of a provider."""
     if kind == IMAGE:
         return IMAGE_TOKENS
     return RECORDINGS[kind].unread_tokens if kind in RECORDINGS else FILE_TOKENS
 
 
 def tokens_of(data: bytes, kind: str, counter: TokenCounter) -> int:
-    """Count what *data* costs, given as a medium of this *kind*."""
+    """Return the cost of *data* as a medium of this *kind*."""
     if kind == IMAGE:
         return tokens_of_image(data)
     if kind == PDF:

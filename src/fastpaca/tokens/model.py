@@ -1,9 +1,8 @@
 """
-Which vocabulary a model reads text with.
+The vocabulary of a model.
 
-OpenAI publishes the vocabularies of its models, so those counts are exact. Other vendors' are
-secret, or large files of their own; their texts are counted with OpenAI's newest, and the outcome
-is called approximate.
+OpenAI publishes the vocabularies of its models, so their counts are exact. Those of other vendors
+are secret, or large files; their texts are counted with OpenAI's newest one, as an approximation.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ CL100K: Final = "cl100k_base"
 # Harmony is o200k_base with more special tokens, and those count as ordinary text here.
 _ENCODINGS: Final = {O200K: O200K, CL100K: CL100K, "o200k_harmony": O200K}
 
-# As in tiktoken's own table, but by prefix throughout: names with a date or a size follow suit.
+# As in tiktoken's own table, but always by prefix, which covers names with a date or a size.
 _OPENAI: Final = (
     (
         re.compile(
@@ -36,7 +35,7 @@ _OPENAI: Final = (
     ),
 )
 
-# Anywhere in a name, since clouds put regions, vendors and sizes before and after.
+# Anywhere in a name, since clouds add regions, vendors and sizes before and after.
 _OTHERS: Final = (
     *("claude", "anthropic", "opus", "sonnet", "haiku"),
     *("gemini", "gemma", "palm", "learnlm"),
@@ -57,10 +56,10 @@ _KNOWN: Final = (
 
 def encoding_of(model: str) -> tuple[str, bool]:
     """
-    Name the encoding of *model*, which may also be the name of an encoding.
+    Return the encoding of *model*, which may also be the name of an encoding.
 
     Returns:
-        The encoding, and whether it is merely the nearest that is at hand.
+        The encoding, and whether it is only an approximation.
 
     Raises:
         ValueError: The name is unknown; the message names the nearest known one.

@@ -1,8 +1,8 @@
 """
-Signatures and encrypted payloads: what no model reads as text.
+Signatures and encrypted payloads, which no model reads as text.
 
-They are base64 of hundreds to thousands of characters, which a provider puts next to reasoning and
-search results and wants back untouched. They are billed, but for far less than such a text.
+They are hundreds to thousands of characters of base64, which a provider puts next to reasoning and
+search results and wants back unchanged. They are billed, but at far less than such a text.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from fastpaca.tokens.scan import strings, without
 
 OPAQUE_PERCENT: Final = 22
 """
-What such a payload costs, of the tokens that its text would have. Measured on the bills of real
+The cost of a payload, in percent of the tokens of its text. Measured on the bills of real
 conversations with OpenAI and Anthropic: 20 to 27.
 """
 
 
 def without_opaque(json: bytes, kind: str, counter: TokenCounter) -> tuple[bytes, int]:
     """
-    Take the opaque payloads out of *json*, a part of type *kind* or a key of a message.
+    Cut the opaque payloads out of *json*, a part of type *kind* or a key of a message.
 
     Returns:
-        The rest, and what the payloads cost in tokens.
+        The rest, and the cost of the payloads in tokens.
     """
     payloads = list(strings(_pattern(OPAQUE_TYPES.get(kind)), json))
     tokens = sum(counter.count(json[start:end].decode()) for start, end in payloads)
@@ -37,5 +37,5 @@ def without_opaque(json: bytes, kind: str, counter: TokenCounter) -> tuple[bytes
 @cache
 def _pattern(key: str | None) -> re.Pattern[bytes]:
     keys = OPAQUE_KEYS if key is None else (*OPAQUE_KEYS, key)
-    # Quotes inside a string are escaped, so this matches nothing but keys.
+    # Quotes inside a string are escaped, so this matches only keys.
     return re.compile(b'"(?:%b)":"' % "|".join(sorted(keys)).encode())

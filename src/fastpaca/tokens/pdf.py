@@ -1,9 +1,9 @@
 """
-The pages of a PDF, and what they cost.
+The pages of a PDF, and their cost.
 
 Pages are the objects of `/Type /Page`. Since PDF 1.5 most writers put objects into compressed
-streams, so those are unpacked as well, up to a limit: a kilobyte can claim to be a gigabyte. Where
-neither shows a page (an encrypted file, a truncated one), the length has to do.
+streams, so these are decompressed too, up to a limit: a kilobyte can decompress to a gigabyte. If
+no page is found (the file is encrypted or truncated), the number is estimated from the length.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from typing import Final
 
 PAGE_TOKENS: Final = 2400
 """
-What a page costs.
+The cost of a page.
 
-Anthropic's page "PDF support" names about 7,000 tokens for a PDF of three pages, which are read as
-text and as images, and 1,500 to 3,000 a page for the text alone. Claude Sonnet 4.5 has reported
-1,600 for a page with a line of text and 2,670 for a full one. Gemini takes less, 258 to 560.
+Anthropic's page "PDF support" gives about 7,000 tokens for a PDF of three pages, which are read as
+text and as images, and 1,500 to 3,000 a page for the text alone. Claude Sonnet 4.5 reported 1,600
+for a page with a line of text and 2,670 for a full one. Gemini charges less, 258 to 560.
 """
 
 PAGE_BYTES: Final = 50_000
-"""How long a page is taken to be where the pages cannot be counted: between text and a scan."""
+"""The assumed size of a page if pages can't be counted: between that of text and of a scan."""
 
 PAGES_MAX: Final = 1000
-"""The most pages that are counted. No provider takes more in one file (Gemini: 1,000)."""
+"""The most pages that are counted; no provider accepts more in a file (Gemini: 1,000)."""
 
 _PAGE: Final = re.compile(rb"/Type\s{0,8}/Page(?![A-Za-z0-9])")
 _OBJECT_STREAM: Final = re.compile(rb"/Type\s{0,8}/ObjStm")
 _LONGEST_MATCH: Final = 32
-_WINDOW_BYTES: Final = 1 << 20  # a search holds the interpreter's lock, so it goes step by step
-_UNPACKED_MAX: Final = 8 << 20
-_STREAM_UNPACKED_MAX: Final = 1 << 20
-_UNPACKED_RATIO_MAX: Final = 32  # of the whole file; lists of pages shrink to a tenth or so
+_WINDOW_BYTES: Final = 1 << 20  # a search holds the interpreter's lock, so it goes in steps
+_UNPACKED_BYTES_MAX: Final = 8 << 20
+_STREAM_UNPACKED_BYTES_MAX: Final = 1 << 20
+_UNPACKED_RATIO_MAX: Final = 32  # relative to the file; lists of pages shrink to about a tenth
 
 
 def tokens_of_pdf(data: bytes) -> int:
@@ -44,7 +44,7 @@ def tokens_of_pdf(data: bytes) -> int:
 
 
 def pages_of_pdf(data: bytes) -> int:
-    """Count the pages of a PDF, or reckon them from its length; at least 1, at most `PAGES_MAX`."""
+    """Count the pages of a PDF, or estimate them by its length; from 1 to `PAGES_MAX`."""
     texts = chain((data,), _object_streams(data))
     pages = sum(1 for _ in islice(_pages_in(texts), PAGES_MAX))
     return pages or min(max(-(-len(data) // PAGE_BYTES), 1), PAGES_MAX)
@@ -55,26 +55,28 @@ def _pages_in(texts: Iterable[bytes]) -> Iterator[re.Match[bytes]]:
 
 
 def _object_streams(data: bytes) -> Iterator[bytes]:
-    """Unpack the streams that hold objects, up to a limit for each and for all."""
-    left = min(_UNPACKED_MAX, len(data) * _UNPACKED_RATIO_MAX)
+    """Decompress the streams with objects, up to a limit for each and for all of them."""
+    left = min(_UNPACKED_BYTES_MAX, len(data) * _UNPACKED_RATIO_MAX)
     end = 0
     for match in _matches(_OBJECT_STREAM, data):
         if match.start() < end:
-            continue  # inside of the stream before
+            continue  # inside the previous stream
         start = data.find(b"stream", match.end())
         if start < 0 or left <= 0:
             return
         end = data.find(b"endstream", start)
         end = len(data) if end < 0 else end
-        unpacked = _unpacked(data[start + len(b"stream") : end], min(left, _STREAM_UNPACKED_MAX))
+        unpacked = _unpacked(
+            data[start + len(b"stream") : end], min(left, _STREAM_UNPACKED_BYTES_MAX)
+        )
         left -= len(unpacked)
         yield unpacked
 
 
-def _unpacked(stream: bytes, limit: int) -> bytes:
+def _unpacked(stream: bytes, bytes_max: int) -> bytes:
     try:
-        # A line break stands between the keyword and the data; zlib data begins with neither.
-        return zlib.decompressobj().decompress(stream.lstrip(b"\r\n"), limit)
+        # A line break separates the keyword from the data; zlib data begins with neither byte.
+        return zlib.decompressobj().decompress(stream.lstrip(b"\r\n"), bytes_max)
     except zlib.error:
         return b""
 

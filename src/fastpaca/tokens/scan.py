@@ -1,8 +1,8 @@
 """
-Find strings in JSON text by what stands before them, without decoding the text.
+Find strings in JSON text by what comes before them, without decoding the text.
 
-A part may be 16 MiB of JSON. To search all of it at once would hold the interpreter's lock for
-longer than the event loop may be kept waiting, so a search goes step by step.
+A part may be 16 MiB of JSON. A single search would hold the interpreter's lock for longer than the
+event loop may wait, so a search goes in steps.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 _STEP_BYTES: Final = 1 << 16
-_OVERLAP_BYTES: Final = 512  # more than any pattern takes or looks ahead
+_OVERLAP_BYTES: Final = 512  # more than any pattern matches or looks ahead
 
 _BACKSLASH: Final = ord("\\")
 
 
-def is_found(pattern: re.Pattern[bytes], json: bytes) -> bool:
+def has_match(pattern: re.Pattern[bytes], json: bytes) -> bool:
     """Return whether *pattern* matches anywhere in *json*."""
     steps = range(0, len(json), _STEP_BYTES)
     return any(pattern.search(json, at, at + _STEP_BYTES + _OVERLAP_BYTES) for at in steps)
 
 
 def strings(pattern: re.Pattern[bytes], json: bytes) -> Iterator[tuple[int, int]]:
-    """Yield where each string begins and ends that follows a match of *pattern*, quotes aside."""
+    """Yield the start and end, without quotes, of each string that follows a match of *pattern*."""
     at = 0
     while at < len(json):
         match = pattern.search(json, at, at + _STEP_BYTES + _OVERLAP_BYTES)
@@ -50,13 +50,13 @@ def _is_escaped(json: bytes, at: int) -> bool:
     return (at - before) % 2 == 0
 
 
-def without(json: bytes, spans: Iterable[tuple[int, int]], *, marked: bool = False) -> bytes:
-    """Return *json* without *spans*, or with a mark in place of each: a NUL and its number."""
+def without(json: bytes, spans: Iterable[tuple[int, int]], *, placeholders: bool = False) -> bytes:
+    """Return *json* without *spans*, or with a placeholder for each: a NUL and its number."""
     pieces = []
     at = 0
     for number, (start, end) in enumerate(spans):
         pieces.append(json[at:start])
-        if marked:
+        if placeholders:
             pieces.append(rb"\u0000%d" % number)
         at = end
     pieces.append(json[at:])

@@ -147,19 +147,19 @@ class PostgresStore:
         return await self._database.read(lambda r: r.load_at(context_id, version), context_id)
 
     async def messages(
-        self, context_id: str, from_seq: int, to_seq: int, limit: int, max_bytes: int
+        self, context_id: str, from_seq: int, to_seq: int, limit: int, bytes_max: int
     ) -> list[MessageRow]:
         """Read the log forward."""
-        bounds = PageBounds(limit, max_bytes)
+        bounds = PageBounds(limit, bytes_max)
         return await self._database.read(
             lambda r: r.page(context_id, from_seq, to_seq, bounds), context_id
         )
 
     async def messages_before(
-        self, context_id: str, before_seq: int, limit: int, max_bytes: int
+        self, context_id: str, before_seq: int, limit: int, bytes_max: int
     ) -> list[MessageRow]:
         """Read the newest messages below a seq."""
-        bounds = PageBounds(limit, max_bytes)
+        bounds = PageBounds(limit, bytes_max)
         return await self._database.read(
             lambda r: r.page_before(context_id, before_seq, bounds), context_id
         )
@@ -170,12 +170,12 @@ class PostgresStore:
         after_version: int,
         to_version: int,
         limit: int,
-        max_bytes: int,
+        bytes_max: int,
         *,
         with_bodies: bool = True,
     ) -> ChangesPage:
         """Read what happened between two versions."""
-        bounds = PageBounds(limit, max_bytes)
+        bounds = PageBounds(limit, bytes_max)
         return await self._database.read(
             lambda r: r.changes(
                 context_id, after_version, to_version, bounds, with_bodies=with_bodies
@@ -184,19 +184,19 @@ class PostgresStore:
         )
 
     async def compactions(
-        self, context_id: str, after_version: int, to_version: int, limit: int, max_bytes: int
+        self, context_id: str, after_version: int, to_version: int, limit: int, bytes_max: int
     ) -> list[CompactionRow]:
         """Read rewrites of the window."""
-        bounds = PageBounds(limit, max_bytes)
+        bounds = PageBounds(limit, bytes_max)
         return await self._database.read(
             lambda r: r.compactions(context_id, after_version, to_version, bounds), context_id
         )
 
     async def compactions_before(
-        self, context_id: str, before_version: int, limit: int, max_bytes: int
+        self, context_id: str, before_version: int, limit: int, bytes_max: int
     ) -> list[CompactionRow]:
         """Read rewrites of the window, newest first."""
-        bounds = PageBounds(limit, max_bytes)
+        bounds = PageBounds(limit, bytes_max)
         return await self._database.read(
             lambda r: r.compactions_before(context_id, before_version, bounds), context_id
         )

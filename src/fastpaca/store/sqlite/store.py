@@ -218,17 +218,17 @@ class SqliteStore:
         return await self._read(lambda c: reads.load_at(c, context_id, version))
 
     async def messages(
-        self, context_id: str, from_seq: int, to_seq: int, limit: int, max_bytes: int
+        self, context_id: str, from_seq: int, to_seq: int, limit: int, bytes_max: int
     ) -> list[MessageRow]:
         """Read the log forward."""
-        bounds = PageBounds(limit, max_bytes)
+        bounds = PageBounds(limit, bytes_max)
         return await self._read(lambda c: reads.page(c, context_id, from_seq, to_seq, bounds))
 
     async def messages_before(
-        self, context_id: str, before_seq: int, limit: int, max_bytes: int
+        self, context_id: str, before_seq: int, limit: int, bytes_max: int
     ) -> list[MessageRow]:
         """Read the newest messages below a seq."""
-        bounds = PageBounds(limit, max_bytes)
+        bounds = PageBounds(limit, bytes_max)
         return await self._read(lambda c: reads.page_before(c, context_id, before_seq, bounds))
 
     async def changes(
@@ -237,12 +237,12 @@ class SqliteStore:
         after_version: int,
         to_version: int,
         limit: int,
-        max_bytes: int,
+        bytes_max: int,
         *,
         with_bodies: bool = True,
     ) -> ChangesPage:
         """Read what happened between two versions."""
-        bounds = PageBounds(limit, max_bytes)
+        bounds = PageBounds(limit, bytes_max)
         return await self._read(
             lambda c: reads.changes(
                 c, context_id, after_version, to_version, bounds, with_bodies=with_bodies
@@ -250,19 +250,19 @@ class SqliteStore:
         )
 
     async def compactions(
-        self, context_id: str, after_version: int, to_version: int, limit: int, max_bytes: int
+        self, context_id: str, after_version: int, to_version: int, limit: int, bytes_max: int
     ) -> list[CompactionRow]:
         """Read rewrites of the window."""
-        bounds = PageBounds(limit, max_bytes)
+        bounds = PageBounds(limit, bytes_max)
         return await self._read(
             lambda c: reads.compactions(c, context_id, after_version, to_version, bounds)
         )
 
     async def compactions_before(
-        self, context_id: str, before_version: int, limit: int, max_bytes: int
+        self, context_id: str, before_version: int, limit: int, bytes_max: int
     ) -> list[CompactionRow]:
         """Read rewrites of the window, newest first."""
-        bounds = PageBounds(limit, max_bytes)
+        bounds = PageBounds(limit, bytes_max)
         return await self._read(
             lambda c: reads.compactions_before(c, context_id, before_version, bounds)
         )
