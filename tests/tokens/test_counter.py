@@ -235,5 +235,5 @@ def test_an_unknown_spec_is_refused_with_the_nearest(spec: str, nearest: str) ->
     """
     A spec that names no counter raises a sentence with one that does.
     """
-    with pytest.raises(ValueError, match=f"nearest is .*{nearest}"):
+    with pytest.raises(ValueError, match=f"closest is .*{nearest}"):
         counter_for(spec)
