@@ -2,7 +2,7 @@
 kill -9 of the node and of PostgreSQL while messages are archived: none is missing, none doubled.
 
 One life of a node is one seed; `pytest tests/archive/test_kill.py --seed=17` lives it again, with
-the same requests and kills, as far as timing lets it. `--runs=1000` asks for so many kills.
+the same requests and kills, as far as timing lets it. `--runs=200` lives so many lives.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.archive.killing import kill_server, left_of
-from tests.archive.world import archived_rows
+from tests.archive.world import archived_rows, left_of
 from tests.kit.http import connected
 from tests.kit.load import Load
 from tests.kit.postgres import Server, run_sql, running_server, until
 from tests.kit.process import Process, started
-from tests.server.conftest import KILLS
+
+SEEDS = 2
+
+KILLS = 5
+"""How often one life is cut short."""
 
 CLIENTS = 4
 CONTEXTS = 8
@@ -49,47 +52,38 @@ def node(directory: Path, dsn: str) -> Iterator[Process]:
 
 
 @pytest.mark.slow
-async def test_killed_while_archiving(tmp_path: Path, kill_seed: int, server: Server) -> None:
+async def test_killed_while_archiving(tmp_path: Path, seed: int, server: Server) -> None:
     """
     After each kill every message is in the store or the archive, and in the end all are in the
     archive once, as the log has them, and most in the archive only.
     """
-    try:
-        await live(tmp_path, kill_seed, server)
-    except BaseException as error:
-        error.add_note(f"pytest tests/archive/test_kill.py --seed={kill_seed}")
-        raise
-
-
-async def live(directory: Path, seed: int, server: Server) -> None:
-    """Kill a node, its archive or both, again and again, then look at what is left."""
     chance = random.Random(seed)
     load = Load(CONTEXTS, seed)
     dsn = server.dsn(await asyncio.to_thread(server.create_database))
-    with node(directory, dsn) as process:
+    with node(tmp_path, dsn) as process:
         await load.create(process.port)
         await kill_under_load(process, load, chance)
-    await check_nothing_is_missing(directory, dsn)
+    await check_nothing_is_missing(tmp_path, dsn)
     for _ in range(KILLS - 1):
         fate = chance.choice(["the node", "the archive", "both"])
-        with node(directory, dsn) as process:
+        with node(tmp_path, dsn) as process:
             await load.check(process.port)
             if fate == "the node":
                 await kill_under_load(process, load, chance)
             else:
                 await kill_archive_under_load(process, server, load, chance, fate)
         if fate == "both":
-            with node(directory, dsn) as process:  # which starts without it
+            with node(tmp_path, dsn) as process:  # which starts without it
                 async with connected(process.port) as http:
                     assert (await http.ask("GET", "/v1/contexts/c0")).status == 200
             await asyncio.to_thread(server.start)
-        await check_nothing_is_missing(directory, dsn)
-    with node(directory, dsn) as process:
+        await check_nothing_is_missing(tmp_path, dsn)
+    with node(tmp_path, dsn) as process:
         await load.check_to_the_end(process.port)
-        await check_archive(directory, process, dsn)
+        await check_archive(tmp_path, process, dsn)
         await load.check(process.port)
         assert process.stop() == 0
-    trimmed = [last_seq - len(there) for last_seq, there in left_of(directory / "data").values()]
+    trimmed = [last_seq - len(there) for last_seq, there in left_of(tmp_path / "data").values()]
     assert sum(trimmed) > 0
 
 
@@ -111,7 +105,7 @@ async def kill_archive_under_load(
         for _ in range(CLIENTS):
             clients.create_task(load.keep_writing(process.port))
         await load.answered(chance.randint(10, 60))
-        await asyncio.to_thread(kill_server, server)
+        await asyncio.to_thread(server.kill)
         await load.answered(30)
         if fate == "the archive":
             await asyncio.to_thread(server.start)

@@ -155,6 +155,28 @@ def local_seqs(directory: Path) -> list[tuple[int, int]]:
         connection.close()
 
 
+def left_of(directory: Path) -> dict[str, tuple[int, dict[int, bytes]]]:
+    """Read what a node that is gone has left: by context, where its log ends, and what is there."""
+    connection = apsw.Connection(str(directory / DATABASE_NAME))
+    try:
+        contexts = {
+            key: (name.decode(), last_seq)
+            for key, name, last_seq in connection.execute(
+                "SELECT key, id, last_seq FROM contexts JOIN context_ids USING (key)"
+            )
+        }
+        left: dict[str, tuple[int, dict[int, bytes]]] = {
+            name: (last_seq, {}) for name, last_seq in contexts.values()
+        }
+        for key, seq, body in connection.execute(
+            "SELECT context, seq, body FROM messages WHERE seq IS NOT NULL"
+        ):
+            left[contexts[key][0]][1][seq] = body
+    finally:
+        connection.close()
+    return left
+
+
 async def archived_rows(dsn: str) -> list[tuple[str, int, bytes]]:
     """List what the archive holds."""
     sql = "SELECT context_id, seq, body FROM messages ORDER BY context_id, seq"

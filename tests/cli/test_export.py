@@ -75,17 +75,13 @@ def test_there_and_back_by_commands(
     comparison finds nothing, and a node answers as before.
     """
     monkeypatch.setenv("FASTPACA_ALLOW_UNSAFE_POSTGRES", "true")
-    name = fast_server.create_database()
-    dsn = fast_server.dsn(name)
-    try:
+    with fast_server.database() as dsn:
         assert main(["import", str(file), "--store", dsn, "--verify"]) == 0
         assert capsys.readouterr().out == (
             f"Imported 5 contexts; 0 already existed.\nVerified: 5 contexts match {file}, byte"
             " for byte.\n"
         )
         assert main(["export", "--store", dsn, "--output", "there.jsonl"]) == 0
-    finally:
-        fast_server.drop_database(name)
     assert main(["import", "there.jsonl", "--data-dir", "back", "--verify"]) == 0
     assert main(["export", "--data-dir", "back", "--output", "back.jsonl"]) == 0
     there, back = Path("there.jsonl").read_bytes(), Path("back.jsonl").read_bytes()

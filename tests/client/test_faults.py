@@ -41,6 +41,8 @@ from tests.client.network import (
 )
 from tests.kit.process import Process, started
 
+SEEDS = 3
+
 PERSISTENT = Retries(attempts_max=10_000, wait_seconds=0.001, wait_seconds_max=0.02)
 ONCE = Retries(attempts_max=1)
 
@@ -208,7 +210,6 @@ def test_a_call_ends_by_its_deadline(node: Process) -> None:
 # --- many faults ---
 
 
-@pytest.mark.parametrize("seed", range(3))
 def test_appends_over_a_troubled_network_are_done_once(seed: int, node: Process) -> None:
     """
     Threads that share a client write one conversation over connections that nearly all fail: each
@@ -242,7 +243,6 @@ def check_log(log: list[Message], answers: dict[str, int]) -> None:
         assert own == [f"{number}-{at}" for at in range(APPENDS)]
 
 
-@pytest.mark.parametrize("seed", range(3))
 def test_a_stream_over_a_troubled_network_is_whole(seed: int, node: Process) -> None:
     """
     While a conversation is written, its follower is given each version once and in order, and the

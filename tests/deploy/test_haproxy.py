@@ -21,10 +21,7 @@ from tests.kit.http import connected
 from tests.kit.postgres import Server, until
 from tests.kit.proxy import proxied
 from tests.nodes.cluster import cluster_at
-from tests.store.conftest import safe_dsn, safe_server
 from tests.store.test_postgres_connections import database_of
-
-__all__ = ["safe_dsn", "safe_server"]
 
 APPEND: Final = {"message": {"role": "user", "parts": [{"type": "text", "text": "Hello"}]}}
 

@@ -8,9 +8,6 @@ import httpx
 import pytest
 
 from tests.acceptance.server import running
-from tests.store.conftest import fast_dsn, fast_server
-
-__all__ = ["fast_dsn", "fast_server", "fresh_node"]
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ from tests.engine.world import message, settle
 from tests.engine.world import versions as shape
 from tests.store.contract import whole
 
+SEEDS = 12
+
 
 def append(*texts: str) -> Append:
     """Append messages of one text part each."""
@@ -136,7 +138,6 @@ async def test_a_state_that_caught_up_shares_nothing_with_the_old() -> None:
         assert whole(old) == before
 
 
-@pytest.mark.parametrize("seed", range(12))
 async def test_whatever_others_wrote_it_is_as_after_a_restart(seed: int) -> None:
     """Any node, however long it has not looked, comes to the same as one that reads everything."""
     rng = Random(seed)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from importlib.util import find_spec
@@ -161,18 +162,19 @@ class Server:
 
     def kill(self) -> None:
         """End all its processes between two instructions; what they had in memory is lost."""
-        lines = (self.directory / "data/postmaster.pid").read_text().splitlines()
+        lock = self.directory / "data/postmaster.pid"
+        lines = lock.read_text().splitlines()
         postmaster, memory = int(lines[0]), lines[6].split()[1]
         os.kill(postmaster, signal.SIGSTOP)  # so that it starts no other
-        found = subprocess.run(
-            ["ps", "-A", "-o", "pid=,ppid="], check=True, capture_output=True, text=True
-        )
-        pairs = [line.split() for line in found.stdout.splitlines()]
-        for pid in [int(pid) for pid, parent in pairs if int(parent) == postmaster]:
+        processes = [*(pid for pid, parent, _ in _processes() if parent == postmaster), postmaster]
+        for pid in processes:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        os.kill(postmaster, signal.SIGKILL)
+        while any(pid in processes and state != "Z" for pid, _, state in _processes()):
+            time.sleep(0.01)
         subprocess.run(["ipcrm", "-m", memory], check=True)  # nobody else would remove it
+        for left in (lock, self.directory / ".s.PGSQL.5432.lock"):
+            left.unlink()  # nobody may have taken notice of the end yet, and then these would count
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -207,6 +209,23 @@ class Server:
     def drop_database(self, name: str) -> None:
         """Remove a database, whoever is connected to it."""
         asyncio.run(run_sql(self.dsn(), f"DROP DATABASE {name} WITH (FORCE)"))
+
+    @contextmanager
+    def database(self, encoding: str = "UTF8") -> Iterator[str]:
+        """Make an empty database, give its address, and remove it."""
+        name = self.create_database(encoding)
+        try:
+            yield self.dsn(name)
+        finally:
+            self.drop_database(name)
+
+
+def _processes() -> list[tuple[int, int, str]]:
+    """List the processes of this machine, each with its parent and its state."""
+    command = ["ps", "-A", "-o", "pid=,ppid=,state="]
+    found = subprocess.run(command, check=True, capture_output=True, text=True)
+    lines = [line.split() for line in found.stdout.splitlines()]
+    return [(int(pid), int(parent), state[0]) for pid, parent, state in lines]
 
 
 async def run_sql(dsn: str, sql: str, *values: object) -> list[Any]:

@@ -1,13 +1,10 @@
-"""A PostgreSQL server for the tests of nodes, and as many seeds as the tests' runs ask for."""
+"""The PostgreSQL server that tests of nodes use: one as operators run it."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.kit.postgres import Server
-from tests.store.conftest import safe_dsn, safe_server
-
-__all__ = ["safe_dsn", "safe_server"]
 
 
 @pytest.fixture
@@ -20,11 +17,3 @@ def server(safe_server: Server) -> Server:
 def dsn(safe_dsn: str) -> str:
     """The address of an empty database of its own."""
     return safe_dsn
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give a test that asks for a `seed` one after the other, so that they run in parallel."""
-    if "seed" not in metafunc.fixturenames:
-        return
-    first, runs = metafunc.config.getoption("--seed"), metafunc.config.getoption("--runs")
-    metafunc.parametrize("seed", range(first or 0, (first or 0) + (runs or 1)))

@@ -53,21 +53,17 @@ async def under_load(dsn: str, directory: Path, seed: int) -> AsyncIterator[Clie
 
     A write with a key is sent again until it is answered, so each of them is there once.
     """
-    try:
-        async with cluster(dsn, directory, NODES) as nodes:
-            clients = Clients(nodes, CONTEXTS, seed)
-            async with clients.busy(CLIENTS):
-                await clients.answered(WRITES_BETWEEN)
-                yield clients
-                await clients.answered(WRITES_BETWEEN)
-            await clients.read_all()
-        for context_id in clients.ids:
-            stuck = not_linearizable(clients.calls[context_id])
-            assert stuck is None, f"{context_id}: {stuck}"
-        assert clients.lost == 0, "a node hung up on a client"
-    except BaseException as error:
-        error.add_note(f"pytest tests/nodes/test_database.py --seed={seed}")
-        raise
+    async with cluster(dsn, directory, NODES) as nodes:
+        clients = Clients(nodes, CONTEXTS, seed)
+        async with clients.busy(CLIENTS):
+            await clients.answered(WRITES_BETWEEN)
+            yield clients
+            await clients.answered(WRITES_BETWEEN)
+        await clients.read_all()
+    for context_id in clients.ids:
+        stuck = not_linearizable(clients.calls[context_id])
+        assert stuck is None, f"{context_id}: {stuck}"
+    assert clients.lost == 0, "a node hung up on a client"
 
 
 async def until_refused(clients: Clients) -> None:

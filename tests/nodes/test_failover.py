@@ -127,20 +127,11 @@ async def test_nodes_are_one_over_a_failover(pair: Pair, tmp_path: Path, seed: i
     Clients write and read through three nodes, which follow a failover one after the other: each
     acknowledged write is there once, and no read is older than what anybody was told before it.
     """
-    try:
-        await fail_over(pair, tmp_path, seed)
-    except BaseException as error:
-        error.add_note(f"pytest tests/nodes/test_failover.py --seed={seed}")
-        raise
-
-
-async def fail_over(pair: Pair, directory: Path, seed: int) -> None:
-    """Fence, promote and switch under load, then judge what the clients met."""
     async with (
         way(pair, "one address") as first,
         way(pair, "one address") as second,
         way(pair, "two hosts") as third,
-        cluster_at([way.dsn for way in (first, second, third)], directory) as nodes,
+        cluster_at([way.dsn for way in (first, second, third)], tmp_path) as nodes,
     ):
         clients = Clients(nodes, CONTEXTS, seed)
         async with clients.busy(CLIENTS):

@@ -32,16 +32,7 @@ async def test_nodes_are_one(dsn: str, tmp_path: Path, seed: int) -> None:
     acknowledged write is there once, where it was said to be; no read is older than what anybody
     was told before it; nobody is refused for a state that is no more.
     """
-    try:
-        await live(dsn, tmp_path, seed)
-    except BaseException as error:
-        error.add_note(f"pytest tests/nodes/test_linearizable.py --seed={seed}")
-        raise
-
-
-async def live(dsn: str, directory: Path, seed: int) -> None:
-    """Kill one node after the other under load, then judge what the clients met."""
-    async with cluster(dsn, directory, NODES) as nodes:
+    async with cluster(dsn, tmp_path, NODES) as nodes:
         clients = Clients(nodes, CONTEXTS, seed, TOMBS)
         async with clients.busy(CLIENTS):
             for kill in range(KILLS):

@@ -134,12 +134,8 @@ class Patient(random.Random):
 
 @asynccontextmanager
 async def scene(dsn: str, directory: Path, seed: int) -> AsyncIterator[Scene]:
-    try:
-        async with cluster(dsn, directory, 2) as nodes:
-            yield Scene(nodes, seed)
-    except BaseException as error:
-        error.add_note(f"pytest tests/nodes/test_stream.py --seed={seed}")
-        raise
+    async with cluster(dsn, directory, 2) as nodes:
+        yield Scene(nodes, seed)
 
 
 async def test_followers_hear_another_node(dsn: str, tmp_path: Path, seed: int) -> None:

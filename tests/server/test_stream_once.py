@@ -34,11 +34,6 @@ BUDGET = 1500
 """Small, so that policies trim often."""
 
 
-@pytest.fixture
-def sim_runs() -> int:
-    return 1
-
-
 class Writing:
     """
     Clients that append to one context and compact it, as long as it takes.
@@ -151,69 +146,52 @@ async def create(process: Process) -> None:
         assert answer.status == 201
 
 
-def seeded(error: BaseException, seed: int) -> None:
-    error.add_note(f"pytest tests/server/test_stream_once.py --seed={seed}")
-
-
 @pytest.mark.slow
-async def test_every_change_is_told_once(tmp_path: Path, sim_seeds: range) -> None:
+async def test_every_change_is_told_once(tmp_path: Path, seed: int) -> None:
     """
     Whoever writes and compacts how often, and wherever followers are cut off, each is told exactly
     what can be read.
     """
-    for seed in sim_seeds:
-        try:
-            (tmp_path / str(seed)).mkdir()
-            async with scene(tmp_path / str(seed), seed, EVENTS) as it:
-                await it.play()
-                await it.check()
-                assert sum(follower.connections for follower in it.followers) > 12
-                kinds = set().union(*(follower.kinds for follower in it.followers))
-                assert kinds >= {"message", "compaction", "context"}
-        except BaseException as error:
-            seeded(error, seed)
-            raise
+    async with scene(tmp_path, seed, EVENTS) as it:
+        await it.play()
+        await it.check()
+        assert sum(follower.connections for follower in it.followers) > 12
+        kinds = set().union(*(follower.kinds for follower in it.followers))
+        assert kinds >= {"message", "compaction", "context"}
 
 
 @pytest.mark.slow
-async def test_kill_is_survived_by_followers(tmp_path: Path, sim_seeds: range) -> None:
+async def test_kill_is_survived_by_followers(tmp_path: Path, seed: int) -> None:
     """
     A node is killed and comes back, and its followers have missed nothing and met nothing twice.
     """
-    for seed in sim_seeds:
-        directory = tmp_path / str(seed)
-        directory.mkdir()
-        node = Node(0)
-        it = Scene(node, seed, 2000)
-        playing: asyncio.Task[None] | None = None
-        try:
-            for kill_at in (300, 900, 1500):
-                with started(directory) as process:
-                    node.port = process.port
-                    if playing is None:
-                        await create(process)
-                        playing = asyncio.create_task(it.play())
-                    await it.writing.until(kill_at)
-                    process.kill()
-            assert playing is not None
-            with started(directory) as process:
+    node = Node(0)
+    it = Scene(node, seed, 2000)
+    playing: asyncio.Task[None] | None = None
+    try:
+        for kill_at in (300, 900, 1500):
+            with started(tmp_path) as process:
                 node.port = process.port
-                await playing
-                await it.check()
-        except BaseException as error:
-            seeded(error, seed)
-            raise
-        finally:
-            if playing is not None:
-                playing.cancel()
+                if playing is None:
+                    await create(process)
+                    playing = asyncio.create_task(it.play())
+                await it.writing.until(kill_at)
+                process.kill()
+        assert playing is not None
+        with started(tmp_path) as process:
+            node.port = process.port
+            await playing
+            await it.check()
+    finally:
+        if playing is not None:
+            playing.cancel()
 
 
 async def test_evicted_context_is_followed(tmp_path: Path) -> None:
     """
     Followers are told of a context that leaves memory all the time.
     """
-    (tmp_path / "it").mkdir()
-    async with scene(tmp_path / "it", 1, 600, "--hot-bytes", "1000") as it:
+    async with scene(tmp_path, 1, 600, "--hot-bytes", "1000") as it:
         await it.play()
         await it.check()
 
@@ -223,8 +201,7 @@ async def test_end_of_a_context_is_told_to_all(tmp_path: Path, query: str) -> No
     """
     Deleted in the middle, a context ends for everybody with its last change; purged, at once.
     """
-    (tmp_path / "it").mkdir()
-    async with scene(tmp_path / "it", 2, 100_000) as it:
+    async with scene(tmp_path, 2, 100_000) as it:
         patient = it.followers[:2]
         for follower in patient:
             follower.cuts = (1_000_000,)

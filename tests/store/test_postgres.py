@@ -59,11 +59,8 @@ async def test_versions_are_those_that_are_meant(
 @given(st.data())
 def test_both_stores_answer_the_same(fast_server: Server, data: st.DataObject) -> None:
     """Any sequence of commits, refusals and purges leaves both stores equal."""
-    name = fast_server.create_database()
-    try:
-        asyncio.run(_compare(data, fast_server.dsn(name)))
-    finally:
-        fast_server.drop_database(name)
+    with fast_server.database() as dsn:
+        asyncio.run(_compare(data, dsn))
 
 
 async def _compare(data: st.DataObject, dsn: str) -> None:

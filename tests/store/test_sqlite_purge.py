@@ -7,8 +7,6 @@ import random
 import re
 from pathlib import Path
 
-import pytest
-
 from fastpaca.context.window import Run
 from fastpaca.store.base import Change
 from fastpaca.store.sqlite.reads import keys, numbers
@@ -18,6 +16,8 @@ from fastpaca.store.sqlite.writes import commit
 from tests.kit.author import Author, answer
 from tests.kit.files import copy_as_after_kill, files_with
 from tests.store.contract import MIB, create
+
+SEEDS = 2
 
 MARK = re.compile(rb"<(\d{6})>")
 
@@ -71,7 +71,6 @@ class Churn:
         return [self.alive.pop(number).purge() for number in chosen]
 
 
-@pytest.mark.parametrize("seed", range(2))
 def test_no_byte_is_left(tmp_path: Path, seed: int) -> None:
     """After each purge the marks of the living are all that is in the files, open or closed."""
 

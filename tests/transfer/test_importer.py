@@ -24,11 +24,12 @@ from fastpaca.transfer.importer import ImportRefused
 from tests.transfer.killed import BOUNDS
 from tests.transfer.world import differences, exported, imported, live, opened, save
 
+SEEDS = 2
+
 ROOT = Path(__file__).parents[2]
 HELLO = {"role": "user", "parts": [{"type": "text", "text": "Hello"}]}
 
 
-@pytest.mark.parametrize("seed", range(2))
 def test_killed_imports_go_on(tmp_path: Path, seed: int) -> None:
     """
     However often an import is killed, what it leaves is what contexts once were, closed for

@@ -62,12 +62,8 @@ def test_there_and_back_again(fast_server: Server, rng: Random, versions: int) -
             assert await exported(store) == text
         assert await everything(lived) == await everything(there) == await everything(back)
 
-    name = fast_server.create_database()
-    try:
-        with tempfile.TemporaryDirectory() as directory:
-            asyncio.run(main(Path(directory), fast_server.dsn(name)))
-    finally:
-        fast_server.drop_database(name)
+    with tempfile.TemporaryDirectory() as directory, fast_server.database() as dsn:
+        asyncio.run(main(Path(directory), dsn))
 
 
 def test_life_goes_on_where_it_was_moved_to(tmp_path: Path) -> None:
