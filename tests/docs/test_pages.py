@@ -10,6 +10,7 @@ import pytest
 
 from tests.docs.pages import DOCS, ROOT, Page, pages
 from tests.docs.pages import page as page_named
+from tests.test_tidy import IDIOMS
 
 ALL = pytest.mark.parametrize("page", pages(), ids=repr)
 
@@ -92,6 +93,24 @@ def test_prose_has_one_sentence_a_line(page: Page) -> None:
         and re.search(r"[a-z`)*][.!?] [A-Z`\[]", line)
     ]
     assert not several
+
+
+@pytest.mark.parametrize("page", [*pages(), Page(ROOT / "CONTRIBUTING.md")], ids=repr)
+def test_prose_is_plain_english(page: Page) -> None:
+    """
+    A page holds no idiom that a native speaker stumbles over; names and messages in code marks may.
+    """
+    broken = [
+        f"{page.name}:{number} {match[0]!r}: write {instead}"
+        for number, line in page.prose
+        for pattern, instead in IDIOMS.items()
+        if (
+            match := re.search(
+                rf"\b(?:{pattern})(?!\w)", re.sub("`[^`]*`", "", line), re.IGNORECASE
+            )
+        )
+    ]
+    assert not broken
 
 
 def test_glossary_is_in_order() -> None:
