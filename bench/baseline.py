@@ -13,7 +13,7 @@ import sys
 
 from fastpaca.api.admission import Admission
 from fastpaca.api.app import App
-from fastpaca.api.limits import BodyMemory, BodyPace, BodyReader
+from fastpaca.api.limits import BodyMemory, BodyPace, RequestBodies
 from fastpaca.api.protocol import ConnectionBounds
 from fastpaca.api.request import Request, Response
 from fastpaca.api.routes import CONTEXT, Route, Routes
@@ -28,7 +28,7 @@ class Nothing:
     """Handlers that do nothing."""
 
     def __init__(self, settings: Settings, memory: BodyMemory, view_bytes: int) -> None:
-        self._bodies = BodyReader(settings.body_bytes_max, BodyPace(), memory)
+        self._bodies = RequestBodies(settings.body_bytes_max, BodyPace(), memory)
         self._view = Response(200, b'{"messages":"' + b"x" * (view_bytes - 15) + b'"}')
 
     async def append(self, request: Request) -> Response:

@@ -23,10 +23,12 @@ PACKAGE: Final = ROOT / "src" / "fastpaca"
 SDK: Final = ROOT / "sdk" / "typescript" / "src"
 
 TIDY_ROOMS: Final = (
+    "api",
     "cli",
     "client",
     "files.py",
     "ids.py",
+    "settings",
     "stream",
     "telemetry.py",
     "tokens",

@@ -17,7 +17,7 @@ from fastpaca.api.limits import (
     SHORT_BYTES,
     BodyMemory,
     BodyPace,
-    BodyReader,
+    RequestBodies,
 )
 from fastpaca.api.request import Request, Response
 from fastpaca.api.routes import Route, Routes
@@ -33,9 +33,9 @@ CHUNKED = [(b"content-type", b"application/json"), (b"transfer-encoding", b"chun
 Pieces = list[bytes | float | None]
 
 
-def bodies_of(bytes_max: int, together_bytes: int, pace: BodyPace) -> BodyReader:
+def bodies_of(bytes_max: int, together_bytes: int, pace: BodyPace) -> RequestBodies:
     """Read bodies of so many bytes, and of so many together."""
-    return BodyReader(bytes_max, pace, BodyMemory(REQUEST_FACTOR * together_bytes, bytes_max))
+    return RequestBodies(bytes_max, pace, BodyMemory(REQUEST_FACTOR * together_bytes, bytes_max))
 
 
 def arriving(pieces: Pieces) -> tuple[Request, Connection]:

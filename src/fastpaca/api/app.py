@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fastpaca.api import errors, sending
 from fastpaca.api.admission import Admission
 from fastpaca.api.contexts import Contexts
-from fastpaca.api.limits import SHORT_BYTES, BodyMemory, BodyPace, BodyReader
+from fastpaca.api.limits import SHORT_BYTES, BodyMemory, BodyPace, RequestBodies
 from fastpaca.api.messages import Messages
 from fastpaca.api.operations import Backup, Operations, docs, openapi
 from fastpaca.api.request import ClientGone, Request, Response
@@ -70,10 +70,10 @@ def create_app(
         give_back: Returns free memory to the system, see `fastpaca.allocator`.
     """
     memory = BodyMemory(settings.body_memory_bytes, settings.body_bytes_max, give_back)
-    body_reader = BodyReader(settings.body_bytes_max, pace or BodyPace(), memory)
-    contexts = Contexts(service, body_reader)
-    messages = Messages(service, body_reader)
-    windows = Windows(service, body_reader)
+    request_bodies = RequestBodies(settings.body_bytes_max, pace or BodyPace(), memory)
+    contexts = Contexts(service, request_bodies)
+    messages = Messages(service, request_bodies)
+    windows = Windows(service, request_bodies)
     streams = Streams(service, metrics, settings.stream_connections_max)
     operations = Operations(engine, metrics, backup, settings.data_dir)
     routes = (

@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Raw
 
 from fastpaca.api import bodies, query, responses
-from fastpaca.api.limits import BodyReader
+from fastpaca.api.limits import RequestBodies
 from fastpaca.api.request import Request, Response
 from fastpaca.api.responses import ContextPageJSON, encode
 from fastpaca.context.events import Created
@@ -25,14 +25,14 @@ LIST_BYTES_MAX: Final = 16 * 1024 * 1024
 class Contexts:
     """Handlers of `/v1/contexts`, `/v1/contexts/{id}` and `/v1/contexts/{id}/metadata`."""
 
-    def __init__(self, service: Service, body_reader: BodyReader) -> None:
+    def __init__(self, service: Service, request_bodies: RequestBodies) -> None:
         self._service = service
-        self._body_reader = body_reader
+        self._bodies = request_bodies
 
     async def put(self, request: Request) -> Response:
-        """Create the context, or change it: a field that is left out keeps its value."""
+        """Create the context, or change it: an absent field keeps its value."""
         query.parse(request.query, ())
-        body = await self._body_reader.read(request)
+        body = await self._bodies.read(request)
         op = await offload(PARSE, len(body), partial(bodies.parse_put, body))
         written = await self._service.put(request.context_id, op, responses.representation)
         is_new = any(isinstance(event, Created) for event in written.events)
@@ -64,7 +64,7 @@ class Contexts:
     async def patch_metadata(self, request: Request) -> Response:
         """Merge into the metadata; null removes a key."""
         query.parse(request.query, ())
-        body = await self._body_reader.read(request)
+        body = await self._bodies.read(request)
         op = await offload(PARSE, len(body), partial(bodies.parse_patch_metadata, body))
         written = await self._service.patch_metadata(
             request.context_id, op, responses.representation

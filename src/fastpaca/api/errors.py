@@ -6,10 +6,12 @@ Every error has the same body: `{"error": code, "message": sentence}` and the er
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastpaca.api.request import JSON, Headers, Response
-from fastpaca.api.responses import ErrorJSON, encode
+from msgspec import UNSET, Struct, UnsetType
+
+from fastpaca.api.request import JSON_TYPE, Headers, Response
+from fastpaca.api.responses import Count, doc, encode
 from fastpaca.errors import (
     FastpacaError,
     Forbidden,
@@ -55,6 +57,20 @@ SHOWN_CHARS_MAX: Final = 500
 """A longer message or field, which quotes the request, is cut."""
 
 
+class ErrorJSON(Struct, frozen=True, gc=False):
+    """The shape of every error. Some have fields of their own."""
+
+    error: Annotated[str, doc("A stable code; match on it.")]
+    message: Annotated[str, doc("A sentence for people that says what is wrong and how to fix it.")]
+    field: Annotated[
+        str | UnsetType, doc("The path of the wrong field in the request; with `invalid_request`.")
+    ] = UNSET
+    expected: Annotated[
+        Count | UnsetType, doc("The version that the request named; with `conflict`.")
+    ] = UNSET
+    found: Annotated[Count | UnsetType, doc("The current version; with `conflict`.")] = UNSET
+
+
 def status_of(error: FastpacaError) -> int:
     """Return the HTTP status of *error*."""
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
@@ -62,7 +78,7 @@ def status_of(error: FastpacaError) -> int:
 
 def response(error: FastpacaError) -> Response:
     """Return *error* as a response."""
-    return Response(status_of(error), body(error), JSON + _headers(error))
+    return Response(status_of(error), body(error), JSON_TYPE + _headers(error))
 
 
 def body(error: FastpacaError) -> bytes:

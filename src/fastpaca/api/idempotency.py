@@ -6,13 +6,13 @@ from functools import partial
 from hashlib import sha256
 from typing import Final
 
-from fastpaca.api.request import JSON, Headers, Request, Response
+from fastpaca.api.request import JSON_TYPE, Headers, Request, Response
 from fastpaca.engine import Keyed, Written
 from fastpaca.errors import InvalidRequest
 from fastpaca.ids import KEY_CHARS_MAX, is_idempotency_key
 from fastpaca.offload import HASH, offload
 
-_REPLAYED: Final[Headers] = (*JSON, (b"idempotent-replayed", b"true"))
+_REPLAYED: Final[Headers] = (*JSON_TYPE, (b"idempotent-replayed", b"true"))
 
 
 async def keyed(request: Request, place: str, body: bytes) -> Keyed | None:
@@ -41,4 +41,4 @@ async def keyed(request: Request, place: str, body: bytes) -> Keyed | None:
 
 def response(status: int, written: Written) -> Response:
     """Return the response to a write, marked if it was stored by an earlier request."""
-    return Response(status, written.answer, _REPLAYED if written.replayed else JSON)
+    return Response(status, written.answer, _REPLAYED if written.replayed else JSON_TYPE)

@@ -149,7 +149,7 @@ class BodyMemory:
         self.hold(request, size if size > SHORT_BYTES else 0)
 
 
-class BodyReader:
+class RequestBodies:
     """Reads the bodies of requests within the limits of this node."""
 
     def __init__(self, bytes_max: int, pace: BodyPace, memory: BodyMemory) -> None:

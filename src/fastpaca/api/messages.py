@@ -10,7 +10,7 @@ from typing import Final
 from msgspec import Raw
 
 from fastpaca.api import bodies, idempotency, query, responses
-from fastpaca.api.limits import BodyReader
+from fastpaca.api.limits import RequestBodies
 from fastpaca.api.request import Request, Response
 from fastpaca.api.responses import MessagePageJSON, TailJSON, encode
 from fastpaca.context import jsontext
@@ -25,14 +25,14 @@ PLACE: Final = "messages"
 class Messages:
     """Handlers of `/v1/contexts/{id}/messages` and `/v1/contexts/{id}/tail`."""
 
-    def __init__(self, service: Service, body_reader: BodyReader) -> None:
+    def __init__(self, service: Service, request_bodies: RequestBodies) -> None:
         self._service = service
-        self._body_reader = body_reader
+        self._bodies = request_bodies
 
     async def append(self, request: Request) -> Response:
         """Append a message, or a list of them, all or none."""
         query.parse(request.query, ())
-        body = await self._body_reader.read(request)
+        body = await self._bodies.read(request)
         keyed = await idempotency.keyed(request, PLACE, body)
         sent = await offload(PARSE, len(body), partial(bodies.parse_append, body))
         del body  # a large one need not be here until the commit
@@ -48,7 +48,7 @@ class Messages:
         offset = query.integer(parameters, "offset", 0) or 0
         limit = query.limit(parameters)
         page = await self._service.tail(request.context_id, offset, limit)
-        self._body_reader.memory.hold_page(request, [len(row.body) for row in page])
+        self._bodies.memory.hold_page(request, [len(row.body) for row in page])
         return Response(200, encode(TailJSON(await _written(page))))
 
     async def read(self, request: Request) -> Response:
@@ -60,7 +60,7 @@ class Messages:
         if from_seq is not None and to_seq is not None and from_seq > to_seq > 0:
             raise InvalidRequest("Must not be below from_seq.", "to_seq")
         page, version = await self._service.messages(request.context_id, from_seq, to_seq, limit)
-        self._body_reader.memory.hold_page(request, [len(row.body) for row in page])
+        self._bodies.memory.hold_page(request, [len(row.body) for row in page])
         return Response(200, encode(MessagePageJSON(await _written(page), version)))
 
 

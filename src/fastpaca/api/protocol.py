@@ -1,21 +1,22 @@
 """
 One HTTP/1.1 connection: uvicorn's protocol, with the bounds that its parser does not have.
 
-httptools is fast and limits nothing: a header may grow for ever, or never end. What is added here:
+httptools is fast and limits nothing: a header may grow without end. What is added here:
 
 - A request line with its headers has at most 64 KiB and 100 headers, and arrives within 15 s.
-- What is not HTTP is answered like every other error, in JSON and with a request id, and ends the
-  connection. So is what two readers could understand in two ways: a request that says its length
-  twice, a path that is not a path, two hosts. The answer waits its turn behind earlier requests of
-  the same connection.
-- An answer that is sent before its request was read to the end is not lost to the reset that
-  closing a connection with unread data means: sending ends first, and what still arrives is thrown
-  away for a while.
-- An answer of HTTP/1.0 whose length is not known ends by closing, not in chunks.
-- A connection that asks for nothing, or does not read its answers, is let go.
-- Too many connections are told so and closed, before they cost memory.
+- What is not HTTP gets an error like every other, in JSON and with a request id, and ends the
+  connection. So does what two readers could understand in two ways: a request that states its
+  length twice, a path that is not a path, two hosts. The error is sent in turn, after the responses
+  to earlier requests of the connection.
+- A response that is sent before its request was read to the end is not lost. Closing a connection
+  with unread data means a reset, so sending ends first, and what still arrives is discarded for a
+  while.
+- A response to HTTP/1.0 whose length is not known ends by closing, not in chunks.
+- A connection that sends no request, or does not read its responses, is closed.
+- Too many connections get an error and are closed, before they cost memory.
 
-Nothing here knows what a request asks for.
+Nothing here knows what a request asks for. The file is long because all of it works on the state of
+one connection.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from uvicorn.server import ServerState
 
 from fastpaca.api import errors, request_ids
 from fastpaca.api.timer import DeadlineTimer
-from fastpaca.api.websocket import Asked, Socket, SocketBounds
+from fastpaca.api.websocket import Handshake, Socket, SocketBounds
 from fastpaca.errors import (
     FastpacaError,
     HeadersTooLarge,
@@ -68,14 +69,14 @@ class ConnectionBounds:
     The bounds of a connection.
 
     Attributes:
-        head_bytes_max: Of a request line and its headers; also of the trailers behind a body.
+        head_bytes_max: Of a request line and its headers; also of the trailers after a body.
         headers_max: Headers of one request.
         head_seconds: From the first byte of a request to the end of its headers.
         idle_seconds: Between two requests, and before the first.
-        unread_seconds: How often it is looked whether a client takes its answer.
-        unread_bytes: How much it must have taken until then, if that much was there.
-        linger_seconds: How long the rest of a request that was answered early is thrown away.
-        pipelined_max: Requests that may wait behind another one of their connection.
+        unread_seconds: How often to check that the client is reading the response.
+        unread_bytes: How much it must have read by then, if that much was sent.
+        linger_seconds: How long the rest of a request is discarded after an early response.
+        pipelined_max: Requests that may wait for an earlier one of their connection.
         connections_max: Connections at the same time.
         socket: The bounds of those that become WebSockets.
     """
@@ -93,7 +94,7 @@ class ConnectionBounds:
 
 
 class Refusals:
-    """Counts what never becomes a request that a route sees, for all connections of a server."""
+    """Counts the requests that never reach a route, for all connections of a server."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._seconds = metrics.http_request_seconds
@@ -102,7 +103,7 @@ class Refusals:
     def note(
         self, error: FastpacaError, status: int, request_id: bytes, seconds: float, now: float
     ) -> None:
-        """Count one; log it where an operator can do something about it, but not each time."""
+        """Count one; log it if an operator can do something about it, but not each time."""
         self._seconds.labels("other", "other", str(status)).observe(seconds)
         level = logging.DEBUG
         if isinstance(error, Unavailable) and now - self._warned_at >= WARNING_INTERVAL_SECONDS:
@@ -113,14 +114,14 @@ class Refusals:
 
 
 class _Enough(Exception):
-    """No more requests are taken from this connection."""
+    """This connection takes no more requests."""
 
 
 class _Sending:
     """
-    The transport of a connection as uvicorn's part of it sees it.
+    The transport of a connection as uvicorn sees it.
 
-    uvicorn closes when an answer is out, whether or not its request was read to the end.
+    uvicorn closes after a response, whether or not the request was read to the end.
     """
 
     __slots__ = ("_connection", "write")
@@ -140,9 +141,9 @@ class Connection(HttpToolsProtocol):
     """
     A connection to one client.
 
-    In what follows the *head* of a request is its request line and headers, and a request is *open*
-    from the end of its head to the end of its body. Of the requests that are not answered yet, one
-    is *running* and others wait behind it in `self.pipeline`; `self.cycle` is the newest.
+    The *head* of a request is its request line and headers, and a request is *open* from the end of
+    its head to the end of its body. Of the requests without a complete response, one is *running*
+    and later ones wait in `self.pipeline`; `self.cycle` is the newest.
     """
 
     def __init__(
@@ -163,7 +164,7 @@ class Connection(HttpToolsProtocol):
         self._is_deaf = False  # nothing more is understood
         self._has_heard_all = False  # nothing more comes in
         self._is_ending = False  # nothing more goes out
-        self._unused_bytes = 0  # read by the parser since it last gave something out
+        self._unused_bytes = 0  # read by the parser since its last callback
         self._hosts = 0
         self._began_at = 0.0
         self._running: RequestResponseCycle | None = None
@@ -171,12 +172,12 @@ class Connection(HttpToolsProtocol):
         self._deadline = DeadlineTimer(self.loop)
         self._unsent = 0
         self._unread_timer: asyncio.TimerHandle | None = None
-        self._asked: Asked | None = None  # for a WebSocket
+        self._handshake: Handshake | None = None  # for a WebSocket
 
     # --- the life of a connection -----------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a request, or refuse the connection if there are too many."""
+        """Wait for a request, or refuse the connection if there are too many."""
         super().connection_made(transport)
         self._socket = transport
         self.transport = cast(asyncio.Transport, _Sending(transport, self))
@@ -189,7 +190,7 @@ class Connection(HttpToolsProtocol):
             self._wait(self._bounds.idle_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the request under way that its client has gone; those that wait are not begun."""
+        """Tell the running request that its client has gone, and drop those that wait."""
         self._is_ending = True
         self._deadline.stop()
         self._stop_watching()
@@ -197,22 +198,22 @@ class Connection(HttpToolsProtocol):
             self._running.disconnected = True
             self._running.message_event.set()
         super().connection_lost(exc)
-        # Connections and requests refer to each other, and are not to wait for the collector.
+        # Connections and requests refer to each other; free them without the garbage collector.
         self.cycle = None  # type: ignore[assignment]
         self._running = None
         self.pipeline.clear()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Keep a connection that the client has ended on its side until its answers are out."""
-        if self._is_open or self._is_ending or not self._owes_answers:
+        """Keep a connection that the client has ended on its side until all responses are sent."""
+        if self._is_open or self._is_ending or not self._owes_responses:
             return False
         self._has_heard_all = True
         self._hear_no_more()
         return True
 
     def shutdown(self) -> None:
-        """Close as soon as no answer is owed."""
-        if self._owes_answers:
+        """Close as soon as all responses are sent."""
+        if self._owes_responses:
             self.cycle.keep_alive = False
         else:
             self._socket.close()
@@ -226,30 +227,30 @@ class Connection(HttpToolsProtocol):
         if not has_unread or self._socket.is_closing():
             self._socket.close()
             return
-        # Closing now would reset the connection, and the reset could overtake the answer.
+        # Closing now would reset the connection, and the response could be lost.
         if self._socket.can_write_eof():
             self._socket.write_eof()
         self.flow.resume_reading()
         self._wait(self._bounds.linger_seconds)
 
     def abort(self) -> None:
-        """Close now, whatever is under way."""
+        """Close now, and drop what is under way."""
         self._socket.abort()
 
     @property
     def is_closing(self) -> bool:
-        """Whether no further answer can be sent."""
+        """Whether no further response can be sent."""
         return self._is_ending or self._socket.is_closing()
 
     @property
-    def _owes_answers(self) -> bool:
+    def _owes_responses(self) -> bool:
         running = self._running
         return running is not None and not (running.response_complete or running.disconnected)
 
     # --- what comes in ----------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Give *data* to the parser, in pieces no larger than what a head may still have."""
+        """Feed *data* to the parser, in pieces no larger than what a head may still have."""
         if self._unused_bytes + len(data) <= self._bounds.head_bytes_max:
             self._parse(data)
         else:
@@ -268,9 +269,9 @@ class Connection(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._is_deaf = True  # what comes behind is another protocol
-            if self._asked is not None:
-                self._become_socket(self._asked)
+            self._is_deaf = True  # what follows is another protocol
+            if self._handshake is not None:
+                self._become_socket(self._handshake)
         except httptools.HttpParserCallbackError as error:
             self._fail(error.__context__ or error)
         except httptools.HttpParserError as error:
@@ -280,7 +281,7 @@ class Connection(HttpToolsProtocol):
                 self._refuse(HeadersTooLarge())
 
     def _fail(self, error: BaseException) -> None:
-        """Go on after the parser, or a method that it called, met *error*."""
+        """Handle *error*, which the parser or one of its callbacks raised."""
         if isinstance(error, _Enough):
             self._is_deaf = True
         elif isinstance(error, FastpacaError):
@@ -302,14 +303,14 @@ class Connection(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """
-        Note a header.
+        Keep a header.
 
         Raises:
             HeadersTooLarge: There are too many.
-            InvalidRequest: The body comes in an encoding that is not understood.
+            InvalidRequest: The body has an encoding that is not supported.
         """
         if not self._in_head:
-            return  # a trailer: behind the body it could change what was decided already
+            return  # a trailer: after the body it could change what was decided already
         if len(self.headers) >= self._bounds.headers_max:
             raise HeadersTooLarge(f"Too many headers; send at most {self._bounds.headers_max}.")
         name = name.lower()
@@ -324,7 +325,7 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """
-        Begin to answer a request.
+        Begin to serve a request.
 
         Raises:
             InvalidRequest: The head cannot be understood, or in more than one way.
@@ -332,14 +333,14 @@ class Connection(HttpToolsProtocol):
         version = self.parser.get_http_version()
         self._check_head(version)
         if self._wants_socket():
-            self._asked = self._checked_socket()
+            self._handshake = self._checked_socket()
         self._in_head = False
         self._is_open = True
         self._unused_bytes = 0
         self._deadline.clear()
         if version == "1.0":
             self.expect_100_continue = False
-        if self._asked is not None:
+        if self._handshake is not None:
             return
         super().on_headers_complete()
         if self.parser.should_upgrade() or len(self.pipeline) >= self._bounds.pipelined_max:
@@ -356,7 +357,7 @@ class Connection(HttpToolsProtocol):
             raise InvalidRequest("An HTTP/1.1 request must have exactly one Host header.")
         if version == "1.0" and self._has(b"transfer-encoding"):
             raise InvalidRequest("HTTP/1.0 has no transfer encodings; send a Content-Length.")
-        # The parser takes what follows an upgrade for the other protocol, and would skip the body.
+        # The parser treats what follows an upgrade as the other protocol, and would skip the body.
         if self.parser.should_upgrade() and self._has(b"content-length", b"transfer-encoding"):
             raise InvalidRequest(
                 "A request with a body cannot be upgraded; send it without Upgrade."
@@ -364,9 +365,9 @@ class Connection(HttpToolsProtocol):
 
     def _wants_socket(self) -> bool:
         """
-        Tell whether this request asks for a WebSocket.
+        Return whether this request asks for a WebSocket.
 
-        Whoever asks for another protocol is answered as if it had not asked.
+        A request for another protocol is served as if it had not asked for it.
         """
         return (
             self.parser.should_upgrade()
@@ -375,27 +376,29 @@ class Connection(HttpToolsProtocol):
             and self._get_upgrade() == b"websocket"
         )
 
-    def _checked_socket(self) -> Asked:
+    def _checked_socket(self) -> Handshake:
         headers = dict(self.headers)
         if headers.get(b"sec-websocket-version") != b"13":
             raise InvalidRequest("Open a WebSocket of version 13.", "Sec-WebSocket-Version")
         if not _SOCKET_KEY.fullmatch(headers.get(b"sec-websocket-key", b"")):
             raise InvalidRequest("Must be 16 random bytes in base64.", "Sec-WebSocket-Key")
-        if self._owes_answers:
+        if self._owes_responses:
             raise InvalidRequest(
                 "Open a WebSocket after all earlier requests have their responses."
             )
         url = httptools.parse_url(self.url)
         path = url.path.decode("ascii")
-        return Asked(unquote(path), url.path, url.query or b"", self.headers)
+        return Handshake(unquote(path), url.path, url.query or b"", self.headers)
 
-    def _become_socket(self, asked: Asked) -> None:
-        """Hand the connection on."""
+    def _become_socket(self, handshake: Handshake) -> None:
+        """Pass the connection on to a WebSocket."""
         self._deadline.stop()
         self._stop_watching()
         self.connections.discard(self)
         bounds = self._bounds.socket
-        socket = Socket(self.config, self.server_state, self.app_state, asked=asked, bounds=bounds)
+        socket = Socket(
+            self.config, self.server_state, self.app_state, handshake=handshake, bounds=bounds
+        )
         self._socket.set_protocol(socket)
         socket.connection_made(self._socket)
         socket.begin()
@@ -404,7 +407,7 @@ class Connection(HttpToolsProtocol):
         return any(name in names for name, _ in self.headers)
 
     def on_body(self, body: bytes) -> None:
-        """Hand on a piece of the body."""
+        """Pass on a piece of the body."""
         self._unused_bytes = 0
         super().on_body(body)
 
@@ -412,7 +415,7 @@ class Connection(HttpToolsProtocol):
         """End a request."""
         self._is_open = False
         self._unused_bytes = 0
-        if self._asked is not None:
+        if self._handshake is not None:
             return
         super().on_message_complete()
         if self._is_ending:
@@ -436,7 +439,7 @@ class Connection(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
-        """Go on with what waits behind the answer that is now out."""
+        """Serve the next request that waits, or wait for one."""
         self.server_state.total_requests += 1
         if self.is_closing:
             return
@@ -444,41 +447,41 @@ class Connection(HttpToolsProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         elif self._refusal is not None:
-            self._answer(self._refusal)
+            self._send_refusal(self._refusal)
         elif self._is_open and self.expect_100_continue:
-            self.end()  # the client may never send the body that nobody asked it for
+            self.end()  # the client may never send a body that it was not asked for
         elif self._is_open:
             self._wait(self._bounds.linger_seconds)
         elif not self._in_head:
             self._wait(self._bounds.idle_seconds)
 
     def pause_writing(self) -> None:
-        """Watch a client that does not read its answer."""
+        """Watch a client that does not read its response."""
         super().pause_writing()
         self._watch()
 
     def resume_writing(self) -> None:
-        """Go on sending."""
+        """Continue to send."""
         self._stop_watching()
         super().resume_writing()
 
     # --- refusals ---------------------------------------------------------------------------------
 
     def _refuse(self, error: FastpacaError) -> None:
-        """Response *error* once all that was asked before is answered, and end the connection."""
+        """Respond with *error* after the responses to earlier requests, and end the connection."""
         self._is_deaf = True
         self._deadline.clear()
         if self._is_ending:
             self._socket.close()
         elif self._is_open and not self._take_back():
-            self.abort()  # the answer has begun: the client must not take it for whole
-        elif self._owes_answers:
+            self.abort()  # the response has begun: the client must not take it for complete
+        elif self._owes_responses:
             self._refusal = error
         else:
-            self._answer(error)
+            self._send_refusal(error)
 
     def _take_back(self) -> bool:
-        """Forget the open request; False if its answer has begun."""
+        """Forget the open request; return False if its response has begun."""
         if self.cycle.response_started:
             return False
         self._is_open = False
@@ -489,22 +492,22 @@ class Connection(HttpToolsProtocol):
             self.cycle.message_event.set()
         return True
 
-    def _answer(self, error: FastpacaError) -> None:
+    def _send_refusal(self, error: FastpacaError) -> None:
         request_id = request_ids.request_id(dict(self.headers or ()).get(b"x-request-id"))
-        answer = errors.response(error)
-        assert isinstance(answer.body, bytes)
+        response = errors.response(error)
+        assert isinstance(response.body, bytes)
         headers = (
             *self.server_state.default_headers,
-            *answer.headers,
-            (b"content-length", b"%d" % len(answer.body)),
+            *response.headers,
+            (b"content-length", b"%d" % len(response.body)),
             (b"x-request-id", request_id),
             (b"connection", b"close"),
         )
         lines = b"".join(b"%b: %b\r\n" % header for header in headers)
-        self._socket.write(STATUS_LINE[answer.status] + lines + b"\r\n" + answer.body)
+        self._socket.write(STATUS_LINE[response.status] + lines + b"\r\n" + response.body)
         now = self.loop.time()
         seconds = now - self._began_at if self._began_at else 0.0
-        self._refusals.note(error, answer.status, request_id, seconds, now)
+        self._refusals.note(error, response.status, request_id, seconds, now)
         self.end()
 
     # --- waiting ----------------------------------------------------------------------------------
@@ -517,7 +520,7 @@ class Connection(HttpToolsProtocol):
     def _expire(self) -> None:
         unsent = self._socket.get_write_buffer_size()
         if unsent and (not self._unsent or self._unsent - unsent >= self._bounds.unread_bytes):
-            self._unsent = unsent  # the client is still taking its answer
+            self._unsent = unsent  # the client is still reading its response
             self._deadline.set(self._bounds.unread_seconds, self._expire)
         else:
             self.abort()
@@ -526,7 +529,7 @@ class Connection(HttpToolsProtocol):
         self._deadline.set(self._bounds.head_seconds, self._refuse_slow_head)
 
     def _refuse_slow_head(self) -> None:
-        if self.flow.read_paused:  # it is not the client who is slow
+        if self.flow.read_paused:  # it is not the client that is slow
             self._wait_for_head()
             return
         self._refuse(
@@ -556,10 +559,10 @@ class Connection(HttpToolsProtocol):
 
 def _ended_by_closing(cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
     """
-    Let *app* answer a request of HTTP/1.0, which knows no chunks.
+    Let *app* serve a request of HTTP/1.0, which does not have chunks.
 
-    A body whose length nobody knows ends where the connection does; it is closed behind every
-    answer of HTTP/1.0.
+    A body of unknown length ends where the connection does: it is closed after every response to
+    HTTP/1.0.
     """
 
     async def serve(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:

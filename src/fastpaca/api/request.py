@@ -20,7 +20,7 @@ from fastpaca.errors import InvalidRequest
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
-JSON: Final[Headers] = ((b"content-type", b"application/json"),)
+JSON_TYPE: Final[Headers] = ((b"content-type", b"application/json"),)
 
 CHUNK_BYTES: Final = 1024 * 1024
 
@@ -152,7 +152,7 @@ class Response(msgspec.Struct, frozen=True, gc=False):
 
     status: int
     body: bytes | Chunks = b""
-    headers: Headers = JSON
+    headers: Headers = JSON_TYPE
 
 
 Handler = Callable[[Request], Awaitable[Response]]

@@ -6,7 +6,7 @@ message to send it. Frames of the stream are in `frames.py`.
 
 These structs are also where the OpenAPI document has its schemas from: `ViewJSON` becomes the
 schema `View`, its docstring and the words of each field the descriptions. `make fix` generates the
-document anew; see `openapi/openapi.yaml` for everything that is not a struct.
+document; see `openapi/openapi.yaml` for everything that is not a struct.
 """
 
 from __future__ import annotations
@@ -358,21 +358,7 @@ def _compaction(row: CompactionRow) -> CompactionJSON:
     )
 
 
-# --- errors and health ------------------------------------------------------------------------
-
-
-class ErrorJSON(Struct, frozen=True, gc=False):
-    """The shape of every error. Some have fields of their own."""
-
-    error: Annotated[str, doc("A stable code; match on it.")]
-    message: Annotated[str, doc("A sentence for people that says what is wrong and how to fix it.")]
-    field: Annotated[
-        str | UnsetType, doc("The path of the wrong field in the request; with `invalid_request`.")
-    ] = UNSET
-    expected: Annotated[
-        Count | UnsetType, doc("The version that the request named; with `conflict`.")
-    ] = UNSET
-    found: Annotated[Count | UnsetType, doc("The current version; with `conflict`.")] = UNSET
+# --- health -----------------------------------------------------------------------------------
 
 
 class HealthyJSON(Struct, frozen=True, gc=False):

@@ -9,7 +9,7 @@ from typing import Final
 
 from starlette.types import Message, Receive, Send
 
-from fastpaca.api.limits import BodyReader
+from fastpaca.api.limits import RequestBodies
 from fastpaca.api.request import Chunks, Request, Response
 from fastpaca.api.websocket import FRAMES
 
@@ -31,9 +31,9 @@ async def _send_over_http(request: Request, response: Response, send: Send) -> N
     headers = [*response.headers, (b"x-request-id", request.id), *request.cors]
     if response.status not in (204, 304) and size is not None:
         headers.append((b"content-length", b"%d" % size))
-    # The server discards what still arrives and only then closes, so that no reset overtakes the
-    # response.
-    if request.unread and (response.status == 408 or not BodyReader.ends_soon(request)):
+    # The server discards what still arrives and only then closes, so that the response is not lost
+    # to a reset.
+    if request.unread and (response.status == 408 or not RequestBodies.ends_soon(request)):
         headers.append((b"connection", b"close"))
     start = {"type": "http.response.start", "status": response.status, "headers": headers}
     if not isinstance(body, bytes):

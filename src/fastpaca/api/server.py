@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn, set up to be quiet and bounded; how it takes an address, and ends."""
+"""The HTTP server: uvicorn, made quiet and bounded; how it takes an address, and how it stops."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BACKLOG: Final = 1024
 """Connections that may wait to be accepted."""
 
 CONNECT_SECONDS: Final = 1.0
-"""How long to wait for whoever may listen on a Unix socket that is there already."""
+"""How long to wait for a process that may listen on an existing Unix socket."""
 
 FILES_KEPT_FREE: Final = 256
 """File descriptors that connections leave to everything else."""
@@ -36,10 +36,10 @@ class CannotListen(Exception):
 
 class Server(uvicorn.Server):
     """
-    Accepts connections until `should_exit`, and then lets what is under way finish.
+    Accepts connections until `should_exit`, and then lets requests finish.
 
     Attributes:
-        grace_seconds: For how long; may be changed while it ends.
+        grace_seconds: For how long; may be changed while the server stops.
     """
 
     grace_seconds = 0.0
@@ -49,7 +49,7 @@ class Server(uvicorn.Server):
         return contextlib.nullcontext()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take no more connections, wait for the answers under way, and cut off the rest."""
+        """Stop accepting connections, wait for the requests under way, and cut off the rest."""
         for server in self.servers:
             server.close()
         for listener in sockets or ():
@@ -79,7 +79,7 @@ class Server(uvicorn.Server):
 def server_config(
     app: Any, metrics: Metrics, bounds: ConnectionBounds, log_level: str
 ) -> uvicorn.Config:
-    """Configure uvicorn to serve *app* over connections of our own, and to say little."""
+    """Return the configuration of uvicorn: our own connections, and few log messages."""
     return uvicorn.Config(
         app,
         interface="asgi3",
@@ -105,9 +105,9 @@ def unix_socket(path: Path) -> Iterator[socket.socket]:
     """
     Listen on a Unix socket at *path* while the block runs, and remove it then.
 
-    Who may connect is for the file system to say: the socket is made under the umask of the
-    process. One that nobody listens on any more, left by a process that was killed, is replaced.
-    It is listened on from the beginning, since that is how another process can tell; clients wait.
+    The file system decides who may connect: the socket is made under the umask of the process. A
+    socket without a listener, left by a process that was killed, is replaced. The new one listens
+    from the start, so that another process can see that it is in use; clients wait.
 
     Raises:
         CannotListen: Another process listens there, or something else stands there.
@@ -129,7 +129,7 @@ def unix_socket(path: Path) -> Iterator[socket.socket]:
 
 
 def _clear(path: Path) -> None:
-    """Remove a socket that nobody listens on; refuse to remove anything else."""
+    """Remove a socket without a listener; refuse to remove anything else."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
@@ -152,15 +152,15 @@ def _clear(path: Path) -> None:
 
 def bound_socket(host: str, port: int) -> socket.socket:
     """
-    Take the address, so that the port is known before anything else is done; 0 takes a free one.
+    Bind the address, so that the port is known before anything else is done; 0 takes a free one.
 
     Raises:
-        CannotListen: It cannot be had.
+        CannotListen: The address is not available.
     """
     with _sentences(with_port(host, port), host):
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        # A name with both kinds of address, such as localhost, is taken by its older one.
-        family, kind, protocol, _, address = min(found, key=lambda entry: entry[0])
+        entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        # A name with both kinds of address, such as localhost, is bound to its IPv4 address.
+        family, kind, protocol, _, address = min(entries, key=lambda entry: entry[0])
         listener = socket.socket(family, kind, protocol)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -176,7 +176,7 @@ def listen(listener: socket.socket, host: str) -> None:
     Let clients connect.
 
     Raises:
-        CannotListen: Another process was faster.
+        CannotListen: Another process listens there by now.
     """
     with _sentences(with_port(host, listener.getsockname()[1])):
         listener.listen(BACKLOG)
@@ -184,7 +184,7 @@ def listen(listener: socket.socket, host: str) -> None:
 
 @contextlib.contextmanager
 def _sentences(address: str, host: str = "") -> Iterator[None]:
-    """Turn the ways in which an address cannot be had into sentences."""
+    """Turn errors of the address into sentences for the operator."""
     try:
         yield
     except socket.gaierror:
@@ -195,12 +195,12 @@ def _sentences(address: str, host: str = "") -> Iterator[None]:
 
 
 def with_port(host: str, port: int) -> str:
-    """Write an address as it stands in a URL."""
+    """Return an address as it stands in a URL."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def connections_max() -> int:
-    """Give the number of connections that there are files for, after asking for enough of them."""
+    """Return how many connections the file limit allows, after raising it if possible."""
     wanted = ConnectionBounds().connections_max
     try:
         import resource  # noqa: PLC0415 - Unix only

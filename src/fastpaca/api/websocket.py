@@ -1,12 +1,12 @@
 """
 One WebSocket connection: uvicorn's protocol, with the bounds that it does not have.
 
-The streams here go one way. Of what a client sends, only that it sends something matters, since it
-tells that the client is still there. So nothing of it is kept, a client that floods the connection
-is let go, and so is one that is silent, or that does not take what it is sent.
+The streams here go one way. It only matters that a client sends something, which shows that it is
+still there, so nothing of it is kept. A client that floods the connection is disconnected, and so
+is one that is silent, or that does not read what it is sent.
 
-Whatever the reason for an end is, it takes bounded time: first what was sent goes out, at no less
-than the least pace, then the client has a moment to close on its side.
+Closing takes bounded time, for every reason: first the client gets what was sent, at no less than
+the least pace, then it has a moment to close on its side.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ SILENT: Final = 4408
 TOO_SLOW: Final = 4409
 
 INCOMING_BYTES_MAX: Final = 4096
-"""The largest message that is taken from a client; a pong has 15 bytes."""
+"""The largest message that a client may send; a pong has 15 bytes."""
 
 PIECE_BYTES: Final = 4096
-"""How much of what a client sends is read before it is looked whether that is too much."""
+"""How much is read from a client before a check whether that is too much."""
 
 _HANDSHAKE: Final = (
     b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %b\r\n\r\n"
 )
-"""What of the request matters to the library; the rest was checked before, by stricter rules."""
+"""What the library needs of the request; the rest was checked before, by stricter rules."""
 
 FRAMES: Final = "fastpaca.frames"
-"""A kind of ASGI message, beside those of a WebSocket: frames as they go out, heads included."""
+"""A kind of ASGI message in addition to those of a WebSocket: ready frames, heads included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +52,11 @@ class SocketBounds:
 
     Attributes:
         silent_seconds: How long a client may send nothing.
-        unread_seconds: How often it is looked whether a client takes what it is sent.
-        unread_bytes: How much it must have taken until then, if that much was there.
+        unread_seconds: How often to check that the client is reading what it is sent.
+        unread_bytes: How much it must have read by then, if that much was sent.
         frames_max: How many frames a client may send in about *silent_seconds*.
-        close_seconds: How long the client may take to close, after the last frame went out.
-        system_bytes: How much of what was sent may wait in the system, as the system counts.
+        close_seconds: How long the client may take to close after the last frame.
+        system_bytes: The largest buffer of the system for what is sent, as the system counts.
     """
 
     silent_seconds: float = 90
@@ -67,8 +67,8 @@ class SocketBounds:
     system_bytes: int = 128 * 1024
 
 
-class Asked(NamedTuple):
-    """The request that asked for a WebSocket, as the HTTP connection read it."""
+class Handshake(NamedTuple):
+    """The request for a WebSocket, as the HTTP connection read it."""
 
     path: str
     raw_path: bytes
@@ -76,11 +76,12 @@ class Asked(NamedTuple):
     headers: list[tuple[bytes, bytes]]
 
 
-class News:
+class ReceiveQueue:
     """
-    What the application is told of a connection, for one who waits for it.
+    What the application receives from a connection.
 
-    A queue of asyncio takes 3 kB for each connection, and all that ever comes is its two ends.
+    A queue of asyncio takes 3 kB for each connection, and all that it would hold is its beginning
+    and its end.
     """
 
     __slots__ = ("_events", "_waiter")
@@ -90,20 +91,20 @@ class News:
         self._waiter: asyncio.Future[None] | None = None
 
     def put_nowait(self, event: ASGIReceiveEvent) -> None:
-        """Tell of *event*."""
+        """Add *event*."""
         self._events.append(event)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     async def get(self) -> ASGIReceiveEvent:
-        """Give the next event, once there is one."""
+        """Return the next event, once there is one."""
         while not self._events:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         return self._events.pop(0)
 
     def empty(self) -> bool:
-        """Whether there is none."""
+        """Return whether there is none."""
         return not self._events
 
 
@@ -117,12 +118,12 @@ class Socket(WebSocketsSansIOProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
-        asked: Asked,
+        handshake: Handshake,
         bounds: SocketBounds,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self.queue = cast(asyncio.Queue[ASGIReceiveEvent], News())
-        self._asked = asked
+        self.queue = cast(asyncio.Queue[ASGIReceiveEvent], ReceiveQueue())
+        self._handshake = handshake
         self._bounds = bounds
         self._heard_at = 0.0
         self._is_deaf = False  # nothing more is understood
@@ -133,63 +134,63 @@ class Socket(WebSocketsSansIOProtocol):
     # --- the life of a connection -----------------------------------------------------------------
 
     def begin(self) -> None:
-        """Shake hands over the connection that was handed on."""
+        """Shake hands over the connection that was passed on."""
         system: socket.socket | None = self.transport.get_extra_info("socket")
         if system is not None:
             system.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._bounds.system_bytes)
-        self.data_received(_HANDSHAKE % dict(self._asked.headers)[b"sec-websocket-key"])
+        self.data_received(_HANDSHAKE % dict(self._handshake.headers)[b"sec-websocket-key"])
         self.transport.pause_reading()  # nothing can be said before the application has accepted
 
     def handle_connect(self, event: Request) -> None:
-        """Ask the application, with the request as it was."""
+        """Call the application with the request as it was sent."""
         super().handle_connect(event)
         scope = cast(dict[str, Any], self.scope)
-        scope["path"], scope["raw_path"] = self._asked.path, self._asked.raw_path
-        scope["query_string"], scope["headers"] = self._asked.query, self._asked.headers
+        scope["path"], scope["raw_path"] = self._handshake.path, self._handshake.raw_path
+        scope["query_string"], scope["headers"] = self._handshake.query, self._handshake.headers
         scope["extensions"][FRAMES] = {}
 
     def start_keepalive(self) -> None:
-        """Begin to listen, and to listen for silence, once the application has accepted."""
-        del self.request, self.response, self._asked
+        """Start reading and the silence timeout, once the application has accepted."""
+        del self.request, self.response, self._handshake
         self.transport.resume_reading()
         self._heard_at = self.loop.time()
-        self._await_word(self._bounds.silent_seconds)
+        self._await_frame(self._bounds.silent_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go."""
+        """Stop all timers, and release the parser."""
         for timer in (self._silence, self._reading):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
-        # Its parser refers to itself, and is not to wait for the collector.
+        # The parser refers to itself; free it without the garbage collector.
         self._is_deaf = True
         del self.conn.parser
 
     def shutdown(self) -> None:
-        """Close, since the server ends."""
+        """Close, since the server stops."""
         if not self.handshake_complete:
             self.transport.close()
         elif not self.close_sent:
             self.cut(GOING_AWAY)
 
     def abort(self) -> None:
-        """Close now, whatever is under way."""
+        """Close now, and drop what is under way."""
         self.transport.abort()
 
     def cut(self, code: int) -> None:
-        """Close with *code*; at once, if a close is under way already."""
+        """Close with *code*; at once if it is closing already."""
         if self.close_sent or self.transport.is_closing():
             self.transport.abort()
             return
         self.conn.send_close(code)
         self.transport.write(b"".join(self.conn.data_to_send()))
-        # Closing with something unread would reset the connection, and could overtake the code.
+        # Closing with unread data would reset the connection, and the code could be lost.
         self.transport.write_eof()
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": ""})
         self._end()
 
     def _end(self) -> None:
-        """Send nothing more, understand nothing more, and go as soon as all is out."""
+        """Send and read nothing more, and close as soon as everything is sent."""
         self.close_sent = self.disconnected = self._is_deaf = True
         self.writable.set()
         self._end_in_time()
@@ -213,7 +214,7 @@ class Socket(WebSocketsSansIOProtocol):
     # --- what comes in ----------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Note that the client is there."""
+        """Record that the client is there."""
         self._heard_at = self.loop.time()
         for start in range(0, len(data), PIECE_BYTES):
             if self._is_deaf:
@@ -221,7 +222,7 @@ class Socket(WebSocketsSansIOProtocol):
             super().data_received(data[start : start + PIECE_BYTES])
 
     def eof_received(self) -> None:
-        """End, since the client will say nothing more."""
+        """End, since the client will send nothing more."""
         self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006})
         self._end()
 
@@ -231,22 +232,22 @@ class Socket(WebSocketsSansIOProtocol):
         self._end()
 
     def handle_parser_exception(self) -> None:
-        """End, since what the client says cannot be understood."""
+        """End, since the client broke the protocol."""
         super().handle_parser_exception()
         self._end()
 
     def send_receive_event_to_app(self) -> None:
-        """Forget what the client said."""
+        """Drop a message from the client."""
         self.frames = []
         self._count_frame()
 
     def handle_cont(self, event: Frame) -> None:
-        """Forget a piece of what the client says."""
+        """Drop a piece of a message from the client."""
         del event
         self._count_frame()
 
     def handle_ping(self) -> None:
-        """Response a ping, unless the client takes no answers."""
+        """Send a pong, unless the client does not read."""
         if self.writable.is_set() and not self.close_sent:
             super().handle_ping()
         else:
@@ -254,7 +255,7 @@ class Socket(WebSocketsSansIOProtocol):
         self._count_frame()
 
     def handle_pong(self, event: Frame) -> None:
-        """Count a pong that nobody asked for."""
+        """Count a pong."""
         del event
         self._count_frame()
 
@@ -263,14 +264,14 @@ class Socket(WebSocketsSansIOProtocol):
         if self._frames > self._bounds.frames_max and not self._is_deaf:
             self.cut(FLOODING)
 
-    def _await_word(self, seconds: float) -> None:
+    def _await_frame(self, seconds: float) -> None:
         self._silence = self.loop.call_later(seconds, self._check_silence)
 
     def _check_silence(self) -> None:
         left = self._heard_at + self._bounds.silent_seconds - self.loop.time()
         if left > 0:
             self._frames = 0
-            self._await_word(left)
+            self._await_frame(left)
         else:
             self.cut(SILENT)
 
@@ -278,10 +279,10 @@ class Socket(WebSocketsSansIOProtocol):
 
     async def send(self, message: ASGISendEvent) -> None:
         """
-        Send what the application says.
+        Send a message of the application.
 
         Raises:
-            ClientDisconnected: Nobody is there any more.
+            ClientDisconnected: The client has gone.
         """
         if cast(str, message["type"]) == FRAMES:
             await self._send_frames(cast(dict[str, Any], message)["data"])
@@ -293,7 +294,7 @@ class Socket(WebSocketsSansIOProtocol):
             self._end_in_time()
 
     async def _send_frames(self, data: bytes) -> None:
-        # What goes to many is neither written nor copied for each of them.
+        # Frames are shared by many followers; they are not encoded or copied for each.
         if not self.writable.is_set():
             await self.writable.wait()
         if self.disconnected:
@@ -301,12 +302,12 @@ class Socket(WebSocketsSansIOProtocol):
         self.transport.write(data)
 
     def pause_writing(self) -> None:
-        """Watch a client that does not take what it is sent."""
+        """Watch a client that does not read."""
         super().pause_writing()
         self._watch()
 
     def resume_writing(self) -> None:
-        """Go on sending."""
+        """Continue to send."""
         if self._reading is not None:
             self._reading.cancel()
             self._reading = None

@@ -7,8 +7,8 @@ from functools import partial
 from typing import Final
 
 from fastpaca.api import bodies, idempotency, query, responses
-from fastpaca.api.limits import BodyReader
-from fastpaca.api.request import JSON, Headers, Request, Response
+from fastpaca.api.limits import RequestBodies
+from fastpaca.api.request import JSON_TYPE, Headers, Request, Response
 from fastpaca.api.views import VIEWS_BYTES_MAX, Views, etag, is_known
 from fastpaca.context import Context
 from fastpaca.offload import PARSE, WRITE_WINDOWS, offload
@@ -23,9 +23,9 @@ _READ: Final = ("budget_tokens", "if_version", "at_version", "explain")
 class Windows:
     """Handlers of `/v1/contexts/{id}/context`, `…/compact` and `…/compactions`."""
 
-    def __init__(self, service: Service, body_reader: BodyReader) -> None:
+    def __init__(self, service: Service, request_bodies: RequestBodies) -> None:
         self._service = service
-        self._body_reader = body_reader
+        self._bodies = request_bodies
         self._views = Views(VIEWS_BYTES_MAX)
 
     async def read(self, request: Request) -> Response:
@@ -62,7 +62,7 @@ class Windows:
     async def compact(self, request: Request) -> Response:
         """Replace the window."""
         query.parse(request.query, ())
-        body = await self._body_reader.read(request)
+        body = await self._bodies.read(request)
         keyed = await idempotency.keyed(request, PLACE, body)
         sent = await offload(PARSE, len(body), partial(bodies.parse_compact, body))
         del body  # a large one need not be here until the commit
@@ -77,7 +77,7 @@ class Windows:
         after = query.integer(parameters, "after", 0) or 0
         limit = query.limit(parameters)
         page = await self._service.compactions(request.context_id, after, limit)
-        self._body_reader.memory.hold_page(request, [len(row.window) for row in page])
+        self._bodies.memory.hold_page(request, [len(row.window) for row in page])
         return Response(200, await _written(page))
 
 
@@ -88,4 +88,4 @@ async def _written(page: Sequence[CompactionRow]) -> bytes:
 
 
 def _headers(tag: bytes) -> Headers:
-    return (*JSON, (b"etag", tag))
+    return (*JSON_TYPE, (b"etag", tag))

@@ -31,7 +31,7 @@ class SettingsError(Exception):
     """A setting cannot be used. The message is a sentence for the operator and holds no secret."""
 
 
-# If these were ignored, data would land where nobody looks.
+# If these were ignored, data would land in a place that no operator expects.
 FOREIGN_VARIABLES: Final[Mapping[str, str]] = {
     "FASTPACA_RAFT_DATA_DIR": "means nothing here; set FASTPACA_DATA_DIR instead",
     "FASTPACA_CLUSTER_SEED": (
@@ -154,7 +154,7 @@ def _text(
 
 
 def _secret(source: str, path: Path) -> str:
-    # Neither the text nor the path is repeated: somebody may have set a secret instead of a path.
+    # Neither the text nor the path is repeated: it may be a secret, set by mistake.
     try:
         with path.open("rb") as file:
             data = file.read(SECRET_BYTES_MAX + 1)
@@ -199,7 +199,7 @@ def _is_service_link(name: str, env: Mapping[str, str]) -> bool:
     """Return whether Kubernetes has set the variable *name*, by its name and its value."""
     if any(re.fullmatch(n, name) and re.fullmatch(v, env[name]) for n, v in _SERVICE_LINKS):
         return True
-    # A number may be the port that somebody meant to set, so it counts only next to its host.
+    # A number may be meant as a setting, so it counts only if the host of the service is set too.
     port = _SERVICE_PORT.fullmatch(name)
     return port is not None and f"{port[1]}_SERVICE_HOST" in env and env[name].isdigit()
 

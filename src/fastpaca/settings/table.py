@@ -204,7 +204,7 @@ class Settings:
         """
         Only programs on this machine can reach the node.
 
-        A host name other than `localhost` counts as reachable, whatever it resolves to today.
+        A host name other than `localhost` counts as reachable, since it may resolve to anything.
         """
         if self.socket_path is not None or self.host.lower() == "localhost":
             return True
