@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from fastpaca.node import Node
 from fastpaca.settings import Settings
-from fastpaca.store.base import Change, CommitFailed
+from fastpaca.store.base import CommitFailed
 from fastpaca.store.memory import MemoryStore
 from fastpaca.testing import composed
 from fastpaca.tokens import counter_for
+from tests.kit.http import until
+from tests.kit.stores import ScriptedStore
 
 
 class FailingStore(MemoryStore):
@@ -90,35 +91,19 @@ async def test_housekeeping_survives_a_commit_that_failed(
     assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
 
 
-class StuckStore(MemoryStore):
-    """
-    A store whose commits do not end.
-
-    Attributes:
-        reached: Set by the first of them.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.reached = asyncio.Event()
-
-    async def commit(self, changes: Sequence[Change]) -> None:
-        self.reached.set()
-        await asyncio.get_running_loop().create_future()
-
-
 def test_a_node_whose_tasks_were_cancelled_stops() -> None:
     """
     Writes that were cancelled together with all tasks of their loop are not waited for.
     """
 
     async def main() -> None:
-        store = StuckStore()
+        store = ScriptedStore()
+        store.gate.clear()
         node = composed(store=store)
         await node.start()
         async with node.client() as client:
             writing = asyncio.create_task(client.put("/v1/contexts/c"))
-            await store.reached.wait()
+            await until(lambda: store.commits)
             others = asyncio.all_tasks() - {asyncio.current_task()}
             for task in others:
                 task.cancel()

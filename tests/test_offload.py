@@ -24,7 +24,8 @@ from fastpaca.offload import (
     steps,
 )
 from fastpaca.testing import composed
-from tests.api.world import append, create, run, said
+from tests.kit.app import append, create, run
+from tests.kit.messages import user
 
 A_SECOND_A_BYTE = Work(byte_ns=1e9)
 
@@ -122,7 +123,7 @@ def large(kind: str) -> dict[str, Any]:
     """Make a large message."""
     text = "some words and more of them. " * (LARGE_BYTES // 29)
     if kind == "text":
-        return said(text)
+        return user(text)
     if kind == "result":
         records = [{"id": number, "ok": True} for number in range(LARGE_BYTES // 22)]
         part = {"type": "tool_result", "tool_call_id": "c", "content": records}

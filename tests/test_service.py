@@ -10,7 +10,8 @@ import pytest
 from fastpaca.store.base import MessageRow
 from fastpaca.store.memory import MemoryStore
 from fastpaca.testing import composed
-from tests.api.world import append, create, run, said
+from tests.kit.app import append, create, run
+from tests.kit.messages import user
 
 
 class CountingStore(MemoryStore):
@@ -41,7 +42,7 @@ async def log_of(client: httpx.AsyncClient, messages: int) -> list[dict[str, Any
     await create(client, token_budget=10**9, policy={"strategy": "manual"})
     for start in range(0, messages, 1000):
         size = min(1000, messages - start)
-        await append(client, *(said(f"message {start + number}") for number in range(size)))
+        await append(client, *(user(f"message {start + number}") for number in range(size)))
     answer = await client.get("/v1/contexts/c/messages", params={"limit": 10_000})
     found: list[dict[str, Any]] = answer.json()["messages"]
     return found

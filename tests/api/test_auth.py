@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from fastpaca.testing import composed
-from tests.api.world import body_headers, create, error_of, run, send
+from tests.kit.app import create, error_of, run
+from tests.kit.asgi import body_headers, send
 
 KEYS = ("first-key", "second-key")
 APP = "https://app.example.com"

@@ -24,7 +24,9 @@ from fastpaca.api.routes import Route, Routes
 from fastpaca.errors import InvalidRequest, RateLimited
 from fastpaca.telemetry import Metrics
 from fastpaca.testing import composed
-from tests.api.world import Connection, Reply, append, create, error_of, run, said, scope_of, send
+from tests.kit.app import append, create, error_of, run
+from tests.kit.asgi import Connection, Reply, scope_of, send
+from tests.kit.messages import user
 
 PATH = b"/v1/echo"
 PIECE = b"x" * 50_000
@@ -159,7 +161,7 @@ def test_what_is_read_is_refused_while_there_is_no_room_for_it() -> None:
     async def story(client: httpx.AsyncClient) -> None:
         await create(client, token_budget=10**9)
         for _ in range(12):
-            await append(client, said("x" * 90_000))
+            await append(client, user("x" * 90_000))
         for route in ("messages", "tail", "context"):
             error_of(await client.get(f"{path}/{route}"), 429, "rate_limited")
         for route in ("messages?limit=1", "tail?limit=1", "context?budget_tokens=1000"):

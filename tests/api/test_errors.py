@@ -15,7 +15,10 @@ from fastpaca.api.errors import STATUS, response, status_of
 from fastpaca.errors import FastpacaError, InternalError, InvalidRequest
 from fastpaca.store.base import CommitFailed, CommitUnknown, ReadFailed
 from fastpaca.testing import composed
-from tests.api.world import HELLO, GatedStore, append, create, error_of, run, send
+from tests.kit.app import append, create, error_of, run
+from tests.kit.asgi import send
+from tests.kit.messages import HELLO
+from tests.kit.stores import ScriptedStore
 
 ROUTES = {
     "/v1/contexts": {"GET"},
@@ -154,7 +157,7 @@ def test_a_defect_is_500_and_says_nothing_of_the_inside(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """An unexpected error is logged once with the request id, and answered with that id only."""
-    store = GatedStore()
+    store = ScriptedStore()
     store.load_error = RuntimeError("the password is hunter2")
     node = composed(store)
 
@@ -175,7 +178,7 @@ def test_a_defect_is_500_and_says_nothing_of_the_inside(
 
 def test_a_store_that_cannot_commit_is_503_and_changes_nothing() -> None:
     """A commit that certainly failed is `unavailable`, with Retry-After; then all is as before."""
-    store = GatedStore()
+    store = ScriptedStore()
 
     async def story(client: httpx.AsyncClient) -> None:
         await create(client)
@@ -194,7 +197,7 @@ def test_a_store_that_cannot_commit_is_503_and_changes_nothing() -> None:
 
 def test_a_commit_of_unknown_outcome_is_said_so() -> None:
     """A commit that may have happened is `outcome_unknown`, with Retry-After."""
-    store = GatedStore()
+    store = ScriptedStore()
 
     async def story(client: httpx.AsyncClient) -> None:
         await create(client)
@@ -208,7 +211,7 @@ def test_a_commit_of_unknown_outcome_is_said_so() -> None:
 
 def test_a_store_that_cannot_be_read_is_503() -> None:
     """Reads and writes of a context that cannot be loaded are `unavailable`."""
-    store = GatedStore()
+    store = ScriptedStore()
     store.load_error = ReadFailed("I/O error")
 
     async def story(client: httpx.AsyncClient) -> None:
@@ -228,7 +231,7 @@ READS = (
 )
 
 
-class FailingStore(GatedStore):
+class FailingStore(ScriptedStore):
     """A store whose methods fail with the errors in *failures*, if there is one for them."""
 
     def __init__(self) -> None:

@@ -15,8 +15,8 @@ from fastpaca.store.memory import MemoryStore
 from fastpaca.store.postgres.store import PostgresStore
 from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.testing import composed
-from tests.api.world import run
 from tests.archive.world import Eager, archived
+from tests.kit.app import run
 
 WIRE = Path(__file__).parent.parent / "wire"
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")

@@ -14,7 +14,8 @@ from fastpaca.store.base import Store
 from fastpaca.store.memory import MemoryStore
 from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.testing import ManualClock, composed
-from tests.api.world import append, create, run, said
+from tests.kit.app import append, create, run
+from tests.kit.messages import user
 
 CONTEXT = "/v1/contexts/c"
 WINDOW = f"{CONTEXT}/context"
@@ -54,7 +55,7 @@ async def go_on(client: httpx.AsyncClient, rng: Random, numbers: itertools.count
     """Append or compact, at random, and give the version."""
     if rng.random() < 0.1:
         kept = (await client.get(WINDOW)).json()["messages"][-rng.randint(1, 3) :]
-        body = {"replacement": [said("So far …"), *kept]}
+        body = {"replacement": [user("So far …"), *kept]}
         answer = await client.post(f"{CONTEXT}/compact", json=body)
         return int(answer.json()["version"])
     batch = []
@@ -102,7 +103,7 @@ def test_the_past_has_etags_of_its_own() -> None:
     async def story(client: httpx.AsyncClient) -> None:
         await create(client)
         for _ in range(3):
-            await append(client, said("One"))
+            await append(client, user("One"))
             await client.post(f"{CONTEXT}/compact", json={"replacement": []})
         tags = [(await views(client, at_version=version))[0][0] for version in range(7)]
         assert len(set(tags)) == 7
@@ -120,7 +121,7 @@ def test_the_past_of_another_conversation_has_another_etag() -> None:
             await create(client)
             clock.advance(pause_seconds)
             for _ in range(3):
-                await append(client, said("One"))
+                await append(client, user("One"))
                 clock.advance(1)
             return [(await views(client, at_version=version))[0][0] for version in range(3)]
 
@@ -137,7 +138,7 @@ def test_a_view_of_the_past_does_not_take_the_place_of_the_present() -> None:
 
     async def story(client: httpx.AsyncClient) -> None:
         await create(client)
-        await append(client, said("One"), said("Two"))
+        await append(client, user("One"), user("Two"))
         for query, version in (
             ({"at_version": 1}, 1),
             ({}, 2),
@@ -157,7 +158,7 @@ def test_the_past_is_fitted_under_the_configuration_of_now() -> None:
 
     async def story(client: httpx.AsyncClient) -> None:
         await create(client, token_budget=1000, policy={"strategy": "manual"})
-        await append(client, *(said("x" * 80) for _ in range(10)))
+        await append(client, *(user("x" * 80) for _ in range(10)))
         await client.post(f"{CONTEXT}/compact", json={"replacement": []})
         whole = (await client.get(WINDOW, params={"at_version": 10})).json()
         assert (whole["fit"], whole["needs_compaction"]) == ("whole", False)
@@ -177,7 +178,7 @@ def test_a_large_window_of_the_past_is_answered_whole() -> None:
     async def story(client: httpx.AsyncClient) -> None:
         await create(client, token_budget=10**9, policy={"strategy": "manual"})
         for _ in range(3):
-            await append(client, *(said(f"m{n}") for n in range(1000)))
+            await append(client, *(user(f"m{n}") for n in range(1000)))
         then = (await client.get(WINDOW)).content
         await client.post(f"{CONTEXT}/compact", json={"replacement": []})
         assert (await client.get(WINDOW, params={"at_version": 3000})).content == then
@@ -212,7 +213,7 @@ def test_paging_meets_every_compaction_once() -> None:
 
     async def story(client: httpx.AsyncClient) -> None:
         await create(client, token_budget=10, trigger_ratio=0.5)
-        await append(client, *(said("xxxx") for _ in range(300)))
+        await append(client, *(user("xxxx") for _ in range(300)))
         history = await compactions(client, limit=10_000)
         assert [one["version"] for one in history] == list(range(2, 301))
         assert await compactions(client) == history[:100]
@@ -233,7 +234,7 @@ def test_only_what_rewrites_the_window_is_a_compaction() -> None:
 
     async def story(client: httpx.AsyncClient) -> None:
         await create(client, token_budget=1000)
-        await append(client, said("One"), said("Two"))
+        await append(client, user("One"), user("Two"))
         await client.put(CONTEXT, json={"token_budget": 1})
         await client.patch(f"{CONTEXT}/metadata", json={"metadata": {"a": 1}})
         await client.delete(CONTEXT)

@@ -8,18 +8,10 @@ import httpx
 import pytest
 
 from fastpaca.testing import ManualClock, composed
-from tests.api.world import (
-    HELLO,
-    GatedStore,
-    append,
-    body_headers,
-    create,
-    error_of,
-    everything,
-    run,
-    said,
-    send,
-)
+from tests.kit.app import append, create, error_of, everything, run
+from tests.kit.asgi import body_headers, send
+from tests.kit.messages import HELLO, user
+from tests.kit.stores import ScriptedStore
 
 LOG = "/v1/contexts/c/messages"
 COMPACT = "/v1/contexts/c/compact"
@@ -39,9 +31,9 @@ def test_a_retry_is_answered_as_before_and_changes_nothing() -> None:
     async def story(client: httpx.AsyncClient) -> None:
         await create(client)
         for path, body in (
-            (LOG, {"message": said("One")}),
-            (LOG, {"messages": [said("Two"), said("Three")]}),
-            (COMPACT, {"replacement": [said("All", seq=3)]}),
+            (LOG, {"message": user("One")}),
+            (LOG, {"messages": [user("Two"), user("Three")]}),
+            (COMPACT, {"replacement": [user("All", seq=3)]}),
         ):
             first = await keyed(client, f"key {body}", path, **body)
             assert first.is_success
@@ -64,7 +56,7 @@ def test_a_key_stands_for_one_request_only() -> None:
         assert (await keyed(client, "k")).is_success
         before = await everything(client)
         for path, body in (
-            (LOG, {"message": said("Other")}),
+            (LOG, {"message": user("Other")}),
             (LOG, {"message": HELLO, "if_version": None}),
             (LOG, {"messages": [HELLO]}),
             ("/v1/contexts/other/messages", {"message": HELLO}),
@@ -109,7 +101,7 @@ def test_a_refused_request_does_not_use_up_its_key() -> None:
         await create(client)
         error_of(await keyed(client, "k", message={"role": 1}), 400, "invalid_request")
         error_of(await keyed(client, "k", message=HELLO, if_version=5), 409, "conflict")
-        answer = await keyed(client, "k", message=said("Something else"))
+        answer = await keyed(client, "k", message=user("Something else"))
         assert answer.status_code == 201
         assert "idempotent-replayed" not in answer.headers
 
@@ -122,7 +114,7 @@ def test_a_replay_comes_before_the_checks_of_state() -> None:
     async def story(client: httpx.AsyncClient) -> None:
         await create(client)
         first = await keyed(client, "k", message=HELLO, if_version=0)
-        await append(client, said("More"))
+        await append(client, user("More"))
         assert (await keyed(client, "k", message=HELLO, if_version=0)).content == first.content
         await client.delete("/v1/contexts/c")
         assert (await keyed(client, "k", message=HELLO, if_version=0)).content == first.content
@@ -151,7 +143,7 @@ def test_answers_are_kept_for_seven_days() -> None:
 
 def test_concurrent_retries_are_done_once() -> None:
     """Of many requests with one key at once, one is done, and all have its answer."""
-    store = GatedStore()
+    store = ScriptedStore()
 
     async def story(client: httpx.AsyncClient) -> None:
         await create(client)

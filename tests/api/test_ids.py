@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastpaca.testing import composed
-from tests.api.world import append, create, error_of, run, said, send
+from tests.kit.app import append, create, error_of, run
+from tests.kit.asgi import send
+from tests.kit.messages import user
 
 IDS = [
     "a",
@@ -64,7 +66,7 @@ def test_any_text_is_an_id(context_id: str) -> None:
         path = quote(context_id, safe="")
         await create(client, path)
         assert (await client.get(f"/v1/contexts/{path}")).json()["id"] == context_id
-        await append(client, said("Hi"), context_id=path)
+        await append(client, user("Hi"), context_id=path)
         for place in ("tail", "messages", "context"):
             found = await client.get(f"/v1/contexts/{path}/{place}")
             assert len(found.json()["messages"]) == 1, place

@@ -6,7 +6,8 @@ import httpx
 import pytest
 
 from fastpaca.testing import composed
-from tests.api.world import body_headers, create, error_of, everything, run, send
+from tests.kit.app import create, error_of, everything, run
+from tests.kit.asgi import body_headers, send
 
 JSON = {"Content-Type": "application/json"}
 

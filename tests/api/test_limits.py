@@ -12,20 +12,10 @@ from fastpaca.api.limits import BodyPace, RateLimiter
 from fastpaca.errors import RateLimited
 from fastpaca.settings import RateLimit
 from fastpaca.testing import ManualClock, composed
-from tests.api.world import (
-    HELLO,
-    Connection,
-    GatedStore,
-    append,
-    body_headers,
-    create,
-    error_of,
-    everything,
-    run,
-    said,
-    scope_of,
-    send,
-)
+from tests.kit.app import append, create, error_of, everything, run
+from tests.kit.asgi import Connection, body_headers, scope_of, send
+from tests.kit.messages import HELLO, user
+from tests.kit.stores import ScriptedStore
 
 PUT = b"/v1/contexts/c"
 CHUNKED = [(b"content-type", b"application/json"), (b"transfer-encoding", b"chunked")]
@@ -428,7 +418,7 @@ def test_the_rate_is_spread_over_the_period() -> None:
 
 def test_a_full_queue_is_429_and_nothing_of_it_is_done() -> None:
     """When too many writes wait, more are refused with Retry-After; those that wait go through."""
-    store = GatedStore()
+    store = ScriptedStore()
     node = composed(store, queue_ops_max=2)
 
     async def story(client: httpx.AsyncClient) -> None:
@@ -436,11 +426,11 @@ def test_a_full_queue_is_429_and_nothing_of_it_is_done() -> None:
         store.gate.clear()
         path = "/v1/contexts/c/messages"
         waiting = [
-            asyncio.create_task(client.post(path, json={"message": said(f"m{n}")}))
+            asyncio.create_task(client.post(path, json={"message": user(f"m{n}")}))
             for n in range(2)
         ]
         await asyncio.sleep(0.01)
-        answer = await client.post(path, json={"message": said("too many")})
+        answer = await client.post(path, json={"message": user("too many")})
         error_of(answer, 429, "rate_limited")
         assert answer.headers["retry-after"] == "1"
         store.gate.set()

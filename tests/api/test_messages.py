@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from fastpaca.testing import ManualClock, composed
-from tests.api.world import HELLO, append, create, error_of, run, said
+from tests.kit.app import append, create, error_of, run
+from tests.kit.messages import HELLO, user
 
 LOG = "/v1/contexts/c/messages"
 TAIL = "/v1/contexts/c/tail"
@@ -52,7 +53,7 @@ def test_the_log_is_read_forward(query: dict[str, Any], seqs: list[int], version
 
     async def story(client: httpx.AsyncClient) -> None:
         await create(client, policy={"strategy": "manual"})
-        await append(client, *(said(f"m{n}") for n in range(5)))
+        await append(client, *(user(f"m{n}") for n in range(5)))
         await client.post("/v1/contexts/c/compact", json={"replacement": []})  # version 6
         assert await page(client, **query) == (list(seqs), version)
 
@@ -76,7 +77,7 @@ def test_the_tail_skips_the_newest(query: dict[str, Any], seqs: list[int]) -> No
 
     async def story(client: httpx.AsyncClient) -> None:
         await create(client)
-        await append(client, *(said(f"m{n}") for n in range(5)))
+        await append(client, *(user(f"m{n}") for n in range(5)))
         assert await page(client, TAIL, **query) == (list(seqs), None)
 
     run(story)
@@ -89,7 +90,7 @@ def test_a_reader_can_go_on_from_the_version_of_a_page() -> None:
         await create(client)
         found: list[int] = []
         for start in range(0, 1200, 400):
-            await append(client, *(said(f"m{n}") for n in range(start, start + 400)))
+            await append(client, *(user(f"m{n}") for n in range(start, start + 400)))
             seqs, _ = await page(client, from_seq=len(found) + 1, limit=333)
             found += seqs
         while len(found) < 1200:
@@ -107,11 +108,11 @@ def test_pages_end_early_at_16_mib() -> None:
     async def story(client: httpx.AsyncClient) -> None:
         await create(client, token_budget=2**50)
         for _ in range(4):
-            await append(client, said("x" * 6_000_000, token_count=1))
+            await append(client, user("x" * 6_000_000, token_count=1))
         assert await page(client) == ([1, 2], 2)
         assert await page(client, from_seq=3) == ([3, 4], 4)
         assert await page(client, TAIL) == ([3, 4], None)
-        await append(client, said("x" * 16_700_000, token_count=1))
+        await append(client, user("x" * 16_700_000, token_count=1))
         assert await page(client, from_seq=5) == ([5], 5)
         assert await page(client, TAIL) == ([5], None)
 
@@ -150,10 +151,10 @@ def test_concurrent_appends_leave_no_hole() -> None:
 
     async def story(client: httpx.AsyncClient) -> None:
         await create(client)
-        await append(client, said("first"))
+        await append(client, user("first"))
         before = (await client.get(LOG, params={"to_seq": 1})).content
         answers = await asyncio.gather(
-            *(client.post(LOG, json={"message": said(f"m{n}")}) for n in range(100)),
+            *(client.post(LOG, json={"message": user(f"m{n}")}) for n in range(100)),
             *(client.post(LOG, json={"messages": [HELLO, HELLO]}) for _ in range(50)),
         )
         seqs = sorted(
@@ -206,7 +207,7 @@ def test_a_token_count_is_taken_verbatim() -> None:
 
     async def story(client: httpx.AsyncClient) -> None:
         await create(client)
-        results = await append(client, said("Hi"), said("Hi", token_count=0), said("Hi" * 400))
+        results = await append(client, user("Hi"), user("Hi", token_count=0), user("Hi" * 400))
         assert [one["token_estimate"] for one in results] == [5, 0, 204]
         messages = (await client.get(TAIL)).json()["messages"]
         assert [message["token_count"] for message in messages] == [5, 0, 204]
@@ -221,7 +222,7 @@ def test_bodies_of_all_sizes_are_read_alike() -> None:
         await create(client, token_budget=2**50)
         for size in (1, 1000, 200_000, 3_000_000):
             text = "é" * size
-            answer = await client.post(LOG, json={"message": said(text)})
+            answer = await client.post(LOG, json={"message": user(text)})
             assert answer.json()["token_estimate"] == 4 + -(-size // 4)
             assert (await client.get(TAIL, params={"limit": 1})).json()["messages"][0]["parts"] == [
                 {"type": "text", "text": text}

@@ -23,7 +23,7 @@ from fastpaca.api.openapi.document import docs_page, openapi_bytes
 from fastpaca.api.routes import Route
 from fastpaca.testing import composed
 from tests.api.test_golden import send, stories
-from tests.api.world import ENDLESS, run
+from tests.kit.app import ENDLESS, run
 
 SPEC = json.loads(openapi_bytes())
 METHODS = ("get", "put", "post", "patch", "delete")

@@ -16,17 +16,10 @@ from fastpaca.store.memory import MemoryStore
 from fastpaca.store.sqlite.files import DATABASE_NAME
 from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.testing import composed
-from tests.api.world import (
-    HELLO,
-    Connection,
-    GatedStore,
-    append,
-    create,
-    error_of,
-    everything,
-    run,
-    scope_of,
-)
+from tests.kit.app import append, create, error_of, everything, run
+from tests.kit.asgi import Connection, scope_of
+from tests.kit.messages import HELLO
+from tests.kit.stores import ScriptedStore
 
 # --- health -----------------------------------------------------------------------------------
 
@@ -60,7 +53,7 @@ def test_a_node_is_ready_between_start_and_stop() -> None:
 
 def test_a_fatal_error_of_the_store_fails_liveness() -> None:
     """A store that cannot be trusted any more takes the node out of service, reason included."""
-    store = GatedStore()
+    store = ScriptedStore()
 
     async def story(client: httpx.AsyncClient) -> None:
         await create(client)
@@ -82,7 +75,7 @@ def test_a_fatal_error_of_the_store_fails_liveness() -> None:
 
 def test_a_commit_that_failed_fails_no_probe() -> None:
     """What may go away by itself, and no other node can do better, takes no node out of service."""
-    store = GatedStore()
+    store = ScriptedStore()
 
     async def story(client: httpx.AsyncClient) -> None:
         store.commit_error = CommitFailed("disk full")
@@ -98,7 +91,7 @@ def test_a_store_of_no_use_fails_readiness_alone() -> None:
     The node says why it is sent no requests, and is not killed for it; what still comes is tried,
     and it is ready again as soon as the store is of use.
     """
-    store = GatedStore()
+    store = ScriptedStore()
 
     async def story(client: httpx.AsyncClient) -> None:
         assert await sample(client, "fastpaca_ready") == 1
@@ -120,7 +113,7 @@ def test_a_store_of_no_use_fails_readiness_alone() -> None:
 
 def test_a_store_of_some_use_is_named_and_used() -> None:
     """A store that serves some contexts leaves the node ready, and the body says it is degraded."""
-    store = GatedStore()
+    store = ScriptedStore()
 
     async def story(client: httpx.AsyncClient) -> None:
         store.condition = Condition("A part of it is away.", is_partial=True)

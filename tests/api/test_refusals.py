@@ -8,7 +8,9 @@ import httpx
 import pytest
 
 from fastpaca.testing import ManualClock, composed
-from tests.api.world import HELLO, GatedStore, append, create, everything, run, said
+from tests.kit.app import append, create, everything, run
+from tests.kit.messages import HELLO, user
+from tests.kit.stores import ScriptedStore
 
 PATH = "/v1/contexts/c"
 OPAQUE: dict[str, Any] = {"content": b"{", "headers": {"Content-Type": "application/json"}}
@@ -65,14 +67,14 @@ def test_a_refusal_leaves_no_trace(
     method: str, path: str, options: dict[str, Any], status: int, deleted: bool
 ) -> None:
     """Representation, log, window and list are the same bytes as before; nothing is written."""
-    store, clock = GatedStore(), ManualClock()
+    store, clock = ScriptedStore(), ManualClock()
 
     async def story(client: httpx.AsyncClient) -> None:
         await create(client, metadata={"a": 1}, token_budget=60)
-        await append(client, *(said(f"m{n}", token_count=9) for n in range(9)))
+        await append(client, *(user(f"m{n}", token_count=9) for n in range(9)))
         if deleted:
             await client.delete(PATH)
-        before, commits = await everything(client), store.commits
+        before, commits = await everything(client), len(store.commits)
         clock.advance(1)
         options_sent = dict(options)
         if isinstance(options_sent.get("headers"), dict):
@@ -83,7 +85,7 @@ def test_a_refusal_leaves_no_trace(
         expected = {status, 409} if deleted else {status}
         assert answer.status_code in expected, answer.text
         assert await everything(client) == before
-        assert store.commits == commits
+        assert len(store.commits) == commits
 
     run(story, composed(store, clock=clock, body_bytes_max=10_000))
 
@@ -91,7 +93,7 @@ def test_a_refusal_leaves_no_trace(
 @pytest.mark.parametrize("path", ["/metadata", "/messages", "/compact", "", "?purge=true"])
 def test_a_refusal_creates_no_context(path: str) -> None:
     """Writing to what does not exist is 404, and there is still nothing."""
-    store = GatedStore()
+    store = ScriptedStore()
     method = {"/metadata": "PATCH", "": "DELETE", "?purge=true": "DELETE"}.get(path, "POST")
     bodies = {"/metadata": {"metadata": {}}, "/messages": {"message": HELLO}}
     body = bodies.get(path, {"replacement": []})
@@ -100,7 +102,7 @@ def test_a_refusal_creates_no_context(path: str) -> None:
         answer = await client.request(method, PATH + path, json=body)
         assert answer.status_code == 404
         assert (await client.get("/v1/contexts")).json()["contexts"] == []
-        assert store.commits == 0
+        assert store.commits == []
 
     run(story, composed(store))
 

@@ -24,8 +24,9 @@ from fastpaca.stream.subscription import (
     ResetFrame,
     TombstonedFrame,
 )
-from tests.api.world import HELLO, create, error_of, run
 from tests.client.rules import repeated, rules
+from tests.kit.app import create, error_of, run
+from tests.kit.messages import HELLO
 
 LIMITS = rules("limits")
 

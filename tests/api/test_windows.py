@@ -12,7 +12,8 @@ from fastpaca.context import Context, View
 from fastpaca.service import Service
 from fastpaca.testing import ManualClock, Node, composed
 from fastpaca.tokens import counter_for
-from tests.api.world import append, create, error_of, run, said
+from tests.kit.app import append, create, error_of, run
+from tests.kit.messages import user
 
 WINDOW = "/v1/contexts/c/context"
 
@@ -45,7 +46,7 @@ def test_the_etag_changes_whenever_the_answer_would() -> None:
         ):
             await client.put("/v1/contexts/c", json=fields)
             tags.append(await etag(client))
-        await append(client, said("One"))
+        await append(client, user("One"))
         tags.append(await etag(client))
         await client.post("/v1/contexts/c/compact", json={"replacement": []})
         tags.append(await etag(client))
@@ -61,7 +62,7 @@ def test_the_etag_stays_when_the_answer_does() -> None:
 
     async def story(client: httpx.AsyncClient) -> None:
         await create(client, token_budget=1000)
-        await append(client, said("One"))
+        await append(client, user("One"))
         first = await client.get(WINDOW)
         tag = await etag(client)
         assert await etag(client, budget_tokens=1000) == tag
@@ -82,7 +83,7 @@ def test_contexts_of_the_same_shape_have_etags_of_their_own() -> None:
     async def story(client: httpx.AsyncClient) -> str:
         clock.advance(1)
         await create(client)
-        await append(client, said("One"))
+        await append(client, user("One"))
         return await etag(client)
 
     assert run(story, composed(clock=clock)) != run(story, composed(clock=clock))
@@ -166,9 +167,9 @@ def test_a_304_computes_no_view() -> None:
 
     async def story(client: httpx.AsyncClient) -> None:
         await create(client)
-        await append(client, said("One"))
+        await append(client, user("One"))
         tag = (await client.get(WINDOW)).headers["etag"]
-        await append(client, said("Two"), context_id="c")
+        await append(client, user("Two"), context_id="c")
         assert (await client.get(WINDOW, headers={"If-None-Match": "*"})).status_code == 304
         assert service.views == 1
         assert (await client.get(WINDOW, headers={"If-None-Match": tag})).status_code == 200
@@ -183,11 +184,11 @@ def test_a_view_is_made_once_for_a_state() -> None:
 
     async def story(client: httpx.AsyncClient) -> None:
         await create(client)
-        await append(client, said("One"))
+        await append(client, user("One"))
         answers = [(await client.get(WINDOW)).content for _ in range(5)]
         assert len(set(answers)) == 1
         assert service.views == 1
-        for change, count in ((said("Two"), 2), (said("Three"), 3)):
+        for change, count in ((user("Two"), 2), (user("Three"), 3)):
             await append(client, change)
             view = (await client.get(WINDOW)).json()
             assert len(view["messages"]) == count
@@ -230,7 +231,7 @@ def test_large_windows_are_answered_whole() -> None:
     async def story(client: httpx.AsyncClient) -> None:
         await create(client, token_budget=10**9, policy={"strategy": "manual"})
         for _ in range(3):
-            await append(client, *(said(f"m{n}") for n in range(1000)))
+            await append(client, *(user(f"m{n}") for n in range(1000)))
         view = (await client.get(WINDOW)).json()
         assert [message["seq"] for message in view["messages"]] == list(range(1, 3001))
         assert view["used_tokens"] == sum(message["token_count"] for message in view["messages"])
@@ -248,9 +249,9 @@ def test_a_replacement_has_at_most_10000_messages() -> None:
     async def story(client: httpx.AsyncClient) -> None:
         await create(client)
         path = "/v1/contexts/c/compact"
-        answer = await client.post(path, json={"replacement": [said("x")] * 10_001})
+        answer = await client.post(path, json={"replacement": [user("x")] * 10_001})
         assert error_of(answer, 400, "invalid_request")["field"] == "replacement"
-        answer = await client.post(path, json={"replacement": [said("x")] * 10_000})
+        answer = await client.post(path, json={"replacement": [user("x")] * 10_000})
         assert answer.json() == {"version": 1}
 
     run(story)
@@ -261,7 +262,7 @@ def test_an_explained_view_has_an_etag_of_its_own() -> None:
 
     async def story(client: httpx.AsyncClient) -> None:
         await create(client)
-        await append(client, said("Hello"))
+        await append(client, user("Hello"))
         plain, explained = await etag(client), await etag(client, explain="true")
         assert plain != explained
         assert await etag(client, explain="false") == plain
@@ -299,7 +300,7 @@ def test_a_long_history_is_read_in_pages() -> None:
 
     async def story(client: httpx.AsyncClient) -> None:
         await create(client, token_budget=100, policy={"strategy": "manual"})
-        await append(client, said("one"), said("two"))
+        await append(client, user("one"), user("two"))
         kept = (await client.get("/v1/contexts/c/context")).json()["messages"][1:]
         for _ in range(250):
             await client.post("/v1/contexts/c/compact", json={"replacement": kept})

@@ -13,9 +13,10 @@ from fastpaca.archive.postgres import PostgresArchive
 from fastpaca.store.base import CommitUnknown, MessageRow, ReadFailed
 from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.testing import composed, running
-from tests.api.world import append, create, error_of, said
 from tests.archive.world import archived, archived_rows, fragile, opened
+from tests.kit.app import append, create, error_of
 from tests.kit.files import files_with
+from tests.kit.messages import user
 from tests.kit.postgres import Server, until_waiting
 from tests.kit.proxy import proxied
 from tests.store import contract
@@ -26,7 +27,7 @@ PURGE = "/v1/contexts/SECRET-id?purge=true"
 async def secret(client: httpx.AsyncClient) -> None:
     await create(client, "SECRET-id", token_budget=40)
     for _ in range(10):
-        await append(client, said("SECRET-text"), context_id="SECRET-id")
+        await append(client, user("SECRET-text"), context_id="SECRET-id")
 
 
 async def test_purged_content_is_in_no_place(tmp_path: Path, fast_dsn: str) -> None:
@@ -35,7 +36,7 @@ async def test_purged_content_is_in_no_place(tmp_path: Path, fast_dsn: str) -> N
     async with running(composed(store)) as client:
         await secret(client)
         await create(client, "other")
-        await append(client, said("stays"), context_id="other")
+        await append(client, user("stays"), context_id="other")
         await store.writer.catch_up()
         assert len(await archived_rows(fast_dsn)) == 11
         assert (await client.delete(PURGE)).status_code == 204
@@ -56,7 +57,7 @@ async def test_purge_waits_for_the_archive(tmp_path: Path, fast_dsn: str) -> Non
         error_of(await client.delete(PURGE), 503, "outcome_unknown")
         for _ in range(2):
             error_of(await client.delete(PURGE), 503, "unavailable")
-        assert len(await append(client, said("stays"), context_id="other")) == 1
+        assert len(await append(client, user("stays"), context_id="other")) == 1
     store = archived(tmp_path, archive)
     async with running(composed(store)) as client:
         error_of(await client.delete(PURGE), 503, "unavailable")

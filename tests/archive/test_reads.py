@@ -7,12 +7,13 @@ from pathlib import Path
 import httpx
 
 from fastpaca.testing import composed, running
-from tests.api.world import append, create, said
 from tests.archive.world import archived, archived_rows, fragile, local_seqs
+from tests.kit.app import append, create
+from tests.kit.messages import assistant, system, user
 from tests.kit.postgres import run_sql
 
 ODD = [
-    said("before \u0000 and behind"),
+    user("before \u0000 and behind"),
     {"role": "user", "parts": [{"z": 1, "type": "x", "a": 2**70, "f": 1.0, "e": 1e-7}], "b": 1},
     {"role": "r\u0000le", "parts": [], "metadata": {"z": None, "a": [1.0, "\uffff"]}, "id": "i"},
     {"role": "assistant", "parts": [{"type": "text", "text": '中文 😀 \\ "'}], "token_count": 5},
@@ -45,17 +46,17 @@ async def tell(client: httpx.AsyncClient) -> None:
     """Tell a conversation with trims, a replacement, and messages that are hard to keep."""
     policy = {"strategy": "last_n", "config": {"limit": 4}}
     await create(client, token_budget=120, policy=policy)
-    await append(client, said("You are kind.", "system"), *ODD)
+    await append(client, system("You are kind."), *ODD)
     for number in range(12):
-        await append(client, said(f"question {number} " + "x" * 60))
-        await append(client, said(f"answer {number}", "assistant"), *ODD)
+        await append(client, user(f"question {number} " + "x" * 60))
+        await append(client, assistant(f"answer {number}"), *ODD)
     given = (await client.get("/v1/contexts/c/messages", params={"limit": 5})).json()["messages"]
-    summary = said("So far: nothing.", "assistant")
+    summary = assistant("So far: nothing.")
     answer = await client.post(
         "/v1/contexts/c/compact", json={"replacement": [summary, given[1], given[3]]}
     )
     assert answer.status_code == 200
-    await append(client, said("and then?"), *ODD[:2])
+    await append(client, user("and then?"), *ODD[:2])
 
 
 async def test_everything_reads_as_before(tmp_path: Path, fast_dsn: str) -> None:
@@ -102,7 +103,7 @@ async def test_a_replacement_may_bring_trimmed_messages_back(tmp_path: Path, fas
         await store.writer.catch_up()
         read = await client.get("/v1/contexts/c/messages", params={"limit": 10_000})
         assert read.content == log
-        await append(client, said("on we go"))
+        await append(client, user("on we go"))
 
 
 async def test_a_replacement_that_needs_the_archive_waits_for_it(
@@ -155,7 +156,7 @@ async def test_a_read_that_needs_the_archive_waits_for_it(tmp_path: Path, fast_d
     async with running(composed(store)) as client:
         await create(client, token_budget=40, policy={"strategy": "last_n", "config": {"limit": 4}})
         for _ in range(10):
-            await append(client, said("a"), said("b"))
+            await append(client, user("a"), user("b"))
         await store.writer.catch_up()
         path = "/v1/contexts/c"
         before = await client.get(f"{path}/tail", params={"limit": 6})
@@ -171,7 +172,7 @@ async def test_a_read_that_needs_the_archive_waits_for_it(tmp_path: Path, fast_d
             "/context",
         ):
             assert (await client.get(path + route)).status_code == 200, route
-        assert len(await append(client, said("c"))) == 1
+        assert len(await append(client, user("c"))) == 1
         archive.is_down = False
         again = await client.get(f"{path}/tail", params={"limit": 6, "offset": 1})
         assert again.content == before.content

@@ -13,8 +13,9 @@ from fastpaca.cli.main import main
 from fastpaca.store.base import StoreRefused
 from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.testing import composed, running
-from tests.api.world import append, create, said
 from tests.archive.world import archived, archived_rows, local_seqs, opened
+from tests.kit.app import append, create
+from tests.kit.messages import assistant, user
 from tests.kit.postgres import run_sql, until
 from tests.kit.process import started
 from tests.store.contract import create as created
@@ -36,7 +37,7 @@ async def test_node_archives_and_tells_of_it(tmp_path: Path, safe_dsn: str) -> N
         async with httpx.AsyncClient(base_url=process.address) as client:
             await create(client, token_budget=40)
             for _ in range(8):
-                await append(client, said("a"))
+                await append(client, user("a"))
 
             async def is_trimmed() -> bool:
                 shown = (await client.get("/metrics")).text
@@ -60,7 +61,7 @@ async def test_node_starts_while_the_archive_is_down(tmp_path: Path) -> None:
     with started(tmp_path, **environment(dsn)) as process:
         async with httpx.AsyncClient(base_url=process.address) as client:
             await create(client)
-            await append(client, said("a"), said("b"))
+            await append(client, user("a"), user("b"))
             assert (await client.get("/health/ready")).status_code == 200
             assert "fastpaca_archive_pending_rows 2.0" in (await client.get("/metrics")).text
         assert process.stop() == 0
@@ -112,10 +113,10 @@ async def test_streams_replay_from_the_archive(tmp_path: Path, fast_dsn: str) ->
     async with running(composed(store)) as client:
         await create(client, token_budget=60)
         for number in range(150):
-            await append(client, said(f"q {number}"), said(f"a {number}", "assistant"))
+            await append(client, user(f"q {number}"), assistant(f"a {number}"))
         path = "/v1/contexts/c"
         assert (await client.post(f"{path}/compact", json={"replacement": []})).status_code == 200
-        await append(client, said("on"))
+        await append(client, user("on"))
         await client.delete(path)
     async with running(composed(archived(tmp_path, fast_dsn))) as client:
         before = {cursor: await events(client, cursor) for cursor in (0, 7, 150, 301)}

@@ -19,7 +19,7 @@ from fastpaca import shapes
 from fastpaca.context.groups import Groups
 from fastpaca.context.message import Entry, log_entry, synthetic_entry
 from fastpaca.shapes import By, Row, Side
-from tests.context.conversation import counted
+from tests.kit.messages import counted
 
 FILE: Final = Path(__file__).parents[1] / "wire" / "cuts.json"
 

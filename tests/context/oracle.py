@@ -18,7 +18,7 @@ from fastpaca.context import Config, LastN, Manual
 from fastpaca.context.context import View
 from fastpaca.context.message import Entry
 from fastpaca.shapes import Mark, Reading, Side
-from tests.context.conversation import Message
+from tests.kit.messages import Message
 
 _ANSWERED = ("seq", "version", "token_count", "inserted_at")
 KEY = "as a whole"

@@ -15,7 +15,7 @@ from fastpaca.context.ops import Append, Compact, PatchMetadata
 from fastpaca.context.policies import compact, is_due
 from fastpaca.context.window import Window, persisted, segments
 from fastpaca.errors import FastpacaError
-from tests.context.conversation import Conversation, Message, counted, encoded, image
+from tests.context.conversation import Conversation, image
 from tests.context.oracle import (
     Source,
     check_pairs,
@@ -25,6 +25,7 @@ from tests.context.oracle import (
     check_view,
 )
 from tests.context.story import BUDGETS, Talk, drawn_policy, drawn_put
+from tests.kit.messages import Message, counted, encoded
 
 
 class Told:

@@ -10,7 +10,7 @@ import pytest
 from fastpaca.context import Config, LastN, Manual, Policy, SkipParts
 from fastpaca.context.config import parse_policy, parse_ratio, policy_text, strategy_of
 from fastpaca.errors import InvalidRequest
-from tests.context.conversation import encoded
+from tests.kit.messages import encoded
 
 POLICIES: list[tuple[dict[str, Any], Policy]] = [
     ({"strategy": "last_n"}, LastN(200, 0.5, True)),

@@ -25,17 +25,8 @@ from fastpaca.errors import (
     InvalidRequest,
     VersionConflict,
 )
-from tests.context.conversation import (
-    Conversation,
-    assistant,
-    call,
-    counted,
-    image,
-    result,
-    system,
-    tool,
-    user,
-)
+from tests.context.conversation import Conversation, image
+from tests.kit.messages import assistant, call, counted, result, system, tool, user
 
 HELLO = counted(user("hello"))
 

@@ -17,16 +17,8 @@ import pytest
 from fastpaca.context import Context, LastN, Manual, Policy, SkipParts
 from fastpaca.context.ops import Append, Counted
 from fastpaca.context.policies import compact
-from tests.context.conversation import (
-    Conversation,
-    assistant,
-    call,
-    counted,
-    result,
-    system,
-    tool,
-    user,
-)
+from tests.context.conversation import Conversation
+from tests.kit.messages import assistant, call, counted, result, system, tool, user
 
 
 def steps(work: Callable[[], object]) -> int:

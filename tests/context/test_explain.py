@@ -19,10 +19,11 @@ from fastpaca.context.explain import (
     Explanation,
 )
 from fastpaca.context.window import persisted
-from tests.context.conversation import Conversation, assistant, call, result, system, tool, user
+from tests.context.conversation import Conversation
 from tests.context.story import BUDGETS
 from tests.context.strategies import seeds, the_same_every_time
 from tests.context.telling import tell
+from tests.kit.messages import assistant, call, result, system, tool, user
 
 
 def rewrites(talk: Conversation) -> list[Compacted]:

@@ -18,19 +18,9 @@ from fastpaca.context import LastN, Manual, SkipParts
 from fastpaca.context.context import View
 from fastpaca.context.shortening import FLOOR_TOKENS, MARKER_TOKENS, cut_middle
 from fastpaca.errors import InvalidRequest
-from tests.context.conversation import (
-    Conversation,
-    Message,
-    assistant,
-    call,
-    encoded,
-    result,
-    seqs_of,
-    system,
-    tool,
-    user,
-)
+from tests.context.conversation import Conversation, seqs_of
 from tests.context.strategies import long_messages, the_same_every_time
+from tests.kit.messages import Message, assistant, call, encoded, result, system, tool, user
 
 LONG = "".join(f"word{number:04} " for number in range(500))[:4000]
 

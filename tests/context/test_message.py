@@ -25,8 +25,8 @@ from fastpaca.context.message import (
     unrendered,
 )
 from fastpaca.errors import InvalidRequest
-from tests.context.conversation import call, counted, encoded, message, result, text, user
 from tests.context.strategies import anything, parts, the_same_every_time
+from tests.kit.messages import call, counted, encoded, message, result, text, user
 
 PARTS = b'"parts":[{"type":"text","text":"hi"}]'
 

@@ -13,19 +13,11 @@ from fastpaca.context import LastN, Manual
 from fastpaca.context.events import Appended
 from fastpaca.context.oddities import EMPTY_CALL_ID, UNKNOWN_SHAPE, UNPAIRED_RESULT, unpaired
 from fastpaca.shapes import By, Side
-from tests.context.conversation import (
-    Conversation,
-    Message,
-    assistant,
-    call,
-    result,
-    system,
-    tool,
-    user,
-)
+from tests.context.conversation import Conversation
 from tests.context.oracle import Spot, halves, pairs
 from tests.context.story import Talk
 from tests.context.strategies import seeds, the_same_every_time
+from tests.kit.messages import Message, assistant, call, result, system, tool, user
 
 
 def warned(talk: Conversation, *messages: Message) -> list[list[tuple[str, str]]]:

@@ -14,19 +14,8 @@ import pytest
 from fastpaca.context import Config, LastN, Manual, Policy, SkipParts
 from fastpaca.context.config import WINDOW_ENTRIES_MAX
 from fastpaca.context.policies import compact
-from tests.context.conversation import (
-    Conversation,
-    Message,
-    assistant,
-    call,
-    decoded,
-    result,
-    system,
-    text,
-    tokens,
-    tool,
-    user,
-)
+from tests.context.conversation import Conversation, decoded
+from tests.kit.messages import Message, assistant, call, result, system, text, tokens, tool, user
 
 TEN = "sixsix"
 

@@ -22,15 +22,7 @@ from fastpaca.context.ops import Append
 from fastpaca.context.policies import compact
 from fastpaca.context.window import Persisted, persisted
 from fastpaca.errors import InvalidRequest
-from tests.context.conversation import (
-    Conversation,
-    Message,
-    counted,
-    encoded,
-    image,
-    system,
-    user,
-)
+from tests.context.conversation import Conversation, image
 from tests.context.oracle import check_sums
 from tests.context.story import BUDGETS, Talk, drawn_policy, drawn_put
 from tests.context.strategies import messages, seeds, sources, the_same_every_time
@@ -45,6 +37,7 @@ from tests.context.telling import (
     views_fit,
     windows_hold_together,
 )
+from tests.kit.messages import Message, counted, encoded, system, user
 
 OPS = 15
 

@@ -17,18 +17,8 @@ from fastpaca.context import Context, LastN, Manual, Policy, SkipParts
 from fastpaca.context.ops import Append, Put
 from fastpaca.context.policies import compact, is_due
 from fastpaca.context.window import Window
-from tests.context.conversation import (
-    Conversation,
-    Message,
-    assistant,
-    call,
-    counted,
-    image,
-    result,
-    system,
-    tool,
-    user,
-)
+from tests.context.conversation import Conversation, image
+from tests.kit.messages import Message, assistant, call, counted, result, system, tool, user
 
 POLICIES: list[Policy] = [
     LastN(),

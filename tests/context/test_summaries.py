@@ -3,16 +3,8 @@
 from __future__ import annotations
 
 from fastpaca.context import LastN
-from tests.context.conversation import (
-    Conversation,
-    Message,
-    assistant,
-    call,
-    result,
-    system,
-    tool,
-    user,
-)
+from tests.context.conversation import Conversation
+from tests.kit.messages import Message, assistant, call, result, system, tool, user
 
 SUMMARY = {"type": "compaction", "content": "They met."}
 

@@ -21,17 +21,8 @@ from fastpaca.context.window import (
     segments,
     weight_of,
 )
-from tests.context.conversation import (
-    Conversation,
-    Message,
-    assistant,
-    call,
-    image,
-    result,
-    system,
-    tool,
-    user,
-)
+from tests.context.conversation import Conversation, image
+from tests.kit.messages import Message, assistant, call, result, system, tool, user
 
 
 def live(from_seq: int, to_seq: int) -> Segment:

@@ -19,7 +19,7 @@ from fastpaca.cli.serve import ShutdownTimes
 from fastpaca.settings import SETTINGS, load
 from fastpaca.store.memory import MemoryStore
 from fastpaca.testing import composed
-from tests.api.world import run
+from tests.kit.app import run
 
 ROOT: Final = Path(__file__).parents[2]
 

@@ -6,7 +6,6 @@ import gc
 import json
 import tracemalloc
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -18,25 +17,18 @@ from fastpaca.engine import rows
 from fastpaca.engine.cache import ContextCache
 from fastpaca.store.base import MessageRow, Snapshot
 from fastpaca.tokens import CharsCounter, count_message
-
-Message = dict[str, Any]
+from tests.kit.messages import Message, assistant, call, result, tool, user
 
 ID = "conversation-of-a-customer"
 
 COUNTER = CharsCounter()  # the counts of roles are kept for each counter
 
 
-def text(chars: int) -> Message:
-    """A part of so many characters."""
-    return {"type": "text", "text": "x" * chars}
-
-
 def step(calls: int) -> list[Message]:
     """A message of so many calls, and one of their results."""
     names = [f"call_{number:020}" for number in range(calls)]
-    made = [{"type": "tool_call", "tool_call_id": name, "name": "search"} for name in names]
-    given = [{"type": "tool_result", "tool_call_id": name, "content": "found"} for name in names]
-    return [{"role": "assistant", "parts": made}, {"role": "tool", "parts": given}]
+    calls_made = [call(name, name="search") for name in names]
+    return [assistant(*calls_made), tool(*[result(name, "found") for name in names])]
 
 
 def counted(message: Message) -> Counted:
@@ -67,13 +59,13 @@ def loaded(messages: list[Message], metadata: bytes) -> Context:
 
 
 SHAPES = {
-    "many small messages": ([{"role": "user", "parts": [text(20)]}] * 200, b"{}"),
-    "usual messages": ([{"role": "user", "parts": [text(200)]}] * 100, b"{}"),
-    "few big messages": ([{"role": "user", "parts": [text(50_000)]}] * 5, b"{}"),
-    "messages of many parts": ([{"role": "user", "parts": [text(20)] * 100}] * 10, b"{}"),
+    "many small messages": ([user("x" * 20)] * 200, b"{}"),
+    "usual messages": ([user("x" * 200)] * 100, b"{}"),
+    "few big messages": ([user("x" * 50_000)] * 5, b"{}"),
+    "messages of many parts": ([user(*["x" * 20] * 100)] * 10, b"{}"),
     "a call in each message": (step(1) * 100, b"{}"),
     "many calls in a message": (step(50) * 5, b"{}"),
-    "metadata": ([{"role": "user", "parts": [text(20)]}], b'{"of":"%b"}' % (b"x" * 20_000)),
+    "metadata": ([user("x" * 20)], b'{"of":"%b"}' % (b"x" * 20_000)),
 }
 
 
@@ -115,7 +107,7 @@ def test_a_context_in_memory_costs_the_collector_next_to_nothing() -> None:
 
 def test_an_overtaken_state_is_kept_to_be_caught_up_with() -> None:
     """It is not given any more, gives way to any other, and goes with the oldest."""
-    one = grown([{"role": "user", "parts": [text(100)]}], b"{}")
+    one = grown([user("x" * 100)], b"{}")
     hot = ContextCache(10_000)
     hot.mark_stale(one.id)
     assert hot.earlier(one.id) is None

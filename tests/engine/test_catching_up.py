@@ -11,19 +11,14 @@ from fastpaca.context.message import Entry
 from fastpaca.context.ops import Append, Compact, Counted, Op, PatchMetadata, Purge, Put
 from fastpaca.engine import Engine, rows
 from fastpaca.errors import ContextNotFound
-from tests.context.conversation import counted
 from tests.context.story import Talk, drawn_put
 from tests.engine.nodes import SharedStore, as_after_a_restart, nodes
-from tests.engine.world import message, settle
+from tests.engine.world import settle
 from tests.engine.world import versions as shape
+from tests.kit.messages import append, counted
 from tests.store.contract import whole
 
 SEEDS = 12
-
-
-def append(*texts: str) -> Append:
-    """Append messages of one text part each."""
-    return Append(tuple(map(message, texts)))
 
 
 def seqs(store: SharedStore) -> list[list[int]]:

@@ -9,21 +9,16 @@ import pytest
 from msgspec.structs import replace
 
 from fastpaca.context import create
-from fastpaca.context.ops import Append, Compact, Put
+from fastpaca.context.ops import Compact, Put
 from fastpaca.engine import Engine, feed, rows
 from fastpaca.engine.doorbell import LOOK_AT_ONCE, pause
 from fastpaca.store.base import Delta, MessageRow
 from fastpaca.stream.follower import Follower
 from tests.engine.nodes import nodes
-from tests.engine.world import message
 from tests.engine.world import versions as shape
+from tests.kit.messages import append
 
 ENOUGH_SECONDS = 20
-
-
-def append(*texts: str) -> Append:
-    """Append messages of one text part each."""
-    return Append(tuple(map(message, texts)))
 
 
 def encode(frame: object) -> bytes:

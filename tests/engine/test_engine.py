@@ -22,7 +22,8 @@ from fastpaca.errors import (
     VersionConflict,
 )
 from fastpaca.store.base import Change, CommitBlocked, CommitFailed, CommitUnknown, ReadFailed
-from tests.engine.world import ScriptedStore, World, run, settle
+from tests.engine.world import World, run, settle
+from tests.kit.stores import ScriptedStore
 
 
 def test_answer_comes_after_the_commit() -> None:
@@ -97,14 +98,14 @@ def test_refusal_that_rests_on_a_failed_commit_is_not_given() -> None:
 
     async def story(world: World) -> None:
         await world.put("a")
-        world.store.refuses = lambda changes: CommitFailed("disk full")
+        world.store.commit_error = CommitFailed("disk full")
         outcomes = await asyncio.gather(
             world.append("a", "one", if_version=0),
             world.append("a", "two", if_version=0),
             return_exceptions=True,
         )
         assert [type(outcome) for outcome in outcomes] == [Unavailable, Unavailable]
-        world.store.refuses = lambda changes: None
+        world.store.commit_error = None
         assert (await world.append("a", "one", if_version=0)).context.version == 1
 
     run(story)
@@ -117,11 +118,11 @@ def test_failed_commit_changes_nothing() -> None:
         await world.put("a", token_budget=100)
         await world.append("a", "x" * 30)
         before = await world.engine.read("a")
-        world.store.refuses = lambda changes: CommitFailed("disk full")
+        world.store.commit_error = CommitFailed("disk full")
         with pytest.raises(Unavailable, match="nothing was changed"):
             await world.append("a", "y" * 60)
         assert await world.engine.read("a") is before
-        world.store.refuses = lambda changes: None
+        world.store.commit_error = None
         after = (await world.append("a", "z")).context
         assert after.last_seq == 2
         assert [entry.seq for entry in after.window] == [1, 2]
@@ -155,7 +156,7 @@ def test_contexts_are_not_tried_one_by_one_where_all_would_wait() -> None:
     async def story(world: World) -> None:
         await asyncio.gather(*(world.put(name) for name in "abc"))
         tried = len(world.store.commits)
-        world.store.refuses = lambda changes: CommitBlocked("locked")
+        world.store.commit_error = CommitBlocked("locked")
         outcomes = await asyncio.gather(
             *(world.append(name, "hi") for name in "abc"), return_exceptions=True
         )
@@ -218,7 +219,7 @@ def test_fatal_error_stops_writes_and_is_reported() -> None:
     async def story(world: World) -> None:
         await world.put("a")
         await world.put("b")
-        world.store.refuses = lambda changes: CommitUnknown("fsync failed", fatal=True)
+        world.store.commit_error = CommitUnknown("fsync failed", fatal=True)
         with pytest.raises(OutcomeUnknown):
             await world.append("a", "hello")
         with pytest.raises(Unavailable):
@@ -299,10 +300,10 @@ def test_key_of_a_refused_request_is_free() -> None:
         await world.put("a")
         with pytest.raises(VersionConflict):
             await world.append("a", "hello", if_version=9, key="k")
-        world.store.refuses = lambda changes: CommitFailed("disk full")
+        world.store.commit_error = CommitFailed("disk full")
         with pytest.raises(Unavailable):
             await world.append("a", "hello", key="k")
-        world.store.refuses = lambda changes: None
+        world.store.commit_error = None
         assert not (await world.append("a", "hello", key="k")).replayed
 
     run(story)
@@ -411,12 +412,12 @@ def test_unreadable_store_is_unavailable() -> None:
     async def story(world: World) -> None:
         await world.put("a")
         world.engine.cache.drop("a")
-        world.store.unreadable = ReadFailed("I/O error")
+        world.store.load_error = ReadFailed("I/O error")
         with pytest.raises(Unavailable):
             await world.engine.read("a")
         with pytest.raises(Unavailable):
             await world.append("a", "hello")
-        world.store.unreadable = None
+        world.store.load_error = None
         assert (await world.append("a", "hello")).context.version == 1
         assert world.engine.queued_ops == 0
 

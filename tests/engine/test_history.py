@@ -8,7 +8,9 @@ from msgspec.structs import replace
 from fastpaca.context.ops import Compact, Purge
 from fastpaca.errors import ContextNotFound, Unavailable
 from fastpaca.store.base import CompactionRow, ReadFailed, Snapshot
-from tests.engine.world import ScriptedStore, World, message, run
+from tests.engine.world import World, run
+from tests.kit.messages import counted, user
+from tests.kit.stores import ScriptedStore
 
 
 class UnreadableStore(ScriptedStore):
@@ -34,7 +36,7 @@ def test_the_past_keeps_what_is_of_now() -> None:
     async def story(world: World) -> None:
         await world.put("c", 1000)
         then = (await world.append("c", "one")).context
-        await world.write("c", Compact((message("so far"),)))
+        await world.write("c", Compact((counted(user("so far")),)))
         now = (await world.put("c", 500)).context
         past = await world.engine.pages.at_version(now, 1)
         assert list(past.window) == list(then.window)

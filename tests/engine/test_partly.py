@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from fastpaca.context.ops import Append, Put
+from fastpaca.context.ops import Put
 from fastpaca.engine import Engine, Keyed, Written
 from fastpaca.engine.commits import ALONE_AT_ONCE, ALONE_FAILED_MAX
 from fastpaca.errors import Unavailable
@@ -20,8 +20,8 @@ from fastpaca.store.base import (
     Snapshot,
 )
 from tests.engine.nodes import SharedStore, nodes
-from tests.engine.world import message
 from tests.engine.world import versions as shape
+from tests.kit.messages import append
 
 REASON = "connection to the remote node 10.11.12.13:5432 failed"
 
@@ -77,7 +77,7 @@ class Split(SharedStore):
 def say(engine: Engine, name: str, key: str | None = None) -> asyncio.Task[Written]:
     """Append a message."""
     keyed = None if key is None else Keyed(key, b"f")
-    return asyncio.create_task(engine.write(name, Append((message("hi"),)), shape, keyed))
+    return asyncio.create_task(engine.write(name, append("hi"), shape, keyed))
 
 
 async def both(*tasks: asyncio.Task[object]) -> list[bool]:
@@ -142,7 +142,7 @@ async def test_followers_of_the_others_are_told() -> None:
             for name in ("far", "near")
         ]
         store.away = "f"
-        await left.write("near", Append((message("hi"),)), shape)
+        await left.write("near", append("hi"), shape)
         frames: list[bytes] = []
         async with asyncio.timeout(20):
             while b"MessageFrame" not in frames:
@@ -169,6 +169,6 @@ async def test_whoever_was_overtaken_alone_tries_again() -> None:
         for name in ("near", "far"):
             await left.write(name, Put(), shape)
         store.away = "f"
-        store.first = lambda name: right.write(name, Append((message("first"),)), shape)
+        store.first = lambda name: right.write(name, append("first"), shape)
         assert await both(say(left, "near"), say(left, "far")) == [True, False]
         assert (await left.read("near")).version == 2

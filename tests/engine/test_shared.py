@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from fastpaca.context.ops import Append, Delete, Purge, Put
+from fastpaca.context.ops import Delete, Purge, Put
 from fastpaca.engine import Keyed
 from fastpaca.errors import (
     ContextNotFound,
@@ -18,14 +18,9 @@ from fastpaca.errors import (
     VersionConflict,
 )
 from tests.engine.nodes import as_after_a_restart, nodes
-from tests.engine.world import message
 from tests.engine.world import versions as shape
+from tests.kit.messages import append
 from tests.store.contract import whole
-
-
-def append(text: str, if_version: int | None = None) -> Append:
-    """Append a message of one text part."""
-    return Append((message(text),), if_version)
 
 
 async def test_writes_through_two_nodes_meet_no_false_conflict() -> None:
@@ -35,7 +30,7 @@ async def test_writes_through_two_nodes_meet_no_false_conflict() -> None:
     async with nodes() as (_, engines):
         await engines[0].write("c", Put(), shape)
         for version in range(20):
-            written = await engines[version % 2].write("c", append("m", version), shape)
+            written = await engines[version % 2].write("c", append("m", if_version=version), shape)
             assert written.context.version == version + 1
 
 
@@ -65,7 +60,7 @@ async def test_nothing_is_refused_on_an_old_state() -> None:
         await right.write("c", append("one"), shape)
         await left.write("c", append("two"), shape)
         with pytest.raises(VersionConflict) as conflict:
-            await right.write("c", append("three", 1), shape)
+            await right.write("c", append("three", if_version=1), shape)
         assert conflict.value.found == 2
         await left.write("c", Put(token_budget=7), shape)
         written = await right.write("c", Put(token_budget=8000), shape)

@@ -1,73 +1,19 @@
-"""The smallest world an engine needs: a store whose commits can be held up or made to fail."""
+"""The smallest world an engine needs: a store that a test holds up, and a clock that ticks."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from fastpaca.context import Context, jsontext
-from fastpaca.context.message import Counts, parse
-from fastpaca.context.ops import Append, Counted, Op, Put
+from fastpaca.context import Context
+from fastpaca.context.ops import Op, Put
 from fastpaca.engine import Engine, Keyed, Written
-from fastpaca.store.base import AnswerRow, Change, Snapshot
-from fastpaca.store.memory import MemoryStore
+from tests.kit.messages import append
+from tests.kit.stores import ScriptedStore
 
 T = TypeVar("T")
-
-
-class ScriptedStore(MemoryStore):
-    """
-    A memory store that notes what is asked of it.
-
-    Attributes:
-        commits: The changes of every commit that was tried, in order.
-        loads: The ids of every load, in order.
-        gate: Commits wait while it is closed.
-        load_gate: Loads wait while it is closed.
-        refuses: Gives the error to raise instead of committing these changes, or None.
-        unreadable: The error to raise instead of loading, or None.
-        keeps_next_load: Whether the next load reads, and then waits for *release* to answer.
-        release: See above.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.commits: list[Sequence[Change]] = []
-        self.loads: list[str] = []
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.load_gate = asyncio.Event()
-        self.load_gate.set()
-        self.refuses: Callable[[Sequence[Change]], Exception | None] = lambda changes: None
-        self.unreadable: Exception | None = None
-        self.keeps_next_load = False
-        self.release = asyncio.Event()
-
-    async def load(self, context_id: str) -> Snapshot | None:
-        self.loads.append(context_id)
-        await self.load_gate.wait()
-        if self.unreadable is not None:
-            raise self.unreadable
-        found = await super().load(context_id)
-        if self.keeps_next_load:
-            self.keeps_next_load = False
-            await self.release.wait()
-        return found
-
-    async def commit(self, changes: Sequence[Change]) -> None:
-        self.commits.append(changes)
-        await self.gate.wait()
-        error = self.refuses(changes)
-        if error is not None:
-            raise error
-        await super().commit(changes)
-
-    async def answers(self, keys: Sequence[str]) -> dict[str, AnswerRow]:
-        await asyncio.sleep(0)
-        return await super().answers(keys)
 
 
 class World:
@@ -103,7 +49,7 @@ class World:
         if_version: int | None = None,
         key: str | None = None,
     ) -> Written:
-        op = Append(tuple(message(text) for text in texts), if_version)
+        op = append(*texts, if_version=if_version)
         keyed = None if key is None else Keyed(key, f"{context_id} {texts}".encode())
         return await self.write(context_id, op, keyed)
 
@@ -114,13 +60,6 @@ class World:
 def versions(context: Context, events: object) -> bytes:
     """Answer with the version."""
     return b"%d" % context.version
-
-
-def message(text: str, role: str = "user") -> Counted:
-    """A message of one text part, counted as a token a character."""
-    body = json.dumps({"role": role, "parts": [{"type": "text", "text": text}]}).encode()
-    draft = parse(jsontext.minified(body), "message")
-    return Counted(draft, Counts(4 + len(text), 4, (), (len(text),)))
 
 
 def run(story: Callable[[World], Awaitable[T]], world: Callable[[], World] = World) -> T:

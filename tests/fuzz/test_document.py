@@ -25,8 +25,8 @@ from starlette.types import Receive, Scope, Send
 from fastpaca.api.openapi.document import openapi_bytes
 from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.testing import Node, composed
-from tests.api.world import ENDLESS
 from tests.fuzz.effort import Effort
+from tests.kit.app import ENDLESS
 from tests.kit.http import serving
 
 T = TypeVar("T")

@@ -15,9 +15,9 @@ import httpx
 import pytest
 
 from fastpaca.testing import composed
-from tests.api.world import run
 from tests.fuzz.effort import Effort
 from tests.fuzz.world import Attack, prepared
+from tests.kit.app import run
 from tests.kit.http import connected
 from tests.kit.process import started
 

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastpaca.testing import composed
-from tests.api.world import body_headers, create, run, send
 from tests.fuzz import texts
 from tests.fuzz.effort import Effort
 from tests.fuzz.readings import Members, Number, kept_of, read
 from tests.fuzz.world import Attack, attacks, check_shape, check_views, prepared, state
+from tests.kit.app import create, run
+from tests.kit.asgi import body_headers, send
 
 
 def test_whatever_is_refused_changes_nothing(effort: Effort) -> None:

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from fastpaca.store.memory import MemoryStore
 from fastpaca.testing import Node
-from tests.api.world import HELLO, Reply, append, create, said, send
 from tests.fuzz import texts
+from tests.kit.app import append, create
+from tests.kit.asgi import Reply, send
+from tests.kit.messages import HELLO, user
 
 IDS = ("c", "manual", "deleted", "purged")
 """A context that trims by itself, one that does not, one that was deleted, one that was purged."""
@@ -122,14 +124,14 @@ attacks = st.one_of(writes(), writes(), writes(), reads(), strays())
 async def prepared(client: httpx.AsyncClient) -> None:
     """Make the contexts that are attacked."""
     await create(client, metadata={"a": 1}, token_budget=100)
-    await append(client, *(said(f"m{n}", token_count=20) for n in range(6)))
+    await append(client, *(user(f"m{n}", token_count=20) for n in range(6)))
     answer = await client.post(
         "/v1/contexts/c/messages", json={"message": HELLO}, headers={"Idempotency-Key": KEY}
     )
     assert answer.status_code == 201
     await create(client, "manual", policy={"strategy": "manual"})
-    await append(client, said("a"), said("b"), context_id="manual")
-    answer = await client.post("/v1/contexts/manual/compact", json={"replacement": [said("s")]})
+    await append(client, user("a"), user("b"), context_id="manual")
+    answer = await client.post("/v1/contexts/manual/compact", json={"replacement": [user("s")]})
     assert answer.status_code == 200
     for name, purge in (("deleted", ""), ("purged", "?purge=true")):
         await create(client, name)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastpaca.testing import BEGINNING_US, ManualClock, Node
-from tests.api.world import body_headers, send
+from tests.kit.asgi import body_headers, send
 
 KEPT_HEADERS = ("etag", "idempotent-replayed")
 

@@ -15,8 +15,9 @@ from fastpaca.store.base import CommitFailed, CommitUnknown, ReadFailed, ReadPar
 from fastpaca.store.postgres.store import PostgresStore
 from fastpaca.store.postgres.watch import PATIENCE_SECONDS
 from fastpaca.testing import ManualClock, composed, running
-from tests.api.world import HELLO, create
+from tests.kit.app import create
 from tests.kit.author import answer
+from tests.kit.messages import HELLO
 from tests.kit.postgres import Server, until
 from tests.store import citus
 from tests.store.contract import ALL

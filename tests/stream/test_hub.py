@@ -11,7 +11,7 @@ import pytest
 from fastpaca.context import create
 from fastpaca.context.config import LastN, Manual
 from fastpaca.context.context import Context
-from fastpaca.context.ops import Append, Compact, Delete, Op, Purge, Put
+from fastpaca.context.ops import Compact, Delete, Op, Purge, Put
 from fastpaca.engine.feed import changes_of
 from fastpaca.engine.rows import with_revision
 from fastpaca.errors import ContextNotFound, Unavailable
@@ -26,8 +26,8 @@ from fastpaca.stream.subscription import (
     PingFrame,
     VersionChange,
 )
-from tests.engine.world import message
 from tests.kit.http import until
+from tests.kit.messages import append, counted, user
 
 AT_ONCE = 0.001
 """Seconds that stand for those of a real hub."""
@@ -97,7 +97,7 @@ class Story:
             self.hub.publish(self.context, changes)
 
     def append(self, *texts: str, told: bool = True) -> None:
-        self.commit(Append(tuple(message(text) for text in texts)), told=told)
+        self.commit(append(*texts), told=told)
 
     async def follow(
         self,
@@ -545,7 +545,7 @@ async def test_compaction_is_told() -> None:
     story = Story(Put(policy=Manual()))
     follower = await story.follow()
     await taken(follower, 1)
-    story.commit(Compact((message("summary"),)))
+    story.commit(Compact((counted(user("summary")),)))
     assert await taken(follower, 2) == ["compaction 0", "context 1"]
 
 
