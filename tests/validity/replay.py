@@ -7,6 +7,7 @@ So the same replay runs on any release, and two of them can be compared.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -120,8 +121,9 @@ def _sendable(message: Message) -> Message:
     return {key: value for key, value in message.items() if key != "metadata"}
 
 
-def _path(context_id: str) -> str:
-    return f"/v1/contexts/{context_id.encode().hex()[-500:]}"
+def _path(name: str) -> str:
+    """Return the path of a context of its own for *name*: a purged id can never be used again."""
+    return f"/v1/contexts/{hashlib.sha256(name.encode()).hexdigest()}"
 
 
 async def _put(client: httpx.AsyncClient, path: str, body: Message) -> None:
