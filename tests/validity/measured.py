@@ -124,7 +124,7 @@ async def measured(plan: Plan) -> dict[Key, Cell]:
             replayed = await counted(client, conversation, instructions)
             judge = Judge(replayed)
             for name, budget, seen in _all_views(client, replayed, plan):
-                tally = _Tally(judge if plan.judges else None, replayed)
+                tally = Tally(judge if plan.judges else None, replayed)
                 async for call, view in seen:
                     tally.add(call, view)
                 key = (name, plan.source, plan.shape, budget)
@@ -147,7 +147,7 @@ async def _cut_views(cut: Cut, replayed: Replayed, budget: int) -> AsyncIterator
         yield call, cut(replayed, call, budget)
 
 
-class _Tally:
+class Tally:
     """Adds up the views of one conversation at one budget."""
 
     def __init__(self, judge: Judge | None, replayed: Replayed) -> None:
