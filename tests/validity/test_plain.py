@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.providers import gemini
 from tests.validity import plain
 from tests.validity.judged import PROVIDERS, Complaint, complaints
 
@@ -49,7 +50,8 @@ def test_parallel_calls_that_were_logged_one_by_one_are_one_message() -> None:
         ("results", [8]),
     ]
     for provider in PROVIDERS.values():
-        assert complaints(provider, turns) == []
+        rules = {complaint.rule for complaint in complaints(provider, turns)}
+        assert rules <= {gemini.SIGNATURE_MISSING}, "none of these calls is Gemini's own"
 
 
 def test_what_a_cut_has_broken_stays_broken() -> None:
