@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import assume, event, given
+from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
 from fastpaca import CannotCompact, FastpacaError, InvalidRequest, Message, Retries, Timeouts
@@ -129,6 +129,7 @@ def _is_json(messages: list[dict[str, Any]]) -> bool:
     return True
 
 
+@settings(max_examples=40)
 @given(
     st.lists(strategies.messages, min_size=1, max_size=12).filter(_is_json),
     st.integers(0, 12),

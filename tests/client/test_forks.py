@@ -25,7 +25,7 @@ from tests.client import work
 from tests.kit.process import ROOT, Process, started
 
 CHILDREN = 4
-ROUNDS = 20
+ROUNDS = 10
 SECONDS_MAX = 200
 
 WORKERS = [*(f"child-{number}" for number in range(CHILDREN)), *(f"parent-{n}" for n in range(3))]

@@ -120,7 +120,7 @@ def test_a_window_that_cannot_become_smaller_is_not_tried_again_and_again(
         messages = story(count)
         return steps(lambda: appended(context_of(policy), messages))
 
-    assert cost(200) < 3 * cost(100)
+    assert cost(100) < 3 * cost(50)
 
 
 @pytest.mark.parametrize("policy", [LastN(), LastN(target_ratio=1.0), SkipParts()])
@@ -133,14 +133,14 @@ def test_appends_cost_the_same_at_any_length_of_the_log(policy: Policy) -> None:
     def cost(count: int) -> int:
         return steps(lambda: appended(context_of(policy, 300), messages * count))
 
-    assert cost(300) < 2.5 * cost(150)
+    assert cost(150) < 2.5 * cost(75)
 
 
 VIEWED = [*STORIES[:-1], long_opener, lambda count: [counted(user("sixsix"))] * count]
 
 
 @pytest.mark.parametrize("story", VIEWED)
-@pytest.mark.parametrize("budget", [1, 100, 1000])
+@pytest.mark.parametrize("budget", [1, 50, 500])
 def test_a_view_costs_a_walk_over_the_window(
     story: Callable[[int], list[Counted]], budget: int
 ) -> None:
@@ -152,7 +152,7 @@ def test_a_view_costs_a_walk_over_the_window(
         context = appended(context_of(Manual()), story(count))
         return steps(lambda: context.view(budget))
 
-    assert cost(400) < 3 * cost(200)
+    assert cost(200) < 3 * cost(100)
 
 
 def test_a_trim_costs_a_walk_over_the_window() -> None:
@@ -174,7 +174,7 @@ def test_a_trim_costs_a_walk_over_the_window() -> None:
             for policy in policies
         )
 
-    assert cost(200) < 3 * cost(100)
+    assert cost(100) < 3 * cost(50)
 
 
 def test_reading_goes_on_where_many_messages_are_pinned() -> None:
@@ -186,4 +186,4 @@ def test_reading_goes_on_where_many_messages_are_pinned() -> None:
         context = appended(context_of(Manual()), leading_instructions(count))
         return steps(lambda: context.view(50))
 
-    assert cost(400) < 3 * cost(200)
+    assert cost(200) < 3 * cost(100)

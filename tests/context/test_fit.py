@@ -515,7 +515,7 @@ def test_texts_are_cut_on_character_boundaries(character: str) -> None:
 
 
 @given(st.lists(long_messages, min_size=1, max_size=3), st.integers(1, 5000))
-@settings(the_same_every_time, max_examples=200)
+@settings(the_same_every_time, max_examples=100)
 def test_messages_of_any_shape_can_be_cut(sent: list[Message], budget: int) -> None:
     """
     Whatever the shape of a message: never a failure, never above the budget, only texts shorter.

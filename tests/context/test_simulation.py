@@ -24,7 +24,7 @@ OPS = 60
 @pytest.fixture
 def sim_runs() -> int:
     """How many stories are told when nothing else is asked for."""
-    return 40
+    return 20
 
 
 @pytest.mark.timeout(0)

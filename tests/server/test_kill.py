@@ -19,7 +19,7 @@ from tests.kit.load import Load
 from tests.kit.process import DidNotStart, Process
 from tests.server.brittle import brittle
 
-SEEDS = 6
+SEEDS = 3
 
 KILLS = 5
 """How often the node of one life is killed."""

@@ -16,8 +16,8 @@ MIB = 1024 * 1024
 STUCK = 50
 MESSAGE_BYTES = 50_000
 BATCH = 20
-BATCHES = 300
-"""Together 300 MB, which nobody could keep for each of them."""
+BATCHES = 150
+"""Together 150 MB, which nobody could keep for each of them."""
 
 GROWTH_BYTES_MAX = 96 * MIB
 """For all of them together, and for what writing takes by itself."""

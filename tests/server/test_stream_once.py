@@ -28,7 +28,7 @@ from tests.kit.process import Process, started
 
 WRITERS = 20
 COMPACTERS = 3
-EVENTS = 10_000
+EVENTS = 5_000
 
 BUDGET = 1500
 """Small, so that policies trim often."""
