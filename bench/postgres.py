@@ -30,7 +30,7 @@ from bench.memory import read_all
 from bench.processes import SERVER_CORE, serving_process
 from bench.sizes import measure
 from bench.stream import follow
-from fastpaca.engine.doorbell import LOOK_AT_ONCE
+from fastpaca.engine.doorbell import QUERY_CONTEXTS_MAX
 from fastpaca.store.postgres.store import PostgresStore
 from tests.kit.postgres import Server, running_server
 
@@ -269,7 +269,7 @@ def doorbell(bench: Bench) -> Iterator[Result]:
 
 def looking(bench: Bench) -> Iterator[Result]:
     """What it takes of a node's processor, and of the database's, to ask for many revisions."""
-    names = [f"c{number}" for number in range(LOOK_AT_ONCE)]
+    names = [f"c{number}" for number in range(QUERY_CONTEXTS_MAX)]
 
     async def look(dsn: str, times: int) -> float:
         store = PostgresStore(dsn)
@@ -280,16 +280,16 @@ def looking(bench: Bench) -> Iterator[Result]:
             await store.revisions(names)
         busy = time.process_time() - before
         await store.close()
-        return busy / times / LOOK_AT_ONCE * 1e6
+        return busy / times / QUERY_CONTEXTS_MAX * 1e6
 
     with running_server(None, **SETTINGS) as server:
         dsn = server.dsn(server.create_database())
-        _told("bench.populate", dsn, str(LOOK_AT_ONCE), "1", "100")
+        _told("bench.populate", dsn, str(QUERY_CONTEXTS_MAX), "1", "100")
         mine, its = [], []
         for _ in range(bench.repeats):
             before = server_seconds(server)
             mine.append(asyncio.run(look(dsn, LOOKS)))
-            its.append((server_seconds(server) - before) / LOOKS / LOOK_AT_ONCE * 1e6)
+            its.append((server_seconds(server) - before) / LOOKS / QUERY_CONTEXTS_MAX * 1e6)
     yield Result(
         "µs of a node for each followed context, each time it asks",
         "<= 5",

@@ -31,7 +31,7 @@ class FailingStore(MemoryStore):
         self.outcomes: list[str] = []
         self._failures = failures
 
-    async def forget_answers(self, before_us: int) -> None:
+    async def forget_idempotency_records(self, before_us: int) -> None:
         if len(self.outcomes) < self._failures:
             self.outcomes.append("failed")
             raise CommitFailed("the disk is full")

@@ -139,7 +139,7 @@ class Node:
         await self._wait(HOUSE_FIRST_SECONDS)
         while True:
             try:
-                await self.engine.forget_old_answers()
+                await self.engine.forget_old_records()
             except Exception:
                 logger.exception("expired responses could not be removed; trying again later")
             if self._clear_up is not None:

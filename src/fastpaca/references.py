@@ -16,6 +16,7 @@ from fastpaca.context.message import Draft, Entry, unrendered
 from fastpaca.engine import rows
 from fastpaca.engine.pages import Pages
 from fastpaca.offload import COMPARE, offload
+from fastpaca.ranges import runs
 from fastpaca.store.base import MessageRow
 
 MESSAGES_AT_ONCE: Final = 500
@@ -54,22 +55,11 @@ async def _originals(
     if in_window:
         yield in_window
     elsewhere = sorted(set(seqs).difference(entry.seq for entry in in_window))
-    for from_seq, to_seq in _ranges(elsewhere):
+    for from_seq, to_seq in runs(elsewhere, GAP_MAX):
         at = from_seq
         while page := await pages.messages(context, at, to_seq, MESSAGES_AT_ONCE):
             yield [row for row in page if row.seq in seqs]
             at = page[-1].seq + 1
-
-
-def _ranges(seqs: Iterable[int]) -> list[tuple[int, int]]:
-    """Put ascending *seqs* into ranges, inclusive; narrow gaps are read over."""
-    ranges: list[tuple[int, int]] = []
-    for seq in seqs:
-        if ranges and seq - ranges[-1][1] <= GAP_MAX:
-            ranges[-1] = (ranges[-1][0], seq)
-        else:
-            ranges.append((seq, seq))
-    return ranges
 
 
 def _unchanged(
@@ -80,7 +70,7 @@ def _unchanged(
     """Choose the *drafts*, by index, that say the same as the one of *originals* they are named."""
     unchanged: dict[int, Entry] = {}
     for original in originals:
-        entry = original if isinstance(original, Entry) else rows.entry(original)
+        entry = original if isinstance(original, Entry) else rows.log_entry_of(original)
         unchanged |= {
             index: entry for index in named[entry.at_seq] if is_unchanged(drafts[index], entry)
         }

@@ -135,7 +135,7 @@ def test_answers_are_kept_for_seven_days() -> None:
         await create(client)
         await keyed(client, "k")
         clock.advance(7 * 24 * 3600 - 1)
-        await node.engine.forget_old_answers()
+        await node.engine.forget_old_records()
         assert (await keyed(client, "k")).headers["idempotent-replayed"] == "true"
 
     run(story, node)

@@ -345,12 +345,12 @@ async def test_answers_outlive_the_message_and_go_with_a_purge(
     async with opened(tmp_path, fast_dsn) as store:
         stays, goes = await create(store, "stays", "goes")
         kept, lost = answer("kept", 5), answer("lost", 5)
-        await store.commit([stays.append(count=2, answers=[kept])])
-        await store.commit([goes.append(count=2, answers=[lost])])
+        await store.commit([stays.append(count=2, records=[kept])])
+        await store.commit([goes.append(count=2, records=[lost])])
         await forgotten(store, stays, goes)
         await store.writer.catch_up()
         assert local_seqs(tmp_path) == []
-        assert await store.answers(["kept", "lost"]) == {"kept": kept, "lost": lost}
+        assert await store.idempotency_records(["kept", "lost"]) == {"kept": kept, "lost": lost}
         await store.commit([goes.purge()])
 
         async def left() -> tuple[int, int]:
@@ -364,6 +364,6 @@ async def test_answers_outlive_the_message_and_go_with_a_purge(
             )
 
         assert await left() == (1, 1)
-        assert await store.answers(["kept", "lost"]) == {"kept": kept}
-        await store.forget_answers(6)
+        assert await store.idempotency_records(["kept", "lost"]) == {"kept": kept}
+        await store.forget_idempotency_records(6)
         assert await left() == (0, 0)

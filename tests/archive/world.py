@@ -15,8 +15,8 @@ from fastpaca.archive.postgres import PostgresArchive
 from fastpaca.archive.store import ArchivedStore
 from fastpaca.archive.writer import Pace
 from fastpaca.clock import now_us
+from fastpaca.ranges import Range
 from fastpaca.store.base import Change, MessageRow
-from fastpaca.store.ranges import Range
 from fastpaca.store.sqlite.files import DATABASE_NAME
 from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.telemetry import ArchiveMetrics

@@ -41,7 +41,7 @@ async def works(store: PostgresStore) -> None:
     await store.commit([author.append(count=1)])
     assert len(await store.messages("c", 1, 9, 9, 10**6)) == 1
     await store.commit([author.purge()])
-    await store.forget_answers(0)
+    await store.forget_idempotency_records(0)
     await store.close()
 
 

@@ -19,7 +19,7 @@ from fastpaca.context.message import CALLS_IN_KEYS_MAX, MESSAGE_OVERHEAD_TOKENS,
 from fastpaca.context.shortening import FLOOR_TOKENS, MARKER_TOKENS
 from fastpaca.context.window import CUT_CALLS_MAX
 from fastpaca.engine import engine, pages, queue
-from fastpaca.engine.answers import RECENT_MAX
+from fastpaca.engine.idempotency import RECENT_MAX
 from fastpaca.settings import Settings
 from fastpaca.store.sqlite.files import DATABASE_NAME, LOCK_NAME
 from fastpaca.store.sqlite.wal import WAL_BYTES_MAX
@@ -79,7 +79,7 @@ LIMITS = {
     " an estimate",
     "rendered LLM contexts in memory": f"{VIEWS_BYTES_MAX // MIB} MiB",
     "responses of idempotency keys in memory": f"{RECENT_MAX:,}",
-    "stored responses of idempotency keys": f"{engine.ANSWERS_KEPT_US // 86_400_000_000} days",
+    "stored responses of idempotency keys": f"{engine.RECORDS_KEPT_US // 86_400_000_000} days",
     "backups": "1 at a time",
 }
 

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 from fastpaca.context import Context
 from fastpaca.engine import Engine, rows
-from fastpaca.store.base import Change, ChangesPage, CommitOvertaken, Delta, Known, Snapshot
+from fastpaca.store.base import Change, ChangesPage, CommitStale, Diff, Have, Snapshot
 from fastpaca.store.memory import MemoryStore
 
 
@@ -24,7 +24,7 @@ class SharedStore(MemoryStore):
         pages: How often pages of changes were read.
         loads: The ids of the contexts that were loaded whole, in order.
         deltas: What was new, of each that was not.
-        answering: What is known to the store is told while this is set.
+        answering: What is have to the store is told while this is set.
         confirming: That a commit is done is told while this is set.
     """
 
@@ -36,7 +36,7 @@ class SharedStore(MemoryStore):
         self.queries = self.asked = self.pages = 0
         self._ends: dict[str, int] = {}  # the revisions of purged contexts
         self.loads: list[str] = []
-        self.deltas: list[Delta] = []
+        self.deltas: list[Diff] = []
         self.answering = asyncio.Event()
         self.answering.set()
         self.confirming = asyncio.Event()
@@ -63,9 +63,9 @@ class SharedStore(MemoryStore):
         await self.answering.wait()
         return found
 
-    async def load_since(self, context_id: str, known: Known) -> Delta | None:
+    async def load_since(self, context_id: str, have: Have) -> Diff | None:
         await self._wait()
-        found = await super().load_since(context_id, known)
+        found = await super().load_since(context_id, have)
         if found is not None:
             self.deltas.append(found)
         await self._wait()
@@ -92,11 +92,11 @@ class SharedStore(MemoryStore):
         found = await MemoryStore.revisions(self, [change.row.id for change in changes])
         late = [c.row.id for c in changes if found.get(c.row.id, 0) != c.expected_revision]
         if late:
-            raise CommitOvertaken("another node was faster", late)
+            raise CommitStale("another node was faster", late)
         try:
             await super().commit(changes)
-        except CommitOvertaken as error:  # a key that another node has used meanwhile
-            raise CommitOvertaken(str(error), [change.row.id for change in changes]) from error
+        except CommitStale as error:  # a key that another node has used meanwhile
+            raise CommitStale(str(error), [change.row.id for change in changes]) from error
         self._ends |= {change.row.id: change.row.revision for change in changes if change.purges}
         await self._wait()
         await self.confirming.wait()

@@ -167,5 +167,5 @@ async def replacement(rng: Random, talk: Talk, engine: Engine) -> Compact:
         if rng.random() < 0.1:
             kept.append(counted(talk.summary()))
         if rng.random() < 0.3:
-            kept.append(rows.entry(row))
+            kept.append(rows.log_entry_of(row))
     return Compact(tuple(kept))

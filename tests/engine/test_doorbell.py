@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from fastpaca.context import create
 from fastpaca.context.ops import Compact, Put
 from fastpaca.engine import Engine, feed, rows
-from fastpaca.engine.doorbell import LOOK_AT_ONCE, pause
-from fastpaca.store.base import Delta, MessageRow
+from fastpaca.engine.doorbell import QUERY_CONTEXTS_MAX, pause
+from fastpaca.store.base import Diff, MessageRow
 from fastpaca.stream.follower import Follower
 from tests.engine.nodes import nodes
 from tests.engine.world import versions as shape
@@ -85,15 +85,15 @@ def test_only_what_is_whole_counts_as_all_changes() -> None:
     context, _ = create("c", Put(), 1)
     row = replace(rows.context_row(context, b""), version=2, last_seq=2)
     log = [MessageRow(seq, seq, b'{"role":"user"}', b"\x94\x01\x01\x90\x90", 1) for seq in (1, 2)]
-    whole = feed.changes_since(context, Delta(row, None, log, []))
+    whole = feed.changes_since(context, Diff(row, None, log, []))
     assert [change.version for change in whole] == [1, 2]
-    for delta in (Delta(row, None, log[1:], []), Delta(row, b"{}", log, [])):
+    for delta in (Diff(row, None, log[1:], []), Diff(row, b"{}", log, [])):
         assert feed.changes_since(context, delta) == []
 
 
 async def test_many_contexts_are_asked_about_in_pieces() -> None:
     """No query is longer than what the event loop can bear, and all contexts are asked about."""
-    names = [f"c{number}" for number in range(LOOK_AT_ONCE + 10)]
+    names = [f"c{number}" for number in range(QUERY_CONTEXTS_MAX + 10)]
     async with nodes() as (store, (left, right)):
         for name in names:
             await left.write(name, Put(), shape)
@@ -101,7 +101,7 @@ async def test_many_contexts_are_asked_about_in_pieces() -> None:
         for name in (names[0], names[-1]):
             await left.write(name, append("1"), shape)
             assert await told(followers[name], 1) == [1]
-        assert store.asked == LOOK_AT_ONCE
+        assert store.asked == QUERY_CONTEXTS_MAX
         for follower in followers.values():
             follower.close()
 

@@ -241,7 +241,7 @@ def test_same_key_is_answered_again() -> None:
         )
         later = await world.append("a", "hello", key="k")
         assert (first.replayed, twin.replayed, later.replayed) == (False, True, True)
-        assert first.answer == twin.answer == later.answer == b"1"
+        assert first.response == twin.response == later.response == b"1"
         assert (await world.engine.read("a")).last_seq == 1
 
     run(story)
@@ -259,7 +259,7 @@ def test_key_survives_a_restart_and_a_tombstone() -> None:
 
     async def after(world: World) -> None:
         again = await world.append("a", "hello", key="k")
-        assert (again.replayed, again.answer) == (True, b"1")
+        assert (again.replayed, again.response) == (True, b"1")
         with pytest.raises(Tombstoned):
             await world.append("a", "other")
 
@@ -311,7 +311,7 @@ def test_key_of_a_refused_request_is_free() -> None:
 
 def test_key_older_than_memory_is_looked_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that was committed while its twin waited is found, also when memory forgot it."""
-    monkeypatch.setattr("fastpaca.engine.answers.RECENT_MAX", 2)
+    monkeypatch.setattr("fastpaca.engine.idempotency.RECENT_MAX", 2)
 
     async def story(world: World) -> None:
         await world.put("a")

@@ -9,14 +9,14 @@ import pytest
 
 from fastpaca.context.ops import Put
 from fastpaca.engine import Engine, Keyed, Written
-from fastpaca.engine.commits import ALONE_AT_ONCE, ALONE_FAILED_MAX
+from fastpaca.engine.commits import SINGLE_COMMITS, SINGLE_FAILURES_MAX
 from fastpaca.errors import Unavailable
 from fastpaca.store.base import (
-    AnswerRow,
     Change,
     CommitFailed,
+    IdempotencyRecord,
+    PartialRead,
     ReadFailed,
-    ReadPartly,
     Snapshot,
 )
 from tests.engine.nodes import SharedStore, nodes
@@ -49,14 +49,14 @@ class Split(SharedStore):
         near = [name for name in context_ids if not self.is_away(name)]
         found = await super().revisions(near)
         if len(near) < len(context_ids):
-            raise ReadPartly(REASON, found, {*context_ids} - {*near})
+            raise PartialRead(REASON, found, {*context_ids} - {*near})
         return found
 
-    async def answers(self, keys: Sequence[str]) -> dict[str, AnswerRow]:
+    async def idempotency_records(self, keys: Sequence[str]) -> dict[str, IdempotencyRecord]:
         near = [key for key in keys if not self.is_away(key)]
-        found = await super().answers(near)
+        found = await super().idempotency_records(near)
         if len(near) < len(keys):
-            raise ReadPartly(REASON, found, {*keys} - {*near})
+            raise PartialRead(REASON, found, {*keys} - {*near})
         return found
 
     async def load(self, context_id: str) -> Snapshot | None:
@@ -159,7 +159,7 @@ async def test_a_store_that_takes_nothing_is_not_tried_for_ever() -> None:
         await asyncio.gather(*(engine.write(name, Put(), shape) for name in names))
         store.away, store.commits = "f", 0
         assert not any(await both(*(say(engine, name) for name in names)))
-        assert store.commits <= 1 + ALONE_FAILED_MAX + ALONE_AT_ONCE
+        assert store.commits <= 1 + SINGLE_FAILURES_MAX + SINGLE_COMMITS
 
 
 async def test_whoever_was_overtaken_alone_tries_again() -> None:

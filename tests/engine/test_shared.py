@@ -115,7 +115,7 @@ async def test_the_same_key_at_two_nodes_is_done_once() -> None:
                 left.write("c", append("m"), shape, keyed),
                 right.write("c", append("m"), shape, keyed),
             )
-            assert first.answer == second.answer
+            assert first.response == second.response
             assert {first.replayed, second.replayed} == {True, False}
             with pytest.raises(IdempotencyConflict):
                 await left.write("c", append("m"), shape, Keyed(f"key {number}", b"other"))

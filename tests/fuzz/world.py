@@ -167,9 +167,9 @@ def rows(node: Node) -> list[Any]:
     assert isinstance(store, MemoryStore)
     held = [
         (name, one.row, tuple(one.messages), tuple(one.synthetics.items()), tuple(one.compactions))
-        for name, one in store._held.items()
+        for name, one in store._contexts.items()
     ]
-    return [*held, sorted(store._purged), tuple(store._answers.items())]
+    return [*held, sorted(store._purged), tuple(store._records.items())]
 
 
 def check_shape(attack: Attack, reply: Reply) -> None:

@@ -9,10 +9,10 @@ from msgspec.structs import replace
 
 from fastpaca.context.window import Persisted, Run
 from fastpaca.store.base import (
-    AnswerRow,
     Change,
     CompactionRow,
     ContextRow,
+    IdempotencyRecord,
     MessageRow,
     SyntheticRow,
 )
@@ -28,9 +28,9 @@ def body(number: int, size: int = 0) -> bytes:
     return b'{"role":"user","parts":[{"type":"text","text":"%s"}]}' % text.encode()
 
 
-def answer(key: str, at_us: int = BEGINNING_US) -> AnswerRow:
+def answer(key: str, at_us: int = BEGINNING_US) -> IdempotencyRecord:
     """Make an answer to keep under *key*."""
-    return AnswerRow(
+    return IdempotencyRecord(
         key, b"fingerprint of " + key.encode(), b'{"seq":1,"key":"%s"}' % key.encode(), at_us
     )
 
@@ -65,7 +65,7 @@ class Author:
     def append(
         self,
         *bodies: bytes,
-        answers: Sequence[AnswerRow] = (),
+        records: Sequence[IdempotencyRecord] = (),
         count: int = 0,
         size: int = 0,
         trims: Mapping[int, Iterable[Run]] | None = None,
@@ -98,13 +98,13 @@ class Author:
             for number, runs in (trims or {}).items()
         ]
         self.compactions += compactions
-        return self._change(values, messages=messages, compactions=compactions, answers=answers)
+        return self._change(values, messages=messages, compactions=compactions, records=records)
 
     def compact(
         self,
         runs: Iterable[Run],
         synthetics: Iterable[bytes] = (),
-        answers: Sequence[AnswerRow] = (),
+        records: Sequence[IdempotencyRecord] = (),
     ) -> Change:
         """Rewrite the window as *runs*, with *synthetics* as the messages of a replacement."""
         version = self.row.version + 1
@@ -118,7 +118,7 @@ class Author:
             {"version": version, "spoken_at_us": compaction.at_us},
             compactions=[compaction],
             synthetics=rows,
-            answers=answers,
+            records=records,
         )
 
     def compaction(

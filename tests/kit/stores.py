@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from fastpaca.store.base import AnswerRow, Change, Condition, Snapshot
+from fastpaca.store.base import Change, Condition, IdempotencyRecord, Snapshot
 from fastpaca.store.memory import MemoryStore
 
 
@@ -68,6 +68,6 @@ class ScriptedStore(MemoryStore):
             raise error
         await super().commit(changes)
 
-    async def answers(self, keys: Sequence[str]) -> dict[str, AnswerRow]:
+    async def idempotency_records(self, keys: Sequence[str]) -> dict[str, IdempotencyRecord]:
         await asyncio.sleep(0)
-        return await super().answers(keys)
+        return await super().idempotency_records(keys)

@@ -37,7 +37,7 @@ async def keep_house(dsn: str) -> None:
     engine = Engine(store, store.clock, lambda: bytes(16), hot_bytes=2**20)
     await engine.start()
     try:
-        await engine.forget_old_answers()
+        await engine.forget_old_records()
     finally:
         await engine.stop()
 

@@ -32,10 +32,10 @@ from fastpaca.context.ops import (
 from fastpaca.engine import Engine, Keyed
 from fastpaca.errors import FastpacaError
 from fastpaca.store.base import (
-    AnswerRow,
     Change,
     CommitFailed,
     CommitUnknown,
+    IdempotencyRecord,
     MessageRow,
     Snapshot,
     Store,
@@ -225,7 +225,7 @@ def image(context: Context) -> tuple[object, ...]:
 
 async def content(store: Store, keys: Sequence[str]) -> dict[str, object]:
     """Read all of *store* through its port."""
-    found: dict[str, object] = {"answers": await store.answers(keys)}
+    found: dict[str, object] = {"answers": await store.idempotency_records(keys)}
     for context_id in CONTEXTS:
         snapshot: Snapshot | None = await store.load(context_id)
         log: list[MessageRow] = []
@@ -249,7 +249,7 @@ async def content_after(commits: Sequence[Sequence[Change]], keys: Sequence[str]
 
 def all_keys(commits: Sequence[Sequence[Change]]) -> list[str]:
     """List the idempotency keys that were ever written."""
-    rows: list[AnswerRow] = [
-        row for changes in commits for change in changes for row in change.answers
+    rows: list[IdempotencyRecord] = [
+        row for changes in commits for change in changes for row in change.records
     ]
     return [row.key for row in rows]

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from fastpaca.context import Context
 from fastpaca.context.window import Persisted, Run, segments
 from fastpaca.engine import rows
-from fastpaca.store.base import Change, ChangesPage, CommitFailed, ContextRow, Known, Store
+from fastpaca.store.base import Change, ChangesPage, CommitFailed, ContextRow, Have, Store
 from tests.context.conversation import image
 from tests.context.telling import Told, tell
 from tests.kit.author import BEGINNING_US, Author, answer, body
@@ -98,9 +98,9 @@ class LifeContract:
         assert await store.contexts("", "", 10) == []
         assert await store.messages("nobody", 1, 10, 10, ALL) == []
         assert await store.messages_before("nobody", 10, 10, ALL) == []
-        assert await store.answers(["nothing"]) == {}
+        assert await store.idempotency_records(["nothing"]) == {}
         assert await store.load_at("nobody", 0) is None
-        assert await store.load_since("nobody", Known(0, 0, [], frozenset())) is None
+        assert await store.load_since("nobody", Have(0, 0, [], frozenset())) is None
         assert await store.changes("nobody", 3, 9, 9, ALL) == ([], [], 3)
         assert await store.compactions("nobody", 0, 9, 9, ALL) == []
 
@@ -246,7 +246,7 @@ class LoadContract:
     async def test_a_tombstoned_context_stays_readable(self, store: Store) -> None:
         """A tombstone changes the status and takes nothing away."""
         (author,) = await create(store, "c")
-        await store.commit([author.append(count=2, answers=[answer("k")])])
+        await store.commit([author.append(count=2, records=[answer("k")])])
         await store.commit([author.tombstone()])
         snapshot = await store.load("c")
         assert snapshot is not None
@@ -255,7 +255,7 @@ class LoadContract:
         assert snapshot.messages == author.log
         assert await store.messages("c", 1, 2, 10, ALL) == author.log
         assert await listed(store) == ["c"]
-        assert await store.answers(["k"]) == {"k": answer("k")}
+        assert await store.idempotency_records(["k"]) == {"k": answer("k")}
 
 
 class CommitContract:
@@ -284,7 +284,7 @@ class CommitContract:
         """A change may create, append, compact and keep answers at once."""
         author = Author("c")
         created = author.create()
-        appended = author.append(count=3, answers=[answer("a"), answer("b")])
+        appended = author.append(count=3, records=[answer("a"), answer("b")])
         compacted = author.compact(
             [Run(1, 2, replacement=4), Run(3, 3)], [b"summary"], [answer("c")]
         )
@@ -295,7 +295,7 @@ class CommitContract:
             config_changed=True,
             metadata_changed=True,
             messages=appended.messages,
-            answers=[*appended.answers, *compacted.answers],
+            records=[*appended.records, *compacted.records],
         )
         await store.commit([change])
         snapshot = await store.load("c")
@@ -303,7 +303,9 @@ class CommitContract:
         assert snapshot.row == change.row
         assert [row.seq for row in snapshot.messages] == [3]
         assert snapshot.synthetics == change.synthetics
-        assert await store.answers(["a", "b", "c"]) == {key: answer(key) for key in "abc"}
+        assert await store.idempotency_records(["a", "b", "c"]) == {
+            key: answer(key) for key in "abc"
+        }
 
     @on_store
     async def test_another_revision_fails_the_whole_commit(self, store: Store) -> None:
@@ -312,7 +314,7 @@ class CommitContract:
         before = await store.load("good"), await store.load("bad")
         for wrong in (2, 3, 7):
             stale = replace(bad.append(count=1), expected_revision=wrong)
-            changes = [Author("new").create(), stale, good.append(count=1, answers=[answer("k")])]
+            changes = [Author("new").create(), stale, good.append(count=1, records=[answer("k")])]
             await refused(store, *changes)
             good, bad = Author("good"), Author("bad")
             good.create()
@@ -320,7 +322,7 @@ class CommitContract:
         assert (await store.load("good"), await store.load("bad")) == before
         assert await store.load("new") is None
         assert await store.messages("good", 1, 9, 9, ALL) == []
-        assert await store.answers(["k"]) == {}
+        assert await store.idempotency_records(["k"]) == {}
 
     @on_store
     async def test_new_context_that_exists_is_refused(self, store: Store) -> None:
@@ -344,11 +346,11 @@ class CommitContract:
     async def test_a_key_is_used_once(self, store: Store) -> None:
         """An answer under a key that is taken fails the whole commit."""
         one, two = await create(store, "one", "two")
-        await store.commit([one.append(count=1, answers=[answer("k")])])
+        await store.commit([one.append(count=1, records=[answer("k")])])
         before = await store.load("two")
-        await refused(store, two.append(count=1, answers=[answer("k", 7)]))
+        await refused(store, two.append(count=1, records=[answer("k", 7)]))
         assert await store.load("two") == before
-        assert await store.answers(["k"]) == {"k": answer("k")}
+        assert await store.idempotency_records(["k"]) == {"k": answer("k")}
 
     @on_store
     async def test_a_refused_commit_leaves_the_store_usable(self, store: Store) -> None:
@@ -789,7 +791,7 @@ class SinceContract:
         """Of a window that was not rewritten, only what was appended behind the known is read."""
         (author,) = await create(store, "c")
         await store.commit([author.append(count=3)])
-        known = Known(3, 3, [(1, 3)], frozenset())
+        known = Have(3, 3, [(1, 3)], frozenset())
         assert await store.load_since("c", known) == (author.row, None, [], [])
         await store.commit([author.append(count=2)])
         await store.commit([author.describe(b'{"x":"%s"}' % (b"y" * 5000))])
@@ -797,7 +799,7 @@ class SinceContract:
         assert await store.load_since("c", known) == (author.row, None, author.log[3:], [])
         await store.commit([author.compact([Run(4, 6)])])
         await store.commit([author.append(count=2)])
-        known = Known(7, 6, [(4, 6)], frozenset())
+        known = Have(7, 6, [(4, 6)], frozenset())
         assert await store.load_since("c", known) == (author.row, None, author.log[6:], [])
 
     @on_store
@@ -805,12 +807,12 @@ class SinceContract:
         """Neither what is known nor what the window does not refer to is read."""
         author = await told(store)
         window = author.compactions[-1].window
-        expected: list[tuple[Known, list[int], list[bytes]]] = [
-            (Known(13, 10, [(8, 10)], frozenset()), [], [b"new"]),
-            (Known(12, 9, [(8, 9)], frozenset({(4, 0)})), [10], [b"new"]),
-            (Known(12, 9, [(1, 7), (9, 9)], frozenset({(13, 0), (14, 1)})), [10], [b"new"]),
-            (Known(11, 8, [(1, 8)], frozenset({(14, 0)})), [9, 10], []),
-            (Known(0, 0, [], frozenset()), [9, 10], [b"new"]),
+        expected: list[tuple[Have, list[int], list[bytes]]] = [
+            (Have(13, 10, [(8, 10)], frozenset()), [], [b"new"]),
+            (Have(12, 9, [(8, 9)], frozenset({(4, 0)})), [10], [b"new"]),
+            (Have(12, 9, [(1, 7), (9, 9)], frozenset({(13, 0), (14, 1)})), [10], [b"new"]),
+            (Have(11, 8, [(1, 8)], frozenset({(14, 0)})), [9, 10], []),
+            (Have(0, 0, [], frozenset()), [9, 10], [b"new"]),
         ]
         for known, seqs, bodies in expected:
             delta = await store.load_since("c", known)
@@ -827,7 +829,7 @@ class SinceContract:
         runs = [Run(1, 9), Run(12, 12), Run(20, 29), Run(31, 40)]
         await store.commit([author.compact(runs)])
         log = [(2, 3), (5, 5), (8, 21), (25, 25), (28, 33), (36, 39)]
-        delta = await store.load_since("c", Known(40, 40, log, frozenset()))
+        delta = await store.load_since("c", Have(40, 40, log, frozenset()))
         assert delta is not None
         expected = [1, 4, 6, 7, 22, 23, 24, 26, 27, 34, 35, 40]
         assert [row.seq for row in delta.messages] == expected
@@ -835,7 +837,7 @@ class SinceContract:
             [Run(1, 9, replacement=42, last=4)], [b"%d" % n for n in range(5)]
         )
         await store.commit([replaced])
-        known = Known(41, 40, log, frozenset({(42, 0), (42, 3), (41, 1)}))
+        known = Have(41, 40, log, frozenset({(42, 0), (42, 3), (41, 1)}))
         delta = await store.load_since("c", known)
         assert delta is not None
         assert [row.position for row in delta.synthetics] == [1, 2, 4]
@@ -844,7 +846,7 @@ class SinceContract:
     async def test_nothing_is_new_of_what_there_is_not(self, store: Store) -> None:
         """A context that never was has no news, and of a purged one it is that it was purged."""
         author = await told(store)
-        known = Known(3, 3, [(1, 3)], frozenset())
+        known = Have(3, 3, [(1, 3)], frozenset())
         assert await store.load_since("nobody", known) is None
         await store.commit([author.purge()])
         delta = await store.load_since("c", known)
@@ -864,9 +866,9 @@ class SinceContract:
                 assert snapshot is not None
                 present = rows.rebuilt(snapshot)
                 for context in rng.sample(earlier, min(len(earlier), 3)):
-                    delta = await store.load_since(name, rows.known(context))
+                    delta = await store.load_since(name, rows.have(context))
                     assert delta is not None
-                    caught_up = rows.caught_up(context, delta)
+                    caught_up = rows.updated(context, delta)
                     assert whole(caught_up) == whole(present), (seed, context.version)
                     assert len(delta.messages) <= len(snapshot.messages)
                 earlier.append(present)
@@ -1028,28 +1030,28 @@ class AnswersContract:
         rows = {key: answer(key, BEGINNING_US + n) for n, key in enumerate(keys)}
         await store.commit(
             [
-                one.append(count=3, answers=[rows[key] for key in keys[:3]]),
-                two.append(count=3, answers=[rows[key] for key in keys[3:]]),
+                one.append(count=3, records=[rows[key] for key in keys[:3]]),
+                two.append(count=3, records=[rows[key] for key in keys[3:]]),
             ]
         )
-        assert await store.answers(keys) == rows
-        assert await store.answers(["k", "other", "k", "kk"]) == {"k": rows["k"]}
-        assert await store.answers([]) == {}
+        assert await store.idempotency_records(keys) == rows
+        assert await store.idempotency_records(["k", "other", "k", "kk"]) == {"k": rows["k"]}
+        assert await store.idempotency_records([]) == {}
 
     @on_store
     async def test_many_keys_at_once(self, store: Store) -> None:
         """Thousands of keys can be looked up in one call."""
         (author,) = await create(store, "c")
         rows = {f"key-{n}": answer(f"key-{n}") for n in range(2000)}
-        await store.commit([author.append(count=2000, answers=list(rows.values()))])
-        assert await store.answers([*rows, *(f"no-{n}" for n in range(2000))]) == rows
+        await store.commit([author.append(count=2000, records=list(rows.values()))])
+        assert await store.idempotency_records([*rows, *(f"no-{n}" for n in range(2000))]) == rows
 
     @on_store
     async def test_compactions_have_answers_too(self, store: Store) -> None:
         """An answer may belong to a compaction."""
         (author,) = await create(store, "c")
-        await store.commit([author.compact([], answers=[answer("k")])])
-        assert await store.answers(["k"]) == {"k": answer("k")}
+        await store.commit([author.compact([], records=[answer("k")])])
+        assert await store.idempotency_records(["k"]) == {"k": answer("k")}
 
     @on_store
     async def test_old_answers_are_forgotten(self, store: Store) -> None:
@@ -1058,25 +1060,25 @@ class AnswersContract:
         for number in range(1, 5):
             rows = [answer(f"{number}-{n}", number * 100) for n in range(700)]
             author = authors[number - 1]
-            await store.commit([author.append(count=700, answers=rows)])
-        await store.forget_answers(100)
-        assert len(await store.answers(["1-0", "2-0", "3-0", "4-0"])) == 4
-        await store.forget_answers(399)
+            await store.commit([author.append(count=700, records=rows)])
+        await store.forget_idempotency_records(100)
+        assert len(await store.idempotency_records(["1-0", "2-0", "3-0", "4-0"])) == 4
+        await store.forget_idempotency_records(399)
         for number, count in {1: 0, 2: 0, 3: 0, 4: 700}.items():
             keys = [f"{number}-{n}" for n in range(700)]
-            assert len(await store.answers(keys)) == count
+            assert len(await store.idempotency_records(keys)) == count
         assert await store.messages_before("c0", 701, 1, ALL) == authors[0].log[-1:]
 
     @on_store
     async def test_a_forgotten_key_is_free(self, store: Store) -> None:
         """A key whose answer was forgotten can be used again, also by another context."""
         one, two = await create(store, "one", "two")
-        await store.commit([one.append(count=1, answers=[answer("k", 1)])])
-        await store.forget_answers(2)
-        await store.commit([two.append(count=1, answers=[answer("k", 3)])])
-        assert await store.answers(["k"]) == {"k": answer("k", 3)}
+        await store.commit([one.append(count=1, records=[answer("k", 1)])])
+        await store.forget_idempotency_records(2)
+        await store.commit([two.append(count=1, records=[answer("k", 3)])])
+        assert await store.idempotency_records(["k"]) == {"k": answer("k", 3)}
         await store.commit([one.purge()])
-        assert await store.answers(["k"]) == {"k": answer("k", 3)}
+        assert await store.idempotency_records(["k"]) == {"k": answer("k", 3)}
 
 
 class PurgeContract:
@@ -1086,7 +1088,7 @@ class PurgeContract:
     async def test_a_purge_leaves_the_status(self, store: Store) -> None:
         """Of a purged context nothing is found but that it was purged."""
         (author,) = await create(store, "c")
-        await store.commit([author.append(count=3, answers=[answer("a")])])
+        await store.commit([author.append(count=3, records=[answer("a")])])
         change = author.compact([Run(1, 3, replacement=4)], [b"summary"], [answer("b")])
         await store.commit([change])
         await store.commit([author.purge()])
@@ -1097,7 +1099,7 @@ class PurgeContract:
         assert await store.messages("c", 1, 9, 9, ALL) == []
         assert await store.messages_before("c", 9, 9, ALL) == []
         assert await store.contexts("", "", 9) == []
-        assert await store.answers(["a", "b"]) == {}
+        assert await store.idempotency_records(["a", "b"]) == {}
 
     @on_store
     async def test_a_purged_id_is_never_used_again(self, store: Store) -> None:
@@ -1120,7 +1122,7 @@ class PurgeContract:
         for number in range(30):
             await store.commit(
                 [
-                    author.append(count=1, size=200, answers=[answer(f"{author.row.id}-{number}")])
+                    author.append(count=1, size=200, records=[answer(f"{author.row.id}-{number}")])
                     for author in authors
                 ]
             )
@@ -1131,7 +1133,7 @@ class PurgeContract:
             assert snapshot is not None
             assert (snapshot.row, snapshot.messages) == (author.row, author.log)
             keys = [f"{name}-{number}" for number in range(30)]
-            assert len(await store.answers(keys)) == 30
+            assert len(await store.idempotency_records(keys)) == 30
         assert await listed(store) == ["c1", "c3", "c5"]
 
     @on_store
@@ -1148,17 +1150,17 @@ class PurgeContract:
     async def test_a_purge_goes_with_other_changes(self, store: Store) -> None:
         """A purge lands together with the rest of its commit, or not at all."""
         gone, stays = await create(store, "gone", "stays")
-        await store.commit([gone.append(count=1, answers=[answer("k")])])
+        await store.commit([gone.append(count=1, records=[answer("k")])])
         await refused(store, gone.purge(), Author("stays").create())
         assert (await loaded_row(store, "gone")).status == "active"
-        assert await store.answers(["k"]) == {"k": answer("k")}
+        assert await store.idempotency_records(["k"]) == {"k": answer("k")}
         gone.row = await loaded_row(store, "gone")
         purge = replace(
-            gone.purge(), messages=Author("x").append(count=2).messages, answers=[answer("lost")]
+            gone.purge(), messages=Author("x").append(count=2).messages, records=[answer("lost")]
         )
-        await store.commit([stays.append(count=1, answers=[answer("k", 5)]), purge])
+        await store.commit([stays.append(count=1, records=[answer("k", 5)]), purge])
         assert (await loaded_row(store, "gone")).status == "purged"
-        assert await store.answers(["k", "lost"]) == {"k": answer("k", 5)}
+        assert await store.idempotency_records(["k", "lost"]) == {"k": answer("k", 5)}
         assert await store.messages("stays", 1, 9, 9, ALL) == stays.log
 
     @on_store

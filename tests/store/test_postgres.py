@@ -70,8 +70,8 @@ async def _compare(data: st.DataObject, dsn: str) -> None:
         for _ in range(data.draw(st.integers(1, 20))):
             if data.draw(st.integers(0, 9)) == 0:
                 before_us = data.draw(st.integers(0, 9))
-                await postgres.forget_answers(before_us)
-                await memory.forget_answers(before_us)
+                await postgres.forget_idempotency_records(before_us)
+                await memory.forget_idempotency_records(before_us)
             else:
                 before = {name: author.row for name, author in world.authors.items()}
                 changes = world.changes()

@@ -180,7 +180,7 @@ async def test_readers_leave_a_connection_to_writers(safe_dsn: str) -> None:
     other = await asyncpg.connect(safe_dsn)
     async with other.transaction():
         await other.execute("LOCK TABLE fastpaca.answers")
-        reads = [asyncio.create_task(store.answers(["k"])) for _ in range(5)]
+        reads = [asyncio.create_task(store.idempotency_records(["k"])) for _ in range(5)]
         await until_waiting(safe_dsn)
         await store.commit([author.append(count=1)])
         assert not any(read.done() for read in reads)

@@ -14,7 +14,7 @@ from fastpaca.context.window import Run
 from fastpaca.store.base import (
     Change,
     CommitFailed,
-    CommitOvertaken,
+    CommitStale,
     CommitUnknown,
     ContextRow,
     ReadFailed,
@@ -66,13 +66,13 @@ async def test_overtaken_contexts_are_named(fast_dsn: str) -> None:
         before = second.row
         await one.commit([second.append(count=1)])
         after, second.row = second.row, before
-        with pytest.raises(CommitOvertaken) as raised:
+        with pytest.raises(CommitStale) as raised:
             await two.commit([first.append(count=1), second.append(count=2), third.append(count=1)])
         assert raised.value.context_ids == {"second"}
         assert await loaded_row(two, "second") == after
         assert await two.messages("first", 1, ALL, 9, ALL) == []
         await one.commit([Author("new").create()])
-        with pytest.raises(CommitOvertaken) as raised:
+        with pytest.raises(CommitStale) as raised:
             await two.commit([Author("new").create(), Author("newer").create()])
         assert raised.value.context_ids == {"new"}
 
@@ -81,14 +81,14 @@ async def test_taken_keys_name_their_contexts(fast_dsn: str) -> None:
     """A key that has an answer already is found, and the context that wanted it named."""
     async with nodes(fast_dsn) as (one, two):
         first, second = await create(one, "first", "second")
-        await one.commit([first.append(count=1, answers=[answer("k")])])
-        with pytest.raises(CommitOvertaken) as raised:
-            await two.commit([second.append(count=1, answers=[answer("k")])])
+        await one.commit([first.append(count=1, records=[answer("k")])])
+        with pytest.raises(CommitStale) as raised:
+            await two.commit([second.append(count=1, records=[answer("k")])])
         assert raised.value.context_ids == {"second"}
         second.row = await loaded_row(two, "second")
-        again = second.append(count=1, answers=[answer("twice")])
-        with pytest.raises(CommitOvertaken) as raised:
-            await two.commit([again, Author("new").append(count=1, answers=[answer("twice")])])
+        again = second.append(count=1, records=[answer("twice")])
+        with pytest.raises(CommitStale) as raised:
+            await two.commit([again, Author("new").append(count=1, records=[answer("twice")])])
         assert raised.value.context_ids == {"second", "new"}
 
 
@@ -103,7 +103,7 @@ async def test_one_of_many_creates_a_context(fast_dsn: str) -> None:
             )
             winners = [change for change, error in zip(changes, done, strict=True) if not error]
             assert [change.row for change in winners] == [await loaded_row(stores[0], f"c{number}")]
-            assert sum(isinstance(error, CommitOvertaken) for error in done) == 3
+            assert sum(isinstance(error, CommitStale) for error in done) == 3
 
 
 async def test_batches_in_any_order(fast_dsn: str) -> None:
@@ -140,7 +140,7 @@ async def overtaken_in(store: PostgresStore, changes: Sequence[Change]) -> froze
     """Commit, and give the contexts that others were faster to change."""
     try:
         await store.commit(changes)
-    except CommitOvertaken as error:
+    except CommitStale as error:
         return error.context_ids or frozenset("?")
     return frozenset()
 
@@ -222,7 +222,7 @@ async def test_a_purge_leaves_a_hash(fast_dsn: str) -> None:
     async with nodes(fast_dsn) as (store, _):
         secret = Author("secret-id")
         await store.commit([secret.create(metadata=b'{"a":"secret"}', policy=b'{"a":"secret"}')])
-        await store.commit([secret.append(b'"secret"', answers=[answer("secret-key")])])
+        await store.commit([secret.append(b'"secret"', records=[answer("secret-key")])])
         await store.commit([secret.compact([Run(1, 1, replacement=2)], [b'"secret"'])])
         assert [await rows_with(fast_dsn, table, "secret") for table in TABLES] == [1, 1, 1, 0, 1]
         await store.commit([secret.purge()])
@@ -238,7 +238,7 @@ async def rows_with(dsn: str, table: str, text: str) -> int:
     return sum(text in row or text.encode().hex() in row for row in rows)
 
 
-@pytest.mark.parametrize("by", ["open", "forget_answers"])
+@pytest.mark.parametrize("by", ["open", "forget_idempotency_records"])
 async def test_interrupted_erasure_is_finished(fast_dsn: str, by: str) -> None:
     """What a purge could not erase is erased later, and nobody is told before that it is done."""
     async with nodes(fast_dsn, 1) as (store,):
@@ -258,8 +258,8 @@ async def test_interrupted_erasure_is_finished(fast_dsn: str, by: str) -> None:
         assert (await loaded_row(store, "c")).status == "purged"
         assert await left(fast_dsn) == (1500, 1)
         await run_script(fast_dsn, "DROP TRIGGER failing ON fastpaca.messages")
-        if by == "forget_answers":
-            await store.forget_answers(0)
+        if by == "forget_idempotency_records":
+            await store.forget_idempotency_records(0)
         else:
             async with nodes(fast_dsn, 1):
                 pass  # what is under way is finished before a store closes
@@ -323,18 +323,18 @@ async def test_one_key_has_one_answer(fast_dsn: str) -> None:
         for number in range(10):
             key = f"k{number}"
             before = [author.row for author in authors]
-            changes = [author.append(count=1, answers=[answer(key)]) for author in authors]
+            changes = [author.append(count=1, records=[answer(key)]) for author in authors]
             done = await asyncio.gather(
                 *(store.commit([change]) for store, change in zip(stores, changes, strict=True)),
                 return_exceptions=True,
             )
             for author, row, error in zip(authors, before, done, strict=True):
                 if error is not None:
-                    assert isinstance(error, CommitOvertaken)
+                    assert isinstance(error, CommitStale)
                     assert error.context_ids == {author.row.id}
                     author.row = row
             assert done.count(None) == 1
-            assert await stores[0].answers([key]) == {key: answer(key)}
+            assert await stores[0].idempotency_records([key]) == {key: answer(key)}
 
 
 async def test_abandoned_commit_is_whole(fast_dsn: str) -> None:
@@ -369,6 +369,6 @@ async def test_closed_store_refuses_in_its_own_words(fast_dsn: str) -> None:
         with pytest.raises(CommitFailed, match="closed"):
             await store.commit([Author("c").create()])
         with pytest.raises(CommitFailed, match="closed"):
-            await store.forget_answers(0)
+            await store.forget_idempotency_records(0)
         await store.open()
         await store.close()

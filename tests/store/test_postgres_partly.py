@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from fastpaca.store.base import CommitFailed, CommitUnknown, ReadFailed, ReadPartly
+from fastpaca.store.base import CommitFailed, CommitUnknown, PartialRead, ReadFailed
 from fastpaca.store.postgres.store import PostgresStore
 from fastpaca.store.postgres.watch import PATIENCE_SECONDS
 from fastpaca.testing import ManualClock, composed, running
@@ -57,20 +57,20 @@ async def test_what_can_be_read_is_read(fast_server: Server, fast_dsn: str) -> N
         authors = await create_in(store, *NAMES)
         near_key, far_key = name_on(0, "k"), name_on(AWAY, "k")
         for key, author in zip((near_key, far_key), authors, strict=False):
-            await store.commit([author.append(count=1, answers=[answer(key)])])
+            await store.commit([author.append(count=1, records=[answer(key)])])
         shards.away = {AWAY}
-        with pytest.raises(ReadPartly) as raised:
+        with pytest.raises(PartialRead) as raised:
             await store.revisions(NAMES)
         assert raised.value.failed == {*FAR}
-        assert raised.value.found.keys() == {*NEAR}
-        with pytest.raises(ReadPartly) as raised:
-            await store.answers([near_key, far_key])
+        assert raised.value.results.keys() == {*NEAR}
+        with pytest.raises(PartialRead) as raised:
+            await store.idempotency_records([near_key, far_key])
         assert raised.value.failed == {far_key}
-        assert raised.value.found == {near_key: answer(near_key)}
+        assert raised.value.results == {near_key: answer(near_key)}
         shards.away = {*range(SERVERS)}
         with pytest.raises(ReadFailed) as failed:
             await store.revisions(NAMES)
-        assert not isinstance(failed.value, ReadPartly)
+        assert not isinstance(failed.value, PartialRead)
         shards.away = set()
         assert (await store.revisions(NAMES)).keys() == {*NAMES}
         await store.close()
@@ -92,7 +92,7 @@ async def test_commits_and_purges_of_the_others_go_on(fast_server: Server, fast_
             await store.commit([purge])
         assert raised.value.context_ids == {NEAR[0]}
         shards.away = set()
-        await store.forget_answers(0)
+        await store.forget_idempotency_records(0)
         assert await store.messages(NEAR[0], 1, ALL, 9, ALL) == []
         await store.close()
 

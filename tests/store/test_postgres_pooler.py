@@ -110,7 +110,7 @@ async def test_sessions_are_shared_by_many(pooled_dsn: str) -> None:
     for _ in range(10):
         changes = [author.append(count=1) for author in authors]
         commits = [stores[n % 4].commit([change]) for n, change in enumerate(changes)]
-        answers = [store.answers([f"k{number}"]) for number, store in enumerate(stores)]
+        answers = [store.idempotency_records([f"k{number}"]) for number, store in enumerate(stores)]
         pages = [store.contexts("", "", 1) for store in stores]
         _, found, rows = await asyncio.gather(
             asyncio.gather(*commits), asyncio.gather(*answers), asyncio.gather(*pages)

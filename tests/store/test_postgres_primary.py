@@ -11,7 +11,7 @@ import pytest
 
 from fastpaca.archive.base import ArchiveFailed
 from fastpaca.archive.postgres import PostgresArchive
-from fastpaca.store.base import CommitFailed, Known, ReadFailed, StoreRefused
+from fastpaca.store.base import CommitFailed, Have, ReadFailed, StoreRefused
 from fastpaca.store.postgres.store import PostgresStore
 from tests.kit.author import answer
 from tests.kit.pgbouncer import running_pgbouncer
@@ -20,7 +20,7 @@ from tests.kit.proxy import proxied
 from tests.store.contract import ALL, create, loaded_row
 from tests.store.test_postgres_connections import database_of, until_reached
 
-NOTHING: Final = Known(0, 0, (), frozenset())
+NOTHING: Final = Have(0, 0, (), frozenset())
 
 READS: Final[dict[str, Callable[[PostgresStore, str], Awaitable[Any]]]] = {
     "load": lambda store, name: store.load(name),
@@ -31,7 +31,7 @@ READS: Final[dict[str, Callable[[PostgresStore, str], Awaitable[Any]]]] = {
     "changes": lambda store, name: store.changes(name, 0, ALL, 9, ALL),
     "compactions": lambda store, name: store.compactions(name, 0, ALL, 9, ALL),
     "contexts": lambda store, name: store.contexts(name, "", 9),
-    "answers": lambda store, name: store.answers([f"key of {name}"]),
+    "answers": lambda store, name: store.idempotency_records([f"key of {name}"]),
     "revisions": lambda store, name: store.revisions([name]),
 }
 """All that a store reads, of a context."""
@@ -61,7 +61,7 @@ async def fenced(server: Server) -> AsyncIterator[None]:
 async def fill(store: PostgresStore) -> None:
     """Make a context with some of everything."""
     (author,) = await create(store, "there")
-    await store.commit([author.append(count=3, answers=[answer("key of there")])])
+    await store.commit([author.append(count=3, records=[answer("key of there")])])
     await store.commit([author.compact([])])
 
 
@@ -161,7 +161,7 @@ async def test_connections_in_use_are_given_up_too(fast_server: Server, fast_dsn
     async with opened(fast_dsn, connections=3) as store:
         await fill(store)
         async with locked(fast_dsn, "fastpaca.answers"):
-            waiting = asyncio.create_task(store.answers(["k"]))
+            waiting = asyncio.create_task(store.idempotency_records(["k"]))
             await until_waiting(fast_dsn)
             old = {pid for (pid,) in await run_sql(fast_server.dsn(), ours)}
             async with fenced(fast_server):

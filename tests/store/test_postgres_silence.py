@@ -98,7 +98,7 @@ async def test_end_does_not_wait_for_the_dead(
     async with proxied(safe_server) as proxy:
         store = await open_store(dsn_of(proxy, database=database_of(safe_dsn)), connections=20)
         async with locked(safe_dsn, "fastpaca.answers"):
-            reads = [asyncio.create_task(store.answers(["k"])) for _ in range(CALLERS)]
+            reads = [asyncio.create_task(store.idempotency_records(["k"])) for _ in range(CALLERS)]
             await until_waiting(safe_dsn, 19)
         assert await asyncio.gather(*reads) == [{}] * CALLERS
         assert proxy.open_count > 15

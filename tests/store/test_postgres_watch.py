@@ -168,7 +168,7 @@ async def test_readers_that_wait_are_no_trouble(fast_dsn: str) -> None:
     clock = ManualClock()
     async with opened(fast_dsn, connections=2, look_seconds=OFTEN, now=clock.monotonic) as store:
         async with locked(fast_dsn, "fastpaca.answers"):
-            reads = [asyncio.create_task(store.answers(["k"])) for _ in range(5)]
+            reads = [asyncio.create_task(store.idempotency_records(["k"])) for _ in range(5)]
             await until_waiting(fast_dsn)
             clock.advance(PATIENCE_SECONDS + 1)
 

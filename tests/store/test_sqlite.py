@@ -16,7 +16,14 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from fastpaca.context.window import Run
-from fastpaca.store.base import AnswerRow, Change, ChangesPage, CommitFailed, ReadFailed, Store
+from fastpaca.store.base import (
+    Change,
+    ChangesPage,
+    CommitFailed,
+    IdempotencyRecord,
+    ReadFailed,
+    Store,
+)
 from fastpaca.store.memory import MemoryStore
 from fastpaca.store.pages import PageBounds
 from fastpaca.store.sqlite import reads
@@ -80,7 +87,7 @@ async def content(store: Store) -> object:
         [await store.changes(name, 2, 9, 4, 900) for name in NAMES],
         [await store.compactions(name, 1, 9, 2, 150) for name in NAMES],
         [await store.load_at(name, version) for name in NAMES for version in (0, 3, 7)],
-        await store.answers(KEYS),
+        await store.idempotency_records(KEYS),
     )
 
 
@@ -106,7 +113,7 @@ class World:
             count = draw(st.integers(1, 5))
             sizes = [draw(st.sampled_from([0, 30, 700, 9000])) for _ in range(count)]
             bodies = [body(n, size) for n, size in enumerate(sizes)]
-            return author.append(*bodies, answers=self._answers(count))
+            return author.append(*bodies, records=self._answers(count))
         if kind == "compact":
             return self._compact(author)
         if kind == "configure":
@@ -129,10 +136,10 @@ class World:
             runs.insert(0, Run(1, 1, replacement=author.row.version + 1, last=last))
         return author.compact(runs, synthetics, self._answers(1))
 
-    def _answers(self, most: int) -> list[AnswerRow]:
+    def _answers(self, most: int) -> list[IdempotencyRecord]:
         draw = self.data.draw
         keys = draw(st.lists(st.sampled_from(KEYS), unique=True, max_size=min(most, 2)))
-        return [AnswerRow(key, b"f", b"{}", draw(st.integers(0, 9))) for key in keys]
+        return [IdempotencyRecord(key, b"f", b"{}", draw(st.integers(0, 9))) for key in keys]
 
 
 def author_purged(author: Author) -> Change:
@@ -163,8 +170,8 @@ async def _compare(data: st.DataObject, directory: Path) -> None:
                         author.row = before[name]
             elif step == "forget":
                 before_us = data.draw(st.integers(0, 9))
-                await pair.sqlite.forget_answers(before_us)
-                await pair.memory.forget_answers(before_us)
+                await pair.sqlite.forget_idempotency_records(before_us)
+                await pair.memory.forget_idempotency_records(before_us)
             else:
                 await pair.reopen()
             await pair.check()

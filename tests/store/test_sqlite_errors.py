@@ -71,11 +71,11 @@ def test_failed_write_is_certainly_nothing(tmp_path: Path, error: apsw.Error, sk
         ghost = Author("c")
         ghost.row = author.row
         with pytest.raises(CommitFailed):
-            await store.commit([ghost.append(count=9, size=5000, answers=[answer("k")])])
+            await store.commit([ghost.append(count=9, size=5000, records=[answer("k")])])
         assert await loaded_row(store, "c") == author.row
         assert await store.messages("c", 1, ALL, 9, ALL) == author.log
         faults.stop()
-        await store.commit([author.append(count=1, answers=[answer("k")])])
+        await store.commit([author.append(count=1, records=[answer("k")])])
         assert await loaded_row(store, "c") == author.row
 
     tell(tmp_path, story)
@@ -120,7 +120,7 @@ def test_failed_sync_of_a_commit_is_fatal(tmp_path: Path, error: apsw.Error) -> 
             with pytest.raises(CommitFailed, match="takes no more writes"):
                 await store.commit([refused])
         with pytest.raises(CommitFailed):
-            await store.forget_answers(ALL)
+            await store.forget_idempotency_records(ALL)
         assert await loaded_row(store, "c") == before
 
     tell(tmp_path, story)
@@ -178,10 +178,10 @@ def test_loss_is_told_to_a_commit_whoever_met_it(tmp_path: Path) -> None:
 
     async def story(store: SqliteStore, faults: Faults) -> None:
         (author,) = await create(store, "c")
-        await store.commit([author.append(count=1, answers=[answer("k", 1)])])
+        await store.commit([author.append(count=1, records=[answer("k", 1)])])
         faults.fail("sync", "-wal", SYNC_FAILED)
         with pytest.raises(CommitUnknown):
-            await store.forget_answers(2)
+            await store.forget_idempotency_records(2)
         faults.stop()
         with pytest.raises(CommitUnknown) as caught:
             await store.commit([author.append(count=1)])
@@ -250,7 +250,7 @@ def test_interrupted_erasure_is_not_a_failed_commit(tmp_path: Path) -> None:
         assert not caught.value.fatal
         faults.stop()
         assert (await loaded_row(store, "c")).status == "purged"
-        await store.forget_answers(0)
+        await store.forget_idempotency_records(0)
         assert files_with(tmp_path, b"SECRET") == []
 
     tell(tmp_path, story)

@@ -64,7 +64,7 @@ class Churn:
             runs = [Run(1, 1, replacement=author.row.version + 1)]
             return author.compact(runs, [text * rng.choice([3, 900])], kept)
         sizes = [rng.choice([1, 5, 40, 90, 600, 5000]) for _ in range(rng.randint(1, 6))]
-        return author.append(*(text * size for size in sizes), answers=kept)
+        return author.append(*(text * size for size in sizes), records=kept)
 
     def deaths(self) -> list[Change]:
         chosen = self.rng.sample(sorted(self.alive), len(self.alive) // 3)
@@ -123,7 +123,7 @@ def test_what_stays_is_a_hash(tmp_path: Path) -> None:
         store = SqliteStore(tmp_path)
         await store.open()
         (author,) = await create(store, "SECRET@example.org")
-        await store.commit([author.append(count=1, answers=[answer("SECRET-key")])])
+        await store.commit([author.append(count=1, records=[answer("SECRET-key")])])
         await store.commit([author.purge()])
         assert files_with(tmp_path, b"SECRET") == []
         await store.close()

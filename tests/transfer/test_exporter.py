@@ -142,7 +142,7 @@ async def test_a_lost_message_is_noticed() -> None:
     A store that has lost a version is told so, and which.
     """
     store = await _lived()
-    del store._held["b"].messages[3]
+    del store._contexts["b"].messages[3]
     with pytest.raises(HistoryBroken, match="has lost version 4 of the context 'b'"):
         await exported(store)
 

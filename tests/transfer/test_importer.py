@@ -222,7 +222,7 @@ async def test_another_history_is_left_alone(tmp_path: Path, versions: int) -> N
     store = MemoryStore()
     await imported(store, file)
     # Of two nodes with the same clock, one was told something else.
-    held = store._held["c0"]
+    held = store._contexts["c0"]
     held.messages[3] = held.messages[3]._replace(body=held.messages[3].body.replace(b"H", b"J"))
     save(other, await exported(store))
     assert other.read_bytes().splitlines(keepends=True)[:5] == lines[:5]
@@ -259,7 +259,7 @@ async def test_a_lost_message_of_a_replacement_is_noticed(tmp_path: Path) -> Non
     save(file, await exported(lived))
     store = MemoryStore()
     await imported(store, file)
-    held = store._held["c0"]
+    held = store._contexts["c0"]
     (row,) = held.synthetics.values()
     held.synthetics[3, 0] = row._replace(body=row.body.replace(b"short", b"fine"))
     (difference,) = await differences(store, file)

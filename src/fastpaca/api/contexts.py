@@ -36,7 +36,7 @@ class Contexts:
         op = await offload(PARSE, len(body), partial(bodies.parse_put, body))
         written = await self._service.put(request.context_id, op, responses.representation)
         is_new = any(isinstance(event, Created) for event in written.events)
-        return Response(201 if is_new else 200, written.answer)
+        return Response(201 if is_new else 200, written.response)
 
     async def get(self, request: Request) -> Response:
         """Read the context."""
@@ -69,7 +69,7 @@ class Contexts:
         written = await self._service.patch_metadata(
             request.context_id, op, responses.representation
         )
-        return Response(200, written.answer)
+        return Response(200, written.response)
 
     async def delete(self, request: Request) -> Response:
         """Tombstone the context, or erase it permanently."""

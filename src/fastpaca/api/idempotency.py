@@ -41,4 +41,4 @@ async def keyed(request: Request, place: str, body: bytes) -> Keyed | None:
 
 def response(status: int, written: Written) -> Response:
     """Return the response to a write, marked if it was stored by an earlier request."""
-    return Response(status, written.answer, _REPLAYED if written.replayed else JSON_TYPE)
+    return Response(status, written.response, _REPLAYED if written.replayed else JSON_TYPE)

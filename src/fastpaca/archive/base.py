@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from fastpaca.ranges import Range
 from fastpaca.store.base import MessageRow
-from fastpaca.store.ranges import Range
 
 
 class ArchiveFailed(Exception):

@@ -11,9 +11,9 @@ from typing import Final, NamedTuple
 
 import apsw
 
+from fastpaca.ranges import Range
 from fastpaca.store.base import MessageRow
 from fastpaca.store.pages import PageBounds, size
-from fastpaca.store.ranges import Range
 from fastpaca.store.sqlite.reads import (
     LAST_PLACE,
     one_moment,

@@ -19,13 +19,13 @@ from fastpaca.archive import schema
 from fastpaca.archive.base import ArchiveFailed, Inserted, LogRow
 from fastpaca.context.message import decode_counts
 from fastpaca.offload import WRITE_COLUMNS, offload
+from fastpaca.ranges import Range
 from fastpaca.store.base import CommitFailed, CommitUnknown, MessageRow
 from fastpaca.store.postgres.address import shown
 from fastpaca.store.postgres.connections import Connections
 from fastpaca.store.postgres.errors import FAILURES, Unreachable, described
 from fastpaca.store.postgres.primary import TAKES_WRITES, fetched
 from fastpaca.store.postgres.writes import AnswerLost, end
-from fastpaca.store.ranges import Range
 
 CONNECTIONS: Final = 10
 

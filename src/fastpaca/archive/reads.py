@@ -19,19 +19,19 @@ from fastpaca.archive.base import ArchiveFailed
 from fastpaca.archive.purges import Purges
 from fastpaca.archive.session import ArchiveSession
 from fastpaca.archive.trims import Piece
+from fastpaca.ranges import Range, clipped, count, missing, named, runs
 from fastpaca.store.base import (
     Change,
     ChangesPage,
     CommitFailed,
-    Delta,
-    Known,
+    Diff,
+    Have,
     MessageRow,
     ReadFailed,
     Snapshot,
 )
 from fastpaca.store.pages import PageBounds, changes_page, size
-from fastpaca.store.ranges import Range, clipped, count, missing_in, named
-from fastpaca.store.snapshots import needs, news
+from fastpaca.store.snapshots import needs, needs_besides
 from fastpaca.store.sqlite.store import SqliteStore
 
 AWAY: Final = "Older messages are in the archive, which cannot be read now; try again."
@@ -68,15 +68,15 @@ class ArchivedReads:
             return await self.load(context_id)  # it was purged meanwhile
         return found._replace(messages=messages)
 
-    async def load_since(self, context_id: str, known: Known) -> Delta | None:
-        """Read what is new for one who has what *known* says."""
-        found = await self._store.load_since(context_id, known)
+    async def load_since(self, context_id: str, have: Have) -> Diff | None:
+        """Read what changed in a context since *have*."""
+        found = await self._store.load_since(context_id, have)
         if found is None or found.row.status == "purged":
             return found
-        wanted = news(found.window, found.row.last_seq, known).log
+        wanted = needs_besides(have, found.window, found.row.last_seq).log
         messages = await self._completed(context_id, wanted, found.messages)
         if messages is None:
-            return await self.load_since(context_id, known)
+            return await self.load_since(context_id, have)
         return found._replace(messages=messages)
 
     async def load_at(self, context_id: str, version: int) -> Snapshot | None:
@@ -97,11 +97,11 @@ class ArchivedReads:
         """Add what is missing of the *wanted* messages; None if they were purged meanwhile."""
         if len(there) == count(wanted):
             return there
-        gaps = missing_in(wanted, (row.seq for row in there))
+        gaps = missing(wanted, runs(row.seq for row in there))
         fetched = await self._fetch(context_id, gaps, None, None)
         if len(fetched) < count(gaps) and not await self._is_there(context_id):
             return None
-        _check_whole(missing_in(gaps, (row.seq for row in fetched)))
+        _check_whole(missing(gaps, runs(row.seq for row in fetched)))
         return sorted((*there, *fetched), key=_SEQ)
 
     async def messages(
@@ -140,7 +140,7 @@ class ArchivedReads:
             return page
         if not await self._is_there(context_id):
             return []
-        _check_whole(missing_in([(piece.first, piece.last)], sorted(row.seq for row in rows)))
+        _check_whole(missing([(piece.first, piece.last)], runs(sorted(row.seq for row in rows))))
         raise AssertionError("what is there is not in order")
 
     async def changes(
@@ -239,7 +239,7 @@ class ArchivedReads:
             if not gaps:
                 return change
             back = await self._fetch(context_id, gaps, None, None)
-            _check_whole(missing_in(gaps, (row.seq for row in back)))
+            _check_whole(missing(gaps, runs(row.seq for row in back)))
         except ReadFailed as error:
             raise CommitFailed(str(error)) from error
         return replace(change, messages=[*back, *change.messages])

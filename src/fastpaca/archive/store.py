@@ -22,15 +22,15 @@ from fastpaca.archive.reads import ArchivedReads
 from fastpaca.archive.session import ArchiveSession
 from fastpaca.archive.writer import ArchiveWriter, Pace
 from fastpaca.store.base import (
-    AnswerRow,
     Change,
     ChangesPage,
     CommitFailed,
     CompactionRow,
     Condition,
     ContextRow,
-    Delta,
-    Known,
+    Diff,
+    Have,
+    IdempotencyRecord,
     MessageRow,
     ReadFailed,
     Snapshot,
@@ -142,9 +142,9 @@ class ArchivedStore:
         """Read what rebuilding the state of a context needs."""
         return await self._reads.load(context_id)
 
-    async def load_since(self, context_id: str, known: Known) -> Delta | None:
-        """Read what is new for one who has what *known* says."""
-        return await self._reads.load_since(context_id, known)
+    async def load_since(self, context_id: str, have: Have) -> Diff | None:
+        """Read what changed in a context since *have*."""
+        return await self._reads.load_since(context_id, have)
 
     async def load_at(self, context_id: str, version: int) -> Snapshot | None:
         """Read what rebuilding the window takes as it was after a version."""
@@ -201,9 +201,9 @@ class ArchivedStore:
         """Read rows in byte order of their ids."""
         return await self._store.contexts(prefix, after, limit)
 
-    async def answers(self, keys: Sequence[str]) -> dict[str, AnswerRow]:
+    async def idempotency_records(self, keys: Sequence[str]) -> dict[str, IdempotencyRecord]:
         """Look up stored answers."""
-        return await self._store.answers(keys)
+        return await self._store.idempotency_records(keys)
 
     # --- writes -------------------------------------------------------------------------------
 
@@ -230,9 +230,9 @@ class ArchivedStore:
         except ReadFailed as error:
             raise CommitFailed(str(error)) from error
 
-    async def forget_answers(self, before_us: int) -> None:
+    async def forget_idempotency_records(self, before_us: int) -> None:
         """Delete old answers, and go on with an erasure that was interrupted."""
-        await self._store.forget_answers(before_us)
+        await self._store.forget_idempotency_records(before_us)
 
     async def backup(self, path: Path) -> None:
         """

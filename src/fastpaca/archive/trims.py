@@ -13,9 +13,9 @@ from typing import Any, Final, NamedTuple, TypeVar
 import apsw
 
 from fastpaca.archive.local import state
+from fastpaca.ranges import Range, missing, runs
 from fastpaca.store.base import CompactionRow, MessageRow
 from fastpaca.store.pages import PageBounds, size
-from fastpaca.store.ranges import Range, missing, missing_in
 from fastpaca.store.snapshots import needs, seq_at
 from fastpaca.store.sqlite.reads import (
     COMPACTIONS,
@@ -136,7 +136,7 @@ def absent(connection: apsw.Connection, context_id: str, wanted: Sequence[Range]
     with one_moment(connection):
         key, _ = connection.execute(_KEY_AND_LAST_SEQ, (id_bytes(context_id),)).get or (0, 0)
         found = connection.executemany(_SEQS, [(key, *between) for between in wanted])
-        return missing_in(wanted, [seq for (seq,) in found])
+        return missing(wanted, runs(seq for (seq,) in found))
 
 
 def forward(
@@ -171,7 +171,7 @@ def _piece(
     if ends_early:
         first, last = (rows[-1].seq, last) if sql is _BACKWARD else (first, rows[-1].seq)
     there = sorted((row.seq, row.seq) for row in rows)
-    return Piece(rows, missing(first, last, there), *between, ends_early)
+    return Piece(rows, missing([(first, last)], there), *between, ends_early)
 
 
 def _taken(
@@ -259,7 +259,7 @@ def _trimmable(
         return places, length, True
     window = connection.execute(WINDOW, (key,)).get
     # Only what lies between the kept is looked at, so that they are not met again and again.
-    for between in missing(1, last_seq - keep, needs(window, last_seq).log):
+    for between in missing([(1, last_seq - keep)], needs(window, last_seq).log):
         if len(places) >= bounds.rows or length >= bounds.bytes:
             return places, length, False
         wanted = (key, *between, archived, bounds.rows - len(places))

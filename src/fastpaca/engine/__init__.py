@@ -1,4 +1,4 @@
-"""Queues, batches, commits and contexts in memory, for every store at once."""
+"""Queues, batches, commits and contexts in memory, the same for every store."""
 
 from fastpaca.engine.engine import Engine, Health
 from fastpaca.engine.writes import Keyed, Shape, Written

@@ -1,9 +1,9 @@
 """
-One batch of writes: what they make of their contexts, in order, before anything is stored.
+One batch of writes: what they do to their contexts, in order, before anything is stored.
 
-Pure: no I/O, no clock, no randomness and no waiting. The time comes in with the batch, states come
-in with the first write on a context, and what writes did comes in with `applied`. So a batch can
-be dropped at any moment, and nothing has happened.
+Pure: no I/O, no clock, no randomness and no waiting. The batch is given the time, the state of each
+context with its first write, and the result of each write by `applied`. It can be dropped at any
+moment, and nothing has happened.
 """
 
 from __future__ import annotations
@@ -17,58 +17,58 @@ from fastpaca.context.ops import Append, Compact, Op, PatchMetadata
 from fastpaca.engine.writes import PendingWrite, Written
 from fastpaca.errors import IdempotencyConflict
 from fastpaca.offload import APPLY, PARSE, REWRITE, Work
-from fastpaca.store.base import AnswerRow
+from fastpaca.store.base import IdempotencyRecord
 
-UNREAD_AT_ONCE: Final = 500
-"""How many entries of a window may be read on the event loop to find the call of a result."""
+UNREAD_ENTRIES_MAX: Final = 500
+"""How many entries of a window the event loop may read to find the call of a tool result."""
 
 
 class Stage:
     """
-    What the writes of one batch have made of one context so far.
+    What the writes of one batch have done to one context so far.
 
     Attributes:
-        before: The committed state, None if there is none.
-        context: The state after the writes, None as long as none has created it.
-        events: What the writes did, in order; empty if the context is as it was.
-        answers: The answers to store, by idempotency key.
-        outcomes: Each write, and what its caller is told once this is committed.
+        before: The committed state; None if the context doesn't exist.
+        context: The state after the writes; None until a write has created the context.
+        events: What the writes did, in order; empty if nothing has changed.
+        records: The idempotency records to store, by key.
+        outcomes: Each write, and the outcome for its caller once this is committed.
     """
 
-    __slots__ = ("answers", "before", "context", "events", "outcomes")
+    __slots__ = ("before", "context", "events", "outcomes", "records")
 
     def __init__(self, context: Context | None) -> None:
         self.before = context
         self.context = context
         self.events: list[Event] = []
-        self.answers: dict[str, AnswerRow] = {}
+        self.records: dict[str, IdempotencyRecord] = {}
         self.outcomes: list[tuple[PendingWrite, Written | Exception]] = []
 
 
 class Batch:
     """
-    What a batch has made of its contexts so far.
+    What a batch has done to its contexts so far.
 
     Args:
-        now_us: When all of its writes happen.
-        recent: Returns the answer that a recent commit has stored under a key.
+        now_us: The time of all its writes.
+        recent: Returns the record of a key if a recent commit wrote it.
 
     Attributes:
-        stages: By context id.
-        postponed: Contexts that a write of this batch waits for. They may be loaded before the
-            batch ends; a later write on them stays after the earlier one all the same.
+        stages: The contexts with writes, by id.
+        postponed: The contexts that a write of this batch waits for. They may be loaded before the
+            batch ends, but later writes on them still come after the earlier one.
     """
 
-    def __init__(self, now_us: int, recent: Callable[[str], AnswerRow | None]) -> None:
+    def __init__(self, now_us: int, recent: Callable[[str], IdempotencyRecord | None]) -> None:
         self.now_us = now_us
         self.stages: dict[str, Stage] = {}
         self.postponed: set[str] = set()
         self._recent = recent
-        self._keys: dict[str, AnswerRow] = {}
+        self._records: dict[str, IdempotencyRecord] = {}
 
     def replayed(self, write: PendingWrite, stage: Stage) -> Written | None:
         """
-        Answer *write* as before, if its key was used before, in the store or in this batch.
+        Return the stored response to *write*, if its key was used before or in this batch.
 
         Raises:
             IdempotencyConflict: The key was used with another request.
@@ -76,29 +76,30 @@ class Batch:
         keyed, context = write.keyed, stage.context
         if keyed is None or context is None or context.status is Status.PURGED:
             return None
-        row = self._keys.get(keyed.key) or self._recent(keyed.key) or write.known
-        if row is None:
+        record = self._records.get(keyed.key) or self._recent(keyed.key) or write.known
+        if record is None:
             return None
-        if row.fingerprint != keyed.fingerprint:
+        if record.fingerprint != keyed.fingerprint:
             raise IdempotencyConflict
-        return Written(context, (), row.answer, replayed=True)
+        return Written(context, (), record.response, replayed=True)
 
     def applied(
         self, write: PendingWrite, stage: Stage, after: Context, events: tuple[Event, ...]
     ) -> Written:
-        """Take over the state *after* a write, and what it did."""
-        answer = write.shape(after, events)
+        """Record the state *after* a write, and what it did."""
+        response = write.shape(after, events)
         stage.context = after
         stage.events += events
         if write.keyed is not None and events:
-            row = AnswerRow(write.keyed.key, write.keyed.fingerprint, answer, self.now_us)
-            stage.answers[row.key] = self._keys[row.key] = row
-        return Written(after, events, answer)
+            key, fingerprint = write.keyed.key, write.keyed.fingerprint
+            record = IdempotencyRecord(key, fingerprint, response, self.now_us)
+            stage.records[key] = self._records[key] = record
+        return Written(after, events, response)
 
 
 def work(op: Op, size: int, context: Context) -> tuple[Work, int, int]:
     """
-    Foresee what it takes to apply *op*, with messages of *size* bytes, to *context*.
+    Estimate the work of applying *op*, with messages of *size* bytes, to *context*.
 
     Returns the kind of work, its bytes and its items, as `offload` takes them.
     """
@@ -110,12 +111,12 @@ def work(op: Op, size: int, context: Context) -> tuple[Work, int, int]:
     if isinstance(op, Append):
         tokens = window.tokens + sum([message.counts.total for message in op.messages])
         if isinstance(config.policy, Manual) or tokens <= config.trigger(config.token_budget):
-            if window.unread > UNREAD_AT_ONCE and _has_result(op):
+            if window.unread > UNREAD_ENTRIES_MAX and _has_result(op):
                 return REWRITE, size, window.unread
             return APPLY, size, len(op.messages)
     return REWRITE, size + window.text_bytes, len(window)
 
 
 def _has_result(op: Append) -> bool:
-    """Tell whether a message of *op* holds a tool result, whose call has to be found."""
+    """Return whether a message of *op* holds a tool result, whose call has to be found."""
     return any(mark.answers for message in op.messages for mark in message.draft.reading.marks)

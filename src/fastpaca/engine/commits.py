@@ -1,10 +1,10 @@
 """
-Commits: what a batch has changed becomes durable, then visible, then its callers are told.
+Commits: the changes of a batch become durable, then visible, and then its callers get responses.
 
 A batch is **one** commit. If the store refuses it, its contexts are tried one by one, since a store
-of several servers may be able to write some. Contexts that another node was faster to change are
-taken out, and their writes are applied again. A commit that failed drops what was staged, and
-memory is as it was. Of one whose outcome is unknown, memory forgets all that it touched.
+of several servers may be able to write some of them. Contexts that another node has changed are
+removed from the commit, and their writes are applied again. A failed commit drops its stages, and
+memory doesn't change. After one with an unknown outcome, all contexts that it touched are evicted.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from typing import Final
 
 from fastpaca.context.events import Compacted, Event
 from fastpaca.engine import feed, rows
-from fastpaca.engine.answers import Answers
 from fastpaca.engine.batch import Stage
-from fastpaca.engine.contexts import Contexts
+from fastpaca.engine.contexts import ContextStates
 from fastpaca.engine.failures import lost, uncommitted
+from fastpaca.engine.idempotency import IdempotencyRecords
 from fastpaca.engine.queue import WriteQueue
 from fastpaca.errors import FastpacaError, OutcomeUnknown, Unavailable
 from fastpaca.store.base import (
-    AnswerRow,
     Change,
     CommitBlocked,
     CommitFailed,
-    CommitOvertaken,
+    CommitStale,
     CommitUnknown,
+    IdempotencyRecord,
     Store,
 )
 from fastpaca.stream.hub import Hub
@@ -38,41 +38,41 @@ from fastpaca.telemetry import Metrics
 
 logger = logging.getLogger(__name__)
 
-ALONE_AT_ONCE: Final = 4
-"""How many contexts of a refused batch are committed at once, each for itself."""
+SINGLE_COMMITS: Final = 4
+"""How many contexts of a refused batch are committed at the same time, in commits of their own."""
 
-ALONE_FAILED_MAX: Final = 16
+SINGLE_FAILURES_MAX: Final = 16
 """
 How many of them may fail before the others are refused without a try, if none has succeeded.
 
-With one server of three away, 16 contexts in a row lie there once in 43 million batches.
+With one of three servers down, the first 16 contexts are all on it once in 43 million batches.
 """
 
 
 class Commits:
     """
-    Commits what batches have staged.
+    Commits the stages of batches.
 
     Args:
-        store: Where it is committed.
-        contexts: Where committed states are published.
-        answers: Where committed answers are noted.
-        queue: Where writes are settled, or wait again.
-        hub: Where those who follow contexts are told.
-        metrics: Told how long commits take, and what they did.
-        commit_ids: Makes 16 bytes that no other commit has.
-        on_fatal: Told once why the store can't be trusted any more.
+        store: The store to commit to.
+        contexts: Publishes committed states.
+        records: Keeps committed idempotency records.
+        queue: Settles writes, or takes them back.
+        hub: Notifies followers.
+        metrics: Records the time and the effects of commits.
+        commit_ids: Returns a new id for a commit.
+        on_fatal: Called once, with the reason, when the store can no longer be trusted.
 
     Attributes:
-        loss: Why the store can't be trusted any more; None as long as it can.
-        settled: Set unless a commit is under way, whose states the store may already show.
+        loss: Why the store can no longer be trusted; None as long as it can.
+        settled: Cleared during a commit, whose states the store may already show.
     """
 
     def __init__(
         self,
         store: Store,
-        contexts: Contexts,
-        answers: Answers,
+        contexts: ContextStates,
+        records: IdempotencyRecords,
         queue: WriteQueue,
         hub: Hub,
         metrics: Metrics,
@@ -81,7 +81,7 @@ class Commits:
     ) -> None:
         self._store = store
         self._contexts = contexts
-        self._answers = answers
+        self._records = records
         self._queue = queue
         self._hub = hub
         self._metrics = metrics
@@ -92,7 +92,7 @@ class Commits:
         self.settled.set()
 
     def lose_trust(self, reason: str) -> None:
-        """Commit no more: the store has failed permanently."""
+        """Stop committing: the store has failed permanently."""
         if self.loss is not None:
             return
         self.loss = reason
@@ -101,27 +101,27 @@ class Commits:
 
     # --- without a change ---------------------------------------------------------------------
 
-    def answer(self, stage: Stage) -> None:
-        """Tell the callers of *stage* what became of their writes."""
+    def settle(self, stage: Stage) -> None:
+        """Return the outcomes of *stage* to its callers."""
         for write, outcome in stage.outcomes:
             self._queue.settle(write, outcome)
 
     async def confirm(self, context_id: str, stage: Stage) -> None:
-        """Answer what changes nothing, or do it again if it rested on a stale state."""
+        """Settle writes that change nothing, or apply them again if their state was stale."""
         try:
             is_current = await self._contexts.is_current(context_id, stage.before)
         except Unavailable as error:
             self._refuse([stage], error)
             return
         if is_current:
-            self.answer(stage)
+            self.settle(stage)
         else:
-            self._do_again(context_id, stage)
+            self._retry(context_id, stage)
 
     # --- commits ------------------------------------------------------------------------------
 
     async def commit(self, staged: dict[str, Stage]) -> None:
-        """Commit what a batch has changed, in one piece or, if that is refused, one by one."""
+        """Commit the stages of a batch together or, if that is refused, one by one."""
         self.settled.clear()
         try:
             await self._commit(staged)
@@ -130,9 +130,9 @@ class Commits:
 
     async def _commit(self, staged: dict[str, Stage]) -> None:
         error = await self._commit_together(list(staged.values()))
-        while isinstance(error, CommitOvertaken) and not error.context_ids.isdisjoint(staged):
+        while isinstance(error, CommitStale) and not error.context_ids.isdisjoint(staged):
             for context_id in error.context_ids & staged.keys():
-                self._do_again(context_id, staged.pop(context_id))
+                self._retry(context_id, staged.pop(context_id))
             error = await self._commit_together(list(staged.values())) if staged else None
         if error is None:
             return
@@ -144,7 +144,7 @@ class Commits:
         await self._commit_one_by_one(stages)
 
     async def _commit_one_by_one(self, stages: Sequence[Stage]) -> None:
-        """Commit each of *stages* for itself, some at once: the store may be able to do some."""
+        """Commit each of *stages* in a commit of its own, a few at the same time."""
         waiting = iter(stages)
         failed = written = 0
 
@@ -153,42 +153,42 @@ class Commits:
             for stage in waiting:
                 if self.loss is not None:
                     self._refuse([stage], lost())
-                elif failed >= ALONE_FAILED_MAX and not written:
-                    self._refuse([stage], Unavailable())  # it is not this context that is refused
+                elif failed >= SINGLE_FAILURES_MAX and not written:
+                    self._refuse([stage], Unavailable())  # the store fails for all contexts
                 elif await self._commit_alone(stage):
                     written += 1
                 else:
                     failed += 1
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(ALONE_AT_ONCE):
+            for _ in range(SINGLE_COMMITS):
                 group.create_task(work())
 
     async def _commit_alone(self, stage: Stage) -> bool:
-        """Commit *stage*, and tell whether the store could do so, or somebody else was faster."""
+        """Commit *stage* by itself; return whether the store could, or another node was faster."""
         assert stage.context is not None
         error = await self._commit_together([stage])
-        if isinstance(error, CommitOvertaken) and stage.context.id in error.context_ids:
-            self._do_again(stage.context.id, stage)
+        if isinstance(error, CommitStale) and stage.context.id in error.context_ids:
+            self._retry(stage.context.id, stage)
         elif error is not None:
             self._refuse([stage], uncommitted(error))
             return False
         return True
 
     async def _commit_together(self, stages: Sequence[Stage]) -> CommitFailed | None:
-        """Commit *stages* and publish them; the error if certainly nothing was written."""
+        """Commit *stages* and publish them; return the error if certainly nothing was written."""
         commit_id = self._commit_ids()
         changes = [_change(stage, commit_id) for stage in stages]
         started = time.perf_counter()
         try:
             await self._store.commit(changes)
         except CommitFailed as error:
-            if isinstance(error, CommitOvertaken) and len(stages) == 1 and not error.context_ids:
+            if isinstance(error, CommitStale) and len(stages) == 1 and not error.context_ids:
                 self._contexts.forget(changes[0].row.id)
             return error
         except CommitUnknown as error:
-            doubtful = error.context_ids or {change.row.id for change in changes}
-            certain = [s for c, s in zip(changes, stages, strict=True) if c.row.id not in doubtful]
+            unknown = error.context_ids or {change.row.id for change in changes}
+            certain = [s for c, s in zip(changes, stages, strict=True) if c.row.id not in unknown]
             self._publish(certain)
             self._lose([stage for stage in stages if stage not in certain], error)
             return None
@@ -205,39 +205,39 @@ class Commits:
     # --- outcomes -----------------------------------------------------------------------------
 
     def _publish(self, stages: Sequence[Stage]) -> None:
-        answers: list[AnswerRow] = []
+        records: list[IdempotencyRecord] = []
         for stage in stages:
             assert stage.context is not None
             self._contexts.publish(stage.context)
-            answers += stage.answers.values()
+            records += stage.records.values()
             self._count(stage.events)
-            self.answer(stage)
-        self._answers.committed(answers)
+            self.settle(stage)
+        self._records.committed(records)
         self._contexts.measure()
         if self._hub.channels:
             for stage in stages:
                 assert stage.context is not None
-                feed.tell(self._hub, stage.context, partial(feed.changes_of, stage.events))
+                feed.notify(self._hub, stage.context, partial(feed.changes_of, stage.events))
 
-    def _do_again(self, context_id: str, stage: Stage) -> None:
-        """Let the writes of *stage* wait for the state that another node has made."""
+    def _retry(self, context_id: str, stage: Stage) -> None:
+        """Apply the writes of *stage* again, to the state that another node has committed."""
         self._contexts.mark_stale(context_id)
         for write, _ in stage.outcomes:
             self._queue.retry(write)
 
     def _refuse(self, stages: Iterable[Stage], error: FastpacaError) -> None:
-        """Nothing of *stages* was written: all their callers are told so, refused ones too."""
+        """Refuse all writes of *stages*, of which nothing was written."""
         for stage in stages:
             self._queue.refuse((write for write, _ in stage.outcomes), error)
 
     def _lose(self, stages: Sequence[Stage], error: CommitUnknown) -> None:
-        """Nobody knows whether *stages* were written: forget them, and stop if that is fatal."""
+        """Evict *stages*, whose outcome is unknown, and stop if that is fatal."""
         logger.error("the outcome of a commit is unknown: %s", error)
-        self._answers.drop_all()
+        self._records.drop_all()
         for stage in stages:
             assert stage.context is not None
             self._contexts.forget(stage.context.id)
-            self._hub.ring(stage.context.id)  # it may have happened
+            self._hub.ring(stage.context.id)  # the commit may have happened
             for write, _ in stage.outcomes:
                 self._queue.settle(write, OutcomeUnknown())
         if error.fatal:
@@ -252,8 +252,8 @@ class Commits:
 
 
 def _change(stage: Stage, commit_id: bytes) -> Change:
-    """Make the rows of *stage*, whose state gets the next revision."""
+    """Return the rows of *stage*, whose state gets the next revision."""
     assert stage.context is not None
     revision = 0 if stage.before is None else stage.before.revision
     stage.context = rows.with_revision(stage.context, revision + 1)
-    return rows.change(stage.context, stage.events, list(stage.answers.values()), commit_id)
+    return rows.change(stage.context, stage.events, list(stage.records.values()), commit_id)

@@ -1,9 +1,9 @@
 """
-The committed states of contexts: from memory, or loaded once for all who ask.
+The committed states of contexts: from memory, or loaded once for all callers.
 
-Memory equals what is committed at every moment, as far as this node knows. A store that other nodes
-write to may know more. There a state is returned only after the store has confirmed it, and one
-that is stale stays in memory until what is new of it has been read.
+At every moment, memory equals the committed state as far as this node knows it. If other nodes
+write to the store, the store may be ahead. A state is then returned only after the store has
+confirmed it, and a stale state stays in memory until its changes have been read.
 """
 
 from __future__ import annotations
@@ -16,43 +16,43 @@ from fastpaca.context import Context, Status
 from fastpaca.engine import feed, rows
 from fastpaca.engine.cache import ContextCache
 from fastpaca.engine.failures import reading
-from fastpaca.engine.feed import News
+from fastpaca.engine.feed import MakeChanges
 from fastpaca.engine.freshness import Freshness
 from fastpaca.errors import ContextNotFound
 from fastpaca.offload import REBUILD, offload
-from fastpaca.store.base import Delta, MessageRow, Snapshot, Store, SyntheticRow
+from fastpaca.store.base import Diff, MessageRow, Snapshot, Store, SyntheticRow
 from fastpaca.telemetry import Metrics
 
 
-class Contexts:
+class ContextStates:
     """
     The states of contexts in *store*.
 
     Args:
-        store: Where they are kept.
-        tell: Tells those who follow a context what another node has made of it.
+        store: The store that has them.
+        notify: Notifies followers of changes by other nodes.
         bytes_max: About how much memory they may take.
-        metrics: Told how much they take.
+        metrics: Shows how much they take.
 
     Attributes:
-        cache: Those in memory.
+        cache: The states in memory.
     """
 
     def __init__(
         self,
         store: Store,
-        tell: Callable[[Context, News], None],
+        notify: Callable[[Context, MakeChanges], None],
         bytes_max: int,
         metrics: Metrics,
     ) -> None:
         self._store = store
-        self._tell = tell
+        self._notify = notify
         self._metrics = metrics
         self.cache = ContextCache(bytes_max)
         self._freshness = Freshness(store)
-        self._absent: set[str] = set()  # ids that have no context, of those that writes wait for
+        self._absent: set[str] = set()  # ids without a context that writes wait for
         self._loads: dict[str, asyncio.Task[Context | None]] = {}
-        self._stale_loads: set[str] = set()  # those whose context was committed meanwhile
+        self._stale_loads: set[str] = set()  # loads whose context was committed meanwhile
 
     # --- reads --------------------------------------------------------------------------------
 
@@ -61,8 +61,8 @@ class Contexts:
         Return the committed state of a context.
 
         Raises:
-            ContextNotFound: There is none, or it was purged.
-            Unavailable: The store cannot be read.
+            ContextNotFound: It doesn't exist, or it was purged.
+            Unavailable: The store can't be read.
         """
         if self._store.is_shared:
             context = await self._fresh(context_id)
@@ -78,19 +78,20 @@ class Contexts:
 
     async def _fresh(self, context_id: str) -> Context | None:
         """
-        Return a state that is not older than this call, whatever other nodes do.
+        Return a state that is not older than this call, even if other nodes write.
 
         Raises:
-            Unavailable: The store cannot be read.
+            Unavailable: The store can't be read.
         """
         if context_id not in self.cache and context_id not in self._loads:
-            return await self.load(context_id)  # begins now, and finds what was there by then
+            return await self.load(context_id)  # it begins now, so it can't be older
         with reading():
             revision = await self._freshness.revision(context_id)
         context = self.cache.get(context_id)
         while revision and not _is_as_new_as(revision, context):
             self.cache.mark_stale(context_id)
-            # One that was under way may have begun too early, and is then followed by another.
+            # A load that was running already may have begun too early; then the loop starts
+            # another.
             context = await self.load(context_id)
             if context is None:
                 return None
@@ -98,25 +99,26 @@ class Contexts:
 
     async def is_current(self, context_id: str, context: Context | None) -> bool:
         """
-        Ask the store whether *context* is what other nodes know too; None says that there is none.
+        Return whether the store has *context* in the same revision; None stands for no context.
 
         Raises:
-            Unavailable: The store cannot be read.
+            Unavailable: The store can't be read.
         """
         with reading():
             revision = await self._freshness.revision(context_id)
         if context is None:
             return revision == 0
-        return context.revision == revision or context.status is Status.PURGED  # nothing follows
+        # A purged context never changes.
+        return context.revision == revision or context.status is Status.PURGED
 
     # --- loads --------------------------------------------------------------------------------
 
     async def load(self, context_id: str) -> Context | None:
         """
-        Load a context into memory, once for all who ask, also if the first of them leaves.
+        Load a context into memory, once for all callers, even if the first of them is cancelled.
 
         Raises:
-            Unavailable: The store cannot be read.
+            Unavailable: The store can't be read.
         """
         load = self._loads.get(context_id)
         if load is None:
@@ -128,41 +130,41 @@ class Contexts:
         try:
             while True:
                 self._stale_loads.discard(context_id)
-                context, news = await self._read(context_id)
-                held = self.cache.get(context_id)
-                if held is not None and not _is_newer(context, held):
-                    return held
-                if held is not None or context_id not in self._stale_loads:
+                context, make_changes = await self._read(context_id)
+                cached = self.cache.get(context_id)
+                if cached is not None and not _is_newer(context, cached):
+                    return cached
+                if cached is not None or context_id not in self._stale_loads:
                     break
             if context is not None:
                 self.cache.mark_stale(context_id)
                 self.cache.put(context)
                 self.measure()
-                self._tell(context, news)
+                self._notify(context, make_changes)
             return context
         finally:
             del self._loads[context_id]
 
-    async def _read(self, context_id: str) -> tuple[Context | None, News]:
-        """Read a context from the store: all that it needs, or what is new since it was here."""
+    async def _read(self, context_id: str) -> tuple[Context | None, MakeChanges]:
+        """Read a context from the store: all of it, or what is new since an earlier state."""
         earlier = self.cache.earlier(context_id)
         if earlier is not None:
-            delta = await self._store.load_since(context_id, rows.known(earlier))
-            if delta is None:
+            diff = await self._store.load_since(context_id, rows.have(earlier))
+            if diff is None:
                 return None, list
-            return await _caught_up(earlier, delta), partial(feed.changes_since, earlier, delta)
+            return await _updated(earlier, diff), partial(feed.changes_since, earlier, diff)
         snapshot = await self._store.load(context_id)
         return None if snapshot is None else await _rebuilt(snapshot), list
 
     def stop_loading(self) -> None:
-        """Give up the loads that are under way."""
+        """Cancel all loads."""
         for load in list(self._loads.values()):
             load.cancel()
 
     # --- writes -------------------------------------------------------------------------------
 
     def pin(self, context_id: str) -> None:
-        """Keep what is known of a context until `unpin` is called as often."""
+        """Keep what is known of a context until `unpin` has been called as often."""
         self.cache.pin(context_id)
 
     def unpin(self, context_id: str) -> None:
@@ -171,52 +173,52 @@ class Contexts:
             self._absent.discard(context_id)
 
     def is_absent(self, context_id: str) -> bool:
-        """Tell whether a pinned id is known to have no context."""
+        """Return whether a pinned id is known to have no context."""
         return context_id in self._absent
 
-    def note_absent(self, context_id: str) -> None:
-        """Note that a pinned id has no context."""
+    def record_absent(self, context_id: str) -> None:
+        """Record that a pinned id has no context."""
         self._absent.add(context_id)
 
     def publish(self, context: Context) -> None:
-        """Let everybody see a state that was just committed."""
+        """Make a committed state visible."""
         self.cache.put(context)
         self._absent.discard(context.id)
         if context.id in self._loads:
             self._stale_loads.add(context.id)
 
     def mark_stale(self, context_id: str) -> None:
-        """Note that another node has changed a context."""
+        """Record that another node has changed a context."""
         self.cache.mark_stale(context_id)
         self._absent.discard(context_id)
 
     def forget(self, context_id: str) -> None:
-        """Rely no longer on what memory says of a context: the next write loads it anew."""
+        """Drop what memory has of a context; its next write loads it again."""
         self.cache.drop(context_id)
         self._absent.discard(context_id)
 
     def measure(self) -> None:
-        """Let the metrics show what is in memory."""
+        """Update the metrics of what is in memory."""
         self._metrics.hot_contexts.set(len(self.cache))
         self._metrics.hot_bytes.set(self.cache.bytes)
 
 
 async def _rebuilt(snapshot: Snapshot) -> Context:
-    """Make a context of its rows, in a thread if that would hold up the event loop."""
+    """Build a context from its rows, in a thread if it takes long."""
     size, items = _extent(snapshot.messages, snapshot.synthetics)
     return await offload(REBUILD, size, partial(rows.rebuilt, snapshot), items=items)
 
 
-async def _caught_up(context: Context, delta: Delta) -> Context:
-    """Bring an old state up to date, in a thread if that would hold up the event loop."""
-    size, items = _extent(delta.messages, delta.synthetics)
-    if delta.window is not None:  # all of it is made anew, of what is here and what was read
+async def _updated(context: Context, diff: Diff) -> Context:
+    """Bring an old state up to date, in a thread if it takes long."""
+    size, items = _extent(diff.messages, diff.synthetics)
+    if diff.window is not None:  # the window is rebuilt from the old entries and the rows
         size, items = size + context.window.text_bytes, items + len(context.window)
-    return await offload(REBUILD, size, partial(rows.caught_up, context, delta), items=items)
+    return await offload(REBUILD, size, partial(rows.updated, context, diff), items=items)
 
 
 def _extent(log: Sequence[MessageRow], synthetics: Sequence[SyntheticRow]) -> tuple[int, int]:
-    """Return the bytes of rows of messages, and how many there are."""
+    """Return the bytes and the number of rows of messages."""
     size = sum([len(row.body) for row in log]) + sum([len(row.body) for row in synthetics])
     return size, len(log) + len(synthetics)
 
@@ -224,10 +226,11 @@ def _extent(log: Sequence[MessageRow], synthetics: Sequence[SyntheticRow]) -> tu
 def _is_as_new_as(revision: int, context: Context | None) -> bool:
     if context is None:
         return False
-    return context.revision >= revision or context.status is Status.PURGED  # nothing follows
+    # A purged context never changes.
+    return context.revision >= revision or context.status is Status.PURGED
 
 
-def _is_newer(context: Context | None, held: Context) -> bool:
-    if context is None or held.status is Status.PURGED:
+def _is_newer(context: Context | None, cached: Context) -> bool:
+    if context is None or cached.status is Status.PURGED:
         return False
-    return context.revision > held.revision or context.status is Status.PURGED
+    return context.revision > cached.revision or context.status is Status.PURGED

@@ -1,11 +1,10 @@
 """
-The doorbell between nodes: that another node has written to a context which is followed here.
+The doorbell between nodes: it notices when another node writes to a context with followers here.
 
-One query asks for the revisions of all contexts that anybody follows, and then again after a short
-while. That costs the writers nothing, whatever their number, and each node a query that does not
-grow with what is written; it works on every database that speaks SQL, and nothing is lost when a
-connection is. A notification sent by each commit would be there sooner, but PostgreSQL makes
-commits that notify wait for each other.
+One query reads the revisions of all contexts with followers, and is repeated after a short pause.
+It costs writers nothing, and each node a query that doesn't grow with the writes. It works on every
+SQL database, and a lost connection loses nothing. A notification by each commit would be faster,
+but PostgreSQL makes commits that notify wait for each other.
 """
 
 from __future__ import annotations
@@ -14,22 +13,22 @@ import asyncio
 import logging
 from typing import Final
 
-from fastpaca.store.base import ReadFailed, ReadPartly, Store
+from fastpaca.store.base import PartialRead, ReadFailed, Store
 from fastpaca.stream.hub import Hub
 
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 0.025
-"""How long a change of another node may go unnoticed, the query aside."""
+"""How long a change of another node may go unnoticed, apart from the query."""
 
-LOOK_AT_ONCE: Final = 1000
-"""Of how many contexts one query asks; a thousand take some 2 ms of the event loop."""
+QUERY_CONTEXTS_MAX: Final = 1000
+"""The most contexts in one query; a thousand take about 2 ms of the event loop."""
 
 REST_SECONDS: Final = 15e-6
-"""How long to rest, for each context that is followed, when there are many: looking takes 2 µs."""
+"""The pause for each context with followers, if there are many: a look takes 2 µs."""
 
 RETRY_SECONDS: Final = 1.0
-"""How long to wait before a store that could not be read is asked again."""
+"""How long to wait before reading from a failed store again."""
 
 
 class Doorbell:
@@ -42,11 +41,11 @@ class Doorbell:
         self._looking: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start looking."""
         self._looking = asyncio.create_task(self._look())
 
     async def stop(self) -> None:
-        """Look no more."""
+        """Stop looking."""
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.wait([self._looking])
@@ -65,17 +64,18 @@ class Doorbell:
     async def _look_once(self) -> None:
         followed = list(self._hub.channels)
         failure: ReadFailed | None = None
-        for start in range(0, len(followed), LOOK_AT_ONCE):
+        for start in range(0, len(followed), QUERY_CONTEXTS_MAX):
             try:
-                found = await self._store.revisions(followed[start : start + LOOK_AT_ONCE])
-            except ReadPartly as error:
-                found, failure = dict(error.found), error
-            for context_id, revision in found.items():
+                page = followed[start : start + QUERY_CONTEXTS_MAX]
+                revisions = await self._store.revisions(page)
+            except PartialRead as error:
+                revisions, failure = dict(error.results), error
+            for context_id, revision in revisions.items():
                 self._hub.ring_if_stale(context_id, revision)
         if failure is not None:
             raise failure
 
 
 def pause(look_seconds: float, followed: int) -> float:
-    """Tell how long to wait before the next look at so many contexts: a node has more to do."""
+    """Return the seconds until the next look at so many contexts, to leave time for other work."""
     return max(look_seconds, REST_SECONDS * followed)

@@ -1,22 +1,20 @@
 """
-The engine: operations wait, are applied in batches, and are answered once their commit is durable.
+The engine: operations wait, are applied in batches, and return once their commit is durable.
 
-How a write goes
-----------------
-An op for a context waits in a `queue`. When no commit is under way, all that wait are taken as a
-`batch` and applied in order to the committed states, and what they changed goes to the store as
-**one commit** (`commits`). While it is under way the next batch fills: batching comes from load and
-never from a timer, so an idle engine adds no delay. Only after the commit are the new states
-published (`contexts`) and the callers answered, refusals that rested on them included. A failed
-commit drops the batch, and memory is as it was.
+The life of a write ------------------- An op for a context waits in a `queue`. When no commit is
+running, all waiting ops are taken as a `batch` and applied in order to the committed states, and
+their changes go to the store as **one commit** (`commits`). During the commit the next batch fills:
+batching comes from load and never from a timer, so an idle engine adds no delay. Only after the
+commit are the new states published (`contexts`) and the callers answered, including callers whose
+refusal depended on those states. A failed commit drops the batch, and memory doesn't change.
 
-Ops on a context that is not in memory wait until it is loaded, in order, and do not hold up others.
+Ops on a context that is not in memory wait, in order, until it is loaded, and don't delay others.
 
-What is promised
-----------------
-- Memory equals committed state at every moment.
-- A write that was answered is durable; a refused one has left no trace.
-- Ops on one context are applied one after another, whatever the batches.
+Promises
+--------
+- Memory equals the committed state at every moment.
+- An acknowledged write is durable; a refused one has left no trace.
+- Ops on one context are applied one after another, in whichever batches they are.
 - Everything that grows is bounded: the queue in ops and bytes, the hot contexts in bytes.
 """
 
@@ -32,13 +30,13 @@ from fastpaca.clock import Clock
 from fastpaca.context import Context, create
 from fastpaca.context.ops import Op
 from fastpaca.engine import feed
-from fastpaca.engine.answers import Answers
 from fastpaca.engine.batch import Batch, Stage, work
 from fastpaca.engine.cache import ContextCache
 from fastpaca.engine.commits import Commits
-from fastpaca.engine.contexts import Contexts
+from fastpaca.engine.contexts import ContextStates
 from fastpaca.engine.doorbell import Doorbell
 from fastpaca.engine.failures import lost
+from fastpaca.engine.idempotency import IdempotencyRecords
 from fastpaca.engine.pages import Pages
 from fastpaca.engine.queue import QUEUE_OPS_MAX, WriteQueue
 from fastpaca.engine.writes import Keyed, PendingWrite, Shape, Written
@@ -51,19 +49,19 @@ from fastpaca.telemetry import Metrics
 
 logger = logging.getLogger(__name__)
 
-ANSWERS_KEPT_US: Final = 7 * 24 * 3600 * 1_000_000
-"""How long an answer is kept under its idempotency key."""
+RECORDS_KEPT_US: Final = 7 * 24 * 3600 * 1_000_000
+"""How long an idempotency record is kept."""
 
 
 class Health(NamedTuple):
     """
-    How a node is.
+    The health of a node.
 
     Attributes:
         status: `ok`, `starting`, `stopping` or `degraded`.
         reason: Why it is degraded.
-        is_live: Whether the process is of use; one that is not has to be started again.
-        is_ready: Whether requests should be sent to it.
+        is_live: Whether the process works; otherwise it has to be restarted.
+        is_ready: Whether to send it requests.
     """
 
     status: str
@@ -74,11 +72,11 @@ class Health(NamedTuple):
 
 class Engine:
     """
-    Applies operations to contexts over one store. Lives on one event loop.
+    Applies operations to the contexts of one store, on one event loop.
 
     Attributes:
-        hub: Where those who follow contexts are told what was committed.
-        pages: Reads of logs, of rewrites and of the list of contexts.
+        hub: Notifies the followers of contexts.
+        pages: Reads logs, compactions and the list of contexts.
     """
 
     def __init__(
@@ -97,13 +95,13 @@ class Engine:
         self._metrics = metrics = metrics or Metrics()
         self.hub = Hub(self)
         self._doorbell = Doorbell(store, self.hub)
-        self._contexts = Contexts(store, partial(feed.tell, self.hub), hot_bytes, metrics)
-        self._answers = Answers(store)
-        self._queue = WriteQueue(self._contexts, self._answers, self._run_batch, queue_ops_max)
+        self._contexts = ContextStates(store, partial(feed.notify, self.hub), hot_bytes, metrics)
+        self._records = IdempotencyRecords(store)
+        self._queue = WriteQueue(self._contexts, self._records, self._run_batch, queue_ops_max)
         self._commits = Commits(
             store,
             self._contexts,
-            self._answers,
+            self._records,
             self._queue,
             self.hub,
             metrics,
@@ -114,14 +112,15 @@ class Engine:
         self._state = "starting"
         metrics.ready.set_function(lambda: float(self.health.is_ready))
 
-    # --- life ---------------------------------------------------------------------------------
+    # --- lifecycle
+    # ---------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """
-        Open the store and begin to serve.
+        Open the store and start serving.
 
         Raises:
-            StoreRefused: The store cannot be opened.
+            StoreRefused: The store can't be opened.
         """
         await self._store.open()
         if self._store.is_shared:
@@ -129,11 +128,11 @@ class Engine:
         self._state = "ok"
 
     def fail(self, reason: str) -> None:
-        """Take no more writes: the store has failed permanently."""
+        """Stop accepting writes: the store has failed permanently."""
         self._commits.lose_trust(reason)
 
     async def stop(self) -> None:
-        """Refuse new writes, finish and commit what is under way, and close the store."""
+        """Refuse new writes, commit the accepted ones, and close the store."""
         self._state = "stopping"
         self.hub.stop()
         await self._queue.drain()
@@ -143,7 +142,7 @@ class Engine:
 
     @property
     def health(self) -> Health:
-        """How the node is, with all that it knows of its store."""
+        """The health of the node and, as far as it is known, of its store."""
         loss = self._commits.loss
         if loss is not None:
             return Health("degraded", loss, is_live=False, is_ready=False)
@@ -156,7 +155,7 @@ class Engine:
 
     @property
     def queued_ops(self) -> int:
-        """Operations that wait or are under way."""
+        """The number of operations without an outcome."""
         return self._queue.ops
 
     @property
@@ -164,9 +163,9 @@ class Engine:
         """The contexts in memory."""
         return self._contexts.cache
 
-    async def forget_old_answers(self) -> None:
-        """Delete stored answers that are older than they are promised to be kept."""
-        await self._store.forget_answers(self._clock() - ANSWERS_KEPT_US)
+    async def forget_old_records(self) -> None:
+        """Delete idempotency records after the time for which they are promised."""
+        await self._store.forget_idempotency_records(self._clock() - RECORDS_KEPT_US)
 
     # --- reads --------------------------------------------------------------------------------
 
@@ -175,8 +174,8 @@ class Engine:
         Return the committed state of a context.
 
         Raises:
-            ContextNotFound: There is none, or it was purged.
-            Unavailable: The store cannot be read.
+            ContextNotFound: It doesn't exist, or it was purged.
+            Unavailable: The store can't be read.
         """
         return await self._contexts.read(context_id)
 
@@ -190,7 +189,7 @@ class Engine:
         *,
         with_bodies: bool,
     ) -> Page:
-        """Read what happened to a context, for those who follow it; see `Pages.changes`."""
+        """Read the changes of a context, for its followers; see `Pages.changes`."""
         return await self.pages.changes(
             context_id, after, through, limit, bytes_max, with_bodies=with_bodies
         )
@@ -201,13 +200,13 @@ class Engine:
         self, context_id: str, op: Op, shape: Shape, keyed: Keyed | None = None
     ) -> Written:
         """
-        Apply *op* to a context and answer once that is durable.
+        Apply *op* to a context, and return once that is durable.
 
         Raises:
             FastpacaError: The op was refused (see `Context.apply`), and nothing has changed.
             IdempotencyConflict: The key was used before with another request.
-            RateLimited: Too much is waiting.
-            Unavailable: The store cannot commit; certainly nothing has changed.
+            RateLimited: Too many writes are waiting.
+            Unavailable: The store can't commit; certainly nothing has changed.
             OutcomeUnknown: The commit may have happened.
         """
         if self._commits.loss is not None:
@@ -219,8 +218,8 @@ class Engine:
         return await future
 
     async def _run_batch(self, writes: list[PendingWrite]) -> None:
-        """Apply *writes* in order, commit what they changed, and answer them all."""
-        batch = Batch(self._clock(), self._answers.recent)
+        """Apply *writes* in order, commit their changes, and settle all of them."""
+        batch = Batch(self._clock(), self._records.recent)
         for write in writes:
             await self._stage(write, batch)
         changed: dict[str, Stage] = {}
@@ -230,18 +229,18 @@ class Engine:
             elif self._store.is_shared:
                 self._queue.start(self._commits.confirm(context_id, stage))
             else:
-                self._commits.answer(stage)
+                self._commits.settle(stage)
         if changed:
             await self._commits.commit(changed)
         self._metrics.write_queue_ops.set(self._queue.ops)
 
     async def _stage(self, write: PendingWrite, batch: Batch) -> None:
-        """Apply a write to what *batch* has made of its context, or let it wait until it can be."""
+        """Apply a write in *batch*, or let it wait until its context is loaded."""
         context_id = write.context_id
         if context_id in batch.postponed or self._queue.is_parked(context_id):
             self._queue.enqueue(write)
             return
-        if write.keyed is not None and not self._answers.reaches_back_to(write.looked_up_at):
+        if write.keyed is not None and not self._records.reaches_back_to(write.looked_up_at):
             self._queue.look_up(write)
             return
         stage = batch.stages.get(context_id)
@@ -257,7 +256,7 @@ class Engine:
     async def _outcome(
         self, write: PendingWrite, stage: Stage, batch: Batch
     ) -> Written | Exception:
-        """Apply a write, in a thread if that would hold up the event loop."""
+        """Apply a write, in a thread if it takes long."""
         op, context = write.op, stage.context
         try:
             replayed = batch.replayed(write, stage)
@@ -273,6 +272,6 @@ class Engine:
         except FastpacaError as error:
             return error
         except Exception as error:
-            # A defect. Deciding is pure, so nothing has changed, and the neighbours go on.
+            # A defect. Applying an op is pure, so nothing has changed, and other writes continue.
             logger.exception("an op failed", extra={"context_id": write.context_id})
             return error

@@ -1,7 +1,7 @@
 """
-What callers are told when a store fails.
+The errors that callers get when a store fails.
 
-What the store says itself goes to the log: it may name servers that callers have no business with.
+The store's own message goes to the log, because it may name servers.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ logger = logging.getLogger(__name__)
 @contextmanager
 def reading() -> Iterator[None]:
     """
-    Tell the caller if the store cannot be read.
+    Translate a failed read of the store, for a block.
 
     Raises:
-        Unavailable: It cannot.
+        Unavailable: The store can't be read.
     """
     try:
         yield
@@ -31,17 +31,17 @@ def reading() -> Iterator[None]:
 
 
 def unreadable(error: ReadFailed) -> Unavailable:
-    """Log why the store cannot be read, and return what the caller is told."""
+    """Log why the store can't be read, and return the error for the caller."""
     logger.error("the store could not be read: %s", error)
     return Unavailable(error.told or "The store cannot be read now; try again.")
 
 
 def uncommitted(error: CommitFailed) -> Unavailable:
-    """Log why a commit failed, and return what the callers are told."""
+    """Log why a commit failed, and return the error for the callers."""
     logger.error("a commit failed, nothing was changed: %s", error)
     return Unavailable()
 
 
 def lost() -> Unavailable:
-    """Return what callers are told once the store has failed permanently."""
+    """Return the error for callers after the store has failed permanently."""
     return Unavailable("The store has failed, and this node accepts no more writes.")

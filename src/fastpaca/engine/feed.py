@@ -1,4 +1,4 @@
-"""Between the engine and the stream: what was committed, and what is stored, as changes."""
+"""Between the engine and the stream: commits and stored rows, as changes."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from collections.abc import Callable, Iterable
 from fastpaca.context import Context
 from fastpaca.context.events import Appended, Compacted, Event
 from fastpaca.context.message import decode_counts, render
-from fastpaca.store.base import ChangesPage, CompactionRow, Delta, MessageRow
+from fastpaca.store.base import ChangesPage, CompactionRow, Diff, MessageRow
 from fastpaca.stream.hub import Hub
 from fastpaca.stream.subscription import AppendedMessage, Page, VersionChange, WindowRewrite
 
 logger = logging.getLogger(__name__)
 
-News = Callable[[], list[VersionChange]]
-"""Makes the changes that those who follow a context are told of."""
+MakeChanges = Callable[[], list[VersionChange]]
+"""Returns the changes of a context, for its followers."""
 
 
-def tell(hub: Hub, context: Context, news: News) -> None:
-    """Tell those who follow *context* what has become of it, here or at another node."""
+def notify(hub: Hub, context: Context, make_changes: MakeChanges) -> None:
+    """Notify the followers of *context* of a commit, here or at another node."""
     if context.id not in hub.channels:
         return
     try:
-        hub.publish(context, news())
-    except Exception:  # no defect there may touch a commit
+        hub.publish(context, make_changes())
+    except Exception:  # a defect there must not affect the commit
         logger.exception("followers could not be notified of a commit")
         hub.ring(context.id)
 
 
 def changes_of(events: Iterable[Event]) -> list[VersionChange]:
-    """Make changes of what ops have just done to a context."""
+    """Return the events of a commit as changes."""
     changes: list[VersionChange] = []
     for event in events:
         if isinstance(event, Appended):
@@ -54,31 +54,31 @@ def changes_of(events: Iterable[Event]) -> list[VersionChange]:
     return changes
 
 
-def changes_since(context: Context, delta: Delta) -> list[VersionChange]:
+def changes_since(context: Context, diff: Diff) -> list[VersionChange]:
     """
-    Make changes of what others have done to *context*, as far as *delta* tells.
+    Return the changes since *context*, if *diff* holds all of them.
 
-    If its window was rewritten, or rows are missing, that is not everything: there are none then,
-    and whoever wants them reads them from the store.
+    It doesn't if the window was rewritten or rows are missing. Then the list is empty, and
+    followers read the changes from the store.
     """
-    if delta.window is not None or len(delta.messages) != delta.row.version - context.version:
+    if diff.window is not None or len(diff.messages) != diff.row.version - context.version:
         return []
-    return [VersionChange(row.version, _message(row), None) for row in delta.messages]
+    return [VersionChange(row.version, _message(row), None) for row in diff.messages]
 
 
-def page_of(after: int, found: ChangesPage) -> Page:
-    """Make a page of the rows that were read after the version *after*."""
-    messages = {row.version: _message(row) for row in found.messages}
-    compactions = {row.version: _compaction(row) for row in found.compactions}
+def page_of(after: int, rows: ChangesPage) -> Page:
+    """Return *rows*, which were read after the version *after*, as a page of changes."""
+    messages = {row.version: _message(row) for row in rows.messages}
+    compactions = {row.version: _compaction(row) for row in rows.compactions}
     changes = [
         VersionChange(version, messages.get(version), compactions.get(version))
         for version in sorted(messages.keys() | compactions.keys())
     ]
-    return Page(after, changes, found.through)
+    return Page(after, changes, rows.through)
 
 
 def _message(row: MessageRow) -> AppendedMessage:
-    if not row.body:  # it was not asked for; no stored one is empty
+    if not row.body:  # it was not read; no stored body is empty
         return AppendedMessage(row.seq, b"")
     tokens = decode_counts(row.counts).total
     return AppendedMessage(row.seq, render(row.body, row.seq, row.version, tokens, row.at_us))

@@ -1,8 +1,8 @@
 """
-Whether what is in memory is still true, where other nodes write to the same store.
+Check whether states in memory are current, when other nodes write to the same store.
 
-One query answers all who wait, and it begins after the last of them has asked: what it finds was
-committed by then, and so it includes every write that anybody was told of before.
+One query serves all callers that wait for it, and begins after the last of them has called. Its
+results therefore include every write that was acknowledged before any of the calls.
 """
 
 from __future__ import annotations
@@ -10,48 +10,48 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from fastpaca.store.base import ReadFailed, ReadPartly, Store
+from fastpaca.store.base import PartialRead, ReadFailed, Store
 
 
 class Freshness:
-    """Asks a store for the revisions of contexts, many at a time and one query after the other."""
+    """Reads revisions of contexts from a store, many at a time, one query after the other."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._asked: dict[str, asyncio.Future[int]] = {}
-        self._asking: asyncio.Task[None] | None = None
+        self._waiting: dict[str, asyncio.Future[int]] = {}
+        self._reading: asyncio.Task[None] | None = None
 
     async def revision(self, context_id: str) -> int:
         """
-        Give the revision of a context, as it is now or later; 0 if there is none.
+        Return the revision of a context, as of this call or later; 0 if it doesn't exist.
 
         Raises:
-            ReadFailed: The store cannot be read.
+            ReadFailed: The store can't be read.
         """
-        future = self._asked.get(context_id)
+        future = self._waiting.get(context_id)
         if future is None:
-            future = self._asked[context_id] = asyncio.get_running_loop().create_future()
-        if self._asking is None:
-            self._asking = asyncio.create_task(self._ask())
+            future = self._waiting[context_id] = asyncio.get_running_loop().create_future()
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read())
         return await asyncio.shield(future)
 
-    async def _ask(self) -> None:
+    async def _read(self) -> None:
         try:
-            while self._asked:
-                batch, self._asked = self._asked, {}
-                found: Mapping[str, int] = {}
+            while self._waiting:
+                batch, self._waiting = self._waiting, {}
+                revisions: Mapping[str, int] = {}
                 failed: Mapping[str, ReadFailed] = {}
                 try:
-                    found = await self._store.revisions(list(batch))
-                except ReadPartly as error:
-                    found, failed = error.found, dict.fromkeys(error.failed, error)
+                    revisions = await self._store.revisions(list(batch))
+                except PartialRead as error:
+                    revisions, failed = error.results, dict.fromkeys(error.failed, error)
                 except ReadFailed as error:
                     failed = dict.fromkeys(batch, error)
                 for context_id, future in batch.items():
                     if context_id in failed:
                         future.set_exception(failed[context_id])
-                        future.exception()  # all who asked may have gone
+                        future.exception()  # all callers may have been cancelled
                     else:
-                        future.set_result(found.get(context_id, 0))
+                        future.set_result(revisions.get(context_id, 0))
         finally:
-            self._asking = None
+            self._reading = None

@@ -1,4 +1,4 @@
-"""What a context was: its window as it was after an earlier version."""
+"""The past of a context: its window after an earlier version."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from fastpaca.store.base import Store
 
 async def at_version(store: Store, context: Context, version: int) -> Context:
     """
-    Give *context* as it was after *version*, one that it has, under its configuration of now.
+    Return *context* as it was after *version*, under its current configuration.
 
     Raises:
-        ContextNotFound: It was purged meanwhile.
-        ReadFailed: The store cannot be read.
+        ContextNotFound: The context was purged meanwhile.
+        ReadFailed: The store can't be read.
     """
     if version == context.version:
         return context
     snapshot = await store.load_at(context.id, version)
     if snapshot is None:
         raise ContextNotFound
-    # The past is read rarely, and a window of it may be long: always in a thread.
-    then = await asyncio.to_thread(rows.rebuilt, snapshot)
+    # Such reads are rare, and the window may be long, so always use a thread.
+    earlier = await asyncio.to_thread(rows.rebuilt, snapshot)
     return replace(
         context,
-        version=then.version,
-        last_seq=then.last_seq,
-        spoken_at_us=then.spoken_at_us,
-        window=then.window,
+        version=earlier.version,
+        last_seq=earlier.last_seq,
+        spoken_at_us=earlier.spoken_at_us,
+        window=earlier.window,
     )

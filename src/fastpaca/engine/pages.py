@@ -1,7 +1,7 @@
 """
-Pages: what is read of a log, of its rewrites and of the list of contexts, a piece at a time.
+Pages of logs, of compactions and of the list of contexts.
 
-No page is ahead of the state that was published, so that no reader is ahead of another.
+No page is ahead of the published state, so that no reader is ahead of another.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 from fastpaca.context import Context
 from fastpaca.engine import feed, history
-from fastpaca.engine.contexts import Contexts
+from fastpaca.engine.contexts import ContextStates
 from fastpaca.engine.failures import reading
 from fastpaca.store.base import CompactionRow, ContextRow, MessageRow, Store
 from fastpaca.stream.subscription import Page
@@ -25,12 +25,12 @@ class Pages:
     Reads pages from *store*.
 
     Args:
-        store: Where they are read.
-        contexts: Where a context is looked for whose page came back empty.
-        settled: Set unless a commit is under way, see `Commits.settled`.
+        store: The store to read from.
+        contexts: Checks whether a context with an empty page still exists.
+        settled: Cleared during a commit, see `Commits.settled`.
     """
 
-    def __init__(self, store: Store, contexts: Contexts, settled: asyncio.Event) -> None:
+    def __init__(self, store: Store, contexts: ContextStates, settled: asyncio.Event) -> None:
         self._store = store
         self._contexts = contexts
         self._settled = settled
@@ -39,11 +39,11 @@ class Pages:
         self, context: Context, from_seq: int, to_seq: int, limit: int
     ) -> list[MessageRow]:
         """
-        Read a page of the log forward, up to what *context* has published.
+        Read a page of the log forward, up to the last message of *context*.
 
         Raises:
-            ContextNotFound: It was purged meanwhile.
-            Unavailable: The store cannot be read.
+            ContextNotFound: The context was purged meanwhile.
+            Unavailable: The store can't be read.
         """
         end = min(to_seq, context.last_seq)
         if from_seq > end or limit == 0:
@@ -55,11 +55,11 @@ class Pages:
 
     async def tail(self, context: Context, offset: int, limit: int) -> list[MessageRow]:
         """
-        Read the newest *limit* messages but for *offset*, ascending.
+        Skip the *offset* newest messages and read the next *limit*, in ascending order.
 
         Raises:
-            ContextNotFound: It was purged meanwhile.
-            Unavailable: The store cannot be read.
+            ContextNotFound: The context was purged meanwhile.
+            Unavailable: The store can't be read.
         """
         before = context.last_seq - offset + 1
         if before <= 1 or limit == 0:
@@ -71,11 +71,11 @@ class Pages:
 
     async def compactions(self, context: Context, after: int, limit: int) -> list[CompactionRow]:
         """
-        Read rewrites of the window after the version *after*, up to what *context* has published.
+        Read the compactions after the version *after*, up to the version of *context*.
 
         Raises:
-            ContextNotFound: It was purged meanwhile.
-            Unavailable: The store cannot be read.
+            ContextNotFound: The context was purged meanwhile.
+            Unavailable: The store can't be read.
         """
         end = context.version
         with reading():
@@ -87,11 +87,11 @@ class Pages:
         self, context: Context, before: int, limit: int
     ) -> list[CompactionRow]:
         """
-        Read the newest rewrites of the window below the version *before*, newest first.
+        Read the newest compactions before the version *before*, newest first.
 
         Raises:
-            ContextNotFound: It was purged meanwhile.
-            Unavailable: The store cannot be read.
+            ContextNotFound: The context was purged meanwhile.
+            Unavailable: The store can't be read.
         """
         with reading():
             page = await self._store.compactions_before(context.id, before, limit, PAGE_BYTES_MAX)
@@ -103,11 +103,11 @@ class Pages:
         Accept an empty page only if the context still exists.
 
         Raises:
-            ContextNotFound: It was purged meanwhile.
-            Unavailable: The store cannot be read.
+            ContextNotFound: The context was purged meanwhile.
+            Unavailable: The store can't be read.
         """
         if not page:
-            await self._settled.wait()  # what is written already may not be published yet
+            await self._settled.wait()  # a state in the store may not be published yet
             await self._contexts.read(context.id)
 
     async def changes(
@@ -121,12 +121,12 @@ class Pages:
         with_bodies: bool,
     ) -> Page:
         """
-        Read the changes after the version *after*, up to *through* at most, for those who follow.
+        Read the changes after the version *after*, up to and including *through* at most.
 
-        Without bodies, messages are there and their bodies empty.
+        Without *with_bodies*, the bodies of messages are empty.
 
         Raises:
-            Unavailable: The store cannot be read.
+            Unavailable: The store can't be read.
         """
         with reading():
             page = await self._store.changes(
@@ -136,10 +136,10 @@ class Pages:
 
     async def contexts(self, prefix: str, after: str, limit: int) -> list[ContextRow]:
         """
-        Read rows of contexts in byte order of their ids; none is ahead of what is published.
+        Read rows of contexts in byte order of their ids; none is ahead of its published state.
 
         Raises:
-            Unavailable: The store cannot be read.
+            Unavailable: The store can't be read.
         """
         with reading():
             page = await self._store.contexts(prefix, after, limit)
@@ -151,8 +151,8 @@ class Pages:
         Return *context* as it was after *version*; see `history.at_version`.
 
         Raises:
-            ContextNotFound: It was purged meanwhile.
-            Unavailable: The store cannot be read.
+            ContextNotFound: The context was purged meanwhile.
+            Unavailable: The store can't be read.
         """
         with reading():
             return await history.at_version(self._store, context, version)

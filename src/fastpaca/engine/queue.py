@@ -1,12 +1,12 @@
 """
-The queue: where writes wait, bounded in number and bytes, until each has its outcome.
+The queue: writes wait here until they have an outcome. It is bounded in number and in bytes.
 
-A write is *ready*, unless it waits for one of two things. Its idempotency key may have to be looked
-up in the store; or its context is not in memory, and the write is *parked* until it is loaded.
-Writes on one context that are ready or parked keep their order, and no context holds up another.
+A write is *ready* unless it waits for one of two things: its idempotency key has to be looked up in
+the store, or its context is not in memory, and the write is *parked* until it is loaded. Ready and
+parked writes on one context keep their order, and no context delays another.
 
-Batches come from load and never from a timer: while one is under way the next one fills, so that an
-idle engine adds no delay.
+Batches come from load and never from a timer: while one is running the next one fills, so an idle
+engine adds no delay.
 """
 
 from __future__ import annotations
@@ -16,49 +16,49 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Final
 
-from fastpaca.engine.answers import Answers
-from fastpaca.engine.contexts import Contexts
+from fastpaca.engine.contexts import ContextStates
 from fastpaca.engine.failures import unreadable
+from fastpaca.engine.idempotency import IdempotencyRecords
 from fastpaca.engine.writes import PendingWrite, Written
 from fastpaca.errors import FastpacaError, RateLimited, Unavailable
-from fastpaca.store.base import ReadFailed, ReadPartly
+from fastpaca.store.base import PartialRead, ReadFailed
 
 QUEUE_OPS_MAX: Final = 4096
-"""How many writes may wait or be under way; more are refused with 429."""
+"""The most writes without an outcome; more are refused with 429."""
 
 QUEUE_BYTES_MAX: Final = 128 * 1024 * 1024
-"""How many bytes of messages may wait or be under way."""
+"""The most bytes of messages in them."""
 
 BATCH_OPS_MAX: Final = 256
-"""How many writes are applied in one go (about 20 µs each), so that others get their turn."""
+"""The most writes in a batch (about 20 µs each), so that other tasks get their turn."""
 
 TRIES_MAX: Final = 20
-"""How often a write is applied anew because another node was faster, before it is refused."""
+"""How often a write is applied again after another node was faster, before it is refused."""
 
 
 class WriteQueue:
     """
-    The writes that have no outcome yet.
+    The writes without an outcome.
 
     Args:
-        contexts: Where parked writes are waited for.
-        answers: Where idempotency keys are looked up.
+        contexts: Loads the contexts of parked writes.
+        records: Looks up idempotency keys.
         run_batch: Applies and commits a batch.
-        ops_max: How many writes there may be.
+        ops_max: The most writes.
 
     Attributes:
-        ops: How many writes there are.
+        ops: The number of writes.
     """
 
     def __init__(
         self,
-        contexts: Contexts,
-        answers: Answers,
+        contexts: ContextStates,
+        records: IdempotencyRecords,
         run_batch: Callable[[list[PendingWrite]], Awaitable[None]],
         ops_max: int,
     ) -> None:
         self._contexts = contexts
-        self._answers = answers
+        self._records = records
         self._run_batch = run_batch
         self._ops_max = ops_max
         self.ops = 0
@@ -74,10 +74,10 @@ class WriteQueue:
 
     def add(self, write: PendingWrite) -> None:
         """
-        Take a new write.
+        Add a new write.
 
         Raises:
-            RateLimited: Too much is waiting.
+            RateLimited: Too many writes are waiting.
         """
         is_full = self.ops >= self._ops_max or self._bytes + write.size > QUEUE_BYTES_MAX
         if self.ops and is_full:
@@ -91,45 +91,45 @@ class WriteQueue:
             self.look_up(write)
 
     def settle(self, write: PendingWrite, outcome: Written | BaseException) -> None:
-        """Tell the caller what became of a write, and release what the write held."""
+        """Return the outcome of a write to its caller, and release what the write held."""
         self.ops -= 1
         self._bytes -= write.size
         self._contexts.unpin(write.context_id)
         write.resolve(outcome)
 
     def refuse(self, writes: Iterable[PendingWrite], error: FastpacaError) -> None:
-        """Tell the callers of *writes* that nothing was changed, and why."""
+        """Raise *error* for the callers of *writes*, which changed nothing."""
         for write in writes:
             self.settle(write, error)
 
     def retry(self, write: PendingWrite) -> None:
-        """Let a write be applied again, to the state that another node has made."""
+        """Apply a write again, to the state that another node has committed."""
         write.tries += 1
         if write.tries > TRIES_MAX:
             self.settle(write, Unavailable("Other nodes keep writing to this context; try again."))
         elif write.keyed is None:
             self.enqueue(write)
-        else:  # the other node may have been asked the same
+        else:  # the other node may have had the same request
             self.look_up(write)
 
     async def drain(self) -> None:
         """
-        Wait until every write has its outcome.
+        Wait until every write has an outcome.
 
-        What works on them may have been cancelled, as `asyncio.run` does with all tasks before it
-        ends. Then no caller is left either, and there is nothing to wait for.
+        The tasks that work on them may have been cancelled, as `asyncio.run` does with all tasks
+        before it ends. Then no caller is left either, and there is nothing to wait for.
         """
         while self.ops:
-            working = (self._running, self._looking_up, *self._jobs)
-            at_work = [task for task in working if task is not None]
-            if not at_work:
+            tasks = (self._running, self._looking_up, *self._jobs)
+            running = [task for task in tasks if task is not None]
+            if not running:
                 return
-            await asyncio.wait(at_work, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
 
     # --- ready --------------------------------------------------------------------------------
 
     def enqueue(self, write: PendingWrite) -> None:
-        """Make a write ready, or let it wait after the parked ones of its context."""
+        """Make a write ready, or park it after other parked writes of its context."""
         parked = self._parked.get(write.context_id)
         if parked is not None:
             parked.append(write)
@@ -139,7 +139,7 @@ class WriteQueue:
             self._running = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
-        """Run batches for as long as any write is ready."""
+        """Run batches while there are ready writes."""
         try:
             while self._ready:
                 size = min(len(self._ready), BATCH_OPS_MAX)
@@ -150,11 +150,11 @@ class WriteQueue:
     # --- parked -------------------------------------------------------------------------------
 
     def is_parked(self, context_id: str) -> bool:
-        """Tell whether writes wait until a context is loaded."""
+        """Return whether writes wait until a context is loaded."""
         return context_id in self._parked
 
     def park(self, write: PendingWrite) -> None:
-        """Let a write wait until its context is loaded; writes that come later wait after it."""
+        """Park a write until its context is loaded; later writes on the context wait after it."""
         self._parked[write.context_id] = [write]
         self.start(self._unpark(write.context_id))
 
@@ -162,7 +162,7 @@ class WriteQueue:
         error: Unavailable | None = None
         try:
             if await self._contexts.load(context_id) is None:
-                self._contexts.note_absent(context_id)
+                self._contexts.record_absent(context_id)
         except Unavailable as raised:
             error = raised
         parked = self._parked.pop(context_id)
@@ -173,7 +173,7 @@ class WriteQueue:
                 self.settle(write, error)
 
     def start(self, job: Coroutine[Any, Any, None]) -> None:
-        """Let a task settle writes, or make them ready; `drain` waits for it."""
+        """Start a task that settles writes or makes them ready; `drain` waits for it."""
         task = asyncio.create_task(job)
         self._jobs.add(task)
         task.add_done_callback(self._jobs.discard)
@@ -181,21 +181,22 @@ class WriteQueue:
     # --- idempotency keys ---------------------------------------------------------------------
 
     def look_up(self, write: PendingWrite) -> None:
-        """Make a write ready once the store was asked for its idempotency key."""
+        """Look up the idempotency key of a write, then make the write ready."""
         self._to_look_up.append(write)
         if self._looking_up is None:
             self._looking_up = asyncio.create_task(self._look_up_keys())
 
     async def _look_up_keys(self) -> None:
-        """Look up the keys of all writes that wait for it; those that come meanwhile are next."""
+        """Look up the keys of all waiting writes; those that come meanwhile are next."""
         try:
             while self._to_look_up:
                 batch, self._to_look_up = self._to_look_up, []
-                looked_up_at = self._answers.commits
+                looked_up_at = self._records.commits
+                keys = {write.keyed.key for write in batch if write.keyed}
                 try:
-                    found = await self._answers.look_up({w.keyed.key for w in batch if w.keyed})
-                except ReadPartly as error:
-                    found = dict(error.found)
+                    records = await self._records.look_up(keys)
+                except PartialRead as error:
+                    records = dict(error.results)
                     unread = [w for w in batch if w.keyed and w.keyed.key in error.failed]
                     self.refuse(unread, unreadable(error))
                     batch = [write for write in batch if write not in unread]
@@ -204,7 +205,7 @@ class WriteQueue:
                     continue
                 for write in batch:
                     assert write.keyed is not None
-                    write.known = found.get(write.keyed.key)
+                    write.known = records.get(write.keyed.key)
                     write.looked_up_at = looked_up_at
                     self.enqueue(write)
         finally:

@@ -1,8 +1,8 @@
 """
-Between the core and a store: events become the rows of a change, rows become a context again.
+Between the core and a store: events become the rows of a change, and rows become a context again.
 
-A context that was in memory while others wrote to it becomes what it is now of its old state and
-the rows that are new; that is the same, byte for byte, as what all of its rows make.
+A stale context is updated from its old state and the new rows. The result equals, byte for byte,
+the context built from all of its rows.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from heapq import merge
 
 import msgspec
 
+from fastpaca import ranges
 from fastpaca.context.config import Config, parse_policy, policy_text
 from fastpaca.context.context import Context, Status
 from fastpaca.context.events import Appended, Compacted, Configured, Created, Event, MetadataChanged
@@ -28,28 +29,30 @@ from fastpaca.context.message import (
 )
 from fastpaca.context.window import Persisted, Window, rebuild
 from fastpaca.store.base import (
-    AnswerRow,
     Change,
     CompactionRow,
     ContextRow,
-    Delta,
-    Known,
+    Diff,
+    Have,
+    IdempotencyRecord,
     MessageRow,
     Snapshot,
     SyntheticRow,
 )
 
-# Typed, since policies are tuples and two kinds of the same values would count as equal.
+# Typed, since policies are tuples, and two of different types can compare equal.
 _policy_text = lru_cache(maxsize=1024, typed=True)(policy_text)
 
 
 def change(
     context: Context,
     events: Iterable[Event],
-    answers: Sequence[AnswerRow],
+    records: Sequence[IdempotencyRecord],
     commit_id: bytes,
 ) -> Change:
-    """Write down what *events* made of a context; its revision is the one to be committed."""
+    """
+    Return the rows of *events*; *context* is the state after them, with the revision to commit.
+    """
     config_changed = metadata_changed = False
     messages: list[MessageRow] = []
     synthetics: list[SyntheticRow] = []
@@ -74,12 +77,12 @@ def change(
         messages=messages,
         synthetics=synthetics,
         compactions=compactions,
-        answers=answers,
+        records=records,
     )
 
 
 def context_row(context: Context, commit_id: bytes) -> ContextRow:
-    """Write down the state of a *context*."""
+    """Return the row of *context*."""
     config = context.config
     return ContextRow(
         id=context.id,
@@ -134,7 +137,7 @@ def _compaction_row(event: Compacted) -> CompactionRow:
 
 
 def state(row: ContextRow, window: Window) -> Context:
-    """Make a context of its *row* and its *window*."""
+    """Return the context with this *row* and *window*."""
     if row.status == Status.PURGED:
         return _purged(row)
     return Context(
@@ -171,74 +174,72 @@ def _purged(row: ContextRow) -> Context:
 
 
 def rebuilt(snapshot: Snapshot) -> Context:
-    """Make the context that *snapshot* holds the rows of, window included."""
+    """Return the context of *snapshot*, including its window."""
     row = snapshot.row
     if row.status == Status.PURGED:
         return _purged(row)
-    log = map(entry, snapshot.messages)
+    log = map(log_entry_of, snapshot.messages)
     window = _window(snapshot.window, log, map(_synthetic, snapshot.synthetics), row.last_seq)
     return state(row, window)
 
 
-def known(context: Context) -> Known:
-    """Say what of *context* need not be read again."""
-    log: list[tuple[int, int]] = []
-    places: set[tuple[int, int]] = set()
-    for held in _unchanged(context.window):
-        if held.seq is None:
-            places.add((held.version, held.position))
-        elif log and log[-1][1] == held.seq - 1:
-            log[-1] = (log[-1][0], held.seq)
+def have(context: Context) -> Have:
+    """Return which rows of *context* need not be read again."""
+    seqs: list[int] = []
+    synthetics: set[tuple[int, int]] = set()
+    for entry in _unchanged(context.window):
+        if entry.seq is None:
+            synthetics.add((entry.version, entry.position))
         else:
-            log.append((held.seq, held.seq))
-    return Known(context.version, context.last_seq, log, places)
+            seqs.append(entry.seq)
+    return Have(context.version, context.last_seq, ranges.runs(seqs), synthetics)
 
 
-def caught_up(context: Context, delta: Delta) -> Context:
-    """Make of *context*, as it was, what it is now: *delta* holds all that is new."""
-    row = delta.row
+def updated(context: Context, diff: Diff) -> Context:
+    """Return the current state of *context*, of which *diff* holds everything new."""
+    row = diff.row
     if row.status == Status.PURGED:
         return _purged(row)
-    log = map(entry, delta.messages)
-    if delta.window is None:
+    log = map(log_entry_of, diff.messages)
+    if diff.window is None:
         window = context.window.apart()
         for newer in log:
             window = window.admit(newer)
         return state(row, window)
     unchanged = _unchanged(context.window)
-    held = [as_appended(one) for one in unchanged if one.seq is not None]
-    synthetics = [one for one in unchanged if one.seq is None]
-    synthetics += map(_synthetic, delta.synthetics)
-    # What was read may lie before what is held: it was cut, and has come back.
-    merged = merge(held, log, key=lambda one: one.at_seq)
-    return state(row, _window(delta.window, merged, synthetics, row.last_seq))
+    logged = [as_appended(entry) for entry in unchanged if entry.seq is not None]
+    synthetics = [entry for entry in unchanged if entry.seq is None]
+    synthetics += map(_synthetic, diff.synthetics)
+    # New rows may come before old entries: messages that were cut and are in the window again.
+    merged = merge(logged, log, key=lambda entry: entry.at_seq)
+    return state(row, _window(diff.window, merged, synthetics, row.last_seq))
 
 
 def _unchanged(window: Window) -> list[Entry]:
-    """List the entries of which nothing was taken out."""
-    return [held for held in window if not held.without]
+    """Return the entries from which nothing was removed."""
+    return [entry for entry in window if not entry.without]
 
 
 def _window(
     text: bytes | None, log: Iterable[Entry], synthetics: Iterable[Entry], last_seq: int
 ) -> Window:
-    """Make a window of its stored form, and at least the entries that it needs."""
+    """Build a window from its stored form; *log* and *synthetics* hold at least its entries."""
     stored = Persisted.decode(text) if text else Persisted()
     logged = list(log)
-    seqs = [found.at_seq for found in logged]
-    placed = {(found.version, found.position): found for found in synthetics}
+    seqs = [entry.at_seq for entry in logged]
+    placed = {(entry.version, entry.position): entry for entry in synthetics}
 
     def between(from_seq: int, to_seq: int) -> list[Entry]:
         return logged[bisect_left(seqs, from_seq) : bisect_left(seqs, to_seq + 1)]
 
     def replacement(version: int, first: int, last: int) -> list[Entry]:
-        return [placed[version, place] for place in range(first, last + 1)]
+        return [placed[version, position] for position in range(first, last + 1)]
 
     return rebuild(stored, between, replacement, last_seq)
 
 
-def entry(row: MessageRow) -> Entry:
-    """Make the entry of a message of the log, as it was appended."""
+def log_entry_of(row: MessageRow) -> Entry:
+    """Return the entry of a message of the log, as it was appended."""
     return log_entry(
         parse(row.body, "message"), decode_counts(row.counts), row.seq, row.version, row.at_us
     )
@@ -250,11 +251,11 @@ def _synthetic(row: SyntheticRow) -> Entry:
         decode_counts(row.counts),
         row.version,
         row.position,
-        (0, 0),  # rebuilding fills in what it covers
+        (0, 0),  # `rebuild` fills in what it covers
         row.at_us,
     )
 
 
 def with_revision(context: Context, revision: int) -> Context:
-    """Number the commit that brings *context*."""
+    """Return *context* with the revision of its commit."""
     return msgspec.structs.replace(context, revision=revision)

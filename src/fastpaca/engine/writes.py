@@ -1,4 +1,4 @@
-"""A write on its way through the engine: what is asked, who waits for it, and what came of it."""
+"""A write on its way through the engine: the op, its caller and its outcome."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastpaca.context import Context
 from fastpaca.context.events import Event
 from fastpaca.context.message import Entry
 from fastpaca.context.ops import Append, Compact, Op
-from fastpaca.store.base import AnswerRow
+from fastpaca.store.base import IdempotencyRecord
 
 
 class Keyed(msgspec.Struct, frozen=True, gc=False):
@@ -23,38 +23,38 @@ class Keyed(msgspec.Struct, frozen=True, gc=False):
 
 class Written(msgspec.Struct, frozen=True, gc=False):
     """
-    What became of a write.
+    The outcome of a write.
 
     Attributes:
         context: The state after it.
         events: What it did; empty if it changed nothing or was replayed.
-        answer: The body to answer with.
-        replayed: Whether the answer was stored before, under the same key.
+        response: The body of the response.
+        replayed: Whether the response was stored by an earlier request with the same key.
     """
 
     context: Context
     events: tuple[Event, ...]
-    answer: bytes
+    response: bytes
     replayed: bool = False
 
 
 Shape = Callable[[Context, tuple[Event, ...]], bytes]
-"""Writes the body of the answer, from the state after an op and what the op did."""
+"""Writes the body of a response, from the state after an op and the events of the op."""
 
 
 class PendingWrite:
     """
-    A write that waits for its outcome.
+    A write without an outcome.
 
     Attributes:
-        context_id: Which context it is for.
-        op: What is to be done.
-        shape: Writes the answer.
+        context_id: The id of its context.
+        op: The operation.
+        shape: Writes the response.
         keyed: Its idempotency key, if it has one.
         future: What the caller waits for.
-        size: Bytes of the messages that it carries.
-        known: The answer that the store has under its key.
-        looked_up_at: After how many commits the store was asked for that; see `Answers.commits`.
+        size: The bytes of its messages.
+        known: The idempotency record that the store has for its key.
+        looked_up_at: The number of commits at that lookup; see `IdempotencyRecords.commits`.
         tries: How often it was applied in vain, because another node was faster.
     """
 
@@ -84,12 +84,12 @@ class PendingWrite:
         self.keyed = keyed
         self.future = future
         self.size = _size(op)
-        self.known: AnswerRow | None = None
+        self.known: IdempotencyRecord | None = None
         self.looked_up_at = 0
         self.tries = 0
 
     def resolve(self, outcome: Written | BaseException) -> None:
-        """Tell the caller, unless it has gone; what was decided stands either way."""
+        """Return the outcome to the caller, unless it was cancelled; the outcome holds anyway."""
         if self.future.done():
             return
         if isinstance(outcome, BaseException):

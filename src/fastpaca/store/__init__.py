@@ -1,1 +1,1 @@
-"""Durable truth: the port in `base.py`, and next to it its adapters."""
+"""Durable storage: the port in `base.py`, and its adapters next to it."""

@@ -1,11 +1,11 @@
 """
-The port of a store: what the engine asks of durable truth, and the rows that pass through it.
+The port of a store: what the engine needs of durable storage, and the rows that pass through it.
 
 Rows are keyed by the id of their context first, and nothing needs a transaction, a foreign key or a
-sequence across contexts, so the same port fits a database that is sharded by context.
+sequence across contexts. The same port therefore fits a database that is sharded by context.
 
-A store moves bytes and decides nothing. Every row is ready to be written: ids, seqs, versions and
-times come with it.
+A store moves bytes and decides nothing. Every row is complete: the engine sets its ids, seqs,
+versions and times.
 """
 
 from __future__ import annotations
@@ -32,20 +32,13 @@ class ContextRow(msgspec.Struct, frozen=True, gc=False):
     The state of a context, without its log and window.
 
     Attributes:
-        id: The caller's id.
-        status: `active`, `tombstoned` or `purged`; of a purged context only *id* and *status* hold.
-        token_budget: In tokens.
-        trigger_ratio: In (0, 1].
-        token_factor: In (0, 10].
-        policy: JSON text.
-        metadata: JSON text of an object.
-        version: See `Context.version`.
-        last_seq: Seq of the newest message.
-        revision: Number of commits that touched the context.
-        commit_id: 16 random bytes of the commit that wrote this row last.
-        created_at_us: Microseconds since 1970, UTC; so are the others.
-        updated_at_us: When anything of it last changed.
-        spoken_at_us: When its log or window last changed.
+        id: The caller's id. status: `active`, `tombstoned` or `purged`; only *id* and *status* of a
+        purged row are valid. token_budget: In tokens. trigger_ratio: In (0, 1]. token_factor: In
+        (0, 10]. policy: JSON text. metadata: JSON text of an object. version: See
+        `Context.version`. last_seq: Seq of the newest message. revision: Number of commits that
+        touched the context. commit_id: The id of the commit that wrote this row last.
+        created_at_us: Microseconds since 1970, UTC, as all times are. updated_at_us: When anything
+        in it last changed. spoken_at_us: When its log or window last changed.
     """
 
     id: str
@@ -65,7 +58,7 @@ class ContextRow(msgspec.Struct, frozen=True, gc=False):
 
 
 class MessageRow(NamedTuple):
-    """A message of a log: JSON text as `Draft.body`, counts as `encode_counts` wrote them."""
+    """A message of a log: JSON text as in `Draft.body`, counts as from `encode_counts`."""
 
     seq: int
     version: int
@@ -75,7 +68,7 @@ class MessageRow(NamedTuple):
 
 
 class SyntheticRow(NamedTuple):
-    """A synthetic message: its replacement's version, its position there, and as `MessageRow`."""
+    """A synthetic message: like `MessageRow`, with its position in a replacement and no seq."""
 
     version: int
     position: int
@@ -85,7 +78,7 @@ class SyntheticRow(NamedTuple):
 
 
 class CompactionRow(NamedTuple):
-    """A rewrite of the window, as `Compacted`; *window* is the stored form that resulted."""
+    """A rewrite of the window, as in `Compacted`; *window* is the stored form of the result."""
 
     version: int
     strategy: str
@@ -97,38 +90,38 @@ class CompactionRow(NamedTuple):
     at_us: int
 
 
-class AnswerRow(msgspec.Struct, frozen=True, gc=False):
+class IdempotencyRecord(msgspec.Struct, frozen=True, gc=False):
     """
-    A stored answer to a request with an `Idempotency-Key`.
+    The stored response to a request with an `Idempotency-Key`.
 
     Attributes:
         key: The caller's key; one namespace for the whole store.
         fingerprint: Hash of method, path and body.
-        answer: The body that was answered.
-        at_us: When.
+        response: The body of the response.
+        at_us: The time of the request.
     """
 
     key: str
     fingerprint: bytes
-    answer: bytes
+    response: bytes
     at_us: int
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
     """
-    All that one commit writes for one context. All of it lands, or none.
+    Everything that one commit writes for one context: all of it is written, or nothing.
 
     Attributes:
         row: The state after the commit; `row.revision` is *expected_revision* + 1.
-        expected_revision: The revision it was decided on; 0 if the context is new.
-        config_changed: Whether budget, trigger or policy differ (true when new).
-        metadata_changed: Whether the metadata differ (true when new).
-        messages: Appended messages, ascending, right behind the last ones. Before them may stand
-            older ones that the store has been emptied of, to be held again.
+        expected_revision: The revision before the commit; 0 if the context is new.
+        config_changed: Whether budget, trigger or policy change (true for a new context).
+        metadata_changed: Whether the metadata changes (true for a new context).
+        messages: Appended messages, ascending, directly after the last ones. They may begin with
+            older messages that were trimmed from the store and are needed again.
         synthetics: Messages of new replacements.
-        compactions: Rewrites of the window, in order; the last one's *window* is the current.
-        answers: Answers to keep, at most one per message and compaction here; their keys were
-            looked up before and are new.
+        compactions: Rewrites of the window, in order; the current window is that of the last one.
+        records: Idempotency records, at most one for each message and compaction here; their keys
+            were looked up before and are new.
     """
 
     row: ContextRow
@@ -138,21 +131,21 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     messages: Sequence[MessageRow] = ()
     synthetics: Sequence[SyntheticRow] = ()
     compactions: Sequence[CompactionRow] = ()
-    answers: Sequence[AnswerRow] = ()
+    records: Sequence[IdempotencyRecord] = ()
 
     @property
     def purges(self) -> bool:
-        """Whether this erases all content of the context, and leaves a hash of its id."""
+        """Whether this erases all content of the context, except a hash of its id."""
         return self.row.status == "purged"
 
 
 class Snapshot(NamedTuple):
     """
-    What a context's state is rebuilt from, all read at one moment.
+    The rows that a context is rebuilt from, all read at one moment.
 
     Attributes:
         row: Its row.
-        window: The stored form of its window (`Persisted`), None if it was never rewritten.
+        window: The stored form of its window (`Persisted`); None if it was never rewritten.
         messages: The messages of the log that the window needs (`window.ranges`), ascending.
         synthetics: The synthetic messages that the window needs, by version and position.
     """
@@ -163,16 +156,15 @@ class Snapshot(NamedTuple):
     synthetics: Sequence[SyntheticRow]
 
 
-class Known(NamedTuple):
+class Have(NamedTuple):
     """
-    What somebody has of a context, as it was after an earlier version.
+    What a node already holds of a context, as it was after an earlier version.
 
     Attributes:
         version: That version.
-        last_seq: Where the log ended.
-        log: Which messages of the log are there as they were appended: seqs, as inclusive ranges,
-            ascending.
-        synthetics: Which synthetic messages are, as (version, position).
+        last_seq: The last seq of the log then.
+        log: The seqs of unchanged messages of the log, as ranges.
+        synthetics: The unchanged synthetic messages, as (version, position).
     """
 
     version: int
@@ -181,15 +173,15 @@ class Known(NamedTuple):
     synthetics: Set[tuple[int, int]]
 
 
-class Delta(NamedTuple):
+class Diff(NamedTuple):
     """
-    What is new of a context for one who knows an earlier state of it, all read at one moment.
+    What changed in a context since an earlier state, all read at one moment.
 
     Attributes:
-        row: Its row, as it is now.
-        window: The stored form of its window, None if it was not rewritten since.
-        messages: The messages of the log that the window needs and that are not known, ascending.
-        synthetics: The synthetic messages of which that is true, by version and position.
+        row: Its current row.
+        window: The stored form of its window; None if it was not rewritten since.
+        messages: The messages of the log that the window needs and the node lacks, ascending.
+        synthetics: The same for synthetic messages, by version and position.
     """
 
     row: ContextRow
@@ -200,12 +192,12 @@ class Delta(NamedTuple):
 
 class ChangesPage(NamedTuple):
     """
-    The changes of a conversation, version by version.
+    Changes of a conversation, version by version.
 
     Attributes:
-        messages: Those that were appended, ascending.
+        messages: Appended messages, ascending.
         compactions: Rewrites of the window, ascending.
-        through: The last version of which everything that there is is here.
+        through: The last version whose existing rows are all on the page.
     """
 
     messages: list[MessageRow]
@@ -215,12 +207,12 @@ class ChangesPage(NamedTuple):
 
 class Condition(NamedTuple):
     """
-    How a store is, as far as it is known without asking it.
+    The condition of a store, as far as it is known without a query.
 
     Attributes:
-        reason: Why it is of no use now, as a sentence that names no address, host or user; None if
-            all is well.
-        is_partial: Whether some contexts can be read and written all the same.
+        reason: Why it can't be used now, as a sentence that names no address, host or user; None if
+            it can.
+        is_partial: Whether some contexts can still be read and written.
     """
 
     reason: str | None = None
@@ -228,18 +220,18 @@ class Condition(NamedTuple):
 
 
 class CommitFailed(Exception):
-    """The commit certainly did not happen: nothing of it is in the store."""
+    """The commit certainly did not happen; the store has nothing of it."""
 
 
 class CommitBlocked(CommitFailed):
-    """Another program holds the lock that every commit takes; any other would wait just as long."""
+    """Another program holds the lock that every commit needs; other commits would wait as long."""
 
 
-class CommitOvertaken(CommitFailed):
+class CommitStale(CommitFailed):
     """
-    It rests on a state that is not the current one: a revision, an id or a key says so.
+    The commit is based on a stale state, by a revision, an id or an idempotency key.
 
-    *context_ids* names the contexts that somebody else was faster to change, where that is known.
+    *context_ids* are the contexts that another node has changed, if that is known.
     """
 
     def __init__(self, message: str, context_ids: Iterable[str] = ()) -> None:
@@ -251,9 +243,9 @@ class CommitUnknown(Exception):
     """
     The commit may or may not have happened.
 
-    *fatal* says that the store can't be trusted any more in this process, as after a failed fsync.
-    *context_ids* names the contexts that are in doubt; all others were certainly written. If it is
-    empty, all are in doubt.
+    *fatal* means that this process can no longer trust the store, for example after a failed fsync.
+    *context_ids* are the contexts with an unknown outcome; all others were certainly written. If it
+    is empty, the outcome of all is unknown.
     """
 
     def __init__(self, message: str, *, fatal: bool, context_ids: Iterable[str] = ()) -> None:
@@ -264,10 +256,10 @@ class CommitUnknown(Exception):
 
 class ReadFailed(Exception):
     """
-    The store could not be read; trying again may help.
+    The store could not be read; a retry may help.
 
-    *message* is for the log and may quote what a database said. *told* is a sentence for the
-    caller, where there is more to say than that the store can't be read.
+    *message* is for the log and may quote a database. *told* is a sentence for the caller, if there
+    is more to say than that the store can't be read.
     """
 
     def __init__(self, message: str, *, told: str = "") -> None:
@@ -275,43 +267,43 @@ class ReadFailed(Exception):
         super().__init__(message)
 
 
-class ReadPartly(ReadFailed):
+class PartialRead(ReadFailed):
     """
-    Of many that were asked for at once, some could be read and some could not.
+    Some of several ids or keys could be read, and some could not.
 
     Attributes:
-        found: What was found of those that could be read, as if they alone had been asked for.
-        failed: Those that could not: of them nothing is known.
+        results: The results for those that could be read, as if only they had been requested.
+        failed: Those that could not be read.
     """
 
-    def __init__(self, message: str, found: Mapping[str, Any], failed: Iterable[str]) -> None:
-        self.found = found
+    def __init__(self, message: str, results: Mapping[str, Any], failed: Iterable[str]) -> None:
+        self.results = results
         self.failed = frozenset(failed)
         super().__init__(message)
 
 
 class StoreRefused(Exception):
-    """The store cannot be opened; the message is a sentence for the operator."""
+    """The store can't be opened; the message is a sentence for the operator."""
 
 
 class Store(Protocol):
     """
-    Durable truth. Methods may be called concurrently, from one event loop.
+    Durable storage. Its methods may be called concurrently, from one event loop.
 
-    All reading methods raise `ReadFailed` when the store cannot be read.
+    All reading methods raise `ReadFailed` if the store can't be read.
     """
 
     @property
     def name(self) -> str:
-        """What the start banner calls it; shows no password."""
+        """The name in the start banner, without passwords."""
 
     @property
     def is_shared(self) -> bool:
-        """Whether other nodes write to it as well, so that what is in memory may be old."""
+        """Whether other nodes write to it too, so that states in memory may be stale."""
 
     @property
     def clock(self) -> Clock | None:
-        """The clock of all who write to it; None if this machine's will do."""
+        """The clock of all its writers; None to use the clock of this machine."""
 
     @property
     def condition(self) -> Condition:
@@ -319,36 +311,37 @@ class Store(Protocol):
 
     async def open(self) -> None:
         """
-        Get ready: recover, migrate, and take what must be held exclusively.
+        Open the store: recover, migrate, and take exclusive locks.
 
         Raises:
-            StoreRefused: In use by another process, written by a newer release, or unusable.
+            StoreRefused: It is in use by another process, from a newer release, or can't be used.
         """
 
     async def close(self) -> None:
-        """Finish what is under way and let go. May be called on a store that never opened."""
+        """Finish running calls and close the store, which may not have been opened."""
 
     async def revisions(self, context_ids: Sequence[str]) -> dict[str, int]:
         """
-        Look up the revisions of contexts, as far as they exist; purged ones have one too.
+        Return the revisions of those contexts that exist or were purged.
 
         Raises:
-            ReadPartly: Some could be read, as when one server of several is away.
+            PartialRead: Only some could be read, for example because one of several servers is
+            down.
         """
 
     async def load(self, context_id: str) -> Snapshot | None:
-        """Read what rebuilding the state of *context_id* needs; None if it never existed."""
+        """Read the rows of a context; None if it never existed."""
 
-    async def load_since(self, context_id: str, known: Known) -> Delta | None:
-        """Read what is new for one who has what *known* says; None if there is no such context."""
+    async def load_since(self, context_id: str, have: Have) -> Diff | None:
+        """Read what changed in a context since *have*; None if there is no such context."""
 
     async def load_at(self, context_id: str, version: int) -> Snapshot | None:
         """
-        Read what rebuilding the window takes as it was after *version*.
+        Read the rows of a context's window as it was after *version*.
 
-        In the row, *version*, `last_seq` and `spoken_at_us` are those of that moment, all else is
-        of now. None if there is no such version: of a context that never existed or was purged,
-        or one that is still to come.
+        In its row, *version*, `last_seq` and `spoken_at_us` are those of that moment; all other
+        fields are current. None if there is no such version: the context never existed or was
+        purged, or has not reached the version.
         """
 
     async def commit(self, changes: Sequence[Change]) -> None:
@@ -366,14 +359,14 @@ class Store(Protocol):
         """
         Read the log forward from *from_seq* to *to_seq*, inclusive.
 
-        Ends early after *limit* messages, or at the one whose body takes the sum above *bytes_max*
-        (which is left out unless it is the first).
+        Stops after *limit* messages, or before the message whose body takes the sum above
+        *bytes_max* (but never before the first).
         """
 
     async def messages_before(
         self, context_id: str, before_seq: int, limit: int, bytes_max: int
     ) -> list[MessageRow]:
-        """Read the newest *limit* messages below *before_seq*, ascending; ends as `messages`."""
+        """Read the newest *limit* messages before *before_seq*, ascending; stops as `messages`."""
 
     async def changes(
         self,
@@ -386,53 +379,55 @@ class Store(Protocol):
         with_bodies: bool = True,
     ) -> ChangesPage:
         """
-        Read what happened behind *after_version* up to *to_version*, inclusive.
+        Read the changes after *after_version* up to *to_version*, inclusive.
 
-        Ends early after *limit* versions, or at the one whose rows take the sum of bodies and
-        windows above *bytes_max*; the first one is always there. Versions that do not exist yet
-        are not read; those whose rows are missing are, and are simply not there.
+        Stops after *limit* versions, or before the version whose rows take the sum of bodies and
+        windows above *bytes_max* (but never before the first). The page ends at the newest version
+        that exists. Versions whose rows are missing are part of it, without rows.
 
-        Without bodies, neither bodies nor counts of messages are read: both are empty, and count
-        for nothing.
+        Without *with_bodies*, the bodies and counts of messages are not read: both are empty, and
+        their size is 0.
         """
 
     async def compactions(
         self, context_id: str, after_version: int, to_version: int, limit: int, bytes_max: int
     ) -> list[CompactionRow]:
         """
-        Read rewrites of the window behind *after_version* up to *to_version*, oldest first.
+        Read the compactions after *after_version* up to *to_version*, inclusive, oldest first.
 
-        Ends early after *limit*, or at the one whose window takes the sum above *bytes_max*
-        (which is left out unless it is the first).
+        Stops after *limit*, or before the one whose window takes the sum above *bytes_max* (but
+        never before the first).
         """
 
     async def compactions_before(
         self, context_id: str, before_version: int, limit: int, bytes_max: int
     ) -> list[CompactionRow]:
-        """Read rewrites of the window below *before_version*, newest first; as `compactions`."""
+        """Read the compactions before *before_version*, newest first; stops as `compactions`."""
 
     async def contexts(self, prefix: str, after: str, limit: int) -> list[ContextRow]:
         """
-        Read rows whose id begins with *prefix* and is above *after*, in byte order of the id.
+        Read the rows whose ids begin with *prefix* and are above *after*, in byte order of the ids.
 
-        Tombstoned ones are in, purged ones are not.
+        They include tombstoned contexts, but not purged ones.
         """
 
-    async def answers(self, keys: Sequence[str]) -> dict[str, AnswerRow]:
+    async def idempotency_records(self, keys: Sequence[str]) -> dict[str, IdempotencyRecord]:
         """
-        Look up the stored answers of these idempotency *keys*.
+        Return the records of those *keys* that have one.
 
         Raises:
-            ReadPartly: Some could be read, as when one server of several is away.
+            PartialRead: Only some could be read, for example because one of several servers is
+            down.
         """
 
-    async def forget_answers(self, before_us: int) -> None:
-        """Delete answers older than *before_us*, a bounded number at a time."""
+    async def forget_idempotency_records(self, before_us: int) -> None:
+        """Delete records older than *before_us*, a bounded number at a time."""
 
     async def backup(self, path: Path) -> None:
         """
-        Write a consistent copy of everything to the new file *path* while serving goes on.
+        Write a consistent copy of all data to the new file *path*, without interrupting the
+        service.
 
         Raises:
-            CommitFailed: This store has no such copy, or it could not be written.
+            CommitFailed: This store has no files to copy, or the copy could not be written.
         """

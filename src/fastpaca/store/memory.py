@@ -1,25 +1,25 @@
-"""A store that keeps everything in memory and nothing after the process: for tests and try-outs."""
+"""A store in memory, which is lost at the end of the process: for tests and experiments."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
-from itertools import islice
+from itertools import islice, takewhile
 from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
 from fastpaca.store.base import (
-    AnswerRow,
     Change,
     ChangesPage,
     CommitFailed,
-    CommitOvertaken,
+    CommitStale,
     CompactionRow,
     Condition,
     ContextRow,
-    Delta,
-    Known,
+    Diff,
+    Have,
+    IdempotencyRecord,
     MessageRow,
     Snapshot,
     SyntheticRow,
@@ -29,8 +29,8 @@ from fastpaca.store.snapshots import (
     Needs,
     dated,
     needs,
-    news,
-    purged_delta,
+    needs_besides,
+    purged_diff,
     purged_row,
     row_at,
     seq_at,
@@ -39,7 +39,7 @@ from fastpaca.store.snapshots import (
 _SEQ: Final = attrgetter("seq")
 
 
-class _Held:
+class _Rows:
     """All rows of one context."""
 
     def __init__(self, row: ContextRow) -> None:
@@ -48,7 +48,7 @@ class _Held:
         self.synthetics: dict[tuple[int, int], SyntheticRow] = {}
         self.compactions: list[CompactionRow] = []
 
-    def take(self, change: Change) -> None:
+    def apply(self, change: Change) -> None:
         self.row = change.row
         self.messages += change.messages
         self.synthetics |= {(row.version, row.position): row for row in change.synthetics}
@@ -67,12 +67,12 @@ class _Held:
         window = None if compaction is None else compaction.window
         return Snapshot(row, window, *self._needed(needs(window, row.last_seq)))
 
-    def since(self, known: Known) -> Delta:
+    def since(self, have: Have) -> Diff:
         compaction = self._compaction_at(self.row.version)
-        is_new = compaction is not None and compaction.version > known.version
+        is_new = compaction is not None and compaction.version > have.version
         window = compaction.window if compaction is not None and is_new else None
-        needed = news(window, self.row.last_seq, known)
-        return Delta(self.row, window, *self._needed(needed))
+        needed = needs_besides(have, window, self.row.last_seq)
+        return Diff(self.row, window, *self._needed(needed))
 
     def _needed(self, needed: Needs) -> tuple[list[MessageRow], list[SyntheticRow]]:
         messages = [row for first, last in needed.log for row in self.log(first, last)]
@@ -99,91 +99,92 @@ class _Held:
         return seq_at(version, self._compaction_at(version))
 
     def _compaction_at(self, version: int) -> CompactionRow | None:
-        """Give the newest compaction up to *version*."""
+        """Return the newest compaction up to *version*."""
         index = bisect_right(self.compactions, version, key=VERSION)
         return self.compactions[index - 1] if index else None
 
 
 class MemoryStore:
-    """Keeps rows in dictionaries. Not durable; all else is as the port promises."""
+    """Keeps rows in dictionaries. It is not durable; it keeps all other promises of the port."""
 
     def __init__(self) -> None:
-        self._held: dict[str, _Held] = {}
-        self._ids: list[bytes] = []  # of those in _held, in order
+        self._contexts: dict[str, _Rows] = {}
+        self._ids: list[bytes] = []  # of `_contexts`, in order
         self._purged: set[str] = set()
-        self._answers: dict[str, tuple[str, AnswerRow]] = {}  # with the id of their context
+        self._records: dict[str, tuple[str, IdempotencyRecord]] = {}  # with the id of their context
 
     @property
     def name(self) -> str:
-        """What the start banner calls it."""
+        """The name in the start banner."""
         return "memory"
 
     @property
     def is_shared(self) -> bool:
-        """Nobody else writes to it."""
+        """Return False: only this process writes to it."""
         return False
 
     @property
     def clock(self) -> None:
-        """This machine's will do."""
+        """Return None: use the clock of this machine."""
 
     @property
     def condition(self) -> Condition:
-        """What fails here fails in a call, and no other node could do better."""
+        """Return that it can be used: it never fails as a whole."""
         return Condition()
 
     async def open(self) -> None:
-        """Get ready: there is nothing to do."""
+        """Do nothing."""
 
     async def close(self) -> None:
-        """Let go: there is nothing to do."""
+        """Do nothing."""
 
     async def revisions(self, context_ids: Sequence[str]) -> dict[str, int]:
-        """Look up the revisions of contexts."""
-        found = {name: self._held[name].row.revision for name in context_ids if name in self._held}
-        return found | {name: 1 for name in context_ids if name in self._purged}
+        """Return the revisions of contexts."""
+        purged = {name: 1 for name in context_ids if name in self._purged}
+        existing = {name for name in context_ids if name in self._contexts}
+        return {name: self._contexts[name].row.revision for name in existing} | purged
 
     async def load(self, context_id: str) -> Snapshot | None:
-        """Read what rebuilding the state of a context needs."""
+        """Read the rows of a context."""
         if context_id in self._purged:
             return Snapshot(purged_row(context_id), None, [], [])
-        held = self._held.get(context_id)
-        return None if held is None else held.snapshot()
+        context = self._contexts.get(context_id)
+        return None if context is None else context.snapshot()
 
-    async def load_since(self, context_id: str, known: Known) -> Delta | None:
-        """Read what is new for one who has what *known* says."""
+    async def load_since(self, context_id: str, have: Have) -> Diff | None:
+        """Read what changed in a context since *have*."""
         if context_id in self._purged:
-            return purged_delta(context_id)
-        held = self._held.get(context_id)
-        return None if held is None else held.since(known)
+            return purged_diff(context_id)
+        context = self._contexts.get(context_id)
+        return None if context is None else context.since(have)
 
     async def load_at(self, context_id: str, version: int) -> Snapshot | None:
-        """Read what rebuilding the window takes as it was after a version."""
-        held = self._held.get(context_id)
-        return None if held is None else held.snapshot_at(version)
+        """Read the rows of a window as it was after a version."""
+        context = self._contexts.get(context_id)
+        return None if context is None else context.snapshot_at(version)
 
     async def commit(self, changes: Sequence[Change]) -> None:
         """
-        Take *changes* over, all or none.
+        Apply *changes*, all or none.
 
         Raises:
-            CommitFailed: One of them does not fit what is here.
+            CommitFailed: One of them doesn't fit the current rows.
         """
         self._check(changes)
-        for change in changes:  # purges first: the keys that they used are free again
+        for change in changes:  # purges first: they free the keys of their records
             if change.purges:
                 self._purge(change.row.id)
         for change in changes:
             if not change.purges:
-                self._take(change)
+                self._apply(change)
 
     def _check(self, changes: Sequence[Change]) -> None:
         for change in changes:
             context_id = change.row.id
-            held = self._held.get(context_id)
-            revision = held.row.revision if held else 0
+            context = self._contexts.get(context_id)
+            revision = context.row.revision if context else 0
             if context_id in self._purged or revision != change.expected_revision:
-                raise CommitOvertaken("a revision is not the expected one, or an id is taken")
+                raise CommitStale("a revision is not the expected one, or an id is taken")
         self._check_keys(changes)
 
     def _check_keys(self, changes: Sequence[Change]) -> None:
@@ -192,43 +193,43 @@ class MemoryStore:
         for change in changes:
             if change.purges:
                 continue
-            if len(change.answers) > len(change.messages) + len(change.compactions):
-                raise CommitFailed("there are more answers than messages and compactions")
-            for answer in change.answers:
-                holder = self._answers.get(answer.key)
-                if answer.key in seen or (holder is not None and holder[0] not in purged):
-                    raise CommitOvertaken("a key is taken")
-                seen.add(answer.key)
+            if len(change.records) > len(change.messages) + len(change.compactions):
+                raise CommitFailed("there are more records than messages and compactions")
+            for record in change.records:
+                owner_id, _ = self._records.get(record.key, (None, None))
+                if record.key in seen or (owner_id is not None and owner_id not in purged):
+                    raise CommitStale("a key is taken")
+                seen.add(record.key)
 
-    def _take(self, change: Change) -> None:
-        held = self._held.get(change.row.id)
-        if held is None:
-            held = self._held[change.row.id] = _Held(change.row)
+    def _apply(self, change: Change) -> None:
+        context = self._contexts.get(change.row.id)
+        if context is None:
+            context = self._contexts[change.row.id] = _Rows(change.row)
             insort(self._ids, change.row.id.encode())
-        held.take(change)
-        self._answers |= {answer.key: (change.row.id, answer) for answer in change.answers}
+        context.apply(change)
+        self._records |= {record.key: (change.row.id, record) for record in change.records}
 
     def _purge(self, context_id: str) -> None:
         self._purged.add(context_id)
-        if self._held.pop(context_id, None) is not None:
+        if self._contexts.pop(context_id, None) is not None:
             del self._ids[bisect_left(self._ids, context_id.encode())]
-            self._answers = {k: v for k, v in self._answers.items() if v[0] != context_id}
+            self._records = {k: v for k, v in self._records.items() if v[0] != context_id}
 
     async def messages(
         self, context_id: str, from_seq: int, to_seq: int, limit: int, bytes_max: int
     ) -> list[MessageRow]:
         """Read the log forward."""
-        held = self._held.get(context_id)
-        rows = held.log(from_seq, to_seq) if held else []
+        context = self._contexts.get(context_id)
+        rows = context.log(from_seq, to_seq) if context else []
         return bounded(rows[:limit], bytes_max)
 
     async def messages_before(
         self, context_id: str, before_seq: int, limit: int, bytes_max: int
     ) -> list[MessageRow]:
         """Read the newest messages below a seq."""
-        held = self._held.get(context_id)
-        end = bisect_left(held.messages, before_seq, key=_SEQ) if held else 0
-        rows = held.messages[max(end - limit, 0) : end] if held else []
+        context = self._contexts.get(context_id)
+        end = bisect_left(context.messages, before_seq, key=_SEQ) if context else 0
+        rows = context.messages[max(end - limit, 0) : end] if context else []
         return bounded(reversed(rows), bytes_max)[::-1]
 
     async def changes(
@@ -241,55 +242,53 @@ class MemoryStore:
         *,
         with_bodies: bool = True,
     ) -> ChangesPage:
-        """Read what happened between two versions."""
-        held = self._held.get(context_id)
-        through = min(to_version, held.row.version) if held else 0
-        if held is None or through <= after_version:
+        """Read the changes between two versions."""
+        context = self._contexts.get(context_id)
+        through = min(to_version, context.row.version) if context else 0
+        if context is None or through <= after_version:
             return ChangesPage([], [], after_version)
-        messages = held.log(held.seq_at(after_version) + 1, held.seq_at(through))
+        messages = context.log(context.seq_at(after_version) + 1, context.seq_at(through))
         if not with_bodies:
             messages = [row._replace(body=b"", counts=b"") for row in messages]
-        rewrites = held.rewrites(after_version, through)
+        rewrites = context.rewrites(after_version, through)
         return changes_page(messages, rewrites, through, limit, bytes_max)
 
     async def compactions(
         self, context_id: str, after_version: int, to_version: int, limit: int, bytes_max: int
     ) -> list[CompactionRow]:
-        """Read rewrites of the window."""
-        held = self._held.get(context_id)
-        rows = held.rewrites(after_version, to_version) if held else []
+        """Read compactions."""
+        context = self._contexts.get(context_id)
+        rows = context.rewrites(after_version, to_version) if context else []
         return bounded(rows[:limit], bytes_max)
 
     async def compactions_before(
         self, context_id: str, before_version: int, limit: int, bytes_max: int
     ) -> list[CompactionRow]:
-        """Read rewrites of the window, newest first."""
-        held = self._held.get(context_id)
-        rows = held.rewrites_before(before_version, limit) if held else []
+        """Read compactions, newest first."""
+        context = self._contexts.get(context_id)
+        rows = context.rewrites_before(before_version, limit) if context else []
         return bounded(reversed(rows), bytes_max)
 
     async def contexts(self, prefix: str, after: str, limit: int) -> list[ContextRow]:
         """Read rows in byte order of their ids."""
         first = prefix.encode()
         start = max(bisect_left(self._ids, first), bisect_right(self._ids, after.encode()))
-        found: list[ContextRow] = []
-        for name in islice(self._ids, start, start + limit):
-            if not name.startswith(first):
-                break
-            found.append(self._held[name.decode()].row)
-        return found
+        ids = takewhile(
+            lambda name: name.startswith(first), islice(self._ids, start, start + limit)
+        )
+        return [self._contexts[name.decode()].row for name in ids]
 
-    async def answers(self, keys: Sequence[str]) -> dict[str, AnswerRow]:
-        """Look up stored answers."""
-        return {key: self._answers[key][1] for key in keys if key in self._answers}
+    async def idempotency_records(self, keys: Sequence[str]) -> dict[str, IdempotencyRecord]:
+        """Return the records of some keys."""
+        return {key: self._records[key][1] for key in keys if key in self._records}
 
-    async def forget_answers(self, before_us: int) -> None:
-        """Delete old answers."""
-        self._answers = {k: v for k, v in self._answers.items() if v[1].at_us >= before_us}
+    async def forget_idempotency_records(self, before_us: int) -> None:
+        """Delete old records."""
+        self._records = {k: v for k, v in self._records.items() if v[1].at_us >= before_us}
 
     async def backup(self, path: Path) -> None:  # noqa: ARG002  # the port has it
         """
-        Refuse: there is nothing on disk.
+        Refuse: there are no files to copy.
 
         Raises:
             CommitFailed: Always.

@@ -1,8 +1,8 @@
 """
 Migrations: numbered SQL files that take a database from one version of its schema to the next.
 
-They only go forward, each in one transaction together with the version that it brings. They lie in
-the folder `migrations` of an adapter as `0001_what_it_brings.sql`; what was released never changes.
+They only go forward, each in one transaction that also records the new version. They are in the
+folder `migrations` of an adapter, named `0001_what_it_adds.sql`; released files never change.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from fastpaca.store.base import StoreRefused
 
-# Where a semicolon ends no statement: comments, strings, quoted names and dollar quotes.
+# Comments, strings, quoted names and dollar quotes, in which a semicolon doesn't end a statement.
 _PIECES: Final = re.compile(
     r"""
     --[^\n]*
@@ -30,7 +30,7 @@ _PIECES: Final = re.compile(
 
 
 class Migration(NamedTuple):
-    """The SQL that brings a database to *version* from the version before."""
+    """The SQL that takes a database to *version* from the previous one."""
 
     version: int
     sql: str
@@ -40,33 +40,33 @@ class Migration(NamedTuple):
         """
         The statements of `sql`, one by one.
 
-        A distributed PostgreSQL sends what changes a table on to its workers, and refuses to do so
-        with several statements in one message.
+        A distributed PostgreSQL forwards changes of a table to its workers, and refuses to do so
+        for several statements in one message.
         """
         return statements(self.sql)
 
 
 def statements(sql: str) -> list[str]:
     """
-    Split *sql* at the semicolons that end statements; comments alone are no statement.
+    Split *sql* at the semicolons that end statements; comments alone are not a statement.
 
-    Comments don't nest, and strings have no backslash escapes, which no migration needs.
+    Nested comments and backslash escapes in strings are not supported; no migration needs them.
     """
-    found: list[str] = []
+    split: list[str] = []
     text, is_empty = "", True
     for match in _PIECES.finditer(sql):
         piece = match[0]
         if piece == ";":
-            found += [] if is_empty else [text.strip()]
+            split += [] if is_empty else [text.strip()]
             text, is_empty = "", True
             continue
         text += piece
         is_empty = is_empty and (piece.isspace() or piece.startswith(("--", "/*")))
-    return found + ([] if is_empty else [text.strip()])
+    return split + ([] if is_empty else [text.strip()])
 
 
 def migrations(package: str) -> list[Migration]:
-    """List the migrations of an adapter, such as `fastpaca.store.sqlite`, in order."""
+    """Return the migrations of an adapter, such as `fastpaca.store.sqlite`, in order."""
     folder = resources.files(package).joinpath("migrations")
     files = sorted(
         (file for file in folder.iterdir() if file.name.endswith(".sql")),
@@ -77,10 +77,10 @@ def migrations(package: str) -> list[Migration]:
 
 def pending(known: list[Migration], version: int) -> list[Migration]:
     """
-    List those of the *known* migrations that a database at *version* still needs.
+    Return the *known* migrations that a database at *version* still needs.
 
     Raises:
-        StoreRefused: A newer release has migrated it; this one would misread it.
+        StoreRefused: A newer release has migrated it, and this one would misread it.
     """
     newest = known[-1].version
     if version > newest:

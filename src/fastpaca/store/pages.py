@@ -1,4 +1,4 @@
-"""Where a page of rows ends, whatever the store."""
+"""Where a page of rows ends, for every store."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ VERSION: Final = attrgetter("version")
 
 
 class PageBounds(NamedTuple):
-    """Where a page ends: after so many rows (or versions), or at what makes it too big."""
+    """Where a page ends: after so many rows (or versions), or at so many bytes."""
 
     rows: int
     bytes: int
 
 
 def size(row: Row) -> int:
-    """Give the bytes that *row* adds to a page: those of what has no bound of its own."""
+    """Return the bytes that *row* adds to a page: those of its unbounded field."""
     return len(row.body if isinstance(row, MessageRow) else row.window)
 
 
 def bounded(rows: Iterable[R], bytes_max: int) -> list[R]:
-    """Take *rows* until they are more than *bytes_max* together; at least the first."""
+    """Take *rows* up to *bytes_max* in total; always at least the first."""
     page: list[R] = []
     left = bytes_max
     for row in rows:
@@ -48,9 +48,10 @@ def changes_page(
     bytes_max: int,
 ) -> ChangesPage:
     """
-    Take whole versions of *messages* and *compactions* until they are too many or too big.
+    Take whole versions of *messages* and *compactions*, up to *limit* versions or *bytes_max*
+    bytes.
 
-    At least one is taken. *through* is the last version that there may be rows of.
+    At least one version is taken. *through* is the last version that may have rows.
     """
     page = ChangesPage([], [], through)
     sources: tuple[Iterable[Row], ...] = (messages, compactions)

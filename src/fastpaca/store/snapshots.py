@@ -1,23 +1,23 @@
-"""What snapshots are made of, whatever the store: what a window needs, and what a purge leaves."""
+"""Snapshots, for every store: the rows that a window needs, and the row of a purged context."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
 from fastpaca.context.window import Persisted, ranges
-from fastpaca.store.base import CompactionRow, ContextRow, Delta, Known, Snapshot
+from fastpaca.ranges import missing, union
+from fastpaca.store.base import CompactionRow, ContextRow, Diff, Have, Snapshot
 
 
 class Needs(NamedTuple):
     """
-    What rebuilding a window needs, both ascending.
+    The rows that a window is rebuilt from, in ascending order.
 
     Attributes:
-        log: Seqs of the log, as inclusive ranges that do not touch.
+        log: Seqs of the log, as the fewest ranges.
         replacements: Synthetic messages, as (version, first position, last position).
     """
 
@@ -26,60 +26,30 @@ class Needs(NamedTuple):
 
 
 def needs(window: bytes | None, last_seq: int) -> Needs:
-    """Tell what rebuilding takes, from the stored *window* of a log that ends at *last_seq*."""
+    """Return what a rebuild of the stored *window* needs; the log ends at *last_seq*."""
     stored = Persisted() if window is None else Persisted.decode(window)
     replacements = [
         (run.replacement, run.first, run.last) for run in stored.runs if run.replacement is not None
     ]
-    return Needs(_joined(ranges(stored, last_seq)), sorted(replacements))
+    return Needs(union(ranges(stored, last_seq)), sorted(replacements))
 
 
-def _joined(found: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Join ranges that touch or overlap, so that each message is read once."""
-    joined: list[tuple[int, int]] = []
-    for first, last in sorted(found):
-        if joined and first <= joined[-1][1] + 1:
-            joined[-1] = (joined[-1][0], max(joined[-1][1], last))
-        else:
-            joined.append((first, last))
-    return joined
-
-
-def news(window: bytes | None, last_seq: int, known: Known) -> Needs:
-    """Tell what rebuilding takes and *known* has not; *window* is None if that is still in use."""
+def needs_besides(have: Have, window: bytes | None, last_seq: int) -> Needs:
+    """Return what a rebuild needs besides *have*; *window* is None if it was not rewritten."""
     if window is None:
-        return Needs([(known.last_seq + 1, last_seq)] if known.last_seq < last_seq else [], [])
+        return Needs([(have.last_seq + 1, last_seq)] if have.last_seq < last_seq else [], [])
     needed = needs(window, last_seq)
     replacements = [
-        (version, place, place)
+        (version, position, position)
         for version, first, last in needed.replacements
-        for place in range(first, last + 1)
-        if (version, place) not in known.synthetics
+        for position in range(first, last + 1)
+        if (version, position) not in have.synthetics
     ]
-    return Needs(list(_beside(needed.log, known.log)), replacements)
-
-
-def _beside(
-    wanted: Iterable[tuple[int, int]], there: Iterable[tuple[int, int]]
-) -> Iterator[tuple[int, int]]:
-    """Give what the ranges *wanted* hold beside those that are *there*; both ascend."""
-    left = iter(there)
-    had = next(left, None)
-    for start, last in wanted:
-        first = start
-        while had is not None and had[0] <= last:
-            if first < had[0]:
-                yield first, had[0] - 1
-            first = max(first, had[1] + 1)
-            if had[1] > last:  # it may reach into the next one
-                break
-            had = next(left, None)
-        if first <= last:
-            yield first, last
+    return Needs(missing(needed.log, have.log), replacements)
 
 
 class _Through(msgspec.Struct):
-    """Of a stored window, where the log ended."""
+    """The field of a stored window that says where the log ended."""
 
     through: int = 0
 
@@ -89,11 +59,11 @@ _through_decoder = msgspec.json.Decoder(_Through)
 
 def seq_at(version: int, compaction: CompactionRow | None) -> int:
     """
-    Tell where the log ended at *version*, of which *compaction* is the newest up to it.
+    Return the last seq as of *version*; *compaction* is the newest one up to that version.
 
-    Messages have no index by version, which every append would have to pay for. They need none:
-    behind a compaction each version is an appended message. So messages may be lost without harm to
-    this, and compactions are never.
+    Messages have no index by version, which would make every append slower, and need none: after a
+    compaction, each version is an appended message. Lost messages don't affect this; compactions
+    are never lost.
     """
     if compaction is None:
         return version
@@ -101,29 +71,29 @@ def seq_at(version: int, compaction: CompactionRow | None) -> int:
 
 
 def row_at(row: ContextRow, version: int, compaction: CompactionRow | None) -> ContextRow:
-    """Give *row* with the version and the end of the log that it had at *version*, as `seq_at`."""
+    """Return *row* with the version and the last seq that it had at *version*; see `seq_at`."""
     return replace(row, version=version, last_seq=seq_at(version, compaction))
 
 
 def dated(snapshot: Snapshot, compaction: CompactionRow | None) -> Snapshot:
     """
-    Let the row of *snapshot* say when its conversation came to where it is.
+    Set the time of the last change in the row of *snapshot*.
 
-    That is when the newest of its messages came, or the newest *compaction*: one of them has
-    brought the version.
+    It is that of the newest message or of the newest *compaction*: one of them made the version.
     """
-    moments = [found.at_us for found in (compaction, *snapshot.messages[-1:]) if found is not None]
-    row = replace(snapshot.row, spoken_at_us=max(moments, default=0))
+    rows = (compaction, *snapshot.messages[-1:])
+    times_us = [row.at_us for row in rows if row is not None]
+    row = replace(snapshot.row, spoken_at_us=max(times_us, default=0))
     return snapshot._replace(row=row)
 
 
-def purged_delta(context_id: str) -> Delta:
-    """Make what is new of a context that was purged: that it was."""
-    return Delta(purged_row(context_id), None, [], [])
+def purged_diff(context_id: str) -> Diff:
+    """Return the diff of a context that was purged."""
+    return Diff(purged_row(context_id), None, [], [])
 
 
 def purged_row(context_id: str) -> ContextRow:
-    """Make the row of a purged context, of which nothing but the id is known."""
+    """Return the row of a purged context, which has only its id."""
     return ContextRow(
         id=context_id,
         status="purged",

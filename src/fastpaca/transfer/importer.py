@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from fastpaca.store.base import COMMIT_ID_BYTES, Change, CommitOvertaken, ContextRow, Store
+from fastpaca.store.base import COMMIT_ID_BYTES, Change, CommitStale, ContextRow, Store
 from fastpaca.store.snapshots import seq_at
 from fastpaca.transfer import history
 from fastpaca.transfer.comparison import context_difference, page_difference
@@ -233,7 +233,7 @@ class Importer:
     async def _commit(self, changes: Sequence[Change]) -> None:
         try:
             await self._store.commit(changes)
-        except CommitOvertaken as error:
+        except CommitStale as error:
             names = sorted(error.context_ids) or [change.row.id for change in changes]
             raise _changed_meanwhile(names[0]) from error
 

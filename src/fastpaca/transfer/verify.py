@@ -8,13 +8,12 @@ compared byte for byte.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from operator import itemgetter
 
 from fastpaca.context import Context
 from fastpaca.context.window import persisted
 from fastpaca.engine.rows import rebuilt
+from fastpaca.ranges import contains
 from fastpaca.store.base import ContextRow, MessageRow, Snapshot, Store, SyntheticRow
 from fastpaca.store.snapshots import needs
 from fastpaca.transfer import history
@@ -140,7 +139,7 @@ def _snapshot(row: ContextRow, window: bytes | None, lines: Iterator[Line]) -> S
     messages: list[MessageRow] = []
     synthetics: list[SyntheticRow] = []
     for line in lines:
-        if isinstance(line, MessageLine) and _is_within(needed.log, line.seq):
+        if isinstance(line, MessageLine) and contains(needed.log, line.seq):
             messages.append(history.message_row(line))
         elif isinstance(line, SyntheticLine) and any(
             version == line.version and first <= line.position <= last
@@ -148,11 +147,6 @@ def _snapshot(row: ContextRow, window: bytes | None, lines: Iterator[Line]) -> S
         ):
             synthetics.append(history.synthetic_row(line))
     return Snapshot(row, window, messages, synthetics)
-
-
-def _is_within(ranges: list[tuple[int, int]], seq: int) -> bool:
-    index = bisect_right(ranges, seq, key=itemgetter(0))
-    return index > 0 and seq <= ranges[index - 1][1]
 
 
 def _window_bytes(context: Context) -> tuple[bytes, list[bytes]]:

@@ -47,7 +47,7 @@ class Commits:
         Commit *batch*; what it purges is erased when this returns.
 
         Raises:
-            CommitOvertaken: Another node was first, or an id or a key is taken.
+            CommitStale: Another node was first, or an id or a key is taken.
             CommitFailed: Certainly nothing was written.
             CommitUnknown: It may have been written.
         """

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 
-from fastpaca.store.base import CommitFailed, ReadFailed, ReadPartly
+from fastpaca.store.base import CommitFailed, PartialRead, ReadFailed
 from fastpaca.store.postgres.connections import Connections
 from fastpaca.store.postgres.errors import FAILURES, Unreachable, described
 from fastpaca.store.postgres.reads import Reader
@@ -124,7 +124,7 @@ class Database:
         One server of several may be away, and a query that needs it fails for all that it asks of.
 
         Raises:
-            ReadPartly: Some could not be read.
+            PartialRead: Some could not be read.
             ReadFailed: None could.
         """
         if not names:
@@ -166,7 +166,7 @@ class Database:
         if not has_read:
             raise refusal
         if failed:
-            raise ReadPartly(str(refusal), found, failed)
+            raise PartialRead(str(refusal), found, failed)
         return found
 
     # --- writes -------------------------------------------------------------------------------

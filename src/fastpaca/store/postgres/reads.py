@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 from fastpaca.store.base import (
-    AnswerRow,
     ChangesPage,
     CompactionRow,
     ContextRow,
-    Delta,
-    Known,
+    Diff,
+    Have,
+    IdempotencyRecord,
     MessageRow,
     Snapshot,
     SyntheticRow,
@@ -34,8 +34,8 @@ from fastpaca.store.snapshots import (
     Needs,
     dated,
     needs,
-    news,
-    purged_delta,
+    needs_besides,
+    purged_diff,
     purged_row,
     row_at,
     seq_at,
@@ -77,23 +77,23 @@ class Reader:
         snapshot = None if _is_purged(state) else await self._whole(context_id, *state)
         return snapshot or Snapshot(purged_row(context_id), None, [], [])
 
-    async def load_since(self, context_id: str, known: Known) -> Delta | None:
-        """Read what is new for one who has what *known* says."""
+    async def load_since(self, context_id: str, have: Have) -> Diff | None:
+        """Read what changed in a context since *have*."""
         key = hashed(context_id)
-        found = await self._fetched(sql.NEWS, key, known.version, known.last_seq)
+        found = await self._fetched(sql.NEWS, key, have.version, have.last_seq)
         if not found:
             return None
         _, *state = found[0][:_ROW_FIELDS]
         row = ContextRow(context_id, *state)
         window, first_seq = found[0][_ROW_FIELDS : _ROW_FIELDS + 2]
         if row.status == "purged":
-            return purged_delta(context_id)
+            return purged_diff(context_id)
         if window is None:
             logged = [] if first_seq is None else found
             messages = await _made(lambda one: MessageRow._make(one[_ROW_FIELDS + 1 :]), logged)
-            return Delta(row, None, messages, [])
-        rows = await self._needed(context_id, news(window, row.last_seq, known))
-        return purged_delta(context_id) if rows is None else Delta(row, window, *rows)
+            return Diff(row, None, messages, [])
+        rows = await self._needed(context_id, needs_besides(have, window, row.last_seq))
+        return purged_diff(context_id) if rows is None else Diff(row, window, *rows)
 
     async def load_at(self, context_id: str, version: int) -> Snapshot | None:
         """Read what rebuilding the window takes as it was after a version."""
@@ -233,12 +233,13 @@ class Reader:
             lambda found: ContextRow(*found), sql.CONTEXTS, after, prefix, behind(prefix), limit
         )
 
-    async def answers(self, keys: Sequence[str]) -> dict[str, AnswerRow]:
+    async def idempotency_records(self, keys: Sequence[str]) -> dict[str, IdempotencyRecord]:
         """Look up stored answers."""
         by_hash = {hashed(key): key for key in keys}
         found = await self._fetched(sql.ANSWERS, list(by_hash))
         return {
-            by_hash[key_hash]: AnswerRow(by_hash[key_hash], *answer) for key_hash, *answer in found
+            by_hash[key_hash]: IdempotencyRecord(by_hash[key_hash], *answer)
+            for key_hash, *answer in found
         }
 
     async def revisions(self, context_ids: Sequence[str]) -> dict[str, int]:

@@ -16,10 +16,10 @@ from msgspec.structs import replace
 
 from fastpaca.store.base import (
     COMMIT_ID_BYTES,
-    AnswerRow,
     Change,
-    CommitOvertaken,
+    CommitStale,
     ContextRow,
+    IdempotencyRecord,
 )
 from fastpaca.store.postgres import statements as sql
 from fastpaca.store.postgres.statements import COMMIT_IDS_KEPT
@@ -49,7 +49,7 @@ class Batch:
         ids: The ids of all contexts, by their stored form.
         updates: Rows for `UPDATE_CONTEXTS`.
         insertions: Rows for `INSERT_CONTEXTS`.
-        answers: Rows for `INSERT_ANSWERS`, in the order of their keys.
+        records: Rows for `INSERT_ANSWERS`, in the order of their keys.
         content: Statements with their rows, which must all be taken.
         purges: The stored ids of those that are purged.
         keys: The ids of the contexts that keep an answer under a key, by the hash of the key.
@@ -67,7 +67,7 @@ class Batch:
         messages: Rows = []
         synthetics: Rows = []
         compactions: Rows = []
-        self.answers: Rows = []
+        self.records: Rows = []
         for context_id, change in self._changes:
             self._add_state(context_id, change)
             if change.purges:
@@ -76,8 +76,8 @@ class Batch:
             messages += [(context_id, *row) for row in change.messages]
             synthetics += [(context_id, *row) for row in change.synthetics]
             compactions += [(context_id, *row) for row in change.compactions]
-            self.answers += [self._answer(context_id, change, row) for row in change.answers]
-        self.answers.sort()
+            self.records += [self._answer(context_id, change, row) for row in change.records]
+        self.records.sort()
         everything = (
             (sql.INSERT_MESSAGES, messages),
             (sql.INSERT_SYNTHETICS, synthetics),
@@ -112,13 +112,15 @@ class Batch:
             )
         )
 
-    def _answer(self, context_id: bytes, change: Change, answer: AnswerRow) -> tuple[object, ...]:
+    def _answer(
+        self, context_id: bytes, change: Change, answer: IdempotencyRecord
+    ) -> tuple[object, ...]:
         key_hash = hashed(answer.key)
         if key_hash in self.keys:
             both = {self.keys[key_hash], change.row.id}
-            raise CommitOvertaken("a key is used twice", frozenset(both))
+            raise CommitStale("a key is used twice", frozenset(both))
         self.keys[key_hash] = change.row.id
-        return key_hash, context_id, answer.fingerprint, answer.answer, answer.at_us
+        return key_hash, context_id, answer.fingerprint, answer.response, answer.at_us
 
     def witnesses(self) -> dict[bytes, Witness]:
         """Map the stored id of each context to what tells whether the batch has landed there."""

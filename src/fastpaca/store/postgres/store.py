@@ -20,7 +20,6 @@ from typing import Any, Final
 
 from fastpaca.clock import Clock
 from fastpaca.store.base import (
-    AnswerRow,
     Change,
     ChangesPage,
     CommitFailed,
@@ -28,11 +27,12 @@ from fastpaca.store.base import (
     CompactionRow,
     Condition,
     ContextRow,
-    Delta,
-    Known,
+    Diff,
+    Have,
+    IdempotencyRecord,
     MessageRow,
+    PartialRead,
     ReadFailed,
-    ReadPartly,
     Snapshot,
 )
 from fastpaca.store.pages import PageBounds
@@ -138,9 +138,9 @@ class PostgresStore:
         """Read what rebuilding the state of a context needs."""
         return await self._database.read(lambda r: r.load(context_id), context_id)
 
-    async def load_since(self, context_id: str, known: Known) -> Delta | None:
-        """Read what is new for one who has what *known* says."""
-        return await self._database.read(lambda r: r.load_since(context_id, known), context_id)
+    async def load_since(self, context_id: str, have: Have) -> Diff | None:
+        """Read what changed in a context since *have*."""
+        return await self._database.read(lambda r: r.load_since(context_id, have), context_id)
 
     async def load_at(self, context_id: str, version: int) -> Snapshot | None:
         """Read what rebuilding the window takes as it was after a version."""
@@ -205,12 +205,14 @@ class PostgresStore:
         """Read rows in byte order of their ids."""
         return await self._database.read(lambda r: r.contexts(prefix, after, limit))
 
-    async def answers(self, keys: Sequence[str]) -> dict[str, AnswerRow]:
+    async def idempotency_records(self, keys: Sequence[str]) -> dict[str, IdempotencyRecord]:
         """Look up stored answers; what is found is as safe as when it was given."""
         try:
-            found = await self._database.read_each(keys, lambda r, some: r.answers(some))
-        except ReadPartly as error:
-            await self._see_that_they_are_safe(error.found)
+            found = await self._database.read_each(
+                keys, lambda r, some: r.idempotency_records(some)
+            )
+        except PartialRead as error:
+            await self._see_that_they_are_safe(error.results)
             raise
         await self._see_that_they_are_safe(found)
         return found
@@ -231,7 +233,7 @@ class PostgresStore:
         """Look up the revisions of contexts, in one query."""
         try:
             return await self._database.read_each(context_ids, lambda r, some: r.revisions(some))
-        except ReadPartly as error:
+        except PartialRead as error:
             self._database.note_refusal(map(hashed, error.failed))
             raise
 
@@ -242,7 +244,7 @@ class PostgresStore:
         Write *changes* in one transaction; what they purge is erased when this returns.
 
         Raises:
-            CommitOvertaken: Another node was first, or an id or a key is taken.
+            CommitStale: Another node was first, or an id or a key is taken.
             CommitFailed: Certainly nothing was written.
             CommitUnknown: It may have been written.
         """
@@ -252,7 +254,7 @@ class PostgresStore:
         if batch.ids:
             await self._database.run(self._commits.commit(batch))
 
-    async def forget_answers(self, before_us: int) -> None:
+    async def forget_idempotency_records(self, before_us: int) -> None:
         """Delete old answers, and go on with erasures that were interrupted."""
         if not self._database.is_open:
             raise CommitFailed(CLOSED)
@@ -264,7 +266,7 @@ class PostgresStore:
 
     async def _erase_what_is_left(self) -> None:
         """Go on with erasures that another process could not finish."""
-        with suppress(CommitFailed):  # `forget_answers` tries again
+        with suppress(CommitFailed):  # `forget_idempotency_records` tries again
             await self._database.write(self._erase_left)
 
     async def _erase_left(self, connection: Any) -> None:

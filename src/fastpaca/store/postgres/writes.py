@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any, Final
 
-from fastpaca.store.base import CommitFailed, CommitOvertaken, CommitUnknown
+from fastpaca.store.base import CommitFailed, CommitStale, CommitUnknown
 from fastpaca.store.postgres import statements as sql
 from fastpaca.store.postgres.errors import TIES
 from fastpaca.store.postgres.primary import fetched
@@ -60,7 +60,7 @@ async def write(
     Begin a transaction and write all of *batch* in it.
 
     Raises:
-        CommitOvertaken: Of some contexts it rests on a state that is not the current one.
+        CommitStale: Of some contexts it rests on a state that is not the current one.
         CommitFailed: Some of its rows are there already.
     """
     await connection.execute(connection.begin, timeout=timeout)
@@ -72,17 +72,17 @@ async def write(
     taken += await put(sql.INSERT_CONTEXTS, batch.insertions)
     if len(taken) < len(batch.ids):
         overtaken = batch.ids.keys() - {context_id for (context_id,) in taken}
-        raise CommitOvertaken(
+        raise CommitStale(
             "a revision is not the expected one, or an id is taken",
             frozenset(batch.ids[context_id] for context_id in overtaken),
         )
     if batch.purges and batch.keys:
         keys = list(batch.keys)
         await connection.execute(sql.FREE_KEYS.sql, keys, batch.purges, timeout=timeout)
-    free = {key_hash for (key_hash,) in await put(sql.INSERT_ANSWERS, batch.answers)}
+    free = {key_hash for (key_hash,) in await put(sql.INSERT_ANSWERS, batch.records)}
     if len(free) < len(batch.keys):
         owners = frozenset(batch.keys[key_hash] for key_hash in batch.keys.keys() - free)
-        raise CommitOvertaken("a key is taken", owners)
+        raise CommitStale("a key is taken", owners)
     for statement, rows in batch.content:
         if await _insert(connection, statement, rows, timeout, is_distributed) < len(rows):
             raise CommitFailed(f"rows are there already: {statement.name}")
@@ -182,11 +182,11 @@ async def find_out(
         AnswerLost, CommitFailed, CommitUnknown: The database may not keep what it shows.
     """
     insert = partial(_inserted, connection, timeout=timeout, is_distributed=is_distributed)
-    if batch.answers:
+    if batch.records:
         # Whoever repeats a request must find its answer. But that it is not there says nothing: a
         # purge may have taken it meanwhile.
         await connection.execute(connection.begin, timeout=timeout)
-        await insert(sql.INSERT_ANSWERS, batch.answers)
+        await insert(sql.INSERT_ANSWERS, batch.records)
         await connection.execute("ROLLBACK", timeout=timeout)
     await connection.execute(connection.begin, timeout=timeout)
     told = await _testimonies(connection, batch, insert, timeout)

@@ -13,7 +13,7 @@ from typing import Final
 
 import apsw
 
-from fastpaca.store.base import CommitBlocked, CommitFailed, CommitOvertaken, CommitUnknown
+from fastpaca.store.base import CommitBlocked, CommitFailed, CommitStale, CommitUnknown
 
 APPLICATION_ID: Final = 0x66706361
 """Stands in the header of the file and says whose it is: `fpca`."""
@@ -62,7 +62,7 @@ def judged(
         # No commit mark was written: COMMIT did not begin, or was refused and left all as it was.
         if isinstance(error, apsw.BusyError):
             return CommitBlocked(f"another program is writing to the database: {reason}")
-        return error if isinstance(error, CommitOvertaken) else CommitFailed(reason)
+        return error if isinstance(error, CommitStale) else CommitFailed(reason)
     if not isinstance(error, apsw.Error):
         # The error is Python's. SQLite may have been done already when it struck.
         return CommitUnknown(reason, fatal=not isinstance(error, MemoryError))

@@ -10,12 +10,12 @@ from typing import Any, Final, NamedTuple
 import apsw
 
 from fastpaca.store.base import (
-    AnswerRow,
     ChangesPage,
     CompactionRow,
     ContextRow,
-    Delta,
-    Known,
+    Diff,
+    Have,
+    IdempotencyRecord,
     MessageRow,
     Snapshot,
     SyntheticRow,
@@ -25,8 +25,8 @@ from fastpaca.store.snapshots import (
     Needs,
     dated,
     needs,
-    news,
-    purged_delta,
+    needs_besides,
+    purged_diff,
     purged_row,
     row_at,
     seq_at,
@@ -198,17 +198,19 @@ def load(connection: apsw.Connection, context_id: str) -> tuple[int, Snapshot] |
         return key, _snapshot(connection, key, ContextRow(context_id, *state), window)
 
 
-def load_since(connection: apsw.Connection, context_id: str, known: Known) -> Delta | None:
-    """Read what is new for one who has what *known* says."""
+def load_since(connection: apsw.Connection, context_id: str, have: Have) -> Diff | None:
+    """Read what changed in a context since *have*."""
     with one_moment(connection):
         found = connection.execute(_STATE, (id_bytes(context_id),)).get
         if found is None:
             is_purged = _purged(connection, context_id) is not None
-            return purged_delta(context_id) if is_purged else None
+            return purged_diff(context_id) if is_purged else None
         key, *state = found
         row = ContextRow(context_id, *state)
-        window = connection.execute(_WINDOW_SINCE, (key, known.version)).get
-        return Delta(row, window, *_needed(connection, key, news(window, row.last_seq, known)))
+        window = connection.execute(_WINDOW_SINCE, (key, have.version)).get
+        return Diff(
+            row, window, *_needed(connection, key, needs_besides(have, window, row.last_seq))
+        )
 
 
 def load_at(connection: apsw.Connection, context_id: str, version: int) -> Snapshot | None:
@@ -378,11 +380,13 @@ def _array(values: Iterable[bytes]) -> Any:
     return apsw.carray(tuple(values), flags=apsw.SQLITE_CARRAY_BLOB)
 
 
-def answers(connection: apsw.Connection, wanted: Iterable[str]) -> dict[str, AnswerRow]:
+def idempotency_records(
+    connection: apsw.Connection, wanted: Iterable[str]
+) -> dict[str, IdempotencyRecord]:
     """Look up stored answers, at least one."""
     by_hash = {key_hash(key): key for key in wanted}
     found = connection.execute(_ANSWERS, (_array(by_hash),))
     return {
-        by_hash[hashed]: AnswerRow(by_hash[hashed], fingerprint, answer, at_us)
+        by_hash[hashed]: IdempotencyRecord(by_hash[hashed], fingerprint, answer, at_us)
         for hashed, fingerprint, answer, at_us in found
     }

@@ -273,17 +273,17 @@ class Batch:
         self._rows[INSERT_SYNTHETIC] += [(key, *synthetic) for synthetic in change.synthetics]
 
     def _add_answers(self, key: int, change: Change, places: Sequence[int]) -> None:
-        if len(change.answers) > len(places):
+        if len(change.records) > len(places):
             raise CommitFailed("there are more answers than messages and compactions")
         rows = self._rows[INSERT_ANSWER]
-        for answer, place in zip(change.answers, places, strict=False):
+        for answer, place in zip(change.records, places, strict=False):
             rows.append(
                 (
                     place,
                     key,
                     key_hash(answer.key),
                     answer.fingerprint,
-                    answer.answer,
+                    answer.response,
                     answer.at_us,
                 )
             )

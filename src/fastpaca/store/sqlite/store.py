@@ -17,17 +17,17 @@ from typing import Final, NamedTuple, TypeVar
 import apsw
 
 from fastpaca.store.base import (
-    AnswerRow,
     Change,
     ChangesPage,
     CommitFailed,
-    CommitOvertaken,
+    CommitStale,
     CommitUnknown,
     CompactionRow,
     Condition,
     ContextRow,
-    Delta,
-    Known,
+    Diff,
+    Have,
+    IdempotencyRecord,
     MessageRow,
     ReadFailed,
     Snapshot,
@@ -209,9 +209,9 @@ class SqliteStore:
             self._remember({context_id: key})
         return snapshot
 
-    async def load_since(self, context_id: str, known: Known) -> Delta | None:
-        """Read what is new for one who has what *known* says."""
-        return await self._read(lambda c: reads.load_since(c, context_id, known))
+    async def load_since(self, context_id: str, have: Have) -> Diff | None:
+        """Read what changed in a context since *have*."""
+        return await self._read(lambda c: reads.load_since(c, context_id, have))
 
     async def load_at(self, context_id: str, version: int) -> Snapshot | None:
         """Read what rebuilding the window takes as it was after a version."""
@@ -271,11 +271,11 @@ class SqliteStore:
         """Read rows in byte order of their ids."""
         return await self._read(lambda c: reads.contexts(c, prefix, after, limit))
 
-    async def answers(self, keys: Sequence[str]) -> dict[str, AnswerRow]:
+    async def idempotency_records(self, keys: Sequence[str]) -> dict[str, IdempotencyRecord]:
         """Look up stored answers."""
         if not keys:
             return {}
-        return await self._read(lambda c: reads.answers(c, keys))
+        return await self._read(lambda c: reads.idempotency_records(c, keys))
 
     async def in_reader(self, job: Job[T]) -> T:
         """
@@ -319,26 +319,26 @@ class SqliteStore:
             await self._erase_now()
 
     async def _find_keys(self, context_ids: Sequence[str]) -> dict[str, int]:
-        """Give the keys of contexts that exist, from memory as far as they are there."""
+        """Return the keys of contexts that exist, from memory if they are there."""
         known = {name: self._keys[name] for name in context_ids if name in self._keys}
         if len(known) == len(context_ids):
             return known
         unknown = [name for name in context_ids if name not in known]
         try:
-            found = await self._read(lambda c: reads.keys(c, unknown))
+            read = await self._read(lambda c: reads.keys(c, unknown))
         except ReadFailed as error:
             raise CommitFailed(str(error)) from error
-        if len(found) < len(unknown):
-            raise CommitOvertaken("a context that is to be changed does not exist")
-        self._remember(found)
-        return known | found
+        if len(read) < len(unknown):
+            raise CommitStale("a context that is to be changed does not exist")
+        self._remember(read)
+        return known | read
 
     def _remember(self, keys: dict[str, int]) -> None:
         self._keys.update(keys)
         while len(self._keys) > KEYS_KEPT_MAX:
             del self._keys[next(iter(self._keys))]
 
-    async def forget_answers(self, before_us: int) -> None:
+    async def forget_idempotency_records(self, before_us: int) -> None:
         """Delete old answers, and go on with an erasure that was interrupted."""
         while await self._writer.write(partial(writes.forget_some, before_us=before_us)):
             pass
@@ -369,7 +369,9 @@ class SqliteStore:
 
     async def _erase_what_is_left(self) -> None:
         """Go on with erasures that the last process could not finish."""
-        with suppress(ReadFailed, CommitFailed, CommitUnknown):  # `forget_answers` tries again
+        with suppress(
+            ReadFailed, CommitFailed, CommitUnknown
+        ):  # `forget_idempotency_records` tries again
             self._is_erasure_left = await self._read(reads.is_erasure_left)
             if self._is_erasure_left:
                 await self._erase()

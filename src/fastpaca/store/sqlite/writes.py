@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import apsw
 
-from fastpaca.store.base import CommitOvertaken
+from fastpaca.store.base import CommitStale
 from fastpaca.store.sqlite.errors import judged
 from fastpaca.store.sqlite.rows import Rows
 
@@ -129,7 +129,7 @@ def commit(connection: apsw.Connection, statements: Sequence[tuple[str, Rows]]) 
             connection.executemany(statement, rows)
             changes += len(rows)
         if connection.total_changes() != changes:
-            raise CommitOvertaken("a revision is not the expected one, or an id or a key is taken")
+            raise CommitStale("a revision is not the expected one, or an id or a key is taken")
 
 
 def erase_some(connection: apsw.Connection) -> bool:
