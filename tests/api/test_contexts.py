@@ -61,6 +61,25 @@ def test_changes_of_a_context_move_updated_at_and_not_the_version() -> None:
     run(story, composed(clock=clock))
 
 
+def test_a_token_factor_scales_what_comes_after_it() -> None:
+    """What the node counts is scaled from now on; a caller's own count is taken as it is."""
+
+    async def story(client: httpx.AsyncClient) -> None:
+        await create(client)
+        await append(client, user("twelve words"))
+        await client.put("/v1/contexts/c", json={"token_factor": 1.5})
+        assert (await client.get("/v1/contexts/c")).json()["token_factor"] == 1.5
+        await append(client, user("twelve words"), user("twelve words", token_count=3))
+        messages = (await client.get("/v1/contexts/c/messages")).json()["messages"]
+        before, after, told = (message["token_count"] for message in messages)
+        assert 1.5 * before <= after < 1.5 * before + 3  # each piece is rounded up
+        assert told == 3
+        await client.put("/v1/contexts/c", json={"token_budget": 900})
+        assert (await client.get("/v1/contexts/c")).json()["token_factor"] == 1.5
+
+    run(story)
+
+
 def test_a_change_of_the_budget_acts_at_the_next_trigger() -> None:
     """After a PUT the flag follows at once, while the stored window waits for the next append."""
 

@@ -262,26 +262,40 @@ def test_integers_of_the_api_end_where_json_readers_do() -> None:
     run(story)
 
 
-@pytest.mark.parametrize("value", ["1", "1.0", "0.5", "1e-3", "0.70"])
-def test_ratios_are_numbers_above_0_and_at_most_1(value: str) -> None:
-    """The integer 1 is a ratio, and so is anything else in range."""
+NUMBERS = [
+    *(("trigger_ratio", value) for value in ("1", "1.0", "0.5", "1e-3", "0.70")),
+    *(("token_factor", value) for value in ("1", "10", "1.25", "10.0", "1e-3")),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), NUMBERS)
+def test_ratios_and_factors_are_numbers_in_their_range(field: str, value: str) -> None:
+    """A ratio is at most 1 and a factor at most 10; integers are fine."""
 
     async def story(client: httpx.AsyncClient) -> None:
-        body = f'{{"trigger_ratio":{value}}}'.encode()
+        body = f'{{"{field}":{value}}}'.encode()
         answer = await client.put("/v1/contexts/c", content=body, headers=JSON)
-        assert answer.json()["trigger_ratio"] == float(value)
+        assert answer.json()[field] == float(value)
 
     run(story)
 
 
-@pytest.mark.parametrize("value", ["0", "-0.1", "1.0000001", "2", "1e400", "1e-400", "true", '"1"'])
-def test_other_ratios_are_refused(value: str) -> None:
-    """Booleans, strings and numbers out of range are no ratios."""
+NO_NUMBERS = ["0", "-0.1", "1e400", "1e-400", "true", '"1"', "null"]
+REFUSED_NUMBERS = [
+    *(("trigger_ratio", value) for value in ("1.0000001", "2", *NO_NUMBERS)),
+    *(("token_factor", value) for value in ("10.000001", "11", *NO_NUMBERS)),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), REFUSED_NUMBERS)
+def test_other_ratios_and_factors_are_refused(field: str, value: str) -> None:
+    """Booleans, strings, null and numbers out of range are refused, and no context is made."""
 
     async def story(client: httpx.AsyncClient) -> None:
-        body = f'{{"trigger_ratio":{value}}}'.encode()
+        body = f'{{"{field}":{value}}}'.encode()
         answer = await client.put("/v1/contexts/c", content=body, headers=JSON)
-        assert error_of(answer, 400, "invalid_request")["field"] == "trigger_ratio"
+        assert error_of(answer, 400, "invalid_request")["field"] == field
+        assert (await client.get("/v1/contexts/c")).status_code == 404
 
     run(story)
 

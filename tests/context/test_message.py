@@ -20,6 +20,7 @@ from fastpaca.context.message import (
     parse,
     plain,
     render,
+    scaled,
     synthetic_entry,
     timestamp,
     unrendered,
@@ -387,3 +388,24 @@ def test_times_are_utc(at_us: int, written: bytes) -> None:
     ISO-8601 with `Z`, always of the same length, so that text sorts as time does.
     """
     assert timestamp(at_us) == written
+
+
+# What a token is worth
+
+
+@pytest.mark.parametrize(
+    ("factor", "token_count", "expected"),
+    [
+        (1.0, None, Counts(16, 4, (0, 7), (5,))),
+        (1.5, None, Counts(25, 6, (0, 11), (8,))),
+        (0.1, None, Counts(3, 1, (0, 1), (1,))),
+        (1.5, 9, Counts(9, 6, (0, 11), (8,))),
+    ],
+)
+def test_a_factor_scales_each_piece_and_rounds_it_up(
+    factor: float, token_count: int | None, expected: Counts
+) -> None:
+    """
+    The sum is that of the scaled pieces, unless the caller has counted the message.
+    """
+    assert scaled(Counts(16, 4, (0, 7), (5,)), factor, token_count) == expected
