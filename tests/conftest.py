@@ -10,9 +10,14 @@ import pytest
 
 from tests.kit.postgres import NEWEST, UNSAFE, Server, Versions, installed, running_server
 
-# On a busy machine the time of one example says nothing. All else stays as Hypothesis has it, which
-# in continuous integration means the same examples every time.
-hypothesis.settings.register_profile("fastpaca", deadline=None, print_blob=True)
+# On a busy machine the time of an example says nothing, nor what it takes to draw one. All else
+# stays as Hypothesis has it, which in continuous integration means the same examples every time.
+hypothesis.settings.register_profile(
+    "fastpaca",
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("fastpaca")
 
 # In the background a shell ignores it, and so would every process that tests start and interrupt.

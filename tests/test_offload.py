@@ -25,7 +25,7 @@ from fastpaca.offload import (
 )
 from fastpaca.testing import composed
 from tests.kit.app import append, create, run
-from tests.kit.messages import user
+from tests.kit.messages import tool, user
 
 A_SECOND_A_BYTE = Work(byte_ns=1e9)
 
@@ -127,11 +127,8 @@ def large(kind: str) -> dict[str, Any]:
     if kind == "result":
         records = [{"id": number, "ok": True} for number in range(LARGE_BYTES // 22)]
         part = {"type": "tool_result", "tool_call_id": "c", "content": records}
-        return {"role": "tool", "parts": [part]}
-    return {
-        "role": "user",
-        "parts": [{"type": "text", "text": text[:2000]}] * (LARGE_BYTES // 2000),
-    }
+        return tool(part)
+    return user(*[text[:2000]] * (LARGE_BYTES // 2000))
 
 
 @pytest.mark.parametrize(

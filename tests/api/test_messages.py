@@ -138,7 +138,7 @@ def test_a_batch_is_all_or_nothing() -> None:
 
     async def story(client: httpx.AsyncClient) -> None:
         await create(client)
-        bad = {"role": "user", "parts": [{"type": "text", "text": "a"}, {"type": 7}]}
+        bad = user("a", {"type": 7})
         answer = await client.post(LOG, json={"messages": [HELLO, HELLO, bad, HELLO]})
         assert error_of(answer, 400, "invalid_request")["field"] == "messages[2].parts[1].type"
         assert await page(client) == ([], 0)

@@ -24,6 +24,7 @@ from fastpaca.api.routes import Route
 from fastpaca.testing import composed
 from tests.api.test_golden import send, stories
 from tests.kit.app import ENDLESS, run
+from tests.kit.messages import user
 
 SPEC = json.loads(openapi_bytes())
 METHODS = ("get", "put", "post", "patch", "delete")
@@ -216,7 +217,7 @@ def test_whole_answers_are_as_described() -> None:
 
     async def story(client: httpx.AsyncClient) -> None:
         path = "/v1/contexts/a"
-        hello = {"role": "user", "parts": [{"type": "text", "text": "Hello"}]}
+        hello = user("Hello")
         both = {"messages": [hello, {**hello, "id": 1, "mine": None}]}
         key = {"Idempotency-Key": "k"}
         reads = ("", "/messages", "/tail", "/context", "/context?budget_tokens=300")

@@ -14,9 +14,9 @@ from tests.kit.postgres import run_sql
 
 ODD = [
     user("before \u0000 and behind"),
-    {"role": "user", "parts": [{"z": 1, "type": "x", "a": 2**70, "f": 1.0, "e": 1e-7}], "b": 1},
+    user({"z": 1, "type": "x", "a": 2**70, "f": 1.0, "e": 1e-7}, b=1),
     {"role": "r\u0000le", "parts": [], "metadata": {"z": None, "a": [1.0, "\uffff"]}, "id": "i"},
-    {"role": "assistant", "parts": [{"type": "text", "text": '中文 😀 \\ "'}], "token_count": 5},
+    assistant('中文 😀 \\ "', token_count=5),
 ]
 
 

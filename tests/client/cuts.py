@@ -20,6 +20,7 @@ from fastpaca.context.groups import Groups
 from fastpaca.context.message import Entry, log_entry, synthetic_entry
 from fastpaca.shapes import By, Row, Side
 from tests.kit.messages import counted
+from tests.kit.messages import message as say
 
 FILE: Final = Path(__file__).parents[1] / "wire" / "cuts.json"
 
@@ -53,7 +54,7 @@ class Talk:
         self._open: list[str] = []
 
     def next(self) -> Message:
-        """RandomInt the next message."""
+        """Draw the next message."""
         rng = self._rng
         draw = rng.random()
         if self._open and draw < 0.45:
@@ -168,18 +169,13 @@ class Talk:
         return json.loads(json.dumps(self._rng.choice(odd)))  # type: ignore[no-any-return]  # a copy
 
 
-def say(role: str, *parts: Message, **keys: Any) -> Message:
-    """A message of *role*."""
-    return {"role": role, "parts": list(parts), **keys}
-
-
 def text(said: str = "so") -> Message:
     """A text part."""
     return {"type": "text", "text": said}
 
 
 def drawn() -> dict[str, list[Message]]:
-    """RandomInt all conversations, by name."""
+    """Draw all conversations, by name."""
     found: dict[str, list[Message]] = {}
     for row in shapes.ROWS:
         kin = [one for one in shapes.ROWS if one.provider == row.provider]

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from fastpaca import AsyncFastpaca, Fastpaca, FastpacaError
 from tests.client import work
+from tests.kit.messages import user
 
 THREADS = 3
 
@@ -101,7 +102,7 @@ def threads(scene: Scene) -> None:
         wait_for([fork(child(name), ends_hard=at % 2 == 0) for at, name in enumerate(names)])
         for name, found in zip(parents, working, strict=True):
             work.report(scene.directory, name, found.result())
-        last = client.context(work.LOG).append(work.said("last")).seq
+        last = client.context(work.LOG).append(user("last")).seq
         work.report(scene.directory, "last", {"last": last})
         while not followed or followed[-1] < last:
             assert not following.done()
@@ -143,9 +144,9 @@ def streams(scene: Scene) -> None:
             assert next(own).type == "message"
         client.close()
 
-    seqs = {"one": log.append(work.said("one")).seq}
+    seqs = {"one": log.append(user("one")).seq}
     wait_for([fork(child, ends_hard=False)])
-    seqs["two"] = log.append(work.said("two")).seq
+    seqs["two"] = log.append(user("two")).seq
     found = [next(stream).type for _ in range(4)]
     assert found == ["message", "context", "message", "context"], found
     work.report(scene.directory, "parent", seqs)
@@ -250,7 +251,7 @@ def local(scene: Scene) -> None:
         os.read(ready[0], 1)
         client.close()
         with Fastpaca.local(path, token_estimator="chars") as again:  # the child holds no lock
-            again.context(work.LOG).append(work.said("again"))
+            again.context(work.LOG).append(user("again"))
 
 
 def pool_of(scene: Scene, method: str) -> None:

@@ -21,28 +21,14 @@ from tests.client.driven import Hand, answer
 from tests.client.rules import rules
 from tests.context import strategies
 from tests.context.oracle import pairs
+from tests.kit.messages import assistant, call, result, system, tool, user
 
 # --- where it is cut ---
 
-
-def say(role: str, *parts: dict[str, Any]) -> dict[str, Any]:
-    return {"role": role, "parts": list(parts) or [{"type": "text", "text": role}]}
-
-
-SYSTEM = say("system")
-USER = say("user")
-REPLY = say("assistant")
-
-
-def call(name: str) -> dict[str, Any]:
-    return say("assistant", {"type": "tool_call", "tool_call_id": name})
-
-
-def result(name: str) -> dict[str, Any]:
-    return say("tool", {"type": "tool_result", "tool_call_id": name})
-
-
-SUMMARY = {**say("user"), "seq": None}
+SYSTEM = system("system")
+USER = user("user")
+REPLY = assistant("assistant")
+SUMMARY = user("user", seq=None)
 
 
 def window(*messages: dict[str, Any], version: int = 0, **fields: Any) -> View:
@@ -64,16 +50,11 @@ def window(*messages: dict[str, Any], version: int = 0, **fields: Any) -> View:
 
 def spoken(line: str, tokens: list[int]) -> list[dict[str, Any]]:
     """Make messages of a line: s, u and a are roles, c1 and r1 a call and its result."""
-    made = {
-        "s": SYSTEM,
-        "u": USER,
-        "a": REPLY,
-        "z": SUMMARY,
-    }
-    return [
-        {**(made.get(word) or (call if word[0] == "c" else result)(word[1:])), "token_count": cost}
-        for word, cost in zip(line.split(), tokens, strict=True)
-    ]
+    made = {"s": SYSTEM, "u": USER, "a": REPLY, "z": SUMMARY}
+    for name in "123":
+        made |= {f"c{name}": assistant(call(name)), f"r{name}": tool(result(name))}
+    costs = zip(line.split(), tokens, strict=True)
+    return [{**made[word], "token_count": cost} for word, cost in costs]
 
 
 @pytest.mark.parametrize("case", rules("compaction")["cases"], ids=lambda case: case["rule"])
@@ -163,7 +144,7 @@ def test_a_summary_is_a_text_a_message_or_several() -> None:
     """
     A text becomes a message of the user's role; anything else is refused.
     """
-    assert summary_of("S") == [{"role": "user", "parts": [{"type": "text", "text": "S"}]}]
+    assert summary_of("S") == [user("S")]
     assert summary_of(USER) == [USER]
     assert summary_of([USER, REPLY]) == [USER, REPLY]
     with pytest.raises(InvalidRequest):
@@ -315,8 +296,8 @@ def test_a_result_that_comes_late_stays_with_its_call() -> None:
     """
     A call nobody answered was summarised; its result came meanwhile, so the cut is another.
     """
-    asked = (USER, call("a"), USER, REPLY, USER, REPLY)
-    first, second = answered(window(*asked)), answered(window(*asked, result("a")))
+    asked = (USER, assistant(call("a")), USER, REPLY, USER, REPLY)
+    first, second = answered(window(*asked)), answered(window(*asked, tool(result("a"))))
     hand = Hand([first, configured(40), conflict(6, 7), second, configured(40), COMPACTED])
     summarise = Summariser()
     run(hand, summarise)

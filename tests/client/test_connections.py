@@ -23,8 +23,8 @@ import pytest
 from fastpaca import AsyncFastpaca, ClientClosed, Fastpaca, ForeignStream, InvalidRequest
 from fastpaca.client.processes import this_process
 from tests.client.network import WHOLE, Network, always, network
-from tests.client.work import said
 from tests.kit.certificates import Authority
+from tests.kit.messages import user
 from tests.kit.process import Process
 
 
@@ -47,7 +47,7 @@ def test_a_client_is_used_on_one_loop_after_the_other(way: Network) -> None:
     async def append(text: str) -> int:
         context = await client.context("loops", budget=8000)
         await context.info()
-        return (await context.append(said(text))).seq
+        return (await context.append(user(text))).seq
 
     for at in range(1, 4):
         assert asyncio.run(append(f"{at}")) == at
@@ -66,7 +66,7 @@ def test_loops_at_the_same_time_have_their_own_connections(way: Network) -> None
 
     async def append(number: int) -> list[int]:
         context = await client.context(f"at-once-{number}", budget=8000)
-        return [(await context.append(said(f"{at}"))).seq for at in range(20)]
+        return [(await context.append(user(f"{at}"))).seq for at in range(20)]
 
     with ThreadPoolExecutor(3) as threads:
         found = list(threads.map(lambda number: asyncio.run(append(number)), range(3)))
@@ -81,7 +81,7 @@ def test_a_loop_that_is_closed_without_more_is_forgotten(way: Network) -> None:
     client = AsyncFastpaca(way.address)
 
     async def append() -> int:
-        return (await (await client.context("rude", budget=8000)).append(said("x"))).seq
+        return (await (await client.context("rude", budget=8000)).append(user("x"))).seq
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # asyncio's, of what was left open
@@ -347,7 +347,7 @@ def test_a_transport_of_the_callers_is_made_where_it_is_used(node: Process) -> N
 
     with Fastpaca(node.address, transport=make) as client:
         context = client.context("made", budget=8000)
-        context.append(said("x"))
+        context.append(user("x"))
         for _ in range(2):
             with context.stream(cursor=0) as stream:
                 assert next(stream).type == "message"

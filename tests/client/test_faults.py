@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -39,6 +38,7 @@ from tests.client.network import (
     one_by_one,
     troubled,
 )
+from tests.kit.messages import user
 from tests.kit.process import Process, started
 
 SEEDS = 3
@@ -49,10 +49,6 @@ ONCE = Retries(attempts_max=1)
 WRITERS = 4
 APPENDS = 40
 KILLS = 4
-
-
-def said(text: str) -> dict[str, Any]:
-    return {"role": "user", "parts": [{"type": "text", "text": text}]}
 
 
 def text_of(message: Message) -> str:
@@ -91,7 +87,7 @@ def test_an_append_over_a_fault_is_done_once(fault: Fate, node: Process) -> None
             network(node.port, one_by_one(fault, fault)) as broken,
             connected(broken.address) as client,
         ):
-            appended = client.context(name).append(said("x" * 300), if_version=0)
+            appended = client.context(name).append(user("x" * 300), if_version=0)
             assert broken.connections == 3
         assert (appended.seq, appended.version) == (1, 1)
         assert [message.seq for message in context.messages()] == [1]
@@ -106,11 +102,11 @@ async def test_the_async_client_does_the_same(fault: Fate, node: Process) -> Non
     with network(node.port, one_by_one(fault, fault)) as broken:
         async with AsyncFastpaca(broken.address, retries=PERSISTENT) as client:
             context = await client.context(name, budget=8000)
-            await context.append([said("x" * 300), said("y")], if_version=0)
+            await context.append([user("x" * 300), user("y")], if_version=0)
     with network(node.port, one_by_one(fault)) as broken:
         async with AsyncFastpaca(broken.address, retries=PERSISTENT) as client:
             context = await client.context(name)
-            compacted = await context.compact([said("summary " * 40)], if_version=2)
+            compacted = await context.compact([user("summary " * 40)], if_version=2)
             assert compacted.version == 3
             assert [message.seq async for message in context.messages()] == [1, 2]
             assert [found.version async for found in context.compactions()] == [3]
@@ -232,7 +228,7 @@ def test_appends_over_a_troubled_network_are_done_once(seed: int, node: Process)
 def write(context: Context, number: int) -> list[tuple[str, int]]:
     """Append messages of one writer; where they stand."""
     texts = [f"{number}-{at}" for at in range(APPENDS)]
-    return [(text, context.append(said(text)).seq) for text in texts]
+    return [(text, context.append(user(text)).seq) for text in texts]
 
 
 def check_log(log: list[Message], answers: dict[str, int]) -> None:
@@ -255,7 +251,7 @@ def test_a_stream_over_a_troubled_network_is_whole(seed: int, node: Process) -> 
             with ThreadPoolExecutor(1) as threads:
                 following = threads.submit(list, client.context(name).stream(cursor=0))
                 for at in range(100):
-                    context.append(said(f"message {at} " * 5))
+                    context.append(user(f"message {at} " * 5))
                 context.delete()
                 frames = following.result()
             assert broken.connections > 3
@@ -288,7 +284,7 @@ async def test_the_async_stream_is_whole(node: Process) -> None:
 
                 following = asyncio.create_task(read())
                 for at in range(100):
-                    await context.append(said(f"message {at} " * 5))
+                    await context.append(user(f"message {at} " * 5))
                 await context.delete()
                 frames = await following
         check_frames(frames, [message.version async for message in context.messages()])
@@ -301,7 +297,7 @@ def test_a_stream_that_falls_silent_is_opened_again(node: Process) -> None:
     timeouts = Timeouts(stream_seconds=0.3)
     with connected(node.address) as direct:
         context = direct.context("silent", budget=8000)
-        context.append([said("one"), said("two")])
+        context.append([user("one"), user("two")])
         context.delete()
         with (
             network(node.port, one_by_one(Fate(down_bytes=400, hangs=True))) as broken,
@@ -360,7 +356,7 @@ def test_a_node_that_is_killed_again_and_again(tmp_path: Path) -> None:
 
     def append(context: Context) -> None:
         for at in range(300):
-            acknowledged.append(context.append(said(f"{at}")).seq)
+            acknowledged.append(context.append(user(f"{at}")).seq)
             progress.release()
 
     def kill_after(appends: int, process: Process) -> None:
@@ -404,7 +400,7 @@ async def test_connections_are_used_again(node: Process) -> None:
     with network(node.port, always(WHOLE)) as way, connected(way.address) as client:
         context = client.context("reuse", budget=8000)
         for _ in range(20):
-            context.append(said("x"))
+            context.append(user("x"))
             context.context()
         assert way.connections == 1
     with network(node.port, always(WHOLE)) as way:

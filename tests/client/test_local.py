@@ -23,13 +23,10 @@ from fastpaca import (
     VersionConflict,
 )
 from fastpaca.client.values import MessageFrame
+from tests.kit.messages import assistant, system, tool, user
 from tests.kit.process import DidNotStart, started
 
 QUICK = {"token_estimator": "chars"}
-
-
-def said(text: str) -> dict[str, Any]:
-    return {"role": "user", "parts": [{"type": "text", "text": text}]}
 
 
 @pytest.fixture
@@ -44,9 +41,9 @@ def test_it_is_a_node(client: Fastpaca) -> None:
     Contexts, appends, reads, errors and pages, as over the network.
     """
     context = client.context("a/b", budget=8000, metadata={"k": 1})
-    assert [one.seq for one in context.append([said(text) for text in "abcde"])] == [1, 2, 3, 4, 5]
+    assert [one.seq for one in context.append([user(text) for text in "abcde"])] == [1, 2, 3, 4, 5]
     with pytest.raises(VersionConflict) as conflict:
-        context.append(said("x"), if_version=0)
+        context.append(user("x"), if_version=0)
     assert (conflict.value.found, conflict.value.status) == (5, 409)
     assert conflict.value.request_id
     assert [message.seq for message in context.messages(limit=2)] == [1, 2, 3, 4, 5]
@@ -62,15 +59,12 @@ def test_a_window_is_below_its_trigger_after_a_compaction(client: Fastpaca) -> N
     an error that changes nothing.
     """
     context = client.context("agent", budget=1000, policy="manual")
-    system = {"role": "system", "parts": [{"type": "text", "text": "Be brief."}]}
-    context.append([system, said("Look at all files.")])
+    context.append([system("Be brief."), user("Look at all files.")])
     compactions = 0
     for turn in range(12):
         call = {"type": "custom_tool_call", "call_id": f"c{turn}", "name": "read", "input": "y"}
         output = {"type": "custom_tool_call_output", "call_id": f"c{turn}", "output": "x" * 700}
-        context.append(
-            [{"role": "assistant", "parts": [call]}, {"role": "tool", "parts": [output]}]
-        )
+        context.append([assistant(call), tool(output)])
         needed = context.context().needs_compaction
         done = context.compact_if_needed(lambda old: f"{len(old)} messages.")
         assert (done is not None) == needed
@@ -81,7 +75,7 @@ def test_a_window_is_below_its_trigger_after_a_compaction(client: Fastpaca) -> N
         assert kinds.count("custom_tool_call") == kinds.count("custom_tool_call_output")
         assert after.messages[0].role == "system"
     assert compactions > 1
-    version = context.append(said("x" * 4000)).version
+    version = context.append(user("x" * 4000)).version
     with pytest.raises(CannotCompact) as raised:
         context.compact_if_needed(lambda _: "no summary can help")
     assert raised.value.kept_tokens > raised.value.trigger_tokens == 700
@@ -94,7 +88,7 @@ def test_a_large_answer_comes_whole(client: Fastpaca) -> None:
     """
     context = client.context("large", budget=10_000_000)
     text = "0123456789" * 300_000
-    context.append([said(text), said(text)])
+    context.append([user(text), user(text)])
     assert [message.parts[0]["text"] == text for message in context.get_tail()] == [True, True]
 
 
@@ -118,7 +112,7 @@ def test_a_stream_is_live(client: Fastpaca) -> None:
     reader = threading.Thread(target=read)
     reader.start()
     assert live.wait(30)
-    context.append(said("one"))
+    context.append(user("one"))
     assert came.wait(30)
     stream.close()
     assert ended.wait(30)
@@ -147,14 +141,14 @@ def test_data_is_durable_and_has_one_user(tmp_path: Path) -> None:
     A second client, or a node, is refused while the first is open, and finds all of it later.
     """
     with Fastpaca.local(tmp_path / "data", **QUICK) as first:
-        first.context("c", budget=8000).append(said("kept"))
+        first.context("c", budget=8000).append(user("kept"))
         with pytest.raises(CannotOpen, match="in use by this process already"):
             Fastpaca.local(tmp_path / "data", **QUICK)
         with pytest.raises(DidNotStart, match="in use by"), started(tmp_path):
             pass
     with Fastpaca.local(tmp_path / "data", **QUICK) as second:
         (message,) = second.context("c").get_tail()
-        assert message.parts == said("kept")["parts"]
+        assert message.parts == user("kept")["parts"]
     with started(tmp_path) as node, Fastpaca(node.address) as third:
         assert third.context("c").info().last_seq == 1
 
@@ -203,7 +197,7 @@ async def test_the_async_client_runs_on_its_loop(tmp_path: Path) -> None:
             stream = context.stream(cursor=0)
             assert (await anext(stream)).type == "context"
             waiting = asyncio.create_task(anext(stream))
-            await context.append(said("x" * 300_000))
+            await context.append(user("x" * 300_000))
             frame = await waiting
             assert isinstance(frame, MessageFrame)
             assert frame.seq == 1
@@ -228,7 +222,7 @@ async def test_a_reader_that_is_cancelled_lets_go(tmp_path: Path) -> None:
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reading
-        assert (await context.append(said("on"))).seq == 1
+        assert (await context.append(user("on"))).seq == 1
 
 
 def test_an_async_client_opens_with_each_loop_and_closes_with_it(tmp_path: Path) -> None:
@@ -242,7 +236,7 @@ def test_an_async_client_opens_with_each_loop_and_closes_with_it(tmp_path: Path)
         context = await client.context("c", budget=8000)
         stream = context.stream(cursor=0)
         assert (await anext(stream)).type  # and leave it open
-        return (await context.append(said(text))).seq
+        return (await context.append(user(text))).seq
 
     assert [asyncio.run(append(text)) for text in "abc"] == [1, 2, 3]
     with Fastpaca.local(tmp_path, **QUICK) as other:
@@ -263,7 +257,7 @@ def test_what_is_under_way_when_a_loop_ends_is_cut_off(
 
     async def leave_behind() -> None:
         context = await client.context("c", budget=8000)
-        tasks.extend(asyncio.create_task(context.append(said("x" * 100_000))) for _ in range(50))
+        tasks.extend(asyncio.create_task(context.append(user("x" * 100_000))) for _ in range(50))
         tasks.append(asyncio.create_task(anext(context.stream(cursor=0))))
         await asyncio.sleep(0)
 

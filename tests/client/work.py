@@ -11,19 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from fastpaca import AsyncContext, AsyncFastpaca, Context, Fastpaca
+from tests.kit.messages import user
 
 LOG = "log"
-
-
-def said(text: str) -> dict[str, Any]:
-    return {"role": "user", "parts": [{"type": "text", "text": text}]}
 
 
 def prepare(client: Fastpaca, workers: Iterable[str]) -> None:
     """Make the conversation of each of the *workers*, and the one that they share."""
     client.context(LOG, budget=1_000_000)
     for worker in workers:
-        client.context(f"own/{worker}", budget=8000).append(said(worker))
+        client.context(f"own/{worker}", budget=8000).append(user(worker))
 
 
 def work(client: Fastpaca, worker: str, rounds: int) -> dict[str, int]:
@@ -37,7 +34,7 @@ def work(client: Fastpaca, worker: str, rounds: int) -> dict[str, int]:
     seqs: dict[str, int] = {}
     for at in range(rounds):
         text = f"{worker} {at}"
-        seqs[text] = log.append(said(text)).seq
+        seqs[text] = log.append(user(text)).seq
         check_own(worker, own.info().id, own.get_tail()[-1].parts)
         check_appended(text, log, seqs[text])
     return seqs
@@ -49,7 +46,7 @@ async def work_async(client: AsyncFastpaca, worker: str, rounds: int) -> dict[st
     seqs: dict[str, int] = {}
     for at in range(rounds):
         text = f"{worker} {at}"
-        seqs[text] = (await log.append(said(text))).seq
+        seqs[text] = (await log.append(user(text))).seq
         check_own(worker, (await own.info()).id, (await own.get_tail())[-1].parts)
         await check_appended_async(text, log, seqs[text])
     return seqs
@@ -57,17 +54,17 @@ async def work_async(client: AsyncFastpaca, worker: str, rounds: int) -> dict[st
 
 def check_own(worker: str, context_id: str, parts: Any) -> None:
     assert context_id == f"own/{worker}", f"{worker} was given {context_id}"
-    assert parts == said(worker)["parts"], f"{worker} was given {parts}"
+    assert parts == user(worker)["parts"], f"{worker} was given {parts}"
 
 
 def check_appended(text: str, log: Context, seq: int) -> None:
     found = [message.parts for message in log.messages(from_seq=seq, to_seq=seq)]
-    assert found == [said(text)["parts"]], f"{text} was told {seq}, where {found} stands"
+    assert found == [user(text)["parts"]], f"{text} was told {seq}, where {found} stands"
 
 
 async def check_appended_async(text: str, log: AsyncContext, seq: int) -> None:
     found = [message.parts async for message in log.messages(from_seq=seq, to_seq=seq)]
-    assert found == [said(text)["parts"]], f"{text} was told {seq}, where {found} stands"
+    assert found == [user(text)["parts"]], f"{text} was told {seq}, where {found} stands"
 
 
 def report(directory: Path, worker: str, seqs: dict[str, int]) -> None:

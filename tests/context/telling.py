@@ -25,7 +25,7 @@ from tests.context.oracle import (
     check_view,
 )
 from tests.context.story import BUDGETS, Talk, drawn_policy, drawn_put
-from tests.kit.messages import Message, counted, encoded
+from tests.kit.messages import Message, counted, encoded, user
 
 
 class Told:
@@ -208,7 +208,7 @@ def refusals_leave_no_trace(told: Told) -> None:
         context.apply(Append((counted(told.source.log[-1]),) if told.source.log else (), stale), 1)
     with pytest.raises(FastpacaError):
         context.apply(Compact((), stale), 1)
-    lost = counted({"role": "user", "parts": [{"type": "text", "text": "lost"}]})
+    lost = counted(user("lost"))
     context.apply(Append((lost, lost)), told.conversation.now_us)
     context.apply(Compact((lost,)), told.conversation.now_us)
     assert image(context.window) == before

@@ -338,7 +338,7 @@ def test_an_entry_reads_as_the_page_says() -> None:
     """
     Seq and version come first, then what was sent, then count and time.
     """
-    made = counted({"role": "user", "parts": [text("hi")], "id": "m-1"})
+    made = counted(user(text("hi"), id="m-1"))
     entry = log_entry(made.draft, made.counts, 5, 7, 1_700_000_000_000_001)
     assert entry.body == (
         b'{"seq":5,"version":7,"role":"user","parts":[{"type":"text","text":"hi"}],"id":"m-1",'

@@ -18,12 +18,13 @@ import pytest
 
 from tests.deploy.test_files import text_of
 from tests.kit.http import connected
+from tests.kit.messages import user
 from tests.kit.postgres import Server, until
 from tests.kit.proxy import proxied
 from tests.nodes.cluster import cluster_at
 from tests.store.test_postgres_connections import database_of
 
-APPEND: Final = {"message": {"role": "user", "parts": [{"type": "text", "text": "Hello"}]}}
+APPEND: Final = {"message": user("Hello")}
 
 CONTEXTS: Final = 40
 """So many that a proxy which hashes sends some of them to each node."""

@@ -17,10 +17,11 @@ from tests.api.test_ids import IDS
 from tests.deploy.nginx import running_nginx
 from tests.docs.pages import DOCS, Page
 from tests.kit.http import PATIENCE_SECONDS
+from tests.kit.messages import user
 from tests.kit.process import started
 
 KEY = {"Authorization": "Bearer key"}
-MESSAGE = {"message": {"role": "user", "parts": [{"type": "text", "text": "Hi"}]}}
+MESSAGE = {"message": user("Hi")}
 
 
 def documented() -> tuple[str, str]:

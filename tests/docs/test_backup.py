@@ -11,6 +11,7 @@ import httpx
 
 from tests.acceptance.server import running
 from tests.docs.pages import page
+from tests.kit.messages import user
 
 FASTPACA = f"{shlex.quote(sys.executable)} -m fastpaca"
 CONTEXT = "/v1/contexts/c"
@@ -64,7 +65,7 @@ def _conversation(client: httpx.Client) -> list[object]:
 
 
 def _message(text: str) -> dict[str, object]:
-    return {"message": {"role": "user", "parts": [{"type": "text", "text": text}]}}
+    return {"message": user(text)}
 
 
 def _state(client: httpx.Client) -> list[object]:

@@ -11,6 +11,7 @@ from fastpaca import Context, Fastpaca
 from tests.examples.browser import Browser, Page, eventually
 from tests.examples.relay import relayed
 from tests.examples.world import World, grown, log_of
+from tests.kit.messages import user
 
 BUDGET = 200
 
@@ -182,7 +183,7 @@ def test_page_goes_on_after_a_lost_connection(
         page.wait_for(".draft .text", ["You said:"])
         relay.take_away()
         page.wait_for("#reason", ["The connection is lost; trying again …"])
-        context.append({"role": "user", "parts": [{"type": "text", "text": "From elsewhere"}]})
+        context.append(user("From elsewhere"))
         relay.bring_back()
         page.wait_for(".user .text", ["Hello", "From elsewhere"])
         page.wait_for(".draft .text", ["You said:"])

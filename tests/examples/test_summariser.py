@@ -7,6 +7,7 @@ import pytest
 from fastpaca import Context, Fastpaca
 from tests.examples.browser import eventually
 from tests.examples.world import Example, World, log_of, text_of
+from tests.kit.messages import assistant, system, user
 
 BUDGET = 200
 KEEP_LAST = 2
@@ -18,7 +19,7 @@ INTRODUCTION = "Summary of the conversation so far: "
 def context(fastpaca: Fastpaca, request: pytest.FixtureRequest) -> Context:
     """A conversation that begins with a system prompt, and that waits to be summarised."""
     context = fastpaca.context(request.node.name, budget=BUDGET, policy="manual")
-    context.append({"role": "system", "parts": [{"type": "text", "text": "Be brief."}]})
+    context.append(system("Be brief."))
     return context
 
 
@@ -27,14 +28,10 @@ def talk(context: Context, first: int, last: int) -> None:
     Append messages of a user and answers to them, 15 tokens each or a little more; all at once, so
     that a worker finds as many, however fast it is.
     """
-    texts = [
-        f"Message number {number} of a long conversation." for number in range(first, last + 1)
-    ]
-    roles = ["user" if number % 2 else "assistant" for number in range(first, last + 1)]
     context.append(
         [
-            {"role": role, "parts": [{"type": "text", "text": text}]}
-            for role, text in zip(roles, texts, strict=True)
+            (user if number % 2 else assistant)(f"Message number {number} of a long conversation.")
+            for number in range(first, last + 1)
         ]
     )
 

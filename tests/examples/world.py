@@ -16,6 +16,7 @@ import httpx
 
 from fastpaca import Context, Fastpaca
 from tests.examples.browser import eventually
+from tests.kit.messages import user
 from tests.kit.process import Process
 from tests.sdk.npm import NODE
 
@@ -165,7 +166,7 @@ def grown(fastpaca: Fastpaca, context_id: str, budget: int) -> list[str]:
     """Let a conversation be long, and nothing trim its window; give what was said."""
     context = fastpaca.context(context_id, budget=budget, policy="manual")
     texts = [f"Message {number}" for number in range(1, 121)]
-    context.append([{"role": "user", "parts": [{"type": "text", "text": text}]} for text in texts])
+    context.append([user(text) for text in texts])
     return texts
 
 

@@ -28,6 +28,7 @@ from fastpaca.testing import Node, composed
 from tests.fuzz.effort import Effort
 from tests.kit.app import ENDLESS
 from tests.kit.http import serving
+from tests.kit.messages import HELLO
 
 T = TypeVar("T")
 
@@ -136,9 +137,6 @@ def excused(response: Any) -> list[Any]:
     """Give the checks that do not fit a *response*: no schema knows how far a context has come."""
     is_ahead = response.status_code == 400 and "above the current version" in response.text
     return [positive_data_acceptance] if is_ahead else []
-
-
-HELLO = {"role": "user", "parts": [{"type": "text", "text": "Hello"}]}
 
 
 @pytest.mark.parametrize("label", LABELS)

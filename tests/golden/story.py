@@ -13,6 +13,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from tests.golden.exchange import Ask
+from tests.kit.messages import assistant, message, system, tool, user
 
 Json = dict[str, Any]
 
@@ -47,16 +48,6 @@ IDS: Final = (*TRIMMED, *PLAIN_IDS, "purged", "z" * 300, UNFINISHED, "never was"
 KEYED: Final = ("k-one", "k-many", "k-compact", "k-deleted")
 
 
-def text(said: str, role: str = "user", **more: Any) -> Json:
-    """Make a message of one text part."""
-    return {"role": role, "parts": [{"type": "text", "text": said}], **more}
-
-
-def parts(role: str, *found: Json, **more: Any) -> Json:
-    """Make a message of these parts."""
-    return {"role": role, "parts": list(found), **more}
-
-
 def part(kind: str, **more: Any) -> Json:
     """Make a part."""
     return {"type": kind, **more}
@@ -64,68 +55,62 @@ def part(kind: str, **more: Any) -> Json:
 
 def called(kind: str, key: str, name: str, **more: Any) -> Json:
     """Make an assistant's message that calls a tool."""
-    return parts("assistant", part(kind, **{key: name}, name="look", **more))
+    return assistant(part(kind, **{key: name}, name="look", **more))
 
 
 AGENT: Final[list[Json]] = [
-    text("You are brief.", "system"),
-    text("Never guess.", "developer"),
-    text("What is the weather in Oslo, and why?"),
-    parts(
-        "assistant",
+    system("You are brief."),
+    message("developer", "Never guess."),
+    user("What is the weather in Oslo, and why?"),
+    assistant(
         part("reasoning", text="They ask for the weather."),
-        part("text", text="I look."),
+        "I look.",
         part("tool_call", tool_call_id="a1", name="weather", arguments={"city": "Oslo"}),
     ),
-    parts("tool", part("tool_result", tool_call_id="a1", output="Rain, 7 degrees.")),
-    text("It rains.", "assistant", metadata={"model": "m-1"}),
-    text("And in Rome?", id="caller-7", name="Ann"),
-    parts(
-        "assistant",
+    tool(part("tool_result", tool_call_id="a1", output="Rain, 7 degrees.")),
+    assistant("It rains.", metadata={"model": "m-1"}),
+    user("And in Rome?", id="caller-7", name="Ann"),
+    assistant(
         part("thinking", thinking="Rome …", signature="c2ln"),
         part("redacted_thinking", data="b3BhcXVl"),
         part("tool_use", id="b1", name="weather", input={"city": "Rome"}),
         part("tool_use", id="b2", name="news", input={}),
     ),
-    parts(
-        "user",
+    user(
         part("tool_result", tool_use_id="b1", content="Sun."),
         part("tool_result", tool_use_id="b2", content=[part("text", text="None.")]),
     ),
-    parts(
-        "assistant",
+    assistant(
         part("server_tool_use", id="c1", name="web_search", input={"query": "Rome"}),
         part("web_search_tool_result", tool_use_id="c1", content=[]),
-        part("text", text="Sunny, no news."),
+        "Sunny, no news.",
     ),
-    text("Compare them."),
-    text("", "assistant", tool_calls=[{"id": "d1", "function": {"name": "f", "arguments": "{}"}}]),
-    text("Oslo is wetter.", "tool", tool_call_id="d1"),
+    user("Compare them."),
+    assistant("", tool_calls=[{"id": "d1", "function": {"name": "f", "arguments": "{}"}}]),
+    tool("Oslo is wetter.", tool_call_id="d1"),
     called("function_call", "call_id", "e1", arguments="{}"),
-    parts("tool", part("function_call_output", call_id="e1", output="ok")),
+    tool(part("function_call_output", call_id="e1", output="ok")),
     called("tool-call", "toolCallId", "f1", input={}),
-    parts("tool", part("tool-result", toolCallId="f1", output={"type": "text", "value": "ok"})),
-    parts(
-        "assistant",
+    tool(part("tool-result", toolCallId="f1", output={"type": "text", "value": "ok"})),
+    assistant(
         part("step-start"),
         part("tool-weather", toolCallId="g1", state="output-available", output={"t": 7}),
         part("dynamic-tool", toolCallId="g2", toolName="x", state="input-streaming"),
-        part("text", text="Done."),
+        "Done.",
     ),
-    parts(
-        "user",
+    user(
         part("text", text="Look at these."),
         part("image_url", image_url={"url": "https://example.com/a.png"}),
         part("file", mediaType="text/plain", url="https://example.com/a.txt"),
         part("x-mine", anything=[None, True]),
         token_count=40,
     ),
-    parts("assistant"),
-    text("I see. " * 12, "assistant"),
+    assistant(),
+    assistant("I see. " * 12),
     called("tool_call", "tool_call_id", "h1"),
     called("tool_call", "tool_call_id", "h2"),
-    parts("tool", part("tool_result", tool_call_id="h2", output="second")),
-    text("Thank you. " * 8),
+    tool(part("tool_result", tool_call_id="h2", output="second")),
+    user("Thank you. " * 8),
 ]
 """A conversation with calls and results in every shape; the call `h1` is never answered."""
 
@@ -185,8 +170,8 @@ def life() -> list[Ask]:
     for name, policy in TRIMMED.items():
         told.put(name, token_budget=600, trigger_ratio=0.5, policy=policy)
         told.append(name, *AGENT[:9])
-        for message in AGENT[9:16]:
-            told.append(name, message)
+        for one in AGENT[9:16]:
+            told.append(name, one)
         told.append(name, *AGENT[16:])
     _agent_that_is_late(told)
     _owners(told)
@@ -199,42 +184,42 @@ def life() -> list[Ask]:
 def _agent_that_is_late(told: _Teller) -> None:
     """Let calls be cut out while they wait; the results of some come, and stay out."""
     told.put("agent/late", token_budget=120, policy={"strategy": "last_n", "config": {"limit": 4}})
-    told.append("agent/late", text("Do all of it."), called("tool_use", "id", "l1"))
-    told.append("agent/late", called("tool_use", "id", "l2"), text("Wait.", "assistant"))
-    told.append("agent/late", *(text(f"Meanwhile {n} " * 6, "assistant") for n in range(4)))
+    told.append("agent/late", user("Do all of it."), called("tool_use", "id", "l1"))
+    told.append("agent/late", called("tool_use", "id", "l2"), assistant("Wait."))
+    told.append("agent/late", *(assistant(f"Meanwhile {n} " * 6) for n in range(4)))
     both = [part("tool_result", tool_use_id="l1", content="late"), part("text", text="Here.")]
-    told.append("agent/late", parts("user", *both))
-    told.append("agent/late", text("Go on.", token_count=30), text("Yes.", token_count=40))
+    told.append("agent/late", user(*both))
+    told.append("agent/late", user("Go on.", token_count=30), user("Yes.", token_count=40))
 
 
 def _owners(told: _Teller) -> None:
     """Let owners rewrite their windows: references, summaries, both, nothing."""
-    said = [text("Be kind.", "system"), *(text(f"Line {n}", "user") for n in range(2, 8))]
+    said = [system("Be kind."), *(user(f"Line {n}") for n in range(2, 8))]
     for name, budget in (("manual", 8000), ("manual/over", 10)):
         told.put(name, token_budget=budget, policy={"strategy": "manual"})
         told.append(name, *said)
-        summary = text("So far: lines.", "assistant", metadata={"by": "owner"})
+        summary = assistant("So far: lines.", metadata={"by": "owner"})
         told.compact(name, logged(1, 1, said[0]), summary, logged(6, 6, said[5]), if_version=7)
-        told.append(name, called("function_call", "call_id", "m1"), text("Line 9"))
+        told.append(name, called("function_call", "call_id", "m1"), user("Line 9"))
         told.compact(
-            name, summary, text("Line 9, shorter", token_count=2), logged(9, 10, text("Line 9"))
+            name, summary, user("Line 9, shorter", token_count=2), logged(9, 10, user("Line 9"))
         )
     told.compact("manual")
-    answer = parts("tool", part("function_call_output", call_id="m1", output="cut before"))
-    told.append("manual", text("After nothing."), answer)
+    answer = tool(part("function_call_output", call_id="m1", output="cut before"))
+    told.append("manual", user("After nothing."), answer)
 
 
 def _sizes(told: _Teller) -> None:
     """Say what is too long, what costs nothing, and what costs more than all budgets."""
     told.put("cut", token_budget=330)
-    told.append("cut", text("Keep it short. " * 6, "system"), text("Été 🌊 " * 300))
+    told.append("cut", system("Keep it short. " * 6), user("Été 🌊 " * 300))
     told.append("cut", called("tool_call", "tool_call_id", "n1"))
-    told.append("cut", parts("tool", part("tool_result", tool_call_id="n1", output="ü" * 1500)))
+    told.append("cut", tool(part("tool_result", tool_call_id="n1", output="ü" * 1500)))
     told.put("cut/pinned", token_budget=320)
-    told.append("cut/pinned", text("Rule 1: … " * 160, "system"), text("Which rules?"))
+    told.append("cut/pinned", system("Rule 1: … " * 160), user("Which rules?"))
     told.put("counts", token_budget=100)
-    told.append("counts", text("free", token_count=0), text("dear", token_count=2**53 - 1))
-    told.append("counts", *(text(f"some {n}", "assistant", token_count=30) for n in range(4)))
+    told.append("counts", user("free", token_count=0), user("dear", token_count=2**53 - 1))
+    told.append("counts", *(assistant(f"some {n}", token_count=30) for n in range(4)))
     told.put("numbers", metadata={"big": 2**70, "one": 1.0, "nested": {"null": None}})
     told.raw("POST", f"{target('numbers')}/messages", NUMBERS)
 
@@ -257,18 +242,18 @@ def _ends(told: _Teller) -> None:
     for name in ("empty", "é/ü %2F?#", "x" * 128, "y" * 129, LONG_ID):
         told.put(name, metadata={"bytes": len(name.encode())})
         if name != "empty":
-            told.append(name, text("Hello"))
+            told.append(name, user("Hello"))
     told.put("keyed")
-    told.append("keyed", text("once"), key="k-one")
-    told.append("keyed", text("twice"), text("thrice"), key="k-many")
-    told.compact("keyed", text("all of it"), key="k-compact")
+    told.append("keyed", user("once"), key="k-one")
+    told.append("keyed", user("twice"), user("thrice"), key="k-many")
+    told.compact("keyed", user("all of it"), key="k-compact")
     told.put("deleted", metadata={"kept": True})
     told.append("deleted", *AGENT[:6], key="k-deleted")
     told.delete("deleted")
     for name in ("purged", "z" * 300, UNFINISHED):
         told.put(name, metadata={"secret": SECRET})
-        told.append(name, text(SECRET), text(SECRET, "assistant"), key=f"k-{name[:9]}")
-        told.compact(name, text(f"Summary: {SECRET}"))
+        told.append(name, user(SECRET), assistant(SECRET), key=f"k-{name[:9]}")
+        told.compact(name, user(f"Summary: {SECRET}"))
         told.delete(name, "?purge=true")
 
 
@@ -317,21 +302,19 @@ def _versions(name: str) -> tuple[int, ...]:
 def sequel() -> list[Ask]:
     """Go on: messages that trim, late results, replacements, changes; then read all again."""
     told = _Teller(20_000)
-    late = parts("tool", part("tool_result", tool_call_id="h1", output="first, at last"))
+    late = tool(part("tool_result", tool_call_id="h1", output="first, at last"))
     for name in TRIMMED:
-        told.append(name, late, text("More? ", "assistant", token_count=120))
-        told.append(name, text("Yes.", token_count=90), key=f"s-{name}")
-        told.append(name, text("More!", "assistant", token_count=95))
-    told.append(
-        "agent/late", parts("user", part("tool_result", tool_use_id="l2", content="too late"))
-    )
-    told.append("agent/late", text("End. ", "assistant", token_count=40))
-    told.append("cut", text("And again. ", token_count=500))
-    told.append("counts", text("small", token_count=1))
-    told.append("manual/over", text("Line 10", token_count=3))
-    told.compact("manual/over", logged(10, 12, text("Line 10")), text("New summary", token_count=4))
+        told.append(name, late, assistant("More? ", token_count=120))
+        told.append(name, user("Yes.", token_count=90), key=f"s-{name}")
+        told.append(name, assistant("More!", token_count=95))
+    told.append("agent/late", user(part("tool_result", tool_use_id="l2", content="too late")))
+    told.append("agent/late", assistant("End. ", token_count=40))
+    told.append("cut", user("And again. ", token_count=500))
+    told.append("counts", user("small", token_count=1))
+    told.append("manual/over", user("Line 10", token_count=3))
+    told.compact("manual/over", logged(10, 12, user("Line 10")), user("New summary", token_count=4))
     told.put("changed", policy={"strategy": "skip_parts"}, token_budget=90, trigger_ratio=0.6)
-    told.append("changed", text("Shrink. ", token_count=50))
+    told.append("changed", user("Shrink. ", token_count=50))
     told.patch("deleted", {"kept": False})
     told.delete("keyed")
     return [*told.asks, *reads()]

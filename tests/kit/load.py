@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from tests.kit.http import GONE, Client, Reply, connected
+from tests.kit.messages import user
 
 ANSWERS_KEPT: Final = 300
 
@@ -123,7 +124,7 @@ class Load:
         is_manual = int(context_id[1:]) % len(CONFIGS) == 3
         if is_manual and chance.random() < 0.2:
             text = f"Summary {next(self._numbers)}."
-            summary = {"role": "user", "parts": [{"type": "text", "text": text}]}
+            summary = user(text)
             return Write(context_id, "compact", {"replacement": [summary]}, (), key)
         if chance.random() < 0.3:
             messages = self._batch(chance, chance.randint(2, 12))

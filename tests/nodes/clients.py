@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, NamedTuple
 
 from tests.kit.http import GONE, Client, Reply, connected
+from tests.kit.messages import user
 from tests.nodes.cluster import Cluster
 from tests.nodes.history import (
     NEVER,
@@ -319,7 +320,7 @@ def _request(context_id: str, asked: Write, key: str | None) -> Request:
 
 
 def _message(name: str) -> dict[str, Any]:
-    return {"role": "user", "parts": [{"type": "text", "text": f"It is {name}."}], "id": name}
+    return user(f"It is {name}.", id=name)
 
 
 def _answer(asked: Write, reply: Reply) -> Answer:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests.kit.http import Client, Reply
+from tests.kit.messages import user
 from tests.nodes.cluster import Cluster, cluster
 
 
@@ -34,7 +35,7 @@ class Node:
 
     async def append(self, name: str) -> Reply:
         """Append a message with this id under this key."""
-        message = {"role": "user", "parts": [{"type": "text", "text": name * 500}], "id": name}
+        message = user(name * 500, id=name)
         path = "/v1/contexts/c/messages"
         return await self.client.ask("POST", path, {"message": message}, f"key {name}")
 

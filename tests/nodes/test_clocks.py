@@ -12,13 +12,14 @@ import pytest
 
 from fastpaca.engine import Engine
 from fastpaca.store.postgres.store import PostgresStore
+from tests.kit.messages import user
 from tests.kit.postgres import run_sql
 from tests.kit.process import Process, module, running, started
 
 DAYS = 8
 """More than answers are kept for."""
 
-APPEND = {"message": {"role": "user", "parts": [{"type": "text", "text": "Hello"}]}}
+APPEND = {"message": user("Hello")}
 
 
 def appended(node: Process) -> httpx.Response:

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
+from tests.kit.messages import system, user
 from tests.kit.pgbouncer import IGNORED, running_pgbouncer
 from tests.kit.postgres import Server, run_sql
 from tests.kit.process import Process, started
@@ -47,7 +48,7 @@ def test_nodes_work_behind_a_pooler(server: Server, dsn: str, tmp_path: Path, ig
             told = versions(socket, CLIENTS * APPENDS)
         assert told == list(range(1, CLIENTS * APPENDS + 1))
 
-        summary = {"role": "system", "parts": [{"type": "text", "text": "so far"}]}
+        summary = system("so far")
         ask(second, "POST", f"{CONTEXT}/compact", {"replacement": [summary]})
         assert len(ask(first, "GET", f"{CONTEXT}/context")["messages"]) == 1
         assert len(ask(first, "GET", f"{CONTEXT}/messages?limit=99")["messages"]) == 80
@@ -72,7 +73,7 @@ def ask(node: Process, method: str, path: str, body: object = None) -> Any:
 
 def append_many(node: Process) -> None:
     for _ in range(APPENDS):
-        message = {"role": "user", "parts": [{"type": "text", "text": "hello"}]}
+        message = user("hello")
         ask(node, "POST", f"{CONTEXT}/messages", {"message": message})
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.kit.messages import user
 from tests.kit.postgres import Server
 from tests.kit.process import DidNotStart, Process, started
 
-HELLO = {"role": "user", "parts": [{"type": "text", "text": "hello"}]}
+HELLO = user("hello")
 
 
 def append(process: Process) -> int:

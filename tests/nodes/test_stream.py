@@ -22,6 +22,7 @@ from tests.kit.followers import (
     read_all,
 )
 from tests.kit.http import GONE, connected
+from tests.kit.messages import user
 from tests.kit.postgres import run_sql
 from tests.nodes.cluster import Cluster, cluster
 
@@ -81,7 +82,7 @@ class Writers:
 def _any_write(chance: random.Random) -> tuple[str, dict[str, Any]]:
     """A path and a body."""
     texts = ["word " * chance.randint(1, 60) for _ in range(chance.choice((1, 1, 3)))]
-    messages = [{"role": "user", "parts": [{"type": "text", "text": text}]} for text in texts]
+    messages = [user(text) for text in texts]
     if chance.random() < 0.05:
         return f"{CONTEXT}/compact", {"replacement": messages}
     return f"{CONTEXT}/messages", {"messages": messages}

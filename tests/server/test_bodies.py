@@ -11,6 +11,7 @@ import pytest
 from fastpaca.api.limits import REQUEST_FACTOR
 from fastpaca.settings import Settings
 from tests.kit.http import Client, Reply, connected, until
+from tests.kit.messages import user
 from tests.kit.process import started
 
 MIB = 1024 * 1024
@@ -49,7 +50,7 @@ async def test_bodies_that_never_end_are_bounded_together(tmp_path: Path) -> Non
     Senders beyond what fits are refused with 429 while they send; those within it, and whoever has
     little to say, are served; and when they have gone, large bodies are taken again.
     """
-    message = {"role": "user", "parts": [{"type": "text", "text": "Hello"}]}
+    message = user("Hello")
     large = {**message, "metadata": {"filling": "x" * BODY_BYTES}, "token_count": 1}
     with started(tmp_path) as process:
         async with connected(process.port) as http:

@@ -19,6 +19,7 @@ from fastpaca.testing import composed, running
 from tests.kit.faulty import faulty_vfs
 from tests.kit.http import GONE, Client, Reply, connected, until
 from tests.kit.load import Load
+from tests.kit.messages import user
 from tests.kit.process import DidNotStart, Process
 from tests.server.brittle import ERRORS, brittle
 
@@ -40,7 +41,7 @@ def mend(directory: Path) -> None:
 
 
 async def append(http: Client, key: str, text: str = "Hello") -> Reply:
-    message = {"role": "user", "parts": [{"type": "text", "text": text}], "id": key}
+    message = user(text, id=key)
     return await http.ask("POST", "/v1/contexts/a/messages", {"message": message}, key)
 
 
@@ -312,7 +313,7 @@ async def test_failure_that_nobody_waits_for_is_told(tmp_path: Path) -> None:
         async with running(node) as client:
             await client.put("/v1/contexts/a")
             faults.fail("sync", ".db", ERRORS["sync"])
-            message = {"role": "user", "parts": [{"type": "text", "text": "x" * 400_000}]}
+            message = user("x" * 400_000)
             path = "/v1/contexts/a/messages"
             assert (await client.post(path, json={"message": message})).status_code == 201
             await until(lambda: reasons)

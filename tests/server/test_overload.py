@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.http import Client, connected
+from tests.kit.messages import user
 from tests.kit.process import Process
 from tests.server.brittle import brittle
 
@@ -82,7 +83,7 @@ class Overload:
     async def is_taken(self, http: Client, name: str) -> bool:
         """Append the message *name*, or be refused."""
         context_id = f"c{sum(name.encode()) % CONTEXTS}"
-        message = {"role": "user", "parts": [{"type": "text", "text": "x" * 300}], "id": name}
+        message = user("x" * 300, id=name)
         path = f"/v1/contexts/{context_id}/messages"
         loop = asyncio.get_running_loop()
         began, answers = loop.time(), self.answers

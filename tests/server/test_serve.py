@@ -18,6 +18,7 @@ import pytest
 
 import fastpaca
 from tests.kit.load import Load
+from tests.kit.messages import user
 from tests.kit.process import (
     STOP_SECONDS_MAX,
     DidNotStart,
@@ -251,7 +252,7 @@ def test_no_websocket_is_opened(tmp_path: Path) -> None:
 def stuck_clients(process: Process) -> Iterator[list[socket.socket]]:
     """Hold connections of clients that begin something and never go on."""
     with connected(process) as connection:
-        large = {"role": "user", "parts": [{"type": "text", "text": "a" * 8_000_000}]}
+        large = user("a" * 8_000_000)
         ask(connection, "PUT", "/v1/contexts/large", {"token_budget": 10**7})
         body = {"message": {**large, "token_count": 1}}
         assert ask(connection, "POST", "/v1/contexts/large/messages", body)[0] == 201

@@ -16,14 +16,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.kit.http import connected
+from tests.kit.messages import user
 from tests.kit.process import Process, started
 
 FOREVER = 1_000_000
-
-
-def said(text: str) -> dict[str, Any]:
-    """A message of one text part."""
-    return {"role": "user", "parts": [{"type": "text", "text": text}]}
 
 
 class Node:
@@ -37,12 +33,12 @@ class Node:
         (await self.http.put(f"/v1/contexts/{context_id}", json=fields)).raise_for_status()
 
     async def append(self, *texts: str, context_id: str = "c") -> None:
-        body = {"messages": [said(text) for text in texts]}
+        body = {"messages": [user(text) for text in texts]}
         path = f"/v1/contexts/{context_id}/messages"
         (await self.http.post(path, json=body)).raise_for_status()
 
     async def compact(self, *texts: str, context_id: str = "c") -> None:
-        body = {"replacement": [said(text) for text in texts]}
+        body = {"replacement": [user(text) for text in texts]}
         path = f"/v1/contexts/{context_id}/compact"
         (await self.http.post(path, json=body)).raise_for_status()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.http import connected
+from tests.kit.messages import user
 from tests.kit.process import started
 from tests.server.sockets import Socket, following, listening
 
@@ -39,7 +40,7 @@ async def test_readers_that_are_stuck_cost_little(tmp_path: Path) -> None:
             before = process.resident_bytes
             most = before
             part = {"type": "text", "text": "x" * MESSAGE_BYTES}
-            body = {"messages": [{"role": "user", "parts": [part], "token_count": 50}] * BATCH}
+            body = {"messages": [user(part, token_count=50)] * BATCH}
             version = 0
             for _ in range(BATCHES):
                 answer = await http.ask("POST", "/v1/contexts/c/messages", body)

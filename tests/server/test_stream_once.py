@@ -24,6 +24,7 @@ from tests.kit.followers import (
     read_all,
 )
 from tests.kit.http import GONE, connected
+from tests.kit.messages import user
 from tests.kit.process import Process, started
 
 WRITERS = 20
@@ -57,7 +58,7 @@ class Writing:
     async def compact(self, number: int, goal: int) -> None:
         """Compact now and then, until the context has come to the version *goal*."""
         chance = random.Random(f"{self._seed}/compact {number}")
-        summary = {"role": "user", "parts": [{"type": "text", "text": "what was said"}]}
+        summary = user("what was said")
         await self._write(goal, lambda: ("compact", {"replacement": [summary]}), chance, 0.1)
 
     async def _write(self, goal: int, make: Any, chance: random.Random, pause: float) -> None:
@@ -85,7 +86,7 @@ class Writing:
 def batch(chance: random.Random) -> list[dict[str, Any]]:
     """Some messages, few or many, short or long."""
     texts = ["word " * chance.randint(1, 60) for _ in range(chance.choice((1, 1, 10, 100)))]
-    return [{"role": "user", "parts": [{"type": "text", "text": text}]} for text in texts]
+    return [user(text) for text in texts]
 
 
 class Scene:

@@ -17,6 +17,7 @@ from fastpaca.api.protocol import ConnectionBounds
 from fastpaca.api.websocket import FLOODING, SILENT, TOO_SLOW, Socket, SocketBounds
 from fastpaca.testing import Node, composed, running
 from tests.kit.http import Served, serving, until
+from tests.kit.messages import user
 from tests.server.sockets import (
     BINARY,
     CLOSE,
@@ -46,7 +47,7 @@ class World(NamedTuple):
     http: httpx.AsyncClient
 
     async def append(self, count: int = MESSAGES, size: int = MESSAGE_BYTES) -> None:
-        message = {"role": "user", "parts": [{"type": "text", "text": "x" * size}]}
+        message = user("x" * size)
         for _ in range(count):
             response = await self.http.post("/v1/contexts/c/messages", json={"message": message})
             response.raise_for_status()
@@ -174,7 +175,7 @@ async def test_purge_overtakes_what_waits() -> None:
     ):
         await slow.hear()
         part = {"type": "text", "text": "x" * 2000}
-        body = {"messages": [{"role": "user", "parts": [part]}] * 100}
+        body = {"messages": [user(part)] * 100}
         await it.http.post("/v1/contexts/c/messages", json=body)
         await until(lambda: all(not socket.writable.is_set() for socket in it.sockets))
         await it.http.delete("/v1/contexts/c?purge=true")

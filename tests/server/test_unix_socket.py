@@ -19,9 +19,10 @@ from websockets.asyncio.client import unix_connect
 
 from fastpaca import AsyncFastpaca, Fastpaca
 from fastpaca.cli.main import main
+from tests.kit.messages import user
 from tests.kit.process import DidNotStart, Process, running, started
 
-MESSAGE = {"role": "user", "parts": [{"type": "text", "text": "Hi"}]}
+MESSAGE = user("Hi")
 
 
 @pytest.fixture

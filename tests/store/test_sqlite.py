@@ -11,7 +11,7 @@ from pathlib import Path
 
 import apsw
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -149,7 +149,7 @@ def author_purged(author: Author) -> Change:
     return author.purge()
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(st.data())
 def test_both_stores_answer_the_same(data: st.DataObject) -> None:
     """Any sequence of commits, refusals, purges and restarts leaves both stores equal."""

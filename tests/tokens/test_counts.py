@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from fastpaca.context import jsontext
 from fastpaca.context.message import MESSAGE_OVERHEAD_TOKENS, Counts, Draft, parse
 from fastpaca.tokens import CharsCounter, TiktokenCounter, TokenCounter, count_message
+from tests.kit.messages import assistant, user
 
 
 class Characters:
@@ -52,7 +53,7 @@ def test_a_text_part_counts_as_its_text_alone(characters: Characters) -> None:
     What else stands in a text part, such as a cache mark, is not counted.
     """
     part = {"type": "text", "text": "Hello", "cache_control": {"type": "ephemeral"}}
-    counts = count_message(characters, draft({"role": "user", "parts": [part]}))
+    counts = count_message(characters, draft(user(part)))
     assert counts.overhead == MESSAGE_OVERHEAD_TOKENS + len("user")
     assert counts == Counts(counts.overhead + 5, counts.overhead, (), (5,))
 
@@ -61,12 +62,12 @@ def test_any_other_part_counts_as_its_json(characters: Characters) -> None:
     """
     Calls, results and parts of the caller's own types cost their JSON text; a broken text part too.
     """
-    parts = [
+    parts: list[dict[str, Any]] = [
         {"type": "tool_call", "tool_call_id": "c1", "name": "f", "arguments": {"a": [1, 2.50]}},
         {"type": "text", "text": None},
         {"type": "weather", "city": "Köln"},
     ]
-    counts = count_message(characters, draft({"role": "assistant", "parts": parts}))
+    counts = count_message(characters, draft(assistant(*parts)))
     sizes = [len(json.dumps(part, separators=(",", ":"), ensure_ascii=False)) for part in parts]
     assert counts.parts == tuple(sizes)
     assert counts.total == counts.overhead + sum(sizes)
@@ -92,7 +93,7 @@ def test_the_callers_count_stands_and_the_pieces_are_counted_all_the_same(
     """
     A given token count is the total, verbatim; what the parts cost is known nonetheless.
     """
-    message = {"role": "user", "parts": [{"type": "text", "text": "Hello"}]}
+    message = user("Hello")
     counts = count_message(characters, draft(message))
     given = count_message(characters, draft({**message, "token_count": token_count}))
     assert given == replace(counts, total=token_count)
@@ -118,7 +119,7 @@ def test_control_characters_stay_escaped(characters: Characters) -> None:
     An escape that JSON asks for is no detour of the client's, and counts as it stands.
     """
     part = {"type": "x", "a": '\x00\x1f"\\', "b": "\\u0041"}
-    count_message(characters, draft({"role": "user", "parts": [part]}))
+    count_message(characters, draft(user(part)))
     assert characters.texts[-1] == json.dumps(part, separators=(",", ":"))
 
 
@@ -134,7 +135,7 @@ def test_long_texts_are_unescaped_step_by_step(words: list[str], times: int) -> 
     part = {"type": "x", "a": "".join(words) * times}
     counter = Characters()
     for ascii_only in (False, True):
-        count_message(counter, draft({"role": "user", "parts": [part]}, ascii_only=ascii_only))
+        count_message(counter, draft(user(part), ascii_only=ascii_only))
     assert counter.texts[-1] == counter.texts[-2]
     assert json.loads(counter.texts[-1]) == part
 
@@ -163,5 +164,5 @@ def test_the_same_message_always_has_the_same_counts(o200k: TokenCounter) -> Non
     """
     Counting has no memory that would show.
     """
-    message = draft({"role": "user", "parts": [{"type": "image", "url": "https://a/b.png"}] * 3})
+    message = draft(user(*[{"type": "image", "url": "https://a/b.png"}] * 3))
     assert count_message(o200k, message) == count_message(o200k, message)

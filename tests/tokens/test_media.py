@@ -26,6 +26,7 @@ from fastpaca.tokens.media import (
 )
 from fastpaca.tokens.medium import FILE_TOKENS, decoded
 from fastpaca.tokens.pdf import PAGE_TOKENS
+from tests.kit.messages import user
 from tests.tokens import files
 from tests.tokens.shapes import (
     DATA,
@@ -159,7 +160,7 @@ def test_a_large_image_costs_its_pixels_and_not_its_base64() -> None:
     """
     data = base64.b64encode(files.png(1000, 1000, os.urandom(1_900_000))).decode()
     source = {"type": "base64", "media_type": "image/png", "data": data}
-    message = {"role": "user", "parts": [{"type": "image", "source": source}]}
+    message = user({"type": "image", "source": source})
     counts = count_message(CharsCounter(), parse(dump(message), "message"))
     around = len(dump({"type": "image", "source": {**source, "data": ""}}))
     assert counts.parts == (MEGAPIXEL + -(-around // 4),)

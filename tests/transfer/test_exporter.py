@@ -17,10 +17,10 @@ from fastpaca.transfer.format import FORMAT, HeaderLine
 from fastpaca.transfer.history import HistoryBroken
 from fastpaca.transfer.reader import ExportReader
 from tests.kit.author import Author
+from tests.kit.messages import HELLO
 from tests.transfer.world import differences, exported, imported, nothing, opened, save
 
 HEADER = HeaderLine(FORMAT, "0.0.0", "somewhere", "")
-HELLO = {"role": "user", "parts": [{"type": "text", "text": "Hello"}]}
 
 
 class Busy(MemoryStore):

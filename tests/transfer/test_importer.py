@@ -21,13 +21,13 @@ from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.testing import ManualClock, composed, running
 from fastpaca.transfer.history import PageBounds, row_of
 from fastpaca.transfer.importer import ImportRefused
+from tests.kit.messages import HELLO, assistant
 from tests.transfer.killed import BOUNDS
 from tests.transfer.world import differences, exported, imported, live, opened, save
 
 SEEDS = 2
 
 ROOT = Path(__file__).parents[2]
-HELLO = {"role": "user", "parts": [{"type": "text", "text": "Hello"}]}
 
 
 def test_killed_imports_go_on(tmp_path: Path, seed: int) -> None:
@@ -254,7 +254,7 @@ async def test_a_lost_message_of_a_replacement_is_noticed(tmp_path: Path) -> Non
     file = tmp_path / "f"
     lived = await _file(file, 2)
     async with running(composed(lived)) as client:
-        summary = {"role": "assistant", "parts": [{"type": "text", "text": "In short."}]}
+        summary = assistant("In short.")
         await client.post("/v1/contexts/c0/compact", json={"replacement": [summary]})
     save(file, await exported(lived))
     store = MemoryStore()
