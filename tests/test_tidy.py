@@ -22,21 +22,8 @@ ROOT: Final = Path(__file__).parents[1]
 PACKAGE: Final = ROOT / "src" / "fastpaca"
 SDK: Final = ROOT / "sdk" / "typescript" / "src"
 
-TIDY_ROOMS: Final = (
-    "api",
-    "cli",
-    "client",
-    "engine",
-    "files.py",
-    "ids.py",
-    "ranges.py",
-    "settings",
-    "stream",
-    "telemetry.py",
-    "tokens",
-    "transfer",
-)
-"""The rooms of the package that keep to all of this."""
+UNTIDY_ROOMS: Final = ("context", "shapes.py")
+"""The rooms of the package that do not keep to all of this yet."""
 
 LINES_MAX: Final = 450
 
@@ -44,7 +31,7 @@ REASON: Final = "file is long because"
 """What the reason of a longer file begins with, in its first docstring."""
 
 IDIOMS: Final = {
-    r"behind(?! (?:(?:a|an|the|its|one|that) )?(?:\w+ )?"
+    r"(?<!falling )behind(?! (?:(?:a|an|the|its|one|that) )?(?:\w+ )?"
     r"(?:address|balancer|HAProxy|nginx|PgBouncer|pooler|proxies|proxy|URL)\b)": "after, below",
     r"beside": "besides, next to",
     r"of (?:now|then)": "current, past",
@@ -138,7 +125,7 @@ class Name(NamedTuple):
 
 def _modules() -> list[Path]:
     paths = PACKAGE.rglob("*.py")
-    return sorted(path for path in paths if path.relative_to(PACKAGE).parts[0] in TIDY_ROOMS)
+    return sorted(path for path in paths if path.relative_to(PACKAGE).parts[0] not in UNTIDY_ROOMS)
 
 
 def _prose(path: Path) -> Iterator[Prose]:

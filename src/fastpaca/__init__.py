@@ -132,8 +132,8 @@ if not TYPE_CHECKING:  # or any name would do
         # A node and its commands need no client, so `import fastpaca` alone loads none.
         if name not in _ROOM_OF:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        found = globals()[name] = getattr(import_module(_ROOM_OF[name]), name)
-        return found
+        value = globals()[name] = getattr(import_module(_ROOM_OF[name]), name)
+        return value
 
 
 def __dir__() -> list[str]:

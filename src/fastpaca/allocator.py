@@ -2,11 +2,11 @@
 How much memory the C library keeps of what was freed.
 
 glibc serves large blocks from its heaps as soon as one of that size was freed, and never gives back
-what lies below a block that is in use: after 36 bodies of 15 MiB a node would have 1 GiB for good.
-So a node asks for large blocks to be mapped by themselves, which returns each as soon as it is
-freed, and for few heaps; and it lets free pages in between be returned when large bodies are done
-with. What the operator says in the environment (`MALLOC_…`) stands. Other C libraries give back by
-themselves: for them nothing is done.
+what lies below a block that is in use: after 36 bodies of 15 MiB a node would keep 1 GiB
+permanently. So a node asks for large blocks to be mapped by themselves, which returns each as soon
+as it is freed, and for few heaps; and it lets free pages in between be returned when large bodies
+are done with. What the operator says in the environment (`MALLOC_…`) stands. Other C libraries give
+back by themselves: for them nothing is done.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 Clock = Callable[[], int]
-"""Gives the time in microseconds since 1970, UTC."""
+"""Returns the time in microseconds since 1970, UTC."""
 
 
 def now_us() -> int:

@@ -30,8 +30,8 @@ class FastpacaError(Exception):
     @property
     def field(self) -> str | None:
         """The path of what was wrong in the request, if one can be named."""
-        found = self.fields.get("field")
-        return found if isinstance(found, str) else None
+        field = self.fields.get("field")
+        return field if isinstance(field, str) else None
 
 
 class InvalidRequest(FastpacaError):

@@ -54,7 +54,7 @@ class Work(NamedTuple):
         return self.byte_ns * size / 1e9 + self.item_us * items / 1e6
 
     def is_inline(self, size: int, items: int = 0) -> bool:
-        """Tell whether work on *items* of *size* bytes together is done on the event loop."""
+        """Return whether work on *items* of *size* bytes in total is done on the event loop."""
         return self.seconds(size, items) <= INLINE_SECONDS
 
 

@@ -78,7 +78,7 @@ def _unchanged(
 
 
 def is_unchanged(draft: Draft, original: Entry) -> bool:
-    """Tell whether *draft* says the same as *original*, value for value."""
+    """Return whether *draft* says the same as *original*, value for value."""
     if draft.token_count is not None and draft.token_count != original.tokens:
         return False
     return jsontext.same_value(draft.body, unrendered(original.body))

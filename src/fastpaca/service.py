@@ -51,7 +51,7 @@ class Service:
         return await self._engine.write(context_id, op, shape)
 
     async def get(self, context_id: str) -> Context:
-        """Give the context."""
+        """Return the context."""
         return await self._engine.read(context_id)
 
     async def contexts(self, prefix: str, after: str, limit: int) -> Sequence[ContextRow]:
@@ -87,17 +87,17 @@ class Service:
         return written
 
     async def tail(self, context_id: str, offset: int, limit: int) -> Sequence[MessageRow]:
-        """Give the newest messages but for *offset*, oldest first."""
+        """Skip the *offset* newest messages and return the next ones, oldest first."""
         return await self._pages.tail(await self._engine.read(context_id), offset, limit)
 
     async def messages(
         self, context_id: str, from_seq: int | None, to_seq: int | None, limit: int
     ) -> tuple[Sequence[MessageRow], int]:
         """
-        Give a page of the log forward, and the version to go on from.
+        Return a page of the log forward, and the version to continue from.
 
-        A negative *from_seq* means the newest so many. The version is the current one if the page
-        reaches the end, else that of its last message.
+        A *from_seq* of -n starts at the n newest messages. The version is the current one if the
+        page reaches the end, else that of its last message.
         """
         context = await self._engine.read(context_id)
         first = 1 if from_seq is None else from_seq
@@ -109,10 +109,10 @@ class Service:
 
     async def at_version(self, context: Context, version: int) -> Context:
         """
-        Give *context* as it was after *version*, under its configuration of now.
+        Return *context* as it was after *version*, under its current configuration.
 
         Raises:
-            InvalidRequest: It has no such version yet.
+            InvalidRequest: It has no such version.
         """
         if version > context.version:
             raise InvalidRequest(
@@ -121,12 +121,12 @@ class Service:
         return await self._pages.at_version(context, version)
 
     async def compactions(self, context_id: str, after: int, limit: int) -> Sequence[CompactionRow]:
-        """Give rewrites of the window, oldest first; the version *after* is exclusive."""
+        """Return compactions, oldest first; the version *after* is exclusive."""
         context = await self._engine.read(context_id)
         return await self._pages.compactions(context, after, limit)
 
     async def view(self, context: Context, budget_tokens: int | None) -> View:
-        """Give the LLM context: the window fitted to *budget_tokens* or to its own budget."""
+        """Return the LLM context: the window fitted to *budget_tokens* or to its own budget."""
         budget = context.config.token_budget if budget_tokens is None else budget_tokens
         window = context.window
         if window.tokens <= budget:
@@ -136,7 +136,7 @@ class Service:
 
     async def explained(self, context: Context, view: View) -> list[Explained]:
         """
-        Tell what became of each message of the log in a *view* of *context*.
+        Return what happened to each message of the log in a *view* of *context*.
 
         Raises:
             ContextNotFound: It was purged meanwhile.
@@ -147,9 +147,9 @@ class Service:
         before = context.version + 1
         while not told.is_done:
             page = await self._pages.compactions_before(context, before, REWRITES_AT_ONCE)
-            found = [(row.version, row.window) for row in page]
+            rewrites = [(row.version, row.window) for row in page]
             size = sum(len(row.window) for row in page)
-            await offload(LOOK_BACK, size, partial(told.look_back, found), items=len(page))
+            await offload(LOOK_BACK, size, partial(told.look_back, rewrites), items=len(page))
             before = page[-1].version if page else 0
         return told.ranges()
 

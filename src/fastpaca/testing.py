@@ -50,11 +50,11 @@ class ManualClock:
         self.now_us += int(seconds * 1_000_000)
 
     def monotonic(self) -> float:
-        """Give the same time in seconds, as clocks that only measure do."""
+        """Return the same time in seconds, as monotonic clocks do."""
         return self.now_us / 1_000_000
 
 
-class Node(node.Node):
+class SocketlessNode(node.Node):
     """The parts of a node, put together and not started."""
 
     def client(self, **options: Any) -> httpx.AsyncClient:
@@ -72,7 +72,7 @@ def composed(
     monotonic: Callable[[], float] | None = None,
     queue_ops_max: int = 4096,
     **settings: Any,
-) -> Node:
+) -> SocketlessNode:
     """
     Put a node together.
 
@@ -88,7 +88,7 @@ def composed(
     time = ManualClock()
     numbers = itertools.count(1)
     kept = store or MemoryStore()
-    return Node(
+    return SocketlessNode(
         Settings(**settings),
         lambda _: kept,
         counter or counter_for("chars"),
@@ -101,7 +101,7 @@ def composed(
 
 
 @asynccontextmanager
-async def running(parts: Node) -> AsyncIterator[httpx.AsyncClient]:
+async def running(parts: SocketlessNode) -> AsyncIterator[httpx.AsyncClient]:
     """Start *parts*, return a client of it, and stop it."""
     await parts.engine.start()
     try:

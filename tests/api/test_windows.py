@@ -10,7 +10,7 @@ from fastpaca.api.request import Response
 from fastpaca.api.views import VIEW_BYTES_MAX, Views
 from fastpaca.context import Context, View
 from fastpaca.service import Service
-from fastpaca.testing import ManualClock, Node, composed
+from fastpaca.testing import ManualClock, SocketlessNode, composed
 from fastpaca.tokens import counter_for
 from tests.kit.app import append, create, error_of, run
 from tests.kit.messages import user
@@ -153,7 +153,7 @@ class CountingService(Service):
         return await super().view(context, budget_tokens)
 
 
-def counting_node() -> tuple[Node, CountingService]:
+def counting_node() -> tuple[SocketlessNode, CountingService]:
     node = composed()
     service = CountingService(node.engine, counter_for("chars"), node.metrics)
     app = create_app(service, node.engine, node.settings, node.metrics, backup=node.store.backup)

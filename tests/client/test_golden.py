@@ -15,7 +15,7 @@ import pytest
 
 from fastpaca import AsyncFastpaca, Fastpaca, FastpacaError, Retries
 from fastpaca.client.local import LocalApp
-from fastpaca.testing import Node, composed
+from fastpaca.testing import SocketlessNode, composed
 from tests.client.stories import Script, Scripted, Told, stories, told
 
 AT_ONCE = Retries(wait_seconds=0.0, wait_seconds_max=0.0)
@@ -70,7 +70,7 @@ async def test_story_on_the_application(story: dict[str, Any]) -> None:
 class ToNode(httpx.AsyncBaseTransport):
     """The way to an application in this process."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: SocketlessNode) -> None:
         self._app = LocalApp(node.app)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

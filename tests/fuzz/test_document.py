@@ -24,7 +24,7 @@ from starlette.types import Receive, Scope, Send
 
 from fastpaca.api.openapi.document import openapi_bytes
 from fastpaca.store.sqlite.store import SqliteStore
-from fastpaca.testing import Node, composed
+from fastpaca.testing import SocketlessNode, composed
 from tests.fuzz.effort import Effort
 from tests.kit.app import ENDLESS
 from tests.kit.http import serving
@@ -52,7 +52,7 @@ class Served:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._nodes: list[Node] = []
+        self._nodes: list[SocketlessNode] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()

@@ -10,7 +10,7 @@ import httpx
 from hypothesis import strategies as st
 
 from fastpaca.store.memory import MemoryStore
-from fastpaca.testing import Node
+from fastpaca.testing import SocketlessNode
 from tests.fuzz import texts
 from tests.kit.app import append, create
 from tests.kit.asgi import Reply, send
@@ -32,7 +32,7 @@ class Attack(NamedTuple):
     headers: list[tuple[bytes, bytes]]
     body: bytes
 
-    async def reply(self, node: Node) -> Reply:
+    async def reply(self, node: SocketlessNode) -> Reply:
         """Send it."""
         size = [(b"content-length", b"%d" % len(self.body))] if self.body else []
         return await send(
@@ -151,7 +151,7 @@ PLACES = (b"", b"/messages", b"/tail", b"/context", b"/context?budget_tokens=30"
 PATHS = (*(f"/v1/contexts/{name}".encode() + place for name in IDS for place in PLACES),)
 
 
-async def state(node: Node) -> State:
+async def state(node: SocketlessNode) -> State:
     """Read what clients can read, the very objects in memory, and every row of the store."""
     answers = []
     for path in (b"/v1/contexts", *PATHS):
@@ -161,7 +161,7 @@ async def state(node: Node) -> State:
     return State(answers, hot, rows(node))
 
 
-def rows(node: Node) -> list[Any]:
+def rows(node: SocketlessNode) -> list[Any]:
     """Copy the rows of a memory store."""
     store = node.store
     assert isinstance(store, MemoryStore)

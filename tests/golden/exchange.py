@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fastpaca.testing import BEGINNING_US, ManualClock, Node
+from fastpaca.testing import BEGINNING_US, ManualClock, SocketlessNode
 from tests.kit.asgi import body_headers, send
 
 KEPT_HEADERS = ("etag", "idempotent-replayed")
@@ -42,7 +42,7 @@ class Exchange(NamedTuple):
     headers: dict[str, str]
 
 
-async def played(node: Node, clock: ManualClock, ask: Ask) -> Exchange:
+async def played(node: SocketlessNode, clock: ManualClock, ask: Ask) -> Exchange:
     """Send a request to a started *node* and write down what comes back."""
     clock.now_us = BEGINNING_US + ask.at * 1_000_000
     path, _, query = ask.target.encode().partition(b"?")

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from fastpaca.testing import Node, composed, running
+from fastpaca.testing import SocketlessNode, composed, running
 
 T = TypeVar("T")
 
@@ -17,7 +17,9 @@ ENDLESS = ("openStream", "readEvents")
 """Operations whose responses have no end."""
 
 
-def run(story: Callable[[httpx.AsyncClient], Awaitable[T]], node: Node | None = None) -> T:
+def run(
+    story: Callable[[httpx.AsyncClient], Awaitable[T]], node: SocketlessNode | None = None
+) -> T:
     """Play *story* with a client of a started node, and stop it."""
 
     async def play() -> T:

@@ -15,7 +15,7 @@ import pytest
 
 from fastpaca.api.protocol import ConnectionBounds
 from fastpaca.api.websocket import FLOODING, SILENT, TOO_SLOW, Socket, SocketBounds
-from fastpaca.testing import Node, composed, running
+from fastpaca.testing import SocketlessNode, composed, running
 from tests.kit.http import Served, serving, until
 from tests.kit.messages import user
 from tests.server.sockets import (
@@ -42,7 +42,7 @@ QUICK = SocketBounds(unread_seconds=0.2, close_seconds=0.2, system_bytes=4096)
 class World(NamedTuple):
     """A node, its server, and a client that writes."""
 
-    node: Node
+    node: SocketlessNode
     served: Served
     http: httpx.AsyncClient
 

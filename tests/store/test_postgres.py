@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fastpaca.store.memory import MemoryStore
 from fastpaca.store.migrate import migrations
-from fastpaca.store.postgres.reads import ROWS_AT_ONCE, behind
+from fastpaca.store.postgres.reads import ROWS_AT_ONCE, after_prefix
 from fastpaca.store.postgres.store import PostgresStore
 from tests.kit.postgres import Server, installed, run_sql
 from tests.store.contract import ALL, MakeStore, StoreContract, create
@@ -104,7 +104,7 @@ def test_versions_have_no_holes() -> None:
 )
 def test_what_is_behind_a_prefix(prefix: str, next_one: str | None) -> None:
     """The end of a range of ids is a text, so that an index can be asked for it."""
-    assert behind(prefix) == next_one
+    assert after_prefix(prefix) == next_one
 
 
 async def test_nul_is_in_no_id(fast_dsn: str) -> None:

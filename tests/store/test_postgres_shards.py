@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from fastpaca.store.base import Change, CommitUnknown
-from fastpaca.store.postgres.rows import Batch, hashed
+from fastpaca.store.postgres.rows import PostgresBatch, hashed
 from fastpaca.store.postgres.session import Session
 from fastpaca.store.postgres.statements import COMMIT_IDS_KEPT
 from fastpaca.store.postgres.writes import OutcomeOpen, find_out, write
@@ -30,7 +30,7 @@ LANDED, NOT_LANDED, FORGOTTEN = True, False, None
 async def prepared(dsn: str, change: Change) -> None:
     """Write *change* in a transaction that holds its rows, and that nobody can see yet."""
     connection = await asyncpg.connect(dsn, connection_class=Session)
-    await write(connection, Batch([change]), SECONDS)
+    await write(connection, PostgresBatch([change]), SECONDS)
     await connection.execute("PREPARE TRANSACTION 'late'")
     await connection.close()
 
@@ -134,7 +134,7 @@ class Shards:
         """Forget who wanted to hear of warnings."""
 
 
-def asked_of(*testimonies: bool | None) -> tuple[Shards, Batch]:
+def asked_of(*testimonies: bool | None) -> tuple[Shards, PostgresBatch]:
     """Make a commit of as many contexts, and a database that has it or not, context by context."""
     changes, states = [], {}
     for number, told in enumerate(testimonies):
@@ -147,7 +147,7 @@ def asked_of(*testimonies: bool | None) -> tuple[Shards, Batch]:
             NOT_LANDED: (1, filler),
             FORGOTTEN: (2 + COMMIT_IDS_KEPT, filler * COMMIT_IDS_KEPT),
         }[told]
-    return Shards({**states}), Batch(changes)
+    return Shards({**states}), PostgresBatch(changes)
 
 
 @pytest.mark.parametrize(

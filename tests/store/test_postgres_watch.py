@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from fastpaca.store.base import Condition, StoreRefused
-from fastpaca.store.postgres.connections import Connections
+from fastpaca.store.postgres.connections import PostgresConnections
 from fastpaca.store.postgres.store import PostgresStore
 from fastpaca.store.postgres.watch import PATIENCE_SECONDS, SharedClock, Watch
 from fastpaca.testing import ManualClock
@@ -58,7 +58,7 @@ class World:
 async def watching(dsn: str, *, looks: float = OFTEN, answers: float = 30) -> AsyncIterator[World]:
     """Watch the database at *dsn*, by a clock that stands still."""
     clock = ManualClock()
-    connections = Connections(dsn, 3, 10, allow_unsafe=True)
+    connections = PostgresConnections(dsn, 3, 10, allow_unsafe=True)
     watch = Watch(connections, look_seconds=looks, answer_seconds=answers, now=clock.monotonic)
     await watch.start()
     try:

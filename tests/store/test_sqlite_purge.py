@@ -10,7 +10,7 @@ from pathlib import Path
 from fastpaca.context.window import Run
 from fastpaca.store.base import Change
 from fastpaca.store.sqlite.reads import keys, numbers
-from fastpaca.store.sqlite.rows import Batch
+from fastpaca.store.sqlite.rows import SqliteBatch
 from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.store.sqlite.writes import commit
 from tests.kit.author import Author, answer
@@ -141,7 +141,7 @@ def test_erasure_that_was_interrupted_goes_on_at_the_next_start(tmp_path: Path) 
         await store.commit([stays.append(count=5), goes.append(b"SECRET " * MIB)])
         assert store._open is not None
         writer = store._open.connections[0]
-        batch = Batch(keys(writer, ["goes"]), numbers(writer))
+        batch = SqliteBatch(keys(writer, ["goes"]), numbers(writer))
         batch.add(goes.purge())
         commit(writer, batch.statements)  # and no erasure
         copy_as_after_kill(tmp_path / "data", tmp_path / "left")

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from fastpaca.store.base import Change
 from fastpaca.store.sqlite.store import SqliteStore
-from fastpaca.transfer.history import PageBounds
+from fastpaca.transfer.history import HistoryBounds
 from tests.transfer.world import imported, opened
 
-BOUNDS = PageBounds(3)
+BOUNDS = HistoryBounds(3)
 
 
 class Mortal(SqliteStore):

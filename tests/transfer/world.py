@@ -16,11 +16,11 @@ import httpx
 from fastpaca.api.frames import event
 from fastpaca.context.config import policy_text
 from fastpaca.store.base import Store
-from fastpaca.testing import ManualClock, Node, composed, running
+from fastpaca.testing import ManualClock, SocketlessNode, composed, running
 from fastpaca.transfer.exporter import export_contexts
 from fastpaca.transfer.file import ExportFile, StreamSink
 from fastpaca.transfer.format import FORMAT, HeaderLine
-from fastpaca.transfer.history import PAGE, PageBounds
+from fastpaca.transfer.history import PAGE, HistoryBounds
 from fastpaca.transfer.importer import Imported, Importer
 from fastpaca.transfer.reader import ExportReader
 from fastpaca.transfer.verify import Verification
@@ -135,7 +135,7 @@ def save(path: Path, text: bytes) -> None:
     path.write_bytes(text)
 
 
-async def imported(store: Store, path: Path, bounds: PageBounds = PAGE) -> Imported:
+async def imported(store: Store, path: Path, bounds: HistoryBounds = PAGE) -> Imported:
     """Import the file at *path* into *store*, which is open."""
     ids = itertools.count(1)
     replay = Importer(store, lambda: next(ids).to_bytes(16, "big"), nothing, bounds)
@@ -166,7 +166,9 @@ async def everything(store: Store) -> dict[str, list[bytes]]:
         return {context["id"]: await _asked(node, client, context) for context in listed}
 
 
-async def _asked(node: Node, client: httpx.AsyncClient, context: dict[str, Any]) -> list[bytes]:
+async def _asked(
+    node: SocketlessNode, client: httpx.AsyncClient, context: dict[str, Any]
+) -> list[bytes]:
     path = f"/v1/contexts/{quote(context['id'], safe='')}"
     asks = ["", "/context", "/context?budget_tokens=50", "/tail?limit=5", "/compactions"]
     asks += ["/messages?limit=10000"]
@@ -179,7 +181,7 @@ async def _asked(node: Node, client: httpx.AsyncClient, context: dict[str, Any])
     return [*found, await _events(node, context)]
 
 
-async def _events(node: Node, context: dict[str, Any]) -> bytes:
+async def _events(node: SocketlessNode, context: dict[str, Any]) -> bytes:
     """Follow a context from its beginning to where it is now."""
     follower = await node.service.follow(context["id"], 0, event, wants_messages=True)
     found: list[bytes] = []

@@ -86,4 +86,4 @@ class Archive(Protocol):
         """Delete all of these contexts; nothing that was inserted before comes up after it."""
 
     async def close(self) -> None:
-        """Let go. May be called on one that never opened."""
+        """Close the connections. May be called on an archive that never opened."""

@@ -22,7 +22,7 @@ from fastpaca.store.sqlite.rows import id_bytes
 from fastpaca.store.sqlite.writes import transaction
 
 SURVEY_ROWS: Final = 200_000
-"""How many rows that wait for the archive are looked at to tell how far it is behind."""
+"""How many waiting rows to examine to estimate the lag of the archive."""
 
 ERASURES_AT_ONCE: Final = 100
 
@@ -137,7 +137,7 @@ class Pending(NamedTuple):
     Attributes:
         rows: As many as were asked for, in the order of places.
         through: The place up to which there are no others.
-        has_more: Whether there may be more behind it.
+        has_more: Whether there may be more after it.
     """
 
     rows: list[Logged]
@@ -147,7 +147,7 @@ class Pending(NamedTuple):
 
 class Survey(NamedTuple):
     """
-    How far the archive is behind, seen at its oldest `SURVEY_ROWS` rows.
+    The lag of the archive, by its oldest `SURVEY_ROWS` waiting rows.
 
     Attributes:
         rows: How many wait.
@@ -192,15 +192,15 @@ def _logged(
 ) -> tuple[list[Logged], bool]:
     rows: list[Logged] = []
     left = bounds.bytes
-    found = connection.execute(sql, (first, bounds.rows))
+    cursor = connection.execute(sql, (first, bounds.rows))
     try:
-        for place, key, name, *fields in found:
+        for place, key, name, *fields in cursor:
             rows.append(Logged(place, key, name.decode(), MessageRow._make(fields)))
             left -= size(rows[-1].row)
             if left <= 0:
                 return rows, True
     finally:
-        found.close()
+        cursor.close()
     return rows, len(rows) >= bounds.rows
 
 
@@ -210,7 +210,7 @@ def halts(connection: apsw.Connection) -> list[int]:
 
 
 def survey(connection: apsw.Connection) -> Survey:
-    """See how far the archive is behind."""
+    """Return the lag of the archive."""
     with one_moment(connection):
         archived = state(connection).archived_place
         rows, contexts, lag = connection.execute(_SURVEY, (archived, SURVEY_ROWS)).get
@@ -219,7 +219,7 @@ def survey(connection: apsw.Connection) -> Survey:
 
 
 def ends(connection: apsw.Connection) -> tuple[int, int]:
-    """Give the last key of a context and the last place."""
+    """Return the last key of a context and the last place."""
     with one_moment(connection):
         return connection.execute(_LAST_KEY).get, connection.execute(LAST_PLACE).get
 
@@ -230,24 +230,24 @@ def count_log(connection: apsw.Connection, after: int, through: int, place: int)
 
     They are those of the contexts with keys above *after* and up to *through*, up to a *place*.
     """
-    found: tuple[int, int] = connection.execute(_COUNT_LOG, (after, through, place)).get
-    return found
+    counts: tuple[int, int] = connection.execute(_COUNT_LOG, (after, through, place)).get
+    return counts
 
 
 def count_of(connection: apsw.Connection, context_id: str) -> int:
     """Count the messages that are here of a context."""
-    found: int = connection.execute(_COUNT_OF, (id_bytes(context_id),)).get
-    return found
+    rows: int = connection.execute(_COUNT_OF, (id_bytes(context_id),)).get
+    return rows
 
 
 def erasures(connection: apsw.Connection) -> list[tuple[int, str]]:
     """List some purged contexts, key and id, whose content is still to be erased in the archive."""
-    found = connection.execute(_ERASURES, (ERASURES_AT_ONCE,))
-    return [(key, name.decode()) for key, name in found]
+    cursor = connection.execute(_ERASURES, (ERASURES_AT_ONCE,))
+    return [(key, name.decode()) for key, name in cursor]
 
 
 def is_to_erase(connection: apsw.Connection, context_id: str) -> bool:
-    """Tell whether a purged context is still to be erased in the archive."""
+    """Return whether a purged context is still to be erased in the archive."""
     return connection.execute(_IS_TO_ERASE, (context_id.encode(),)).get is not None
 
 

@@ -22,7 +22,7 @@ from fastpaca.offload import WRITE_COLUMNS, offload
 from fastpaca.ranges import Range
 from fastpaca.store.base import CommitFailed, CommitUnknown, MessageRow
 from fastpaca.store.postgres.address import shown
-from fastpaca.store.postgres.connections import Connections
+from fastpaca.store.postgres.connections import PostgresConnections
 from fastpaca.store.postgres.errors import FAILURES, Unreachable, described
 from fastpaca.store.postgres.primary import TAKES_WRITES, fetched
 from fastpaca.store.postgres.writes import AnswerLost, end
@@ -33,7 +33,7 @@ STATEMENT_SECONDS: Final = 60.0
 """How long a statement may take; one may carry 16 MiB over a slow line."""
 
 IDLE_SECONDS: Final = 10
-"""When the server ends a transaction whose node has gone, and lets go of the lock."""
+"""When the server ends a transaction whose node is gone, and releases the lock."""
 
 ERASED_AT_ONCE: Final = 10_000
 
@@ -140,7 +140,9 @@ class PostgresArchive:
         allow_unsafe: bool = False,
     ) -> None:
         self._name = shown(dsn)
-        self._connections = Connections(dsn, connections, statement_seconds, allow_unsafe=True)
+        self._connections = PostgresConnections(
+            dsn, connections, statement_seconds, allow_unsafe=True
+        )
         self._migrates = migrates
         self._allow_unsafe = allow_unsafe
         self._identity = b""
@@ -164,7 +166,7 @@ class PostgresArchive:
         return self._identity
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         await self._connections.close()
 
     async def insert(self, rows: Sequence[LogRow]) -> Inserted:
@@ -173,12 +175,12 @@ class PostgresArchive:
         try:
             async with self._turn() as connection:
                 return await self._insert(connection, rows, columns)
-        except _Conflict as found:
-            return Inserted(0, 0, found.seqs)
+        except _Conflict as conflict:
+            return Inserted(0, 0, conflict.seqs)
 
     async def _insert(self, connection: Any, rows: Sequence[LogRow], columns: _Columns) -> Inserted:
-        found = await connection.fetch(_INSERT, *columns, timeout=self._timeout)
-        new = {(name, seq) for name, seq in found}
+        inserted = await connection.fetch(_INSERT, *columns, timeout=self._timeout)
+        new = {(name, seq) for name, seq in inserted}
         old = [one for one in rows if (one.context_id, one.row.seq) not in new]
         if old:
             _, _, versions, _, _, _, _, times, counts, bodies = await _columns(old)
@@ -206,10 +208,10 @@ class PostgresArchive:
         firsts, lasts = [first for first, _ in ranges], [last for _, last in ranges]
         values = (context_id, firsts, lasts, limit, bytes_max, self._identity)
         async with self._connection(reads=True) as connection:
-            found = await fetched(connection, sql, *values, timeout=self._timeout)
+            rows = await fetched(connection, sql, *values, timeout=self._timeout)
         return [
             MessageRow(seq, version, body, counts, (at - _EPOCH) // _MICROSECOND)
-            for seq, version, body, counts, at in found
+            for seq, version, body, counts, at in rows
         ]
 
     async def erase(self, context_ids: Sequence[str]) -> None:
@@ -229,7 +231,7 @@ class PostgresArchive:
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[Any]:
         """
-        Lend a connection in a transaction that nobody else writes beside.
+        Lend a connection in a transaction that no other writer can run next to.
 
         A look at the identity keeps it from writing to an archive that was put in its place. It is
         done when the standbys have it too that the server waits for.
@@ -321,13 +323,13 @@ def _made_columns(rows: Sequence[LogRow]) -> _Columns:
 
 
 def _shown(body: bytes) -> tuple[str | None, str | None, str | None]:
-    """Give role, parts and metadata of a message; nothing where there is nothing to be read."""
+    """Return role, parts and metadata of a message; empty if they can't be read."""
     try:
-        found = _shown_decoder.decode(body)
-        parts, metadata = bytes(found.parts).decode(), bytes(found.metadata).decode()
+        shown = _shown_decoder.decode(body)
+        parts, metadata = bytes(shown.parts).decode(), bytes(shown.metadata).decode()
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None, None, None
-    return found.role.replace("\0", "\ufffd"), parts, metadata
+    return shown.role.replace("\0", "\ufffd"), parts, metadata
 
 
 def _tokens(counts: bytes) -> int | None:

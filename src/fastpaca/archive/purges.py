@@ -2,7 +2,8 @@
 Purges reach the archive too: one that was acknowledged is erased in both places.
 
 What a purge has left there is noted in the store, in the commit of the purge. So it is erased
-sooner or later, whatever fails. A caller waits for a moment, and is told if that was not enough.
+sooner or later, even after failures. A caller waits for a moment, and is told if that was not
+enough.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from fastpaca.store.base import CommitUnknown, ReadFailed
 from fastpaca.store.sqlite.store import SqliteStore
 
 ERASE_SECONDS: Final = 2.0
-"""How long a commit waits for its purge to reach the archive: other commits wait behind it."""
+"""How long a commit waits for its purge to reach the archive: other commits wait after it."""
 
 ERASE_AGAIN_SECONDS: Final = 10.0
-"""How long a caller waits who asks for the same purge again: no other call waits behind that."""
+"""How long a caller waits who asks for the same purge again: no other call waits for that."""
 
 NOT_ERASED: Final = "This context was purged, but not yet erased in the archive; try again."
 
@@ -89,7 +90,7 @@ class Purges:
             raise ReadFailed(f"{left}: {error}", told=NOT_ERASED) from error
 
     def _begin(self) -> asyncio.Task[None]:
-        """Erase what is left, to the end even if nobody waits for it any more."""
+        """Erase what is left, to the end even if its caller has stopped waiting."""
         task = asyncio.create_task(self._writer.erase())
         self.tasks.add(task)
         task.add_done_callback(self._ended)

@@ -18,7 +18,7 @@ from fastpaca.archive import trims
 from fastpaca.archive.base import ArchiveFailed
 from fastpaca.archive.purges import Purges
 from fastpaca.archive.session import ArchiveSession
-from fastpaca.archive.trims import Piece
+from fastpaca.archive.trims import LogPiece
 from fastpaca.ranges import Range, clipped, count, missing, named, runs
 from fastpaca.store.base import (
     Change,
@@ -56,40 +56,42 @@ class ArchivedReads:
 
     async def load(self, context_id: str) -> Snapshot | None:
         """Read what rebuilding the state of a context needs."""
-        found = await self._store.load(context_id)
-        if found is None:
+        snapshot = await self._store.load(context_id)
+        if snapshot is None:
             return None
-        if found.row.status == "purged":
+        if snapshot.row.status == "purged":
             await self._purges.check(context_id)
-            return found
-        wanted = needs(found.window, found.row.last_seq).log
-        messages = await self._completed(context_id, wanted, found.messages)
+            return snapshot
+        wanted = needs(snapshot.window, snapshot.row.last_seq).log
+        messages = await self._completed(context_id, wanted, snapshot.messages)
         if messages is None:
             return await self.load(context_id)  # it was purged meanwhile
-        return found._replace(messages=messages)
+        return snapshot._replace(messages=messages)
 
     async def load_since(self, context_id: str, have: Have) -> Diff | None:
         """Read what changed in a context since *have*."""
-        found = await self._store.load_since(context_id, have)
-        if found is None or found.row.status == "purged":
-            return found
-        wanted = needs_besides(have, found.window, found.row.last_seq).log
-        messages = await self._completed(context_id, wanted, found.messages)
+        diff = await self._store.load_since(context_id, have)
+        if diff is None or diff.row.status == "purged":
+            return diff
+        wanted = needs_besides(have, diff.window, diff.row.last_seq).log
+        messages = await self._completed(context_id, wanted, diff.messages)
         if messages is None:
             return await self.load_since(context_id, have)
-        return found._replace(messages=messages)
+        return diff._replace(messages=messages)
 
     async def load_at(self, context_id: str, version: int) -> Snapshot | None:
         """Read what rebuilding the window takes as it was after a version."""
-        found = await self._store.load_at(context_id, version)
-        if found is None:
+        snapshot = await self._store.load_at(context_id, version)
+        if snapshot is None:
             return None
-        wanted = needs(found.window, found.row.last_seq).log
-        messages = await self._completed(context_id, wanted, found.messages)
+        wanted = needs(snapshot.window, snapshot.row.last_seq).log
+        messages = await self._completed(context_id, wanted, snapshot.messages)
         if messages is None:
             return None
-        newest_us = max([found.row.spoken_at_us, *(row.at_us for row in messages[-1:])])
-        return found._replace(row=replace(found.row, spoken_at_us=newest_us), messages=messages)
+        newest_us = max([snapshot.row.spoken_at_us, *(row.at_us for row in messages[-1:])])
+        return snapshot._replace(
+            row=replace(snapshot.row, spoken_at_us=newest_us), messages=messages
+        )
 
     async def _completed(
         self, context_id: str, wanted: Sequence[Range], there: Sequence[MessageRow]
@@ -126,7 +128,7 @@ class ArchivedReads:
         return (await self._page(context_id, piece, bounds, newest_first=True))[::-1]
 
     async def _page(
-        self, context_id: str, piece: Piece, bounds: PageBounds, *, newest_first: bool = False
+        self, context_id: str, piece: LogPiece, bounds: PageBounds, *, newest_first: bool = False
     ) -> list[MessageRow]:
         """Make a page of what is here of a part of a log, and of what the archive has of it."""
         rows = piece.rows
@@ -155,32 +157,32 @@ class ArchivedReads:
     ) -> ChangesPage:
         """Read what happened between two versions."""
         bounds = PageBounds(max(limit, 1), bytes_max)
-        found = await self._store.in_reader(
+        local = await self._store.in_reader(
             lambda c: trims.replay(
                 c, context_id, after_version, to_version, bounds, with_bodies=with_bodies
             )
         )
-        if found is None:
+        if local is None:
             return ChangesPage([], [], after_version)
-        rows, through = found.piece.rows, found.through
-        if found.piece.ends_early:
+        rows, through = local.piece.rows, local.through
+        if local.piece.ends_early:
             through = min(through, rows[-1].version)
-        if found.piece.gaps:
+        if local.piece.gaps:
             fetched = await self._fetch(
                 context_id,
-                found.piece.gaps,
+                local.piece.gaps,
                 bounds.rows + 1,
                 bounds.bytes,
                 with_bodies=with_bodies,
             )
             if len(fetched) > bounds.rows or sum(map(size, fetched)) > bounds.bytes:
                 through = min(through, fetched[-1].version)
-            elif len(fetched) < count(found.piece.gaps) and not await self._is_there(context_id):
+            elif len(fetched) < count(local.piece.gaps) and not await self._is_there(context_id):
                 return ChangesPage([], [], after_version)  # it was purged meanwhile
             rows = sorted((*rows, *fetched), key=_SEQ)
         return changes_page(
             [row for row in rows if row.version <= through],
-            [row for row in found.compactions if row.version <= through],
+            [row for row in local.compactions if row.version <= through],
             through,
             limit,
             bytes_max,
@@ -213,15 +215,15 @@ class ArchivedReads:
             ) from error
 
     async def _is_there(self, context_id: str) -> bool:
-        """Tell whether a context that was there still is: a purge may have come in between."""
-        found = await self._store.load(context_id)
-        return found is not None and found.row.status != "purged"
+        """Return whether a context that was there still is: a purge may have come in between."""
+        snapshot = await self._store.load(context_id)
+        return snapshot is not None and snapshot.row.status != "purged"
 
     async def with_references(self, change: Change) -> Change:
         """
         Bring back what a replacement refers to and was trimmed: a window needs no archive.
 
-        Policies only let go of what a window has, so that this concerns no other compaction.
+        Policies only drop what a window has, so that this concerns no other compaction.
 
         Raises:
             CommitFailed: It cannot be brought back now.
@@ -246,12 +248,12 @@ class ArchivedReads:
 
 
 def _page_of(
-    rows: Sequence[MessageRow], piece: Piece, bytes_max: int, *, newest_first: bool
+    rows: Sequence[MessageRow], piece: LogPiece, bytes_max: int, *, newest_first: bool
 ) -> tuple[list[MessageRow], bool]:
     """
     Take *rows* up to the end of *piece*, or until they are too big; tell if none was missing.
 
-    Each source of rows ends early only behind what makes any page too big that reaches there.
+    Each source of rows ends early only after a row that makes every page up to it too big.
     """
     step = -1 if newest_first else 1
     at, end = (piece.last, piece.first) if newest_first else (piece.first, piece.last)

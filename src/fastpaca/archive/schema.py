@@ -112,7 +112,7 @@ async def bring_up_to_date(connection: Any) -> bytes:
 
 
 async def version(connection: Any) -> int:
-    """Give the version of the schema; 0 if there is none."""
+    """Return the version of the schema; 0 if there is none."""
     schema = await connection.fetchval(_SCHEMA)
     if schema is None:
         raise ArchiveRefused(
@@ -133,13 +133,13 @@ async def version(connection: Any) -> int:
 
 async def _migrated(connection: Any) -> int:
     try:
-        found: int = await connection.fetchval(_VERSION)
+        version: int = await connection.fetchval(_VERSION)
     except asyncpg.InsufficientPrivilegeError as error:
         raise ArchiveRefused(
             f"The role of the archive's address may not use its tables: {described(error)}. Let"
             " their owner grant it SELECT, INSERT, UPDATE and DELETE."
         ) from error
-    return found
+    return version
 
 
 async def _pending(connection: Any) -> list[Migration]:

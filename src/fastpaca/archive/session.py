@@ -39,7 +39,7 @@ class ArchiveSession:
 
     async def archive(self) -> Archive:
         """
-        Give the archive.
+        Return the archive.
 
         Raises:
             ArchiveRefused: It is not one that can be used.

@@ -78,7 +78,7 @@ class ArchivedStore:
 
     @property
     def is_shared(self) -> bool:
-        """Nobody else writes to it."""
+        """Return False: only this process writes to it."""
         return False
 
     @property
@@ -87,7 +87,7 @@ class ArchivedStore:
 
     @property
     def condition(self) -> Condition:
-        """That of the store: an archive that is away holds up nobody but who reads old messages."""
+        """That of the store: without the archive, only reads of old messages fail."""
         return self._store.condition
 
     # --- life ---------------------------------------------------------------------------------
@@ -120,13 +120,13 @@ class ArchivedStore:
     async def _count(self, last_key: int, place: int) -> None:
         """Count the messages that are in the store, some at a time: it may hold many."""
         for after in range(0, last_key, COUNTED_AT_ONCE):
-            found = await self._store.in_reader(
+            counts = await self._store.in_reader(
                 partial(local.count_log, after=after, through=after + COUNTED_AT_ONCE, place=place)
             )
-            self.metrics.note_log(*found)
+            self.metrics.note_log(*counts)
 
     async def close(self) -> None:
-        """Stop archiving, finish what is under way and let go."""
+        """Stop archiving, finish running calls and close."""
         jobs = [*self._purges.tasks, *([self._job] if self._job is not None else [])]
         self._job = None
         for job in jobs:
@@ -231,7 +231,7 @@ class ArchivedStore:
             raise CommitFailed(str(error)) from error
 
     async def forget_idempotency_records(self, before_us: int) -> None:
-        """Delete old answers, and go on with an erasure that was interrupted."""
+        """Delete old records, and continue an interrupted erasure."""
         await self._store.forget_idempotency_records(before_us)
 
     async def backup(self, path: Path) -> None:

@@ -35,7 +35,7 @@ PIECE_CONTEXTS: Final = 200
 LOOK_PLACES: Final = 20_000
 """How many places are looked through at once for contexts to trim."""
 
-# A compaction may let go of what a window has needed, so it counts like a message.
+# A compaction may drop what a window has needed, so it counts like a message.
 _TO_TRIM: Final = """
 SELECT t.context FROM (
     SELECT context FROM messages WHERE place > ?1 AND place <= ?2
@@ -84,7 +84,7 @@ WHERE context = ? AND seq BETWEEN ? AND ? ORDER BY seq DESC
 """
 
 
-class Piece(NamedTuple):
+class LogPiece(NamedTuple):
     """
     What is here of a part of a log.
 
@@ -106,7 +106,7 @@ class Piece(NamedTuple):
 
 class Replay(NamedTuple):
     """
-    What is here of the changes behind a version.
+    What is here of the changes after a version.
 
     Attributes:
         piece: The messages.
@@ -114,7 +114,7 @@ class Replay(NamedTuple):
         through: The last version that is looked at here.
     """
 
-    piece: Piece
+    piece: LogPiece
     compactions: list[CompactionRow]
     through: int
 
@@ -135,13 +135,13 @@ def absent(connection: apsw.Connection, context_id: str, wanted: Sequence[Range]
     """List what is not here of the ranges *wanted* of a log."""
     with one_moment(connection):
         key, _ = connection.execute(_KEY_AND_LAST_SEQ, (id_bytes(context_id),)).get or (0, 0)
-        found = connection.executemany(_SEQS, [(key, *between) for between in wanted])
-        return missing(wanted, runs(seq for (seq,) in found))
+        cursor = connection.executemany(_SEQS, [(key, *between) for between in wanted])
+        return missing(wanted, runs(seq for (seq,) in cursor))
 
 
 def forward(
     connection: apsw.Connection, context_id: str, between: Range, bounds: PageBounds
-) -> Piece | None:
+) -> LogPiece | None:
     """Read what is here of a log *between* two seqs; None if there is no such context."""
     with one_moment(connection):
         key, last_seq = connection.execute(_KEY_AND_LAST_SEQ, (id_bytes(context_id),)).get or (0, 0)
@@ -152,7 +152,7 @@ def forward(
 
 def backward(
     connection: apsw.Connection, context_id: str, before_seq: int, bounds: PageBounds
-) -> Piece | None:
+) -> LogPiece | None:
     """Read what is here of the newest messages below a seq; None if there is no such context."""
     with one_moment(connection):
         key, last_seq = connection.execute(_KEY_AND_LAST_SEQ, (id_bytes(context_id),)).get or (0, 0)
@@ -163,31 +163,31 @@ def backward(
 
 def _piece(
     connection: apsw.Connection, key: int, between: Range, bounds: PageBounds, sql: str
-) -> Piece:
+) -> LogPiece:
     """Read rows until they are too many or too big, the first that is too much included."""
-    found = connection.execute(sql, (key, *between))
-    rows, ends_early = _taken(found, MessageRow._make, bounds)
+    cursor = connection.execute(sql, (key, *between))
+    rows, ends_early = _taken(cursor, MessageRow._make, bounds)
     first, last = between
     if ends_early:
         first, last = (rows[-1].seq, last) if sql is _BACKWARD else (first, rows[-1].seq)
     there = sorted((row.seq, row.seq) for row in rows)
-    return Piece(rows, missing([(first, last)], there), *between, ends_early)
+    return LogPiece(rows, missing([(first, last)], there), *between, ends_early)
 
 
 def _taken(
-    found: apsw.Cursor, make: Callable[[Iterable[Any]], R], bounds: PageBounds
+    cursor: apsw.Cursor, make: Callable[[Iterable[Any]], R], bounds: PageBounds
 ) -> tuple[list[R], bool]:
     """Take rows up to the first that is too much, and tell whether there was one."""
     rows: list[R] = []
     left = bounds.bytes
     try:
-        for row in map(make, found):
+        for row in map(make, cursor):
             rows.append(row)
             left -= size(row)
             if left < 0 or len(rows) > bounds.rows:
                 return rows, True
     finally:
-        found.close()  # it holds a snapshot of the database
+        cursor.close()  # it holds a snapshot of the database
     return rows, False
 
 
@@ -210,8 +210,8 @@ def replay(
         ends = [seq_at(at, compaction_at(connection, key, at)) for at in (after, through)]
         log = _FORWARD if with_bodies else _HEADS
         piece = _piece(connection, key, (ends[0] + 1, ends[1]), bounds, log)
-        found = connection.execute(COMPACTIONS, (stored_id, after, through, bounds.rows + 1))
-        rewrites, ends_early = _taken(found, CompactionRow._make, bounds)
+        cursor = connection.execute(COMPACTIONS, (stored_id, after, through, bounds.rows + 1))
+        rewrites, ends_early = _taken(cursor, CompactionRow._make, bounds)
         return Replay(piece, rewrites, rewrites[-1].version if ends_early else through)
 
 
@@ -263,8 +263,8 @@ def _trimmable(
         if len(places) >= bounds.rows or length >= bounds.bytes:
             return places, length, False
         wanted = (key, *between, archived, bounds.rows - len(places))
-        found: list[tuple[Any, ...]] = connection.execute(_IN_RANGE, wanted).fetchall()
-        for place, size_of_body in found:
+        rows: list[tuple[Any, ...]] = connection.execute(_IN_RANGE, wanted).fetchall()
+        for place, size_of_body in rows:
             places.append((place,))
             length += size_of_body
             if length >= bounds.bytes:

@@ -101,7 +101,7 @@ class ArchiveWriter:
         if not failures:
             return self._pace.interval_seconds
         seconds = min(PAUSE_SECONDS * 2.0 ** min(failures - 1, 10), PAUSE_SECONDS_MAX)
-        return seconds * (0.5 + secrets.randbelow(1001) / 2000)  # so that nodes part company
+        return seconds * (0.5 + secrets.randbelow(1001) / 2000)  # jitter: avoids a thundering herd
 
     def _fail(self, error: Exception) -> None:
         self._session.lose()
@@ -120,15 +120,15 @@ class ArchiveWriter:
 
     async def _survey(self) -> None:
         try:
-            found = await self._store.in_reader(local.survey)
+            survey = await self._store.in_reader(local.survey)
         except ReadFailed:
             return  # what fails here, fails above too, and is told there
         self._metrics.note_survey(
-            rows=found.rows if found.rows < local.SURVEY_ROWS else None,
-            contexts=found.contexts,
-            lag=found.lag,
-            oldest_us=found.oldest_us,
-            halted=found.halted_contexts,
+            rows=survey.rows if survey.rows < local.SURVEY_ROWS else None,
+            contexts=survey.contexts,
+            lag=survey.lag,
+            oldest_us=survey.oldest_us,
+            halted=survey.halted_contexts,
         )
 
     async def catch_up(self) -> None:
@@ -156,19 +156,19 @@ class ArchiveWriter:
         async with self._turn:
             archive = await self._session.archive()
             known = await self._store.in_reader(local.state)
-            found = await self._store.in_reader(partial(local.pending, bounds=self._bounds))
-            conflicts = await self._insert(archive, found.rows) if found.rows else {}
-            if found.through > known.archived_place:
+            pending = await self._store.in_reader(partial(local.pending, bounds=self._bounds))
+            conflicts = await self._insert(archive, pending.rows) if pending.rows else {}
+            if pending.through > known.archived_place:
                 note = partial(
                     local.note_archived,
                     identity=self._session.identity,
-                    through=found.through,
+                    through=pending.through,
                     conflicts=[(key, seq - 1) for key, seq in conflicts.items()],
                 )
                 await self._store.in_writer(note)
-            self._metrics.note_archived(len(found.rows))
+            self._metrics.note_archived(len(pending.rows))
             self._batch_bytes = min(self._batch_bytes * 2, BATCH_BYTES_MAX)
-        return found.has_more
+        return pending.has_more
 
     @property
     def _bounds(self) -> PageBounds:

@@ -25,7 +25,7 @@ ROW_BYTES: Final = 100
 """What a row is counted as, besides its JSON."""
 
 
-class PageBounds(NamedTuple):
+class HistoryBounds(NamedTuple):
     """
     Where a page ends: at so many versions, or so many bytes unless a single version has more.
 
@@ -36,7 +36,7 @@ class PageBounds(NamedTuple):
     bytes: int = 4 * 1024 * 1024
 
 
-PAGE: Final = PageBounds()
+PAGE: Final = HistoryBounds()
 
 
 class ContextGone(Exception):
@@ -78,7 +78,7 @@ class HistoryPage(NamedTuple):
 
 
 async def pages(
-    store: Store, context_id: str, after: int, through: int, bounds: PageBounds = PAGE
+    store: Store, context_id: str, after: int, through: int, bounds: HistoryBounds = PAGE
 ) -> AsyncIterator[HistoryPage]:
     """
     Read what happened to a context after the version *after*, up to and including *through*.
@@ -226,7 +226,7 @@ def _compaction_line(row: CompactionRow) -> CompactionLine:
 class PageBuilder:
     """Collects lines into pages as large as those of a store; a page holds whole versions."""
 
-    def __init__(self, bounds: PageBounds = PAGE) -> None:
+    def __init__(self, bounds: HistoryBounds = PAGE) -> None:
         self._bounds = bounds
         self._begin(0)
 

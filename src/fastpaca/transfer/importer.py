@@ -32,7 +32,7 @@ from fastpaca.transfer.format import (
     MessageLine,
     SyntheticLine,
 )
-from fastpaca.transfer.history import PAGE, HistoryPage, PageBounds, PageBuilder
+from fastpaca.transfer.history import PAGE, HistoryBounds, HistoryPage, PageBuilder
 from fastpaca.transfer.report import Report
 
 COMMIT_CONTEXTS: Final = 500
@@ -81,7 +81,7 @@ class Importer:
         store: Store,
         commit_ids: Callable[[], bytes],
         report: Report,
-        bounds: PageBounds = PAGE,
+        bounds: HistoryBounds = PAGE,
     ) -> None:
         self._store = store
         self._commit_ids = commit_ids

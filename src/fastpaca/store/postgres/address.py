@@ -77,7 +77,7 @@ class Host:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
     """
-    What an address says, and the environment beside it.
+    What an address says, completed from the environment.
 
     Attributes:
         hosts: At least one.
@@ -155,7 +155,7 @@ def shown(dsn: str) -> str:
 
 _SCHEME: Final = re.compile("postgres(?:ql)?://")
 
-# An @ before the first / always ends it, whatever stands before it.
+# An @ before the first / always ends it, no matter what comes before it.
 _WHO: Final = re.compile("(?P<user>[^:@/]*)(?::(?P<password>[^@/]*))?@")
 
 _WHERE: Final = re.compile(
@@ -175,15 +175,15 @@ def _split(dsn: str) -> dict[str, str]:
     if scheme is None or match is None or "@" in match["hosts"] + (match["dbname"] or ""):
         raise BadAddress(f"it is invalid; {_ESCAPES}")
     parts = {**(who.groupdict() if who else {}), "dbname": match["dbname"]}
-    found = {name: _decoded(text) for name, text in parts.items() if text}
+    values = {name: _decoded(text) for name, text in parts.items() if text}
     specs = [_HOST.fullmatch(spec) for spec in match["hosts"].split(",")]
     if None in specs:
         raise BadAddress(f"a host or port in it is invalid; write them as host:5432; {_ESCAPES}")
     hosts = [(spec["literal"] or spec["name"], spec["port"] or "") for spec in specs if spec]
     if match["hosts"]:
-        found["host"] = ",".join(_decoded(name) for name, _ in hosts)
+        values["host"] = ",".join(_decoded(name) for name, _ in hosts)
     if any(port for _, port in hosts):
-        found["port"] = ",".join(port for _, port in hosts)
+        values["port"] = ",".join(port for _, port in hosts)
     is_past_password = False
     query = match["query"] or ""
     for pair in query.removesuffix("&").split("&") if query else ():
@@ -192,8 +192,8 @@ def _split(dsn: str) -> dict[str, str]:
             raise BadAddress("what follows the password is not a parameter; write & as %26")
         is_past_password = is_past_password or name == "password"
         name, value = _named(_decoded(name), has_value=bool(separator)), _decoded(value)
-        found.update({"sslmode": "require"} if (name, value) == ("ssl", "true") else {name: value})
-    return found
+        values.update({"sslmode": "require"} if (name, value) == ("ssl", "true") else {name: value})
+    return values
 
 
 def _named(name: str, *, has_value: bool) -> str:

@@ -1,5 +1,5 @@
 """
-Commits: tried again while they lose ties, and followed up when their answer does not come.
+PostgresCommits: tried again while they lose ties, and followed up when their answer does not come.
 
 The expected revisions make it safe to try again: a transaction that rests on a state that is not
 the current one changes nothing.
@@ -15,7 +15,7 @@ from fastpaca.store.postgres import writes
 from fastpaca.store.postgres.connections import jittered
 from fastpaca.store.postgres.database import Database
 from fastpaca.store.postgres.errors import FAILURES, TIES, Unreachable, described
-from fastpaca.store.postgres.rows import Batch
+from fastpaca.store.postgres.rows import PostgresBatch
 
 RESOLVE_SECONDS: Final = 20.0
 """How long to look for the outcome of a commit whose answer did not come."""
@@ -27,7 +27,7 @@ PAUSE_SECONDS: Final = 0.02
 """How long to wait after the first lost tie; twice as long after each more."""
 
 
-class Commits:
+class PostgresCommits:
     """
     Commits batches to *database*.
 
@@ -42,7 +42,7 @@ class Commits:
         self._answer_seconds = answer_seconds
         self._resolve_seconds = resolve_seconds
 
-    async def commit(self, batch: Batch) -> None:
+    async def commit(self, batch: PostgresBatch) -> None:
         """
         Commit *batch*; what it purges is erased when this returns.
 
@@ -62,7 +62,7 @@ class Commits:
             purged = [batch.ids[stored_id] for stored_id in batch.purges]
             raise CommitUnknown(message, fatal=False, context_ids=purged) from error
 
-    async def _commit(self, batch: Batch) -> None:
+    async def _commit(self, batch: PostgresBatch) -> None:
         """Commit, again and again while that loses a tie."""
         for attempt in range(ATTEMPTS):
             try:
@@ -81,7 +81,7 @@ class Commits:
             else:
                 return
 
-    async def _transact(self, connection: Any, batch: Batch) -> None:
+    async def _transact(self, connection: Any, batch: PostgresBatch) -> None:
         database = self._database
         await writes.write(
             connection, batch, database.timeout, is_distributed=database.is_distributed
@@ -89,7 +89,7 @@ class Commits:
         await writes.end(connection, self._answer_seconds)
         database.watch.note_use()
 
-    async def _resolve(self, batch: Batch, reason: str) -> None:
+    async def _resolve(self, batch: PostgresBatch, reason: str) -> None:
         """Find out what became of a commit whose answer was lost; return if it has landed."""
         try:
             async with asyncio.timeout(self._resolve_seconds):
@@ -101,7 +101,7 @@ class Commits:
         if not landed:
             raise CommitFailed(f"the connection was lost at the commit: {reason}")
 
-    async def _landed(self, batch: Batch) -> bool | None:
+    async def _landed(self, batch: PostgresBatch) -> bool | None:
         """Ask until there is an answer; None if the database itself does not know any more."""
         database = self._database
         pause = PAUSE_SECONDS

@@ -1,12 +1,12 @@
 """
-Connections to a PostgreSQL server: a few, kept, and made anew when they are lost.
+Connections to a PostgreSQL server: a few, kept, and replaced when they are lost.
 
 One is made at a time, and after a failure none is tried for a moment, so that a server that comes
-back is not met by all who wait for it. Whoever needs one meanwhile is refused at once.
+back is not met by all who wait for it. A caller that needs one meanwhile is refused at once.
 
 Of several hosts the one that was good last is tried first. A host that dies does not end its
 connections: so when one of them is lost, those that are idle are not relied on any more. A server
-that takes no writes any more (25006) may have been replaced, also behind one and the same address:
+that takes no writes any more (25006) may have been replaced, even at the same address:
 all connections that were made before that was noticed are given up, those in use after their use.
 """
 
@@ -30,7 +30,7 @@ from fastpaca.store.postgres.session import CONNECT_SECONDS, Session, connect
 logger = logging.getLogger(__name__)
 
 STATEMENT_SECONDS: Final = 10.0
-"""How long a statement may run, unless somebody says otherwise."""
+"""How long a statement may run, unless its caller says otherwise."""
 
 WAIT_SECONDS: Final = 10.0
 """How long to wait for a connection while all are in use."""
@@ -46,9 +46,9 @@ CLOSE_SECONDS: Final = 1.0
 """How long to wait for the server to notice that a connection ends."""
 
 IDLE_IN_TRANSACTION_SECONDS: Final = 5
-"""When the server ends a transaction whose node has gone, and lets go of the rows it has locked."""
+"""When the server ends a transaction whose node is gone, and unlocks its rows."""
 
-# Rows of a batch are locked in the order in which it names them, whatever the tables look like:
+# Rows of a batch are locked in the order in which it names them, for any size of the tables:
 # for each of its rows, one look into an index. So two nodes do not lock each other out.
 _PLANS: Final = {
     "enable_hashjoin": "off",
@@ -62,7 +62,7 @@ SELECT {READ_ONLY}, current_setting('fsync'), current_setting('synchronous_commi
 """
 
 
-class Connections:
+class PostgresConnections:
     """
     At most *size* connections; one of them is always left to those who write.
 
@@ -187,7 +187,7 @@ class Connections:
                 )
 
     async def close(self) -> None:
-        """Let go of all connections; none of them is in use any more."""
+        """Close all connections; none of them is in use any more."""
         idle, self._idle = self._idle, []
         await asyncio.gather(*map(_close, idle))
 
@@ -219,7 +219,7 @@ class Connections:
             await self._give_back(connection)
 
     def _give_up(self, connection: Session) -> None:
-        """Let go of *connection*, and of those that are idle: they may be as dead as it is."""
+        """Drop *connection* and all idle ones, which may be as dead as it is."""
         idle, self._idle = self._idle, []
         for lost in (connection, *idle):
             lost.terminate()
@@ -282,5 +282,5 @@ async def _close(connection: Session) -> None:
 
 
 def jittered(seconds: float) -> float:
-    """Give between half of *seconds* and all of them, so that those who wait part company."""
+    """Return from half of *seconds* up to all of them: jitter avoids a thundering herd."""
     return seconds * (0.5 + secrets.randbelow(1001) / 2000)

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 import asyncpg
 
 from fastpaca.store.base import CommitFailed, PartialRead, ReadFailed
-from fastpaca.store.postgres.connections import Connections
+from fastpaca.store.postgres.connections import PostgresConnections
 from fastpaca.store.postgres.errors import FAILURES, Unreachable, described
 from fastpaca.store.postgres.reads import Reader
 from fastpaca.store.postgres.rows import hashed
@@ -48,7 +48,7 @@ class Database:
         is_distributed: Whether its tables are spread over several servers.
     """
 
-    def __init__(self, connections: Connections, watch: Watch) -> None:
+    def __init__(self, connections: PostgresConnections, watch: Watch) -> None:
         self.connections = connections
         self.watch = watch
         self.is_open = False
@@ -63,7 +63,7 @@ class Database:
     # --- tasks --------------------------------------------------------------------------------
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run *work* to its end, even if nobody waits for it any more."""
+        """Run *work* to its end, even if its caller has stopped waiting."""
         task = asyncio.create_task(work)
         self._under_way.add(task)
         task.add_done_callback(self._ended)
@@ -142,7 +142,7 @@ class Database:
         job: Callable[[Reader, Sequence[str]], Awaitable[dict[str, T]]],
         refusal: ReadFailed,
     ) -> dict[str, T]:
-        found: dict[str, T] = {}
+        results: dict[str, T] = {}
         failed: list[str] = []
         left = iter(names)
         has_read = False
@@ -152,7 +152,7 @@ class Database:
             for name in left:
                 if has_read or len(failed) < ALONE_FAILED_MAX:
                     try:
-                        found.update(await self.read(lambda r: job(r, [name])))  # noqa: B023  # it is run at once
+                        results.update(await self.read(lambda r: job(r, [name])))  # noqa: B023  # it is run at once
                     except ReadFailed:
                         failed.append(name)
                     else:
@@ -166,8 +166,8 @@ class Database:
         if not has_read:
             raise refusal
         if failed:
-            raise PartialRead(str(refusal), found, failed)
-        return found
+            raise PartialRead(str(refusal), results, failed)
+        return results
 
     # --- writes -------------------------------------------------------------------------------
 

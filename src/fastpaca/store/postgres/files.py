@@ -1,8 +1,8 @@
 """
-The files beside an address of PostgreSQL: the one of services, and the one of passwords.
+The files next to an address of PostgreSQL: the one of services, and the one of passwords.
 
 They have the forms that libpq gives them (postgresql.org/docs/18/libpq-pgservice.html and
-libpq-pgpass.html), and are read anew for each connection, since operators change them.
+libpq-pgpass.html), and are read again for each connection, since operators change them.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def service(name: str, env: Mapping[str, str]) -> dict[str, str]:
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             raise ValueError(f"the service file {path} cannot be read: {reason}") from None
-        found = _section(text, name, path)
-        if found is not None:
-            return found
+        section = _section(text, name, path)
+        if section is not None:
+            return section
     looked = " or ".join(map(str, files)) or "any file: set PGSERVICEFILE"
     raise ValueError(f"the service {name} is not in {looked}")
 
@@ -62,21 +62,21 @@ def _service_files(env: Mapping[str, str]) -> Iterator[Path]:
 
 def _section(text: str, name: str, path: Path) -> dict[str, str] | None:
     """Read the first section of that name; None if there is none."""
-    found: dict[str, str] | None = None
+    section: dict[str, str] | None = None
     for number, raw in enumerate(text.splitlines(), 1):
         line = raw.strip()
         if not line or line.startswith("#"):
             continue
         if line.startswith("["):
-            if found is not None:
-                return found
-            found = {} if line == f"[{name}]" else None
-        elif found is not None:
+            if section is not None:
+                return section
+            section = {} if line == f"[{name}]" else None
+        elif section is not None:
             key, separator, value = line.partition("=")
             if not separator or key == "service":
                 raise ValueError(f"line {number} of {path} is not a parameter with a value")
-            found.setdefault(key, value)
-    return found
+            section.setdefault(key, value)
+    return section
 
 
 def password(path: Path | None, host: str, port: int, database: str, user: str) -> str:

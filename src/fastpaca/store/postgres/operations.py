@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final
 
 from fastpaca.store.base import StoreRefused
-from fastpaca.store.postgres.connections import STATEMENT_SECONDS, Connections
+from fastpaca.store.postgres.connections import STATEMENT_SECONDS, PostgresConnections
 from fastpaca.store.postgres.errors import FAILURES, described
 from fastpaca.store.postgres.schema import Tell, bring_up_to_date, distribute_tables
 
@@ -20,7 +20,7 @@ UNLIMITED_SECONDS: Final = 0.0
 
 @asynccontextmanager
 async def migrating(
-    connections: Connections, statement_seconds: float = MIGRATION_SECONDS
+    connections: PostgresConnections, statement_seconds: float = MIGRATION_SECONDS
 ) -> AsyncIterator[Any]:
     """
     Lend a connection whose statements may take long.
@@ -38,7 +38,7 @@ async def migrating(
 
 
 def _operating(dsn: str) -> AbstractAsyncContextManager[Any]:
-    connections = Connections(dsn, 2, STATEMENT_SECONDS, allow_unsafe=True)
+    connections = PostgresConnections(dsn, 2, STATEMENT_SECONDS, allow_unsafe=True)
     return migrating(connections, UNLIMITED_SECONDS)
 
 

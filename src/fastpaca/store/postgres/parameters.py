@@ -4,7 +4,7 @@ The parameters that an address of PostgreSQL may have, and what becomes of each.
 `PARAMETERS` has all that libpq of PostgreSQL 18 knows, with the variable of the environment that
 says the same (postgresql.org/docs/18/libpq-connect.html, section 32.1.2). Each value is honoured,
 passed over with a sentence for the log, or refused by name. What only tunes a connection may be
-passed over. What protects it, or decides which server is used, is honoured or refused: nobody
+passed over. What protects it, or decides which server is used, is honoured or refused: no client
 should believe that it holds. The one exception is `channel_binding=require`, which hosted databases
 write into every address that they hand out.
 """
@@ -114,7 +114,7 @@ PARAMETERS: Final = {
             "requirepeer",
             "PGREQUIREPEER",
             refused="checks who runs the server, which fastpaca cannot see: remove it, and let"
-            " nobody else write to the directory of the socket",
+            " no other user write to the directory of the socket",
         ),
         Parameter(
             "require_auth",

@@ -80,16 +80,16 @@ class Reader:
     async def load_since(self, context_id: str, have: Have) -> Diff | None:
         """Read what changed in a context since *have*."""
         key = hashed(context_id)
-        found = await self._fetched(sql.NEWS, key, have.version, have.last_seq)
-        if not found:
+        news = await self._fetched(sql.NEWS, key, have.version, have.last_seq)
+        if not news:
             return None
-        _, *state = found[0][:_ROW_FIELDS]
+        _, *state = news[0][:_ROW_FIELDS]
         row = ContextRow(context_id, *state)
-        window, first_seq = found[0][_ROW_FIELDS : _ROW_FIELDS + 2]
+        window, first_seq = news[0][_ROW_FIELDS : _ROW_FIELDS + 2]
         if row.status == "purged":
             return purged_diff(context_id)
         if window is None:
-            logged = [] if first_seq is None else found
+            logged = [] if first_seq is None else news
             messages = await _made(lambda one: MessageRow._make(one[_ROW_FIELDS + 1 :]), logged)
             return Diff(row, None, messages, [])
         rows = await self._needed(context_id, needs_besides(have, window, row.last_seq))
@@ -105,11 +105,11 @@ class Reader:
         return None if snapshot is None else dated(snapshot, state.compaction)
 
     async def _state(self, context_id: str, version: int | None) -> _State | None:
-        found = await self._fetched(sql.STATE, hashed(context_id), version)
-        if not found:
+        states = await self._fetched(sql.STATE, hashed(context_id), version)
+        if not states:
             return None
-        _, *state = found[0][:_ROW_FIELDS]
-        compaction = found[0][_ROW_FIELDS:]
+        _, *state = states[0][:_ROW_FIELDS]
+        compaction = states[0][_ROW_FIELDS:]
         return _State(
             ContextRow(context_id, *state),
             None if compaction[0] is None else CompactionRow._make(compaction),
@@ -143,7 +143,7 @@ class Reader:
         return messages, synthetics
 
     async def _is_gone(self, context_id: str) -> bool:
-        """Tell whether rows are missing because they were purged meanwhile."""
+        """Return whether rows are missing because they were purged meanwhile."""
         state = await self._state(context_id, None)
         return state is None or _is_purged(state)
 
@@ -230,31 +230,31 @@ class Reader:
             return []
         after = after.partition("\0")[0]
         return await self._rows(
-            lambda found: ContextRow(*found), sql.CONTEXTS, after, prefix, behind(prefix), limit
+            lambda row: ContextRow(*row), sql.CONTEXTS, after, prefix, after_prefix(prefix), limit
         )
 
     async def idempotency_records(self, keys: Sequence[str]) -> dict[str, IdempotencyRecord]:
         """Look up stored answers."""
         by_hash = {hashed(key): key for key in keys}
-        found = await self._fetched(sql.ANSWERS, list(by_hash))
+        records = await self._fetched(sql.ANSWERS, list(by_hash))
         return {
             by_hash[key_hash]: IdempotencyRecord(by_hash[key_hash], *answer)
-            for key_hash, *answer in found
+            for key_hash, *answer in records
         }
 
     async def revisions(self, context_ids: Sequence[str]) -> dict[str, int]:
         """Look up the revisions of contexts."""
         by_hash = {hashed(context_id): context_id for context_id in context_ids}
-        found = await self._fetched(sql.REVISIONS, list(by_hash))
-        return {by_hash[context_id]: revision for context_id, revision in found}
+        rows = await self._fetched(sql.REVISIONS, list(by_hash))
+        return {by_hash[context_id]: revision for context_id, revision in rows}
 
 
-async def _made(make: Callable[[Any], T], found: Sequence[Any]) -> list[T]:
-    """Make a row of each that was *found*, and let others have their turn in between."""
-    rows = list(map(make, found[:ROWS_AT_ONCE]))
-    for start in range(ROWS_AT_ONCE, len(found), ROWS_AT_ONCE):
+async def _made(make: Callable[[Any], T], records: Sequence[Any]) -> list[T]:
+    """Make a row of each that was *records*, and let others have their turn in between."""
+    rows = list(map(make, records[:ROWS_AT_ONCE]))
+    for start in range(ROWS_AT_ONCE, len(records), ROWS_AT_ONCE):
         await asyncio.sleep(0)
-        rows += map(make, found[start : start + ROWS_AT_ONCE])
+        rows += map(make, records[start : start + ROWS_AT_ONCE])
     return rows
 
 
@@ -262,11 +262,11 @@ def _is_purged(state: _State) -> bool:
     return state.row.status == "purged"
 
 
-def behind(prefix: str) -> str | None:
-    """Give the smallest string above all that begins with *prefix*; None if there is none."""
+def after_prefix(prefix: str) -> str | None:
+    """Return the smallest string above all that begins with *prefix*; None if there is none."""
     begin = prefix.rstrip("\U0010ffff")
     if not begin:
         return None
     next_code = ord(begin[-1]) + 1
-    # Surrogates are no characters of a text, so the next one is behind them.
+    # Surrogates are no characters of a text, so the next one is after them.
     return begin[:-1] + chr(0xE000 if next_code == 0xD800 else next_code)

@@ -1,5 +1,5 @@
 """
-Changes as rows for SQL: a commit is one statement per table, whatever the number of contexts.
+Changes as rows for SQL: a commit is one statement per table, for any number of contexts.
 
 The contexts of a batch are in the order of their stored ids in every statement, so that two nodes
 lock the rows that they both want in the same order.
@@ -29,7 +29,7 @@ Rows = list[tuple[object, ...]]
 
 
 def hashed(text: str) -> bytes:
-    """Give what stands for an id or a key: enough that no two ever meet."""
+    """Return the hash that stands for an id or a key; collisions are practically impossible."""
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
@@ -41,7 +41,7 @@ class Witness(NamedTuple):
     insertion: tuple[object, ...] | None  # as the batch would insert the context, if it is new
 
 
-class Batch:
+class PostgresBatch:
     """
     What one commit writes, in the order of the stored ids.
 
@@ -135,7 +135,7 @@ class Batch:
 
 
 def _cleared(row: ContextRow) -> ContextRow:
-    """Give what stays of a context that is purged."""
+    """Return the row that stays of a purged context."""
     return replace(purged_row(row.id), revision=row.revision, commit_id=row.commit_id)
 
 

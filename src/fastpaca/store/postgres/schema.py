@@ -79,7 +79,7 @@ _TABLES: Final = {
     "fastpaca.compactions": ("context_id", _CONTEXTS),
     "fastpaca.answers": ("key_hash", "none"),
 }
-"""The column that each table is distributed by, and the table beside whose rows its own lie."""
+"""The column that each table is distributed by, and the table that its rows are stored with."""
 
 PROGRESS_SECONDS: Final = 30.0
 """How often a step that takes long says that it goes on."""
@@ -117,7 +117,7 @@ async def bring_up_to_date(connection: Any) -> int:
 
 
 async def is_distributed(connection: Any) -> bool:
-    """Tell whether the contexts are spread over several servers."""
+    """Return whether the contexts are spread over several servers."""
     if not await connection.fetchval(_HAS_LAYOUT):
         return False
     return _CONTEXTS in {table for (table,) in await connection.fetch(_LAYOUT)}

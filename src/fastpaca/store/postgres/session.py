@@ -57,7 +57,7 @@ class Session(asyncpg.Connection):  # type: ignore[misc]  # the driver ships wit
         is_pooled: Whether each transaction may run on another session.
         settings: What gives a transaction its settings, if there is a pooler.
         begin: The statement that begins a transaction, with its settings.
-        generation: For whoever keeps it: when it was made.
+        generation: For the pool: when it was made.
     """
 
     is_pooled: bool = False

@@ -7,7 +7,7 @@ in the table's own condition: a key that only follows from a join sends the stat
 servers, and one that is away then fails it for every context. The few statements that belong
 everywhere say why in `everywhere`.
 
-The file is long because it is the whole list: whoever runs the database finds here all that it is
+The file is long because it is the whole list: a database administrator finds here all that it is
 asked, `docs/scaling.md` has the same list, and a test checks where each statement goes.
 """
 
@@ -19,7 +19,7 @@ from fastpaca.store.base import COMMIT_ID_BYTES
 from fastpaca.store.postgres.primary import TAKES_WRITES
 
 COMMIT_IDS_KEPT: Final = 8
-"""How many ids of commits a context keeps: of one that stands further back nobody can tell."""
+"""How many ids of commits a context keeps: the outcome of an earlier one can't be told."""
 
 PIECE_ROWS: Final = 1000
 """How many rows a transaction erases or forgets."""
@@ -143,7 +143,7 @@ WHERE c.context_id = $1 AND {TAKES_WRITES}
 """,
 )
 
-# The row, the newest window behind a version, and the fields of MessageRow: all this once for each
+# The row, the newest window after a version, and the fields of MessageRow: all this once for each
 # new message, but for metadata, which may be large. If the window was rewritten, there are none: it
 # must be read first which messages it needs.
 NEWS: Final = Statement(
@@ -490,7 +490,7 @@ INSERT_COMPACTIONS: Final = _inserting(
     keys=2,
 )
 
-# What a purge leaves behind is erased after its commit; keys that are wanted at once are not left.
+# What a purge leaves is erased after its commit; keys that are wanted at once are not left.
 FREE_KEYS: Final = Statement(
     "free keys",
     "the keys of purged contexts that other writes now use",

@@ -38,11 +38,11 @@ from fastpaca.store.base import (
 from fastpaca.store.pages import PageBounds
 from fastpaca.store.postgres import writes
 from fastpaca.store.postgres.address import shown
-from fastpaca.store.postgres.commits import RESOLVE_SECONDS, Commits
-from fastpaca.store.postgres.connections import STATEMENT_SECONDS, Connections
+from fastpaca.store.postgres.commits import RESOLVE_SECONDS, PostgresCommits
+from fastpaca.store.postgres.connections import STATEMENT_SECONDS, PostgresConnections
 from fastpaca.store.postgres.database import CLOSED, Database
 from fastpaca.store.postgres.operations import migrating
-from fastpaca.store.postgres.rows import Batch, hashed
+from fastpaca.store.postgres.rows import PostgresBatch, hashed
 from fastpaca.store.postgres.schema import (
     bring_up_to_date,
     check,
@@ -84,10 +84,10 @@ class PostgresStore:
     ) -> None:
         self._name = shown(dsn)
         self._migrates = migrates
-        pool = Connections(dsn, connections, statement_seconds, allow_unsafe=allow_unsafe)
+        pool = PostgresConnections(dsn, connections, statement_seconds, allow_unsafe=allow_unsafe)
         self._watch = Watch(pool, look_seconds=look_seconds, now=now)
         self._database = Database(pool, self._watch)
-        self._commits = Commits(self._database, answer_seconds, resolve_seconds)
+        self._commits = PostgresCommits(self._database, answer_seconds, resolve_seconds)
         self._erasing: asyncio.Task[None] | None = None
 
     @property
@@ -208,14 +208,14 @@ class PostgresStore:
     async def idempotency_records(self, keys: Sequence[str]) -> dict[str, IdempotencyRecord]:
         """Look up stored answers; what is found is as safe as when it was given."""
         try:
-            found = await self._database.read_each(
+            records = await self._database.read_each(
                 keys, lambda r, some: r.idempotency_records(some)
             )
         except PartialRead as error:
             await self._see_that_they_are_safe(error.results)
             raise
-        await self._see_that_they_are_safe(found)
-        return found
+        await self._see_that_they_are_safe(records)
+        return records
 
     async def _see_that_they_are_safe(self, keys: Iterable[str]) -> None:
         if keys:
@@ -250,12 +250,12 @@ class PostgresStore:
         """
         if not self._database.is_open:
             raise CommitFailed(CLOSED)
-        batch = Batch(changes)
+        batch = PostgresBatch(changes)
         if batch.ids:
             await self._database.run(self._commits.commit(batch))
 
     async def forget_idempotency_records(self, before_us: int) -> None:
-        """Delete old answers, and go on with erasures that were interrupted."""
+        """Delete old records, and continue interrupted erasures."""
         if not self._database.is_open:
             raise CommitFailed(CLOSED)
         timeout = self._database.timeout
@@ -265,7 +265,7 @@ class PostgresStore:
             await self._database.write(self._erase_left)
 
     async def _erase_what_is_left(self) -> None:
-        """Go on with erasures that another process could not finish."""
+        """Continue erasures that another process could not finish."""
         with suppress(CommitFailed):  # `forget_idempotency_records` tries again
             await self._database.write(self._erase_left)
 

@@ -195,7 +195,9 @@ class Tls:
             raise TlsFailed(f"sslkey {key} {reason}") from None
 
     def _check_key(self, key: Path) -> bool:
-        """See that nobody else may read *key*, as libpq does; tell whether it is encrypted."""
+        """
+        Refuse a *key* that other users may read, as libpq does; return whether it is encrypted.
+        """
         with _file("sslkey", key):
             state = key.stat()
             text = key.read_bytes()
@@ -234,7 +236,7 @@ class Tls:
         if isinstance(error, ConnectionError) and "rejected SSL upgrade" in str(error):
             return (
                 f"{host} offers no TLS, but sslmode={self.mode} requires it; turn on ssl on the"
-                " server, or set sslmode=disable if nobody can listen to the network"
+                " server, or set sslmode=disable if the network is trusted"
             )
         sent = self._sent()
         if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError) and (

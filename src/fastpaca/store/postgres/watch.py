@@ -5,7 +5,7 @@ Requests find out too, but a proxy sends none to a node that is not ready, and a
 traffic must know as well. All nodes on a database take the time from it, since their own clocks may
 differ: an answer that is kept for a week is kept for a week of the database's time.
 
-A distributed database may answer such a look while servers behind it are away. So once it has
+A distributed database may answer such a look while servers of it are down. So once it has
 refused a statement about a context, looks read of that one too until it can be read, and of random
 ones to see that anything can.
 """
@@ -22,7 +22,7 @@ from typing import Any, Final
 import asyncpg
 
 from fastpaca.store.base import Condition, StoreRefused
-from fastpaca.store.postgres.connections import Connections
+from fastpaca.store.postgres.connections import PostgresConnections
 from fastpaca.store.postgres.errors import FAILURES, Unreachable, described, without_names
 from fastpaca.store.postgres.primary import TAKES_WRITES, fetched
 from fastpaca.store.postgres.statements import REVISIONS
@@ -81,13 +81,13 @@ class SharedClock:
             self._ahead_us = ahead_us
 
     def now_us(self) -> int:
-        """Give the time of the database in microseconds since 1970, UTC."""
+        """Return the time of the database in microseconds since 1970, UTC."""
         return round(self._now() * 1_000_000) + self._ahead_us
 
 
 class Watch:
     """
-    Looks at the database behind *connections*.
+    Looks at the database of *connections*.
 
     Args:
         connections: Of which each look borrows one.
@@ -102,7 +102,7 @@ class Watch:
 
     def __init__(
         self,
-        connections: Connections,
+        connections: PostgresConnections,
         *,
         patience_seconds: float = PATIENCE_SECONDS,
         look_seconds: float = LOOK_SECONDS,
@@ -124,7 +124,7 @@ class Watch:
 
     async def start(self) -> None:
         """
-        Look for the first time, and go on with it.
+        Look for the first time, and continue regularly.
 
         Raises:
             StoreRefused: The database cannot be used.
@@ -187,7 +187,7 @@ class Watch:
 
     async def _probe(self, connection: Any) -> bool:
         """
-        Tell whether all contexts that are asked for can be read of.
+        Return whether all contexts can be read.
 
         Raises:
             asyncpg.PostgresError: None can.

@@ -5,10 +5,11 @@ A commit is one transaction with one statement per table. It updates the context
 revision it rests on; if these are not all, another node was first, and it is rolled back.
 
 When the answer to COMMIT is lost, the transaction may be under way still. But it holds the rows
-that it has written until it ends. So whoever locks such a row waits for its end, and then sees what
-came of it: that needs no privilege, no view into the server, and works through any proxy. On a
-distributed database it may have ended on one server and be prepared on another, so every row is
-locked before anything is concluded, and what can't be locked in time leaves the outcome unknown.
+that it has written until it ends. So a transaction that locks such a row waits for its end, and
+then sees what came of it: that needs no privilege, no view into the server, and works through any
+proxy. On a distributed database it may have ended on one server and be prepared on another, so
+every row is locked before anything is concluded, and what can't be locked in time leaves the
+outcome unknown.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from fastpaca.store.base import CommitFailed, CommitStale, CommitUnknown
 from fastpaca.store.postgres import statements as sql
 from fastpaca.store.postgres.errors import TIES
 from fastpaca.store.postgres.primary import fetched
-from fastpaca.store.postgres.rows import Batch, Rows, columns, is_landed, pieces
+from fastpaca.store.postgres.rows import PostgresBatch, Rows, columns, is_landed, pieces
 
 ANSWER_SECONDS: Final = 5.0
 """How long to wait for the answer to COMMIT before its outcome is looked for elsewhere."""
@@ -36,7 +37,7 @@ _ERASURES: Final = (
 
 
 def _noted(answer: asyncio.Future[Any]) -> None:
-    """Let no one report an error of *answer* if whoever waited for it was cancelled."""
+    """Let no one report an error of *answer* if its caller was cancelled."""
     if not answer.cancelled():
         answer.exception()
 
@@ -51,7 +52,7 @@ class OutcomeOpen(Exception):
 
 async def write(
     connection: Any,
-    batch: Batch,
+    batch: PostgresBatch,
     timeout: float,  # noqa: ASYNC109  # that of a statement
     *,
     is_distributed: bool = False,
@@ -71,10 +72,10 @@ async def write(
     put = partial(_inserted, connection, timeout=timeout, is_distributed=is_distributed)
     taken += await put(sql.INSERT_CONTEXTS, batch.insertions)
     if len(taken) < len(batch.ids):
-        overtaken = batch.ids.keys() - {context_id for (context_id,) in taken}
+        stale_ids = batch.ids.keys() - {context_id for (context_id,) in taken}
         raise CommitStale(
             "a revision is not the expected one, or an id is taken",
-            frozenset(batch.ids[context_id] for context_id in overtaken),
+            frozenset(batch.ids[context_id] for context_id in stale_ids),
         )
     if batch.purges and batch.keys:
         keys = list(batch.keys)
@@ -100,12 +101,14 @@ async def _inserted(
     if not rows:
         return []
     if not is_distributed:
-        found: list[Any] = await connection.fetch(statement.arrays, *columns(rows), timeout=timeout)
-        return found
-    found = []
+        results: list[Any] = await connection.fetch(
+            statement.arrays, *columns(rows), timeout=timeout
+        )
+        return results
+    results = []
     for text, values in pieces(statement, rows):
-        found += await connection.fetch(text, *values, timeout=timeout)
-    return found
+        results += await connection.fetch(text, *values, timeout=timeout)
+    return results
 
 
 async def _insert(
@@ -131,7 +134,7 @@ async def end(connection: Any, timeout: float) -> None:  # noqa: ASYNC109  # tha
     Commit what was written.
 
     Raises:
-        AnswerLost: Nobody knows; *connection* is of no more use.
+        AnswerLost: The outcome is unknown, and *connection* can't be used again.
         CommitFailed: Certainly nothing was written.
         CommitUnknown: It was written, and the server warns that it may not be safe.
     """
@@ -164,7 +167,7 @@ async def end(connection: Any, timeout: float) -> None:  # noqa: ASYNC109  # tha
 
 async def find_out(
     connection: Any,
-    batch: Batch,
+    batch: PostgresBatch,
     timeout: float,  # noqa: ASYNC109  # that of a statement
     *,
     is_distributed: bool = False,
@@ -175,7 +178,7 @@ async def find_out(
     All of its contexts are asked, each for the lock that the commit holds until it has ended. A
     distributed database ends a transaction on one server after the other, so that the first context
     says nothing about what can be read of the next: the commit has landed only when all have it.
-    None if so many commits came after it that nobody knows any more.
+    None if so many commits came after it that it can't be known any more.
 
     Raises:
         OutcomeOpen: Some contexts have it and some have not, so it may be under way still.
@@ -183,7 +186,7 @@ async def find_out(
     """
     insert = partial(_inserted, connection, timeout=timeout, is_distributed=is_distributed)
     if batch.records:
-        # Whoever repeats a request must find its answer. But that it is not there says nothing: a
+        # A repeated request must find its record. But that it is not there says nothing: a
         # purge may have taken it meanwhile.
         await connection.execute(connection.begin, timeout=timeout)
         await insert(sql.INSERT_ANSWERS, batch.records)
@@ -196,15 +199,15 @@ async def find_out(
     if False in told:
         await connection.execute("ROLLBACK", timeout=timeout)
         raise OutcomeOpen
-    # Whoever ended the wait for a standby made it visible before it was safe. What comes after it
-    # in the log waits for the same standby, and is safe only if it is.
+    # Something that ended the wait for a standby made it visible before it was safe. What comes
+    # after it in the log waits for the same standby, and is safe only if it is.
     await end(connection, timeout)
     return True
 
 
 async def _testimonies(
     connection: Any,
-    batch: Batch,
+    batch: PostgresBatch,
     insert: Callable[[sql.Rows, Rows], Awaitable[list[Any]]],
     timeout: float,  # noqa: ASYNC109  # that of a statement
 ) -> set[bool | None]:
@@ -215,19 +218,19 @@ async def _testimonies(
     """
 
     async def touched(ids: list[bytes]) -> list[Any]:
-        found: list[Any] = await connection.fetch(sql.TOUCH_CONTEXTS.sql, ids, timeout=timeout)
-        return found
+        rows: list[Any] = await connection.fetch(sql.TOUCH_CONTEXTS.sql, ids, timeout=timeout)
+        return rows
 
     witnesses = batch.witnesses()
     old = [key for key, witness in witnesses.items() if witness.insertion is None]
     # A row that is not committed can't be seen or locked, but one in its place has to wait.
     insertions = [w.insertion for w in witnesses.values() if w.insertion is not None]
-    found = await touched(old) if old else []
+    rows = await touched(old) if old else []
     missing = {context_id for (context_id,) in await insert(sql.INSERT_CONTEXTS, insertions)}
     new = sorted(witnesses.keys() - {*old, *missing})
-    found += await touched(new) if new else []
-    told = {is_landed(witnesses[context_id], *state) for context_id, *state in found}
-    return told if len(found) == len(witnesses) else {*told, False}
+    rows += await touched(new) if new else []
+    told = {is_landed(witnesses[context_id], *state) for context_id, *state in rows}
+    return told if len(rows) == len(witnesses) else {*told, False}
 
 
 async def secure(connection: Any, key_hashes: list[bytes], timeout: float) -> None:  # noqa: ASYNC109  # that of a statement
@@ -250,7 +253,7 @@ async def erase(
     purged: Iterable[bytes],
     timeout: float,  # noqa: ASYNC109  # that of a statement
 ) -> None:
-    """Erase what purges have left, piece by piece; whoever else does the same does no harm."""
+    """Erase what purges have left, piece by piece; other nodes that do the same do no harm."""
     for context_id in purged:
         for statement in _ERASURES:
             while (
@@ -262,14 +265,14 @@ async def erase(
 
 async def left_to_erase(connection: Any, timeout: float) -> list[bytes]:  # noqa: ASYNC109  # that of a statement
     """List some purged contexts whose content is still to be erased."""
-    found = await fetched(connection, sql.TO_ERASE.sql, timeout=timeout)
-    return [context_id for (context_id,) in found]
+    rows = await fetched(connection, sql.TO_ERASE.sql, timeout=timeout)
+    return [context_id for (context_id,) in rows]
 
 
 async def forget(connection: Any, before_us: int, timeout: float) -> None:  # noqa: ASYNC109  # that of a statement
     """Delete answers older than *before_us*, piece by piece."""
     while True:
-        found = await fetched(connection, sql.OLD_ANSWERS.sql, before_us, timeout=timeout)
-        if not found:
+        rows = await fetched(connection, sql.OLD_ANSWERS.sql, before_us, timeout=timeout)
+        if not rows:
             return
-        await connection.execute(sql.FORGET_ANSWERS.sql, found[0]["at_us"], timeout=timeout)
+        await connection.execute(sql.FORGET_ANSWERS.sql, rows[0]["at_us"], timeout=timeout)

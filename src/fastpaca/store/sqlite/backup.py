@@ -3,7 +3,7 @@ A backup: a copy of the database, made in slices between the commits.
 
 The slices are copied through the writer's own connection: SQLite carries what that connection
 writes meanwhile over into the copy, so that the copy is of the moment when it is finished, and no
-snapshot of the database has to be held, which would keep the write-ahead log from beginning anew.
+snapshot of the database has to be held, which would keep the write-ahead log from restarting.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ What an error of SQLite says about a commit: certainly not done, perhaps done, o
 How a commit in WAL mode goes: changed pages are written to the write-ahead log as frames, the last
 of them with a commit mark; the log is synced; the frames are entered into the index of the log, in
 shared memory; then SQLite reports success. A chain of checksums runs through the frames, so half of
-a frame ends the log for whoever recovers it.
+a frame ends the log for the process that recovers it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def described(error: BaseException) -> str:
 
 def is_failed_sync(error: BaseException) -> bool:
     """
-    Tell whether the operating system failed to sync a file.
+    Return whether the operating system failed to sync a file.
 
     It may have dropped what it could not write, and the next sync may well report success; so
     nothing that this process still has in view can be trusted to be on the disk.
@@ -70,7 +70,7 @@ def judged(
         # The frame with the mark is written last, so it is not whole, if it is there at all.
         return CommitFailed(reason)
     if _code(error) == apsw.SQLITE_IOERR:
-        # Could have been a sync: whoever reports it does not say.
+        # Could have been a sync: the error does not say.
         return CommitUnknown(reason, fatal=True)
     return _settled(connection, reason)
 
@@ -94,9 +94,9 @@ def _settled(connection: apsw.Connection, reason: str) -> CommitUnknown:
     Make sure that what this process sees from now on is what the next one will see.
 
     Here all frames of the commit may be in the log, synced, mark included: entering them into the
-    index is what failed. This process does not see them, but whoever recovers the log would. A
-    commit that changes nothing takes their place and breaks the chain. With that the outcome is
-    final, and can be read; if even that fails, nobody can tell.
+    index is what failed. This process does not see them, but a process that recovers the log would.
+    A commit that changes nothing takes their place and breaks the chain. With that the outcome is
+    final, and can be read; if even that fails, it can't be known.
     """
     try:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")

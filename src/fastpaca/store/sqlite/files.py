@@ -36,7 +36,7 @@ class DataDirectory:
     """
     A directory that one process has to itself.
 
-    A child that is forked from that process has no part in it. It lets go of the lock, which it
+    A child that is forked from that process has no part in it. It gives up the lock, which it
     would otherwise keep for as long as it lives. And it can't open the directory itself, not even
     after the parent has closed it: SQLite remembers per process which locks it holds and where the
     index of the write-ahead log is, and takes over in a child what is true of the parent alone.
@@ -90,7 +90,7 @@ class DataDirectory:
             os.close(lock)
 
     def leave_to_parent(self) -> None:
-        """Let go of the lock in a child, which does not unlock it, and remember whose it was."""
+        """Close the lock file in a child, which does not unlock it, and remember whose it was."""
         if self._lock is not None:
             _inherited.add(_identity(self._lock))
             self.let_go()
@@ -110,7 +110,7 @@ class DataDirectory:
         for path in made:
             _sync_directory(path.parent)
         if self._vfs is None:
-            # SQLite gives the files beside the database the mode that it finds here.
+            # SQLite gives the files next to the database the mode that it finds here.
             os.close(os.open(self.database, os.O_RDWR | os.O_CREAT, 0o600))
 
     @staticmethod
@@ -194,7 +194,7 @@ class DataDirectory:
 
     def _copy_log(self, connection: apsw.Connection) -> None:
         """
-        Bring whatever an earlier process wrote to the log into the file, and sync it.
+        Bring everything that an earlier process wrote to the log into the file, and sync it.
 
         Otherwise this process might build on pages that a failed sync had kept from the disk.
 
@@ -238,8 +238,8 @@ def _sync_directory(path: Path) -> None:
 
 
 def _identity(descriptor: int) -> tuple[int, int]:
-    found = os.fstat(descriptor)
-    return found.st_dev, found.st_ino
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
 
 
 def _leave_to_parent() -> None:

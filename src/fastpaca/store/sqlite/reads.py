@@ -35,7 +35,7 @@ from fastpaca.store.sqlite.rows import LONG_ID_BYTES, Numbers, id_bytes, id_hash
 
 _KEYS: Final = "SELECT id, context FROM ids WHERE id IN (SELECT value FROM carray(?))"
 
-# As the fields of ContextRow behind the id.
+# As the fields of ContextRow after the id.
 _STATE: Final = """
 SELECT key, status, token_budget, trigger_ratio, token_factor, policy, metadata, version, last_seq,
     revision, commit_id, created_at_us, updated_at_us, spoken_at_us
@@ -161,27 +161,27 @@ def numbers(connection: apsw.Connection) -> Numbers:
 
 
 def elsewhere(connection: apsw.Connection) -> Elsewhere:
-    """Tell whether any of the logs is in an archive, and whether all of it is here."""
+    """Return whether any of the logs is in an archive, and whether all of it is here."""
     return Elsewhere(*map(bool, connection.execute(_ELSEWHERE).get))
 
 
 def is_erasure_left(connection: apsw.Connection) -> bool:
-    """Tell whether content of purged contexts is still to be erased."""
+    """Return whether content of purged contexts is still to be erased."""
     return bool(connection.execute(_IS_ERASURE_LEFT).get)
 
 
 def keys(connection: apsw.Connection, context_ids: Sequence[str]) -> dict[str, int]:
     """Look up the keys of contexts, as far as they exist."""
     by_bytes = {id_bytes(context_id): context_id for context_id in context_ids}
-    found = connection.execute(_KEYS, (_array(by_bytes),))
-    return {by_bytes[stored_id]: key for stored_id, key in found}
+    cursor = connection.execute(_KEYS, (_array(by_bytes),))
+    return {by_bytes[stored_id]: key for stored_id, key in cursor}
 
 
 def revisions(connection: apsw.Connection, context_ids: Sequence[str]) -> dict[str, int]:
     """Look up the revisions of contexts, as far as they exist; that of purged ones is 1."""
     by_key = {key: context_id for context_id, key in keys(connection, context_ids).items()}
-    found = connection.execute(_REVISIONS, (apsw.carray(array("q", by_key)),)) if by_key else ()
-    revisions = {by_key[key]: revision for key, revision in found}
+    cursor = connection.execute(_REVISIONS, (apsw.carray(array("q", by_key)),)) if by_key else ()
+    revisions = {by_key[key]: revision for key, revision in cursor}
     by_hash = {id_hash(context_id): context_id for context_id in context_ids}
     purged = connection.execute(_PURGED, (_array(by_hash),))
     return revisions | {by_hash[hashed]: 1 for (hashed,) in purged}
@@ -190,10 +190,10 @@ def revisions(connection: apsw.Connection, context_ids: Sequence[str]) -> dict[s
 def load(connection: apsw.Connection, context_id: str) -> tuple[int, Snapshot] | None:
     """Read what rebuilding the state of a context needs, and its key."""
     with one_moment(connection):
-        found = connection.execute(_STATE, (id_bytes(context_id),)).get
-        if found is None:
+        row = connection.execute(_STATE, (id_bytes(context_id),)).get
+        if row is None:
             return _purged(connection, context_id)
-        key, *state = found
+        key, *state = row
         window = connection.execute(WINDOW, (key,)).get
         return key, _snapshot(connection, key, ContextRow(context_id, *state), window)
 
@@ -201,11 +201,11 @@ def load(connection: apsw.Connection, context_id: str) -> tuple[int, Snapshot] |
 def load_since(connection: apsw.Connection, context_id: str, have: Have) -> Diff | None:
     """Read what changed in a context since *have*."""
     with one_moment(connection):
-        found = connection.execute(_STATE, (id_bytes(context_id),)).get
-        if found is None:
+        row = connection.execute(_STATE, (id_bytes(context_id),)).get
+        if row is None:
             is_purged = _purged(connection, context_id) is not None
             return purged_diff(context_id) if is_purged else None
-        key, *state = found
+        key, *state = row
         row = ContextRow(context_id, *state)
         window = connection.execute(_WINDOW_SINCE, (key, have.version)).get
         return Diff(
@@ -216,10 +216,10 @@ def load_since(connection: apsw.Connection, context_id: str, have: Have) -> Diff
 def load_at(connection: apsw.Connection, context_id: str, version: int) -> Snapshot | None:
     """Read what rebuilding the window takes as it was after a version."""
     with one_moment(connection):
-        found = connection.execute(_STATE, (id_bytes(context_id),)).get
-        if found is None:
+        row = connection.execute(_STATE, (id_bytes(context_id),)).get
+        if row is None:
             return None
-        key, *state = found
+        key, *state = row
         row = ContextRow(context_id, *state)
         if not 0 <= version <= row.version:
             return None
@@ -242,8 +242,8 @@ def one_moment(connection: apsw.Connection) -> Iterator[None]:
 
 def compaction_at(connection: apsw.Connection, key: int, version: int) -> CompactionRow | None:
     """Read the newest compaction up to *version*."""
-    found = connection.execute(_COMPACTION_AT, (key, version)).get
-    return None if found is None else CompactionRow._make(found)
+    row = connection.execute(_COMPACTION_AT, (key, version)).get
+    return None if row is None else CompactionRow._make(row)
 
 
 def _purged(connection: apsw.Connection, context_id: str) -> tuple[int, Snapshot] | None:
@@ -273,23 +273,23 @@ def page(
     connection: apsw.Connection, context_id: str, from_seq: int, to_seq: int, bounds: PageBounds
 ) -> list[MessageRow]:
     """Read the log forward."""
-    found = connection.execute(_PAGE, (id_bytes(context_id), from_seq, to_seq, bounds.rows))
-    return _messages(found, bounds)
+    cursor = connection.execute(_PAGE, (id_bytes(context_id), from_seq, to_seq, bounds.rows))
+    return _messages(cursor, bounds)
 
 
 def page_before(
     connection: apsw.Connection, context_id: str, before_seq: int, bounds: PageBounds
 ) -> list[MessageRow]:
     """Read the newest messages below a seq, ascending."""
-    found = connection.execute(_PAGE_BEFORE, (id_bytes(context_id), before_seq, bounds.rows))
-    return _messages(found, bounds)[::-1]
+    cursor = connection.execute(_PAGE_BEFORE, (id_bytes(context_id), before_seq, bounds.rows))
+    return _messages(cursor, bounds)[::-1]
 
 
-def _messages(found: apsw.Cursor, bounds: PageBounds) -> list[MessageRow]:
+def _messages(cursor: apsw.Cursor, bounds: PageBounds) -> list[MessageRow]:
     try:
-        return bounded(map(MessageRow._make, found), bounds.bytes)
+        return bounded(map(MessageRow._make, cursor), bounds.bytes)
     finally:
-        found.close()  # it holds a snapshot of the database
+        cursor.close()  # it holds a snapshot of the database
 
 
 def changes(
@@ -335,26 +335,26 @@ def compactions(
     bounds: PageBounds,
 ) -> list[CompactionRow]:
     """Read rewrites of the window."""
-    found = connection.execute(
+    cursor = connection.execute(
         COMPACTIONS, (id_bytes(context_id), after_version, to_version, bounds.rows)
     )
     try:
-        return bounded(map(CompactionRow._make, found), bounds.bytes)
+        return bounded(map(CompactionRow._make, cursor), bounds.bytes)
     finally:
-        found.close()  # it holds a snapshot of the database
+        cursor.close()  # it holds a snapshot of the database
 
 
 def compactions_before(
     connection: apsw.Connection, context_id: str, before_version: int, bounds: PageBounds
 ) -> list[CompactionRow]:
     """Read rewrites of the window, newest first."""
-    found = connection.execute(
+    cursor = connection.execute(
         _COMPACTIONS_BEFORE, (id_bytes(context_id), before_version, bounds.rows)
     )
     try:
-        return bounded(map(CompactionRow._make, found), bounds.bytes)
+        return bounded(map(CompactionRow._make, cursor), bounds.bytes)
     finally:
-        found.close()  # it holds a snapshot of the database
+        cursor.close()  # it holds a snapshot of the database
 
 
 def contexts(connection: apsw.Connection, prefix: str, after: str, limit: int) -> list[ContextRow]:
@@ -369,7 +369,7 @@ def contexts(connection: apsw.Connection, prefix: str, after: str, limit: int) -
 
 
 def _behind(prefix: bytes) -> bytes:
-    """Give the smallest bytes that are greater than all that begins with *prefix* (UTF-8)."""
+    """Return the smallest bytes that are greater than all that begins with *prefix* (UTF-8)."""
     if not prefix:
         return b"\xff"
     return prefix[:-1] + bytes([prefix[-1] + 1])
@@ -385,8 +385,8 @@ def idempotency_records(
 ) -> dict[str, IdempotencyRecord]:
     """Look up stored answers, at least one."""
     by_hash = {key_hash(key): key for key in wanted}
-    found = connection.execute(_ANSWERS, (_array(by_hash),))
+    cursor = connection.execute(_ANSWERS, (_array(by_hash),))
     return {
         by_hash[hashed]: IdempotencyRecord(by_hash[hashed], fingerprint, answer, at_us)
-        for hashed, fingerprint, answer, at_us in found
+        for hashed, fingerprint, answer, at_us in cursor
     }

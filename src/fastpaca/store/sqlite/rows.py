@@ -137,21 +137,21 @@ def id_bytes(context_id: str) -> bytes:
 
 
 def is_short(stored_id: bytes) -> bool:
-    """Tell which table an id belongs to."""
+    """Return which table an id belongs to."""
     return len(stored_id) <= SHORT_ID_BYTES
 
 
 def id_hash(context_id: str) -> bytes:
-    """Give what stays of an id after a purge."""
+    """Return the hash that stays of an id after a purge."""
     return hashlib.sha256(context_id.encode()).digest()
 
 
 def key_hash(key: str) -> bytes:
-    """Give what is stored of an idempotency key: enough that no two keys ever meet."""
+    """Return the hash of an idempotency key; collisions are practically impossible."""
     return hashlib.blake2b(key.encode(), digest_size=16).digest()
 
 
-class Batch:
+class SqliteBatch:
     """
     The rows of one commit.
 

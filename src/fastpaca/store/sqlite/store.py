@@ -2,7 +2,7 @@
 The store of a single node, in SQLite.
 
 One thread writes, one transaction per commit; a few read, each page in one short transaction; one
-keeps the write-ahead log short. The event loop makes the rows and waits for nobody.
+keeps the write-ahead log short. The event loop makes the rows and never waits.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from fastpaca.store.sqlite import reads, writes
 from fastpaca.store.sqlite.backup import Backup
 from fastpaca.store.sqlite.errors import described
 from fastpaca.store.sqlite.files import DataDirectory
-from fastpaca.store.sqlite.rows import Batch, Numbers, ids_of_existing
+from fastpaca.store.sqlite.rows import Numbers, SqliteBatch, ids_of_existing
 from fastpaca.store.sqlite.threads import Job, Threads
 from fastpaca.store.sqlite.wal import WAL_BYTES_MAX, Wal
 from fastpaca.store.sqlite.writer import CLOSED, Writer
@@ -70,10 +70,10 @@ class SqliteStore:
         vfs: The name of the VFS to open the database with; None is the usual one.
         synchronous: What SQLite is told about syncing; all but FULL can lose acknowledged writes.
         wal_bytes_max: The ceiling of the write-ahead log.
-        is_archived: Whether somebody reads from an archive what was trimmed here, and erases there
+        is_archived: Whether an archive has what was trimmed here, and erases there
             what is purged here.
         on_fatal: Told on the event loop, once and at once, why nothing can be trusted any more;
-            that may be met while nobody waits for a commit.
+            that may be met while no commit is running.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class SqliteStore:
 
     @property
     def is_shared(self) -> bool:
-        """Nobody else writes to it."""
+        """Return False: only this process writes to it."""
         return False
 
     @property
@@ -136,12 +136,12 @@ class SqliteStore:
         self._erasing = asyncio.create_task(self._erase_what_is_left())
 
     def _connect(self) -> list[apsw.Connection]:
-        """Give connections for the writer, for checkpoints, and for the readers."""
+        """Return connections for the writer, for checkpoints, and for the readers."""
         self._directory.take()
         connections: list[apsw.Connection] = []
         try:
             connections.append(self._directory.prepare(WRITER_CACHE_BYTES))
-            # A log that one huge commit has made longer is cut back when it begins anew.
+            # A log that one huge commit has made longer is cut back when it restarts.
             connections[0].pragma("journal_size_limit", self._wal_bytes_max)
             connections += [self._directory.connect() for _ in range(1 + READERS)]
             for reader in connections[2:]:
@@ -165,7 +165,7 @@ class SqliteStore:
         self._has_archive = self._is_archived or elsewhere.has_copies
 
     async def close(self) -> None:
-        """Finish what is under way and let go."""
+        """Finish running calls and close."""
         if self._open is None:
             return
         opened, self._open = self._open, None
@@ -201,10 +201,10 @@ class SqliteStore:
 
     async def load(self, context_id: str) -> Snapshot | None:
         """Read what rebuilding the state of a context needs."""
-        found = await self._read(partial(reads.load, context_id=context_id))
-        if found is None:
+        loaded = await self._read(partial(reads.load, context_id=context_id))
+        if loaded is None:
             return None
-        key, snapshot = found
+        key, snapshot = loaded
         if snapshot.row.status != "purged":
             self._remember({context_id: key})
         return snapshot
@@ -305,7 +305,7 @@ class SqliteStore:
             CommitUnknown: It may have been written.
         """
         keys = await self._find_keys(ids_of_existing(changes))
-        batch = Batch(keys, self._numbers, is_archived=self._has_archive)
+        batch = SqliteBatch(keys, self._numbers, is_archived=self._has_archive)
         for change in changes:
             batch.add(change)
         self._numbers = batch.numbers
@@ -339,7 +339,7 @@ class SqliteStore:
             del self._keys[next(iter(self._keys))]
 
     async def forget_idempotency_records(self, before_us: int) -> None:
-        """Delete old answers, and go on with an erasure that was interrupted."""
+        """Delete old records, and continue an interrupted erasure."""
         while await self._writer.write(partial(writes.forget_some, before_us=before_us)):
             pass
         if self._is_erasure_left:
@@ -368,7 +368,7 @@ class SqliteStore:
             raise CommitUnknown(f"purged, but not yet erased: {error}", fatal=False) from error
 
     async def _erase_what_is_left(self) -> None:
-        """Go on with erasures that the last process could not finish."""
+        """Continue erasures that the last process could not finish."""
         with suppress(
             ReadFailed, CommitFailed, CommitUnknown
         ):  # `forget_idempotency_records` tries again
@@ -400,7 +400,7 @@ class SqliteStore:
                     pass
                 await asyncio.to_thread(backup.sync)
             except BaseException as error:
-                await self._writer.submit(backup.let_go)  # behind a slice that may be under way
+                await self._writer.submit(backup.let_go)  # after a slice that may be running
                 await asyncio.to_thread(backup.remove)
                 if isinstance(error, apsw.Error | OSError):
                     raise CommitFailed(f"it cannot be written: {described(error)}") from error

@@ -39,12 +39,14 @@ class Threads:
         connections: Sequence[apsw.Connection],
         after: Job[None] | None = None,
     ) -> None:
-        """Start one thread per connection; *after* is called behind each job, once it is told."""
+        """
+        Start one thread per connection; *after* is called after each job, once its result is set.
+        """
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[_Task | None] = SimpleQueue()
         self._after = after
         self._turns = [0] * len(connections)  # of each thread: odd while it runs a job
-        # Daemons, since a process that ends for a fatal error waits for nobody.
+        # Daemons, since a process that ends for a fatal error does not wait.
         self._threads = [
             threading.Thread(
                 target=self._work, args=(number, connection), name=f"{name}-{number}", daemon=True
@@ -55,7 +57,7 @@ class Threads:
             thread.start()
 
     def submit(self, job: Job[T]) -> asyncio.Future[T]:
-        """Let a thread run *job*; it runs even if nobody waits for the result any more."""
+        """Let a thread run *job*; it runs even if its caller has stopped waiting."""
         future: asyncio.Future[T] = self._loop.create_future()
         self._queue.put(_Task(job, future))
         return future
@@ -106,7 +108,7 @@ class Threads:
         while True:
             try:
                 self._loop.call_soon_threadsafe(_settle, future, result, error)
-            except RuntimeError:  # the event loop is closed: nobody waits any more
+            except RuntimeError:  # the event loop is closed: no caller waits any more
                 return
             except MemoryError:  # an answer must not get lost; memory may come back
                 time.sleep(0.01)
@@ -115,7 +117,7 @@ class Threads:
 
 
 def _settle(future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
-    if future.done():  # whoever waited was cancelled
+    if future.done():  # the caller was cancelled
         return
     if error is None:
         future.set_result(result)

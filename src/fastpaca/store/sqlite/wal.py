@@ -2,21 +2,21 @@
 The write-ahead log: emptied off the path of commits, and kept near its ceiling.
 
 A thread of its own copies the log into the database while commits go on (a PASSIVE checkpoint). But
-the log begins anew only at a moment when all of it is copied, and under load that moment never
+the log restarts only at a moment when all of it is copied, and under load that moment never
 comes by itself. So the writer makes it come: between two commits, once the log is half full and
-little is left to copy; and at the ceiling, where it copies what is left itself. Beginning anew
+little is left to copy; and at the ceiling, where it copies what is left itself. Restarting
 keeps the file and writes over it, which is faster than letting it grow again.
 
-A reader that began before the latest commit keeps the log from beginning anew. The node's own reads
+A reader that began before the latest commit keeps the log from restarting. The node's own reads
 take milliseconds, and the writer waits for them at the ceiling. Another program may sit in a
 transaction for hours, so the writer never waits for one: the log is *held* then, and grows. SQLite
 itself can't tell the two apart, so its busy handler, which would sleep for both, is off during
 checkpoints. Once a held log has been released, the thread copies what has gathered, and the writer
-begins it anew when little is left.
+restarts it when little is left.
 
 After a checkpoint that could not sync there is no other. The system may have dropped the pages that
 it could not write, and would report success the next time; then the log, which has them all, would
-begin anew.
+restart.
 """
 
 from __future__ import annotations
@@ -122,12 +122,12 @@ class Wal:
     @property
     def _bytes_worth_copying(self) -> int:
         # In long runs, pages that are written again and again are copied once. In short ones, the
-        # copy catches up with a writer that does not pause, so that the log can begin anew.
+        # copy catches up with a writer that does not pause, so that the log can restart.
         return self._bytes_max // (4 if self._bytes < self._bytes_max // 2 else 32)
 
     def make_room(self, writer: apsw.Connection) -> None:
         """
-        Let the log begin anew if it is time. Never waits for another program.
+        Let the log restart if it is time. Never waits for another program.
 
         Raises:
             apsw.Error: It is at its ceiling and cannot be emptied, and no reader is the reason.
@@ -197,11 +197,11 @@ class Wal:
 
     def _empty(self, writer: apsw.Connection, mode: int) -> None:
         """
-        Copy all of the log and let it begin anew, waiting for reads of this node alone.
+        Copy all of the log and let it restart, waiting for reads of this node alone.
 
         The thread that calls this is the only one that commits. So reads that begin after the call
         see the latest commit and don't keep the log from being copied; and reads that begin after
-        everything was copied use the database alone and don't keep the log from beginning anew.
+        everything was copied use the database alone and don't keep the log from restarting.
 
         Raises:
             apsw.BusyError: Another program is in the way, or a read of this node takes very long.
@@ -217,7 +217,7 @@ class Wal:
 
     def _work(self) -> None:
         while (copied := self._wakes.get()) is not None:
-            # From here on it can't be cancelled; one that was has nobody to tell.
+            # From here on it can't be cancelled; one that was has no caller.
             is_awaited = copied.set_running_or_notify_cancel()
             try:
                 with self._checkpointing:
@@ -234,7 +234,8 @@ class Wal:
 
     def _checkpoint(self, connection: apsw.Connection, mode: int) -> tuple[int, int]:
         """
-        Copy, while nobody else does, and return the frames of the log and those that are copied.
+        Copy, while no other thread does, and return the frames of the log and those that are
+        copied.
 
         That a sync failed is known before anybody else can copy.
         """
@@ -251,7 +252,7 @@ class Wal:
 
 @contextmanager
 def _impatient(writer: apsw.Connection) -> Iterator[None]:
-    """Let SQLite report that somebody is in the way, rather than wait."""
+    """Let SQLite report that another program is in the way, rather than wait."""
     writer.set_busy_timeout(0)
     try:
         yield

@@ -1,7 +1,7 @@
 """
 The thread that writes, as long as what it would build on can be trusted.
 
-After a failed sync nobody knows what of the file is on the disk. So nothing is written any more,
+After a failed sync it is unknown what of the file is on the disk. So nothing is written any more,
 the write-ahead log stays as it is for the next start to recover from, and the node is told once.
 """
 
@@ -64,7 +64,7 @@ class Writer:
         await self._threads.stop()
 
     def submit(self, job: Job[T]) -> asyncio.Future[T]:
-        """Let the thread run *job*, until `stop`, whatever can be trusted."""
+        """Let the thread run *job*, until `stop`, even if the store can't be trusted."""
         return self._threads.submit(job)
 
     async def write(self, job: Job[T]) -> T:
@@ -122,7 +122,7 @@ class Writer:
     def lose_trust(self, reason: str) -> None:
         """Note that nothing can be trusted any more, in whichever thread that is met."""
         self.loss = self.loss or reason
-        with suppress(RuntimeError):  # the event loop is closed: nobody is left to be told
+        with suppress(RuntimeError):  # the event loop is closed: no caller is left
             self._loop.call_soon_threadsafe(self._tell_loss)
 
     def _tell_loss(self) -> None:
@@ -149,7 +149,7 @@ class Writer:
             raise
 
     def _commit(self, connection: apsw.Connection, statements: Sequence[tuple[str, Rows]]) -> None:
-        """Commit, and tell once that nothing can be trusted any more, whatever lost the trust."""
+        """Commit, and tell once that nothing can be trusted any more, for any reason."""
         try:
             if not self._is_loss_told:
                 self._check_trust()

@@ -80,7 +80,7 @@ _CONTENT: Final = (
 # --- forgetting answers ---
 
 # Answers lie in the order in which they came. Where the clock was set back, one that is old may
-# stand behind one that is not, and waits for it.
+# come after one that is not, and waits for it.
 _FORGET_ANSWERS: Final = """
 DELETE FROM answers
 WHERE place IN (SELECT place FROM answers ORDER BY place LIMIT ?1) AND at_us < ?2
@@ -144,8 +144,8 @@ def erase_some(connection: apsw.Connection) -> bool:
         key = connection.execute(_ANY_ERASURE).get
         if key is None:
             return False
-        for found, statements in _CONTENT:
-            places = _piece(connection, found, key)
+        for query, statements in _CONTENT:
+            places = _piece(connection, query, key)
             if places:
                 for statement in statements:
                     connection.executemany(statement, places)
@@ -155,11 +155,11 @@ def erase_some(connection: apsw.Connection) -> bool:
     return True
 
 
-def _piece(connection: apsw.Connection, found: str, key: int) -> list[tuple[int]]:
+def _piece(connection: apsw.Connection, query: str, key: int) -> list[tuple[int]]:
     """List the places of as many rows as one transaction should erase."""
     places: list[tuple[int]] = []
     size = 0
-    rows: Iterable[tuple[Any, ...]] = connection.execute(found, (key, PIECE_ROWS)).fetchall()
+    rows: Iterable[tuple[Any, ...]] = connection.execute(query, (key, PIECE_ROWS)).fetchall()
     for place, length in rows:
         places.append((place,))
         size += length
