@@ -9,6 +9,7 @@ import hypothesis
 import pytest
 
 from tests.kit.postgres import NEWEST, UNSAFE, Server, Versions, installed, running_server
+from tests.kit.process import started_as_installed
 
 # On a busy machine the time of an example says nothing, nor what it takes to draw one. All else
 # stays as Hypothesis has it, which in continuous integration means the same examples every time.
@@ -87,6 +88,13 @@ def sim_seeds(request: pytest.FixtureRequest, sim_runs: int) -> range:
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     """Run async tests on the loop that the server runs on."""
     return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture
+def fresh_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a running node that holds nothing."""
+    with started_as_installed(tmp_path_factory.mktemp("node")) as process:
+        yield process.address
 
 
 @pytest.fixture(scope="session")

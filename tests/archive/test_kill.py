@@ -21,8 +21,6 @@ from tests.kit.load import Load
 from tests.kit.postgres import Server, run_sql, running_server, until
 from tests.kit.process import Process, started
 
-SEEDS = 2
-
 KILLS = 5
 """How often one life is cut short."""
 

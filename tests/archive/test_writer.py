@@ -15,8 +15,9 @@ from fastpaca.archive.store import ArchivedStore
 from fastpaca.context.window import Run
 from fastpaca.store.base import ReadFailed
 from fastpaca.store.sqlite.store import SqliteStore
-from tests.archive.world import archived_rows, fragile, local_seqs, opened, until
+from tests.archive.world import archived_rows, fragile, local_seqs, opened
 from tests.kit.author import Author, answer
+from tests.kit.http import until
 from tests.kit.postgres import run_sql
 from tests.store.contract import ALL, MIB, create
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -137,12 +137,6 @@ class Fragile:
 def fragile(dsn: str) -> Fragile:
     """Make an archive at *dsn* that fails when it is told to."""
     return Fragile(PostgresArchive(dsn, connections=4, allow_unsafe=True))
-
-
-async def until(question: Callable[[], bool]) -> None:
-    """Wait for what nobody tells."""
-    while not question():  # noqa: ASYNC110  # there is no event
-        await asyncio.sleep(0.01)
 
 
 def local_seqs(directory: Path) -> list[tuple[int, int]]:

@@ -12,18 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
+from tests.kit.programs import program
 
 START_SECONDS_MAX = 30
-
-
-def _program() -> str:
-    found = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-    if found is None:
-        reason = "nginx is not installed (Debian: apt-get install nginx)"
-        assert not os.environ.get("CI"), reason
-        pytest.skip(reason)  # only root can have set-up install it; CI must have it, see above
-    return found
 
 
 @contextmanager
@@ -51,7 +42,15 @@ def running_nginx(config: str, node_port: int) -> Iterator[Path]:
     script = '"$0" -e stderr -c "$1" >"$2" 2>&1 & read -r _; kill -KILL "$!"; wait; rm -rf "$3"'
     log = directory / "log"
     process = subprocess.Popen(
-        ["sh", "-c", script, _program(), str(directory / "nginx.conf"), str(log), str(directory)],
+        [
+            "sh",
+            "-c",
+            script,
+            program("nginx"),
+            str(directory / "nginx.conf"),
+            str(log),
+            str(directory),
+        ],
         stdin=subprocess.PIPE,
         cwd="/",
         start_new_session=True,

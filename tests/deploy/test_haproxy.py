@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -20,6 +18,7 @@ from tests.deploy.test_files import text_of
 from tests.kit.http import connected
 from tests.kit.messages import user
 from tests.kit.postgres import Server, until
+from tests.kit.programs import program
 from tests.kit.proxy import proxied
 from tests.nodes.cluster import cluster_at
 from tests.store.test_postgres_connections import database_of
@@ -28,15 +27,6 @@ APPEND: Final = {"message": user("Hello")}
 
 CONTEXTS: Final = 40
 """So many that a proxy which hashes sends some of them to each node."""
-
-
-def _program() -> str:
-    found = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
-    if found is None:
-        reason = "HAProxy is not installed (Debian: apt-get install haproxy)"
-        assert not os.environ.get("CI"), reason
-        pytest.skip(reason)  # only root can have set-up install it; CI must have it, see above
-    return found
 
 
 def configured(listener: int, ports: list[int]) -> str:
@@ -53,7 +43,7 @@ def configured(listener: int, ports: list[int]) -> str:
 @contextmanager
 def running_haproxy(ports: list[int], directory: Path) -> Iterator[int]:
     """Stand before the nodes at *ports*, and give the port where it listens."""
-    program = _program()
+    command = program("haproxy")
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -62,7 +52,7 @@ def running_haproxy(ports: list[int], directory: Path) -> Iterator[int]:
         asked = directory / "asked.cfg"
         asked.write_text(f"global\n    stats socket {directory / 'admin'}\n")
         process = subprocess.Popen(
-            [program, "-db", "-f", str(config), "-f", str(asked)],
+            [command, "-db", "-f", str(config), "-f", str(asked)],
             stdout=subprocess.DEVNULL,
             pass_fds=[listener.fileno()],
         )

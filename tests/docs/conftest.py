@@ -7,21 +7,14 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.acceptance.server import running
-
-
-@pytest.fixture
-def fresh_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a running node that holds nothing."""
-    with running(tmp_path_factory.mktemp("node")) as address:
-        yield address
+from tests.kit.process import started_as_installed
 
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a running node that the tests of a module share."""
-    with running(tmp_path_factory.mktemp("node")) as address:
-        yield address
+    with started_as_installed(tmp_path_factory.mktemp("node")) as process:
+        yield process.address
 
 
 @pytest.fixture(scope="module")

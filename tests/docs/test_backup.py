@@ -9,9 +9,9 @@ from pathlib import Path
 
 import httpx
 
-from tests.acceptance.server import running
 from tests.docs.pages import page
 from tests.kit.messages import user
+from tests.kit.process import started
 
 FASTPACA = f"{shlex.quote(sys.executable)} -m fastpaca"
 CONTEXT = "/v1/contexts/c"
@@ -27,14 +27,14 @@ def test_a_backup_is_restored_as_the_page_says(tmp_path: Path) -> None:
     lived, restored = tmp_path / "lived", tmp_path / "restored"
     lived.mkdir()
     restored.mkdir()
-    with running(lived) as node, _client(node) as client:
+    with started(lived) as node, _client(node.address) as client:
         before = _conversation(client)
-        _run(f"{backup} --url {node}", tmp_path)
-        client.post(f"{CONTEXT}/messages", json=_message("too late")).raise_for_status()
+        _run(f"{backup} --url {node.address}", tmp_path)
+        client.post(f"{CONTEXT}/messages", json={"message": user("too late")}).raise_for_status()
     _run("\n".join(prepare), tmp_path)
-    with running(restored) as node, _client(node) as client:
+    with started(restored) as node, _client(node.address) as client:
         assert _state(client) == before
-        assert client.post(f"{CONTEXT}/messages", json=_message("on")).json()["seq"] == 3
+        assert client.post(f"{CONTEXT}/messages", json={"message": user("on")}).json()["seq"] == 3
 
 
 def _client(node: str) -> httpx.Client:
@@ -60,12 +60,8 @@ def _run(script: str, directory: Path) -> None:
 def _conversation(client: httpx.Client) -> list[object]:
     client.put(CONTEXT, json={"metadata": {"user": "ana"}}).raise_for_status()
     for text in ("one", "two"):
-        client.post(f"{CONTEXT}/messages", json=_message(text)).raise_for_status()
+        client.post(f"{CONTEXT}/messages", json={"message": user(text)}).raise_for_status()
     return _state(client)
-
-
-def _message(text: str) -> dict[str, object]:
-    return {"message": user(text)}
 
 
 def _state(client: httpx.Client) -> list[object]:

@@ -6,7 +6,6 @@ import base64
 import itertools
 import json
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -16,15 +15,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import pytest
 from websockets.sync.client import ClientConnection, connect
+
+from tests.kit.programs import program
 
 T = TypeVar("T")
 
 WAIT_SECONDS_MAX: Final = 30
 
-_NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_ON_MACOS: Final = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
+_NAMES: Final = (
+    *("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"),
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+)
 
 _FLAGS: Final = (
     "--headless",
@@ -55,17 +57,6 @@ def eventually(what: Callable[[], T | None], meaning: str) -> T:
         assert time.monotonic() < deadline, f"it never came to be: {meaning}"
         time.sleep(0.01)
     return found
-
-
-def program() -> str:
-    """Find the browser. Where tests must be complete it must be there; else they are left out."""
-    found = next(filter(None, map(shutil.which, (*_NAMES, _ON_MACOS))), None)
-    if found is not None:
-        return found
-    missing = "no Chromium on this machine: install it (Debian: apt-get install chromium)"
-    if os.environ.get("CI") == "true":
-        pytest.fail(missing)
-    pytest.skip(missing)  # only root can have set-up install it; CI must have it, see above
 
 
 class Browser:
@@ -229,7 +220,7 @@ def opened() -> Iterator[Browser]:
 def _running(profile: Path) -> Iterator[str]:
     """Run the program, and give its address once it has written down where it listens."""
     process = subprocess.Popen(
-        [program(), *_FLAGS, f"--user-data-dir={profile}", "about:blank"],
+        [program(*_NAMES), *_FLAGS, f"--user-data-dir={profile}", "about:blank"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -105,7 +105,7 @@ def test_any_body_is_read_as_it_was_meant_or_refused(
         with suppress(InvalidRequest):
             check(body)
 
-    effort.attack(holds, few=400)
+    effort.attack(holds, few=200)
 
 
 @given(texts.broken(st.just(b'{"message":{"role":"user","parts":[{"type":"text","text":"a"}]}}')))
@@ -119,7 +119,7 @@ def test_a_message_that_is_nearly_right_is_never_misread(effort: Effort) -> None
     """
     Where a small change of a good message is taken, it is taken for what it says now.
     """
-    effort.attack(one_message, few=600)
+    effort.attack(one_message, few=300)
 
 
 @pytest.mark.parametrize("odd", [*texts.ODD, *texts.HUGE], ids=lambda odd: repr(odd[:9]))
@@ -163,7 +163,7 @@ def test_any_path_is_an_id_or_refused(effort: Effort) -> None:
         assert found not in (".", "..")
         assert decode_id(quote_from_bytes(data, safe="").encode()) == found
 
-    effort.attack(holds, few=400)
+    effort.attack(holds, few=200)
 
 
 # --- queries ----------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ def test_any_query_is_read_as_it_was_meant_or_refused(effort: Effort) -> None:
         assert found == pairs
         check_values(found)
 
-    effort.attack(holds, few=400)
+    effort.attack(holds, few=200)
 
 
 def check_values(found: query.Parameters) -> None:

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
-import pytest
 
 from tests.kit.postgres import Server, run_sql, until
+from tests.kit.programs import program
 
 IGNORED = (
     "statement_timeout, idle_in_transaction_session_timeout,"
@@ -25,15 +25,6 @@ IGNORED = (
 _SOCKET_PORT = 5432
 
 
-def _program() -> str:
-    found = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
-    if found is None:
-        reason = "PgBouncer is not installed (Debian: apt-get install pgbouncer)"
-        assert not os.environ.get("CI"), reason
-        pytest.skip(reason)  # only root can have set-up install it; CI must have it, see above
-    return found
-
-
 @contextmanager
 def running_pgbouncer(server: Server, pool_size: int, **settings: str) -> Iterator[Path]:
     """
@@ -41,7 +32,7 @@ def running_pgbouncer(server: Server, pool_size: int, **settings: str) -> Iterat
 
     It has the *settings* besides those without which it could not be reached.
     """
-    program = _program()
+    command = program("pgbouncer")
     directory = Path(tempfile.mkdtemp(prefix="fastpaca-pool-", dir="/tmp"))
     account = "nobody" if os.geteuid() == 0 else None  # it refuses to be run by root
     (directory / "users").write_text('"fastpaca" ""\n')
@@ -63,7 +54,7 @@ def running_pgbouncer(server: Server, pool_size: int, **settings: str) -> Iterat
     # It ends with this block, or with this process if it is killed.
     script = '"$0" "$1" >"$2" 2>&1 & read -r _; kill -KILL "$!"; wait; rm -rf "$3"'
     process = subprocess.Popen(
-        ["sh", "-c", script, program, str(config), str(directory / "log"), str(directory)],
+        ["sh", "-c", script, command, str(config), str(directory / "log"), str(directory)],
         stdin=subprocess.PIPE,
         user=account,
         cwd="/",

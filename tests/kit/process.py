@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from fastpaca.settings import Settings
+
 START_SECONDS_MAX: Final = 30
 STOP_SECONDS_MAX: Final = 10
 
@@ -139,6 +141,20 @@ def started(directory: Path, *flags: str, **environment: str) -> Iterator[Proces
     data = ("--data-dir", str(directory / "data"))
     with running([*command, *quick, *data, *flags], directory, environment) as process:
         yield process
+
+
+@contextmanager
+def started_as_installed(directory: Path) -> Iterator[Process]:
+    """
+    Run `fastpaca serve` on the data in *directory*, with every other setting at its default.
+
+    Raises:
+        DidNotStart: It refused.
+    """
+    default = Settings().token_estimator
+    with started(directory, "--token-estimator", default) as process:
+        yield process
+        assert process.stop() == 0
 
 
 def module(name: str, *arguments: str) -> list[str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 from tests.kit.postgres import Server
 
@@ -17,7 +17,7 @@ Cut = Literal["before", "after", "hold", "silence"]
 ANSWER_SECONDS = 2.0
 """How long a server has for an answer that is to be lost."""
 
-_SOCKET = ".s.PGSQL.5432"
+SOCKET = ".s.PGSQL.5432"
 
 
 class Proxy:
@@ -79,7 +79,7 @@ class Proxy:
         self._tasks.add(task)
         self._open.add(writer)
         self.open_max = max(self.open_max, len(self._open))
-        server = await asyncio.open_unix_connection(str(self.server.directory / _SOCKET))
+        server = await asyncio.open_unix_connection(str(self.server.directory / SOCKET))
         back = asyncio.create_task(self._pump(server[0], writer))
         try:
             while data := await reader.read(1 << 16):
@@ -150,15 +150,31 @@ class Proxy:
             await asyncio.wait(self._tasks)
 
 
+class Link(Protocol):
+    """What stands between a store and its server."""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+L = TypeVar("L", bound=Link)
+
+
 @asynccontextmanager
-async def proxied(server: Server) -> AsyncIterator[Proxy]:
-    """Stand between a store and *server*."""
+async def between(make: Callable[[Server, Path], L], server: Server) -> AsyncIterator[L]:
+    """Stand between a store and *server* with what *make* makes of it and of a directory."""
     directory = Path(tempfile.mkdtemp(prefix="fastpaca-proxy-", dir="/tmp"))
-    proxy = Proxy(server, directory)
-    listener = await asyncio.start_unix_server(proxy.serve, str(directory / _SOCKET))
+    link = make(server, directory)
+    listener = await asyncio.start_unix_server(link.serve, str(directory / SOCKET))
     try:
-        yield proxy
+        yield link
     finally:
         listener.close()
-        await proxy.close()
+        await link.close()
         shutil.rmtree(directory)
+
+
+def proxied(server: Server) -> AbstractAsyncContextManager[Proxy]:
+    """Stand between a store and *server*."""
+    return between(Proxy, server)

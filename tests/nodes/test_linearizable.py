@@ -21,7 +21,7 @@ TOMBS = 4
 
 KILLS = 3
 
-WRITES_BETWEEN = 250
+WRITES_BETWEEN = 150
 """How many writes are acknowledged before a kill, and as many while the node is gone."""
 
 

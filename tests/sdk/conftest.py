@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.server import running
 from tests.sdk.npm import SDK, npm, tsc
 
 
@@ -43,10 +41,3 @@ def project(tarball: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "package.json").write_text('{"private": true}')
     npm("install", tarball, cwd=folder)
     return folder
-
-
-@pytest.fixture
-def fresh_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a running node that holds nothing."""
-    with running(tmp_path_factory.mktemp("node")) as address:
-        yield address

@@ -27,7 +27,7 @@ MIB = 1024 * 1024
 QUEUE_OPS = 64
 WRITERS = 10 * QUEUE_OPS
 CONTEXTS = 16
-WRITES_MIN = 1500
+WRITES_MIN = 1000
 """The overload lasts at least until so many writes were taken."""
 
 WAIT_MAX = 6 * QUEUE_OPS

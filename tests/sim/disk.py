@@ -124,11 +124,6 @@ class Disk:
         self._picture: dict[str, bytes] | None = None
         self._vfs = _DiskVfs(self)
 
-    @property
-    def has_lost_power(self) -> bool:
-        """Whether the moment has come."""
-        return self._picture is not None
-
     def lose_power(self) -> None:
         """Take the picture of the platter now, if it was not taken before."""
         with self._lock:

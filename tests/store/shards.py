@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 
 from fastpaca.store.postgres.rows import hashed
 from fastpaca.store.postgres.statements import ALL, Statement
 from tests.kit.postgres import Server
+from tests.kit.proxy import SOCKET, between
 
 ADDRESS = "10.11.12.13"
 
 SERVERS = 3
-
-_SOCKET = ".s.PGSQL.5432"
 
 _EVERYWHERE = [
     statement.sql.encode()
@@ -58,7 +55,7 @@ class Shards:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        server = await asyncio.open_unix_connection(str(self._server.directory / _SOCKET))
+        server = await asyncio.open_unix_connection(str(self._server.directory / SOCKET))
         link = _Link(self)
         pumps = [
             asyncio.create_task(_pump(reader, server[1], link.to_server, has_start=True)),
@@ -165,15 +162,6 @@ async def _pump(
             writer.write(change(kind, body))
 
 
-@asynccontextmanager
-async def sharded(server: Server) -> AsyncIterator[Shards]:
+def sharded(server: Server) -> AbstractAsyncContextManager[Shards]:
     """Stand between a store and *server*."""
-    directory = Path(tempfile.mkdtemp(prefix="fastpaca-shards-", dir="/tmp"))
-    shards = Shards(server, directory)
-    listener = await asyncio.start_unix_server(shards.serve, str(directory / _SOCKET))
-    try:
-        yield shards
-    finally:
-        listener.close()
-        await shards.close()
-        shutil.rmtree(directory)
+    return between(Shards, server)

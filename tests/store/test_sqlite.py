@@ -149,7 +149,7 @@ def author_purged(author: Author) -> Change:
     return author.purge()
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(st.data())
 def test_both_stores_answer_the_same(data: st.DataObject) -> None:
     """Any sequence of commits, refusals, purges and restarts leaves both stores equal."""

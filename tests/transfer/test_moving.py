@@ -20,7 +20,7 @@ from tests.kit.postgres import Server
 from tests.transfer.world import differences, everything, exported, imported, live, opened, save
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(st.randoms(), st.integers(1, 9))
 def test_what_is_moved_is_the_same(rng: Random, versions: int) -> None:
     """
