@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from fastpaca.context import Config, LastN, Manual, Policy, SkipParts
-from fastpaca.context.config import parse_policy, parse_ratio, policy_text, strategy_of
+from fastpaca.context.config import (
+    STRATEGIES,
+    parse_policy,
+    parse_ratio,
+    policy_text,
+    strategy_of,
+)
 from fastpaca.errors import InvalidRequest
 from tests.kit.messages import encoded
 
@@ -45,6 +51,15 @@ def test_a_policy_that_was_written_reads_as_it_was(policy: Policy) -> None:
     assert parse_policy(text) == policy
     assert json.loads(text)["strategy"] == strategy_of(policy)
     assert list(json.loads(text)["config"]) == list(policy._fields)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_key_of_a_policy_can_be_sent(strategy: str) -> None:
+    """
+    A policy that is written in full can be read: each of its keys has a parser of its own.
+    """
+    policy = STRATEGIES[strategy]()
+    assert parse_policy(policy_text(policy)) == policy
 
 
 REFUSED: list[tuple[Any, str, str]] = [

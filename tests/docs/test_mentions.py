@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -13,11 +14,13 @@ import pytest
 
 from fastpaca import errors
 from fastpaca.api.errors import status_of
+from fastpaca.api.openapi.document import openapi_bytes
 from fastpaca.cli.main import _parser
+from fastpaca.context.config import STRATEGIES
 from fastpaca.settings import FOREIGN_VARIABLES, SETTINGS, Setting
 from fastpaca.store.postgres.parameters import PARAMETERS
 from fastpaca.telemetry import ArchiveMetrics, DatabaseMetrics, Metrics
-from tests.docs.pages import page, pages
+from tests.docs.pages import ROOT, page, pages
 
 # --- settings ---
 
@@ -107,6 +110,27 @@ def _errors(kind: type[errors.FastpacaError]) -> Iterator[errors.FastpacaError]:
         yield kind.__new__(kind)
     for narrower in kind.__subclasses__():
         yield from _errors(narrower)
+
+
+# --- policies ---
+
+
+def test_policies_are_named_everywhere() -> None:
+    """
+    The page has a section for each policy, and the OpenAPI document and the types of the TypeScript
+    SDK name the same policies.
+    """
+    headings = [line for line in page("policies").headings if line in STRATEGIES]
+    assert headings == list(STRATEGIES)
+    kinds = json.loads(openapi_bytes())["components"]["schemas"]["Policy"]["oneOf"]
+    assert [kind["title"] for kind in kinds] == list(STRATEGIES)
+    for kind in kinds:
+        keys = set(kind["properties"]["config"]["properties"])
+        assert keys == set(STRATEGIES[kind["title"]]._fields)
+    types = (ROOT / "sdk/typescript/src/types.ts").read_text(encoding="utf-8")
+    named = re.search(r"strategy: ((?:'\w+' \| )+)\(string", types)
+    assert named is not None
+    assert re.findall(r"'(\w+)'", named[1]) == list(STRATEGIES)
 
 
 # --- routes ---

@@ -71,6 +71,43 @@ def test_modules_that_the_architecture_names_exist() -> None:
     assert not missing
 
 
+def _files(text: str) -> list[str]:
+    """Return the paths that *text* names; the name of a test may follow one."""
+    spans = re.findall(r"`([^`\s]+)`", text)
+    return [span for span in spans if re.search(r"/|\.(py|md|json|yaml|ts)$", span)]
+
+
+def _missing(named: list[str]) -> set[str]:
+    return {name for name in named if not any((r / name).exists() for r in (PACKAGE, ROOT))}
+
+
+def test_walk_through_the_code_leads_to_files() -> None:
+    """
+    The walk has nine steps; each begins with the file to read, and every file that it names exists.
+    """
+    steps = re.findall(
+        r"^\d+\. (.+)$", ARCHITECTURE.section("Where to start reading"), re.MULTILINE
+    )
+    assert len(steps) == 9
+    for step in steps:
+        assert _files(step), step
+        assert step.startswith(f"`{_files(step)[0]}`")
+        assert not _missing(_files(step)), step
+
+
+def test_each_kind_of_change_leads_to_files() -> None:
+    """
+    The table of changes has a row for each kind, with files and tests, and all of them exist.
+    """
+    rows = ARCHITECTURE.rows("Where does it go")
+    kinds = ["route", "policy", "shape of a provider", "store", "setting", "metric", "error"]
+    assert [row[0] for row in rows if row[0] in kinds] == kinds
+    for kind, change, tests, generated in rows:
+        assert len(_files(change)) > 1, kind
+        assert _files(tests), kind
+        assert not _missing(_files(change + tests + generated)), kind
+
+
 @pytest.mark.parametrize("page", [Page(ROOT / "README.md"), Page(DOCS / "index.md")], ids=repr)
 def test_every_page_is_named_where_readers_begin(page: Page) -> None:
     """

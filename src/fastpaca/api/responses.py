@@ -20,7 +20,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from fastpaca.api.query import PAGE_MAX
 from fastpaca.context import Context, View, explain, jsontext, message, oddities
-from fastpaca.context.config import TOKEN_FACTOR_MAX, policy_text
+from fastpaca.context.config import STRATEGIES, TOKEN_FACTOR_MAX, policy_text
 from fastpaca.context.events import Appended, Event
 from fastpaca.context.explain import Explained
 from fastpaca.context.message import decode_counts, timestamp
@@ -289,7 +289,7 @@ class CompactionJSON(Struct, frozen=True, gc=False):
     version: Annotated[Ordinal, doc("The version that it belongs to.")]
     strategy: Annotated[
         str,
-        one_of("last_n", "skip_parts", "manual"),
+        one_of(*STRATEGIES),
         doc("The policy that trimmed, or `manual` for a compact call."),
     ]
     range: Annotated[

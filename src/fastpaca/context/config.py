@@ -62,11 +62,12 @@ class Manual(NamedTuple):
 
 Policy = LastN | SkipParts | Manual
 
-STRATEGIES: Final[dict[str, type[LastN] | type[SkipParts] | type[Manual]]] = {
+STRATEGIES: Final[dict[str, type[Policy]]] = {
     "last_n": LastN,
     "skip_parts": SkipParts,
     "manual": Manual,
 }
+"""Each policy by its name on the wire; the fields of its class are the keys of its `config`."""
 
 
 class Config(NamedTuple):
@@ -87,7 +88,7 @@ class Config(NamedTuple):
 
     def trigger(self, token_budget: int) -> int:
         """
-        Give the number of tokens above which a window of *token_budget* is compacted.
+        Return the number of tokens above which a window of *token_budget* is compacted.
 
         In binary floating point, so that a client that computes it comes to the same number.
         """
@@ -143,7 +144,7 @@ def parse_policy(text: bytes, field: str = "policy") -> Policy:
     return kind(**values)  # type: ignore[arg-type]  # keys and types were checked one by one
 
 
-def _strategy(found: jsontext.Members, field: str) -> type[LastN] | type[SkipParts] | type[Manual]:
+def _strategy(found: jsontext.Members, field: str) -> type[Policy]:
     known = ", ".join(STRATEGIES)
     if "strategy" not in found:
         raise InvalidRequest(f"A policy needs a strategy: one of {known}.", field)
@@ -154,7 +155,7 @@ def _strategy(found: jsontext.Members, field: str) -> type[LastN] | type[SkipPar
     return STRATEGIES[name]
 
 
-def _unknown_config_key(key: str, kind: type[LastN] | type[SkipParts] | type[Manual]) -> str:
+def _unknown_config_key(key: str, kind: type[Policy]) -> str:
     if not kind._fields:
         return f"Unknown key {key!r}; this strategy takes no configuration."
     return jsontext.unknown_key_message(key, kind._fields)
@@ -169,8 +170,10 @@ def _config_value(key: str, value: bytes, field: str) -> object:
         if value not in (b"true", b"false"):
             raise InvalidRequest(f"Must be true or false, not {jsontext.kind_of(value)}.", field)
         return value == b"true"
-    kinds = jsontext.items(value, field)
-    return tuple(_skip_kind(kind, f"{field}[{place}]") for place, kind in enumerate(kinds))
+    if key == "skip_kinds":
+        kinds = jsontext.items(value, field)
+        return tuple(_skip_kind(kind, f"{field}[{place}]") for place, kind in enumerate(kinds))
+    raise NotImplementedError(f"A policy has the key {key!r}, and nothing here reads it.")
 
 
 def _skip_kind(value: bytes, field: str) -> str:

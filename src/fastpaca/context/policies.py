@@ -10,6 +10,10 @@ What every policy keeps:
   the user message that opened it stays too.
 
 A policy that is applied to its own outcome changes nothing.
+
+What a policy is named and which keys it takes is in `config.py`. Every policy cuts a window once,
+between two blocks, and keeps everything after the cut (`cuts.py`): what is known of the calls that
+went, and the views of `fit.py`, which replays such cuts for other budgets, depend on it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
 """
 The engine: operations wait, are applied in batches, and return once their commit is durable.
 
-The life of a write ------------------- An op for a context waits in a `queue`. When no commit is
-running, all waiting ops are taken as a `batch` and applied in order to the committed states, and
-their changes go to the store as **one commit** (`commits`). During the commit the next batch fills:
+The life of a write
+-------------------
+An op for a context waits in a `queue`. When no commit is running, all waiting ops are taken as a
+`batch` and applied in order to the committed states, and their changes go to the store as **one
+commit** (`commits`). During the commit the next batch fills:
 batching comes from load and never from a timer, so an idle engine adds no delay. Only after the
 commit are the new states published (`contexts`) and the callers answered, including callers whose
 refusal depended on those states. A failed commit drops the batch, and memory doesn't change.

@@ -32,13 +32,20 @@ class ContextRow(msgspec.Struct, frozen=True, gc=False):
     The state of a context, without its log and window.
 
     Attributes:
-        id: The caller's id. status: `active`, `tombstoned` or `purged`; only *id* and *status* of a
-        purged row are valid. token_budget: In tokens. trigger_ratio: In (0, 1]. token_factor: In
-        (0, 10]. policy: JSON text. metadata: JSON text of an object. version: See
-        `Context.version`. last_seq: Seq of the newest message. revision: Number of commits that
-        touched the context. commit_id: The id of the commit that wrote this row last.
-        created_at_us: Microseconds since 1970, UTC, as all times are. updated_at_us: When anything
-        in it last changed. spoken_at_us: When its log or window last changed.
+        id: The caller's id.
+        status: `active`, `tombstoned` or `purged`; of a purged row, only *id* and *status* count.
+        token_budget: In tokens.
+        trigger_ratio: In (0, 1].
+        token_factor: In (0, 10].
+        policy: JSON text.
+        metadata: JSON text of an object.
+        version: See `Context.version`.
+        last_seq: Seq of the newest message.
+        revision: Number of commits that touched the context.
+        commit_id: The id of the commit that wrote this row last.
+        created_at_us: Microseconds since 1970, UTC, as all times are.
+        updated_at_us: When anything in it last changed.
+        spoken_at_us: When its log or window last changed.
     """
 
     id: str
