@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Generator, Iterator
 
@@ -70,6 +71,12 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
         if isinstance(item, pytest.Function) and "seed" in item.fixturenames:
             error.add_note(f"pytest {item.location[0]} --seed={item.callspec.params['seed']}")
         raise
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Run two processes a core with `-n auto`: tests often wait for a server, a disk or a timer."""
+    return 2 * (os.cpu_count() or 1)
 
 
 @pytest.fixture

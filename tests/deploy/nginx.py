@@ -26,6 +26,7 @@ def running_nginx(config: str, node_port: int) -> Iterator[Path]:
     """
     assert "listen 80;" in config
     assert "127.0.0.1:4000;" in config
+    command = program("nginx")
     directory = Path(tempfile.mkdtemp(prefix="fastpaca-nginx-", dir="/tmp"))
     listener = directory / "socket"
     placed = config.replace("listen 80;", f"listen unix:{listener};")
@@ -46,7 +47,7 @@ def running_nginx(config: str, node_port: int) -> Iterator[Path]:
             "sh",
             "-c",
             script,
-            program("nginx"),
+            command,
             str(directory / "nginx.conf"),
             str(log),
             str(directory),

@@ -273,25 +273,32 @@ async def left(dsn: str) -> tuple[int, int]:
     return messages, contexts
 
 
+@asynccontextmanager
+async def purging(dsn: str, readers: int = 1) -> AsyncIterator[None]:
+    """Purge what there is once so many *readers*, which this block starts, wait for a message."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE fastpaca.messages IN ACCESS EXCLUSIVE MODE")
+            yield
+            await until_waiting(dsn, readers)
+            purged = "UPDATE fastpaca.contexts SET status = 'purged', revision = revision + 1"
+            await connection.execute(purged)
+            await connection.execute("DELETE FROM fastpaca.messages WHERE seq > 1")
+    finally:
+        await connection.close()
+
+
 async def test_a_reader_meets_a_purge(fast_dsn: str) -> None:
     """Rows that go while a snapshot is read make it that of a purged context, not a torn one."""
     async with nodes(fast_dsn) as (one, two):
         (author,) = await create(one, "c")
         await one.commit([author.append(count=3)])
-        other = await asyncpg.connect(fast_dsn)
-        transaction = other.transaction()
-        await transaction.start()
-        await other.execute("LOCK TABLE fastpaca.messages IN ACCESS EXCLUSIVE MODE")
-        reads = [
-            asyncio.create_task(two.load("c")),
-            asyncio.create_task(two.load_at("c", 2)),
-        ]
-        await until_waiting(fast_dsn, 2)
-        purged = "UPDATE fastpaca.contexts SET status = 'purged', revision = revision + 1"
-        await other.execute(purged)
-        await other.execute("DELETE FROM fastpaca.messages WHERE seq > 1")
-        await transaction.commit()
-        await other.close()
+        async with purging(fast_dsn, readers=2):
+            reads = [
+                asyncio.create_task(two.load("c")),
+                asyncio.create_task(two.load_at("c", 2)),
+            ]
         now, then = await asyncio.gather(*reads)
         assert now is not None
         assert (now.row.status, now.messages) == ("purged", [])
@@ -303,16 +310,8 @@ async def test_changes_meet_a_purge(fast_dsn: str) -> None:
     async with nodes(fast_dsn) as (one, two):
         (author,) = await create(one, "c")
         await one.commit([author.append(count=3)])
-        other = await asyncpg.connect(fast_dsn)
-        transaction = other.transaction()
-        await transaction.start()
-        await other.execute("LOCK TABLE fastpaca.messages IN ACCESS EXCLUSIVE MODE")
-        read = asyncio.create_task(two.changes("c", 0, ALL, 99, ALL))
-        await until_waiting(fast_dsn)
-        await other.execute("UPDATE fastpaca.contexts SET status = 'purged'")
-        await other.execute("DELETE FROM fastpaca.messages WHERE seq > 1")
-        await transaction.commit()
-        await other.close()
+        async with purging(fast_dsn):
+            read = asyncio.create_task(two.changes("c", 0, ALL, 99, ALL))
         assert await read == ([], [], 0)
 
 

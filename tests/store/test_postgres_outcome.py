@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -232,48 +232,30 @@ async def test_standby_that_did_not_confirm(safe_server: Server, safe_dsn: str) 
 
 async def test_standby_that_takes_its_time(safe_server: Server, safe_dsn: str) -> None:
     """A commit is not cancelled for being slow: it waits for its standby, or stays unknown."""
-    store = PostgresStore(safe_dsn, answer_seconds=0.2, resolve_seconds=0.5)
-    await store.open()
-    author = Author("c")
-    await run_first(safe_dsn, author.create())
-    await set_standby(safe_dsn, "'nobody'")
-    try:
+    seconds = {"answer_seconds": 0.2, "resolve_seconds": 0.5}
+    async with waiting_for_a_standby(safe_dsn, **seconds) as (store, author):
         with pytest.raises(CommitUnknown, match="no answer"):
             await store.commit([author.append(count=1)])
         assert (await loaded_row(store, "c")).version == 0
-    finally:
-        await set_standby(safe_dsn, "''")
     await until(lambda: is_version(store, 1))
     await store.close()
 
 
 async def test_commit_may_take_longer_than_a_statement(safe_server: Server, safe_dsn: str) -> None:
     """The time that statements have does not end a commit that only waits for its standby."""
-    store = PostgresStore(safe_dsn, statement_seconds=0.5)
-    await store.open()
-    author = Author("c")
-    await run_first(safe_dsn, author.create())
-    await set_standby(safe_dsn, "'nobody'")
-    try:
+    async with waiting_for_a_standby(safe_dsn, statement_seconds=0.5) as (store, author):
         task = asyncio.create_task(store.commit([author.append(count=1)]))
         waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
         await until_found(safe_dsn, waiting)
         await asyncio.sleep(1)
         assert await run_sql(safe_dsn, waiting)
-    finally:
-        await set_standby(safe_dsn, "''")
     await task
     await store.close()
 
 
 async def test_visible_is_not_safe(safe_server: Server, safe_dsn: str) -> None:
     """A commit whose wait for a standby was ended from outside counts when the standby has it."""
-    store = PostgresStore(safe_dsn)
-    await store.open()
-    author = Author("c")
-    await run_first(safe_dsn, author.create())
-    await set_standby(safe_dsn, "'nobody'")
-    try:
+    async with waiting_for_a_standby(safe_dsn) as (store, author):
         task = asyncio.create_task(store.commit([author.append(count=1)]))
         ended = (
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
@@ -282,10 +264,23 @@ async def test_visible_is_not_safe(safe_server: Server, safe_dsn: str) -> None:
         await until(lambda: is_version(store, 1))
         await until_found(safe_dsn, "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
         assert not task.done()
-    finally:
-        await set_standby(safe_dsn, "''")
     await task
     await store.close()
+
+
+@asynccontextmanager
+async def waiting_for_a_standby(
+    dsn: str, **seconds: Any
+) -> AsyncIterator[tuple[PostgresStore, Author]]:
+    """Open a store with a context, whose commits wait for a standby up to the end of this block."""
+    store, author = PostgresStore(dsn, **seconds), Author("c")
+    await store.open()
+    await run_first(dsn, author.create())
+    await set_standby(dsn, "'nobody'")
+    try:
+        yield store, author
+    finally:
+        await set_standby(dsn, "''")
 
 
 async def run_first(dsn: str, change: Change) -> None:
