@@ -1,8 +1,8 @@
 """
-The story of each API verb: count the tokens, make the op, give the answer.
+One method per API verb: count the tokens, create the operation, return the response.
 
 Requests come in as values that cannot be wrong, made by `api/bodies.py`; how a response is written
-is handed in as a `Shape`, since a stored response must be written before its commit.
+is handed in as a `ResponseWriter`, since a stored response must be written before its commit.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fastpaca.context.events import Appended
 from fastpaca.context.explain import Explained, Explanation
 from fastpaca.context.message import Draft, Entry
 from fastpaca.context.ops import Append, Compact, Counted, Delete, PatchMetadata, Purge, Put
-from fastpaca.engine import Engine, Keyed, Shape, Written
+from fastpaca.engine import Engine, Keyed, ResponseWriter, Written
 from fastpaca.errors import ContextNotFound, InvalidRequest
 from fastpaca.offload import COUNT, FIT, LOOK_BACK, offload
 from fastpaca.references import references
@@ -33,7 +33,7 @@ REWRITES_AT_ONCE: Final = 100
 
 
 def no_answer(*_: object) -> bytes:
-    """Answer nothing: the body of a 204."""
+    """Return the empty body of a 204."""
     return b""
 
 
@@ -46,9 +46,9 @@ class Service:
         self._counter = counter
         self._metrics = metrics
 
-    async def put(self, context_id: str, op: Put, shape: Shape) -> Written:
+    async def put(self, context_id: str, op: Put, write_response: ResponseWriter) -> Written:
         """Create the context or change its configuration."""
-        return await self._engine.write(context_id, op, shape)
+        return await self._engine.write(context_id, op, write_response)
 
     async def get(self, context_id: str) -> Context:
         """Return the context."""
@@ -58,9 +58,11 @@ class Service:
         """List contexts in byte order of their ids; *after* is exclusive."""
         return await self._pages.contexts(prefix, after, limit)
 
-    async def patch_metadata(self, context_id: str, op: PatchMetadata, shape: Shape) -> Written:
+    async def patch_metadata(
+        self, context_id: str, op: PatchMetadata, write_response: ResponseWriter
+    ) -> Written:
         """Merge into the metadata of the context."""
-        return await self._engine.write(context_id, op, shape)
+        return await self._engine.write(context_id, op, write_response)
 
     async def delete(self, context_id: str, *, purge: bool) -> None:
         """Tombstone the context, or erase it permanently."""
@@ -71,12 +73,12 @@ class Service:
         context_id: str,
         drafts: Sequence[Draft],
         if_version: int | None,
-        shape: Shape,
+        write_response: ResponseWriter,
         keyed: Keyed | None,
     ) -> Written:
         """Append messages, all or none."""
         op = Append(await self._counted(drafts), if_version)
-        written = await self._engine.write(context_id, op, shape, keyed)
+        written = await self._engine.write(context_id, op, write_response, keyed)
         for event in written.events:
             if isinstance(event, Appended):
                 self._metrics.appends.note(
@@ -166,7 +168,7 @@ class Service:
         context_id: str,
         drafts: Sequence[Draft],
         if_version: int | None,
-        shape: Shape,
+        write_response: ResponseWriter,
         keyed: Keyed | None,
     ) -> Written:
         """Make the window exactly *drafts*, those that equal messages of the log as references."""
@@ -176,7 +178,9 @@ class Service:
         replacement = tuple(
             kept[index] if index in kept else next(counted) for index in range(len(drafts))
         )
-        return await self._engine.write(context_id, Compact(replacement, if_version), shape, keyed)
+        return await self._engine.write(
+            context_id, Compact(replacement, if_version), write_response, keyed
+        )
 
     async def _counted(self, drafts: Sequence[Draft]) -> tuple[Counted, ...]:
         """Count the tokens of *drafts*, in a thread if that would hold up the event loop."""

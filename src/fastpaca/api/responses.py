@@ -90,7 +90,7 @@ class ContextPageJSON(Struct, frozen=True, gc=False):
 
 
 def representation(context: Context, _events: object = ()) -> bytes:
-    """Write a context; a `Shape`."""
+    """Write a context; a `ResponseWriter`."""
     config = context.config
     return _representation(
         context,
@@ -192,14 +192,14 @@ class MessagePageJSON(Struct, frozen=True, gc=False):
 
 
 def appended(_context: Context, events: Sequence[Event]) -> bytes:
-    """Write the response to the append of one message; a `Shape`."""
+    """Write the response to the append of one message; a `ResponseWriter`."""
     return encode(
         next(_appended(event, "message") for event in events if isinstance(event, Appended))
     )
 
 
 def appended_batch(_context: Context, events: Sequence[Event]) -> bytes:
-    """Write the response to the append of a list of messages; a `Shape`."""
+    """Write the response to the append of a list of messages; a `ResponseWriter`."""
     messages = [event for event in events if isinstance(event, Appended)]
     results = [_appended(event, f"messages[{place}]") for place, event in enumerate(messages)]
     return encode(AppendedBatchJSON(results))
@@ -330,7 +330,7 @@ def _segments(segments: Iterable[Segment]) -> list[SegmentJSON]:
 
 
 def compacted(context: Context, _events: object) -> bytes:
-    """Write the response to a compact call; a `Shape`."""
+    """Write the response to a compact call; a `ResponseWriter`."""
     return encode(CompactedJSON(context.version))
 
 

@@ -87,7 +87,7 @@ class Batch:
         self, write: PendingWrite, stage: Stage, after: Context, events: tuple[Event, ...]
     ) -> Written:
         """Record the state *after* a write, and what it did."""
-        response = write.shape(after, events)
+        response = write.write_response(after, events)
         stage.context = after
         stage.events += events
         if write.keyed is not None and events:

@@ -41,7 +41,7 @@ from fastpaca.engine.failures import lost
 from fastpaca.engine.idempotency import IdempotencyRecords
 from fastpaca.engine.pages import Pages
 from fastpaca.engine.queue import QUEUE_OPS_MAX, WriteQueue
-from fastpaca.engine.writes import Keyed, PendingWrite, Shape, Written
+from fastpaca.engine.writes import Keyed, PendingWrite, ResponseWriter, Written
 from fastpaca.errors import FastpacaError, Unavailable
 from fastpaca.offload import offload
 from fastpaca.store.base import Store
@@ -199,7 +199,7 @@ class Engine:
     # --- writes -------------------------------------------------------------------------------
 
     async def write(
-        self, context_id: str, op: Op, shape: Shape, keyed: Keyed | None = None
+        self, context_id: str, op: Op, write_response: ResponseWriter, keyed: Keyed | None = None
     ) -> Written:
         """
         Apply *op* to a context, and return once that is durable.
@@ -216,7 +216,7 @@ class Engine:
         if self._state != "ok":
             raise Unavailable(f"The server is {self._state}; try again.")
         future: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
-        self._queue.add(PendingWrite(context_id, op, shape, keyed, future))
+        self._queue.add(PendingWrite(context_id, op, write_response, keyed, future))
         return await future
 
     async def _run_batch(self, writes: list[PendingWrite]) -> None:

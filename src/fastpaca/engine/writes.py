@@ -38,7 +38,7 @@ class Written(msgspec.Struct, frozen=True, gc=False):
     replayed: bool = False
 
 
-Shape = Callable[[Context, tuple[Event, ...]], bytes]
+ResponseWriter = Callable[[Context, tuple[Event, ...]], bytes]
 """Writes the body of a response, from the state after an op and the events of the op."""
 
 
@@ -49,7 +49,7 @@ class PendingWrite:
     Attributes:
         context_id: The id of its context.
         op: The operation.
-        shape: Writes the response.
+        write_response: Writes the response.
         keyed: Its idempotency key, if it has one.
         future: What the caller waits for.
         size: The bytes of its messages.
@@ -65,22 +65,22 @@ class PendingWrite:
         "known",
         "looked_up_at",
         "op",
-        "shape",
         "size",
         "tries",
+        "write_response",
     )
 
     def __init__(
         self,
         context_id: str,
         op: Op,
-        shape: Shape,
+        write_response: ResponseWriter,
         keyed: Keyed | None,
         future: asyncio.Future[Written],
     ) -> None:
         self.context_id = context_id
         self.op = op
-        self.shape = shape
+        self.write_response = write_response
         self.keyed = keyed
         self.future = future
         self.size = _size(op)
