@@ -514,7 +514,7 @@ def _has_type(row: Row, kind: str) -> bool:
 def _fits(row: Row, part: Part) -> bool:
     if row.has_state is not None and isinstance(part.get("state"), str) != row.has_state:
         return False
-    return all(_string(part.get(key)) for key in row.needs)
+    return not row.needs or all(_string(part.get(key)) for key in row.needs)
 
 
 def shape_of(part: Part, row: Row | None) -> Shape:
@@ -570,7 +570,11 @@ def mark_of(place: int, part: Part, row: Row) -> Mark:
 
 
 def _first(held: Part, keys: Iterable[str]) -> str:
-    return next((found for key in keys if (found := _string(held.get(key)))), "")
+    for key in keys:
+        found = held.get(key)
+        if found and isinstance(found, str):
+            return found
+    return ""
 
 
 def _string(value: object) -> str:
@@ -602,7 +606,7 @@ def joined(
     """Join what was read of the parts of a message with what its role and *keys* say."""
     marks = tuple(_joined_marks(part_marks, list(_marks_of_keys(role, part_marks, keys))))
     answers = any(mark.answers for mark in marks)
-    is_seen = any(shape != Shape.PAGE for shape in shapes)
+    is_seen = bool(shapes.strip(_PAGE))
     reading = Reading(
         shapes=shapes,
         marks=marks,
@@ -633,6 +637,7 @@ def placed(reading: Reading, role: str) -> Reading:
 
 
 _UNSEEN: Final = bytes([Shape.GONE, Shape.PAGE])
+_PAGE: Final = bytes([Shape.PAGE])
 
 
 _ACCOUNTED_KEYS: Final = STRUCTURAL_KEYS | BOOKKEEPING_KEYS | {CALLS_KEY, CALL_KEY, *REASONING_KEYS}

@@ -7,10 +7,9 @@ import json
 import pytest
 
 from fastpaca.context import LastN, Manual, SkipParts
-from fastpaca.context.groups import CutCall
+from fastpaca.context.cut_calls import CUT_CALLS_MAX, CutCall
 from fastpaca.context.ops import Put
 from fastpaca.context.window import (
-    CUT_CALLS_MAX,
     MARK_BYTES,
     Persisted,
     Run,

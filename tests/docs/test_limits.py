@@ -14,10 +14,10 @@ from fastpaca.api.views import VIEWS_BYTES_MAX
 from fastpaca.api.websocket import INCOMING_BYTES_MAX
 from fastpaca.context.config import WINDOW_ENTRIES_MAX, Config, LastN, SkipParts
 from fastpaca.context.context import METADATA_BYTES_MAX
+from fastpaca.context.cut_calls import CUT_CALLS_MAX
 from fastpaca.context.jsontext import DEPTH_MAX
 from fastpaca.context.message import CALLS_IN_KEYS_MAX, MESSAGE_OVERHEAD_TOKENS, PARTS_MAX
 from fastpaca.context.shortening import FLOOR_TOKENS, MARKER_TOKENS
-from fastpaca.context.window import CUT_CALLS_MAX
 from fastpaca.engine import engine, pages, queue
 from fastpaca.engine.idempotency import RECENT_MAX
 from fastpaca.settings import Settings

@@ -21,13 +21,15 @@ touches the log.
 A **read** fits the window to a budget (`fit.py`) and stores nothing. What became of each message in
 it is worked out from the stored windows when somebody asks (`explain.py`).
 
-Calls of tools and their results are recognised in the shapes of several providers (`calls.py`), and
-a cut never parts them (`layout.py`). Instructions at the beginning are never cut (`pinned.py`).
+Calls of tools and their results are recognised in the shapes of all providers
+(`fastpaca.shapes`). Which result belongs to which call (`pairing.py`) says what belongs together,
+and a cut never separates that (`groups.py`, `cuts.py`). Instructions at the beginning are never cut
+(`pinned.py`). What is taken out of a message is named by its place (`stripping.py`, `removal.py`).
 
 Everything is kept and served as the JSON text it came in (`jsontext.py`, `message.py`), so that
 values come back as they were sent. What is stored of a window is tiny, and rebuilding it from that
 and the log gives the same bytes (`window.py`). For the same reason token counts are decided once,
-when a message comes in, and stripping (`strip.py`) has versioned rules.
+when a message comes in.
 """
 
 from fastpaca.context.config import Config, LastN, Manual, Policy, SkipParts

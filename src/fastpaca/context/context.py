@@ -7,8 +7,9 @@ the events that a store must write; a refused op raises and leaves nothing behin
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from enum import StrEnum
+from itertools import islice
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
@@ -192,16 +193,23 @@ class Context(msgspec.Struct, frozen=True, gc=False):
         at_us = max(now_us, self.spoken_at_us)  # times never fall along the log
         events: list[Event] = []
         seq, version, window = self.last_seq, self.version, self.window
+        factor = self.config.token_factor
         for message in op.messages:
             seq, version = seq + 1, version + 1
-            counts = self._scaled(message.draft, message.counts)
-            entry = log_entry(message.draft, counts, seq, version, at_us)
-            admission = window.admission(entry)
-            window = admission.window
-            oddities = message.draft.oddities
-            if any(mark.answers for mark in entry.marks):
-                oddities += tuple(map(unpaired, admission.unpaired()))
-            events.append(Appended(entry, message.draft, at_us, oddities))
+            draft, counts = message.draft, message.counts
+            if factor != 1:
+                counts = scaled(counts, factor, draft.token_count)
+            entry = log_entry(draft, counts, seq, version, at_us)
+            oddities = draft.oddities
+            if draft.reading.marks:
+                window, late = window.admission(entry)
+                if late:
+                    oddities += tuple(map(unpaired, late))
+            else:
+                window = window.grown(entry)
+                if window.groups is not None:
+                    window.grouped()  # message by message, so that no later one is dearer for it
+            events.append(Appended(entry, draft, at_us, oddities))
             if is_due(window, self.config):
                 smaller = compact(window, self.config)
                 if smaller is not window:
@@ -213,9 +221,15 @@ class Context(msgspec.Struct, frozen=True, gc=False):
         return changed, tuple(events)
 
     def _compacted(
-        self, before: Window, after: Window, version: int, last_seq: int, at_us: int
+        self,
+        before: Window,
+        after: Window,
+        version: int,
+        last_seq: int,
+        at_us: int,
+        references: Sequence[Entry] = (),
     ) -> Compacted:
-        from_seq, to_seq = _changed_range(before, after)
+        from_seq, to_seq = _changed_range(before, after, references)
         return Compacted(
             version=version,
             strategy=strategy_of(self.config.policy),
@@ -234,7 +248,8 @@ class Context(msgspec.Struct, frozen=True, gc=False):
         version = self.version + 1
         entries, stored = self._placed(op.replacement, version, at_us)
         after = replaced(self.window, entries)
-        event = self._compacted(self.window, after, version, self.last_seq, at_us)
+        references = [entry for entry in entries if entry.seq is not None]
+        event = self._compacted(self.window, after, version, self.last_seq, at_us, references)
         changed = self._touched(at_us, version=version, window=after, spoken_at_us=at_us)
         return changed, (replace(event, strategy="manual", replacement=tuple(stored)),)
 
@@ -368,13 +383,39 @@ def _ends(replacement: tuple[Entry | Counted, ...], last_seq: int) -> list[int]:
     return ends
 
 
-def _changed_range(before: Window, after: Window) -> tuple[int | None, int | None]:
-    """Find the first and last seq whose entry is not the same in both windows."""
-    was = {entry.body for entry in before}
-    stays = {entry.body for entry in after}
-    changed = [entry for entry in before if entry.body not in stays]
-    changed += [entry for entry in after if entry.body not in was and entry.seq is not None]
-    ranges = [(e.covers_from, e.covers_to) for e in changed if e.covers_from <= e.covers_to]
-    if not ranges:
+def _changed_range(
+    before: Window, after: Window, references: Sequence[Entry]
+) -> tuple[int | None, int | None]:
+    """
+    Find the first and last seq whose place in the window has changed.
+
+    *references* are those entries of *after* that may not have been in *before*: none after a trim,
+    which is no dearer for what it drops.
+    """
+    spans = [_span_of_others(before.shared, before.size, {entry.body for entry in after})]
+    if references:
+        bodies = {entry.body for entry in before}
+        spans.append(_span_of_others(references, len(references), bodies))
+    found = [span for span in spans if span is not None]
+    if not found:
         return None, None
-    return min(first for first, _ in ranges), max(last for _, last in ranges)
+    return min(first for first, _ in found), max(last for _, last in found)
+
+
+def _span_of_others(
+    entries: Sequence[Entry], size: int, bodies: Collection[bytes]
+) -> tuple[int, int] | None:
+    """
+    Return what those of the first *size* entries cover that have none of the *bodies*.
+
+    They are in the order of the log, so the search ends at the first from either end.
+    """
+
+    def is_other(entry: Entry) -> bool:
+        return entry.body not in bodies and entry.covers_from <= entry.covers_to
+
+    first = next(filter(is_other, islice(entries, size)), None)
+    if first is None:
+        return None
+    last = next(filter(is_other, map(entries.__getitem__, range(size - 1, -1, -1))))
+    return first.covers_from, last.covers_to

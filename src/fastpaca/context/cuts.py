@@ -19,11 +19,14 @@ Decisions that the rules leave open:
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from functools import cached_property
 from typing import Final, NamedTuple
 
+from fastpaca.context.calls import Call
 from fastpaca.context.config import Config, Manual
-from fastpaca.context.groups import Call, Groups, floor_of, next_of
+from fastpaca.context.cut_calls import CutCall
+from fastpaca.context.groups import Groups, floor_of, next_of
 from fastpaca.context.message import Entry
 from fastpaca.context.removal import taken_out
 from fastpaca.shapes import INSTRUCTION_ROLES, Shape
@@ -55,14 +58,14 @@ class Base(NamedTuple):
     What stays whatever the cut.
 
     Attributes:
-        entries: Indexes of the pinned entries.
+        entries: Indexes of the pinned entries, ascending.
         summary: Index of the entry whose compaction part replaces what is before it; -1 if none.
         first: The first place where a cut may fall.
         tokens: What the pinned cost, the compaction part included.
         summary_tokens: What the compaction part costs with its message.
     """
 
-    entries: range | list[int]
+    entries: Collection[int]
     summary: int
     first: int
     tokens: int
@@ -80,7 +83,6 @@ class Layout:
         pinned: How many at the beginning are pinned.
 
     Attributes:
-        places: Where a cut may fall.
         pinned: How many are pinned, with the rest of the groups that begin in them.
     """
 
@@ -88,33 +90,32 @@ class Layout:
         self.groups = groups
         self.entries = entries
         self.size = size
-        self.places = groups.cut_places()
         self._window_pinned = pinned
-        self.pinned = self._pinned_end(pinned)
+        self.pinned = pinned if pinned == 0 or pinned >= size else groups.clean_cut(pinned)
         self._reduced: dict[int, Entry] = {}
+        self._task_starts: dict[Span, int] = {}
 
-    def _pinned_end(self, pinned: int) -> int:
-        """Find where the groups end that begin in the pinned entries."""
-        return self._whole_cut(pinned, self.size) if 0 < pinned < self.size else pinned
+    @cached_property
+    def places(self) -> Sequence[int]:
+        """Where a cut may fall."""
+        return self.groups.cut_places()
 
-    def _whole_cut(self, index: int, end: int) -> int:
-        """Return the first place from *index* on where a cut takes nothing out; at most *end*."""
-        for place in self.places[bisect_left(self.places, index) :]:
-            if not self.groups.needs_removal(place):
-                return min(place, end)
-        return end
+    @cached_property
+    def _instructions(self) -> tuple[dict[int, None], int]:
+        """The pinned entries that a compaction part leaves, and their tokens."""
+        kept = dict.fromkeys(range(self.pinned))
+        if self.pinned == self._window_pinned:
+            kept = {i: None for i in kept if self.entries[i].role in INSTRUCTION_ROLES}
+        return kept, sum(self.entries[index].tokens for index in kept)
 
     def base(self, end: int) -> Base:
         """Return what stays whatever the cut, of the entries before *end*."""
-        found = [index for index in self.groups.compactions if self.pinned <= index < end]
-        sums = self.groups.sums
-        if not found:
-            return Base(range(self.pinned), -1, self.pinned, sums[self.pinned], 0)
-        summary = found[-1]
-        pinned: range | list[int] = range(self.pinned)
-        if self.pinned == self._window_pinned:
-            pinned = [i for i in pinned if self.entries[i].role in INSTRUCTION_ROLES]
-        tokens = sum(self.entries[index].tokens for index in pinned)
+        compactions = self.groups.compactions
+        before = bisect_left(compactions, end)
+        if not before or compactions[before - 1] < self.pinned:
+            return Base(range(self.pinned), -1, self.pinned, self.groups.sums[self.pinned], 0)
+        summary = compactions[before - 1]
+        pinned, tokens = self._instructions
         summary_tokens = self.summary(summary).tokens
         return Base(pinned, summary, summary, tokens + summary_tokens, summary_tokens)
 
@@ -163,7 +164,13 @@ class Layout:
             return NO_TASK
         last = turn + 1
         if self._reaches_on(turn):
-            last = self._whole_cut(last, start)
+            last = min(self.groups.clean_cut(last), start)
+        return self._task_start(turn, last, budget), last
+
+    def _task_start(self, turn: int, last: int, budget: int) -> int:
+        """Find the first of the user messages that stay with the task at *turn*."""
+        if (turn, last) in self._task_starts:  # of one budget, as all that a layout is asked
+            return self._task_starts[turn, last]
         first = floor_of(self.places, turn)
         sums = self.groups.sums
         while first > self.pinned and _may_stand_before(self.entries[first - 1]):
@@ -173,17 +180,19 @@ class Layout:
             if before < self.pinned or TASK_SHARE * (sums[last] - sums[before]) > budget:
                 break
             first = before
-        return first, last
+        self._task_starts[turn, last] = first
+        return first
 
     def _reaches_on(self, turn: int) -> bool:
         """Tell whether the message that opened a turn makes calls that others answer."""
-        calls = self.groups.calls.get(turn, ())
+        calls = self.groups.pairing.calls.get(turn, ())
         return any(index > turn for call in calls for index, _ in call.results)
 
     def next_turn(self, start: int, end: int) -> int | None:
         """Find the first message from *start* on, before *end*, that opens a turn."""
-        turn = self.groups.turn
-        return next((index for index in range(start, end) if turn[index] == index), None)
+        openers = self.groups.openers
+        at = bisect_left(openers, start)
+        return openers[at] if at < len(openers) and openers[at] < end else None
 
 
 def _may_stand_before(entry: Entry) -> bool:
@@ -201,11 +210,14 @@ def cut_for_tokens(
     """
     target = config.target(budget, base.tokens)
     newest = max(layout.newest(end), start)
+    sums = layout.groups.sums
+    # Before this place what follows a cut is too much even without a task.
+    enough = bisect_left(sums, sums[end] - target + base.tokens, 0, end)
     while True:
         cut = Cut(start, layout.task(base, start, end, budget, kept))
         if start >= newest or layout.tokens(base, cut, end) <= target:
             return cut
-        start = next_of(layout.places, start + 1, newest)
+        start = next_of(layout.places, max(start + 1, enough), newest)
 
 
 def moved_to_user(layout: Layout, base: Base, cut: Cut, end: int, config: Config) -> Cut:
@@ -229,12 +241,13 @@ def kept_by(layout: Layout, base: Base, cut: Cut) -> list[tuple[int, Entry]]:
     compaction part stays alone.
     """
     kept: list[tuple[int, Entry]] = []
+    bonds = layout.groups.pairing.bonds
     alone = base.summary if cut.start > base.summary else -1
     for index in _indexes(base, cut, layout.size):
         entry: Entry | None = layout.entries[index]
         if index == alone:
             entry = layout.summary(index)
-        elif index in layout.groups.bonds:
+        elif index in bonds:
             entry = _without_strays(layout, base, cut, index)
         if entry is not None:
             kept.append((index, entry))
@@ -244,8 +257,10 @@ def kept_by(layout: Layout, base: Base, cut: Cut) -> list[tuple[int, Entry]]:
 def _indexes(base: Base, cut: Cut, size: int) -> Iterator[int]:
     """Give the indexes of what stays, ascending."""
     yield from base.entries
-    summary = [base.summary] if 0 <= base.summary < cut.start else []
-    yield from sorted({*range(*cut.task), *summary})
+    beside = set(range(*cut.task))
+    if 0 <= base.summary < cut.start:
+        beside.add(base.summary)
+    yield from sorted(beside)
     yield from range(cut.start, size)
 
 
@@ -260,15 +275,13 @@ def _stays(base: Base, cut: Cut, call: Call) -> bool:
 def _without_strays(layout: Layout, base: Base, cut: Cut, index: int) -> Entry | None:
     gone = {
         place
-        for mark, call in layout.groups.bonds[index]
+        for mark, call in layout.groups.pairing.bonds[index]
         if mark.answers and call.at >= 0 and not _stays(base, cut, call)
         for place in mark.places
     }
     return taken_out(layout.entries[index], gone) if gone else layout.entries[index]
 
 
-def calls_cut(layout: Layout, base: Base, cut: Cut) -> list[Call]:
-    """List the calls that go with the cut, and those that went before."""
-    calls = layout.groups.calls.items()
-    gone = [call for _, made in calls for call in made if not _stays(base, cut, call)]
-    return [*layout.groups.all_ghosts, *gone]
+def calls_cut(layout: Layout, base: Base, cut: Cut) -> tuple[CutCall, ...]:
+    """List what is remembered of the calls that have gone once the *cut* is made."""
+    return layout.groups.pairing.gone(cut.start, lambda call: not _stays(base, cut, call))

@@ -21,13 +21,15 @@ Decisions that the rules leave open:
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
 from fastpaca import shapes
+from fastpaca.context.calls import Call
 from fastpaca.context.config import Config
+from fastpaca.context.cut_calls import ANSWERED
 from fastpaca.context.cuts import (
     NO_TASK,
     Base,
@@ -37,12 +39,12 @@ from fastpaca.context.cuts import (
     kept_by,
     moved_to_user,
 )
-from fastpaca.context.groups import ANSWERED, Call, Groups
 from fastpaca.context.message import Entry
+from fastpaca.context.pairing import Pairing
 from fastpaca.context.removal import taken_out
 from fastpaca.context.shortening import shortened
 from fastpaca.context.window import Window
-from fastpaca.shapes import ASSISTANT_ROLES, Shape
+from fastpaca.shapes import ASSISTANT_ROLES, Reading, Shape
 
 WHOLE, DROPPED, CUT, EMPTY = "whole", "dropped", "cut", "empty"
 
@@ -183,7 +185,7 @@ def _with_block(
         pinned = _shortened(pinned, budget - _total(task) - _total(block), factor)
     room = budget - _total(pinned) - _total(task)
     if _total(block) > room:
-        rest = _without_oldest_calls(layout.groups, block, room)
+        rest = _without_oldest_calls(layout.groups.pairing, block, room)
         if rest is None:
             return None
         block = rest
@@ -208,7 +210,7 @@ def _without_block(
     floors = _floors(pinned, factor)
     end, pinned_tokens = len(pinned), sum(floors)
     while end and pinned_tokens + least > budget:
-        before = _end_without_last(layout.groups, pinned, end)
+        before = _end_without_last(layout.groups.pairing, pinned, end)
         pinned_tokens -= sum(floors[before:end])
         end = before
     pinned = pinned[:end]
@@ -242,25 +244,25 @@ def _openers(task: list[Piece]) -> list[Piece]:
     return left
 
 
-def _end_without_last(groups: Groups, pinned: list[Piece], end: int) -> int:
+def _end_without_last(pairing: Pairing, pinned: list[Piece], end: int) -> int:
     """Return the end of the *pinned* up to *end* without the last, and the calls it answers."""
     first, before = pinned[end - 1].at, end
     while before and pinned[before - 1].at >= first:
         before -= 1
-        for _, call in groups.bonds.get(pinned[before].at, ()):
+        for _, call in pairing.bonds.get(pinned[before].at, ()):
             if call.at >= 0:
                 first = min(first, call.at)
     return before
 
 
-def _without_oldest_calls(groups: Groups, block: list[Piece], room: int) -> list[Piece] | None:
+def _without_oldest_calls(pairing: Pairing, block: list[Piece], room: int) -> list[Piece] | None:
     """Leave out as few of the oldest calls of *block*, with their results, as make it fit."""
     first = block[0].at if block else 0
     pairs = [
         call
-        for index in sorted(groups.calls)
+        for index, calls in pairing.calls.items()
         if index >= first
-        for call in groups.calls[index]
+        for call in calls
         if call.state == ANSWERED and call.about is None
     ]
     low, high = 1, len(pairs)
@@ -293,40 +295,57 @@ def _without_calls(block: list[Piece], pairs: Iterable[Call]) -> list[Piece]:
 
 def _add_reasoning(block: list[Piece], gone: dict[int, set[int]]) -> None:
     """Let the reasoning go that led to what is *gone*, and to nothing else."""
-    for position, piece in enumerate(block):
+    following: tuple[int, list[int]] = (-1, [])
+    for piece in reversed(block):
         reading = piece.entry.reading
-        for place in range(len(reading.shapes) - 1, -1, -1):
-            if reading.shapes[place] not in _REASONING:
-                continue
-            at, led = _led_to(block, position, place)
-            if led and gone.get(at, set()).issuperset(led):
-                gone.setdefault(piece.at, set()).add(place)
-
-
-def _led_to(block: list[Piece], position: int, place: int) -> tuple[int, list[int]]:
-    """Find the calls that the reasoning at *place* led to: index of the entry, and places."""
-    found = list(_said(block[position].entry, place + 1))
-    if found:
-        return block[position].at, found
-    for piece in block[position + 1 :]:
+        if not _REASONING.isdisjoint(reading.shapes):
+            places = _reasoning_gone(piece, following, gone)
+            if places:
+                gone.setdefault(piece.at, set()).update(places)
         if piece.entry.role in ASSISTANT_ROLES:
-            return piece.at, list(_said(piece.entry, 0))
-        if not shapes.INSTRUCTION_ROLES.intersection((piece.entry.role,)):
-            break
-    return -1, []
+            following = (piece.at, _said_first(reading))
+        elif piece.entry.role not in shapes.INSTRUCTION_ROLES:
+            following = (-1, [])
 
 
-def _said(entry: Entry, place: int) -> Iterator[int]:
-    """Give the places from *place* on up to the next reasoning, those of calls in keys included."""
-    reading = entry.reading
-    has_said = False
-    for at in range(place, len(reading.shapes)):
-        shape = reading.shapes[at]
+def _reasoning_gone(
+    piece: Piece, following: tuple[int, list[int]], gone: dict[int, set[int]]
+) -> list[int]:
+    """
+    List the reasoning of *piece* that led to nothing but what is *gone*.
+
+    *following* is where the next message of the assistant stands, and what it says first.
+    """
+    reading = piece.entry.reading
+    in_keys = _calls_in_keys(reading)
+    at, led = (piece.at, in_keys) if in_keys else following
+    goes = []
+    is_open = False  # whether the parts that were just seen belong to the same reasoning
+    for place in range(len(reading.shapes) - 1, -1, -1):
+        shape = reading.shapes[place]
         if shape in _REASONING:
-            if has_said:
-                return
+            is_open = False
+            if led and gone.get(at, set()).issuperset(led):
+                goes.append(place)
         elif shape not in _SKIPPED:
-            has_said = True
-            yield at
-    if not has_said:
-        yield from (mark.place for mark in reading.marks if mark.place < shapes.WHOLE_PLACE)
+            if is_open:
+                led.append(place)
+            else:
+                at, led, is_open = piece.at, [place], True
+    return goes
+
+
+def _said_first(reading: Reading) -> list[int]:
+    """List the places of what a message says up to its next reasoning, else its calls in keys."""
+    said: list[int] = []
+    for place, shape in enumerate(reading.shapes):
+        if shape in _REASONING:
+            if said:
+                break
+        elif shape not in _SKIPPED:
+            said.append(place)
+    return said or _calls_in_keys(reading)
+
+
+def _calls_in_keys(reading: Reading) -> list[int]:
+    return [mark.place for mark in reading.marks if mark.place < shapes.WHOLE_PLACE]

@@ -85,7 +85,7 @@ def check_depth(text: bytes, field: str) -> None:
     Works on the skeleton of brackets, mostly with passes in C, since a walk in Python over 16 MiB
     would take seconds; and step by step, since each pass holds the interpreter's lock.
     """
-    if text.count(b"[") + text.count(b"{") <= DEPTH_MAX:
+    if is_shallow(text):
         return
     depth = 0
     for skeleton in _skeletons(text):
@@ -93,6 +93,11 @@ def check_depth(text: bytes, field: str) -> None:
         if _height_at_most(skeleton) > room and _height(skeleton) > room:
             raise _too_deep(field)
         depth += 2 * skeleton.count(b"[") - len(skeleton)
+
+
+def is_shallow(text: bytes) -> bool:
+    """Tell whether *text* has so few brackets that it can't be nested too deep."""
+    return text.count(b"[") + text.count(b"{") <= DEPTH_MAX
 
 
 def _skeletons(text: bytes) -> Iterator[bytes]:

@@ -213,8 +213,11 @@ def parse(text: bytes, field: str) -> Draft:
         for key, value in message.items()
         if key not in shapes.STRUCTURAL_KEYS and value not in _NOTHING
     }
-    decoded = _decoded_keys(keys)
-    reading = shapes.joined(role, read_shapes, part_marks, decoded)
+    decoded, counted = _decoded_keys(keys), _counted_keys(message)
+    if keys or part_marks:
+        reading = shapes.joined(role, read_shapes, part_marks, decoded)
+    else:
+        reading = _reading_without_keys(role, read_shapes)
     if len(reading.marks) > CALLS_IN_KEYS_MAX + len(part_marks):
         raise InvalidRequest(
             f"A message can have at most {CALLS_IN_KEYS_MAX} calls in its keys.",
@@ -224,13 +227,15 @@ def parse(text: bytes, field: str) -> Draft:
         role=role,
         body=body,
         parts=parts,
-        keys=_counted_keys(message),
+        keys=counted,
         reading=reading,
         token_count=None
         if token_count is None
         else jsontext.integer(token_count, f"{field}.token_count", 0),
         seq=int(seq) if seq is not None and seq.isdigit() and len(seq) < 20 else None,
-        oddities=(*oddities, *_oddities_of_keys(message, decoded, reading)),
+        oddities=(*oddities, *_oddities_of_keys(message, decoded, reading))
+        if counted
+        else oddities,
     )
 
 
@@ -254,10 +259,11 @@ class _Text(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 class _Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """A message that is nothing but a role and texts."""
+    """A message that is nothing but a role, texts and metadata."""
 
     role: str
     parts: list[_Text]
+    metadata: msgspec.Raw = msgspec.Raw()
 
 
 _plain_decoder = msgspec.json.Decoder(_Plain)
@@ -265,7 +271,7 @@ _plain_decoder = msgspec.json.Decoder(_Plain)
 
 def plain(text: bytes) -> Draft | None:
     """
-    Read a message that is nothing but a role and texts, as most are, in one go.
+    Read a message that is nothing but a role, texts and metadata, as most are, in one go.
 
     *text* is minified. None if it is anything else, or might be: `parse` then takes it apart piece
     by piece, and comes to the same for those that are read here.
@@ -274,16 +280,21 @@ def plain(text: bytes) -> Draft | None:
         message = _plain_decoder.decode(text)
     except (msgspec.DecodeError, RecursionError):
         return None
-    role, texts = message.role, message.parts
+    role, texts, metadata = message.role, message.parts, bytes(message.metadata)
     # All keys are there. That none is there twice is certain if there are no more than these.
-    if text.count(b'":') != 2 + 2 * len(texts) or not role or not 0 < len(texts) <= PARTS_MAX:
+    keys = 2 + 2 * len(texts)
+    if metadata:
+        keys += 1 + metadata.count(b'":')
+        if metadata[:1] != b"{" or not jsontext.is_shallow(metadata):
+            return None
+    if text.count(b'":') != keys or not role or not 0 < len(texts) <= PARTS_MAX:
         return None
     return Draft(
         role=role,
-        body=text[:-1] + b',"metadata":{}}',
+        body=text if metadata else text[:-1] + b',"metadata":{}}',
         parts=tuple([Part("text", b"", part.text) for part in texts]),
         keys=(),
-        reading=_plain_reading(
+        reading=_reading_without_keys(
             role, bytes([Shape.TEXT if part.text.strip() else Shape.BLANK for part in texts])
         ),
         token_count=None,
@@ -291,8 +302,8 @@ def plain(text: bytes) -> Draft | None:
     )
 
 
-def _plain_reading(role: str, read_shapes: bytes) -> Reading:
-    """Read a message of texts; those that are alike share one reading."""
+def _reading_without_keys(role: str, read_shapes: bytes) -> Reading:
+    """Read a message without marks or keys of its own; those that are alike share one reading."""
     if len(role) + len(read_shapes) > _SHARED_BYTES_MAX:
         return shapes.joined(role, read_shapes, (), {})
     return _shared_reading(role, read_shapes)
@@ -321,7 +332,7 @@ def _role(message: jsontext.Members, field: str) -> str:
 
 def _parts(
     message: jsontext.Members, field: str
-) -> tuple[tuple[Part, ...], bytes, tuple[Mark, ...], list[Oddity]]:
+) -> tuple[tuple[Part, ...], bytes, tuple[Mark, ...], tuple[Oddity, ...]]:
     if "parts" not in message:
         raise InvalidRequest(
             'A message needs parts, such as [{"type": "text", "text": "Hello"}].', f"{field}.parts"
@@ -343,7 +354,7 @@ def _parts(
         read_shapes.append(shape)
         if mark is not None:
             marks.append(mark)
-    return tuple(parts), bytes(read_shapes), tuple(marks), oddities
+    return tuple(parts), bytes(read_shapes), tuple(marks), tuple(oddities)
 
 
 def _part(
@@ -354,6 +365,9 @@ def _part(
     if "type" not in found:
         raise InvalidRequest("A part needs a type, such as 'text'.", f"{field}.type")
     kind = jsontext.string(found["type"], f"{field}.type")
+    if kind == "text" and len(found) == 2 and found.get("text", b"")[:1] == b'"':
+        text = jsontext.string(found["text"], "text")
+        return Part(kind, b"", text), Shape.TEXT if text.strip() else Shape.BLANK, None
     decoded = decoded_part(found)
     row = shapes.row_of(decoded)
     shape = shapes.shape_of(decoded, row)
@@ -365,9 +379,9 @@ def _part(
         return Part(kind, body, None), shape, mark
     if shape is Shape.PAGE:
         return Part(kind, b"", ""), shape, None
-    text = decoded.get(shapes.TEXT_KEYS.get(kind, ""))
-    if isinstance(text, str) and shape in (Shape.TEXT, Shape.BLANK):
-        return Part(kind, b"", text, body if len(found) > 2 else b""), shape, None
+    said = decoded.get(shapes.TEXT_KEYS.get(kind, ""))
+    if isinstance(said, str) and shape in (Shape.TEXT, Shape.BLANK):
+        return Part(kind, b"", said, body if len(found) > 2 else b""), shape, None
     return Part(kind, body, None), shape, None
 
 
@@ -406,8 +420,10 @@ def _decoded_keys(keys: jsontext.Members) -> dict[str, Any]:
             decoded[key] = [] if value[:1] != b"[" else list(map(_decoded_call, _items(value)))
         elif key == shapes.CALL_KEY:
             decoded[key] = _strings(value) if value[:1] == b"{" else True
+        elif key in shapes.MESSAGE_KEYS and value[:1] == b'"':
+            decoded[key] = jsontext.string(value, key)
         else:
-            decoded[key] = jsontext.string(value, key) if value[:1] == b'"' else True
+            decoded[key] = True
     return decoded
 
 

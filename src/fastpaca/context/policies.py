@@ -36,7 +36,7 @@ from fastpaca.context.cuts import (
 from fastpaca.context.groups import next_of
 from fastpaca.context.message import Entry
 from fastpaca.context.stripping import stripped
-from fastpaca.context.window import Window
+from fastpaca.context.window import Stuck, Window
 
 
 def is_above_trigger(window: Window, config: Config, token_budget: int) -> bool:
@@ -64,18 +64,29 @@ def compact(window: Window, config: Config) -> Window:
     policy = config.policy
     if isinstance(policy, Manual) or window.pinned == len(window):
         return window
+    smaller, is_newest_alone = _smaller(window, policy, config)
+    if smaller is not window and window.grouped().pairing.size:
+        smaller.grouped()  # now, so that no later append is dearer for it
+    if is_newest_alone and (smaller is window or _smaller(smaller, policy, config)[0] is smaller):
+        smaller.stuck = _stuck(smaller, config)
+    return smaller
+
+
+def _smaller(window: Window, policy: LastN | SkipParts, config: Config) -> tuple[Window, bool]:
+    """
+    Return what *policy* leaves of *window*, and whether that is its newest block alone, beside what
+    always stays.
+    """
     slimmer = window
-    if isinstance(policy, SkipParts):
+    if isinstance(policy, SkipParts) and window.pinned < len(window):
         slimmer = stripped(window, policy.skip_kinds)
-        if slimmer.pinned == len(slimmer):
-            return slimmer
+    if slimmer.pinned == len(slimmer):
+        return slimmer, False
     layout = _layout(slimmer)
     base = layout.base(layout.size)
     cut = last_n(layout, base, config, _limit(policy, layout.size))
     smaller = _cut(slimmer, layout, base, cut)
-    if smaller is window and cut.start == layout.newest(layout.size):
-        window.stuck = (config, cut.start, base.summary)
-    return smaller
+    return smaller, cut.start >= layout.newest(layout.size)
 
 
 def _layout(window: Window) -> Layout:
@@ -94,16 +105,20 @@ def _is_stuck(window: Window, config: Config) -> bool:
     - a provider's summary has come that replaces what is before it, or
     - something may be stripped: of a turn that holds no call.
     """
-    policy = config.policy
-    if window.stuck is None or window.stuck[0] is not config or isinstance(policy, Manual):
+    policy, stuck = config.policy, window.stuck
+    if stuck is None or stuck.config is not config or isinstance(policy, Manual):
         return False
-    _, newest, summary = window.stuck
+    if stuck != _stuck(window, config):
+        return False
+    if window.pinned < window.size - _limit(policy, window.size) < stuck.newest_at:
+        return False
     groups = window.grouped()
-    if groups.newest() != newest or (groups.compactions and groups.compactions[-1] > summary):
-        return False
-    if window.pinned < window.size - _limit(policy, window.size) < newest:
-        return False
     return isinstance(policy, LastN) or groups.turn[-1] in groups.marked
+
+
+def _stuck(window: Window, config: Config) -> Stuck:
+    groups = window.grouped()
+    return Stuck(config, groups.newest(), len(groups.compactions))
 
 
 def last_n(layout: Layout, base: Base, config: Config, limit: int) -> Cut:
@@ -131,8 +146,8 @@ def _cut(window: Window, layout: Layout, base: Base, cut: Cut) -> Window:
         return window
     entries = [_marked(index, entry, cut) for index, entry in kept]
     pinned = sum(1 for index, _ in kept if index < window.pinned)
-    cut_calls = [call.cut for call in calls_cut(layout, base, cut)]
-    return Window.of(entries, cut_calls, pinned, layout.groups.opened_at)
+    cut_calls = calls_cut(layout, base, cut)
+    return Window.of(entries, cut_calls, pinned, layout.groups.pairing.opened_at)
 
 
 def _are_the_same(kept: Sequence[tuple[int, Entry]], entries: Sequence[Entry]) -> bool:

@@ -14,16 +14,17 @@ Choosing what the `skip_parts` policy takes out of a window.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from fastpaca import shapes
 from fastpaca.context import jsontext
+from fastpaca.context.calls import Call
 from fastpaca.context.cuts import Layout
-from fastpaca.context.groups import Call, Groups
+from fastpaca.context.groups import Groups
 from fastpaca.context.message import Entry
 from fastpaca.context.removal import taken_out
 from fastpaca.context.window import Window
-from fastpaca.shapes import ASSISTANT_ROLES, INSTRUCTION_ROLES, Shape
+from fastpaca.shapes import ASSISTANT_ROLES, INSTRUCTION_ROLES, Reading, Shape
 
 TOOL_KIND: Final = "tool"
 REASONING_KIND: Final = "reasoning"
@@ -47,8 +48,9 @@ def stripped(window: Window, kinds: Iterable[str]) -> Window:
         left = taken_out(entry, gone[index]) if index in gone else entry
         if left is not None:
             entries.append(left)
-    cut_calls = [call.cut for call in (*groups.all_ghosts, *choice.calls_gone())]
-    return Window.of(entries, cut_calls, window.pinned, groups.opened_at)
+    pairing = groups.pairing
+    cut_calls = pairing.gone(layout.size, choice.has_gone)
+    return Window.of(entries, cut_calls, window.pinned, pairing.opened_at)
 
 
 def _end(layout: Layout) -> int:
@@ -58,9 +60,19 @@ def _end(layout: Layout) -> int:
         return size
     turn = groups.turn[-1]
     holds = turn in groups.marked or (turn >= 0 and layout.entries[turn].is_task)
-    if not holds and not any(call.seq >= groups.opened_at for call in groups.all_ghosts):
+    if not holds and not groups.pairing.was_cut_since(groups.pairing.opened_at):
         return size
     return max(turn, layout.pinned)
+
+
+class _Target(NamedTuple):
+    """What reasoning led to: the index of an entry, below 0 if it led to nothing, and places."""
+
+    at: int
+    places: tuple[int, ...]
+
+
+_NOTHING: Final = _Target(-1, ())
 
 
 class _Choice:
@@ -78,6 +90,7 @@ class _Choice:
         self._range = range(layout.pinned, end)
         self._kinds = kinds
         self._prefixes = tuple(kinds - {TOOL_KIND, REASONING_KIND})
+        self._calls: dict[int, dict[int, list[Call]]] = {}
         self.gone: dict[int, set[int]] = {}
 
     def decided(self) -> dict[int, set[int]]:
@@ -86,19 +99,13 @@ class _Choice:
             places = self._first_choice(self._entries[index])
             if places:
                 self.gone[index] = places
-        if self.gone:
-            self._complete_pairs()
+        self._complete_pairs()
         self._decide_reasoning()
         return self.gone
 
-    def calls_gone(self) -> list[Call]:
-        """List the calls that went."""
-        return [
-            call
-            for index in self.gone
-            for call in self._groups.calls.get(index, ())
-            if call.mark.place in self.gone[index]
-        ]
+    def has_gone(self, call: Call) -> bool:
+        """Tell whether *call*, of an entry of the window, went."""
+        return call.mark.place in self.gone.get(call.at, ())
 
     def _first_choice(self, entry: Entry) -> set[int]:
         """Choose the places of an entry that its own shapes or types give away."""
@@ -128,79 +135,93 @@ class _Choice:
 
     def _complete_pairs(self) -> None:
         """Let calls, results and approvals go together."""
-        waiting = list(self.gone)
+        taken: set[int] = set()
+        waiting = [(index, place) for index, places in self.gone.items() for place in places]
         while waiting:
-            index = waiting.pop()
-            places = self.gone[index]
-            for call in self._groups.calls.get(index, ()):
-                if call.mark.place in places or not places.isdisjoint(call.mark.also):
-                    waiting += self._take_call(call)
-            for mark, call in self._groups.bonds.get(index, ()):
-                is_answer = call.results[0] == (index, mark)
-                if is_answer and not places.isdisjoint(mark.places):
+            index, place = waiting.pop()
+            for call in self._calls_at(index).get(place, ()):
+                if id(call) not in taken:
+                    taken.add(id(call))
                     waiting += self._take_call(call)
 
-    def _take_call(self, call: Call) -> list[int]:
-        """Take *call* and all that belongs to it; return where more has gone."""
-        changed = []
+    def _calls_at(self, index: int) -> dict[int, list[Call]]:
+        """List the calls that an entry makes or answers, by all places where it does so."""
+        if index not in self._calls:
+            found: dict[int, list[Call]] = {}
+            pairing = self._groups.pairing
+            for call in pairing.calls.get(index, ()):
+                for place in call.mark.places:
+                    found.setdefault(place, []).append(call)
+            for mark, call in pairing.bonds.get(index, ()):
+                if call.results[0] == (index, mark):
+                    for place in mark.places:
+                        found.setdefault(place, []).append(call)
+            self._calls[index] = found
+        return self._calls[index]
+
+    def _take_call(self, call: Call) -> list[tuple[int, int]]:
+        """Take *call* and all that belongs to it; return what has gone with it, and where."""
+        gone: list[tuple[int, int]] = []
         related = [call, *call.requests, *([call.about] if call.about is not None else [])]
         for one in related:
             if one.at in self._range:
-                changed += self._take(one.at, one.mark.places)
+                gone += self._take(one.at, one.mark.places)
             if one.at in self._range or one is call:
                 for index, mark in one.results:
-                    changed += self._take(index, mark.places)
-        return changed
+                    gone += self._take(index, mark.places)
+        return gone
 
-    def _take(self, index: int, places: Iterable[int]) -> list[int]:
+    def _take(self, index: int, places: Iterable[int]) -> list[tuple[int, int]]:
         if index < self._layout.pinned:
             return []
         gone = self.gone.setdefault(index, set())
-        if gone.issuperset(places):
-            return []
-        gone.update(places)
-        return [index]
+        new = [place for place in places if place not in gone]
+        gone.update(new)
+        return [(index, place) for place in new]
 
     def _decide_reasoning(self) -> None:
-        """Let reasoning go with what it led to, and items of the Responses API stay with it."""
-        for index in self._range:
-            reading = self._entries[index].reading
-            if _REASONING.isdisjoint(reading.shapes):
-                continue
-            for place, shape in enumerate(reading.shapes):
-                if shape in _REASONING and self._follows_its_target(index, place, shape):
+        """
+        Let reasoning go with what it led to, and items of the Responses API stay with it.
+
+        From the end to the beginning, so that what follows is known.
+        """
+        target: _Target | None = None
+        for index in range(len(self._entries) - 1, self._range.start - 1, -1):
+            entry = self._entries[index]
+            if index < self._range.stop and not _REASONING.isdisjoint(entry.reading.shapes):
+                self._decide_reasoning_of(index, target)
+            target = _followed(index, entry, target)
+
+    def _decide_reasoning_of(self, index: int, target: _Target | None) -> None:
+        """Decide on the reasoning of an entry that is followed by *target*."""
+        reading = self._entries[index].reading
+        by_place = {place: mark.places for mark in reading.marks for place in mark.places}
+        in_keys = _call_in_keys(reading)
+        if in_keys is not None:
+            target = _Target(index, in_keys)
+        for place in range(len(reading.shapes) - 1, -1, -1):
+            shape = reading.shapes[place]
+            if shape in _REASONING:
+                if target is not None and self._goes_with(target, shape):
                     self.gone.setdefault(index, set()).add(place)
+            elif shape not in _SKIPPED:
+                target = _Target(index, by_place.get(place, (place,)))
 
-    def _follows_its_target(self, index: int, place: int, shape: int) -> bool:
+    def _goes_with(self, target: _Target, shape: int) -> bool:
         """Tell whether reasoning goes since what it led to goes."""
-        target = self._target(index, place)
-        if target is None:
-            return False
-        at, places = target
-        if at < 0:  # it led to nothing
+        if target.at < 0:  # it led to nothing
             return shape == Shape.REASONING_ITEM and REASONING_KIND in self._kinds
-        return not self.gone.get(at, set()).isdisjoint(places)
+        return not self.gone.get(target.at, set()).isdisjoint(target.places)
 
-    def _target(self, index: int, place: int) -> tuple[int, tuple[int, ...]] | None:
-        """
-        Find what the reasoning at *place* of an entry led to: where that stands, and its places.
 
-        An index below 0 if it led to nothing; None if that can't be told yet.
-        """
-        found = _first_said(self._entries[index], place + 1)
-        if found is not None:
-            return index, found
-        for at in range(index + 1, len(self._entries)):
-            entry = self._entries[at]
-            if entry.role in ASSISTANT_ROLES:
-                found = _first_said(entry, 0)
-                if found is not None:
-                    return at, found
-                if not entry.reading.shapes:
-                    return -1, ()
-            elif entry.role not in INSTRUCTION_ROLES and not _is_for_a_page(entry):
-                return -1, ()
-        return None
+def _followed(index: int, entry: Entry, target: _Target | None) -> _Target | None:
+    """Tell what reasoning before *entry* led to, if what comes after that is *target*."""
+    if entry.role in ASSISTANT_ROLES:
+        said = _first_said(entry.reading)
+        if said is not None:
+            return _Target(index, said)
+        return target if entry.reading.shapes else _NOTHING
+    return target if entry.role in INSTRUCTION_ROLES or _is_for_a_page(entry) else _NOTHING
 
 
 def _is_for_a_page(entry: Entry) -> bool:
@@ -208,10 +229,14 @@ def _is_for_a_page(entry: Entry) -> bool:
     return bool(reading.shapes) and not reading.marks and _SKIPPED.issuperset(reading.shapes)
 
 
-def _first_said(entry: Entry, place: int) -> tuple[int, ...] | None:
-    """Find the first part of *entry* from *place* on that is no reasoning, else a call in keys."""
-    reading = entry.reading
-    for at in range(place, len(reading.shapes)):
-        if reading.shapes[at] not in _REASONING and reading.shapes[at] not in _SKIPPED:
+def _first_said(reading: Reading) -> tuple[int, ...] | None:
+    """Find the first part that is no reasoning, else a call in keys."""
+    for at, shape in enumerate(reading.shapes):
+        if shape not in _REASONING and shape not in _SKIPPED:
             return next((m.places for m in reading.marks if at in m.places), (at,))
+    return _call_in_keys(reading)
+
+
+def _call_in_keys(reading: Reading) -> tuple[int, ...] | None:
+    """Return the places of the first call in keys that no part says as well."""
     return next((mark.places for mark in reading.marks if mark.place < shapes.WHOLE_PLACE), None)

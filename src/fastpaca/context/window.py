@@ -20,20 +20,18 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from fastpaca.context.groups import ANSWERED, GHOST, Call, CutCall, Groups
+from fastpaca.context.calls import GHOST, Call
+from fastpaca.context.config import Config
+from fastpaca.context.cut_calls import CutCall, newest_calls, with_answer
+from fastpaca.context.groups import Groups
 from fastpaca.context.message import Entry
+from fastpaca.context.pairing import Pairing
 from fastpaca.context.pinned import follows_pinned, pinned_run
 from fastpaca.context.removal import taken_out
 from fastpaca.shapes import Mark, Side
 
 RULES: Final = 1
 """The version of the rules by which messages are admitted to a stored window."""
-
-CUT_CALLS_MAX: Final = 256
-"""
-How many cut calls are remembered, of those that were answered and of those that were not; the
-newest are the ones whose results may still come.
-"""
 
 ENTRY_BYTES: Final = 330
 """What an entry takes in memory beside its JSON text: the entry, its place, counts and reading."""
@@ -46,6 +44,21 @@ MARK_BYTES: Final = 200
 
 GAP_MAX: Final = 16
 """A segment goes on over so many messages of the log that are not in the window."""
+
+
+class Stuck(NamedTuple):
+    """
+    That a window could not become smaller; it still can't while all of this is the same.
+
+    Attributes:
+        config: The configuration.
+        newest_at: Where its newest block begins.
+        compactions: How many of its entries hold a compaction part.
+    """
+
+    config: Config
+    newest_at: int
+    compactions: int
 
 
 class Window(msgspec.Struct, eq=False, gc=False):
@@ -66,8 +79,7 @@ class Window(msgspec.Struct, eq=False, gc=False):
         pinned: How many entries at the beginning no policy may touch.
         opened_at: Seq of the newest message that opened a turn when the window was last rewritten.
         groups: What is known of the groups of its entries, or None.
-        stuck: If it cannot become smaller: the configuration, where its newest block begins, and
-            the index of the summary that replaces what is before it, or -1.
+        stuck: That it cannot become smaller, if that is known.
         seen: What readers know of its groups, if any: whoever takes it has it alone, since reads
             and changes of a context go on in several threads. Windows that grow from each other
             share it.
@@ -81,13 +93,13 @@ class Window(msgspec.Struct, eq=False, gc=False):
     pinned: int = 0
     opened_at: int = 0
     groups: Groups | None = None
-    stuck: tuple[object, int, int] | None = None
+    stuck: Stuck | None = None
     seen: list[Groups] = []
 
     @staticmethod
     def of(
         entries: Iterable[Entry],
-        cut_calls: Iterable[CutCall] = (),
+        cut_calls: tuple[CutCall, ...] = (),
         pinned: int = 0,
         opened_at: int = 0,
     ) -> Window:
@@ -98,7 +110,7 @@ class Window(msgspec.Struct, eq=False, gc=False):
             size=len(listed),
             tokens=sum(entry.tokens for entry in listed),
             weight=sum(map(weight_of, listed)),
-            cut_calls=_newest_calls(cut_calls),
+            cut_calls=cut_calls,
             pinned=pinned,
             opened_at=opened_at,
         )
@@ -155,32 +167,46 @@ class Window(msgspec.Struct, eq=False, gc=False):
 
     def admit(self, entry: Entry) -> Window:
         """Let the newest message of the log in, without the results of calls that have gone."""
-        return self.admission(entry).window
+        return (
+            self.admission(entry)[0] if self._may_answer_what_was_cut(entry) else self.grown(entry)
+        )
 
-    def admission(self, entry: Entry) -> Admission:
-        """Let the newest message of the log in, as `admit`, and say what became of it."""
-        if not self.cut_calls or not any(mark.answers for mark in entry.marks):
-            return Admission(self._grown(entry, self.cut_calls))
-        groups = self.grouped().finish_ghosts()
-        places, answered, late = _of_cut_calls(groups, entry)
-        if not places:
-            return Admission(self._grown(entry, self.cut_calls))
+    def admission(self, entry: Entry) -> tuple[Window, list[Mark]]:
+        """
+        Let the newest message of the log in, as `admit`; return its results that answer no call,
+        too.
+        """
+        if self._may_answer_what_was_cut(entry):
+            pairing = self.grouped().finish_ghosts().pairing
+            places, answered, late = _of_cut_calls(pairing, entry)
+            if places:
+                return self._admitted_without(entry, places, answered, late)
+        window = self.grown(entry)
+        return window, window.grouped().pairing.unpaired
+
+    def _may_answer_what_was_cut(self, entry: Entry) -> bool:
+        return bool(self.cut_calls) and any(mark.answers for mark in entry.reading.marks)
+
+    def _admitted_without(
+        self, entry: Entry, places: set[int], answered: Iterable[Call], late: list[Mark]
+    ) -> tuple[Window, list[Mark]]:
         cut_calls = self.cut_calls
-        if answered:
-            for call in answered:
-                groups.consume(call)
-            cut_calls = _newest_calls(call.cut for call in groups.all_ghosts)
+        for call in answered:
+            before = call.cut
+            call.consume()
+            cut_calls = with_answer(cut_calls, before, call.cut)
         reduced = taken_out(entry, places)
         if reduced is not None:
-            return Admission(self._grown(reduced, cut_calls), late)
-        if not answered:
-            return Admission(self, late, is_in=False)
-        stuck = self.stuck
+            window = self.grown(reduced, cut_calls)
+            return window, [*late, *window.grouped().pairing.unpaired]
+        if cut_calls is self.cut_calls:
+            return self, late
+        groups, stuck = self.groups, self.stuck
         self.groups = self.stuck = None
-        grown = replace(self, cut_calls=cut_calls, groups=groups, stuck=stuck)
-        return Admission(grown, late, is_in=False)
+        return replace(self, cut_calls=cut_calls, groups=groups, stuck=stuck), late
 
-    def _grown(self, entry: Entry, cut_calls: tuple[CutCall, ...]) -> Window:
+    def grown(self, entry: Entry, cut_calls: tuple[CutCall, ...] | None = None) -> Window:
+        """Return the window with *entry*, all of it, at its end."""
         last = self.shared[self.size - 1] if self.size else None
         groups, stuck = self.groups, self.stuck
         self.groups = self.stuck = None
@@ -198,7 +224,7 @@ class Window(msgspec.Struct, eq=False, gc=False):
             size=self.size + 1,
             tokens=self.tokens + entry.tokens,
             weight=self.weight + weight_of(entry),
-            cut_calls=cut_calls,
+            cut_calls=self.cut_calls if cut_calls is None else cut_calls,
             pinned=self.pinned + pins,
             opened_at=self.opened_at,
             groups=groups,
@@ -207,26 +233,7 @@ class Window(msgspec.Struct, eq=False, gc=False):
         )
 
 
-class Admission(NamedTuple):
-    """
-    What became of a message that was let into a window.
-
-    Attributes:
-        window: The window with it.
-        late: Results that were left out and answer nothing.
-        is_in: Whether anything of it is in the window.
-    """
-
-    window: Window
-    late: Sequence[Mark] = ()
-    is_in: bool = True
-
-    def unpaired(self) -> list[Mark]:
-        """List the results of the message that answer no call, those that come late included."""
-        return [*self.late, *(self.window.grouped().unpaired if self.is_in else ())]
-
-
-def _of_cut_calls(groups: Groups, entry: Entry) -> tuple[set[int], list[Call], list[Mark]]:
+def _of_cut_calls(pairing: Pairing, entry: Entry) -> tuple[set[int], list[Call], list[Mark]]:
     """
     Find the results in *entry*, by place, of calls that were cut, and which these answer.
 
@@ -242,9 +249,9 @@ def _of_cut_calls(groups: Groups, entry: Entry) -> tuple[set[int], list[Call], l
             continue
         if mark.id in made or (not mark.id and mark.name in made):
             continue  # answers a call of this message
-        call = groups.match(mark)
+        call = pairing.match(mark)
         if call is None or call in answered:
-            call = groups.owner(mark)
+            call = pairing.owner(mark)
             if call is not None and call.at == GHOST:
                 late.append(mark)
         elif call.at == GHOST:
@@ -263,20 +270,13 @@ def weight_of(entry: Entry) -> int:
     return weight
 
 
-def _newest_calls(cut_calls: Iterable[CutCall]) -> tuple[CutCall, ...]:
-    by_seq = sorted(cut_calls)
-    answered = [call for call in by_seq if call.state == ANSWERED]
-    open_ = [call for call in by_seq if call.state != ANSWERED]
-    return tuple(sorted(answered[-CUT_CALLS_MAX:] + open_[-CUT_CALLS_MAX:]))
-
-
 def replaced(before: Window, entries: Sequence[Entry]) -> Window:
     """
     Make a window of exactly these *entries*, in place of *before*.
 
     A call that is not among them counts as cut, unless a synthetic message makes it again.
     """
-    groups = before.grouped().finish_ghosts()
+    pairing = before.grouped().finish_ghosts().pairing
     there = {(entry.seq, mark.place) for entry in entries if entry.marks for mark in entry.marks}
     again = {
         (mark.side is Side.REQUEST, mark.id)
@@ -288,16 +288,12 @@ def replaced(before: Window, entries: Sequence[Entry]) -> Window:
     listed = before.shared
     # What was cut before and stands in a reference now has come back.
     back = {entry.seq for entry in entries if entry.seq is not None and entry.marks}
-    cut = [call for call in groups.all_ghosts if call.seq not in back]
-    for at, calls in groups.calls.items():
+    cut = [call for call in pairing.remembered() if call.seq not in back]
+    for at, calls in pairing.calls.items():
         seq = listed[at].seq
-        cut += [call for call in calls if seq is None or (seq, call.mark.place) not in there]
-    left = [
-        call.cut
-        for call in cut
-        if (call.mark.side is Side.REQUEST, call.mark.id) not in again or not call.mark.id
-    ]
-    return Window.of(entries, left, pinned_run(entries), groups.opened_at)
+        cut += [call.cut for call in calls if seq is None or (seq, call.mark.place) not in there]
+    left = [call for call in cut if (call.is_request, call.id) not in again or not call.id]
+    return Window.of(entries, newest_calls(left), pinned_run(entries), pairing.opened_at)
 
 
 class Segment(NamedTuple):

@@ -127,5 +127,5 @@ def _size(context: Context) -> int:
     window = context.window
     if window.groups is not None:
         own += GROUPED_ENTRY_BYTES * window.groups.size
-        own += GROUPED_CALL_BYTES * window.groups.calls_read
+        own += GROUPED_CALL_BYTES * window.groups.pairing.size
     return own + window.weight + CUT_CALL_BYTES * len(window.cut_calls)
