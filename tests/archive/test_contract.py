@@ -9,16 +9,8 @@ from msgspec.structs import replace
 
 from fastpaca.store.base import ReadFailed, Store
 from tests.archive.world import Eager, archived
-from tests.store.contract import (
-    ALL,
-    MakeStore,
-    StoreContract,
-    create,
-    happened,
-    on_store,
-    together,
-    walked,
-)
+from tests.kit.author import ALL, create
+from tests.store.contract import MakeStore, StoreContract, happened, on_store, together, walked
 
 
 class TestEagerStore(StoreContract):

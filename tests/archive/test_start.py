@@ -15,10 +15,10 @@ from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.testing import composed, running
 from tests.archive.world import archived, archived_rows, local_seqs, opened
 from tests.kit.app import append, create
+from tests.kit.author import create as created
 from tests.kit.messages import assistant, user
 from tests.kit.postgres import run_sql, until
 from tests.kit.process import started
-from tests.store.contract import create as created
 
 
 def environment(dsn: str) -> dict[str, str]:

@@ -16,10 +16,10 @@ from fastpaca.context.window import Run
 from fastpaca.store.base import ReadFailed
 from fastpaca.store.sqlite.store import SqliteStore
 from tests.archive.world import archived_rows, fragile, local_seqs, opened
-from tests.kit.author import Author, answer
+from tests.kit.author import ALL, Author, answer, create
 from tests.kit.http import until
 from tests.kit.postgres import run_sql
-from tests.store.contract import ALL, MIB, create
+from tests.store.contract import MIB
 
 Row = tuple[str, int, bytes]
 

@@ -17,11 +17,10 @@ import pytest
 from tests.deploy.test_files import text_of
 from tests.kit.http import connected
 from tests.kit.messages import user
-from tests.kit.postgres import Server, until
+from tests.kit.postgres import Server, database_of, until
 from tests.kit.programs import program
 from tests.kit.proxy import proxied
 from tests.nodes.cluster import cluster_at
-from tests.store.test_postgres_connections import database_of
 
 APPEND: Final = {"message": user("Hello")}
 

@@ -14,8 +14,8 @@ from fastpaca.store.base import MessageRow, StoreRefused
 from fastpaca.store.postgres.operations import migrate
 from fastpaca.store.postgres.store import PostgresStore
 from tests.docs.pages import page
+from tests.kit.author import create
 from tests.kit.postgres import roles, run_script, run_sql
-from tests.store.contract import create
 
 
 def statements(name: str) -> str:

@@ -14,8 +14,12 @@ from fastpaca.store.base import (
     ContextRow,
     IdempotencyRecord,
     MessageRow,
+    Store,
     SyntheticRow,
 )
+
+ALL = 10**9
+"""More than any test writes: a limit that limits nothing."""
 
 BEGINNING_US = 1_700_000_000_000_000
 
@@ -156,3 +160,10 @@ class Author:
         }
         self.row = replace(self.row, **{**marks, **values})
         return Change(row=self.row, expected_revision=before, **content)  # type: ignore[arg-type]  # as above
+
+
+async def create(store: Store, *names: str) -> list[Author]:
+    """Create contexts in *store*, in one commit."""
+    authors = [Author(name) for name in names]
+    await store.commit([author.create() for author in authors])
+    return authors

@@ -228,6 +228,11 @@ def _processes() -> list[tuple[int, int, str]]:
     return [(int(pid), int(parent), state[0]) for pid, parent, state in lines]
 
 
+def database_of(dsn: str) -> str:
+    """Return the name of the database in an address that `Server.dsn` gave."""
+    return dsn.partition("@/")[2].partition("?")[0]
+
+
 async def run_sql(dsn: str, sql: str, *values: object) -> list[Any]:
     """Run one statement on a connection of its own."""
     connection = await asyncpg.connect(dsn)
@@ -257,7 +262,7 @@ class Role(NamedTuple):
 @asynccontextmanager
 async def roles(dsn: str, *purposes: str) -> AsyncIterator[list[Role]]:
     """Make a role for each purpose, and remove it in the end with all that it owns there."""
-    database = dsn.partition("@/")[2].partition("?")[0]
+    database = database_of(dsn)
     made = [
         Role(name, dsn.replace("fastpaca@", f"{name}@"))
         for name in (f"{database}_{purpose}" for purpose in purposes)

@@ -13,7 +13,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.kit.postgres import Server, locked, run_sql, until_found
+from tests.kit.postgres import Server, database_of, locked, run_sql, until_found
 from tests.nodes.disk import can_mount, small_disk
 from tests.nodes.node import Node, node, refusal
 
@@ -23,10 +23,6 @@ WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
 
 CUT_NODES = f"{CUT} AND application_name = 'fastpaca'"
-
-
-def database_of(dsn: str) -> str:
-    return dsn.partition("@/")[2].partition("?")[0]
 
 
 async def configure(dsn: str, setting: str) -> None:

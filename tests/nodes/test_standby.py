@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.postgres import Pair, run_sql, running_pair, until_found, until_waiting
+from tests.kit.postgres import Pair, database_of, run_sql, running_pair, until_found, until_waiting
 from tests.kit.proxy import proxied
 from tests.nodes.node import is_replayed, node, refusal
 
@@ -36,10 +36,6 @@ def dsn(pair: Pair) -> Iterator[str]:
     name = pair.primary.create_database()
     yield pair.dsn(name)
     pair.primary.drop_database(name)
-
-
-def database_of(dsn: str) -> str:
-    return dsn.partition("@/")[2].partition("?")[0]
 
 
 async def until_commit_waits(pair: Pair) -> None:

@@ -22,11 +22,10 @@ from fastpaca.engine import rows
 from fastpaca.store.base import Change, ChangesPage, CommitFailed, ContextRow, Have, Store
 from tests.context.conversation import image
 from tests.context.telling import Told, tell
-from tests.kit.author import BEGINNING_US, Author, answer, body
+from tests.kit.author import ALL, BEGINNING_US, Author, answer, body, create
 
 MakeStore = Callable[[], Store]
 
-ALL = 10**9
 MIB = 1024 * 1024
 
 
@@ -48,13 +47,6 @@ def on_store(
     run.__name__ = test.__name__
     run.__doc__ = test.__doc__
     return run
-
-
-async def create(store: Store, *names: str) -> list[Author]:
-    """Bring contexts into being, in one commit."""
-    authors = [Author(name) for name in names]
-    await store.commit([author.create() for author in authors])
-    return authors
 
 
 async def listed(store: Store, prefix: str = "", after: str = "", limit: int = ALL) -> list[str]:

@@ -15,8 +15,9 @@ from fastpaca.store.memory import MemoryStore
 from fastpaca.store.migrate import migrations
 from fastpaca.store.postgres.reads import ROWS_AT_ONCE, after_prefix
 from fastpaca.store.postgres.store import PostgresStore
+from tests.kit.author import ALL, create
 from tests.kit.postgres import Server, installed, run_sql
-from tests.store.contract import ALL, MakeStore, StoreContract, create
+from tests.store.contract import MakeStore, StoreContract
 from tests.store.test_sqlite import World, content, is_taken
 
 

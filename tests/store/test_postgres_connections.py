@@ -12,9 +12,10 @@ from fastpaca.store.base import CommitFailed, ReadFailed, StoreRefused
 from fastpaca.store.postgres.address import shown
 from fastpaca.store.postgres.operations import migrate
 from fastpaca.store.postgres.store import PostgresStore
-from tests.kit.postgres import Server, run_script, run_sql, until, until_waiting
+from tests.kit.author import ALL, create
+from tests.kit.postgres import Server, database_of, run_script, run_sql, until, until_waiting
 from tests.kit.proxy import proxied
-from tests.store.contract import ALL, create, loaded_row
+from tests.store.contract import loaded_row
 
 
 async def refusal(store: PostgresStore) -> str:
@@ -23,10 +24,6 @@ async def refusal(store: PostgresStore) -> str:
         await store.open()
     await store.close()
     return str(raised.value)
-
-
-def database_of(dsn: str) -> str:
-    return dsn.partition("@/")[2].partition("?")[0]
 
 
 async def test_server_without_fsync_is_refused(fast_dsn: str) -> None:

@@ -13,9 +13,10 @@ from fastpaca.store.postgres.operations import distribute
 from fastpaca.store.postgres.schema import distribute_tables, is_distributed
 from fastpaca.store.postgres.session import Session
 from fastpaca.store.postgres.store import PostgresStore
+from tests.kit.author import create
 from tests.kit.postgres import run_script, run_sql, until
 from tests.store import citus
-from tests.store.contract import MakeStore, StoreContract, create
+from tests.store.contract import MakeStore, StoreContract
 
 TABLES = ["contexts", "messages", "synthetics", "compactions", "answers", "migrations"]
 

@@ -22,9 +22,9 @@ from fastpaca.store.base import (
 from fastpaca.store.postgres.commits import ATTEMPTS
 from fastpaca.store.postgres.rows import hashed
 from fastpaca.store.postgres.store import PostgresStore
-from tests.kit.author import Author, answer
+from tests.kit.author import ALL, Author, answer, create
 from tests.kit.postgres import run_script, run_sql, until, until_waiting
-from tests.store.contract import ALL, create, loaded_row
+from tests.store.contract import loaded_row
 
 TABLES = ("contexts", "messages", "synthetics", "compactions", "answers")
 

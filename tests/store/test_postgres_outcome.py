@@ -13,10 +13,10 @@ from fastpaca.store.base import Change, CommitFailed, CommitUnknown, ReadFailed
 from fastpaca.store.postgres.rows import Witness, is_landed
 from fastpaca.store.postgres.statements import COMMIT_IDS_KEPT
 from fastpaca.store.postgres.store import PostgresStore
-from tests.kit.author import Author
-from tests.kit.postgres import Server, run_sql, until, until_found, until_waiting
+from tests.kit.author import ALL, Author
+from tests.kit.postgres import Server, database_of, run_sql, until, until_found, until_waiting
 from tests.kit.proxy import Proxy, proxied
-from tests.store.contract import ALL, loaded_row
+from tests.store.contract import loaded_row
 
 COMMIT = b"COMMIT\0"
 
@@ -60,7 +60,7 @@ class World:
 @asynccontextmanager
 async def world(server: Server, dsn: str, resolve_seconds: float = 30) -> AsyncIterator[World]:
     """Open both stores on one database, in which one context exists."""
-    database = dsn.partition("@/")[2].partition("?")[0]
+    database = database_of(dsn)
     other = PostgresStore(dsn)
     async with proxied(server) as proxy:
         store = PostgresStore(

@@ -16,12 +16,11 @@ from fastpaca.store.postgres.store import PostgresStore
 from fastpaca.store.postgres.watch import PATIENCE_SECONDS
 from fastpaca.testing import ManualClock, composed, running
 from tests.kit.app import create
-from tests.kit.author import answer
+from tests.kit.author import ALL, answer
+from tests.kit.author import create as create_in
 from tests.kit.messages import HELLO
-from tests.kit.postgres import Server, until
+from tests.kit.postgres import Server, database_of, until
 from tests.store import citus
-from tests.store.contract import ALL
-from tests.store.contract import create as create_in
 from tests.store.shards import ADDRESS, SERVERS, Shards, server_of, sharded
 
 AWAY = 1
@@ -42,7 +41,7 @@ async def partly(
 ) -> AsyncIterator[tuple[Shards, PostgresStore]]:
     """Open a store on distributed tables."""
     await citus.distributed(dsn)
-    database = dsn.partition("@/")[2].partition("?")[0]
+    database = database_of(dsn)
     async with sharded(server) as shards:
         store = PostgresStore(
             server.dsn(database, shards.directory), allow_unsafe=True, look_seconds=0.01, now=now

@@ -13,9 +13,10 @@ from fastpaca.store.postgres.address import address_of
 from fastpaca.store.postgres.operations import migrate
 from fastpaca.store.postgres.session import Session, connect
 from fastpaca.store.postgres.store import PostgresStore
+from tests.kit.author import create
 from tests.kit.pgbouncer import IGNORED, running_pgbouncer
 from tests.kit.postgres import Server, run_sql
-from tests.store.contract import MakeStore, StoreContract, create, loaded_row
+from tests.store.contract import MakeStore, StoreContract, loaded_row
 
 POOL_SIZE = 2
 

@@ -13,12 +13,12 @@ from fastpaca.archive.base import ArchiveFailed
 from fastpaca.archive.postgres import PostgresArchive
 from fastpaca.store.base import CommitFailed, Have, ReadFailed, StoreRefused
 from fastpaca.store.postgres.store import PostgresStore
-from tests.kit.author import answer
+from tests.kit.author import ALL, answer, create
 from tests.kit.pgbouncer import running_pgbouncer
-from tests.kit.postgres import Server, locked, run_sql, until_waiting
+from tests.kit.postgres import Server, database_of, locked, run_sql, until_waiting
 from tests.kit.proxy import proxied
-from tests.store.contract import ALL, create, loaded_row
-from tests.store.test_postgres_connections import database_of, until_reached
+from tests.store.contract import loaded_row
+from tests.store.test_postgres_connections import until_reached
 
 NOTHING: Final = Have(0, 0, (), frozenset())
 

@@ -17,9 +17,9 @@ from fastpaca.store.postgres.rows import PostgresBatch, hashed
 from fastpaca.store.postgres.session import Session
 from fastpaca.store.postgres.statements import COMMIT_IDS_KEPT
 from fastpaca.store.postgres.writes import OutcomeOpen, find_out, write
-from tests.kit.author import Author
+from tests.kit.author import ALL, Author
 from tests.kit.postgres import Server, run_sql, until_waiting
-from tests.store.contract import ALL, loaded_row
+from tests.store.contract import loaded_row
 from tests.store.test_postgres_outcome import COMMIT, World, world
 
 SECONDS = 10

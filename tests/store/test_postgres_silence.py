@@ -14,10 +14,11 @@ import pytest
 from fastpaca.store.base import CommitFailed, ReadFailed
 from fastpaca.store.postgres.connections import PAUSE_SECONDS, PAUSE_SECONDS_MAX, jittered
 from fastpaca.store.postgres.store import PostgresStore
-from tests.kit.postgres import Server, locked, until, until_waiting
+from tests.kit.author import ALL, create
+from tests.kit.postgres import Server, database_of, locked, until, until_waiting
 from tests.kit.proxy import Proxy, proxied
-from tests.store.contract import ALL, create, loaded_row
-from tests.store.test_postgres_connections import database_of, until_reached
+from tests.store.contract import loaded_row
+from tests.store.test_postgres_connections import until_reached
 
 CALLERS: Final = 100
 

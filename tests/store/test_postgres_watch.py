@@ -14,10 +14,17 @@ from fastpaca.store.postgres.connections import PostgresConnections
 from fastpaca.store.postgres.store import PostgresStore
 from fastpaca.store.postgres.watch import PATIENCE_SECONDS, SharedClock, Watch
 from fastpaca.testing import ManualClock
-from tests.kit.postgres import Server, locked, run_script, run_sql, until, until_waiting
+from tests.kit.author import create
+from tests.kit.postgres import (
+    Server,
+    database_of,
+    locked,
+    run_script,
+    run_sql,
+    until,
+    until_waiting,
+)
 from tests.kit.proxy import Proxy, proxied
-from tests.store.contract import create
-from tests.store.test_postgres_connections import database_of
 from tests.store.test_postgres_primary import fenced, opened
 
 OFTEN: Final = 0.01

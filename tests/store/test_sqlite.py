@@ -29,8 +29,8 @@ from fastpaca.store.pages import PageBounds
 from fastpaca.store.sqlite import reads
 from fastpaca.store.sqlite.files import DATABASE_NAME
 from fastpaca.store.sqlite.store import KEYS_KEPT_MAX, SqliteStore
-from tests.kit.author import Author, body
-from tests.store.contract import ALL, MakeStore, StoreContract, create
+from tests.kit.author import ALL, Author, body, create
+from tests.store.contract import MakeStore, StoreContract
 
 NAMES = ("a", "a%", "a_", "aé", "b" * 128, "b" * 129, "😀" * 40, "\uffff")
 KEYS = tuple(f"key-{n}" for n in range(6))

@@ -10,9 +10,9 @@ import pytest
 
 from fastpaca.store.base import CommitFailed
 from fastpaca.store.sqlite.store import SqliteStore
-from tests.kit.author import Author
+from tests.kit.author import ALL, Author, create
 from tests.kit.files import files_with
-from tests.store.contract import ALL, MIB, create
+from tests.store.contract import MIB
 
 
 async def restored(backup: Path, directory: Path) -> SqliteStore:

@@ -13,10 +13,10 @@ from fastpaca.store.base import CommitFailed, CommitUnknown, ReadFailed
 from fastpaca.store.sqlite.errors import APPLICATION_ID
 from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.store.sqlite.wal import WAL_BYTES_MAX
-from tests.kit.author import Author, answer
+from tests.kit.author import ALL, Author, answer, create
 from tests.kit.faulty import Faults, faulty_vfs, sqlite_error
 from tests.kit.files import copy_as_after_kill, files_with
-from tests.store.contract import ALL, MIB, create, loaded_row
+from tests.store.contract import MIB, loaded_row
 
 Story = Callable[[SqliteStore, Faults], Awaitable[None]]
 

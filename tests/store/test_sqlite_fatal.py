@@ -13,10 +13,10 @@ import pytest
 from fastpaca.store.base import CommitUnknown
 from fastpaca.store.sqlite.errors import is_failed_sync
 from fastpaca.store.sqlite.store import SqliteStore
-from tests.kit.author import Author
+from tests.kit.author import Author, create
 from tests.kit.faulty import Faults, faulty_vfs, sqlite_error
 from tests.kit.files import copy_as_after_kill
-from tests.store.contract import MIB, create, loaded_row
+from tests.store.contract import MIB, loaded_row
 
 SYNC_FAILED = sqlite_error(apsw.IOError, apsw.SQLITE_IOERR_FSYNC)
 

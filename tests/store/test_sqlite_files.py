@@ -18,7 +18,7 @@ import pytest
 from fastpaca.store.base import StoreRefused
 from fastpaca.store.sqlite.files import DataDirectory
 from fastpaca.store.sqlite.store import SqliteStore
-from tests.store.contract import create
+from tests.kit.author import create
 
 OPEN_IN_ANOTHER_PROCESS = """
 import asyncio, sys

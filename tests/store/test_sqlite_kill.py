@@ -9,9 +9,8 @@ import sys
 from pathlib import Path
 
 from fastpaca.store.sqlite.store import SqliteStore
-from tests.kit.author import body
+from tests.kit.author import ALL, body
 from tests.store.committer import NAMES
-from tests.store.contract import ALL
 
 ROOT = Path(__file__).parents[2]
 

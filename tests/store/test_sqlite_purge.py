@@ -13,9 +13,9 @@ from fastpaca.store.sqlite.reads import keys, numbers
 from fastpaca.store.sqlite.rows import SqliteBatch
 from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.store.sqlite.writes import commit
-from tests.kit.author import Author, answer
+from tests.kit.author import Author, answer, create
 from tests.kit.files import copy_as_after_kill, files_with
-from tests.store.contract import MIB, create
+from tests.store.contract import MIB
 
 SEEDS = 2
 

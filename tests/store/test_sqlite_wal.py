@@ -13,9 +13,10 @@ import pytest
 
 from fastpaca.store.base import CommitBlocked, StoreRefused
 from fastpaca.store.sqlite.store import SqliteStore
+from tests.kit.author import ALL, create
 from tests.kit.faulty import faulty_vfs
 from tests.kit.files import copy_as_after_kill, files_with
-from tests.store.contract import ALL, MIB, create, loaded_row
+from tests.store.contract import MIB, loaded_row
 
 CEILING = MIB
 
