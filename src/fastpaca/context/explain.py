@@ -40,7 +40,10 @@ RANGES_MAX: Final = 1_000
 """How many ranges are told one by one."""
 
 REWRITES_MAX: Final = 5_000
-"""How many rewrites are looked at; about 2 KB each, they are read in 0.2 s."""
+"""
+How many rewrites are looked at. To compare one takes 25 µs, measured on stored windows of agents,
+14 KB each with the calls that they remember: 0.13 s for all, besides reading them.
+"""
 
 PINNED, TASK, KEPT, STRIPPED, CUT = "pinned", "task", "kept", "stripped", "cut"
 DROPPED, SUMMARISED, OLDER = "dropped", "summarised", "older"
