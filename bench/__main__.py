@@ -19,7 +19,18 @@ from pathlib import Path
 
 import httpx
 
-from bench import bodies, client, failover, foreign, memory, postgres, stalls, stream, typescript
+from bench import (
+    bodies,
+    client,
+    failover,
+    foreign,
+    giants,
+    memory,
+    postgres,
+    stalls,
+    stream,
+    typescript,
+)
 from bench.load import Figures
 from bench.measure import APPEND, APPEND_KEYED, MESSAGE, VIEW, Bench, Result, create, fill
 from bench.processes import node, serving
@@ -191,6 +202,7 @@ SECTIONS = {
     "view": view_against_nothing,
     "history": history_against_none,
     "wal": wal_after_a_large_compact,
+    "giants": giants.appends_to_giants,
     "foreign": foreign.appends_beside_a_reader,
     "memory": memory.memory_of_many_contexts,
     "bodies": bodies.memory_after_large_bodies,
