@@ -15,7 +15,7 @@ from functools import partial
 from fastpaca.context import Context, Status
 from fastpaca.engine import feed, rows
 from fastpaca.engine.cache import ContextCache
-from fastpaca.engine.failures import reading
+from fastpaca.engine.failures import READING
 from fastpaca.engine.feed import MakeChanges
 from fastpaca.engine.freshness import Freshness
 from fastpaca.errors import ContextNotFound
@@ -85,7 +85,7 @@ class ContextStates:
         """
         if context_id not in self.cache and context_id not in self._loads:
             return await self.load(context_id)  # it begins now, so it can't be older
-        with reading():
+        with READING:
             revision = await self._freshness.revision(context_id)
         context = self.cache.get(context_id)
         while revision and not _is_as_new_as(revision, context):
@@ -104,7 +104,7 @@ class ContextStates:
         Raises:
             Unavailable: The store can't be read.
         """
-        with reading():
+        with READING:
             revision = await self._freshness.revision(context_id)
         if context is None:
             return revision == 0
@@ -123,7 +123,7 @@ class ContextStates:
         load = self._loads.get(context_id)
         if load is None:
             load = self._loads[context_id] = asyncio.create_task(self._load_once(context_id))
-        with reading():
+        with READING:
             return await asyncio.shield(load)
 
     async def _load_once(self, context_id: str) -> Context | None:

@@ -7,8 +7,8 @@ The store's own message goes to the log, because it may name servers.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
+from typing import Final
 
 from fastpaca.errors import Unavailable
 from fastpaca.store.base import CommitFailed, ReadFailed
@@ -16,18 +16,34 @@ from fastpaca.store.base import CommitFailed, ReadFailed
 logger = logging.getLogger(__name__)
 
 
-@contextmanager
-def reading() -> Iterator[None]:
+class _Reading:
     """
-    Translate a failed read of the store, for a block.
+    Translates a failed read of the store, for a block.
+
+    A class and not a generator, because every read of a shared store passes here.
 
     Raises:
         Unavailable: The store can't be read.
     """
-    try:
-        yield
-    except ReadFailed as error:
-        raise unreadable(error) from error
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        """Begin the block."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Raise the error for the caller, if the block ended in a failed read."""
+        if isinstance(error, ReadFailed):
+            raise unreadable(error) from error
+
+
+READING: Final = _Reading()
+"""Stands around reads: `with READING: …`."""
 
 
 def unreadable(error: ReadFailed) -> Unavailable:

@@ -12,7 +12,7 @@ from typing import Final
 from fastpaca.context import Context
 from fastpaca.engine import feed, history
 from fastpaca.engine.contexts import ContextStates
-from fastpaca.engine.failures import reading
+from fastpaca.engine.failures import READING
 from fastpaca.store.base import CompactionRow, ContextRow, MessageRow, Store
 from fastpaca.stream.subscription import Page
 
@@ -48,7 +48,7 @@ class Pages:
         end = min(to_seq, context.last_seq)
         if from_seq > end or limit == 0:
             return []
-        with reading():
+        with READING:
             page = await self._store.messages(context.id, from_seq, end, limit, PAGE_BYTES_MAX)
         await self._check(context, page)
         return page
@@ -64,7 +64,7 @@ class Pages:
         before = context.last_seq - offset + 1
         if before <= 1 or limit == 0:
             return []
-        with reading():
+        with READING:
             page = await self._store.messages_before(context.id, before, limit, PAGE_BYTES_MAX)
         await self._check(context, page)
         return page
@@ -78,7 +78,7 @@ class Pages:
             Unavailable: The store can't be read.
         """
         end = context.version
-        with reading():
+        with READING:
             page = await self._store.compactions(context.id, after, end, limit, PAGE_BYTES_MAX)
         await self._check(context, page)
         return page
@@ -93,7 +93,7 @@ class Pages:
             ContextNotFound: The context was purged meanwhile.
             Unavailable: The store can't be read.
         """
-        with reading():
+        with READING:
             page = await self._store.compactions_before(context.id, before, limit, PAGE_BYTES_MAX)
         await self._check(context, page)
         return page
@@ -128,7 +128,7 @@ class Pages:
         Raises:
             Unavailable: The store can't be read.
         """
-        with reading():
+        with READING:
             page = await self._store.changes(
                 context_id, after, through, limit, bytes_max, with_bodies=with_bodies
             )
@@ -141,7 +141,7 @@ class Pages:
         Raises:
             Unavailable: The store can't be read.
         """
-        with reading():
+        with READING:
             page = await self._store.contexts(prefix, after, limit)
         await self._settled.wait()
         return page
@@ -154,5 +154,5 @@ class Pages:
             ContextNotFound: The context was purged meanwhile.
             Unavailable: The store can't be read.
         """
-        with reading():
+        with READING:
             return await history.at_version(self._store, context, version)
