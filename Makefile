@@ -18,7 +18,8 @@ PEERS  := $(VENV)/peers
 CUTS   := --cut 'newest that fit' --cut LangChain
 BROWSER := $(VENV)/.browser-is-installed
 NODE_CHAT := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix examples/node-chat
-SIM    := tests/context/test_simulation.py tests/sim tests/stream/test_simulation.py
+SIM    := tests/context/test_simulation.py tests/rules/test_simulation.py tests/sim \
+          tests/stream/test_simulation.py
 
 .PHONY: help setup serve test check fix sim fuzz acceptance validity runtimes compat bench docs lock
 

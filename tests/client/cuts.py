@@ -1,202 +1,131 @@
 """
-Random conversations of all shapes, and where a node may cut them: `tests/wire/cuts.json`.
+Conversations of all shapes, and where they may be cut: `tests/wire/cuts.json`.
 
     python -m tests.client.cuts
 
-Draws the conversations and asks the core of a node about each. The tests of the core and of every
-SDK read the file, so that all of them cut at the same places.
+Each form of calls and results has a conversation of a kind that is easily broken, in turn, and
+random ones mix the forms. The places are those that the model of the rules finds; what is
+summarised is what the client for Python would. The tests of the core and of every SDK read the
+file, so that all of them go by the same.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from fastpaca import shapes
+from fastpaca import CannotCompact, Message
+from fastpaca.client.compacting import plan
+from fastpaca.client.values import Segment, View
 from fastpaca.context.groups import Groups
 from fastpaca.context.message import Entry, log_entry, synthetic_entry
-from fastpaca.shapes import By, Row, Side
 from tests.kit.messages import counted
-from tests.kit.messages import message as say
+from tests.rules.author import Author
+from tests.rules.forms import CROSSED, FORMS, SERVED_ROWS, Form, say, text
+from tests.rules.kinds import KINDS
+from tests.rules.meaning import Said
+from tests.rules.model import Model, Settings
 
 FILE: Final = Path(__file__).parents[1] / "wire" / "cuts.json"
 
-OF_ROW: Final = 2
-"""How many conversations are drawn about each row of the table."""
+RANDOM: Final = 60
+"""How many conversations mix forms."""
 
-OF_ALL: Final = 120
-"""How many are drawn from all rows."""
-
-IDS: Final = ("a", "b", "c", "")
-NAMES: Final = ("f", "g", "")
-STATES: Final = ("input-available", "approval-requested", "output-available", "output-error")
-
-Message = dict[str, Any]
+Json = dict[str, Any]
 
 
-class Talk:
-    """
-    Draws the messages of one conversation from *rng*.
-
-    Args:
-        rng: Where everything is drawn from.
-        rows: The shapes that are spoken.
-    """
-
-    def __init__(self, rng: Random, rows: Sequence[Row]) -> None:
-        self._rng = rng
-        self._asking = [row for row in rows if row.side in (Side.CALL, Side.BOTH, Side.REQUEST)]
-        self._answering = [row for row in rows if row.side in (Side.RESULT, Side.RESPONSE)]
-        self._ids = rng.choice((IDS, IDS[:2], IDS[:3], ("a", ""), ("",)))
-        self._open: list[str] = []
-
-    def next(self) -> Message:
-        """Draw the next message."""
-        rng = self._rng
-        draw = rng.random()
-        if self._open and draw < 0.45:
-            return self._answer()
-        moves: tuple[tuple[float, Callable[[], Message]], ...] = (
-            (0.62, lambda: say("user", text())),
-            (0.70, lambda: say("assistant", text())),
-            (0.74, lambda: say(rng.choice(("system", "developer")), text())),
-            (0.80, lambda: say("assistant", *self._thoughts())),
-            (0.83, self._odd),
-        )
-        for share, move in moves:
-            if draw < share:
-                return move()
-        return self._call() if draw < 0.97 else self._answer()
-
-    def _call(self) -> Message:
-        rng = self._rng
-        message = say(rng.choice(("assistant", "assistant", "assistant", "model")))
-        if rng.random() < 0.3:
-            message["parts"] += self._thoughts()
-        if rng.random() < 0.2:
-            message["parts"].append(text())
-        calls = []
-        for _ in range(rng.choice((1, 1, 1, 2))):
-            name, id_ = rng.choice(NAMES), rng.choice(self._ids)
-            self._open.append(id_)
-            if not self._asking or rng.random() < 0.15:
-                calls.append({"id": id_, "function": {"name": name}})
-            else:
-                message["parts"].append(self._part(rng.choice(self._asking), id_, name))
-        if calls:
-            message["tool_calls"] = calls
-        elif rng.random() < 0.05:
-            message["function_call"] = {"name": "f", "arguments": "{}"}
-            self._open.append("")
-        if rng.random() < 0.1 and self._answering:
-            message["parts"].insert(0, self._result())
-        return message
-
-    def _answer(self) -> Message:
-        rng = self._rng
-        if not self._answering or rng.random() < 0.15:
-            message = say(rng.choice(("tool", "function")), text())
-            id_ = self._answered()
-            return message | ({"tool_call_id": id_} if id_ else {"name": rng.choice(NAMES)})
-        message = say(rng.choice(("tool", "tool", "user", "assistant")), self._result())
-        while rng.random() < 0.25:
-            message["parts"].append(self._result())
-        if rng.random() < 0.15:
-            message["parts"].append(text())
-        return message
-
-    def _result(self) -> Message:
-        row = self._rng.choice(self._answering)
-        return self._part(row, self._answered(), self._rng.choice(NAMES))
-
-    def _answered(self) -> str:
-        if self._open and self._rng.random() < 0.9:
-            return self._open.pop(self._rng.randrange(len(self._open)))
-        return self._rng.choice(self._ids)
-
-    def _part(self, row: Row, id_: str, name: str) -> Message:
-        rng = self._rng
-        tool = name or "f"
-        types = {By.KEY: row.word, By.SUFFIX: f"custom{row.word}"}
-        part: Message = {"type": types.get(row.by, row.word.replace("*", tool))}
-        held: Message = {}
-        if id_:
-            held[rng.choice(row.ids)] = id_
-        if row.names and name:
-            held[rng.choice(row.names)] = name
-        if row.by is By.KEY:
-            return part | {row.word: held}
-        if row.by is By.TOOL_CALL_ID:
-            part["toolCallId"] = held.get("toolCallId", rng.choice(self._ids))
-        part |= held
-        part |= {key: id_ or "a" for key in row.needs if key not in part}
-        if row.has_state:
-            part["state"] = rng.choice(STATES)
-        if row.alias and rng.random() < 0.5:
-            part[row.alias] = rng.choice(IDS[:3])
-        if row.grants:
-            part[row.grants] = rng.random() < 0.5
-        return part
-
-    def _thoughts(self) -> list[Message]:
-        rng = self._rng
-        kinds: tuple[Message, ...] = (
-            {"type": "reasoning", "text": "hm"},
-            {"type": "reasoning", "id": "rs", "summary": []},
-            {"type": "thinking", "thinking": "hm", "signature": "s"},
-            {"type": "text", "text": "hm", "thought": True},
-            {"type": "thought", "reasoningContent": {"text": "hm"}},
-        )
-        return [dict(rng.choice(kinds)) for _ in range(rng.choice((1, 1, 2)))]
-
-    def _odd(self) -> Message:
-        odd: tuple[Message, ...] = (
-            say("assistant", {"type": "step-start"}),
-            say("user", {"type": "data-weather", "data": {}}),
-            say("assistant", {"type": "compaction", "content": "so far"}),
-            say("assistant", {"type": "compaction", "content": None}),
-            say("user", text(" \u2003\n")),
-            say("assistant", reasoning_content="hm"),
-            say("assistant", text(), reasoning=[], annotations=[1]),
-            say("assistant", {"type": "message", "content": []}),
-            say("critic", text(), audio={"id": "x"}),
-            say("assistant", {"type": "image", "source": {}}, text("\ufeff")),
-            say("user"),
-        )
-        return json.loads(json.dumps(self._rng.choice(odd)))  # type: ignore[no-any-return]  # a copy
-
-
-def text(said: str = "so") -> Message:
-    """A text part."""
-    return {"type": "text", "text": said}
-
-
-def drawn() -> dict[str, list[Message]]:
-    """Draw all conversations, by name."""
-    found: dict[str, list[Message]] = {}
-    for row in shapes.ROWS:
-        kin = [one for one in shapes.ROWS if one.provider == row.provider]
-        for seed in range(OF_ROW):
-            name = f"{row.provider} {row.side} {row.word} {seed}"
-            found[name] = _conversation(Random(name), [row, row, row, *kin])
-    for seed in range(OF_ALL):
-        rng = Random(seed)
-        found[f"all {seed}"] = _conversation(rng, rng.sample(shapes.ROWS, 8))
+def told() -> dict[str, list[Said]]:
+    """Tell all conversations, by name."""
+    found: dict[str, list[Said]] = {}
+    for number, form in enumerate([*FORMS.values(), *list(CROSSED.values())[::8]]):
+        kinds = [kind for kind in KINDS if KINDS[kind](form)]
+        kind = "approved" if form.requests else kinds[number % len(kinds)]
+        found[f"{kind}, {form.name}"] = KINDS[kind](form)
+    for seed in range(RANDOM):
+        found[f"random {seed}"] = _random(Random(seed), list(FORMS.values()))
     return found
 
 
-def _conversation(rng: Random, rows: Sequence[Row]) -> list[Message]:
-    talk = Talk(rng, rows)
-    messages = [talk.next() for _ in range(rng.randint(5, 12))]
+def _random(rng: Random, forms: list[Form]) -> list[Said]:
+    author = Author(rng, rng.sample(forms, 3), SERVED_ROWS)
+    said = [author.next() for _ in range(rng.randint(6, 12))]
     if rng.random() < 0.2:
-        messages[rng.choice((0, 1))]["seq"] = None
-    return messages
+        summary = say(rng.choice(("user", "assistant")), text()).as_synthetic()
+        said.insert(rng.choice((0, 1)), summary)
+    return said
 
 
-def entries_of(messages: Sequence[Message]) -> list[Entry]:
+def case(name: str, said: Sequence[Said]) -> Json:
+    """Write a conversation, and where the rules let it be cut."""
+    model = Model(Settings(2**40), lambda one, gone: one.tokens)
+    for one in said:
+        if one.is_synthetic:
+            model.add_synthetic(one)
+        else:
+            model.append(one)
+    model.pinned = 0  # whoever cuts by hand keeps the instructions himself
+    messages = [_sent(one) for one in said]
+    keep_last, trigger = (2, 4, 20)[len(said) % 3], len(said) * 2 // 3
+    return {
+        "name": name,
+        "messages": messages,
+        "cut_points": model.whole_cuts(),
+        "task_messages": [at for at, one in enumerate(said) if one.opens_turn],
+        "keep_last": keep_last,
+        "trigger": trigger,
+        "cut": cut_of(messages, keep_last, trigger),
+    }
+
+
+def cut_of(messages: Sequence[Json], keep_last: int, trigger: int) -> list[int] | None:
+    """Ask the client what of *messages*, a token each, is summarised; None if that can't help."""
+    try:
+        found = plan(view_of(messages), keep_last, trigger)
+    except CannotCompact:
+        return None
+    assert found is not None
+    return [len(found.pinned), found.cut]
+
+
+def view_of(messages: Sequence[Json], version: int = 0, **fields: Any) -> View:
+    """Make a view of *messages*, a token each unless they say otherwise."""
+    found = [
+        Message({"seq": at, "version": at, "token_count": 1, "metadata": {}, **message})
+        for at, message in enumerate(messages, 1)
+    ]
+    return View(
+        version=version or len(found),
+        messages=found,
+        used_tokens=len(found),
+        needs_compaction=fields.pop("needs_compaction", True),
+        segments=[Segment(type="live", from_seq=1, to_seq=len(found))],
+        token_budget=10,
+        window_tokens=len(found),
+        fit=fields.pop("fit", "whole"),
+    )
+
+
+def _sent(said: Said) -> Json:
+    message = {key: value for key, value in said.message.items() if key != "token_count"}
+    return message | ({"seq": None} if said.is_synthetic else {})
+
+
+def cases() -> list[Json]:
+    """Read the file."""
+    return json.loads(FILE.read_text())  # type: ignore[no-any-return]  # as it was written
+
+
+def points_of(messages: Sequence[Json]) -> tuple[list[int], list[int]]:
+    """Ask the core where *messages* may be cut, and which of them open a turn."""
+    entries = entries_of(messages)
+    openers = [at for at, entry in enumerate(entries) if entry.opens_turn]
+    return Groups(entries).read(len(entries)).whole_cuts(), openers
+
+
+def entries_of(messages: Sequence[Json]) -> list[Entry]:
     """Make entries of *messages*; one whose `seq` is null is synthetic."""
     entries = []
     for seq, message in enumerate(messages, 1):
@@ -208,25 +137,6 @@ def entries_of(messages: Sequence[Message]) -> list[Entry]:
     return entries
 
 
-def case(name: str, messages: Sequence[Message]) -> dict[str, Any]:
-    """Ask the core where *messages* may be cut."""
-    entries = entries_of(messages)
-    return {
-        "name": name,
-        "messages": messages,
-        "cut_points": Groups(entries).read(len(entries)).whole_cuts(),
-        "task_messages": [i for i, entry in enumerate(entries) if entry.opens_turn],
-    }
-
-
-def cases() -> list[dict[str, Any]]:
-    """Read the file."""
-    return json.loads(FILE.read_text())  # type: ignore[no-any-return]  # as it was written
-
-
 if __name__ == "__main__":
-    lines = [
-        json.dumps(case(name, messages), separators=(",", ":"))
-        for name, messages in drawn().items()
-    ]
+    lines = [json.dumps(case(name, said), separators=(",", ":")) for name, said in told().items()]
     FILE.write_text("[\n" + ",\n".join(lines) + "\n]\n")

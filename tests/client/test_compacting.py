@@ -14,8 +14,7 @@ from fastpaca import CannotCompact, FastpacaError, InvalidRequest, Message, Retr
 from fastpaca.client.calls import CONFLICTS_MAX, Calls
 from fastpaca.client.compacting import KEEP_LAST, cut_points, plan, summary_of
 from fastpaca.client.responses import ClientResponse
-from fastpaca.client.values import CompactResult, Segment, View
-from fastpaca.shapes import ROWS, row_of
+from fastpaca.client.values import CompactResult, View
 from tests.client import cuts
 from tests.client.driven import Hand, answer
 from tests.client.rules import rules
@@ -32,20 +31,7 @@ SUMMARY = user("user", seq=None)
 
 
 def window(*messages: dict[str, Any], version: int = 0, **fields: Any) -> View:
-    found = [
-        Message({"seq": at, "version": at, "token_count": 1, "metadata": {}, **message})
-        for at, message in enumerate(messages, 1)
-    ]
-    return View(
-        version=version or len(found),
-        messages=found,
-        used_tokens=len(found),
-        needs_compaction=fields.pop("needs_compaction", True),
-        segments=[Segment(type="live", from_seq=1, to_seq=len(found))],
-        token_budget=10,
-        window_tokens=len(found),
-        fit=fields.pop("fit", "whole"),
-    )
+    return cuts.view_of(messages, version, **fields)
 
 
 def spoken(line: str, tokens: list[int]) -> list[dict[str, Any]]:
@@ -75,31 +61,34 @@ def test_what_is_summarised_by_the_rules(case: Any) -> None:
     assert raised.value.kept_tokens == case["kept_tokens"]
 
 
-@pytest.mark.parametrize("case", cuts.cases(), ids=lambda case: case["name"])
-def test_conversations_of_all_shapes_are_cut_where_the_node_would(case: Any) -> None:
+def test_conversations_of_all_shapes_are_cut_where_the_rules_let_them() -> None:
     """
-    The file holds what the core says of each conversation, a client says the same of what a node
-    answers, and no place is between a call and its result as an oracle pairs them.
+    The file holds the places that the rules name; the core of a node and a client find the same.
     """
-    messages = case["messages"]
-    assert cuts.case(case["name"], messages) == case
-    indexes, task_messages = cut_points(window(*messages).messages)
-    assert (indexes, task_messages) == (case["cut_points"], case["task_messages"])
-    for asked, answered_by in pairs(messages):
-        assert not any(asked.seq <= cut < answered_by.seq for cut in indexes)
+    told = {name: cuts.case(name, said) for name, said in cuts.told().items()}
+    cases = cuts.cases()
+    assert [case["name"] for case in cases] == list(told)
+    for case in cases:
+        assert case == told[case["name"]], "run python -m tests.client.cuts"
+        expected = (case["cut_points"], case["task_messages"])
+        assert cuts.points_of(case["messages"]) == expected, case["name"]
+        assert cut_points(window(*case["messages"]).messages) == expected, case["name"]
 
 
-def test_the_shared_conversations_speak_every_shape() -> None:
+def test_summaries_of_all_shapes_part_nothing() -> None:
     """
-    Each row of the table is matched by a part of a conversation in the file.
+    What is summarised ends at one of these places, and what stays leaves room for the summary.
     """
-    spoken_rows = {
-        row_of(part)
-        for case in cuts.cases()
-        for message in case["messages"]
-        for part in message["parts"]
-    }
-    assert set(ROWS) <= spoken_rows
+    cases = cuts.cases()
+    assert sum(case["cut"] is not None for case in cases) > len(cases) / 2
+    for case in cases:
+        size, found = len(case["messages"]), case["cut"]
+        assert found == cuts.cut_of(case["messages"], case["keep_last"], case["trigger"])
+        if found is not None:
+            start, end = found
+            assert start < end
+            assert {start, end} <= set(case["cut_points"])
+            assert start + size - end < case["trigger"]
 
 
 def _is_json(messages: list[dict[str, Any]]) -> bool:

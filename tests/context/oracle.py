@@ -1,127 +1,60 @@
 """
 What must hold of every window and of every view, worked out from the messages as they were sent.
 
-Nothing here looks at how the core does it: calls and results are found in decoded JSON by a table
-of their own, and what became of each part is told by the number `n` that stories give it.
+Nothing here looks at how the core does it: calls and results are found and paired by the second
+telling of the rules, and what became of each part is told by its place, `n`, that stories give it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from itertools import groupby
 from math import floor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fastpaca import shapes
 from fastpaca.context import Config, LastN, Manual
 from fastpaca.context.context import View
 from fastpaca.context.message import Entry
-from fastpaca.shapes import Mark, Reading, Side
 from tests.kit.messages import Message
-
-_ANSWERED = ("seq", "version", "token_count", "inserted_at")
-KEY = "as a whole"
-_NOTHING: tuple[Any, ...] = (None, "", [], {})
-
-
-class Half(NamedTuple):
-    """A call or a result: the number of what it stands in, and its mark."""
-
-    slot: object
-    mark: Mark
-
-
-def read(message: Message) -> Reading:
-    """Read *message* by the table."""
-    keys = {
-        key: value
-        for key, value in message.items()
-        if key not in shapes.STRUCTURAL_KEYS and value not in _NOTHING
-    }
-    return shapes.read(message["role"], message["parts"], keys)
-
-
-def halves(message: Message) -> list[Half]:
-    """Find the calls and results of *message*."""
-    return [Half(_slot(message, mark.place), mark) for mark in read(message).marks]
-
-
-def _slot(message: Message, place: int) -> object:
-    if place >= 0:
-        return message["parts"][place].get("n")
-    if place <= shapes.CALLS_PLACE:
-        return ("key", message["tool_calls"][shapes.CALLS_PLACE - place].get("n"))
-    return KEY
+from tests.rules.groups import holds_summary
+from tests.rules.judge import differences
+from tests.rules.meaning import ANSWERS, ASKS, ASSISTANTS, INSTRUCTIONS, Place, Said
+from tests.rules.pairing import Call, Pairing
+from tests.rules.reading import read
 
 
 class Spot(NamedTuple):
-    """A call or a result of the log."""
+    """A call or a result of the log: its seq, and its place in the message as it was sent."""
 
     seq: int
-    slot: object
-
-
-class _Call:
-    """A call of the log, as the rules of pairing see it."""
-
-    def __init__(self, seq: int, half: Half, step: int) -> None:
-        self.spot = Spot(seq, half.slot)
-        self.mark = half.mark
-        self.step = step
-        self.state = "runs"
+    place: Place
 
 
 def pairs(log: Sequence[Message]) -> list[tuple[Spot, Spot]]:
-    """Give each result of *log* with the call that it binds, as slowly and plainly as can be."""
-    found: list[tuple[Spot, Spot]] = []
-    calls: list[_Call] = []
-    step, has_result = 0, False
-    for seq, message in enumerate(log, start=1):
-        if read(message).opens_turn:
-            for call in calls:
-                call.state = call.state.replace("runs", "stopped")
-            has_result = False
-        for half in halves(message):
-            mark = half.mark
-            answered = None
-            if mark.side is not Side.CALL and mark.side is not Side.REQUEST:
-                answered = _answered(calls, mark)
-            if answered is not None:
-                answered.state = "answered"
-                found.append((answered.spot, Spot(seq, half.slot)))
-                has_result = True
-                for call in calls:
-                    if call.step < answered.step:
-                        call.state = call.state.replace("runs", "stopped")
-            if mark.side in (Side.CALL, Side.REQUEST) or mark.is_open:
-                step += has_result
-                has_result = False
-                calls.append(_Call(seq, half, step))
-            elif mark.side is Side.BOTH:
-                calls.append(_Call(seq, half, step))
-                calls[-1].state = "answered"
+    """List the results of *log*, each with the call that it binds."""
+    source = Source()
+    for message in log:
+        source.pair(message, ())
+    return source.pairs()
+
+
+@lru_cache(maxsize=4096)
+def places_left(body: bytes) -> list[Place]:
+    """List the places, as it was sent, of all that a message that came back still says."""
+    message = json.loads(body)
+    found: list[Place] = []
+    for item in read(message).items:
+        place = item.places[0]
+        if isinstance(place, int):
+            place = message["parts"][place]["n"]
+        elif place.startswith("tool_calls."):
+            index = int(place.removeprefix("tool_calls."))
+            place = f"tool_calls.{message['tool_calls'][index]['n']}"
+        found.append(place)
     return found
-
-
-def _answered(calls: list[_Call], mark: Mark) -> _Call | None:
-    approval = mark.side is Side.RESPONSE
-    alike = [call for call in calls if (call.mark.side is Side.REQUEST) == approval]
-    same = [call for call in alike if mark.id and mark.id in (call.mark.id, call.mark.alias)]
-    if mark.side is Side.BOTH or same:
-        unanswered = [call for call in same if call.state != "answered"]
-        if mark.side is Side.BOTH and unanswered and unanswered[-1].mark.side is not Side.BOTH:
-            return None
-        return unanswered[-1] if unanswered and unanswered[-1].state == "runs" else None
-    open_ = [
-        call
-        for call in alike
-        if call.state == "runs"
-        and (not mark.name or call.mark.name == mark.name)
-        and not (mark.id and call.mark.id)
-    ]
-    newest = [call for call in open_ if call.step == open_[-1].step]
-    return newest[0] if newest else None
 
 
 class Source:
@@ -131,25 +64,64 @@ class Source:
     Attributes:
         log: All messages, the first has seq 1.
         pinned: The entries that no policy may touch, as seqs or (version, position).
+        said: What the messages mean.
+        pairing: Which results answer which calls.
         excused: Through which seq a replacement may have parted calls from results.
+        is_loose: Whether there was one, or others than the assistant make calls: which of these
+            takes a result without an id depends on what was cut since.
     """
 
     def __init__(self) -> None:
         self.log: list[Message] = []
         self.pinned: list[object] = []
         self.excused = 0
-        self._pairs: tuple[int, list[tuple[Spot, Spot]]] | None = None
+        self.is_loose = False
+        self.said: list[Said] = []
+        self.pairing = Pairing()
         self._replaced: dict[object, Message] = {}
 
     def pairs(self) -> list[tuple[Spot, Spot]]:
-        """Give the pairs of the log, worked out once for each of its lengths."""
-        if self._pairs is None or self._pairs[0] != len(self.log):
-            self._pairs = (len(self.log), pairs(self.log))
-        return self._pairs[1]
+        """List the calls that have their results, with these."""
+        return [
+            (self.spot(call.spot), self.spot(answer))
+            for call in self.pairing.calls
+            for answer in call.answers
+        ]
+
+    def spot(self, spot: tuple[int, int]) -> Spot:
+        """Return where the item at *spot* of the pairing stands."""
+        number, at = spot
+        return Spot(number + 1, self.said[number].items[at].places[0])
+
+    def pair(self, message: Message, window: Sequence[Entry]) -> None:
+        """Note which calls of *window* a message that is about to be appended answers."""
+        self.log.append(message)
+        self.said.append(read(message))
+        number = len(self.said) - 1
+        is_gone = self._gone_from(window)
+        holding = (e.seq for e in window if e.seq and holds_summary(self.said[e.seq - 1]))
+        summary = number if holds_summary(self.said[number]) else max(holding, default=0) - 1
+        self.pairing.add(
+            number,
+            self.said[number],
+            lambda call: call.spot.number != number and is_gone(call),
+            lambda call: call.spot.number < summary,
+        )
+        calls = any(item.kind in ASKS for item in self.said[number].items)
+        self.is_loose |= calls and message["role"] not in ASSISTANTS
+
+    def _gone_from(self, window: Sequence[Entry]) -> Callable[[Call], bool]:
+        there = {entry.seq: entry.without for entry in window}
+
+        def is_gone(call: Call) -> bool:
+            seq, place = self.spot(call.spot)
+            return bool(window) and (seq not in there or _code(place) in there[seq])
+
+        return is_gone
 
     def append(self, message: Message, window: Sequence[Entry]) -> None:
         """Note a message that is about to be appended to *window*."""
-        self.log.append(message)
+        self.pair(message, window)
         every = [key_of(entry) for entry in window]
         joins = not every or (
             (window[-1].role in ("system", "developer") or every == self.pinned[:1])
@@ -162,9 +134,28 @@ class Source:
     def _reaches_the_end(self, last: Entry) -> bool:
         return last.covers_to == len(self.log) - 1
 
+    def holds_summary(self, window: Sequence[Entry]) -> bool:
+        """Tell whether a provider's own summary stands in *window*, after the pinned."""
+        return any(
+            item.kind == "compaction"
+            for entry in window
+            if key_of(entry) not in self.pinned
+            for item in self.meant(entry).items
+        )
+
+    def note(self, window: Sequence[Entry]) -> None:
+        """Note what of the pinned a provider's summary has replaced in *window*."""
+        there = {key_of(entry) for entry in window}
+        self.pinned = [key for key in self.pinned if key in there]
+
+    def pinned_in(self, window: Sequence[Entry]) -> list[Entry]:
+        """List the pinned entries of *window*."""
+        return [entry for entry in window if key_of(entry) in self.pinned]
+
     def replace(self, version: int, replacement: Sequence[int | Message]) -> None:
         """Note a replacement of the window: seqs of the log and synthetic messages."""
         self.excused = len(self.log)
+        self.is_loose = True
         self._replaced = {
             (version, place): item
             for place, item in enumerate(replacement)
@@ -188,11 +179,24 @@ class Source:
             found.append(item if isinstance(item, int) else (version, place))
         return found
 
+    def meant(self, entry: Entry) -> Said:
+        """Return what the message of *entry* meant as it was sent."""
+        return self.said[entry.seq - 1] if entry.seq is not None else read(self.sent(entry))
+
     def sent(self, entry: Entry) -> Message:
         """Give the message of *entry* as it was sent."""
         if entry.seq is not None:
             return self.log[entry.seq - 1]
         return self._replaced[entry.version, entry.position]
+
+
+def _code(place: Place) -> int:
+    """Return how an entry writes down that what stands at *place* was taken out of it."""
+    if isinstance(place, int):
+        return place
+    if place.startswith("tool_calls."):
+        return shapes.CALLS_PLACE - int(place.removeprefix("tool_calls."))
+    return shapes.CALL_KEY_PLACE
 
 
 def key_of(entry: Entry) -> object:
@@ -209,69 +213,50 @@ def check_values(source: Source, entries: Sequence[Entry], *, may_be_cut: bool) 
         assert returned["seq"] == entry.seq
         assert returned["version"] == entry.version
         assert returned["token_count"] == entry.tokens >= 0
-        assert {"metadata": {}, **_own(sent)}.keys() >= _own(returned).keys()
-        for key, value in _own(returned).items():
-            if key == "tool_calls" and isinstance(value, list):
-                assert value == [one for one in sent[key] if one in value]
-            elif key != "parts":
-                assert value == sent.get(key, {}), key
+        assert returned["metadata"] == sent.get("metadata", {})
+        left = {key: sent[key] for key in sent if key in returned}
+        places = [part["n"] for part in returned["parts"]]
+        assert places == sorted(set(places))
+        left["parts"] = [sent["parts"][place] for place in places]
+        if isinstance(returned.get("tool_calls"), list):
+            there = [call["n"] for call in returned["tool_calls"] if isinstance(call, dict)]
+            left["tool_calls"] = [
+                call
+                for call in sent["tool_calls"]
+                if not isinstance(call, dict) or call["n"] in there
+            ]
         if sent["parts"] and not returned["parts"]:
-            assert halves(returned) or read(_own(returned)).has_other_keys, (
+            said = read(returned)
+            assert said.has_other_keys or not all(item.is_in_parts for item in said.items), (
                 f"{key_of(entry)} was emptied and kept"
             )
-        _check_parts(sent["parts"], returned["parts"], may_be_cut=may_be_cut)
-
-
-def _own(message: Message) -> Message:
-    return {key: value for key, value in message.items() if key not in _ANSWERED}
-
-
-def _check_parts(sent: Sequence[Message], got: Sequence[Message], *, may_be_cut: bool) -> None:
-    by_number = {part["n"]: part for part in sent}
-    order = [part["n"] for part in sent]
-    places = [order.index(part["n"]) for part in got]
-    assert places == sorted(places)
-    for part in got:
-        original = by_number[part["n"]]
-        if part != original:
-            assert may_be_cut
-            _check_cut(original, part)
-
-
-def _check_cut(sent: Any, got: Any) -> None:
-    """Only strings differ, and these keep beginning and end around a marker."""
-    if isinstance(sent, str) and isinstance(got, str):
-        if sent != got and not got.startswith("[... "):
-            head, _, rest = got.partition("\n[... ")
-            count, _, tail = rest.partition(" tokens left out ...]\n")
-            assert int(count) > 0
-            assert sent.startswith(head)
-            assert sent.endswith(tail)
-            assert len((head + tail).encode()) >= 250, "never below the floor"
-            assert len((head + tail).encode()) < len(sent.encode())
-    elif isinstance(sent, dict) and isinstance(got, dict) and list(sent) == list(got):
-        for key in sent:
-            _check_cut(sent[key], got[key])
-            if sent[key] != got[key]:
-                assert key not in ("id", "type", "tool_call_id", "n"), f"{key} was cut"
-    elif isinstance(sent, list) and isinstance(got, list) and len(sent) == len(got):
-        for one, other in zip(sent, got, strict=True):
-            _check_cut(one, other)
-    else:
-        assert sent == got or "tokens left out ...]" in json.dumps(got)
+        assert list(differences(left, returned)) == []
+        if not may_be_cut:
+            assert left["parts"] == returned["parts"]
 
 
 def check_pairs(source: Source, entries: Sequence[Entry]) -> None:
     """No result without the call it answers, no answered call without its result."""
     kept = {
-        Spot(entry.seq, half.slot)
+        Spot(entry.seq, place)
         for entry in entries
         if entry.seq is not None
-        for half in halves(json.loads(entry.body))
+        for place in places_left(entry.body)
     }
-    for call, result in source.pairs():
-        if call.seq > source.excused:
-            assert (call in kept) == (result in kept), f"{call} and {result} were parted"
+    for call in source.pairing.calls:
+        # Of what step a call is that stays before a cut is forgotten, so it may take such results.
+        if call.spot.number < source.excused or (source.is_loose and not call.item.id):
+            continue
+        asked = source.spot(call.spot)
+        for spot in call.answers:
+            answer = source.spot(spot)
+            if source.is_loose and not source.said[spot.number].items[spot.at].id:
+                continue
+            # A part that holds its result needs no earlier one.
+            holds_both = call.item.kind == "both" and asked not in kept
+            assert holds_both or (asked in kept) == (answer in kept), f"{asked}, {answer}: parted"
+        for stray in map(source.spot, call.strays):
+            assert asked in kept or stray not in kept, f"{stray} has lost its call {asked}"
 
 
 def check_order(entries: Sequence[Entry]) -> None:
@@ -313,14 +298,15 @@ def check_view(source: Source, window: Sequence[Entry], config: Config, view: Vi
     assert view.needs_compaction == (total > floor(view.token_budget * config.trigger_ratio))
     _check_fit(window, entries, view)
     task = newest_opener(source, window)
-    if task is not None and not task.marks and task.tokens <= view.token_budget:
+    asks = task is not None and any(item.kind in ASKS for item in source.meant(task).items)
+    if task is not None and not asks and task.tokens <= view.token_budget:
         assert key_of(task) in [key_of(entry) for entry in entries], "the task is there"
 
 
 def newest_opener(source: Source, window: Sequence[Entry]) -> Entry | None:
     """Find the message that opened the newest turn, apart from the pinned."""
-    for place in range(len(window) - 1, len(source.pinned) - 1, -1):
-        if read(source.sent(window[place])).opens_turn:
+    for place in range(len(window) - 1, len(source.pinned_in(window)) - 1, -1):
+        if source.meant(window[place]).opens_turn:
             return window[place]
     return None
 
@@ -341,10 +327,11 @@ def check_trim(source: Source, config: Config, before: Sequence[Entry], after: l
     policy = config.policy
     assert not isinstance(policy, Manual)
     left = [key_of(entry) for entry in after]
-    assert left[: len(source.pinned)] == source.pinned, "pinned entries stay, as they are"
-    assert [e.body for e in after[: len(source.pinned)]] == [
-        e.body for e in before[: len(source.pinned)]
-    ]
+    pinned = source.pinned_in(before)
+    if source.holds_summary(before) and after[: len(pinned)] != pinned:
+        pinned = [entry for entry in pinned if entry.role in INSTRUCTIONS]
+    assert left[: len(pinned)] == [key_of(entry) for entry in pinned], "pinned entries stay"
+    assert [e.body for e in after[: len(pinned)]] == [e.body for e in pinned], "as they are"
     assert set(left) <= {key_of(entry) for entry in before}
     task = newest_opener(source, before)
     holds_calls = task is not None and any(
@@ -361,19 +348,23 @@ def check_trim(source: Source, config: Config, before: Sequence[Entry], after: l
 def _check_last_n(
     source: Source, config: Config, policy: LastN, before: Sequence[Entry], after: Sequence[Entry]
 ) -> None:
-    if len(before) == len(source.pinned):
+    pinned = len(source.pinned_in(before))
+    if len(before) == pinned:
         return
     newest = before[-1]
-    if not newest.marks or not all(mark.answers for mark in newest.marks):
+    kinds = {item.kind for item in source.meant(newest).items}
+    if not kinds & ANSWERS or kinds & ASKS:
         assert key_of(after[-1]) == key_of(newest), "the newest stays"
-    rest_size = len(before) - len(source.pinned)
+    rest_size = len(before) - pinned
     trigger = floor(config.token_budget * config.trigger_ratio)
-    if 10 * sum(e.tokens for e in before) <= 9 * trigger and rest_size <= policy.limit:
+    has_summary = source.holds_summary(before)
+    fits = 10 * sum(e.tokens for e in before) <= 9 * trigger and rest_size <= policy.limit
+    if fits and not has_summary:
         assert [key_of(e) for e in after] == [key_of(e) for e in before], "what fits stays"
-    rest = after[len(source.pinned) :]
-    if not policy.start_on_user or key_of(rest[0]) == key_of(before[len(source.pinned)]):
+    rest = after[pinned:]
+    if has_summary or not policy.start_on_user or key_of(rest[0]) == key_of(before[pinned]):
         return
-    openers = [read(source.sent(entry)).opens_turn for entry in rest]
+    openers = [source.meant(entry).opens_turn for entry in rest]
     assert openers[0] or rest[0].role == "user" or not any(openers), "begins with a user message"
 
 
@@ -385,4 +376,4 @@ def _check_running_turn(turn: Sequence[Entry], after: Iterable[Entry]) -> None:
 
 
 def _holds_call(entry: Entry) -> bool:
-    return any(half.mark.side is not Side.RESULT for half in halves(json.loads(entry.body)))
+    return any(item.kind in ASKS for item in read(json.loads(entry.body)).items)

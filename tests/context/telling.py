@@ -69,6 +69,7 @@ class Told:
         """Let something happen."""
         draw = self.rng.random()
         self.before = None
+        self.source.note(self.window)
         if draw < 0.78:
             self._append()
         elif draw < 0.84:
@@ -95,6 +96,7 @@ class Told:
     def _append_many(self) -> None:
         for _ in range(self.rng.randint(2, 5)):
             # One by one, so that the source sees each window; batches have a test of their own.
+            self.source.note(self.window)
             self._append()
 
     def _compact(self) -> None:
@@ -193,7 +195,8 @@ def policies_keep_promises(told: Told) -> None:
     ratio = told.rng.choice((0.3, 0.7, 1.0))
     config = Config(told.rng.choice(BUDGETS), ratio, policy)
     once = compact(told.conversation.window, config)
-    assert compact(once, config) is once
+    if is_due(once, config):
+        assert compact(once, config) is once
     check_values(told.source, once.entries, may_be_cut=False)
     check_pairs(told.source, once.entries)
     if not isinstance(policy, Manual):

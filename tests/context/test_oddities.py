@@ -14,10 +14,11 @@ from fastpaca.context.events import Appended
 from fastpaca.context.oddities import EMPTY_CALL_ID, UNKNOWN_SHAPE, UNPAIRED_RESULT, unpaired
 from fastpaca.shapes import By, Side
 from tests.context.conversation import Conversation
-from tests.context.oracle import Spot, halves, pairs
+from tests.context.oracle import Spot, pairs
 from tests.context.story import Talk
 from tests.context.strategies import seeds, the_same_every_time
-from tests.kit.messages import Message, assistant, call, result, system, tool, user
+from tests.kit.messages import Message, assistant, call, counted, result, system, tool, user
+from tests.rules.meaning import WHOLE
 
 
 def warned(talk: Conversation, *messages: Message) -> list[list[tuple[str, str]]]:
@@ -188,9 +189,9 @@ def test_results_are_warned_of_exactly_if_they_bind_nothing(rng: Random) -> None
     for seq, message in enumerate(log, start=1):
         (odd,) = warned(talk, message)
         expected = {
-            unpaired(half.mark).path
-            for half in halves(message)
-            if half.mark.answers and Spot(seq, half.slot) not in bound
+            unpaired(mark).path
+            for mark in counted(message).draft.reading.marks
+            if mark.answers and Spot(seq, mark.place if mark.place >= 0 else WHOLE) not in bound
         }
         assert {path for code, path in odd if code == UNPAIRED_RESULT} == expected
         if rng.random() < 0.2:

@@ -87,3 +87,20 @@ def test_a_result_without_an_id_belongs_to_the_call_that_is_there() -> None:
         user(answers, token_count=10),
     )
     assert talk.seqs == [1, 3, 4, 5]
+
+
+def test_a_call_that_a_summary_replaces_holds_nothing() -> None:
+    """
+    A call that still runs when the summary comes goes with what that replaces, and what follows the
+    summary can be cut as if there had been none.
+    """
+    talk = Conversation(LastN(), token_budget=100)
+    talk.say_one_by_one(
+        user("a" * 6),
+        assistant(call("a"), token_count=10),
+        assistant(SUMMARY, token_count=10),
+        *[assistant("b" * 20)] * 2,
+    )
+    assert talk.seqs == [1, 3, 5]
+    talk.say(tool(result("a"), token_count=10))
+    assert talk.seqs == [1, 3, 5]

@@ -7,27 +7,20 @@ Where the rules leave a choice, the choice is written beside the line that makes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from math import floor
+from typing import NamedTuple
 
-from tests.rules.history import Item, Said
-
-INSTRUCTIONS = frozenset({"system", "developer"})
-
-MAKES = frozenset({"call", "request"})
-"""A request for approval is a call of its own, besides being bound to the call it is about."""
-
-ANSWERS = frozenset({"result", "response"})
+from tests.rules.groups import Cost, Groups, holds_summary
+from tests.rules.meaning import INSTRUCTIONS, USERS, Said
+from tests.rules.pairing import Spot
+from tests.rules.stripping import Kept, Stripping
 
 
 @dataclass(frozen=True)
 class Settings:
-    """
-    The configuration of a context; *skip_kinds* is None for `last_n`.
-
-    *has_items* says that reasoning is an item of its own, which is bound to what it led to.
-    """
+    """The configuration of a context; *skip_kinds* is None for `last_n`."""
 
     token_budget: int
     trigger_ratio: float = 0.7
@@ -35,408 +28,377 @@ class Settings:
     target_ratio: float = 0.5
     start_on_user: bool = True
     skip_kinds: tuple[str, ...] | None = None
-    has_items: bool = False
+
+    def threshold(self, pinned_tokens: int) -> int:
+        """Return above how many tokens a window is trimmed."""
+        trigger = self.trigger
+        return max(trigger, min(self.token_budget, pinned_tokens + trigger // 2))
+
+    @property
+    def trigger(self) -> int:
+        """Above how many tokens a window needs compaction."""
+        return floor(self.token_budget * self.trigger_ratio)
+
+    def target(self, pinned_tokens: int) -> int:
+        """Return down to how many tokens a trim goes."""
+        room = self.threshold(pinned_tokens) - pinned_tokens
+        return pinned_tokens + floor(self.target_ratio * room)
 
 
-@dataclass
-class Call:
+class Base(NamedTuple):
     """
-    A call of the log.
+    What stays whatever the cut.
 
     Attributes:
-        seq: The message that makes it.
-        item: The item.
-        step: The number of its step.
-        runs: Whether its result would still be bound.
-        result_seq: The message with its result, once it has one.
-        held_seqs: Messages with its approvals.
+        fixed: The places of the pinned.
+        first: The first place where a cut may fall.
+        tokens: What the pinned cost, a provider's summary included.
+        summary: The message that is reduced to a provider's summary where a cut is after it.
     """
 
-    seq: int
-    item: Item
-    step: int
-    runs: bool = True
-    result_seq: int | None = None
-    held_seqs: list[int] = field(default_factory=list)
-
-
-@dataclass
-class Kept:
-    """
-    A message in the window.
-
-    Attributes:
-        seq: Its place in the log.
-        gone: The items that were taken out of it.
-        tokens: What it costs as it stands here.
-    """
-
-    seq: int
-    gone: frozenset[int]
+    fixed: Sequence[int]
+    first: int
     tokens: int
+    summary: Kept | None = None
 
 
-Cost = Callable[[Said, frozenset[int]], int]
-"""What is left of a message costs so many tokens when some of its items have gone."""
+class Cut(NamedTuple):
+    """Where the newest messages begin that stay, and the places of the task that stays too."""
+
+    start: int
+    task: Sequence[int] = ()
 
 
-class Model:
+class Look(NamedTuple):
+    """
+    What a cut is looked for in: the messages of the window before the place *end*.
+
+    Attributes:
+        base: What stays.
+        places: Where a cut may fall.
+        end: The end.
+        settings: Of the context, or with the budget of a read.
+    """
+
+    base: Base
+    places: Sequence[int]
+    end: int
+    settings: Settings
+
+
+class Model(Groups):
     """
     A conversation under the rules.
 
-    Attributes:
-        window: What the policy keeps.
+    Args:
+        settings: Its configuration.
+        cost: What is left of a message costs.
+
     """
 
     def __init__(self, settings: Settings, cost: Cost) -> None:
-        self.window: list[Kept] = []
+        super().__init__(cost)
         self._settings = settings
-        self._cost = cost
-        self._log: list[Said] = []
-        self._calls: list[Call] = []
-        self._answer_of: dict[tuple[int, int], Call] = {}
-        self._late: dict[tuple[int, int], Call] = {}
-        self._step = 0
-        self._result_since_call = False
-        self._pinned = 0
-        self._tasks: list[frozenset[int]] = []
-        self._cut_calls: set[int] = set()
+        self._joins_pinned = True
 
     def append(self, said: Said) -> None:
         """Take in a message, and trim the window if that asks for it."""
-        self._log.append(said)
-        seq = len(self._log)
-        self._pair(seq, said)
-        gone = frozenset(at for at in range(len(said.items)) if self._has_lost_its_call(seq, at))
-        if len(gone) == len(said.items) and gone:
+        number = len(self.said)
+        self.said.append(said)
+        self.log.append(number)
+        summary = number if holds_summary(said) else self._newest_summary(len(self.window))
+        self.pairing.add(
+            number,
+            said,
+            lambda call: call.spot.number != number and self._is_gone(call),
+            lambda call: call.spot.number < summary,
+        )
+        gone = frozenset(at for at in range(len(said.items)) if self._has_lost_call(number, at))
+        if said.is_emptied(gone):
             return
-        is_pinned = self._pinned == len(self.window) and said.role in INSTRUCTIONS
-        self._pinned += is_pinned and self._pinned == seq - 1
-        self.window.append(Kept(seq, gone, self._cost(said, gone)))
-        if self._used() > self._threshold():
+        joins = self._joins_pinned and self.pinned == len(self.window)
+        self._joins_pinned = joins and said.role in INSTRUCTIONS
+        self.pinned += self._joins_pinned
+        self._set([*self.window, Kept(number, gone, self._costs(number, gone))])
+        before: Sequence[Kept] = ()
+        # What a first trim has taken away may have held other things together.
+        while self.window != before and self._is_due():
+            before = self.window
             self._trim()
 
-    # Pairing
+    def add_synthetic(self, said: Said) -> None:
+        """Let a message that stands for what it replaces be the newest of the window."""
+        self.said.append(said)
+        self._set([*self.window, Kept(len(self.said) - 1, frozenset(), said.tokens)])
 
-    def _pair(self, seq: int, said: Said) -> None:
-        if opens_turn(said):
-            for call in self._calls:
-                call.runs = False
-        for at, item in enumerate(said.items):
-            if item.kind in MAKES:
-                if self._result_since_call:
-                    self._step += 1
-                    self._result_since_call = False
-                self._calls.append(Call(seq, item, self._step))
-            elif item.kind in ANSWERS:
-                self._bind(seq, at, item)
-            if item.kind in ("request", "response"):
-                for call in self._calls:
-                    if call.item.kind == "call" and call.item.id == item.id:
-                        call.held_seqs.append(seq)
+    def replace(self, replacement: Sequence[int | Said]) -> None:
+        """Make the window exactly *replacement*: seqs of the log, and synthetic messages."""
+        window: list[Kept] = []
+        for item in replacement:
+            if isinstance(item, Said):
+                self.said.append(item)
+            number = self.log[item - 1] if isinstance(item, int) else len(self.said) - 1
+            window.append(Kept(number, frozenset(), self.said[number].tokens))
+        self._set(window)
+        self._task = frozenset()
+        self.pinned = self._leading(0)
+        if self.pinned < len(window) and self.said[window[self.pinned].number].is_synthetic:
+            is_first = self.pinned == 0
+            self.pinned = self._leading(1) if is_first else self.pinned + 1
+        self._joins_pinned = self._may_lead_on()
+        # A result that was put back without its call is a message like others.
+        for kept in window:
+            for at, owners in list(self.pairing.owners.get(kept.number, {}).items()):
+                if all(map(self._is_gone, owners)):
+                    self.pairing.let_go(Spot(kept.number, at))
 
-    def _bind(self, seq: int, at: int, item: Item) -> None:
-        call = self._called(item)
-        if call is not None:
-            call.result_seq, call.runs = seq, False
-            self._answer_of[seq, at] = call
-            self._result_since_call = True
-            for earlier in self._calls:
-                earlier.runs = earlier.runs and earlier.step >= call.step
-            return
-        alike = [one for one in self._calls if _is_alike(one.item, item)]
-        if alike:
-            self._late[seq, at] = alike[-1]
-
-    def _called(self, item: Item) -> Call | None:
-        """
-        Find the call that *item* answers: of its id the nearest, of its name the oldest.
-
-        Choice: without an id, the newest step counts that has a call of the name.
-        """
-        running = [call for call in self._calls if call.runs and _is_alike(call.item, item)]
-        if item.id or not running:
-            return running[-1] if running else None
-        newest = max(call.step for call in running)
-        return next(call for call in running if call.step == newest)
-
-    def _has_lost_its_call(self, seq: int, at: int) -> bool:
-        call = self._answer_of.get((seq, at)) or self._late.get((seq, at))
-        return call is not None and id(call) in self._cut_calls
-
-    # Groups
-
-    def _spans(self) -> Iterator[tuple[int, int, bool]]:
-        """Yield what holds together, by place in the window, and whether it ends in a result."""
-        place = {kept.seq: at for at, kept in enumerate(self.window)}
-        last = len(self.window) - 1
-        for call in self._calls:
-            if id(call) in self._cut_calls or call.seq not in place:
-                continue
-            if call.runs:
-                yield place[call.seq], last, False
-            if call.result_seq in place:
-                yield place[call.seq], place[call.result_seq], True
-            for seq in call.held_seqs:
-                yield place[call.seq], place[seq], False
-        yield from self._neighbours()
-        for at, kept in enumerate(self.window):
-            if at and self._is_late_alone(kept):
-                yield at - 1, at, False
-        for task in self._tasks:
-            places = [place[seq] for seq in task if seq in place]
-            if places:
-                yield min(places), max(places), False
-
-    def _neighbours(self) -> Iterator[tuple[int, int, bool]]:
-        before: int | None = None
-        for at, kept in enumerate(self.window):
-            said = self._log[kept.seq - 1]
-            if said.role in INSTRUCTIONS:
-                continue
-            if said.role != "assistant":
-                before = None
-                continue
-            if before is not None and self._hold_together(self.window[before], kept):
-                yield before, at, False
-            before = at
-        # Choice: what the newest reasoning led to may still come.
-        if before is not None and self._ends_in_reasoning(self.window[before]):
-            yield before, len(self.window) - 1, False
-
-    def _hold_together(self, first: Kept, second: Kept) -> bool:
-        if any(
-            seq == second.seq and call.seq != seq and at not in second.gone
-            for (seq, at), call in self._answer_of.items()
-        ):
-            return False
-        if self._ends_in_reasoning(first):
-            return True
-        return any(
-            call.seq == second.seq and (call.runs or call.result_seq not in (None, second.seq))
-            for call in self._calls
-            if id(call) not in self._cut_calls
-        )
-
-    def _ends_in_reasoning(self, kept: Kept) -> bool:
-        items = [i for at, i in enumerate(self._log[kept.seq - 1].items) if at not in kept.gone]
-        return bool(items) and items[-1].kind == "reasoning"
-
-    def _makes_call(self, kept: Kept) -> bool:
-        items = self._log[kept.seq - 1].items
-        return any(item.kind in MAKES for at, item in enumerate(items) if at not in kept.gone)
-
-    def _is_late_alone(self, kept: Kept) -> bool:
-        items = self._log[kept.seq - 1].items
-        left = [at for at in range(len(items)) if at not in kept.gone]
-        return bool(left) and all((kept.seq, at) in self._late for at in left)
-
-    def _cut_places(self) -> list[int]:
-        """List where the window may be cut: before these places; the first is after the pinned."""
-        spans = list(self._spans())
-        start = self._pinned
-        while any(first < start <= last for first, last, _ in spans):
+    def _leading(self, start: int) -> int:
+        """Return where the instructions end that begin at the place *start*."""
+        while start < len(self.window) and self._role(start) in INSTRUCTIONS:
             start += 1
-        places = [start] if start < len(self.window) else []
-        for at in range(start + 1, len(self.window)):
-            over = [span for span in spans if span[0] < at <= span[1]]
-            makes_call = self._makes_call(self.window[at])
-            if not over or (makes_call and all(s[1] == at and s[2] for s in over)):
-                places.append(at)
-        return places
+        return start
+
+    def _may_lead_on(self) -> bool:
+        """Tell whether instructions that come next are pinned too."""
+        if not self.window:
+            return True
+        last = self.said[self.window[-1].number]
+        is_newest = last.is_synthetic or self.window[-1].number == self.log[-1]
+        leads = last.role in INSTRUCTIONS or (last.is_synthetic and len(self.window) == 1)
+        return is_newest and leads and self.pinned == len(self.window)
+
+    @property
+    def used(self) -> int:
+        """What the window costs, in tokens."""
+        return sum(kept.tokens for kept in self.window)
+
+    # What stays
+
+    def _base(self, end: int | None = None) -> Base:
+        """Return what stays whatever the cut, of the messages before the place *end*."""
+        pinned = self._pinned_end(self._all_spans())
+        places = range(pinned, len(self.window) if end is None else end)
+        summaries = [at for at in places if self._is_summary(at)]
+        fixed = list(range(pinned))
+        if not summaries:
+            return Base(fixed, pinned, self._sum(fixed))
+        # Choice: if a group reaches out of the pinned, a summary leaves all of them.
+        if pinned == self.pinned:
+            fixed = [at for at in fixed if self._role(at) in INSTRUCTIONS]
+        at = summaries[-1]
+        summary = self._reduced(at)
+        return Base(fixed, at, self._sum(fixed) + summary.tokens, summary)
+
+    def _reduced(self, at: int) -> Kept:
+        """Return the message at a place as it is when all but its summary is cut."""
+        number = self.window[at].number
+        items = self.said[number].items
+        last = max(one for one, item in enumerate(items) if item.kind == "compaction")
+        gone = frozenset(
+            one
+            for one, item in enumerate(items)
+            if one != last and not (item.kind == "reasoning" and item.is_in_keys)
+        )
+        return Kept(number, gone, self._costs(number, gone)) if gone else self.window[at]
+
+    def _sum(self, places: Iterable[int]) -> int:
+        return sum(self.window[at].tokens for at in places)
+
+    def _tokens(self, base: Base, cut: Cut, end: int) -> int:
+        """
+        What a cut leaves of the messages before *end*, in tokens.
+
+        Choice: results that go with their calls count as long as the cut is being looked for.
+        """
+        places = {*cut.task, *range(cut.start, end)}
+        if base.summary is None:
+            return base.tokens + self._sum(places)
+        if cut.start <= base.first:
+            return base.tokens - base.summary.tokens + self._sum(places)
+        return base.tokens + self._sum(places - {base.first})
 
     # Turns and the task
 
     def _turn_of(self, at: int) -> int | None:
         """Return the place of the message that opened the turn in which *at* is."""
-        for place in range(at, self._pinned - 1, -1):
-            if self._opens(place):
-                return place
-        return None
+        opens = (place for place in range(at, self.pinned - 1, -1) if self._opens(place))
+        return next(opens, None)
 
-    def _opens(self, place: int) -> bool:
-        return opens_turn(self._log[self.window[place].seq - 1])
+    def _opens(self, at: int) -> bool:
+        return self.said[self.window[at].number].opens_turn
 
-    def _task(self, cut: int) -> list[int]:
+    def _task_of(self, look: Look, start: int, kept: Sequence[int]) -> Sequence[int]:
         """List the places that stay before a cut: the task and the user messages before it."""
-        opener = self._turn_of(cut)
-        if opener is None or opener == cut:
-            return []
-        end = next((p for p in range(cut, len(self.window)) if self._opens(p)), None)
-        marked = next((t for t in self._tasks if self.window[opener].seq in t), None)
-        holds_calls = any(map(self._makes_call, self.window[opener:end]))
+        base, places, end, settings = look
+        opener = self._turn_of(start) if start < len(self.window) else None
+        if opener is None or opener == start or opener < places[0]:
+            return ()
+        if opener in kept:
+            return sorted({*kept, *self._with_own_calls(opener, start, places)})
+        turn_end = next((p for p in range(opener + 1, end) if self._opens(p)), end)
+        marked = self.window[opener].number in self._task
+        is_cut_by_summary = base.summary is not None and opener <= start == base.first
+        holds = any(map(self._holds_call, range(opener, turn_end)))
         # Choice: a task that stayed once stays, as the calls may have gone with the cut before.
-        if end is not None and not holds_calls and marked is None:
-            return []
-        if marked is not None:
-            return [p for p, kept in enumerate(self.window) if kept.seq in marked]
-        places = [opener]
-        while places[0] - 1 >= self._pinned and self._may_precede(places[0] - 1):
-            together = [places[0] - 1, *places]
-            if 4 * sum(self.window[p].tokens for p in together) > self._settings.token_budget:
+        if not (holds or turn_end == end or marked or is_cut_by_summary):
+            return ()
+        task = self._with_own_calls(opener, start, places)
+        while task[0] - 1 >= places[0] and self._may_precede(task[0] - 1):
+            block = list(range(max(p for p in places if p < task[0]), task[0]))
+            is_task = self.window[block[-1]].number in self._task
+            if len(block) > 1 and not is_task:
                 break
-            places = together
-        return places
+            if 4 * self._sum([*block, *task]) > settings.token_budget:
+                break
+            task = [*block, *task]
+        return task
 
-    def _may_precede(self, place: int) -> bool:
+    def _with_own_calls(self, opener: int, start: int, places: Sequence[int]) -> list[int]:
+        """
+        List the places of the message that opened a turn, with its block.
+
+        Choice: one that makes calls stays with what answers them.
+        """
+        number = self.window[opener].number
+        first = max(place for place in places if place <= opener)
+        made = [call for call in self.pairing.made.get(number, ()) if not self._is_gone(call)]
+        last = opener + 1
+        if any(spot.number != number and self._is_there(spot) for c in made for spot in c.answers):
+            whole = [place for place in places if last <= place and not self._is_reached(place)]
+            last = min([*whole, start])
+        return list(range(first, last))
+
+    def _is_reached(self, at: int) -> bool:
+        """Tell whether a cut at a place takes results out of the message there."""
+        return any(span.first < at <= span.last for span in self._spans(len(self.window)))
+
+    def _may_precede(self, at: int) -> bool:
         """Choice: a user message that has lost all its results answers nothing any more."""
-        kept = self.window[place]
-        said = self._log[kept.seq - 1]
-        left = [item for at, item in enumerate(said.items) if at not in kept.gone]
-        return said.role == "user" and not any(item.kind in ANSWERS for item in left)
+        return self._role(at) in USERS and not any(
+            item.kind in ("result", "response") for item in self._left(at)
+        )
 
     # Trimming
 
-    def _used(self) -> int:
-        return sum(kept.tokens for kept in self.window)
-
-    def _pinned_tokens(self) -> int:
-        return sum(kept.tokens for kept in self.window[: self._pinned])
-
-    def _threshold(self) -> int:
+    def _is_due(self) -> bool:
         settings = self._settings
-        trigger = floor(settings.token_budget * settings.trigger_ratio)
-        room = self._pinned_tokens() + trigger // 2
-        above: int = max(trigger, min(settings.token_budget, room))
-        return above
-
-    def _strip(self, kinds: tuple[str, ...]) -> None:
-        """Take out parts of *kinds*, but for the last turn if it holds a call."""
-        end = self._turn_of(len(self.window) - 1)
-        start = self._pinned if end is None else end
-        if not any(map(self._makes_call, self.window[start:])):
-            start = len(self.window)
-        gone: dict[int, set[int]] = {kept.seq: set(kept.gone) for kept in self.window}
-        for kept in self.window[self._pinned : start]:
-            for at, item in enumerate(self._log[kept.seq - 1].items):
-                if _is_skipped(item, kinds):
-                    gone[kept.seq].add(at)
-        stripped = [c for c in self._calls if (c.seq, c.item) in self._taken(gone)]
-        self._cut_calls |= {id(call) for call in stripped}
-        for where in (self._answer_of, self._late):
-            for (seq, at), call in where.items():
-                if seq in gone and id(call) in self._cut_calls:
-                    gone[seq].add(at)
-        if self._settings.has_items:
-            self._strip_items(gone, start)
-        left = [self._smaller(kept, frozenset(gone[kept.seq])) for kept in self.window]
-        self.window = [kept for kept in left if kept is not None]
-
-    def _taken(self, gone: dict[int, set[int]]) -> set[tuple[int, Item]]:
-        return {
-            (seq, self._log[seq - 1].items[at])
-            for seq, places in gone.items()
-            for at in places
-            if self._log[seq - 1].items[at].kind in MAKES
-        }
-
-    def _strip_items(self, gone: dict[int, set[int]], end: int) -> None:
-        """Let reasoning go exactly if what it led to goes."""
-        run: list[tuple[int, int]] = []
-        for kept in self.window[self._pinned : end]:
-            said = self._log[kept.seq - 1]
-            if said.role in INSTRUCTIONS:
-                continue
-            if said.role != "assistant":
-                run.clear()
-                continue
-            for at, item in enumerate(said.items):
-                if at in kept.gone:
-                    continue
-                if item.kind == "reasoning":
-                    run.append((kept.seq, at))
-                    continue
-                for seq, place in run:
-                    (gone[seq].add if at in gone[kept.seq] else gone[seq].discard)(place)
-                run.clear()
-        for seq, place in run:  # Choice: what it led to may still come
-            gone[seq].discard(place)
-
-    def _smaller(self, kept: Kept, gone: frozenset[int]) -> Kept | None:
-        """Return *kept* without the items at *gone*; None if nothing is left that says anything."""
-        if gone == kept.gone:
-            return kept
-        said = self._log[kept.seq - 1]
-        left = {item.kind for at, item in enumerate(said.items) if at not in gone}
-        if left <= {"reasoning"}:
-            return None
-        return Kept(kept.seq, gone, self._cost(said, gone))
+        return self.used > settings.trigger and self.used > settings.threshold(self._base().tokens)
 
     def _trim(self) -> None:
+        if len(self.window) == self.pinned:
+            return
         if self._settings.skip_kinds is not None:
             self._strip(self._settings.skip_kinds)
-        settings, places = self._settings, self._cut_places()
+        size = len(self.window)
+        places = self._cut_places(size)
         if not places:
             return
-        fixed, above = self._pinned_tokens(), self._threshold()
-        target = fixed + floor(settings.target_ratio * (above - fixed))
-        at_least = max(self._pinned, len(self.window) - settings.limit)
-        start = next((place for place in places if place >= at_least), places[-1])
-        if 10 * self._left(start) > 9 * above:
-            while start != places[-1] and self._left(start) > target:
-                start = next(place for place in places if place > start)
-        task = self._task(start)
-        if start == places[0]:
-            return
-        if settings.start_on_user and not task and not self._opens(start):
-            start = next((p for p in range(start, len(self.window)) if self._opens(p)), start)
-        self._cut(start, task)
+        base = self._base()
+        newest = max(places[-1], base.first)
+        starts = [base.first, *(place for place in places if base.first < place <= newest)]
+        allowed = [place for place in starts if place >= size - self._settings.limit]
+        look = Look(base, places, size, self._settings)
+        cut = self._cut_to_target(look, allowed or [newest])
+        self._cut(base, self._moved(look, cut))
 
-    def _left(self, start: int) -> int:
-        """
-        What a cut before *start* leaves, in tokens.
+    def _strip(self, kinds: tuple[str, ...]) -> None:
+        size, start = len(self.window), self._pinned_end(self._all_spans())
+        opener = self._turn_of(size - 1) if size else None
+        holds = any(map(self._holds_call, range(opener or 0, size)))
+        holds = holds or (opener is not None and self.window[opener].number in self._task)
+        opened = (number for number in self.log if self.said[number].opens_turn)
+        newest = max(opened, default=0)
+        holds = holds or any(
+            call.spot.number >= newest and self._is_gone(call) for call in self.pairing.calls
+        )
+        end = max(opener or 0, start) if holds else size
+        there = Stripping(self.said, self.window, self.pairing, range(start, end))
+        gone = there.decided(kinds)
+        left = [self._smaller(kept, gone[kept.number]) for kept in self.window]
+        self._set([kept for kept in left if kept is not None])
 
-        Choice: results that go with their calls count as long as the cut is being looked for.
-        """
-        kept = {*range(self._pinned), *self._task(start), *range(start, len(self.window))}
-        total: int = sum(self.window[place].tokens for place in kept)
-        return total
-
-    def _after(self, kept: Kept, lost: set[int]) -> Kept:
-        """Return *kept* without the results whose calls stand in *lost*; 0 tokens if it goes."""
-        said = self._log[kept.seq - 1]
-        gone = set(kept.gone)
-        for at in range(len(said.items)):
-            call = self._answer_of.get((kept.seq, at)) or self._late.get((kept.seq, at))
-            if call is not None and call.seq in lost:
-                gone.add(at)
-        if gone == set(kept.gone):
+    def _smaller(self, kept: Kept, gone: Collection[int]) -> Kept | None:
+        """Return *kept* without the items at *gone*; None if nothing is left that says anything."""
+        if kept.gone.issuperset(gone):
             return kept
-        if len(gone) == len(said.items):
-            return Kept(kept.seq, frozenset(gone), 0)
-        return Kept(kept.seq, frozenset(gone), self._cost(said, frozenset(gone)))
+        every = kept.gone.union(gone)
+        if self.said[kept.number].is_emptied(every):
+            return None
+        return Kept(kept.number, every, self._costs(kept.number, every))
 
-    def _cut(self, start: int, task: Sequence[int]) -> None:
-        kept = {*range(self._pinned), *task}
-        lost = {self.window[p].seq for p in range(start) if p not in kept}
-        if task:
-            marked = frozenset(self.window[p].seq for p in task)
-            self._tasks = [t for t in self._tasks if not t & marked] + [marked]
-        self._cut_calls |= {id(call) for call in self._calls if call.seq in lost}
-        before = [self.window[p] for p in sorted(kept) if p < start]
-        after = [self._after(one, lost) for one in self.window[start:]]
-        sized = [one for one in after if len(one.gone) < len(self._log[one.seq - 1].items)]
-        self.window = [*before, *sized]
+    def _cut_to_target(self, look: Look, starts: Sequence[int], task: Sequence[int] = ()) -> Cut:
+        """Drop the oldest blocks if the limit has not dropped enough; *task* is what was kept."""
+        base, settings = look.base, look.settings
+        cut = Cut(starts[0], self._task_of(look, starts[0], task))
+        if 10 * self._tokens(base, cut, look.end) <= 9 * settings.threshold(base.tokens):
+            return cut
+        for start in starts:
+            cut = Cut(start, self._task_of(look, start, task))
+            if self._tokens(base, cut, look.end) <= settings.target(base.tokens):
+                break
+        return cut
 
+    def _moved(self, look: Look, cut: Cut) -> Cut:
+        """Move a cut that falls inside a turn without a task on to the next user message."""
+        if not look.settings.start_on_user or cut.task or cut.start == look.base.first:
+            return cut
+        turns = (place for place in range(cut.start, look.end) if self._opens(place))
+        return Cut(next(turns, cut.start))
 
-def opens_turn(said: Said) -> bool:
-    """Tell whether *said* is a user message that a model sees and that answers nothing."""
-    if said.role != "user":
-        return False
-    kinds = {item.kind for item in said.items}
-    return bool(kinds & {"text", "call"}) and not kinds & {"result", "response"}
+    def _cut(self, base: Base, cut: Cut) -> None:
+        left = self._left_by(base, cut)
+        if left == self.window:
+            return
+        fixed = {self.window[at].number for at in range(self.pinned)}
+        self._task = frozenset(self.window[at].number for at in cut.task)
+        self._set(left)
+        self.pinned = sum(kept.number in fixed for kept in left)
 
+    def _left_by(self, base: Base, cut: Cut) -> list[Kept]:
+        """List what a cut leaves."""
+        size = len(self.window)
+        places = {*base.fixed, *cut.task, *range(cut.start, size)}
+        reduced = {base.first} if base.summary is not None and base.first < cut.start else set()
+        stay = {self.window[at].number for at in places - reduced}
+        left: list[Kept | None] = []
+        for at in sorted(places | ({base.first} if base.summary is not None else set())):
+            kept = self.window[at]
+            if base.summary is not None and at == base.first < cut.start:
+                left.append(base.summary)
+                continue
+            lost = {
+                at
+                for at, owners in self.pairing.owners.get(kept.number, {}).items()
+                for call in owners
+                if not self._is_gone(call) and call.spot.number not in stay
+                if self.said[kept.number].items[at].kind != "both"
+            }
+            left.append(self._smaller(kept, lost))
+        return [kept for kept in left if kept is not None]
 
-def _is_skipped(item: Item, kinds: tuple[str, ...]) -> bool:
-    if item.kind == "reasoning":
-        return "reasoning" in kinds
-    return item.kind in ("call", "result", "request", "response") and "tool" in kinds
+    # Fitting
 
+    def fitted(self, budget: int) -> list[Kept]:
+        """
+        Return what a read under *budget* keeps, found by replaying the window.
 
-def _is_alike(call: Item, result: Item) -> bool:
-    """Tell whether *result* could answer *call*: by id if it has one, else by name."""
-    if (call.kind == "request") != (result.kind == "response"):
-        return False
-    if call.kind == "request":
-        return call.approval == result.approval
-    return call.id == result.id if result.id else call.name == result.name
+        It may be above the budget: then the newest block is made smaller.
+        """
+        if self.used <= budget:
+            return self.window
+        settings = replace(self._settings, token_budget=budget)
+        places = self._cut_places(len(self.window))
+        pinned = places[0] if places else len(self.window)
+        base = self._base(pinned)
+        cut = Cut(base.first)
+        for end in range(pinned + 1, len(self.window) + 1):
+            now = self._base(end)
+            if self._tokens(base, cut, end) <= settings.threshold(now.tokens):
+                continue
+            base, first = now, max(cut.start, now.first)
+            then = (self._cut_places(end) or [first])[-1]  # the newest block as it was then
+            newest = max([place for place in places if place <= then] + [first])
+            starts = [first, *(place for place in places if first < place <= newest)]
+            look = Look(base, places, end, settings)
+            cut = self._moved(look, self._cut_to_target(look, starts, cut.task))
+        return self._left_by(base, cut)

@@ -1,142 +1,105 @@
-"""Windows of the policies against a second telling of the rules, in every form."""
+"""
+Windows of the policies against a second telling of the rules, in every form there is.
+
+A row that is added to the table of shapes is in these tests at once.
+"""
 
 from __future__ import annotations
 
-from random import Random
-from typing import Any
-
-import httpx
 import pytest
 
-from fastpaca.testing import running_app
-from tests.rules.history import FORMS, Author, Said
-from tests.rules.model import Model, Settings
+from fastpaca.shapes import ROWS
+from tests.rules.forms import FORMS, SERVED_ROWS, say, text
+from tests.rules.kinds import KINDS, forms_for
+from tests.rules.meaning import INSTRUCTIONS, Item, Said
+from tests.rules.model import Settings
+from tests.rules.reading import read
+from tests.rules.told import Told
 
-PATH = "/v1/contexts/talk"
-WHOLE = 2**50
+SUMMARIES = [say(role, text(), tokens=20) for role in ("user", "assistant", "system")]
 
 
-def _drawn_settings(rng: Random, form: str, *, strips: bool) -> Settings:
-    kinds = rng.choice((("tool", "reasoning"), ("tool",), ("reasoning",)))
-    return Settings(
-        token_budget=rng.choice((200, 400, 700, 1000, 2000)),
-        trigger_ratio=rng.choice((0.5, 0.7, 0.7, 1.0)),
-        limit=rng.choice((3, 8, 200, 200)),
-        target_ratio=rng.choice((0.3, 0.5, 0.5, 0.8)),
-        start_on_user=rng.random() < 0.8,
-        skip_kinds=kinds if strips else None,
-        has_items=form.endswith("_call"),
+def settings_for(history: list[Said], number: int) -> Settings:
+    """Choose settings by a *number*, with a budget in proportion to the *history*."""
+    total = sum(said.tokens for said in history)
+    choices = (
+        Settings(int(total * 0.9)),
+        Settings(int(total * 0.6), target_ratio=0.8),
+        Settings(int(total * 0.4), target_ratio=0.3, limit=3),
+        Settings(int(total * 0.5), 1.0, limit=5, target_ratio=1.0, start_on_user=False),
+        Settings(int(total * 0.6), skip_kinds=("tool", "reasoning")),
+        Settings(int(total * 0.4), skip_kinds=("tool",), start_on_user=False),
+        Settings(int(total * 0.5), skip_kinds=("reasoning",), limit=8),
     )
+    return choices[number % len(choices)]
 
 
-class _Node:
-    """A node that is told a history and asked for its window."""
-
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        self._client = client
-        self._costs: dict[str, int] = {}
-
-    async def create(self, settings: Settings) -> None:
-        config: dict[str, Any] = {
-            "limit": settings.limit,
-            "target_ratio": settings.target_ratio,
-            "start_on_user": settings.start_on_user,
-        }
-        if settings.skip_kinds is not None:
-            config["skip_kinds"] = settings.skip_kinds
-        strategy = "last_n" if settings.skip_kinds is None else "skip_parts"
-        await self._put(
-            PATH,
-            {
-                "token_budget": settings.token_budget,
-                "trigger_ratio": settings.trigger_ratio,
-                "policy": {"strategy": strategy, "config": config},
-            },
-        )
-        await self._put("/v1/contexts/scale", {"policy": {"strategy": "manual"}})
-
-    async def append(self, said: Said) -> None:
-        response = await self._client.post(f"{PATH}/messages", json={"message": said.message()})
-        response.raise_for_status()
-
-    async def window(self) -> list[tuple[int, list[Any], int]]:
-        response = await self._client.get(f"{PATH}/context", params={"budget_tokens": WHOLE})
-        return [
-            (message["seq"], message["parts"], message["token_count"])
-            for message in response.raise_for_status().json()["messages"]
-        ]
-
-    async def cost(self, said: Said, gone: frozenset[int]) -> int:
-        """Ask the node what is left of *said* costs, never more than its own count."""
-        rest = {"message": said.without(gone)}
-        response = await self._client.post("/v1/contexts/scale/messages", json=rest)
-        estimate: int = response.raise_for_status().json()["token_estimate"]
-        return min(said.tokens, estimate)
-
-    async def _put(self, path: str, body: dict[str, Any]) -> None:
-        (await self._client.put(path, json=body)).raise_for_status()
-
-
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("strategy", ["last_n", "skip_parts"])
-async def test_window_is_what_the_rules_keep(form: str, strategy: str, sim_seeds: range) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_window_is_what_the_rules_keep_in_every_form(kind: str) -> None:
     """
     After every append the window holds the messages and parts that the rules name, and no others.
     """
-    for seed in sim_seeds:
-        rng = Random(f"{form} {strategy} {seed}")
-        await _compare(rng, form, seed, strips=strategy == "skip_parts")
+    trims = 0
+    for number, form in enumerate(forms_for(kind)):
+        history = KINDS[kind](form)
+        told = Told(settings_for(history, number + len(kind)))
+        for said in history:
+            told.append(said)
+        trims += told.trims
+    assert trims > 0
 
 
-@pytest.fixture
-def sim_runs() -> int:
-    """How many histories of each form are told."""
-    return 3
+@pytest.mark.parametrize("kind", KINDS)
+def test_replaced_window_goes_on_by_the_rules_in_every_form(kind: str) -> None:
+    """
+    Messages that a summary keeps by reference are held together as before, late results of what it
+    replaced stay out, and trims that follow keep what the rules name.
+    """
+    place = list(KINDS).index(kind)
+    for number, form in enumerate(forms_for(kind)[place % 3 :: 3]):
+        history = KINDS[kind](form)
+        told = Told(settings_for(history, number))
+        for place, said in enumerate(history):
+            told.append(said)
+            if place % 5 == number % 5:
+                summarise(told, number)
 
 
-async def _compare(rng: Random, form: str, seed: int, *, strips: bool) -> None:
-    settings = _drawn_settings(rng, form, strips=strips)
-    author = Author(rng, form)
-    history = [author.next() for _ in range(rng.choice((10, 30, 60)))]
-    async with running_app() as client:
-        node = _Node(client)
-        await node.create(settings)
-        costs = {
-            (id(said), gone): await node.cost(said, gone)
-            for said in history
-            for gone in _subsets(said)
-        }
-
-        def cost(said: Said, gone: frozenset[int]) -> int:
-            return costs[id(said), gone] if gone else said.tokens
-
-        model = Model(settings, cost)
-        for number, said in enumerate(history, 1):
-            model.append(said)
-            await node.append(said)
-            expected = [
-                (kept.seq, history[kept.seq - 1].without(kept.gone)["parts"], kept.tokens)
-                for kept in model.window
-            ]
-            got = await node.window()
-            told = f"{form}, seed {seed}, {settings}, after message {number}"
-            assert got == expected, told + _story(history[:number])
+def summarise(told: Told, number: int) -> None:
+    """Put a summary in place of the older half of the window, at a place that parts nothing."""
+    model = told.model
+    seqs = [model.log.index(kept.number) + 1 for kept in model.window if kept.number in model.log]
+    if len(seqs) < len(model.window):
+        return  # there is a summary already
+    places = model.whole_cuts()
+    cut = places[len(places) // 2]
+    roles = [model.said[kept.number].role for kept in model.window[:cut]]
+    leading = next((at for at, role in enumerate(roles) if role not in INSTRUCTIONS), cut)
+    summary = SUMMARIES[number % len(SUMMARIES)]
+    told.replace([*seqs[:leading], summary.as_synthetic(), *seqs[cut:]])
 
 
-def _subsets(said: Said) -> list[frozenset[int]]:
-    """List the sets of items that may be taken out of *said*: any but its texts, and not all."""
-    takeable = [at for at, item in enumerate(said.items) if item.kind != "text"]
-    sets = [
-        frozenset(at for bit, at in enumerate(takeable) if number >> bit & 1)
-        for number in range(1, 1 << len(takeable))
-    ]
-    return [gone for gone in sets if len(gone) < len(said.items)]
+def test_every_row_of_the_table_is_spoken() -> None:
+    """
+    No row is left out, be it of calls, results or approvals.
+    """
+    spoken = {half.row for form in FORMS.values() for half in (form.asks, form.answers)}
+    spoken |= {row for form in FORMS.values() for row in form.requests or ()}
+    assert spoken | {served.row for served in SERVED_ROWS} >= set(ROWS)
 
 
-def _story(history: list[Said]) -> str:
-    lines = [
-        f"{seq:3} {said.role:9} {said.tokens:4} "
-        + " ".join(f"{item.kind}:{item.id or item.name}" for item in said.items)
-        for seq, said in enumerate(history, 1)
-    ]
-    return "\n" + "\n".join(lines)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_form_is_read_as_what_it_means(kind: str) -> None:
+    """
+    The reader that goes by the published list finds in each message what its author has meant.
+    """
+    for form in forms_for(kind):
+        for said in KINDS[kind](form):
+            found = read(said.message, said.tokens)
+            told = f"{form.name}: {said.message}"
+            assert _untyped(found.items) == _untyped(said.items), told
+            assert found.has_other_keys == said.has_other_keys, told
+
+
+def _untyped(items: tuple[Item, ...]) -> list[Item]:
+    return [item._replace(type="") for item in items]

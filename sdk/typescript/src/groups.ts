@@ -74,6 +74,9 @@ class Groups {
   readonly #byName = new Map<string, Call[]>();
   readonly #every: Call[] = [];
   readonly #running = new Set<Call>();
+  /** Calls that run and stand before a provider's summary, which replaces them. */
+  readonly #replaced = new Set<Call>();
+  #summary = -1;
   #steps: Step[] = [];
   #step = 0;
   #hasResult = false;
@@ -97,6 +100,7 @@ class Groups {
     this.#readings = readings;
     readings.forEach((reading, at) => {
       if (reading.opensTurn) this.#openTurn(at);
+      if (holdsSummary(reading)) this.#releaseRunning(at);
       let strays = 0;
       for (const reference of reading.toolReferences) strays += this.#readReference(at, reference);
       if (strays > 0 && strays === reading.toolReferences.length) this.#noteStrays(at, reading);
@@ -132,11 +136,24 @@ class Groups {
   // --- pairing ---
 
   #openTurn(at: number): void {
-    for (const call of this.#running) call.state = 'stopped';
-    this.#running.clear();
+    this.#stop(this.#running);
+    this.#stop(this.#replaced);
     this.#steps = [];
     this.#hasResult = false;
     this.#turn = at;
+  }
+
+  #stop(calls: Set<Call>): void {
+    for (const call of calls) if (call.state === 'running') call.state = 'stopped';
+    calls.clear();
+  }
+
+  /** Let calls before a provider's summary hold nothing: they go with what it replaces. */
+  #releaseRunning(at: number): void {
+    this.#summary = at;
+    this.#hasResult ||= this.#running.size > 0; // those after it are of a later step
+    for (const call of this.#running) this.#replaced.add(call);
+    this.#running.clear();
   }
 
   /** Read a reference; return 1 if it is a stray, else 0. */
@@ -251,6 +268,7 @@ class Groups {
       this.#span(call.at, at);
     }
     this.#hasResult = true;
+    if (call.at >= this.#summary) this.#stop(this.#replaced);
     for (const oldest of this.#running) {
       if (oldest.step >= call.step) break;
       oldest.state = 'stopped';
@@ -326,6 +344,11 @@ class Groups {
     if (runs || this.#foreign.has(place)) return true;
     return endsInReasoning(this.#readings[this.#speaker]!);
   }
+}
+
+/** Return whether a part of a message stands for all before it; none does in a whole result. */
+function holdsSummary({ shapes, toolReferences }: Reading): boolean {
+  return shapes.includes('compaction') && !toolReferences.some(({ place }) => place === WHOLE);
 }
 
 /** Return whether a message is the assistant's, is skipped between two of these, or neither. */

@@ -25,12 +25,17 @@ function messages(line: string): Partial<Message>[] {
   });
 }
 
-interface CutCase {
+interface Shaped {
   name: string;
   messages: Message[];
   cut_points: number[];
   task_messages: number[];
+  keep_last: number;
+  trigger: number;
+  cut: [from: number, to: number] | null;
 }
+
+const shaped = JSON.parse(readFileSync(join(WIRE, 'cuts.json'), 'utf8')) as Shaped[];
 
 /** Return messages as a node sends them, with the token counts *tokens*. */
 function answered(messages: Partial<Message>[], tokens: readonly number[] = []): Message[] {
@@ -47,10 +52,17 @@ function answered(messages: Partial<Message>[], tokens: readonly number[] = []):
 }
 
 test('conversations of all shapes are cut where the node would cut them', () => {
-  const cases = JSON.parse(readFileSync(join(WIRE, 'cuts.json'), 'utf8')) as CutCase[];
-  assert.ok(cases.length > 100);
-  for (const { name, messages, cut_points: indexes, task_messages: taskMessages } of cases) {
+  assert.ok(shaped.length > 100);
+  for (const { name, messages, cut_points: indexes, task_messages: taskMessages } of shaped) {
     assert.deepEqual(cutPointsOf(answered(messages)), { indexes, taskMessages }, name);
+  }
+});
+
+test('of conversations of all shapes the same is summarised as by every client', () => {
+  for (const { name, messages, keep_last, trigger, cut } of shaped) {
+    const found = (): unknown => cutOf(answered(messages), keep_last, trigger);
+    if (cut === null) assert.throws(found, CannotCompact, name);
+    else assert.deepEqual(found(), { from: cut[0], to: cut[1] }, name);
   }
 });
 

@@ -206,6 +206,13 @@ class OpenCalls:
         self._start = 0
         return None
 
+    def take_running(self) -> list[Call]:
+        """Return those that run, oldest first, and hold them no more."""
+        running = [call for call in self.calls if call.state is RUNNING]
+        self.calls.clear()
+        self._start = 0
+        return running
+
     def stop_before(self, step: float) -> None:
         """Stop those of earlier steps than *step*."""
         call = self.first()

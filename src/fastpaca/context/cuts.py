@@ -137,6 +137,8 @@ class Layout:
         sums = self.groups.sums
         task = sums[cut.task[1]] - sums[cut.task[0]]
         rest = sums[end] - sums[cut.start]
+        if cut.task[0] <= base.summary < cut.task[1]:  # it is reduced, and one of the pinned
+            task -= self.entries[base.summary].tokens
         return base.tokens + task + rest - (base.summary_tokens if cut.start == base.first else 0)
 
     def newest(self, end: int) -> int:
@@ -152,8 +154,11 @@ class Layout:
         turn = self.groups.turn[start] if start < self.size else -1
         if turn < self.pinned or turn >= start:
             return NO_TASK
+        last = turn + 1
+        if self._reaches_on(turn):
+            last = min(self.groups.clean_cut(last), start)
         if kept[0] <= turn < kept[1]:
-            return kept
+            return kept[0], max(kept[1], last)
         holds = (
             self.groups.marked.get(turn, end) < end
             or self.entries[turn].is_task
@@ -162,9 +167,6 @@ class Layout:
         )
         if not holds:
             return NO_TASK
-        last = turn + 1
-        if self._reaches_on(turn):
-            last = min(self.groups.clean_cut(last), start)
         return self._task_start(turn, last, budget), last
 
     def _task_start(self, turn: int, last: int, budget: int) -> int:
@@ -267,6 +269,8 @@ def _indexes(base: Base, cut: Cut, size: int) -> Iterator[int]:
 def _stays(base: Base, cut: Cut, call: Call) -> bool:
     """Tell whether *call* is still there after the cut; one that was cut before never is."""
     at = call.at
+    if at == base.summary < cut.start:  # it is reduced to the summary
+        return False
     if at >= cut.start or cut.task[0] <= at < cut.task[1]:
         return True
     return at >= 0 and at in base.entries

@@ -44,7 +44,7 @@ from fastpaca.context.pairing import Pairing
 from fastpaca.context.removal import taken_out
 from fastpaca.context.shortening import shortened
 from fastpaca.context.window import Window
-from fastpaca.shapes import ASSISTANT_ROLES, Reading, Shape
+from fastpaca.shapes import ASSISTANT_ROLES, Reading, Shape, Side
 
 WHOLE, DROPPED, CUT, EMPTY = "whole", "dropped", "cut", "empty"
 
@@ -156,16 +156,23 @@ def _squeezed(
     pieces = [Piece(index, entry) for index, entry in kept]
     alone = base.summary if cut.start > base.summary else -1
     pinned = [piece for piece in pieces if piece.at in base.entries or piece.at == alone]
-    task = [piece for piece in pieces if cut.task[0] <= piece.at < cut.task[1]]
+    task = [
+        piece for piece in pieces if cut.task[0] <= piece.at < cut.task[1] and piece.at != alone
+    ]
     block = pieces[bisect_left(pieces, (cut.start,)) :]
     opens = cut.start < layout.size and layout.groups.turn[cut.start] == cut.start
     whole = _with_block(layout, pinned, task, block, budget, factor)
     if whole is not None:
         return whole
     task = _openers(block[:1]) if opens else task
-    left = _without_block(layout, pinned, task, budget, factor, is_cut_first=opens)
+    pairing = layout.groups.pairing
+    task = _without_parted_calls(pairing, task)
+    left = _without_block(pairing, pinned, task, budget, factor, is_cut_first=opens)
+    if left:
+        return left
     # Where neither the pinned nor the task can be made to fit, the block may.
-    return left or _with_block(layout, [], [], block, budget, factor) or []
+    block = _without_parted_results(pairing, block)
+    return _with_block(layout, [], [], block, budget, factor) or []
 
 
 def _with_block(
@@ -193,7 +200,7 @@ def _with_block(
 
 
 def _without_block(
-    layout: Layout,
+    pairing: Pairing,
     pinned: list[Piece],
     task: list[Piece],
     budget: int,
@@ -210,7 +217,7 @@ def _without_block(
     floors = _floors(pinned, factor)
     end, pinned_tokens = len(pinned), sum(floors)
     while end and pinned_tokens + least > budget:
-        before = _end_without_last(layout.groups.pairing, pinned, end)
+        before = _end_without_last(pairing, pinned, end)
         pinned_tokens -= sum(floors[before:end])
         end = before
     pinned = pinned[:end]
@@ -244,6 +251,31 @@ def _openers(task: list[Piece]) -> list[Piece]:
     return left
 
 
+def _without_parted_calls(pairing: Pairing, task: list[Piece]) -> list[Piece]:
+    """Leave the calls out of the *task* that are answered by a message which is no part of it."""
+    there = {piece.at for piece in task}
+    parted = [
+        call
+        for piece in task
+        for call in pairing.calls.get(piece.at, ())
+        if call.state == ANSWERED and call.results and call.results[0][0] not in there
+    ]
+    return _without_calls(pairing, task, parted) if parted else task
+
+
+def _without_parted_results(pairing: Pairing, block: list[Piece]) -> list[Piece]:
+    """Leave the results out of the *block* of calls that are no part of it."""
+    there = {piece.at for piece in block}
+    left = []
+    for piece in block:
+        bonds = pairing.bonds.get(piece.at, ())
+        parted = [mark for mark, call in bonds if mark.answers and call.at not in there]
+        entry = taken_out(piece.entry, {place for mark in parted for place in mark.places})
+        if entry is not None:
+            left.append(piece._replace(entry=entry))
+    return left
+
+
 def _end_without_last(pairing: Pairing, pinned: list[Piece], end: int) -> int:
     """Return the end of the *pinned* up to *end* without the last, and the calls it answers."""
     first, before = pinned[end - 1].at, end
@@ -269,7 +301,7 @@ def _without_oldest_calls(pairing: Pairing, block: list[Piece], room: int) -> li
     found = None
     while low <= high:
         count = (low + high) // 2
-        rest = _without_calls(block, pairs[:count])
+        rest = _without_calls(pairing, block, pairs[:count])
         if _total(rest) <= room:
             found, high = rest, count - 1
         else:
@@ -277,13 +309,17 @@ def _without_oldest_calls(pairing: Pairing, block: list[Piece], room: int) -> li
     return found
 
 
-def _without_calls(block: list[Piece], pairs: Iterable[Call]) -> list[Piece]:
+def _without_calls(pairing: Pairing, block: list[Piece], pairs: Sequence[Call]) -> list[Piece]:
     gone: dict[int, set[int]] = {}
-    for call in pairs:
+    waiting = list(pairs)
+    while waiting:
+        call = waiting.pop()
         for one in (call, *call.requests):
             gone.setdefault(one.at, set()).update(one.mark.places)
             for index, mark in one.results:
                 gone.setdefault(index, set()).update(mark.places)
+                if mark.side is Side.BOTH:  # it is a call as well, which others may answer
+                    waiting += [made for made in pairing.calls[index] if made.mark is mark]
     _add_reasoning(block, gone)
     left = []
     for piece in block:

@@ -172,6 +172,10 @@ class Groups:
         if reading.opens_turn:
             self._open_turn(index, at_seq)
         self.turn.append(self._turn)
+        has_summary = _SUMMARY in reading.shapes and reading.holds_summary
+        if has_summary:
+            self.compactions.append(index)
+            pairing.replace_running()
         if reading.marks:
             pairing.read(index, entry, self._turn)
             if index in pairing.calls and self._turn not in self.marked:
@@ -182,9 +186,6 @@ class Groups:
             self._decide(index, entry)
         else:
             self._add(index)
-        has_summary = _SUMMARY in reading.shapes and reading.holds_summary
-        if has_summary:
-            self.compactions.append(index)
         if reading.speaker is not _PASSED:
             is_reply = reading.speaker is _ASSISTANT and entry.seq is not None
             if has_summary and reading.shapes.endswith(_SUMMARY):

@@ -26,7 +26,9 @@ Decisions that the rules leave open:
   parallel calls doesn't end the step of the earlier ones.
 - A closed part that holds a call and its result is no call of any step.
 - A call that was cut counts as one of an earlier step than all that are here: of which it was is
-  forgotten.
+  forgotten. So is a result that divided steps, once it was taken out with its call.
+- A call that runs holds nothing once a provider's summary stands after it, which replaces it, and
+  counts as one that was cut.
 - A result that has neither an id nor a name is a stray of the nearest call of any.
 - A result with an id that no call has is a stray of the nearest call of its name without an id; if
   there is none, nothing is known of it and it stays.
@@ -114,6 +116,7 @@ class Pairing:
         self._named = 0  # so many cut calls, those that ran aside, can be found by name
         self._open = OpenCalls()
         self._open_ghosts = OpenCalls()
+        self._replaced = OpenCalls()
         self._step = 0
         self._has_result = False
 
@@ -153,11 +156,20 @@ class Pairing:
 
     def _stop(self) -> None:
         """Let no call run any more."""
-        for calls in (self._open, self._open_ghosts):
+        for calls in (self._open, self._open_ghosts, self._replaced):
             if calls.calls:
                 calls.stop_before(math.inf)
         self.running_at = None
         self._has_result = False
+
+    def replace_running(self) -> None:
+        """Note that the entry that is read next holds a provider's summary."""
+        running = self._open.take_running()
+        for call in running:
+            call.step = GHOST
+        self._replaced.calls += running
+        self._has_result |= bool(running)  # calls that come now are of a later step
+        self.running_at = None
 
     def read(self, index: int, entry: Entry, turn: int) -> None:
         """Read the marks of *entry*, in the turn that began at *turn*."""
@@ -249,8 +261,9 @@ class Pairing:
             self.answered.append(call.at)
         self._has_result = True
         self._open.stop_before(call.step)
-        if self._open_ghosts.calls:
-            self._open_ghosts.stop_before(call.step)
+        for calls in (self._open_ghosts, self._replaced):
+            if calls.calls:
+                calls.stop_before(call.step)
 
     # --- asking ---
 
@@ -305,7 +318,11 @@ class Pairing:
         Only the newest are looked at, as many as are remembered: what else goes costs nothing.
         """
         gone = self.remembered()
-        for calls in (self._answered_before(end), self._open_before(end)):
+        for calls in (
+            self._answered_before(end),
+            self._open_before(end),
+            self._replaced.newest_first(),
+        ):
             gone += [call.cut for call in islice(filter(has_gone, calls), CUT_CALLS_MAX)]
         return newest_calls(gone)
 

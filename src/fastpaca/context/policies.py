@@ -60,14 +60,23 @@ def is_due(window: Window, config: Config) -> bool:
 
 
 def compact(window: Window, config: Config) -> Window:
-    """Make *window* smaller by the policy of *config*; the same window if nothing changes."""
+    """
+    Make *window* smaller by the policy of *config*; the same window if nothing changes.
+
+    What a first look has taken away may have held other things together, so a window that still
+    needs it is looked at again.
+    """
     policy = config.policy
     if isinstance(policy, Manual) or window.pinned == len(window):
         return window
     smaller, is_newest_alone = _smaller(window, policy, config)
     if smaller is not window and window.grouped().pairing.size:
         smaller.grouped()  # now, so that no later append is dearer for it
-    if is_newest_alone and (smaller is window or _smaller(smaller, policy, config)[0] is smaller):
+    if smaller is not window and (is_newest_alone or is_due(smaller, config)):
+        again, _ = _smaller(smaller, policy, config)
+        if again is not smaller:
+            return compact(smaller, config) if is_due(smaller, config) else smaller
+    if is_newest_alone:
         smaller.stuck = _stuck(smaller, config)
     return smaller
 

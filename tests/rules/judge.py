@@ -1,0 +1,150 @@
+"""
+What must hold of every view, whatever was cut: told from the messages as they were sent.
+
+A view is judged against the whole conversation, and so knows what every message had.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+
+from tests.rules.meaning import WHOLE, Json, Said
+from tests.rules.pairing import Pairing, Spot
+
+MARKER: Final = re.compile(r"\[\.\.\. \d+ tokens left out \.\.\.\]")
+ARGUMENTS: Final = ("arguments", "args", "input", "payload", "action", "rawInput")
+"""Keys of what a call is given, which is JSON also if it is written in a string."""
+
+FIXED: Final = ("type", "id", "name", "role", "state")
+ADDED: Final = ("seq", "version", "token_count", "inserted_at", "metadata")
+
+
+class Shown(NamedTuple):
+    """A message of a view: which of the conversation it is, and what is left of its items."""
+
+    number: int
+    message: Json
+    items: frozenset[int]
+
+
+def numbered(said: Said) -> Said:
+    """Return *said* with numbers in its parts and calls; see `with_numbers`."""
+    return replace(said, message=with_numbers(said.message))
+
+
+def with_numbers(message: Mapping[str, Any]) -> Json:
+    """Return *message* with its place as `n` in each part and each call of a list."""
+    found = dict(message)
+    found["parts"] = [part | {"n": place} for place, part in enumerate(message["parts"])]
+    calls = message.get("tool_calls")
+    if isinstance(calls, list):
+        found["tool_calls"] = [
+            call | {"n": index} if isinstance(call, dict) else call
+            for index, call in enumerate(calls)
+        ]
+    return found
+
+
+def shown(said: Sequence[Said], messages: Iterable[Mapping[str, Any]]) -> list[Shown]:
+    """Find what is left of each message of the log, numbered, in *messages* as they came back."""
+    found = []
+    for message in messages:
+        number = message["seq"] - 1
+        places = {part["n"] for part in message["parts"]}
+        places |= {f"tool_calls.{call['n']}" for call in message.get("tool_calls", ())}
+        places |= {WHOLE, *message}
+        items = said[number].items
+        left = frozenset(at for at, item in enumerate(items) if places.issuperset(item.places))
+        found.append(Shown(number, dict(message), left))
+    return found
+
+
+def pairing_of(said: Sequence[Said]) -> Pairing:
+    """Pair the results of a whole conversation."""
+    pairing = Pairing()
+    for number, one in enumerate(said):
+        pairing.add(number, one)
+    return pairing
+
+
+def complaints(
+    said: Sequence[Said], pairing: Pairing, view: Sequence[Shown], *, may_be_cut: bool
+) -> Iterator[str]:
+    """Say what is wrong with a view."""
+    numbers = [one.number for one in view]
+    if numbers != sorted(set(numbers)):
+        yield f"the messages {numbers} are not in order"
+    there = {Spot(one.number, at) for one in view for at in one.items}
+    yield from parted(pairing, there)
+    for one in view:
+        source = said[one.number]
+        gone = frozenset(range(len(source.items))) - one.items
+        if source.is_emptied(gone):
+            yield f"message {one.number + 1} was emptied and kept"
+        for fault in differences(source.without(gone), one.message):
+            yield f"message {one.number + 1}: {fault}"
+        if not may_be_cut and _own(source.without(gone)) != _own(one.message):
+            yield f"message {one.number + 1} was shortened"
+
+
+def parted(pairing: Pairing, there: set[Spot]) -> Iterator[str]:
+    """Say which calls are without their results, and which results without their calls."""
+    for call in pairing.calls:
+        for spot in call.answers:
+            if (call.spot in there) != (spot in there):
+                yield f"{call.spot} and its result {spot} are parted"
+        for spot in call.strays:
+            if spot in there and call.spot not in there:
+                yield f"{spot} has lost its call {call.spot}"
+        for request in call.requests:
+            if request.spot in there and call.spot not in there:
+                yield f"{request.spot} has lost the call {call.spot} that it is about"
+
+
+def differences(sent: Json, got: Mapping[str, Any]) -> Iterator[str]:
+    """Say what differs but for texts that were shortened and results that a marker stands for."""
+    yield from _differing(_own(sent), _own(got), ())
+
+
+def _own(message: Mapping[str, Any]) -> Json:
+    return {key: value for key, value in message.items() if key not in ADDED}
+
+
+def _differing(sent: Any, got: Any, path: tuple[Any, ...]) -> Iterator[str]:
+    if sent == got:
+        return
+    where = ".".join(map(str, path))
+    is_fixed = bool(path) and str(path[-1]).endswith((*FIXED, "_id", "Id", "ature"))
+    if is_fixed:
+        yield f"{where} was {sent!r} and is {got!r}"
+    elif isinstance(sent, str) and isinstance(got, str):
+        if not MARKER.search(got):
+            yield f"{where} was changed without a marker"
+        elif path[-1] in ARGUMENTS and sent[:1] == "{" and not _is_like(json.loads(sent), got):
+            yield f"{where} is no longer what it was: JSON"
+    elif isinstance(sent, dict) and isinstance(got, dict) and list(sent) == list(got):
+        for key in sent:
+            yield from _differing(sent[key], got[key], (*path, key))
+    elif isinstance(sent, list) and isinstance(got, list) and len(sent) == len(got):
+        for at, one in enumerate(sent):
+            yield from _differing(one, got[at], (*path, at))
+    elif not MARKER.search(json.dumps(got)):
+        yield f"{where} was replaced without a marker"
+
+
+def _is_like(sent: Any, got: str) -> bool:
+    """Tell whether *got* is JSON with the keys of *sent*, or a marker for all of it."""
+    try:
+        found = json.loads(got)
+    except ValueError:
+        return MARKER.fullmatch(got) is not None
+    return isinstance(found, dict) and list(found) == list(sent)
+
+
+def task_of(said: Sequence[Said]) -> int | None:
+    """Return the number of the message that opened the newest turn."""
+    return max((number for number, one in enumerate(said) if one.opens_turn), default=None)
