@@ -57,7 +57,7 @@ def _killed(path: Path, target: Path, rng: Random) -> bool:
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": paths}
     done = subprocess.run(
-        [*command, str(rng.randint(3, 20)), when], env=environment, cwd=ROOT, check=False
+        [*command, str(rng.randint(2, 8)), when], env=environment, cwd=ROOT, check=False
     )
     assert done.returncode in (0, -signal.SIGKILL)
     return done.returncode != 0

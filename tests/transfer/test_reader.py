@@ -24,7 +24,7 @@ Lines = list[bytes]
 
 def _lived() -> Lines:
     store = MemoryStore()
-    asyncio.run(live(store, Random(4), ("a", "b", "c"), steps=25))
+    asyncio.run(live(store, Random(1), ("a", "b", "c"), steps=25))
     return asyncio.run(exported(store)).splitlines(keepends=True)
 
 
