@@ -19,7 +19,7 @@ import uvloop
 
 from bench.measure import MESSAGE
 from fastpaca.clock import now_us
-from fastpaca.context import Context, create, jsontext
+from fastpaca.context import ContextState, create, jsontext
 from fastpaca.context.events import Event
 from fastpaca.context.message import parse
 from fastpaca.context.ops import Append, Counted, Put
@@ -56,7 +56,7 @@ class Single:
         self._store = store
         self.start, self.stop = store.open, store.close
         self._append = _append()
-        self._contexts: dict[str, Context] = {}
+        self._contexts: dict[str, ContextState] = {}
 
     async def create(self, name: str) -> None:
         await self._commit(*create(name, CREATE, now_us()))
@@ -64,7 +64,7 @@ class Single:
     async def append(self, name: str) -> None:
         await self._commit(*self._contexts[name].apply(self._append, now_us()))
 
-    async def _commit(self, context: Context, events: tuple[Event, ...]) -> None:
+    async def _commit(self, context: ContextState, events: tuple[Event, ...]) -> None:
         context = rows.with_revision(context, context.revision + 1)
         await self._store.commit([rows.change(context, events, [], secrets.token_bytes(16))])
         self._contexts[context.id] = context

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bench.measure import Bench, Result
-from fastpaca.context import Context, jsontext
+from fastpaca.context import ContextState, jsontext
 from fastpaca.context.context import create
 from fastpaca.context.message import parse
 from fastpaca.context.ops import Append, Counted, Put
@@ -68,7 +68,7 @@ def message(role: str, part: dict[str, Any]) -> Append:
 
 def timed(ops: list[Append]) -> list[float]:
     """Append one by one under the default configuration; return the seconds of each."""
-    context: Context
+    context: ContextState
     context, _ = create("c", Put(), 1)
     seconds = []
     for op in ops:

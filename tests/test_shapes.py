@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fastpaca import shapes
-from fastpaca.shapes import By, Mark, Reading, Shape, Side
+from fastpaca.shapes import By, Reading, Shape, Side, ToolReference
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "shapes.py"
 
@@ -20,10 +20,10 @@ def read(role: str, *parts: dict[str, Any], **keys: Any) -> Reading:
     return shapes.read(role, parts, keys)
 
 
-def mark(part: dict[str, Any]) -> Mark | None:
+def reference(part: dict[str, Any]) -> ToolReference | None:
     """Read the mark of a single part."""
-    marks = read("assistant", part).marks
-    return marks[0] if marks else None
+    tool_references = read("assistant", part).tool_references
+    return tool_references[0] if tool_references else None
 
 
 def shape(part: dict[str, Any]) -> Shape:
@@ -98,7 +98,7 @@ def test_generated_files_are_the_table() -> None:
 )
 def test_each_provider_is_read(part: dict[str, Any], side: str, id_: str, name: str) -> None:
     """A call, a result or an approval is known in the form of each provider."""
-    found = mark(part)
+    found = reference(part)
     assert found is not None
     assert (found.side, found.id, found.name) == (side, id_, name)
 
@@ -116,7 +116,7 @@ def test_each_provider_is_read(part: dict[str, Any], side: str, id_: str, name: 
 )
 def test_other_parts_are_the_callers(part: dict[str, Any]) -> None:
     """A part that is in no row has no mark and is opaque."""
-    assert mark(part) is None
+    assert reference(part) is None
     assert shape(part) is Shape.OPAQUE
 
 
@@ -149,30 +149,32 @@ def test_parts_that_call_nothing(part: dict[str, Any], expected: Shape) -> None:
 def test_calls_in_keys() -> None:
     """The keys `tool_calls` and `function_call` of a message make calls."""
     listed = [{"id": "a", "function": {"name": "f"}}, {"name": "g", "id": None}]
-    assert [(m.side, m.id, m.name) for m in read("assistant", tool_calls=listed).marks] == [
+    assert [
+        (m.side, m.id, m.name) for m in read("assistant", tool_calls=listed).tool_references
+    ] == [
         (Side.CALL, "a", "f"),
         (Side.CALL, "", "g"),
     ]
-    assert read("assistant", function_call={"name": "f"}).marks[0].name == "f"
+    assert read("assistant", function_call={"name": "f"}).tool_references[0].name == "f"
 
 
 def test_results_as_a_whole() -> None:
     """A message of role `tool` is a result, but for one whose parts are results themselves."""
-    (whole,) = read("tool", {"type": "text", "text": "r"}, tool_call_id="a").marks
+    (whole,) = read("tool", {"type": "text", "text": "r"}, tool_call_id="a").tool_references
     assert (whole.side, whole.id, whole.place) == (Side.RESULT, "a", shapes.WHOLE_PLACE)
-    (named,) = read("function", name="f").marks
+    (named,) = read("function", name="f").tool_references
     assert (named.id, named.name) == ("", "f")
-    (inner,) = read("tool", {"type": "tool_result", "tool_use_id": "a"}).marks
+    (inner,) = read("tool", {"type": "tool_result", "tool_use_id": "a"}).tool_references
     assert inner.place == 0
-    assert read("user", {"type": "text", "text": "r"}, tool_call_id="a").marks == ()
+    assert read("user", {"type": "text", "text": "r"}, tool_call_id="a").tool_references == ()
 
 
 def test_what_is_said_twice_is_said_once() -> None:
     """A call in a part and in a key is one mark with two places, with an id or without."""
     parts = ({"type": "tool_use", "id": "a"}, {"type": "tool-call", "tool_name": "f"})
     calls = [{"id": "a"}, {"function": {"name": "f"}}, {"function": {"name": "f"}}]
-    marks = shapes.read("assistant", parts, {"tool_calls": calls}).marks
-    assert [m.places for m in marks] == [(0, -16), (1, -17), (-18,)]
+    tool_references = shapes.read("assistant", parts, {"tool_calls": calls}).tool_references
+    assert [m.places for m in tool_references] == [(0, -16), (1, -17), (-18,)]
 
 
 @pytest.mark.parametrize(

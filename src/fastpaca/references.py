@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequen
 from functools import partial
 from typing import Final
 
-from fastpaca.context import Context, jsontext
+from fastpaca.context import ContextState, jsontext
 from fastpaca.context.message import Draft, Entry, unrendered
 from fastpaca.engine import rows
 from fastpaca.engine.pages import Pages
@@ -26,7 +26,9 @@ GAP_MAX: Final = 8
 """So many messages on, a wanted message is reached sooner by reading those between as well."""
 
 
-async def references(pages: Pages, context: Context, drafts: Sequence[Draft]) -> dict[int, Entry]:
+async def references(
+    pages: Pages, context: ContextState, drafts: Sequence[Draft]
+) -> dict[int, Entry]:
     """
     Find which *drafts*, by index, are messages of the log of *context*, given back unchanged.
 
@@ -48,7 +50,7 @@ async def references(pages: Pages, context: Context, drafts: Sequence[Draft]) ->
 
 
 async def _originals(
-    pages: Pages, context: Context, seqs: Collection[int]
+    pages: Pages, context: ContextState, seqs: Collection[int]
 ) -> AsyncIterator[Sequence[Entry | MessageRow]]:
     """Yield the messages of the log at *seqs*, those in the window first, a page at a time."""
     in_window = [e for e in context.window if not e.without and e.seq in seqs]

@@ -13,9 +13,9 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from fastpaca.context import Context, View
+from fastpaca.context import ContextState, WindowView
 from fastpaca.context.events import Appended
-from fastpaca.context.explain import Explained, Explanation
+from fastpaca.context.explain import Explanation, Fate
 from fastpaca.context.message import Draft, Entry
 from fastpaca.context.ops import Append, Compact, Counted, Delete, PatchMetadata, Purge, Put
 from fastpaca.engine import Engine, Keyed, ResponseWriter, Written
@@ -50,7 +50,7 @@ class Service:
         """Create the context or change its configuration."""
         return await self._engine.write(context_id, op, write_response)
 
-    async def get(self, context_id: str) -> Context:
+    async def get(self, context_id: str) -> ContextState:
         """Return the context."""
         return await self._engine.read(context_id)
 
@@ -109,7 +109,7 @@ class Service:
         page = await self._pages.messages(context, max(first, 1), last, limit)
         return page, _page_version(page, first, context)
 
-    async def at_version(self, context: Context, version: int) -> Context:
+    async def at_version(self, context: ContextState, version: int) -> ContextState:
         """
         Return *context* as it was after *version*, under its current configuration.
 
@@ -127,7 +127,7 @@ class Service:
         context = await self._engine.read(context_id)
         return await self._pages.compactions(context, after, limit)
 
-    async def view(self, context: Context, budget_tokens: int | None) -> View:
+    async def view(self, context: ContextState, budget_tokens: int | None) -> WindowView:
         """Return the LLM context: the window fitted to *budget_tokens* or to its own budget."""
         budget = context.config.token_budget if budget_tokens is None else budget_tokens
         window = context.window
@@ -136,7 +136,7 @@ class Service:
         view = partial(context.view, budget_tokens)
         return await offload(FIT, window.text_bytes, view, items=len(window))
 
-    async def explained(self, context: Context, view: View) -> list[Explained]:
+    async def explained(self, context: ContextState, view: WindowView) -> list[Fate]:
         """
         Return what happened to each message of the log in a *view* of *context*.
 
@@ -211,7 +211,7 @@ def counted(draft: Draft, counter: TokenCounter) -> Counted:
     return Counted(replace(draft, parts=()), counts)
 
 
-def _page_version(page: Sequence[MessageRow], first: int, context: Context) -> int:
+def _page_version(page: Sequence[MessageRow], first: int, context: ContextState) -> int:
     if page:
         newest = page[-1]
         return context.version if newest.seq == context.last_seq else newest.version

@@ -15,9 +15,9 @@ part with a `toolCallId` is never read by the end of its type, since a tool may 
 part that no row matches is reasoning, a compaction, a text, page-only, media, or opaque, tried in
 this order.
 
-A **mark** is what a message does to the calls of a conversation: it makes a call, gives a result,
-holds both in one, asks for an approval or answers that. What a message says twice, in a part and in
-a key, is one mark with two places: the same id, or without ids the same name in the same order.
+A **tool reference** is what a message does to the calls of a conversation: it makes a call, holds a
+result, holds both in one, requests an approval, or responds to that. What a message says twice, in
+a part and in a key, is one reference with two places: the same id, or the same name without ids.
 
 Decisions that the providers leave open:
 
@@ -43,7 +43,7 @@ import msgspec
 
 
 class Side(StrEnum):
-    """What a mark stands for."""
+    """What a tool reference stands for."""
 
     CALL = "call"
     RESULT = "result"
@@ -368,7 +368,7 @@ def key_of_place(place: int) -> str | None:
     return next((key for key, own in _REASONING_PLACES.items() if own == place), None)
 
 
-class Mark(msgspec.Struct, frozen=True, gc=False):
+class ToolReference(msgspec.Struct, frozen=True, gc=False):
     """
     What a message does to the calls of its conversation, at one place.
 
@@ -420,7 +420,7 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         shapes: The `Shape` of each part, a byte each.
-        marks: Its calls, results and approvals, in order: those of parts, then those of keys.
+        tool_references: Its calls, results and approvals: those of parts, then those of keys.
         opens_turn: Whether it is a user message with a part that a model sees, that answers
             nothing.
         reasoning_keys: Which keys of it hold reasoning.
@@ -430,7 +430,7 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     """
 
     shapes: bytes
-    marks: tuple[Mark, ...] = ()
+    tool_references: tuple[ToolReference, ...] = ()
     opens_turn: bool = False
     reasoning_keys: tuple[str, ...] = ()
     has_other_keys: bool = False
@@ -441,7 +441,7 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     def holds_summary(self) -> bool:
         """Whether a part of it stands for all before it; none does in a result as a whole."""
         return Shape.COMPACTION in self.shapes and not any(
-            WHOLE_PLACE in mark.places for mark in self.marks
+            WHOLE_PLACE in reference.places for reference in self.tool_references
         )
 
 
@@ -550,12 +550,12 @@ def _is_reasoning(kind: str, part: Part) -> bool:
     return part.get(REASONING_FLAG) is True and isinstance(part.get("text"), str)
 
 
-def mark_of(place: int, part: Part, row: Row) -> Mark:
-    """Return the mark of *part*, which stands at *place* and matches *row*."""
+def tool_reference_of(place: int, part: Part, row: Row) -> ToolReference:
+    """Return the tool reference of *part*, which stands at *place* and matches *row*."""
     held: Part = part[row.word] if row.by is By.KEY else part
     is_ui_tool = row.word == "tool-*"
     name = row.name or (part["type"].removeprefix("tool-") if is_ui_tool else "")
-    return Mark(
+    return ToolReference(
         place=place,
         side=row.side,
         id=_first(held, row.ids),
@@ -591,25 +591,29 @@ def read(role: str, parts: Sequence[Part], keys: Mapping[str, Any]) -> Reading:
         keys: Its other keys, as far as they have a value; those of `MESSAGE_KEYS` decoded.
     """
     shapes = bytearray()
-    marks: list[Mark] = []
+    tool_references: list[ToolReference] = []
     for place, part in enumerate(parts):
         row = row_of(part)
         shapes.append(shape_of(part, row))
         if row is not None:
-            marks.append(mark_of(place, part, row))
-    return joined(role, bytes(shapes), marks, keys)
+            tool_references.append(tool_reference_of(place, part, row))
+    return joined(role, bytes(shapes), tool_references, keys)
 
 
 def joined(
-    role: str, shapes: bytes, part_marks: Sequence[Mark], keys: Mapping[str, Any]
+    role: str, shapes: bytes, part_references: Sequence[ToolReference], keys: Mapping[str, Any]
 ) -> Reading:
     """Join what was read of the parts of a message with what its role and *keys* say."""
-    marks = tuple(_joined_marks(part_marks, list(_marks_of_keys(role, part_marks, keys))))
-    answers = any(mark.answers for mark in marks)
+    tool_references = tuple(
+        _joined_references(
+            part_references, list(_tool_references_of_keys(role, part_references, keys))
+        )
+    )
+    answers = any(reference.answers for reference in tool_references)
     is_seen = bool(shapes.strip(_PAGE))
     reading = Reading(
         shapes=shapes,
-        marks=marks,
+        tool_references=tool_references,
         opens_turn=role in USER_ROLES and is_seen and not answers,
         reasoning_keys=tuple(key for key in REASONING_KEYS if keys.get(key)),
         has_other_keys=not _ACCOUNTED_KEYS.issuperset(keys),
@@ -618,16 +622,16 @@ def joined(
 
 
 def placed(reading: Reading, role: str) -> Reading:
-    """Return *reading* with what its shapes, marks and keys say of how it stands to neighbours."""
+    """Return *reading* with its speaker, and whether it ends in reasoning."""
     seen = reading.shapes.translate(None, _UNSEEN)
     is_for_a_page = bool(reading.shapes) and not seen
     if role in INSTRUCTION_ROLES or (
-        is_for_a_page and not reading.marks and not reading.has_other_keys
+        is_for_a_page and not reading.tool_references and not reading.has_other_keys
     ):
         speaker = Speaker.PASSED
     else:
         speaker = Speaker.ASSISTANT if role in ASSISTANT_ROLES else Speaker.OTHER
-    if any(mark.place < WHOLE_PLACE for mark in reading.marks):
+    if any(reference.place < WHOLE_PLACE for reference in reading.tool_references):
         ends = False  # the calls in its keys come after its parts
     elif seen:
         ends = seen[-1] in (Shape.REASONING, Shape.REASONING_ITEM)
@@ -648,51 +652,53 @@ def is_counted(key: str) -> bool:
     return key not in STRUCTURAL_KEYS and key not in BOOKKEEPING_KEYS
 
 
-def _marks_of_keys(
-    role: str, part_marks: Sequence[Mark], keys: Mapping[str, Any]
-) -> Iterator[Mark]:
+def _tool_references_of_keys(
+    role: str, part_references: Sequence[ToolReference], keys: Mapping[str, Any]
+) -> Iterator[ToolReference]:
     listed = keys.get(CALLS_KEY)
     for index, call in enumerate(listed if isinstance(listed, Sequence) else ()):
         if isinstance(call, Mapping):
             function = call.get("function")
             named = function if isinstance(function, Mapping) else call
             name = _string(named.get("name"))
-            yield Mark(CALLS_PLACE - index, Side.CALL, _string(call.get("id")), name)
+            yield ToolReference(CALLS_PLACE - index, Side.CALL, _string(call.get("id")), name)
     legacy = keys.get(CALL_KEY)
     if isinstance(legacy, Mapping):
-        yield Mark(CALL_KEY_PLACE, Side.CALL, "", _string(legacy.get("name")))
+        yield ToolReference(CALL_KEY_PLACE, Side.CALL, "", _string(legacy.get("name")))
     if role in RESULT_ROLES:
         answered = _string(keys.get(RESULT_ID_KEY))
-        if answered or not any(mark.answers for mark in part_marks):
-            yield Mark(WHOLE_PLACE, Side.RESULT, answered, _first(keys, RESULT_NAME_KEYS))
+        if answered or not any(reference.answers for reference in part_references):
+            yield ToolReference(WHOLE_PLACE, Side.RESULT, answered, _first(keys, RESULT_NAME_KEYS))
 
 
-def _joined_marks(part_marks: Sequence[Mark], key_marks: Sequence[Mark]) -> Iterator[Mark]:
-    """Join marks of parts and keys; what both say is one mark, where the part stands."""
-    if not part_marks or not key_marks:
-        yield from part_marks
-        yield from key_marks
+def _joined_references(
+    part_references: Sequence[ToolReference], key_references: Sequence[ToolReference]
+) -> Iterator[ToolReference]:
+    """Join references of parts and keys; what both say is one, where the part stands."""
+    if not part_references or not key_references:
+        yield from part_references
+        yield from key_references
         return
-    waiting: dict[object, list[Mark]] = {}
-    for mark in key_marks:
-        waiting.setdefault(_said(mark), []).append(mark)
+    waiting: dict[object, list[ToolReference]] = {}
+    for reference in key_references:
+        waiting.setdefault(_identity(reference), []).append(reference)
     twins: set[int] = set()
-    for mark in part_marks:
-        same = waiting.get(_said(mark))
+    for reference in part_references:
+        same = waiting.get(_identity(reference))
         if not same:
-            yield mark
+            yield reference
             continue
         twin = same.pop(0)
         twins.add(twin.place)
-        name = mark.name or twin.name
-        yield msgspec.structs.replace(mark, name=name, also=(twin.place,))
-    for mark in key_marks:
-        if mark.place not in twins:
-            yield mark
+        name = reference.name or twin.name
+        yield msgspec.structs.replace(reference, name=name, also=(twin.place,))
+    for reference in key_references:
+        if reference.place not in twins:
+            yield reference
 
 
-def _said(mark: Mark) -> object:
-    return (mark.side, mark.id) if mark.id else (mark.side, "", mark.name)
+def _identity(reference: ToolReference) -> object:
+    return (reference.side, reference.id) if reference.id else (reference.side, "", reference.name)
 
 
 def table() -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 from fastpaca.api.app import create_app
 from fastpaca.api.request import Response
 from fastpaca.api.views import VIEW_BYTES_MAX, Views
-from fastpaca.context import Context, View
+from fastpaca.context import ContextState, WindowView
 from fastpaca.service import Service
 from fastpaca.testing import ManualClock, SocketlessNode, composed
 from fastpaca.tokens import counter_for
@@ -148,7 +148,7 @@ class CountingService(Service):
 
     views = 0
 
-    async def view(self, context: Context, budget_tokens: int | None) -> View:
+    async def view(self, context: ContextState, budget_tokens: int | None) -> WindowView:
         self.views += 1
         return await super().view(context, budget_tokens)
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from fastpaca.context import Config, Context, Policy
-from fastpaca.context.context import View, create
+from fastpaca.context import Config, ContextState, Policy
+from fastpaca.context.context import WindowView, create
 from fastpaca.context.events import Appended, Compacted, Event
 from fastpaca.context.message import (
     Entry,
@@ -125,7 +125,7 @@ class Conversation:
         counts = decode_counts(row.counts)
         return synthetic_entry(draft, counts, version, position, (0, 0), row.at_us)
 
-    def cold(self) -> Context:
+    def cold(self) -> ContextState:
         """Make the context again of what the store holds, as after a restart."""
         stored = Persisted() if self.stored is None else Persisted.decode(self.stored)
         needed = {
@@ -168,7 +168,7 @@ class Conversation:
         return [event for event in found if event.strategy != "manual"]
 
 
-def seqs_of(view: View) -> list[int | None]:
+def seqs_of(view: WindowView) -> list[int | None]:
     """Give the seqs of *view*."""
     return [entry.seq for entry in view.entries]
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from fastpaca import shapes
 from fastpaca.context import Config, LastN, Manual
-from fastpaca.context.context import View
+from fastpaca.context.context import WindowView
 from fastpaca.context.message import Entry
 from tests.kit.messages import Message
 from tests.rules.groups import holds_summary
@@ -265,7 +265,7 @@ def check_order(entries: Sequence[Entry]) -> None:
     assert seqs == sorted(set(seqs))
 
 
-def check_sums(view: View, budget: int | None) -> None:
+def check_sums(view: WindowView, budget: int | None) -> None:
     """The sums are the sums, in the entries and in their JSON, and the budget is kept."""
     entries = list(view.entries)
     assert view.used_tokens == sum(entry.tokens for entry in entries)
@@ -274,7 +274,7 @@ def check_sums(view: View, budget: int | None) -> None:
         assert view.used_tokens <= budget
 
 
-def check_segments(view: View) -> None:
+def check_segments(view: WindowView) -> None:
     """The segments are the runs of what is given."""
     expected = []
     for is_summary, group in groupby(view.entries, key=lambda entry: entry.seq is None):
@@ -286,7 +286,7 @@ def check_segments(view: View) -> None:
     assert view.segments == expected
 
 
-def check_view(source: Source, window: Sequence[Entry], config: Config, view: View) -> None:
+def check_view(source: Source, window: Sequence[Entry], config: Config, view: WindowView) -> None:
     """All that must hold of one view of *window*."""
     entries = list(view.entries)
     check_values(source, entries, may_be_cut=view.fit == "cut")
@@ -311,7 +311,7 @@ def newest_opener(source: Source, window: Sequence[Entry]) -> Entry | None:
     return None
 
 
-def _check_fit(window: Sequence[Entry], entries: Sequence[Entry], view: View) -> None:
+def _check_fit(window: Sequence[Entry], entries: Sequence[Entry], view: WindowView) -> None:
     originals = {id(entry) for entry in window}
     if view.fit == "whole":
         assert entries == list(window)

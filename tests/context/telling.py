@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from fastpaca.context import Config, Manual
-from fastpaca.context.context import Context
+from fastpaca.context.context import ContextState
 from fastpaca.context.events import Compacted
 from fastpaca.context.message import Entry
 from fastpaca.context.ops import Append, Compact, PatchMetadata
@@ -50,7 +50,7 @@ class Told:
         self._talk = Talk(rng)
 
     @property
-    def context(self) -> Context:
+    def context(self) -> ContextState:
         """The hot context."""
         return self.conversation.context
 

@@ -14,10 +14,10 @@ from fastpaca.context.events import (
     Appended,
     Compacted,
     Configured,
+    ContextPurged,
+    ContextTombstoned,
     Created,
     MetadataChanged,
-    Purged,
-    Tombstoned,
 )
 from fastpaca.context.ops import Append, Compact, Delete, Op, PatchMetadata, Purge, Put
 from fastpaca.errors import (
@@ -251,7 +251,7 @@ def test_a_tombstone_is_never_written_again() -> None:
     talk = Conversation()
     talk.say(user("a"))
     events = talk.apply(Delete())
-    assert events == (Tombstoned(),)
+    assert events == (ContextTombstoned(),)
     assert talk.context.status is Status.TOMBSTONED
     ops: list[Op] = [Append((HELLO,)), Append((HELLO,), 99), Compact(()), Put(), PatchMetadata({})]
     for op in ops:
@@ -268,7 +268,7 @@ def test_a_purge_leaves_nothing() -> None:
     talk = Conversation(token_budget=77)
     talk.say(user("a"))
     talk.apply(PatchMetadata({"secret": b"1"}))
-    assert talk.apply(Purge()) == (Purged(),)
+    assert talk.apply(Purge()) == (ContextPurged(),)
     context = talk.context
     assert (context.status, len(context.window), context.metadata) == (Status.PURGED, 0, b"{}")
     ops: list[Op] = [Append((HELLO,)), Compact(()), Put(), PatchMetadata({})]
@@ -285,7 +285,7 @@ def test_a_tombstone_can_be_purged() -> None:
     """
     talk = Conversation()
     talk.apply(Delete())
-    assert talk.apply(Purge()) == (Purged(),)
+    assert talk.apply(Purge()) == (ContextPurged(),)
 
 
 # Compaction by the caller

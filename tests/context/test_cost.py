@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fastpaca.context import Context, LastN, Manual, Policy, SkipParts
+from fastpaca.context import ContextState, LastN, Manual, Policy, SkipParts
 from fastpaca.context.ops import Append, Counted
 from fastpaca.context.policies import compact
 from tests.context.conversation import Conversation
@@ -41,14 +41,14 @@ def steps(work: Callable[[], object]) -> int:
     return executed
 
 
-def appended(context: Context, messages: Iterable[Counted]) -> Context:
+def appended(context: ContextState, messages: Iterable[Counted]) -> ContextState:
     """Append *messages* one by one."""
     for one in messages:
         context, _ = context.apply(Append((one,)), 1)
     return context
 
 
-def context_of(policy: Policy, token_budget: int = 1000) -> Context:
+def context_of(policy: Policy, token_budget: int = 1000) -> ContextState:
     """Make an empty context."""
     return Conversation(policy, token_budget=token_budget).context
 

@@ -15,8 +15,8 @@ from fastpaca.context.explain import (
     OLDER,
     RANGES_MAX,
     REWRITES_MAX,
-    Explained,
     Explanation,
+    Fate,
 )
 from fastpaca.context.window import persisted
 from tests.context.conversation import Conversation
@@ -204,7 +204,7 @@ def test_only_the_newest_ranges_are_told_one_by_one() -> None:
     told = explanation(talk, None, page=100)
     found = told.ranges()
     assert len(found) == RANGES_MAX + 1
-    assert found[0] == Explained(1, found[1].from_seq - 1, OLDER, None)
+    assert found[0] == Fate(1, found[1].from_seq - 1, OLDER, None)
     assert found[-1].state == "kept"
     assert all(piece.state == "dropped" for piece in found[1:-1])
     assert tiled(found) == talk.context.last_seq
@@ -224,10 +224,10 @@ def test_looking_back_ends_after_so_many_rewrites() -> None:
         looks += 1
         told.look_back([(3 + REWRITES_MAX * 9 - looks * 50 - i, window) for i in range(50)])
     assert looks == REWRITES_MAX // 50
-    assert told.ranges() == [Explained(1, 1, OLDER, None), Explained(2, 2, "kept", None)]
+    assert told.ranges() == [Fate(1, 1, OLDER, None), Fate(2, 2, "kept", None)]
 
 
-def tiled(found: list[Explained]) -> int:
+def tiled(found: list[Fate]) -> int:
     """Check that ranges follow each other without a gap or an overlap, and return the last seq."""
     at = 0
     for piece in found:

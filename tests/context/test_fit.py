@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastpaca.context import LastN, Manual, SkipParts
-from fastpaca.context.context import View
+from fastpaca.context.context import WindowView
 from fastpaca.context.shortening import FLOOR_TOKENS, MARKER_TOKENS, cut_middle
 from fastpaca.errors import InvalidRequest
 from tests.context.conversation import Conversation, seqs_of
@@ -32,12 +32,12 @@ def manual(*messages: Message, **config: Any) -> Conversation:
     return talk
 
 
-def shown(view: View) -> list[Message]:
+def shown(view: WindowView) -> list[Message]:
     """Read the messages of *view*."""
     return [json.loads(entry.body) for entry in view.entries]
 
 
-def texts(view: View) -> list[str]:
+def texts(view: WindowView) -> list[str]:
     """Give the text of the first part of each message of *view*."""
     return [one["parts"][0]["text"] for one in shown(view)]
 

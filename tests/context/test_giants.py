@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from fastpaca.context import Context, LastN, Policy, SkipParts
+from fastpaca.context import ContextState, LastN, Policy, SkipParts
 from fastpaca.context.events import Compacted
 from fastpaca.context.ops import Append, Counted
 from tests.context.test_cost import context_of, steps
@@ -101,9 +101,9 @@ def counted_ops(told: Iterable[Message]) -> list[Append]:
     return [Append((known.setdefault(id(one), counted(one)),)) for one in told]
 
 
-def counted_append(context: Context, op: Append) -> tuple[int, Context]:
+def counted_append(context: ContextState, op: Append) -> tuple[int, ContextState]:
     """Append, and count the steps that it takes."""
-    after: list[Context] = []
+    after: list[ContextState] = []
     took = steps(lambda: after.append(context.apply(op, 1)[0]))
     return took, after[0]
 

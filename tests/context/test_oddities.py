@@ -189,9 +189,10 @@ def test_results_are_warned_of_exactly_if_they_bind_nothing(rng: Random) -> None
     for seq, message in enumerate(log, start=1):
         (odd,) = warned(talk, message)
         expected = {
-            unpaired(mark).path
-            for mark in counted(message).draft.reading.marks
-            if mark.answers and Spot(seq, mark.place if mark.place >= 0 else WHOLE) not in bound
+            unpaired(reference).path
+            for reference in counted(message).draft.reading.tool_references
+            if reference.answers
+            and Spot(seq, reference.place if reference.place >= 0 else WHOLE) not in bound
         }
         assert {path for code, path in odd if code == UNPAIRED_RESULT} == expected
         if rng.random() < 0.2:

@@ -16,7 +16,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastpaca.context import Config, Context, LastN, SkipParts
+from fastpaca.context import Config, ContextState, LastN, SkipParts
 from fastpaca.context.events import Event
 from fastpaca.context.ops import Append
 from fastpaca.context.policies import compact
@@ -156,7 +156,7 @@ def test_a_batch_equals_single_appends(rng: Random) -> None:
     assert same(singles, batches)
 
 
-def same(left: Context, right: Context) -> bool:
+def same(left: ContextState, right: ContextState) -> bool:
     """Tell whether two contexts are the same in all but who made them."""
     empty = Conversation().window
     return image(left.window) == image(right.window) and msgspec.structs.replace(

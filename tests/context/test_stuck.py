@@ -13,7 +13,7 @@ from random import Random
 import msgspec
 import pytest
 
-from fastpaca.context import Context, LastN, Manual, Policy, SkipParts
+from fastpaca.context import ContextState, LastN, Manual, Policy, SkipParts
 from fastpaca.context.ops import Append, Put
 from fastpaca.context.policies import compact, is_due
 from fastpaca.context.window import Window
@@ -87,7 +87,7 @@ def test_what_is_known_is_what_looking_would_find(policy: Policy, budget: int) -
                 talk.apply(Put(token_budget=rng.choice([budget, 20, 90])))
 
 
-def seen_afresh(talk: Conversation) -> Context:
+def seen_afresh(talk: Conversation) -> ContextState:
     """Give the context with a window that knows nothing."""
     return msgspec.structs.replace(talk.context, window=talk.window.apart())
 
@@ -97,7 +97,7 @@ def test_reads_of_earlier_windows_come_out_the_same() -> None:
     What readers know is shared by windows that grow from each other; each sees its own length.
     """
     talk = Conversation(Manual())
-    earlier: list[Context] = []
+    earlier: list[ContextState] = []
     for number in range(60):
         talk.say(drawn(Random(number)))
         talk.context.view(40)

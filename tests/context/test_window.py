@@ -10,11 +10,11 @@ from fastpaca.context import LastN, Manual, SkipParts
 from fastpaca.context.cut_calls import CUT_CALLS_MAX, CutCall
 from fastpaca.context.ops import Put
 from fastpaca.context.window import (
-    MARK_BYTES,
+    TOOL_REFERENCE_BYTES,
     Persisted,
     Run,
-    Segment,
     Window,
+    WindowSegment,
     persisted,
     ranges,
     segments,
@@ -24,14 +24,14 @@ from tests.context.conversation import Conversation, image
 from tests.kit.messages import Message, assistant, call, result, system, tool, user
 
 
-def live(from_seq: int, to_seq: int) -> Segment:
+def live(from_seq: int, to_seq: int) -> WindowSegment:
     """A run of messages of the log."""
-    return Segment("live", from_seq, to_seq)
+    return WindowSegment("live", from_seq, to_seq)
 
 
-def summary(from_seq: int, to_seq: int) -> Segment:
+def summary(from_seq: int, to_seq: int) -> WindowSegment:
     """A run of synthetic messages."""
-    return Segment("summary", from_seq, to_seq)
+    return WindowSegment("summary", from_seq, to_seq)
 
 
 def talk_of(count: int) -> Conversation:
@@ -83,7 +83,7 @@ def test_all_that_an_entry_holds_has_weight() -> None:
     short, long, two, brief, named = map(weight_of, talk.window)
     assert long >= short + 1000
     assert two > short + len(talk.window.entries[2].body) - len(talk.window.entries[0].body)
-    assert brief > len(talk.window.entries[3].body) + MARK_BYTES
+    assert brief > len(talk.window.entries[3].body) + TOOL_REFERENCE_BYTES
     assert named >= brief + 2 * 999  # in the text, and as the id
 
 
@@ -126,7 +126,7 @@ def test_only_so_many_cut_calls_are_remembered() -> None:
     ],
     ids=str,
 )
-def test_segments(replacement: list[int | str], expected: list[Segment]) -> None:
+def test_segments(replacement: list[int | str], expected: list[WindowSegment]) -> None:
     """
     Runs of the log reach from their first to their last seq, summaries over what they stand for.
 
@@ -248,7 +248,7 @@ def test_the_stored_form_tells_its_segments() -> None:
     assert stored_segments(talk) == segments(talk.window) == []
 
 
-def stored_segments(talk: Conversation) -> list[Segment]:
+def stored_segments(talk: Conversation) -> list[WindowSegment]:
     """The segments that the newest stored form tells."""
     assert talk.stored is not None
     return Persisted.decode(talk.stored).segments

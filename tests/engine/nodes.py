@@ -8,7 +8,7 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from fastpaca.context import Context
+from fastpaca.context import ContextState
 from fastpaca.engine import Engine, rows
 from fastpaca.store.base import Change, ChangesPage, CommitStale, Diff, Have, Snapshot
 from fastpaca.store.memory import MemoryStore
@@ -131,7 +131,7 @@ async def nodes(
             await engine.stop()
 
 
-async def as_after_a_restart(store: SharedStore, context_id: str) -> Context:
+async def as_after_a_restart(store: SharedStore, context_id: str) -> ContextState:
     """Load a context as a node that has just started."""
     snapshot = await MemoryStore.load(store, context_id)
     assert snapshot is not None

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from fastpaca.context import Context, create, jsontext
+from fastpaca.context import ContextState, create, jsontext
 from fastpaca.context.message import encode_counts, parse
 from fastpaca.context.ops import Append, Counted, Put
 from fastpaca.engine import rows
@@ -37,7 +37,7 @@ def counted(message: Message) -> Counted:
     return Counted(draft, count_message(COUNTER, draft))
 
 
-def grown(messages: list[Message], metadata: bytes) -> Context:
+def grown(messages: list[Message], metadata: bytes) -> ContextState:
     """Make a context that was hot from its first message on."""
     context, _ = create("".join(ID), Put(10**9, metadata=bytes(bytearray(metadata))), 1)
     for number, message in enumerate(messages):
@@ -45,7 +45,7 @@ def grown(messages: list[Message], metadata: bytes) -> Context:
     return context
 
 
-def loaded(messages: list[Message], metadata: bytes) -> Context:
+def loaded(messages: list[Message], metadata: bytes) -> ContextState:
     """Make the same context as a load does."""
     context, _ = create("".join(ID), Put(10**9, metadata=bytes(bytearray(metadata))), 1)
     log = []
@@ -72,7 +72,7 @@ SHAPES = {
 @pytest.mark.parametrize("make", [grown, loaded])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_estimate_of_a_context_is_what_it_takes(
-    shape: str, make: Callable[[list[Message], bytes], Context]
+    shape: str, make: Callable[[list[Message], bytes], ContextState]
 ) -> None:
     """
     What is bounded is memory, so the estimate has to be right for every kind of conversation.
@@ -101,7 +101,14 @@ def test_a_context_in_memory_costs_the_collector_next_to_nothing() -> None:
     context = loaded(*SHAPES["many calls in a message"])
     gc.collect()  # it lets go of tuples that hold nothing to look at
     entry = context.window.entries[0]
-    held = (context, context.window, entry, entry.counts, entry.marks, *entry.marks)
+    held = (
+        context,
+        context.window,
+        entry,
+        entry.counts,
+        entry.tool_references,
+        *entry.tool_references,
+    )
     assert [thing for thing in held if gc.is_tracked(thing)] == []
 
 

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from fastpaca.context import Context
+from fastpaca.context import ContextState
 from fastpaca.context.ops import Op, Put
 from fastpaca.engine import Engine, Keyed, Written
 from tests.kit.messages import append
@@ -57,7 +57,7 @@ class World:
         return await self.engine.write(context_id, op, versions, keyed)
 
 
-def versions(context: Context, events: object) -> bytes:
+def versions(context: ContextState, events: object) -> bytes:
     """Answer with the version."""
     return b"%d" % context.version
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 
 from fastpaca.context import Manual
-from fastpaca.context.context import View
+from fastpaca.context.context import WindowView
 from fastpaca.shapes import Marker
 from tests.context.conversation import Conversation, decoded
 from tests.rules.forms import CROSSED, FORMS, Form, Piece, say, text
@@ -30,7 +30,7 @@ MANY: Final = [{"row": number} for number in range(300)]
 BUDGETS: Final = (700, 2000)
 
 
-def view_of(said: Sequence[Said], budget: int) -> View:
+def view_of(said: Sequence[Said], budget: int) -> WindowView:
     """Read what was *said* under a *budget*, from a window that nobody has trimmed."""
     talk = Conversation(Manual())
     for one in said:
@@ -38,7 +38,7 @@ def view_of(said: Sequence[Said], budget: int) -> View:
     return talk.context.view(budget)
 
 
-def check(said: Sequence[Said], view: View, name: str) -> None:
+def check(said: Sequence[Said], view: WindowView, name: str) -> None:
     """Hold a *view* against what must hold of every view."""
     messages = decoded(list(view.entries))
     told = f"{name}, budget_tokens={view.token_budget}: "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from fastpaca.context import LastN, Manual, Policy, SkipParts
-from fastpaca.context.context import View
+from fastpaca.context.context import WindowView
 from fastpaca.shapes import STRUCTURAL_KEYS
 from tests.context.conversation import Conversation, decoded
 from tests.kit.messages import counted, encoded
@@ -82,7 +82,7 @@ class Told:
         ]
         return f"\n{self.settings}\n" + "\n".join(lines)
 
-    def _returned(self, view: View) -> list[Shown]:
+    def _returned(self, view: WindowView) -> list[Shown]:
         entries = list(view.entries)
         return [
             (entry.seq, _own(message), entry.tokens)

@@ -15,7 +15,7 @@ import random
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from fastpaca.context import Context, LastN, Manual, SkipParts
+from fastpaca.context import ContextState, LastN, Manual, SkipParts
 from fastpaca.context.context import create
 from fastpaca.context.events import Event
 from fastpaca.context.message import Counts, parse
@@ -52,7 +52,7 @@ class Done(NamedTuple):
     context_id: str
     op: Op
     at_us: int
-    context: Context
+    context: ContextState
 
 
 class Recorder:
@@ -147,7 +147,7 @@ class Story:
     async def _one(self) -> None:
         context_id, op, keyed = self._draw()
 
-        def shape(context: Context, events: tuple[Event, ...]) -> bytes:
+        def shape(context: ContextState, events: tuple[Event, ...]) -> bytes:
             # Called in the order in which ops are applied, whoever still waits for the answer.
             if events:
                 self.done.append(Done(context_id, op, context.updated_at_us, context))
@@ -201,7 +201,7 @@ class Story:
 
 def check_batches(done: Sequence[Done]) -> None:
     """Apply the ops of *done* one by one: each must come to the state that its batch came to."""
-    states: dict[str, Context] = {}
+    states: dict[str, ContextState] = {}
     for index, (context_id, op, at_us, reached) in enumerate(done):
         before = states.get(context_id)
         if before is None:
@@ -212,7 +212,7 @@ def check_batches(done: Sequence[Done]) -> None:
         assert image(after) == image(reached), f"op {index} on {context_id}: {op!r}"
 
 
-def image(context: Context) -> tuple[object, ...]:
+def image(context: ContextState) -> tuple[object, ...]:
     """All that a reader can tell of a context."""
     view = context.view()
     return (

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from fastpaca.context import Context
+from fastpaca.context import ContextState
 from fastpaca.context.window import Persisted, Run, segments
 from fastpaca.engine import rows
 from fastpaca.store.base import Change, ChangesPage, CommitFailed, ContextRow, Have, Store
@@ -851,7 +851,7 @@ class SinceContract:
         """Whatever happened since, it comes to the same as reading everything."""
         for seed in range(4):
             rng, name = Random(seed), f"story-{seed}"
-            earlier: list[Context] = []
+            earlier: list[ContextState] = []
             for _, change in story(rng, name):
                 await store.commit([change])
                 snapshot = await store.load(name)
@@ -866,7 +866,7 @@ class SinceContract:
                 earlier.append(present)
 
 
-def whole(context: Context) -> tuple[Any, ...]:
+def whole(context: ContextState) -> tuple[Any, ...]:
     """All that there is to know of a context, to compare."""
     values = [getattr(context, name) for name in context.__struct_fields__ if name != "window"]
     policy = type(context.config.policy)

@@ -10,7 +10,7 @@ import pytest
 
 from fastpaca.context import create
 from fastpaca.context.config import LastN, Manual
-from fastpaca.context.context import Context
+from fastpaca.context.context import ContextState
 from fastpaca.context.ops import Compact, Delete, Op, Purge, Put
 from fastpaca.engine.feed import changes_of
 from fastpaca.engine.rows import with_revision
@@ -61,7 +61,7 @@ class Story:
         self.unreadable = False
         self.hub = Hub(self, ping_seconds, retry_seconds=AT_ONCE)
 
-    async def read(self, context_id: str) -> Context:
+    async def read(self, context_id: str) -> ContextState:
         await asyncio.sleep(0)
         if self.unreadable:
             raise Unavailable

@@ -19,12 +19,12 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from fastpaca.api.query import PAGE_MAX
-from fastpaca.context import Context, View, explain, jsontext, message, oddities
+from fastpaca.context import ContextState, WindowView, explain, jsontext, message, oddities
 from fastpaca.context.config import STRATEGIES, TOKEN_FACTOR_MAX, policy_text
 from fastpaca.context.events import Appended, Event
-from fastpaca.context.explain import Explained
+from fastpaca.context.explain import Fate
 from fastpaca.context.message import decode_counts, timestamp
-from fastpaca.context.window import Persisted, Segment
+from fastpaca.context.window import Persisted, WindowSegment
 from fastpaca.store.base import CompactionRow, ContextRow, MessageRow
 
 # --- what fields are made of ------------------------------------------------------------------
@@ -89,7 +89,7 @@ class ContextPageJSON(Struct, frozen=True, gc=False):
     ]
 
 
-def representation(context: Context, _events: object = ()) -> bytes:
+def representation(context: ContextState, _events: object = ()) -> bytes:
     """Write a context; a `ResponseWriter`."""
     config = context.config
     return _representation(
@@ -107,7 +107,7 @@ def listed(row: ContextRow) -> bytes:
 
 
 def _representation(
-    context: Context | ContextRow,
+    context: ContextState | ContextRow,
     token_budget: int,
     trigger_ratio: float,
     token_factor: float,
@@ -191,14 +191,14 @@ class MessagePageJSON(Struct, frozen=True, gc=False):
     ]
 
 
-def appended(_context: Context, events: Sequence[Event]) -> bytes:
+def appended(_context: ContextState, events: Sequence[Event]) -> bytes:
     """Write the response to the append of one message; a `ResponseWriter`."""
     return encode(
         next(_appended(event, "message") for event in events if isinstance(event, Appended))
     )
 
 
-def appended_batch(_context: Context, events: Sequence[Event]) -> bytes:
+def appended_batch(_context: ContextState, events: Sequence[Event]) -> bytes:
     """Write the response to the append of a list of messages; a `ResponseWriter`."""
     messages = [event for event in events if isinstance(event, Appended)]
     results = [_appended(event, f"messages[{place}]") for place, event in enumerate(messages)]
@@ -307,7 +307,7 @@ class CompactionPageJSON(Struct, frozen=True, gc=False):
     compactions: Annotated[list[CompactionJSON], Meta(max_length=PAGE_MAX), doc("Oldest first.")]
 
 
-def view(view: View, explained: Sequence[Explained] | None = None) -> bytes:
+def view(view: WindowView, explained: Sequence[Fate] | None = None) -> bytes:
     """Write one read of the LLM context, *explained* if it is to be."""
     ranges = UNSET if explained is None else [ExplainedJSON(*piece) for piece in explained]
     return encode(
@@ -325,11 +325,11 @@ def view(view: View, explained: Sequence[Explained] | None = None) -> bytes:
     )
 
 
-def _segments(segments: Iterable[Segment]) -> list[SegmentJSON]:
+def _segments(segments: Iterable[WindowSegment]) -> list[SegmentJSON]:
     return [SegmentJSON(*segment) for segment in segments]
 
 
-def compacted(context: Context, _events: object) -> bytes:
+def compacted(context: ContextState, _events: object) -> bytes:
     """Write the response to a compact call; a `ResponseWriter`."""
     return encode(CompactedJSON(context.version))
 

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import Final
 
 from fastpaca.api.request import Response
-from fastpaca.context import Config, Context, Manual
+from fastpaca.context import Config, ContextState, Manual
 from fastpaca.context.config import policy_text
 
 VIEW_RULES: Final = 1
@@ -41,7 +41,7 @@ class Views:
         self._kept: OrderedDict[tuple[str, int | None], tuple[int, Response, int]] = OrderedDict()
         self._bytes = 0
 
-    def get(self, context: Context, budget_tokens: int | None) -> Response | None:
+    def get(self, context: ContextState, budget_tokens: int | None) -> Response | None:
         """Return the view of exactly this state, if it is kept."""
         key = (context.id, budget_tokens)
         entry = self._kept.get(key)
@@ -51,7 +51,7 @@ class Views:
         return entry[1]
 
     def put(
-        self, context: Context, budget_tokens: int | None, response: Response, size: int
+        self, context: ContextState, budget_tokens: int | None, response: Response, size: int
     ) -> None:
         """Keep a view, and drop the least recently used ones."""
         key = (context.id, budget_tokens)
@@ -66,7 +66,7 @@ class Views:
             self._bytes -= self._kept.popitem(last=False)[1][2]
 
 
-def etag(context: Context, budget_tokens: int | None, *, explain: bool = False) -> bytes:
+def etag(context: ContextState, budget_tokens: int | None, *, explain: bool = False) -> bytes:
     """
     Return the tag of the view that a read of *context* returns, without making the view.
 

@@ -10,7 +10,7 @@ from fastpaca.api import bodies, idempotency, query, responses
 from fastpaca.api.limits import RequestBodies
 from fastpaca.api.request import JSON_TYPE, Headers, Request, Response
 from fastpaca.api.views import VIEWS_BYTES_MAX, Views, etag, is_known
-from fastpaca.context import Context
+from fastpaca.context import ContextState
 from fastpaca.offload import PARSE, WRITE_WINDOWS, offload
 from fastpaca.service import Service
 from fastpaca.store.base import CompactionRow
@@ -55,7 +55,7 @@ class Windows:
             self._views.put(context, budget_tokens, response, len(body))
         return response
 
-    async def _explained(self, context: Context, budget_tokens: int | None) -> bytes:
+    async def _explained(self, context: ContextState, budget_tokens: int | None) -> bytes:
         view = await self._service.view(context, budget_tokens)
         return responses.view(view, await self._service.explained(context, view))
 

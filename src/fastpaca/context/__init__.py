@@ -9,9 +9,9 @@ every message ever appended, immutable, in `seq` order: 1, 2, 3, no holes. The *
 part of the log, or a rewrite of it, that is sent to a model, as an ordered list of entries:
 references to the log, and synthetic messages.
 
-`Context` (`context.py`) is a value. `Context.apply(op, now)` gives the next value and the events
-that a store must write, or raises and has done nothing. Moments, ids and token counts come in with
-the op.
+`ContextState` (`context.py`) is a value. `ContextState.apply(op, now)` returns the next value and
+the events that a store must write, or raises and has done nothing. Times, ids and token counts are
+arguments.
 
 An **append** puts an entry at the end of the log and of the window. If the window's tokens are then
 strictly above the **trigger**, the **policy** (`policies.py`) makes it smaller, within the version
@@ -33,16 +33,16 @@ when a message comes in.
 """
 
 from fastpaca.context.config import Config, LastN, Manual, Policy, SkipParts
-from fastpaca.context.context import Context, Status, View, create
+from fastpaca.context.context import ContextState, Status, WindowView, create
 
 __all__ = [
     "Config",
-    "Context",
+    "ContextState",
     "LastN",
     "Manual",
     "Policy",
     "SkipParts",
     "Status",
-    "View",
+    "WindowView",
     "create",
 ]

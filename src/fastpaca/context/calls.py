@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from fastpaca.context.cut_calls import ANSWERED, RUNNING, STOPPED, CutCall
-from fastpaca.shapes import WHOLE_PLACE, Mark, Side
+from fastpaca.shapes import WHOLE_PLACE, Side, ToolReference
 
 _REQUEST, _RESPONSE = Side.REQUEST, Side.RESPONSE
 
@@ -29,21 +29,21 @@ class Call(msgspec.Struct, eq=False):
     Attributes:
         at: The index of its entry; `GHOST` if it was cut.
         seq: Where it stands in the log.
-        mark: Its mark.
+        reference: What its message says of it.
         step: The step it belongs to.
         state: Whether it runs, has stopped, or has its result; it never runs again.
         about: Of a request, the call that it asks for.
-        results: Where its results and strays stand: index of the entry, and mark.
+        results: Where its results and strays stand: index of the entry, and reference.
         requests: The requests that ask for it.
     """
 
     at: int
     seq: int
-    mark: Mark
+    reference: ToolReference
     step: int
     state: str
     about: Call | None = None
-    results: list[tuple[int, Mark]] = []
+    results: list[tuple[int, ToolReference]] = []
     requests: list[Call] = []
 
     def consume(self) -> None:
@@ -53,9 +53,11 @@ class Call(msgspec.Struct, eq=False):
     @property
     def cut(self) -> CutCall:
         """What is remembered of it once it was cut."""
-        mark = self.mark
-        is_request = mark.side is Side.REQUEST
-        return CutCall(self.seq, mark.id, mark.name, self.state, is_request, mark.alias)
+        reference = self.reference
+        is_request = reference.side is Side.REQUEST
+        return CutCall(
+            self.seq, reference.id, reference.name, self.state, is_request, reference.alias
+        )
 
 
 class CallsByName:
@@ -76,15 +78,15 @@ class CallsByName:
 
     def _sort(self) -> None:
         for call in self.unsorted:
-            mark = call.mark
-            for name in (mark.name, "") if mark.name else ("",):
-                key = space_of(mark) + name
+            reference = call.reference
+            for name in (reference.name, "") if reference.name else ("",):
+                key = space_of(reference) + name
                 if _is_later(call, self._last.get(key)):
                     self._last[key] = call
-                if not mark.id and _is_later(call, self._last_without_id.get(key)):
+                if not reference.id and _is_later(call, self._last_without_id.get(key)):
                     self._last_without_id[key] = call
                 if call.state is RUNNING:
-                    for without_id in (False,) if mark.id else (False, True):
+                    for without_id in (False,) if reference.id else (False, True):
                         steps = self._steps.setdefault((key, without_id), [(GHOST, deque())])
                         if call.at == GHOST:
                             steps[0][1].append(call)
@@ -94,13 +96,10 @@ class CallsByName:
                         steps[-1][1].append(call)
         self.unsorted.clear()
 
-    def running(self, mark: Mark) -> Call | None:
-        """
-        Return the running call that the result *mark* takes: in the newest step that has one, the
-        oldest.
-        """
+    def running(self, reference: ToolReference) -> Call | None:
+        """Return the running call that a result takes: the oldest of the newest step with one."""
         self._sort()
-        steps = self._steps.get((space_of(mark) + mark.name, bool(mark.id)), ())
+        steps = self._steps.get((space_of(reference) + reference.name, bool(reference.id)), ())
         while steps:
             calls = steps[-1][1]
             while calls:
@@ -112,12 +111,16 @@ class CallsByName:
             steps.pop()
         return None
 
-    def owner(self, mark: Mark) -> Call | None:
-        """Return the nearest call that the result *mark*, which binds nothing, may belong to."""
+    def owner(self, reference: ToolReference) -> Call | None:
+        """Return the nearest call that a result which binds nothing may belong to."""
         self._sort()
-        if not mark.id:
-            return self._last.get(space_of(mark) + mark.name)
-        return self._last_without_id.get(space_of(mark) + mark.name) if mark.name else None
+        if not reference.id:
+            return self._last.get(space_of(reference) + reference.name)
+        return (
+            self._last_without_id.get(space_of(reference) + reference.name)
+            if reference.name
+            else None
+        )
 
 
 def _is_later(call: Call, known: Call | None) -> bool:
@@ -130,9 +133,9 @@ def order_of(call: Call) -> tuple[int, bool]:
     return call.seq, call.at != GHOST
 
 
-def space_of(mark: Mark) -> str:
+def space_of(reference: ToolReference) -> str:
     """Requests for approval and their answers have ids of their own."""
-    return "?" if mark.side is _REQUEST or mark.side is _RESPONSE else "="
+    return "?" if reference.side is _REQUEST or reference.side is _RESPONSE else "="
 
 
 class Ghosts:
@@ -168,8 +171,8 @@ class Ghosts:
         if place not in self._made:
             cut = self.cut_calls[place]
             side = Side.REQUEST if cut.is_request else Side.CALL
-            mark = Mark(WHOLE_PLACE, side, cut.id, cut.name, cut.alias)
-            self._made[place] = Call(GHOST, cut.seq, mark, GHOST, _STATES[cut.state])
+            reference = ToolReference(WHOLE_PLACE, side, cut.id, cut.name, cut.alias)
+            self._made[place] = Call(GHOST, cut.seq, reference, GHOST, _STATES[cut.state])
         return self._made[place]
 
     def remembered(self) -> list[CutCall]:

@@ -1,8 +1,8 @@
 """
 The state machine of one conversation.
 
-`Context` is a value. `apply` decides what an op does to it and gives the next value together with
-the events that a store must write; a refused op raises and leaves nothing behind.
+`ContextState` is a value. `apply` decides what an op does to it, and returns the next value and the
+events that a store must write. A refused op raises and changes nothing.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from fastpaca.context.events import (
     Appended,
     Compacted,
     Configured,
+    ContextPurged,
+    ContextTombstoned,
     Created,
     Event,
     MetadataChanged,
-    Purged,
     Stored,
-    Tombstoned,
 )
 from fastpaca.context.fit import WHOLE, Fitted, fit
 from fastpaca.context.message import (
@@ -42,7 +42,7 @@ from fastpaca.context.message import (
 from fastpaca.context.oddities import unpaired
 from fastpaca.context.ops import Append, Compact, Counted, Delete, Op, PatchMetadata, Purge, Put
 from fastpaca.context.policies import compact, is_above_trigger, is_due
-from fastpaca.context.window import Segment, Window, persisted, replaced, segments
+from fastpaca.context.window import Window, WindowSegment, persisted, replaced, segments
 
 METADATA_BYTES_MAX: Final = 256 * 1024
 """The most bytes of a context's metadata: they are read and written as a whole."""
@@ -58,7 +58,7 @@ class Status(StrEnum):
     PURGED = "purged"
 
 
-class View(NamedTuple):
+class WindowView(NamedTuple):
     """
     What one read of the window gives.
 
@@ -78,12 +78,12 @@ class View(NamedTuple):
     used_tokens: int
     window_tokens: int
     needs_compaction: bool
-    segments: list[Segment]
+    segments: list[WindowSegment]
     token_budget: int
     fit: str
 
 
-class Context(msgspec.Struct, frozen=True, gc=False):
+class ContextState(msgspec.Struct, frozen=True, gc=False):
     """
     One conversation: its configuration, where its log ends, and its window.
 
@@ -131,7 +131,7 @@ class Context(msgspec.Struct, frozen=True, gc=False):
         if self.status is Status.TOMBSTONED:
             raise errors.Tombstoned
 
-    def apply(self, op: Op, now_us: int) -> tuple[Context, tuple[Event, ...]]:
+    def apply(self, op: Op, now_us: int) -> tuple[ContextState, tuple[Event, ...]]:
         """
         Decide what *op* does to this context at *now_us* (microseconds since 1970, UTC).
 
@@ -156,16 +156,16 @@ class Context(msgspec.Struct, frozen=True, gc=False):
             return self._put(op, now_us)
         if isinstance(op, PatchMetadata):
             return self._patch_metadata(op, now_us)
-        return self._touched(now_us, status=Status.TOMBSTONED), (Tombstoned(),)
+        return self._touched(now_us, status=Status.TOMBSTONED), (ContextTombstoned(),)
 
-    def view(self, budget_tokens: int | None = None) -> View:
+    def view(self, budget_tokens: int | None = None) -> WindowView:
         """Give the window fitted to *budget_tokens*, or to the context's own token budget."""
         budget = self.config.token_budget if budget_tokens is None else budget_tokens
         if budget_tokens is None and isinstance(self.config.policy, Manual):
             fitted = Fitted(self.window.entries, self.window.tokens, WHOLE)
         else:
             fitted = fit(self.window, self.config, budget)
-        return View(
+        return WindowView(
             version=self.version,
             entries=fitted.entries,
             used_tokens=fitted.used_tokens,
@@ -186,7 +186,7 @@ class Context(msgspec.Struct, frozen=True, gc=False):
         if if_version is not None and if_version != self.version:
             raise errors.VersionConflict(expected=if_version, found=self.version)
 
-    def _append(self, op: Append, now_us: int) -> tuple[Context, tuple[Event, ...]]:
+    def _append(self, op: Append, now_us: int) -> tuple[ContextState, tuple[Event, ...]]:
         self.check_version(op.if_version)
         if not op.messages:
             return self, ()
@@ -201,7 +201,7 @@ class Context(msgspec.Struct, frozen=True, gc=False):
                 counts = scaled(counts, factor, draft.token_count)
             entry = log_entry(draft, counts, seq, version, at_us)
             oddities = draft.oddities
-            if draft.reading.marks:
+            if draft.reading.tool_references:
                 window, late = window.admission(entry)
                 if late:
                     oddities += tuple(map(unpaired, late))
@@ -242,7 +242,7 @@ class Context(msgspec.Struct, frozen=True, gc=False):
             at_us=at_us,
         )
 
-    def _compact(self, op: Compact, now_us: int) -> tuple[Context, tuple[Event, ...]]:
+    def _compact(self, op: Compact, now_us: int) -> tuple[ContextState, tuple[Event, ...]]:
         self.check_version(op.if_version)
         at_us = max(now_us, self.spoken_at_us)
         version = self.version + 1
@@ -282,7 +282,7 @@ class Context(msgspec.Struct, frozen=True, gc=False):
     def _scaled(self, draft: Draft, counts: Counts) -> Counts:
         return scaled(counts, self.config.token_factor, draft.token_count)
 
-    def _put(self, op: Put, now_us: int) -> tuple[Context, tuple[Event, ...]]:
+    def _put(self, op: Put, now_us: int) -> tuple[ContextState, tuple[Event, ...]]:
         config = Config(
             token_budget=_or(op.token_budget, self.config.token_budget),
             trigger_ratio=_or(op.trigger_ratio, self.config.trigger_ratio),
@@ -300,7 +300,9 @@ class Context(msgspec.Struct, frozen=True, gc=False):
             return self, ()
         return self._touched(now_us, config=config, metadata=metadata), tuple(events)
 
-    def _patch_metadata(self, op: PatchMetadata, now_us: int) -> tuple[Context, tuple[Event, ...]]:
+    def _patch_metadata(
+        self, op: PatchMetadata, now_us: int
+    ) -> tuple[ContextState, tuple[Event, ...]]:
         merged = jsontext.members(self.metadata, (), None)
         changes = {
             key: value
@@ -323,20 +325,20 @@ class Context(msgspec.Struct, frozen=True, gc=False):
             )
         return self._touched(now_us, metadata=metadata), (MetadataChanged(),)
 
-    def _purge(self, now_us: int) -> tuple[Context, tuple[Event, ...]]:
+    def _purge(self, now_us: int) -> tuple[ContextState, tuple[Event, ...]]:
         if self.status is Status.PURGED:
             return self, ()
         changed = self._touched(
             now_us, status=Status.PURGED, metadata=b"{}", window=Window(), config=Config()
         )
-        return changed, (Purged(),)
+        return changed, (ContextPurged(),)
 
-    def _touched(self, now_us: int, **changes: object) -> Context:
+    def _touched(self, now_us: int, **changes: object) -> ContextState:
         updated_at_us = max(now_us, self.updated_at_us)
         return replace(self, updated_at_us=updated_at_us, **changes)
 
 
-def create(context_id: str, op: Op, now_us: int) -> tuple[Context, tuple[Event, ...]]:
+def create(context_id: str, op: Op, now_us: int) -> tuple[ContextState, tuple[Event, ...]]:
     """
     Decide what *op* does where there is no context yet: only `Put` makes one.
 
@@ -345,7 +347,7 @@ def create(context_id: str, op: Op, now_us: int) -> tuple[Context, tuple[Event, 
     """
     if not isinstance(op, Put):
         raise errors.ContextNotFound
-    blank = Context(
+    blank = ContextState(
         id=context_id,
         status=Status.ACTIVE,
         config=Config(),

@@ -50,7 +50,7 @@ def newest_calls(cut_calls: Iterable[CutCall]) -> tuple[CutCall, ...]:
     return tuple(sorted(answered[-CUT_CALLS_MAX:] + open_[-CUT_CALLS_MAX:]))
 
 
-def with_answer(
+def with_result(
     cut_calls: tuple[CutCall, ...], before: CutCall, after: CutCall
 ) -> tuple[CutCall, ...]:
     """

@@ -126,7 +126,7 @@ class Layout:
             shapes = entry.reading.shapes
             last = shapes.rindex(Shape.COMPACTION)
             gone = {place for place in range(len(shapes)) if place != last}
-            gone |= {place for mark in entry.marks for place in mark.places}
+            gone |= {place for reference in entry.tool_references for place in reference.places}
             left = taken_out(entry, gone)
             assert left is not None
             self._reduced[index] = left
@@ -160,7 +160,7 @@ class Layout:
         if kept[0] <= turn < kept[1]:
             return kept[0], max(kept[1], last)
         holds = (
-            self.groups.marked.get(turn, end) < end
+            self.groups.first_calls.get(turn, end) < end
             or self.entries[turn].is_task
             or self.groups.turn[end - 1] == turn
             or turn <= base.summary == start
@@ -192,14 +192,16 @@ class Layout:
 
     def next_turn(self, start: int, end: int) -> int | None:
         """Find the first message from *start* on, before *end*, that opens a turn."""
-        openers = self.groups.openers
-        at = bisect_left(openers, start)
-        return openers[at] if at < len(openers) and openers[at] < end else None
+        task_messages = self.groups.task_messages
+        at = bisect_left(task_messages, start)
+        return task_messages[at] if at < len(task_messages) and task_messages[at] < end else None
 
 
 def _may_stand_before(entry: Entry) -> bool:
     """Tell whether *entry* may stay with the task that it stands right before."""
-    return entry.role == "user" and not any(mark.answers for mark in entry.marks)
+    return entry.role == "user" and not any(
+        reference.answers for reference in entry.tool_references
+    )
 
 
 def cut_for_tokens(
@@ -279,9 +281,9 @@ def _stays(base: Base, cut: Cut, call: Call) -> bool:
 def _without_strays(layout: Layout, base: Base, cut: Cut, index: int) -> Entry | None:
     gone = {
         place
-        for mark, call in layout.groups.pairing.bonds[index]
-        if mark.answers and call.at >= 0 and not _stays(base, cut, call)
-        for place in mark.places
+        for reference, call in layout.groups.pairing.bonds[index]
+        if reference.answers and call.at >= 0 and not _stays(base, cut, call)
+        for place in reference.places
     }
     return taken_out(layout.entries[index], gone) if gone else layout.entries[index]
 

@@ -21,11 +21,11 @@ class MetadataChanged(msgspec.Struct, frozen=True, gc=False):
     """Its metadata changed."""
 
 
-class Tombstoned(msgspec.Struct, frozen=True, gc=False):
+class ContextTombstoned(msgspec.Struct, frozen=True, gc=False):
     """It was deleted for writing."""
 
 
-class Purged(msgspec.Struct, frozen=True, gc=False):
+class ContextPurged(msgspec.Struct, frozen=True, gc=False):
     """Its content was erased."""
 
 
@@ -81,4 +81,12 @@ class Compacted(msgspec.Struct, frozen=True, gc=False):
     at_us: int
 
 
-Event = Created | Configured | MetadataChanged | Tombstoned | Purged | Appended | Compacted
+Event = (
+    Created
+    | Configured
+    | MetadataChanged
+    | ContextTombstoned
+    | ContextPurged
+    | Appended
+    | Compacted
+)

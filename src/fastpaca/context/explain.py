@@ -57,7 +57,7 @@ Span = tuple[int, int]
 """The first and the last of some seqs."""
 
 
-class Explained(NamedTuple):
+class Fate(NamedTuple):
     """
     What became of the messages of a range.
 
@@ -129,7 +129,7 @@ class Explanation:
 
     def __init__(self, window: Window, view: Iterable[Entry], last_seq: int) -> None:
         self._last_seq = last_seq
-        self._told: list[Explained] = []
+        self._told: list[Fate] = []
         self._stripped: dict[int, tuple[int, ...]] = {}
         self._newer: tuple[int, _Rewrite] | None = None
         self._seen = 0
@@ -169,7 +169,7 @@ class Explanation:
         if last is not None and last[1:] == (from_seq - 1, state, by):
             self._told[-1] = last._replace(to_seq=to_seq)
         else:
-            self._told.append(Explained(from_seq, to_seq, state, by))
+            self._told.append(Fate(from_seq, to_seq, state, by))
 
     @property
     def _top(self) -> int:
@@ -222,10 +222,10 @@ class Explanation:
         for first, last in spans:
             self._tell(first, last, state, by)
 
-    def _newest(self) -> list[Explained]:
+    def _newest(self) -> list[Fate]:
         """List what is known without a gap, back from the newest message; newest first."""
         top = self._top
-        found: list[Explained] = []
+        found: list[Fate] = []
         for piece in sorted(self._told, reverse=True):
             if piece.to_seq <= top:
                 break
@@ -235,7 +235,7 @@ class Explanation:
                 found.append(piece)
         return found
 
-    def ranges(self) -> list[Explained]:
+    def ranges(self) -> list[Fate]:
         """List all ranges, ascending: together they are the log, and each seq is in one."""
         newest = self._newest()
         told = newest[:RANGES_MAX]
@@ -244,7 +244,7 @@ class Explanation:
         if len(rest) == 1 and rest[0].from_seq == 1:
             told += rest
         elif older:
-            told.append(Explained(1, older, OLDER, None))
+            told.append(Fate(1, older, OLDER, None))
         return told[::-1]
 
 

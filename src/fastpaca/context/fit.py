@@ -164,7 +164,7 @@ def _squeezed(
     whole = _with_block(layout, pinned, task, block, budget, factor)
     if whole is not None:
         return whole
-    task = _openers(block[:1]) if opens else task
+    task = _task_messages_alone(block[:1]) if opens else task
     pairing = layout.groups.pairing
     task = _without_parted_calls(pairing, task)
     left = _without_block(pairing, pinned, task, budget, factor, is_cut_first=opens)
@@ -211,7 +211,7 @@ def _without_block(
     """Keep the *task*, if it can fit, and the *pinned* beside it, the latest left out first."""
     is_cut_first = is_cut_first or _total(task) > budget
     if _total(_shortened(task, 0, factor)) > budget:
-        task = _openers(task)
+        task = _task_messages_alone(task)
     task = task[_start_that_fits(_floors(task, factor), budget) :]  # the rest would not fit alone
     least = sum(_floors(task, factor)) if is_cut_first else _total(task)
     floors = _floors(pinned, factor)
@@ -240,11 +240,11 @@ def _start_that_fits(tokens: list[int], budget: int) -> int:
     return start
 
 
-def _openers(task: list[Piece]) -> list[Piece]:
+def _task_messages_alone(task: list[Piece]) -> list[Piece]:
     """Leave out of the *task* all but the messages that opened turns, and of these their calls."""
     left = []
     for piece in task:
-        gone = {place for mark in piece.entry.marks for place in mark.places}
+        gone = {place for reference in piece.entry.tool_references for place in reference.places}
         entry = taken_out(piece.entry, gone) if piece.entry.opens_turn else None
         if entry is not None:
             left.append(piece._replace(entry=entry))
@@ -269,8 +269,12 @@ def _without_parted_results(pairing: Pairing, block: list[Piece]) -> list[Piece]
     left = []
     for piece in block:
         bonds = pairing.bonds.get(piece.at, ())
-        parted = [mark for mark, call in bonds if mark.answers and call.at not in there]
-        entry = taken_out(piece.entry, {place for mark in parted for place in mark.places})
+        parted = [
+            reference for reference, call in bonds if reference.answers and call.at not in there
+        ]
+        entry = taken_out(
+            piece.entry, {place for reference in parted for place in reference.places}
+        )
         if entry is not None:
             left.append(piece._replace(entry=entry))
     return left
@@ -315,11 +319,13 @@ def _without_calls(pairing: Pairing, block: list[Piece], pairs: Sequence[Call]) 
     while waiting:
         call = waiting.pop()
         for one in (call, *call.requests):
-            gone.setdefault(one.at, set()).update(one.mark.places)
-            for index, mark in one.results:
-                gone.setdefault(index, set()).update(mark.places)
-                if mark.side is Side.BOTH:  # it is a call as well, which others may answer
-                    waiting += [made for made in pairing.calls[index] if made.mark is mark]
+            gone.setdefault(one.at, set()).update(one.reference.places)
+            for index, reference in one.results:
+                gone.setdefault(index, set()).update(reference.places)
+                if reference.side is Side.BOTH:  # it is a call as well, which others may answer
+                    waiting += [
+                        made for made in pairing.calls[index] if made.reference is reference
+                    ]
     _add_reasoning(block, gone)
     left = []
     for piece in block:
@@ -384,4 +390,8 @@ def _said_first(reading: Reading) -> list[int]:
 
 
 def _calls_in_keys(reading: Reading) -> list[int]:
-    return [mark.place for mark in reading.marks if mark.place < shapes.WHOLE_PLACE]
+    return [
+        reference.place
+        for reference in reading.tool_references
+        if reference.place < shapes.WHOLE_PLACE
+    ]

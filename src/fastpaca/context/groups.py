@@ -77,8 +77,8 @@ class Groups:
         self.pairing = Pairing(cut_calls, opened_at)
         self.sums = [0]
         self.turn: list[int] = []
-        self.openers: list[int] = []
-        self.marked: dict[int, int] = {}
+        self.task_messages: list[int] = []
+        self.first_calls: dict[int, int] = {}
         self.newest_at: list[int] = []
         self.compactions: list[int] = []
         # Where a cut may fall, if no call runs; and of these places those that take nothing out.
@@ -100,7 +100,7 @@ class Groups:
         """Read on until *size* entries are read."""
         while self.size < size:
             entry = self.entries[self.size]
-            if entry.reading.marks or not self._read_plain(size):
+            if entry.reading.tool_references or not self._read_plain(size):
                 self._read(self.size, entry)
         if self.pairing.barrier:  # the message that opened the newest turn came after all of these
             self._pass_barrier()
@@ -131,7 +131,7 @@ class Groups:
         for entry in islice(self.entries, start, size):
             reading = entry.reading
             if (
-                reading.marks
+                reading.tool_references
                 or reading.ends_in_reasoning
                 or entry.is_task
                 or entry.covers_to >= awaited_seq
@@ -145,7 +145,7 @@ class Groups:
                 turn = -1
                 if index >= self._pinned:
                     turn = index
-                    self.openers.append(index)
+                    self.task_messages.append(index)
             turns.append(turn)
             if reading.speaker is not _PASSED:
                 is_reply = reading.speaker is _ASSISTANT and entry.seq is not None
@@ -176,13 +176,13 @@ class Groups:
         if has_summary:
             self.compactions.append(index)
             pairing.replace_running()
-        if reading.marks:
+        if reading.tool_references:
             pairing.read(index, entry, self._turn)
-            if index in pairing.calls and self._turn not in self.marked:
-                self.marked[self._turn] = index
+            if index in pairing.calls and self._turn not in self.first_calls:
+                self.first_calls[self._turn] = index
         elif pairing.unpaired:
             pairing.unpaired.clear()
-        if reading.marks or self._is_held or entry.is_task:
+        if reading.tool_references or self._is_held or entry.is_task:
             self._decide(index, entry)
         else:
             self._add(index)
@@ -203,7 +203,7 @@ class Groups:
         self._turn = -1
         if index >= self._pinned:
             self._turn = index
-            self.openers.append(index)
+            self.task_messages.append(index)
 
     def _come_to(self, seq: int) -> None:
         if 0 < self.pairing.barrier <= seq:
@@ -219,7 +219,7 @@ class Groups:
         """Decide whether a cut may fall at *place*, where *entry* stands."""
         kind, pairing = entry.reading.speaker, self.pairing
         is_tied = False
-        if entry.reading.marks and (pairing.answered or pairing.bound):
+        if entry.reading.tool_references and (pairing.answered or pairing.bound):
             is_tied = True
             for start in pairing.answered:
                 self._take_back(self._spoke_before.get(start, start))
@@ -247,7 +247,7 @@ class Groups:
         if is_tied:
             if self.pairing.bound or not self._makes_call(place):
                 return False
-            if any(WHOLE_PLACE in mark.places for mark in entry.marks):
+            if any(WHOLE_PLACE in reference.places for reference in entry.tool_references):
                 return False  # to take such a result out would take the call with it
             self._with_removal.add(place)
         if entry.is_task and place and self.entries[place - 1].is_task:
@@ -256,15 +256,15 @@ class Groups:
 
     def _is_stray(self, place: int, reading: Reading) -> bool:
         """Tell whether a message holds nothing but strays."""
-        if place == 0 or self.pairing.strays[place] != len(reading.marks):
+        if place == 0 or self.pairing.strays[place] != len(reading.tool_references):
             return False
-        is_whole = any(mark.place == WHOLE_PLACE for mark in reading.marks)
+        is_whole = any(reference.place == WHOLE_PLACE for reference in reading.tool_references)
         return is_whole or _STRAY.issuperset(reading.shapes)
 
     def _makes_call(self, place: int) -> bool:
         calls = self.pairing.calls.get(place)
         return calls is not None and any(
-            call.mark.side is not Side.BOTH or call.mark.is_open for call in calls
+            call.reference.side is not Side.BOTH or call.reference.is_open for call in calls
         )
 
     def _add(self, place: int) -> None:

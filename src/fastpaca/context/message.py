@@ -27,7 +27,7 @@ from fastpaca import shapes
 from fastpaca.context import jsontext
 from fastpaca.context.oddities import EMPTY_CALL_ID, Oddity, oddity_of_part
 from fastpaca.errors import InvalidRequest
-from fastpaca.shapes import Mark, Reading, Shape
+from fastpaca.shapes import Reading, Shape, ToolReference
 
 MESSAGE_OVERHEAD_TOKENS: Final = 3
 """Tokens that frame a message, as OpenAI's chat format has them."""
@@ -153,7 +153,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
             decided when it was appended.
         covers_from: First seq it stands for.
         covers_to: Last seq it stands for.
-        without: Places of all that was ever taken out of it, ascending; see `shapes.Mark`.
+        without: Places of all that was ever taken out of it, ascending; see `shapes.ToolReference`.
         is_task: Whether a cut fell into the turn that it opened, and it stayed as the task.
     """
 
@@ -175,9 +175,9 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         return self.counts.total
 
     @property
-    def marks(self) -> tuple[Mark, ...]:
+    def tool_references(self) -> tuple[ToolReference, ...]:
         """Its calls, results and approvals, as far as they are left."""
-        return self.reading.marks
+        return self.reading.tool_references
 
     @property
     def opens_turn(self) -> bool:
@@ -205,7 +205,7 @@ def parse(text: bytes, field: str) -> Draft:
     jsontext.check_depth(text, field)
     message = jsontext.members(text, KNOWN_KEYS, field)
     role = _role(message, field)
-    parts, read_shapes, part_marks, oddities = _parts(message, field)
+    parts, read_shapes, part_references, oddities = _parts(message, field)
     token_count, seq = message.get("token_count"), message.get("seq")
     body = _kept(text, message, field)
     keys = {
@@ -214,11 +214,11 @@ def parse(text: bytes, field: str) -> Draft:
         if key not in shapes.STRUCTURAL_KEYS and value not in _NOTHING
     }
     decoded, counted = _decoded_keys(keys), _counted_keys(message)
-    if keys or part_marks:
-        reading = shapes.joined(role, read_shapes, part_marks, decoded)
+    if keys or part_references:
+        reading = shapes.joined(role, read_shapes, part_references, decoded)
     else:
         reading = _reading_without_keys(role, read_shapes)
-    if len(reading.marks) > CALLS_IN_KEYS_MAX + len(part_marks):
+    if len(reading.tool_references) > CALLS_IN_KEYS_MAX + len(part_references):
         raise InvalidRequest(
             f"A message can have at most {CALLS_IN_KEYS_MAX} calls in its keys.",
             f"{field}.tool_calls",
@@ -246,7 +246,7 @@ def _oddities_of_keys(
         if call is not None and call.get("id") == "":
             yield Oddity(EMPTY_CALL_ID, f".{shapes.CALLS_KEY}[{index}]")
     if message.get(shapes.RESULT_ID_KEY) == b'""' and any(
-        mark.place == shapes.WHOLE_PLACE for mark in reading.marks
+        reference.place == shapes.WHOLE_PLACE for reference in reading.tool_references
     ):
         yield Oddity(EMPTY_CALL_ID, f".{shapes.RESULT_ID_KEY}")
 
@@ -303,7 +303,7 @@ def plain(text: bytes) -> Draft | None:
 
 
 def _reading_without_keys(role: str, read_shapes: bytes) -> Reading:
-    """Read a message without marks or keys of its own; those that are alike share one reading."""
+    """Read a message without tool references or keys; equal ones share one reading."""
     if len(role) + len(read_shapes) > _SHARED_BYTES_MAX:
         return shapes.joined(role, read_shapes, (), {})
     return _shared_reading(role, read_shapes)
@@ -332,7 +332,7 @@ def _role(message: jsontext.Members, field: str) -> str:
 
 def _parts(
     message: jsontext.Members, field: str
-) -> tuple[tuple[Part, ...], bytes, tuple[Mark, ...], tuple[Oddity, ...]]:
+) -> tuple[tuple[Part, ...], bytes, tuple[ToolReference, ...], tuple[Oddity, ...]]:
     if "parts" not in message:
         raise InvalidRequest(
             'A message needs parts, such as [{"type": "text", "text": "Hello"}].', f"{field}.parts"
@@ -346,20 +346,20 @@ def _parts(
         )
     parts = []
     read_shapes = bytearray()
-    marks = []
+    tool_references = []
     oddities: list[Oddity] = []
     for place, body in enumerate(bodies):
-        part, shape, mark = _part(place, body, f"{field}.parts[{place}]", oddities)
+        part, shape, reference = _part(place, body, f"{field}.parts[{place}]", oddities)
         parts.append(part)
         read_shapes.append(shape)
-        if mark is not None:
-            marks.append(mark)
-    return tuple(parts), bytes(read_shapes), tuple(marks), tuple(oddities)
+        if reference is not None:
+            tool_references.append(reference)
+    return tuple(parts), bytes(read_shapes), tuple(tool_references), tuple(oddities)
 
 
 def _part(
     place: int, body: bytes, field: str, oddities: list[Oddity]
-) -> tuple[Part, Shape, Mark | None]:
+) -> tuple[Part, Shape, ToolReference | None]:
     """Read one part; what is odd about it is added to *oddities*."""
     found = jsontext.members(body, shapes.PART_KEYS, field)
     if "type" not in found:
@@ -371,12 +371,12 @@ def _part(
     decoded = decoded_part(found)
     row = shapes.row_of(decoded)
     shape = shapes.shape_of(decoded, row)
-    mark = None if row is None else shapes.mark_of(place, decoded, row)
-    if mark is not None or shape is Shape.OPAQUE:
-        oddity = oddity_of_part(place, decoded, row, mark)
+    reference = None if row is None else shapes.tool_reference_of(place, decoded, row)
+    if reference is not None or shape is Shape.OPAQUE:
+        oddity = oddity_of_part(place, decoded, row, reference)
         if oddity is not None:
             oddities.append(oddity)
-        return Part(kind, body, None), shape, mark
+        return Part(kind, body, None), shape, reference
     if shape is Shape.PAGE:
         return Part(kind, b"", ""), shape, None
     said = decoded.get(shapes.TEXT_KEYS.get(kind, ""))

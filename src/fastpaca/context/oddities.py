@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from fastpaca import shapes
-from fastpaca.shapes import By, Mark, Part, Row
+from fastpaca.shapes import By, Part, Row, ToolReference
 
 UNPAIRED_RESULT: Final = "unpaired_result"
 EMPTY_CALL_ID: Final = "empty_call_id"
@@ -45,23 +45,25 @@ class Oddity(NamedTuple):
     path: str
 
 
-def oddity_of_part(place: int, part: Part, row: Row | None, mark: Mark | None) -> Oddity | None:
-    """Return what is odd about *part* by itself; *row* and *mark* are what the table says of it."""
+def oddity_of_part(
+    place: int, part: Part, row: Row | None, reference: ToolReference | None
+) -> Oddity | None:
+    """Return what is odd about *part* by itself, whose *row* and *reference* the table has."""
     path = f".parts[{place}]"
-    if row is None or mark is None:
+    if row is None or reference is None:
         if not part["type"].endswith(ENDINGS):
             return None
         is_empty = any(part.get(key) == "" for key in _ID_KEYS)
         return Oddity(EMPTY_CALL_ID if is_empty else UNKNOWN_SHAPE, path)
-    if mark.id:
+    if reference.id:
         return None
     held: Part = part[row.word] if row.by is By.KEY else part
     is_empty = any(held.get(key) == "" for key in _ID_KEYS.union(row.ids))
     return Oddity(EMPTY_CALL_ID, path) if is_empty else None
 
 
-def unpaired(mark: Mark) -> Oddity:
-    """Say that the result *mark* answers no call."""
-    if mark.place >= 0:
-        return Oddity(UNPAIRED_RESULT, f".parts[{mark.place}]")
-    return Oddity(UNPAIRED_RESULT, f".{shapes.RESULT_ID_KEY}" if mark.id else "")
+def unpaired(reference: ToolReference) -> Oddity:
+    """Say that the result *reference* answers no call."""
+    if reference.place >= 0:
+        return Oddity(UNPAIRED_RESULT, f".parts[{reference.place}]")
+    return Oddity(UNPAIRED_RESULT, f".{shapes.RESULT_ID_KEY}" if reference.id else "")

@@ -1,7 +1,6 @@
 """
-Operations: what a caller wants done to one context. Each carries all that deciding needs.
-
-Token counts come in with the op, and so does the moment (to `Context.apply`).
+Operations: what a caller wants done to one context. Each carries all that deciding needs, such as
+token counts; `ContextState.apply` takes the time as an argument.
 """
 
 from __future__ import annotations

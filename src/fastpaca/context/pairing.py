@@ -4,7 +4,7 @@ Which result belongs to which call.
 Theory of operation
 -------------------
 
-`Pairing` reads the marks of messages from the oldest to the newest, each once:
+`Pairing` reads the tool references of messages from the oldest to the newest, each once:
 
 - **Pairs.** A result belongs to the nearest earlier call with its id that runs. A result without an
   id takes the oldest call of its name, or if it has no name the oldest of any, in the newest step
@@ -17,7 +17,7 @@ Theory of operation
 Calls that were cut are remembered by the window (`CutCall`) and are read as if they stood at their
 places, so that a result finds the nearest call, be it here or gone.
 
-Whatever a message brings is found without a walk over what came before, so that a mark costs the
+Whatever a message brings is found without a walk over what came before, so that one costs the
 same however many calls wait, have stopped, or share its id or its name.
 
 Decisions that the rules leave open:
@@ -60,7 +60,7 @@ from fastpaca.context.cut_calls import (
     newest_calls,
 )
 from fastpaca.context.message import Entry
-from fastpaca.shapes import Mark, Side
+from fastpaca.shapes import Side, ToolReference
 
 _RESULT, _BOTH, _RESPONSE = Side.RESULT, Side.BOTH, Side.RESPONSE
 
@@ -97,10 +97,10 @@ class Pairing:
         self.size = 0
         self.running_at: int | None = None
         self.calls: dict[int, list[Call]] = {}
-        self.bonds: dict[int, list[tuple[Mark, Call]]] = {}
+        self.bonds: dict[int, list[tuple[ToolReference, Call]]] = {}
         self.answered: list[int] = []
         self.bound: list[int] = []
-        self.unpaired: list[Mark] = []
+        self.unpaired: list[ToolReference] = []
         self.strays: dict[int, int] = {}
         self.answers_earlier: set[int] = set()
         self._ghosts = Ghosts(cut_calls)
@@ -172,46 +172,46 @@ class Pairing:
         self.running_at = None
 
     def read(self, index: int, entry: Entry, turn: int) -> None:
-        """Read the marks of *entry*, in the turn that began at *turn*."""
+        """Read the tool references of *entry*, in the turn that began at *turn*."""
         self.answered.clear()
         self.bound.clear()
         self.unpaired.clear()
         self._seq = entry.covers_to
-        for mark in entry.reading.marks:
-            side = mark.side
+        for reference in entry.reading.tool_references:
+            side = reference.side
             if side is _RESULT or side is _RESPONSE:
-                self._read_result(index, mark)
+                self._read_result(index, reference)
                 continue
             state = RUNNING
             if side is _BOTH:
-                self._read_earlier_state(index, mark)
-                state = RUNNING if mark.is_open else ANSWERED
-            call = self._make(index, entry.covers_to, mark, state)
-            if mark.link:
+                self._read_earlier_state(index, reference)
+                state = RUNNING if reference.is_open else ANSWERED
+            call = self._make(index, entry.covers_to, reference, state)
+            if reference.link:
                 self._bind_request(call, index, turn)
         first = self._open.first()
         self.running_at = None if first is None else first.at
 
-    def _read_earlier_state(self, index: int, mark: Mark) -> None:
+    def _read_earlier_state(self, index: int, reference: ToolReference) -> None:
         """Let a part that is both answer an earlier part of the same call."""
-        earlier = self._nearest_running("=" + mark.id) if mark.id else None
-        if earlier is not None and earlier.mark.side is _BOTH:
-            self._answer(earlier, index, mark)
+        earlier = self._nearest_running("=" + reference.id) if reference.id else None
+        if earlier is not None and earlier.reference.side is _BOTH:
+            self._answer(earlier, index, reference)
             if earlier.at not in (GHOST, index):
                 self.bound.append(earlier.at)
 
-    def _make(self, index: int, seq: int, mark: Mark, state: str) -> Call:
+    def _make(self, index: int, seq: int, reference: ToolReference, state: str) -> Call:
         step = self._step if state is ANSWERED else self._step_of_next()
-        call = Call(index, seq, mark, step, state)
+        call = Call(index, seq, reference, step, state)
         if index in self.calls:
             self.calls[index].append(call)
         else:
             self.calls[index] = [call]
-        space = space_of(mark)
-        if mark.id:
-            self._by_id.setdefault(space + mark.id, []).append(call)
-        if mark.alias:
-            self._by_id.setdefault(space + mark.alias, []).append(call)
+        space = space_of(reference)
+        if reference.id:
+            self._by_id.setdefault(space + reference.id, []).append(call)
+        if reference.alias:
+            self._by_id.setdefault(space + reference.alias, []).append(call)
         self._names.unsorted.append(call)
         self.size += 1
         if state is RUNNING:
@@ -225,7 +225,7 @@ class Pairing:
         return self._step
 
     def _bind_request(self, request: Call, index: int, turn: int) -> None:
-        known = self._known("=" + request.mark.link)
+        known = self._known("=" + request.reference.link)
         if not known or (known[-1].at != GHOST and known[-1].at < turn):
             return
         request.about = known[-1]
@@ -233,27 +233,27 @@ class Pairing:
         if known[-1].at not in (GHOST, index):
             self.bound.append(known[-1].at)
 
-    def _read_result(self, index: int, mark: Mark) -> None:
-        call = self.match(mark)
+    def _read_result(self, index: int, reference: ToolReference) -> None:
+        call = self.match(reference)
         if call is not None:
-            self._answer(call, index, mark)
-            if mark.denies and call.about is not None and call.about.state is RUNNING:
-                self._answer(call.about, index, mark)
+            self._answer(call, index, reference)
+            if reference.denies and call.about is not None and call.about.state is RUNNING:
+                self._answer(call.about, index, reference)
             return
-        self.unpaired.append(mark)
-        owner = self.owner(mark)
+        self.unpaired.append(reference)
+        owner = self.owner(reference)
         # A result that a caller has put back without its call is a message like others.
         if owner is not None and owner.at != GHOST:
-            owner.results.append((index, mark))
-            self.bonds.setdefault(index, []).append((mark, owner))
+            owner.results.append((index, reference))
+            self.bonds.setdefault(index, []).append((reference, owner))
             self.strays[index] = self.strays.get(index, 0) + 1
             if owner.at != index:
                 self.answers_earlier.add(index)
 
-    def _answer(self, call: Call, index: int, mark: Mark) -> None:
+    def _answer(self, call: Call, index: int, reference: ToolReference) -> None:
         call.state = ANSWERED
-        call.results.append((index, mark))
-        self.bonds.setdefault(index, []).append((mark, call))
+        call.results.append((index, reference))
+        self.bonds.setdefault(index, []).append((reference, call))
         if call.at == GHOST:  # its result is no part of the window, and counts for nothing in it
             return
         if call.at != index:
@@ -267,13 +267,13 @@ class Pairing:
 
     # --- asking ---
 
-    def match(self, mark: Mark) -> Call | None:
-        """Return the running call that the result *mark* belongs to; None if it binds nothing."""
-        if mark.id:
-            key = space_of(mark) + mark.id
+    def match(self, reference: ToolReference) -> Call | None:
+        """Return the running call that the result *reference* belongs to; None if none."""
+        if reference.id:
+            key = space_of(reference) + reference.id
             if key in self._by_id or self._known(key):
                 return self._nearest_running(key)
-        return self._names.running(mark)
+        return self._names.running(reference)
 
     def _nearest_running(self, key: str) -> Call | None:
         """Return the nearest call of that id, of those that have no result, if it runs."""
@@ -296,9 +296,9 @@ class Pairing:
             insort(self._by_id.setdefault(key, []), ghost, key=order_of)
         return self._by_id.get(key)
 
-    def owner(self, mark: Mark) -> Call | None:
+    def owner(self, reference: ToolReference) -> Call | None:
         """Return the call that a result which binds nothing belongs to; None if none is known."""
-        known = self._known(space_of(mark) + mark.id) if mark.id else None
+        known = self._known(space_of(reference) + reference.id) if reference.id else None
         if known:
             return known[-1]
         ghosts = self._ghosts
@@ -308,7 +308,7 @@ class Pairing:
             if ghosts.cut_calls[self._named].state != RUNNING:
                 self._names.unsorted.append(ghosts.call(self._named))
             self._named += 1
-        return self._names.owner(mark)
+        return self._names.owner(reference)
 
     def gone(self, end: int, has_gone: Callable[[Call], bool]) -> tuple[CutCall, ...]:
         """

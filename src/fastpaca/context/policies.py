@@ -122,7 +122,7 @@ def _is_stuck(window: Window, config: Config) -> bool:
     if window.pinned < window.size - _limit(policy, window.size) < stuck.newest_at:
         return False
     groups = window.grouped()
-    return isinstance(policy, LastN) or groups.turn[-1] in groups.marked
+    return isinstance(policy, LastN) or groups.turn[-1] in groups.first_calls
 
 
 def _stuck(window: Window, config: Config) -> Stuck:

@@ -67,7 +67,11 @@ def taken_out(entry: Entry, places: Collection[int]) -> Entry | None:
 
 def is_empty(reading: Reading) -> bool:
     """Tell whether nothing is left of a message, of which this is the *reading*."""
-    return not reading.has_other_keys and not reading.marks and NOTHING.issuperset(reading.shapes)
+    return (
+        not reading.has_other_keys
+        and not reading.tool_references
+        and NOTHING.issuperset(reading.shapes)
+    )
 
 
 def _what_is_left(reading: Reading, gone: frozenset[int]) -> Reading:
@@ -79,7 +83,13 @@ def _what_is_left(reading: Reading, gone: frozenset[int]) -> Reading:
     return replace(
         reading,
         shapes=bytes(left),
-        marks=tuple([mark for mark in reading.marks if gone.isdisjoint(mark.places)]),
+        tool_references=tuple(
+            [
+                reference
+                for reference in reading.tool_references
+                if gone.isdisjoint(reference.places)
+            ]
+        ),
         reasoning_keys=tuple([key for key in keys if shapes.reasoning_place(key) not in gone]),
     )
 

@@ -59,7 +59,7 @@ def _end(layout: Layout) -> int:
     if size == layout.pinned:
         return size
     turn = groups.turn[-1]
-    holds = turn in groups.marked or (turn >= 0 and layout.entries[turn].is_task)
+    holds = turn in groups.first_calls or (turn >= 0 and layout.entries[turn].is_task)
     if not holds and not groups.pairing.was_cut_since(groups.pairing.opened_at):
         return size
     return max(turn, layout.pinned)
@@ -105,14 +105,16 @@ class _Choice:
 
     def has_gone(self, call: Call) -> bool:
         """Tell whether *call*, of an entry of the window, went."""
-        return call.mark.place in self.gone.get(call.at, ())
+        return call.reference.place in self.gone.get(call.at, ())
 
     def _first_choice(self, entry: Entry) -> set[int]:
         """Choose the places of an entry that its own shapes or types give away."""
         reading = entry.reading
         places: set[int] = set()
         if TOOL_KIND in self._kinds:
-            places.update(place for mark in reading.marks for place in mark.places)
+            places.update(
+                place for reference in reading.tool_references for place in reference.places
+            )
         if REASONING_KIND in self._kinds:
             places.update(map(shapes.reasoning_place, reading.reasoning_keys))
             if Shape.REASONING in reading.shapes:
@@ -150,11 +152,11 @@ class _Choice:
             found: dict[int, list[Call]] = {}
             pairing = self._groups.pairing
             for call in pairing.calls.get(index, ()):
-                for place in call.mark.places:
+                for place in call.reference.places:
                     found.setdefault(place, []).append(call)
-            for mark, call in pairing.bonds.get(index, ()):
-                if call.results[0] == (index, mark):
-                    for place in mark.places:
+            for reference, call in pairing.bonds.get(index, ()):
+                if call.results[0] == (index, reference):
+                    for place in reference.places:
                         found.setdefault(place, []).append(call)
             self._calls[index] = found
         return self._calls[index]
@@ -165,10 +167,10 @@ class _Choice:
         related = [call, *call.requests, *([call.about] if call.about is not None else [])]
         for one in related:
             if one.at in self._range:
-                gone += self._take(one.at, one.mark.places)
+                gone += self._take(one.at, one.reference.places)
             if one.at in self._range or one is call:
-                for index, mark in one.results:
-                    gone += self._take(index, mark.places)
+                for index, reference in one.results:
+                    gone += self._take(index, reference.places)
         return gone
 
     def _take(self, index: int, places: Iterable[int]) -> list[tuple[int, int]]:
@@ -195,7 +197,11 @@ class _Choice:
     def _decide_reasoning_of(self, index: int, target: _Target | None) -> None:
         """Decide on the reasoning of an entry that is followed by *target*."""
         reading = self._entries[index].reading
-        by_place = {place: mark.places for mark in reading.marks for place in mark.places}
+        by_place = {
+            place: reference.places
+            for reference in reading.tool_references
+            for place in reference.places
+        }
         in_keys = _call_in_keys(reading)
         if in_keys is not None:
             target = _Target(index, in_keys)
@@ -226,17 +232,26 @@ def _followed(index: int, entry: Entry, target: _Target | None) -> _Target | Non
 
 def _is_for_a_page(entry: Entry) -> bool:
     reading = entry.reading
-    return bool(reading.shapes) and not reading.marks and _SKIPPED.issuperset(reading.shapes)
+    return (
+        bool(reading.shapes) and not reading.tool_references and _SKIPPED.issuperset(reading.shapes)
+    )
 
 
 def _first_said(reading: Reading) -> tuple[int, ...] | None:
     """Find the first part that is no reasoning, else a call in keys."""
     for at, shape in enumerate(reading.shapes):
         if shape not in _REASONING and shape not in _SKIPPED:
-            return next((m.places for m in reading.marks if at in m.places), (at,))
+            return next((m.places for m in reading.tool_references if at in m.places), (at,))
     return _call_in_keys(reading)
 
 
 def _call_in_keys(reading: Reading) -> tuple[int, ...] | None:
     """Return the places of the first call in keys that no part says as well."""
-    return next((mark.places for mark in reading.marks if mark.place < shapes.WHOLE_PLACE), None)
+    return next(
+        (
+            reference.places
+            for reference in reading.tool_references
+            if reference.place < shapes.WHOLE_PLACE
+        ),
+        None,
+    )

@@ -22,13 +22,13 @@ from msgspec.structs import replace
 
 from fastpaca.context.calls import GHOST, Call
 from fastpaca.context.config import Config
-from fastpaca.context.cut_calls import CutCall, newest_calls, with_answer
+from fastpaca.context.cut_calls import CutCall, newest_calls, with_result
 from fastpaca.context.groups import Groups
 from fastpaca.context.message import Entry
 from fastpaca.context.pairing import Pairing
 from fastpaca.context.pinned import follows_pinned, pinned_run
 from fastpaca.context.removal import taken_out
-from fastpaca.shapes import Mark, Side
+from fastpaca.shapes import Side, ToolReference
 
 RULES: Final = 1
 """The version of the rules by which messages are admitted to a stored window."""
@@ -39,8 +39,8 @@ ENTRY_BYTES: Final = 330
 PART_BYTES: Final = 17
 """What the count of a part takes; more than 256 tokens are an object of their own, few are not."""
 
-MARK_BYTES: Final = 200
-"""What a mark takes beside its id: the mark, its strings, and what `Groups` knows of the call."""
+TOOL_REFERENCE_BYTES: Final = 200
+"""What a tool reference takes besides its id: its strings, and what `Groups` knows of the call."""
 
 GAP_MAX: Final = 16
 """A segment goes on over so many messages of the log that are not in the window."""
@@ -171,7 +171,7 @@ class Window(msgspec.Struct, eq=False, gc=False):
             self.admission(entry)[0] if self._may_answer_what_was_cut(entry) else self.grown(entry)
         )
 
-    def admission(self, entry: Entry) -> tuple[Window, list[Mark]]:
+    def admission(self, entry: Entry) -> tuple[Window, list[ToolReference]]:
         """
         Let the newest message of the log in, as `admit`; return its results that answer no call,
         too.
@@ -185,16 +185,18 @@ class Window(msgspec.Struct, eq=False, gc=False):
         return window, window.grouped().pairing.unpaired
 
     def _may_answer_what_was_cut(self, entry: Entry) -> bool:
-        return bool(self.cut_calls) and any(mark.answers for mark in entry.reading.marks)
+        return bool(self.cut_calls) and any(
+            reference.answers for reference in entry.reading.tool_references
+        )
 
     def _admitted_without(
-        self, entry: Entry, places: set[int], answered: Iterable[Call], late: list[Mark]
-    ) -> tuple[Window, list[Mark]]:
+        self, entry: Entry, places: set[int], answered: Iterable[Call], late: list[ToolReference]
+    ) -> tuple[Window, list[ToolReference]]:
         cut_calls = self.cut_calls
         for call in answered:
             before = call.cut
             call.consume()
-            cut_calls = with_answer(cut_calls, before, call.cut)
+            cut_calls = with_result(cut_calls, before, call.cut)
         reduced = taken_out(entry, places)
         if reduced is not None:
             window = self.grown(reduced, cut_calls)
@@ -233,7 +235,9 @@ class Window(msgspec.Struct, eq=False, gc=False):
         )
 
 
-def _of_cut_calls(pairing: Pairing, entry: Entry) -> tuple[set[int], list[Call], list[Mark]]:
+def _of_cut_calls(
+    pairing: Pairing, entry: Entry
+) -> tuple[set[int], list[Call], list[ToolReference]]:
     """
     Find the results in *entry*, by place, of calls that were cut, and which these answer.
 
@@ -241,23 +245,23 @@ def _of_cut_calls(pairing: Pairing, entry: Entry) -> tuple[set[int], list[Call],
     """
     places: set[int] = set()
     answered: list[Call] = []
-    late: list[Mark] = []
+    late: list[ToolReference] = []
     made: set[str] = set()
-    for mark in entry.marks:
-        if not mark.answers:
-            made |= {mark.id, mark.name} - {""}
+    for reference in entry.tool_references:
+        if not reference.answers:
+            made |= {reference.id, reference.name} - {""}
             continue
-        if mark.id in made or (not mark.id and mark.name in made):
+        if reference.id in made or (not reference.id and reference.name in made):
             continue  # answers a call of this message
-        call = pairing.match(mark)
+        call = pairing.match(reference)
         if call is None or call in answered:
-            call = pairing.owner(mark)
+            call = pairing.owner(reference)
             if call is not None and call.at == GHOST:
-                late.append(mark)
+                late.append(reference)
         elif call.at == GHOST:
             answered.append(call)
         if call is not None and call.at == GHOST:
-            places.update(mark.places)
+            places.update(reference.places)
     return places, answered, late
 
 
@@ -265,8 +269,8 @@ def weight_of(entry: Entry) -> int:
     """Estimate the bytes that *entry* takes in memory."""
     counts = entry.counts
     weight = ENTRY_BYTES + len(entry.body) + PART_BYTES * (len(counts.parts) + len(counts.keys))
-    for mark in entry.marks:
-        weight += MARK_BYTES + len(mark.id)
+    for reference in entry.tool_references:
+        weight += TOOL_REFERENCE_BYTES + len(reference.id)
     return weight
 
 
@@ -277,26 +281,33 @@ def replaced(before: Window, entries: Sequence[Entry]) -> Window:
     A call that is not among them counts as cut, unless a synthetic message makes it again.
     """
     pairing = before.grouped().finish_ghosts().pairing
-    there = {(entry.seq, mark.place) for entry in entries if entry.marks for mark in entry.marks}
+    there = {
+        (entry.seq, reference.place)
+        for entry in entries
+        if entry.tool_references
+        for reference in entry.tool_references
+    }
     again = {
-        (mark.side is Side.REQUEST, mark.id)
+        (reference.side is Side.REQUEST, reference.id)
         for entry in entries
         if entry.seq is None
-        for mark in entry.marks
-        if not mark.answers
+        for reference in entry.tool_references
+        if not reference.answers
     }
     listed = before.shared
     # What was cut before and stands in a reference now has come back.
-    back = {entry.seq for entry in entries if entry.seq is not None and entry.marks}
+    back = {entry.seq for entry in entries if entry.seq is not None and entry.tool_references}
     cut = [call for call in pairing.remembered() if call.seq not in back]
     for at, calls in pairing.calls.items():
         seq = listed[at].seq
-        cut += [call.cut for call in calls if seq is None or (seq, call.mark.place) not in there]
+        cut += [
+            call.cut for call in calls if seq is None or (seq, call.reference.place) not in there
+        ]
     left = [call for call in cut if (call.is_request, call.id) not in again or not call.id]
     return Window.of(entries, newest_calls(left), pinned_run(entries), pairing.opened_at)
 
 
-class Segment(NamedTuple):
+class WindowSegment(NamedTuple):
     """A run of window entries of one kind, as a reader sees it: `live` or `summary`."""
 
     kind: str
@@ -304,20 +315,20 @@ class Segment(NamedTuple):
     to_seq: int
 
 
-def segments(entries: Iterable[Entry]) -> list[Segment]:
+def segments(entries: Iterable[Entry]) -> list[WindowSegment]:
     """List the runs of *entries* that are references to the log and that are synthetic."""
-    runs: list[Segment] = []
+    runs: list[WindowSegment] = []
     kind, from_seq, to_seq = "", 0, 0
     for entry in entries:
         entry_kind = "summary" if entry.seq is None else "live"
         if entry_kind != kind:
             if kind:
-                runs.append(Segment(kind, from_seq, to_seq))
+                runs.append(WindowSegment(kind, from_seq, to_seq))
             kind = entry_kind
             from_seq = entry.covers_from if entry.seq is None else entry.seq
         to_seq = entry.at_seq
     if kind:
-        runs.append(Segment(kind, from_seq, to_seq))
+        runs.append(WindowSegment(kind, from_seq, to_seq))
     return runs
 
 
@@ -368,19 +379,19 @@ class Persisted(msgspec.Struct, frozen=True, omit_defaults=True):
     rules: int = 1
 
     @property
-    def segments(self) -> list[Segment]:
+    def segments(self) -> list[WindowSegment]:
         """The segments of the window as it was when this was written; see `segments`."""
-        found: list[Segment] = []
+        found: list[WindowSegment] = []
         kind, from_seq, to_seq = "", 0, 0
         for run in self.runs:
             run_kind = "live" if run.replacement is None else "summary"
             if run_kind != kind:
                 if kind:
-                    found.append(Segment(kind, from_seq, to_seq))
+                    found.append(WindowSegment(kind, from_seq, to_seq))
                 kind, from_seq = run_kind, run.from_seq
             to_seq = run.to_seq
         if kind:
-            found.append(Segment(kind, from_seq, to_seq))
+            found.append(WindowSegment(kind, from_seq, to_seq))
         return found
 
     def encode(self) -> bytes:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from fastpaca.context import Context, Manual, Status
+from fastpaca.context import ContextState, Manual, Status
 from fastpaca.context.events import Event
 from fastpaca.context.ops import Append, Compact, Op, PatchMetadata
 from fastpaca.engine.writes import PendingWrite, Written
@@ -37,7 +37,7 @@ class Stage:
 
     __slots__ = ("before", "context", "events", "outcomes", "records")
 
-    def __init__(self, context: Context | None) -> None:
+    def __init__(self, context: ContextState | None) -> None:
         self.before = context
         self.context = context
         self.events: list[Event] = []
@@ -84,7 +84,7 @@ class Batch:
         return Written(context, (), record.response, replayed=True)
 
     def applied(
-        self, write: PendingWrite, stage: Stage, after: Context, events: tuple[Event, ...]
+        self, write: PendingWrite, stage: Stage, after: ContextState, events: tuple[Event, ...]
     ) -> Written:
         """Record the state *after* a write, and what it did."""
         response = write.write_response(after, events)
@@ -97,7 +97,7 @@ class Batch:
         return Written(after, events, response)
 
 
-def work(op: Op, size: int, context: Context) -> tuple[Work, int, int]:
+def work(op: Op, size: int, context: ContextState) -> tuple[Work, int, int]:
     """
     Estimate the work of applying *op*, with messages of *size* bytes, to *context*.
 
@@ -119,4 +119,8 @@ def work(op: Op, size: int, context: Context) -> tuple[Work, int, int]:
 
 def _has_result(op: Append) -> bool:
     """Return whether a message of *op* holds a tool result, whose call has to be found."""
-    return any(mark.answers for message in op.messages for mark in message.draft.reading.marks)
+    return any(
+        reference.answers
+        for message in op.messages
+        for reference in message.draft.reading.tool_references
+    )

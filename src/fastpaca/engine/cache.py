@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
-from fastpaca.context import Context
+from fastpaca.context import ContextState
 
 CONTEXT_BYTES: Final = 800
 """The estimated size of a context without its entries, its id and its metadata."""
@@ -35,7 +35,7 @@ class ContextCache:
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
-        self._states: OrderedDict[str, tuple[Context, int]] = OrderedDict()
+        self._states: OrderedDict[str, tuple[ContextState, int]] = OrderedDict()
         self._pins: dict[str, int] = {}
         self._stale: set[str] = set()
         self.bytes = 0
@@ -47,7 +47,7 @@ class ContextCache:
     def __contains__(self, context_id: str) -> bool:
         return context_id in self._states and context_id not in self._stale
 
-    def get(self, context_id: str) -> Context | None:
+    def get(self, context_id: str) -> ContextState | None:
         """Return the state of a context and record its use; None if it is not in memory."""
         state = self._states.get(context_id)
         if state is None or context_id in self._stale:
@@ -55,7 +55,7 @@ class ContextCache:
         self._states.move_to_end(context_id)
         return state[0]
 
-    def put(self, context: Context) -> None:
+    def put(self, context: ContextState) -> None:
         """Keep *context* instead of an older state of it; a newer one stays."""
         present = self._states.get(context.id)
         if present is not None and context.id in self and present[0].revision > context.revision:
@@ -73,7 +73,7 @@ class ContextCache:
         if context_id in self._states:
             self._stale.add(context_id)
 
-    def earlier(self, context_id: str) -> Context | None:
+    def earlier(self, context_id: str) -> ContextState | None:
         """Return the state of a context, stale or not; None if there is none in memory."""
         state = self._states.get(context_id)
         return None if state is None else state[0]
@@ -116,7 +116,7 @@ class ContextCache:
                 self._remove(context_id)
 
 
-def _size(context: Context) -> int:
+def _size(context: ContextState) -> int:
     """
     Estimate the bytes that *context* takes in memory.
 

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from fastpaca.context import Context, Status
+from fastpaca.context import ContextState, Status
 from fastpaca.engine import feed, rows
 from fastpaca.engine.cache import ContextCache
 from fastpaca.engine.failures import READING
@@ -41,7 +41,7 @@ class ContextStates:
     def __init__(
         self,
         store: Store,
-        notify: Callable[[Context, MakeChanges], None],
+        notify: Callable[[ContextState, MakeChanges], None],
         bytes_max: int,
         metrics: Metrics,
     ) -> None:
@@ -51,12 +51,12 @@ class ContextStates:
         self.cache = ContextCache(bytes_max)
         self._freshness = Freshness(store)
         self._absent: set[str] = set()  # ids without a context that writes wait for
-        self._loads: dict[str, asyncio.Task[Context | None]] = {}
+        self._loads: dict[str, asyncio.Task[ContextState | None]] = {}
         self._stale_loads: set[str] = set()  # loads whose context was committed meanwhile
 
     # --- reads --------------------------------------------------------------------------------
 
-    async def read(self, context_id: str) -> Context:
+    async def read(self, context_id: str) -> ContextState:
         """
         Return the committed state of a context.
 
@@ -76,7 +76,7 @@ class ContextStates:
             raise ContextNotFound("This context was purged; its id can never be used again.")
         return context
 
-    async def _fresh(self, context_id: str) -> Context | None:
+    async def _fresh(self, context_id: str) -> ContextState | None:
         """
         Return a state that is not older than this call, even if other nodes write.
 
@@ -97,7 +97,7 @@ class ContextStates:
                 return None
         return context if revision else None
 
-    async def is_current(self, context_id: str, context: Context | None) -> bool:
+    async def is_current(self, context_id: str, context: ContextState | None) -> bool:
         """
         Return whether the store has *context* in the same revision; None stands for no context.
 
@@ -113,7 +113,7 @@ class ContextStates:
 
     # --- loads --------------------------------------------------------------------------------
 
-    async def load(self, context_id: str) -> Context | None:
+    async def load(self, context_id: str) -> ContextState | None:
         """
         Load a context into memory, once for all callers, even if the first of them is cancelled.
 
@@ -126,7 +126,7 @@ class ContextStates:
         with READING:
             return await asyncio.shield(load)
 
-    async def _load_once(self, context_id: str) -> Context | None:
+    async def _load_once(self, context_id: str) -> ContextState | None:
         try:
             while True:
                 self._stale_loads.discard(context_id)
@@ -145,7 +145,7 @@ class ContextStates:
         finally:
             del self._loads[context_id]
 
-    async def _read(self, context_id: str) -> tuple[Context | None, MakeChanges]:
+    async def _read(self, context_id: str) -> tuple[ContextState | None, MakeChanges]:
         """Read a context from the store: all of it, or what is new since an earlier state."""
         earlier = self.cache.earlier(context_id)
         if earlier is not None:
@@ -180,7 +180,7 @@ class ContextStates:
         """Record that a pinned id has no context."""
         self._absent.add(context_id)
 
-    def publish(self, context: Context) -> None:
+    def publish(self, context: ContextState) -> None:
         """Make a committed state visible."""
         self.cache.put(context)
         self._absent.discard(context.id)
@@ -203,13 +203,13 @@ class ContextStates:
         self._metrics.hot_bytes.set(self.cache.bytes)
 
 
-async def _rebuilt(snapshot: Snapshot) -> Context:
+async def _rebuilt(snapshot: Snapshot) -> ContextState:
     """Build a context from its rows, in a thread if it takes long."""
     size, items = _extent(snapshot.messages, snapshot.synthetics)
     return await offload(REBUILD, size, partial(rows.rebuilt, snapshot), items=items)
 
 
-async def _updated(context: Context, diff: Diff) -> Context:
+async def _updated(context: ContextState, diff: Diff) -> ContextState:
     """Bring an old state up to date, in a thread if it takes long."""
     size, items = _extent(diff.messages, diff.synthetics)
     if diff.window is not None:  # the window is rebuilt from the old entries and the rows
@@ -223,14 +223,14 @@ def _extent(log: Sequence[MessageRow], synthetics: Sequence[SyntheticRow]) -> tu
     return size, len(log) + len(synthetics)
 
 
-def _is_as_new_as(revision: int, context: Context | None) -> bool:
+def _is_as_new_as(revision: int, context: ContextState | None) -> bool:
     if context is None:
         return False
     # A purged context never changes.
     return context.revision >= revision or context.status is Status.PURGED
 
 
-def _is_newer(context: Context | None, cached: Context) -> bool:
+def _is_newer(context: ContextState | None, cached: ContextState) -> bool:
     if context is None or cached.status is Status.PURGED:
         return False
     return context.revision > cached.revision or context.status is Status.PURGED

@@ -29,7 +29,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from fastpaca.clock import Clock
-from fastpaca.context import Context, create
+from fastpaca.context import ContextState, create
 from fastpaca.context.ops import Op
 from fastpaca.engine import feed
 from fastpaca.engine.batch import Batch, Stage, work
@@ -171,7 +171,7 @@ class Engine:
 
     # --- reads --------------------------------------------------------------------------------
 
-    async def read(self, context_id: str) -> Context:
+    async def read(self, context_id: str) -> ContextState:
         """
         Return the committed state of a context.
 
@@ -205,7 +205,7 @@ class Engine:
         Apply *op* to a context, and return once that is durable.
 
         Raises:
-            FastpacaError: The op was refused (see `Context.apply`), and nothing has changed.
+            FastpacaError: The op was refused (see `ContextState.apply`), and nothing has changed.
             IdempotencyConflict: The key was used before with another request.
             RateLimited: Too many writes are waiting.
             Unavailable: The store can't commit; certainly nothing has changed.

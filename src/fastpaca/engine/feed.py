@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 
-from fastpaca.context import Context
+from fastpaca.context import ContextState
 from fastpaca.context.events import Appended, Compacted, Event
 from fastpaca.context.message import decode_counts, render
 from fastpaca.store.base import ChangesPage, CompactionRow, Diff, MessageRow
@@ -18,7 +18,7 @@ MakeChanges = Callable[[], list[VersionChange]]
 """Returns the changes of a context, for its followers."""
 
 
-def notify(hub: Hub, context: Context, make_changes: MakeChanges) -> None:
+def notify(hub: Hub, context: ContextState, make_changes: MakeChanges) -> None:
     """Notify the followers of *context* of a commit, here or at another node."""
     if context.id not in hub.channels:
         return
@@ -54,7 +54,7 @@ def changes_of(events: Iterable[Event]) -> list[VersionChange]:
     return changes
 
 
-def changes_since(context: Context, diff: Diff) -> list[VersionChange]:
+def changes_since(context: ContextState, diff: Diff) -> list[VersionChange]:
     """
     Return the changes since *context*, if *diff* holds all of them.
 

@@ -6,13 +6,13 @@ import asyncio
 
 from msgspec.structs import replace
 
-from fastpaca.context import Context
+from fastpaca.context import ContextState
 from fastpaca.engine import rows
 from fastpaca.errors import ContextNotFound
 from fastpaca.store.base import Store
 
 
-async def at_version(store: Store, context: Context, version: int) -> Context:
+async def at_version(store: Store, context: ContextState, version: int) -> ContextState:
     """
     Return *context* as it was after *version*, under its current configuration.
 

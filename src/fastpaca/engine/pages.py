@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from fastpaca.context import Context
+from fastpaca.context import ContextState
 from fastpaca.engine import feed, history
 from fastpaca.engine.contexts import ContextStates
 from fastpaca.engine.failures import READING
@@ -36,7 +36,7 @@ class Pages:
         self._settled = settled
 
     async def messages(
-        self, context: Context, from_seq: int, to_seq: int, limit: int
+        self, context: ContextState, from_seq: int, to_seq: int, limit: int
     ) -> list[MessageRow]:
         """
         Read a page of the log forward, up to the last message of *context*.
@@ -53,7 +53,7 @@ class Pages:
         await self._check(context, page)
         return page
 
-    async def tail(self, context: Context, offset: int, limit: int) -> list[MessageRow]:
+    async def tail(self, context: ContextState, offset: int, limit: int) -> list[MessageRow]:
         """
         Skip the *offset* newest messages and read the next *limit*, in ascending order.
 
@@ -69,7 +69,9 @@ class Pages:
         await self._check(context, page)
         return page
 
-    async def compactions(self, context: Context, after: int, limit: int) -> list[CompactionRow]:
+    async def compactions(
+        self, context: ContextState, after: int, limit: int
+    ) -> list[CompactionRow]:
         """
         Read the compactions after the version *after*, up to the version of *context*.
 
@@ -84,7 +86,7 @@ class Pages:
         return page
 
     async def compactions_before(
-        self, context: Context, before: int, limit: int
+        self, context: ContextState, before: int, limit: int
     ) -> list[CompactionRow]:
         """
         Read the newest compactions before the version *before*, newest first.
@@ -98,7 +100,9 @@ class Pages:
         await self._check(context, page)
         return page
 
-    async def _check(self, context: Context, page: list[MessageRow] | list[CompactionRow]) -> None:
+    async def _check(
+        self, context: ContextState, page: list[MessageRow] | list[CompactionRow]
+    ) -> None:
         """
         Accept an empty page only if the context still exists.
 
@@ -146,7 +150,7 @@ class Pages:
         await self._settled.wait()
         return page
 
-    async def at_version(self, context: Context, version: int) -> Context:
+    async def at_version(self, context: ContextState, version: int) -> ContextState:
         """
         Return *context* as it was after *version*; see `history.at_version`.
 

@@ -16,7 +16,7 @@ import msgspec
 
 from fastpaca import ranges
 from fastpaca.context.config import Config, parse_policy, policy_text
-from fastpaca.context.context import Context, Status
+from fastpaca.context.context import ContextState, Status
 from fastpaca.context.events import Appended, Compacted, Configured, Created, Event, MetadataChanged
 from fastpaca.context.message import (
     Entry,
@@ -45,7 +45,7 @@ _policy_text = lru_cache(maxsize=1024, typed=True)(policy_text)
 
 
 def change(
-    context: Context,
+    context: ContextState,
     events: Iterable[Event],
     records: Sequence[IdempotencyRecord],
     commit_id: bytes,
@@ -81,7 +81,7 @@ def change(
     )
 
 
-def context_row(context: Context, commit_id: bytes) -> ContextRow:
+def context_row(context: ContextState, commit_id: bytes) -> ContextRow:
     """Return the row of *context*."""
     config = context.config
     return ContextRow(
@@ -136,11 +136,11 @@ def _compaction_row(event: Compacted) -> CompactionRow:
     )
 
 
-def state(row: ContextRow, window: Window) -> Context:
+def state(row: ContextRow, window: Window) -> ContextState:
     """Return the context with this *row* and *window*."""
     if row.status == Status.PURGED:
         return _purged(row)
-    return Context(
+    return ContextState(
         id=row.id,
         status=Status(row.status),
         config=Config(
@@ -157,8 +157,8 @@ def state(row: ContextRow, window: Window) -> Context:
     )
 
 
-def _purged(row: ContextRow) -> Context:
-    return Context(
+def _purged(row: ContextRow) -> ContextState:
+    return ContextState(
         id=row.id,
         status=Status.PURGED,
         config=Config(),
@@ -173,7 +173,7 @@ def _purged(row: ContextRow) -> Context:
     )
 
 
-def rebuilt(snapshot: Snapshot) -> Context:
+def rebuilt(snapshot: Snapshot) -> ContextState:
     """Return the context of *snapshot*, including its window."""
     row = snapshot.row
     if row.status == Status.PURGED:
@@ -183,7 +183,7 @@ def rebuilt(snapshot: Snapshot) -> Context:
     return state(row, window)
 
 
-def have(context: Context) -> Have:
+def have(context: ContextState) -> Have:
     """Return which rows of *context* need not be read again."""
     seqs: list[int] = []
     synthetics: set[tuple[int, int]] = set()
@@ -195,7 +195,7 @@ def have(context: Context) -> Have:
     return Have(context.version, context.last_seq, ranges.runs(seqs), synthetics)
 
 
-def updated(context: Context, diff: Diff) -> Context:
+def updated(context: ContextState, diff: Diff) -> ContextState:
     """Return the current state of *context*, of which *diff* holds everything new."""
     row = diff.row
     if row.status == Status.PURGED:
@@ -256,6 +256,6 @@ def _synthetic(row: SyntheticRow) -> Entry:
     )
 
 
-def with_revision(context: Context, revision: int) -> Context:
+def with_revision(context: ContextState, revision: int) -> ContextState:
     """Return *context* with the revision of its commit."""
     return msgspec.structs.replace(context, revision=revision)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from fastpaca.context import Context
+from fastpaca.context import ContextState
 from fastpaca.context.events import Event
 from fastpaca.context.message import Entry
 from fastpaca.context.ops import Append, Compact, Op
@@ -32,13 +32,13 @@ class Written(msgspec.Struct, frozen=True, gc=False):
         replayed: Whether the response was stored by an earlier request with the same key.
     """
 
-    context: Context
+    context: ContextState
     events: tuple[Event, ...]
     response: bytes
     replayed: bool = False
 
 
-ResponseWriter = Callable[[Context, tuple[Event, ...]], bytes]
+ResponseWriter = Callable[[ContextState, tuple[Event, ...]], bytes]
 """Writes the body of a response, from the state after an op and the events of the op."""
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, Protocol
 
-from fastpaca.context import Context, Manual, Status
+from fastpaca.context import ContextState, Manual, Status
 from fastpaca.errors import ContextNotFound, Unavailable
 from fastpaca.offload import FIT, offload
 from fastpaca.stream.recent import (
@@ -34,7 +34,7 @@ WOKEN_FOLLOWERS: Final = 50
 class Source(Protocol):
     """The part of the engine that the stream uses."""
 
-    async def read(self, context_id: str) -> Context:
+    async def read(self, context_id: str) -> ContextState:
         """
         Return the committed state of a context.
 
@@ -116,7 +116,7 @@ class Channel:
         self._reads: dict[tuple[int, int, bool], asyncio.Future[Page]] = {}
         self._is_waking = False
         self._jobs: set[asyncio.Task[None]] = set()
-        self._costly: Context | None = None  # the newest one whose state is not recorded yet
+        self._costly: ContextState | None = None  # the newest one whose state is not recorded yet
         self._recording: asyncio.Task[None] | None = None
 
     def leave(self, follower: Listener) -> None:
@@ -153,7 +153,7 @@ class Channel:
         context = await self._source.read(self.context_id)
         await self._learn(context)
 
-    def publish(self, context: Context, changes: Sequence[VersionChange]) -> None:
+    def publish(self, context: ContextState, changes: Sequence[VersionChange]) -> None:
         """Record the result of a commit."""
         if context.status is Status.PURGED:
             self._recent.forget(self.context_id)
@@ -168,7 +168,7 @@ class Channel:
         """Read the state again, in the background."""
         self._run_in_background(asyncio.create_task(self._refresh()))
 
-    async def _learn(self, context: Context) -> None:
+    async def _learn(self, context: ContextState) -> None:
         """Record the state of *context*, once for all callers."""
         while self.state is None or context.revision > self.state.revision:
             if _is_costly(context):
@@ -178,7 +178,7 @@ class Channel:
             else:
                 self._record(_state(context))
 
-    def _record_soon(self, context: Context) -> None:
+    def _record_soon(self, context: ContextState) -> None:
         """
         Record in the background a state that takes long to compute; only the newest of several.
         """
@@ -187,11 +187,11 @@ class Channel:
         if self._recording is None or self._recording.done():
             self._record_next(self._costly)
 
-    def _record_next(self, context: Context) -> None:
+    def _record_next(self, context: ContextState) -> None:
         self._recording = asyncio.create_task(self._record_costly(context))
         self._run_in_background(self._recording)
 
-    async def _record_costly(self, context: Context) -> None:
+    async def _record_costly(self, context: ContextState) -> None:
         size, items = context.window.text_bytes, len(context.window)
         self._record(await offload(FIT, size, partial(_state, context), items=items))
         if self._costly is context:
@@ -270,18 +270,18 @@ class Channel:
             read.exception()  # its callers get the error; there may be none left
 
 
-def _is_costly(context: Context) -> bool:
+def _is_costly(context: ContextState) -> bool:
     """Return whether it takes long to compute what a read of the window would return."""
     window = context.window
     return not FIT.is_inline(window.text_bytes, len(window)) and not _is_whole(context)
 
 
-def _is_whole(context: Context) -> bool:
+def _is_whole(context: ContextState) -> bool:
     is_manual = isinstance(context.config.policy, Manual)
     return is_manual or context.window.tokens <= context.config.token_budget
 
 
-def _state(context: Context) -> LatestState:
+def _state(context: ContextState) -> LatestState:
     """Return the state of *context*, with the numbers of a read of the LLM context."""
     is_whole = _is_whole(context)
     return LatestState(

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from fastpaca.context import Context
+from fastpaca.context import ContextState
 from fastpaca.errors import Unavailable
 from fastpaca.stream.channel import WOKEN_FOLLOWERS, Channel, Source
 from fastpaca.stream.follower import Follower
@@ -94,7 +94,7 @@ class Hub:
             self._ticking.cancel()
             self._ticking = None
 
-    def publish(self, context: Context, changes: Sequence[VersionChange]) -> None:
+    def publish(self, context: ContextState, changes: Sequence[VersionChange]) -> None:
         """Notify the followers of *context* of a commit."""
         channel = self.channels.get(context.id)
         if channel is not None:

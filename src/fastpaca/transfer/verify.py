@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from fastpaca.context import Context
+from fastpaca.context import ContextState
 from fastpaca.context.window import persisted
 from fastpaca.engine.rows import rebuilt
 from fastpaca.ranges import contains
@@ -149,7 +149,7 @@ def _snapshot(row: ContextRow, window: bytes | None, lines: Iterator[Line]) -> S
     return Snapshot(row, window, messages, synthetics)
 
 
-def _window_bytes(context: Context) -> tuple[bytes, list[bytes]]:
+def _window_bytes(context: ContextState) -> tuple[bytes, list[bytes]]:
     """Return the stored form of a window, and the bodies of its entries."""
     stored = persisted(context.window, context.last_seq).encode()
     return stored, [entry.body for entry in context.window]
