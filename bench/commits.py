@@ -20,8 +20,8 @@ import uvloop
 from bench.measure import MESSAGE
 from fastpaca.clock import now_us
 from fastpaca.context import ContextState, create, jsontext
+from fastpaca.context.draft import parse
 from fastpaca.context.events import Event
-from fastpaca.context.message import parse
 from fastpaca.context.ops import Append, Counted, Put
 from fastpaca.engine import Engine, rows
 from fastpaca.service import no_answer

@@ -15,7 +15,7 @@ from typing import Any
 from bench.measure import Bench, Result
 from fastpaca.context import ContextState, jsontext
 from fastpaca.context.context import create
-from fastpaca.context.message import parse
+from fastpaca.context.draft import parse
 from fastpaca.context.ops import Append, Counted, Put
 from fastpaca.tokens import CharsCounter, count_message
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fastpaca.clock import now_us
 from fastpaca.context import jsontext
-from fastpaca.context.message import parse
+from fastpaca.context.draft import parse
 from fastpaca.context.ops import Append, Counted, Put
 from fastpaca.engine import Engine
 from fastpaca.service import no_answer

@@ -12,7 +12,8 @@ from functools import partial
 from typing import Final
 
 from fastpaca.context import ContextState, jsontext
-from fastpaca.context.message import Draft, Entry, unrendered
+from fastpaca.context.draft import Draft
+from fastpaca.context.message import Entry, unrendered
 from fastpaca.engine import rows
 from fastpaca.engine.pages import Pages
 from fastpaca.offload import COMPARE, offload
@@ -74,7 +75,7 @@ def _unchanged(
     for original in originals:
         entry = original if isinstance(original, Entry) else rows.log_entry_of(original)
         unchanged |= {
-            index: entry for index in named[entry.at_seq] if is_unchanged(drafts[index], entry)
+            index: entry for index in named[entry.covers_to] if is_unchanged(drafts[index], entry)
         }
     return unchanged
 
@@ -91,7 +92,7 @@ def _ascending(references: Mapping[int, Entry]) -> dict[int, Entry]:
     chosen: dict[int, Entry] = {}
     newest = 0
     for index in sorted(references):
-        if references[index].at_seq > newest:
+        if references[index].covers_to > newest:
             chosen[index] = references[index]
-            newest = references[index].at_seq
+            newest = references[index].covers_to
     return chosen

@@ -14,9 +14,10 @@ from typing import Final
 from msgspec.structs import replace
 
 from fastpaca.context import ContextState, WindowView
+from fastpaca.context.draft import Draft
 from fastpaca.context.events import Appended
 from fastpaca.context.explain import Explanation, Fate
-from fastpaca.context.message import Draft, Entry
+from fastpaca.context.message import Entry
 from fastpaca.context.ops import Append, Compact, Counted, Delete, PatchMetadata, Purge, Put
 from fastpaca.engine import Engine, Keyed, ResponseWriter, Written
 from fastpaca.errors import ContextNotFound, InvalidRequest

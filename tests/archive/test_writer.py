@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from fastpaca.archive import local
 from fastpaca.archive.base import ArchiveFailed
 from fastpaca.archive.store import ArchivedStore
-from fastpaca.context.window import Run
+from fastpaca.context.persisted import Run
 from fastpaca.store.base import ReadFailed
 from fastpaca.store.sqlite.store import SqliteStore
 from tests.archive.world import archived_rows, fragile, local_seqs, opened

@@ -15,17 +15,12 @@ import msgspec
 
 from fastpaca.context import Config, ContextState, Policy
 from fastpaca.context.context import WindowView, create
+from fastpaca.context.draft import parse
 from fastpaca.context.events import Appended, Compacted, Event
-from fastpaca.context.message import (
-    Entry,
-    decode_counts,
-    encode_counts,
-    log_entry,
-    parse,
-    synthetic_entry,
-)
+from fastpaca.context.message import Entry, decode_counts, encode_counts, log_entry, synthetic_entry
 from fastpaca.context.ops import Append, Compact, Op, Put
-from fastpaca.context.window import Persisted, Window, ranges, rebuild
+from fastpaca.context.persisted import Persisted, ranges, rebuild
+from fastpaca.context.window import Window
 from tests.kit.messages import Message, counted
 
 

@@ -12,8 +12,9 @@ from fastpaca.context.context import ContextState
 from fastpaca.context.events import Compacted
 from fastpaca.context.message import Entry
 from fastpaca.context.ops import Append, Compact, PatchMetadata
+from fastpaca.context.persisted import persisted
 from fastpaca.context.policies import compact, is_due
-from fastpaca.context.window import Window, persisted, segments
+from fastpaca.context.window import Window, segments
 from fastpaca.errors import FastpacaError
 from tests.context.conversation import Conversation, image
 from tests.context.oracle import (

@@ -18,7 +18,7 @@ from fastpaca.context.explain import (
     Explanation,
     Fate,
 )
-from fastpaca.context.window import persisted
+from fastpaca.context.persisted import persisted
 from tests.context.conversation import Conversation
 from tests.context.story import BUDGETS
 from tests.context.strategies import seeds, the_same_every_time

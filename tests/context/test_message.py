@@ -10,15 +10,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from fastpaca.context.draft import Draft, parse, plain
 from fastpaca.context.message import (
     Counts,
-    Draft,
     as_appended,
     decode_counts,
     encode_counts,
     log_entry,
-    parse,
-    plain,
     render,
     scaled,
     synthetic_entry,
@@ -344,7 +342,7 @@ def test_an_entry_reads_as_the_page_says() -> None:
         b'{"seq":5,"version":7,"role":"user","parts":[{"type":"text","text":"hi"}],"id":"m-1",'
         b'"metadata":{},"token_count":6,"inserted_at":"2023-11-14T22:13:20.000001Z"}'
     )
-    assert (entry.covers_from, entry.covers_to, entry.at_seq, entry.tokens) == (5, 5, 5, 6)
+    assert (entry.covers_from, entry.covers_to, entry.tokens) == (5, 5, 6)
 
 
 def test_a_synthetic_entry_has_no_seq() -> None:
@@ -354,7 +352,7 @@ def test_a_synthetic_entry_has_no_seq() -> None:
     made = counted(user("hi"))
     entry = synthetic_entry(made.draft, made.counts, 7, 2, (3, 6), 0)
     assert json.loads(entry.body)["seq"] is None
-    assert (entry.covers_from, entry.covers_to, entry.at_seq, entry.position) == (3, 6, 6, 2)
+    assert (entry.covers_from, entry.covers_to, entry.position) == (3, 6, 2)
 
 
 def test_what_was_rendered_can_be_unrendered() -> None:

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from fastpaca.context import Config, ContextState, LastN, SkipParts
 from fastpaca.context.events import Event
 from fastpaca.context.ops import Append
+from fastpaca.context.persisted import Persisted, persisted
 from fastpaca.context.policies import compact
-from fastpaca.context.window import Persisted, persisted
 from fastpaca.errors import InvalidRequest
 from tests.context.conversation import Conversation, image
 from tests.context.oracle import check_sums

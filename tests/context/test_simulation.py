@@ -15,7 +15,7 @@ from random import Random
 
 import pytest
 
-from fastpaca.context.window import persisted
+from fastpaca.context.persisted import persisted
 from tests.context.telling import CHECKS, tell
 
 OPS = 60

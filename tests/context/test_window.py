@@ -9,17 +9,8 @@ import pytest
 from fastpaca.context import LastN, Manual, SkipParts
 from fastpaca.context.cut_calls import CUT_CALLS_MAX, CutCall
 from fastpaca.context.ops import Put
-from fastpaca.context.window import (
-    TOOL_REFERENCE_BYTES,
-    Persisted,
-    Run,
-    Window,
-    WindowSegment,
-    persisted,
-    ranges,
-    segments,
-    weight_of,
-)
+from fastpaca.context.persisted import Persisted, Run, persisted, ranges
+from fastpaca.context.window import TOOL_REFERENCE_BYTES, Window, WindowSegment, segments, weight_of
 from tests.context.conversation import Conversation, image
 from tests.kit.messages import Message, assistant, call, result, system, tool, user
 

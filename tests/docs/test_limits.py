@@ -15,8 +15,9 @@ from fastpaca.api.websocket import INCOMING_BYTES_MAX
 from fastpaca.context.config import WINDOW_ENTRIES_MAX, Config, LastN, SkipParts
 from fastpaca.context.context import METADATA_BYTES_MAX
 from fastpaca.context.cut_calls import CUT_CALLS_MAX
+from fastpaca.context.draft import CALLS_IN_KEYS_MAX, PARTS_MAX
 from fastpaca.context.jsontext import DEPTH_MAX
-from fastpaca.context.message import CALLS_IN_KEYS_MAX, MESSAGE_OVERHEAD_TOKENS, PARTS_MAX
+from fastpaca.context.message import MESSAGE_OVERHEAD_TOKENS
 from fastpaca.context.shortening import FLOOR_TOKENS, MARKER_TOKENS
 from fastpaca.engine import engine, pages, queue
 from fastpaca.engine.idempotency import RECENT_MAX

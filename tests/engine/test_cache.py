@@ -11,7 +11,8 @@ import pytest
 from msgspec.structs import replace
 
 from fastpaca.context import ContextState, create, jsontext
-from fastpaca.context.message import encode_counts, parse
+from fastpaca.context.draft import parse
+from fastpaca.context.message import encode_counts
 from fastpaca.context.ops import Append, Counted, Put
 from fastpaca.engine import rows
 from fastpaca.engine.cache import ContextCache

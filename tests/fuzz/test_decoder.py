@@ -16,7 +16,7 @@ from fastpaca.api import bodies, query
 from fastpaca.api.routes import decode_id
 from fastpaca.context import jsontext
 from fastpaca.context.config import policy_text
-from fastpaca.context.message import Draft
+from fastpaca.context.draft import Draft
 from fastpaca.context.ops import PatchMetadata, Put
 from fastpaca.errors import InvalidRequest
 from fastpaca.ids import ID_BYTES_MAX

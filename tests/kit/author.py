@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from fastpaca.context.window import Persisted, Run
+from fastpaca.context.persisted import Persisted, Run
 from fastpaca.store.base import (
     Change,
     CompactionRow,

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastpaca.context import jsontext
-from fastpaca.context.message import Counts, Draft, parse
+from fastpaca.context.draft import Draft, parse
+from fastpaca.context.message import Counts
 from fastpaca.context.ops import Append, Counted
 
 Message = dict[str, Any]

@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 from fastpaca.context import ContextState, LastN, Manual, SkipParts
 from fastpaca.context.context import create
+from fastpaca.context.draft import parse
 from fastpaca.context.events import Event
-from fastpaca.context.message import Counts, parse
+from fastpaca.context.message import Counts
 from fastpaca.context.ops import (
     Append,
     Compact,

@@ -17,7 +17,8 @@ import pytest
 from msgspec.structs import replace
 
 from fastpaca.context import ContextState
-from fastpaca.context.window import Persisted, Run, segments
+from fastpaca.context.persisted import Persisted, Run
+from fastpaca.context.window import segments
 from fastpaca.engine import rows
 from fastpaca.store.base import Change, ChangesPage, CommitFailed, ContextRow, Have, Store
 from tests.context.conversation import image

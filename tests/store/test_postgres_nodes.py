@@ -10,7 +10,7 @@ from random import Random
 import asyncpg
 import pytest
 
-from fastpaca.context.window import Run
+from fastpaca.context.persisted import Run
 from fastpaca.store.base import (
     Change,
     CommitFailed,

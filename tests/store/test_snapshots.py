@@ -1,6 +1,6 @@
 """What a snapshot holds is what rebuilding its window needs."""
 
-from fastpaca.context.window import Persisted, Run
+from fastpaca.context.persisted import Persisted, Run
 from fastpaca.store.snapshots import needs, purged_row
 
 

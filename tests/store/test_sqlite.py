@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from fastpaca.context.window import Run
+from fastpaca.context.persisted import Run
 from fastpaca.store.base import (
     Change,
     ChangesPage,

@@ -7,7 +7,7 @@ import random
 import re
 from pathlib import Path
 
-from fastpaca.context.window import Run
+from fastpaca.context.persisted import Run
 from fastpaca.store.base import Change
 from fastpaca.store.sqlite.reads import keys, numbers
 from fastpaca.store.sqlite.rows import SqliteBatch

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from fastpaca.context import jsontext
-from fastpaca.context.message import MESSAGE_OVERHEAD_TOKENS, Counts, Draft, parse
+from fastpaca.context.draft import Draft, parse
+from fastpaca.context.message import MESSAGE_OVERHEAD_TOKENS, Counts
 from fastpaca.tokens import CharsCounter, TiktokenCounter, TokenCounter, count_message
 from tests.kit.messages import assistant, user
 

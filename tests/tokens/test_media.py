@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastpaca.context.message import parse
+from fastpaca.context.draft import parse
 from fastpaca.tokens import CharsCounter, count_message
 from fastpaca.tokens.image import IMAGE_TOKENS
 from fastpaca.tokens.media import (

@@ -12,7 +12,7 @@ from msgspec import Raw
 
 from fastpaca.context.config import LastN, policy_text
 from fastpaca.context.message import Counts, encode_counts
-from fastpaca.context.window import Persisted, Run
+from fastpaca.context.persisted import Persisted, Run
 from fastpaca.store.base import CompactionRow, MessageRow
 from fastpaca.store.sqlite.store import WRITER_CACHE_BYTES
 from fastpaca.transfer.format import FORMAT, ContextLine, HeaderLine, HistoryLine, encode

@@ -15,10 +15,10 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from fastpaca.context import jsontext, message
+from fastpaca.context import jsontext
 from fastpaca.context.config import parse_factor, parse_policy, parse_ratio
 from fastpaca.context.context import METADATA_BYTES_MAX
-from fastpaca.context.message import Draft
+from fastpaca.context.draft import Draft, parse, plain
 from fastpaca.context.ops import PatchMetadata, Put
 from fastpaca.errors import InvalidRequest
 
@@ -103,14 +103,14 @@ def parse_append(body: bytes) -> Drafts:
     text = jsontext.minified(body)
     if text.startswith(_MESSAGE):
         # The fast path: a plain message and nothing else.
-        draft = message.plain(text[len(_MESSAGE) : -1])
+        draft = plain(text[len(_MESSAGE) : -1])
         if draft is not None:
             return Drafts([draft], None, is_batch=False)
     members = _members(text, _APPEND_KEYS)
     if_version = _if_version(members)
     if "messages" not in members:
         one = _required(members, "message", "Send a message, or a list of messages.")
-        return Drafts([message.parse(one, "message")], if_version, is_batch=False)
+        return Drafts([parse(one, "message")], if_version, is_batch=False)
     if "message" in members:
         raise InvalidRequest("Send either message or messages, not both.", "messages")
     texts = jsontext.items(members["messages"], "messages")
@@ -178,4 +178,4 @@ def _if_version(members: jsontext.Members) -> int | None:
 
 
 def _drafts(texts: Iterable[bytes], field: str) -> list[Draft]:
-    return [message.parse(text, f"{field}[{place}]") for place, text in enumerate(texts)]
+    return [parse(text, f"{field}[{place}]") for place, text in enumerate(texts)]

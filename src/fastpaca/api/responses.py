@@ -24,7 +24,8 @@ from fastpaca.context.config import STRATEGIES, TOKEN_FACTOR_MAX, policy_text
 from fastpaca.context.events import Appended, Event
 from fastpaca.context.explain import Fate
 from fastpaca.context.message import decode_counts, timestamp
-from fastpaca.context.window import Persisted, WindowSegment
+from fastpaca.context.persisted import Persisted
+from fastpaca.context.window import WindowSegment
 from fastpaca.store.base import CompactionRow, ContextRow, MessageRow
 
 # --- what fields are made of ------------------------------------------------------------------

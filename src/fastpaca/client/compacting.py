@@ -22,8 +22,9 @@ from typing import Any, Final, NamedTuple
 from fastpaca.client.errors import CannotCompact
 from fastpaca.client.requests import encode
 from fastpaca.client.values import ContextInfo, Message, View
+from fastpaca.context.draft import parse
 from fastpaca.context.groups import Groups
-from fastpaca.context.message import Counts, Entry, parse
+from fastpaca.context.message import Counts, Entry
 from fastpaca.errors import InvalidRequest
 from fastpaca.shapes import INSTRUCTION_ROLES
 

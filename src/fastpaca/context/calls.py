@@ -1,7 +1,4 @@
-"""
-The calls of a conversation, and the collections in which `Pairing` looks them up: by name, by
-whether they run, and those that were cut.
-"""
+"""The calls of a conversation, and how `Pairing` finds them: by name, running, or cut."""
 
 from __future__ import annotations
 
@@ -17,24 +14,24 @@ from fastpaca.shapes import WHOLE_PLACE, Side, ToolReference
 _REQUEST, _RESPONSE = Side.REQUEST, Side.RESPONSE
 
 GHOST: Final = -1
-"""Where a call stands that was cut."""
+"""The index of a call that was cut."""
 
 _STATES: Final = {state: state for state in (RUNNING, STOPPED, ANSWERED)}
 
 
 class Call(msgspec.Struct, eq=False):
     """
-    A call of the conversation.
+    A tool call.
 
     Attributes:
         at: The index of its entry; `GHOST` if it was cut.
-        seq: Where it stands in the log.
-        reference: What its message says of it.
+        seq: Its seq in the log.
+        reference: How its message refers to it.
         step: The step it belongs to.
-        state: Whether it runs, has stopped, or has its result; it never runs again.
-        about: Of a request, the call that it asks for.
-        results: Where its results and strays stand: index of the entry, and reference.
-        requests: The requests that ask for it.
+        state: Running, stopped or answered; a call never runs again.
+        about: For an approval request, the call it is about.
+        results: Its results and strays, each with the index of its entry.
+        requests: The approval requests about it.
     """
 
     at: int
@@ -47,12 +44,12 @@ class Call(msgspec.Struct, eq=False):
     requests: list[Call] = []
 
     def consume(self) -> None:
-        """Note that its result has come, and stays out."""
+        """Record that its result arrived and stays out of the window."""
         self.state = ANSWERED
 
     @property
     def cut(self) -> CutCall:
-        """What is remembered of it once it was cut."""
+        """What is remembered of it after it was cut."""
         reference = self.reference
         is_request = reference.side is Side.REQUEST
         return CutCall(
@@ -62,12 +59,12 @@ class Call(msgspec.Struct, eq=False):
 
 class CallsByName:
     """
-    Finds calls by the name of their tool, where no id binds a result.
+    Finds calls by the name of their tool, for results that no id binds.
 
-    Few conversations need that, so calls wait here unsorted until somebody asks.
+    Few conversations need that, so calls are sorted in at the first lookup.
 
     Attributes:
-        unsorted: Calls that were not sorted in yet, oldest first.
+        unsorted: Calls that are not sorted in yet, oldest first.
     """
 
     def __init__(self) -> None:
@@ -105,7 +102,7 @@ class CallsByName:
             while calls:
                 if calls[0].state is RUNNING:
                     return calls[0]
-                calls.popleft()  # it never runs again
+                calls.popleft()  # a call never runs again
             if len(steps) == 1:
                 break
             steps.pop()
@@ -124,27 +121,27 @@ class CallsByName:
 
 
 def _is_later(call: Call, known: Call | None) -> bool:
-    """Tell whether *call* comes after one that is *known*; of two in one message, the other."""
+    """Return whether *call* comes after *known*, or later in the same message."""
     return known is None or order_of(call) >= order_of(known)
 
 
 def order_of(call: Call) -> tuple[int, bool]:
-    """Put calls in order; what was cut of a message came before what is left of it."""
+    """Return the sort key of *call*; in one message, what was cut precedes what is left."""
     return call.seq, call.at != GHOST
 
 
 def space_of(reference: ToolReference) -> str:
-    """Requests for approval and their answers have ids of their own."""
+    """Return the id space of *reference*: approval requests and responses have their own."""
     return "?" if reference.side is _REQUEST or reference.side is _RESPONSE else "="
 
 
 class Ghosts:
     """
-    The calls that were cut, which become calls when somebody asks for them: few ever are.
+    The calls that were cut. Each becomes a `Call` at its first lookup, since few are ever needed.
 
     Attributes:
         cut_calls: What is remembered of them, by seq.
-        last_seq: Where the last of them stood.
+        last_seq: The seq of the last one.
     """
 
     def __init__(self, cut_calls: tuple[CutCall, ...]) -> None:
@@ -154,7 +151,7 @@ class Ghosts:
         self._waiting: dict[str, list[int]] | None = None
 
     def come(self, key: str, seq: float) -> Iterator[Call]:
-        """Give those with an id that stood up to *seq*, but for those that were given before."""
+        """Yield the calls with an id up to *seq* that were not yielded before."""
         if self._waiting is None:
             self._waiting = {}
             for place in range(len(self.cut_calls) - 1, -1, -1):
@@ -167,7 +164,7 @@ class Ghosts:
             yield self.call(waiting.pop())
 
     def call(self, place: int) -> Call:
-        """Return the call of `cut_calls` at *place*; always the same one."""
+        """Return the call at *place* in `cut_calls`; always the same object."""
         if place not in self._made:
             cut = self.cut_calls[place]
             side = Side.REQUEST if cut.is_request else Side.CALL
@@ -176,7 +173,7 @@ class Ghosts:
         return self._made[place]
 
     def remembered(self) -> list[CutCall]:
-        """List what is to be remembered of them now."""
+        """Return what to remember of them now."""
         return [
             self._made[place].cut if cut.state == RUNNING and place in self._made else cut
             for place, cut in enumerate(self.cut_calls)
@@ -185,11 +182,11 @@ class Ghosts:
 
 class OpenCalls:
     """
-    Calls without a result, in the order in which they were made, from the first that runs.
+    Calls without a result, in the order in which they were made.
 
     Attributes:
-        calls: All that ran when they were made, since none ran.
-        stopped: Those that run no more, oldest first.
+        calls: All calls since the last time that none was running.
+        stopped: Calls that stopped without a result, oldest first.
     """
 
     def __init__(self) -> None:
@@ -198,7 +195,7 @@ class OpenCalls:
         self._start = 0
 
     def first(self) -> Call | None:
-        """Return the oldest that runs."""
+        """Return the oldest running call."""
         calls = self.calls
         while self._start < len(calls):
             call = calls[self._start]
@@ -210,14 +207,14 @@ class OpenCalls:
         return None
 
     def take_running(self) -> list[Call]:
-        """Return those that run, oldest first, and hold them no more."""
+        """Remove and return the running calls, oldest first."""
         running = [call for call in self.calls if call.state is RUNNING]
         self.calls.clear()
         self._start = 0
         return running
 
     def stop_before(self, step: float) -> None:
-        """Stop those of earlier steps than *step*."""
+        """Stop the running calls of steps before *step*."""
         call = self.first()
         while call is not None and call.step < step:
             call.state = STOPPED
@@ -225,7 +222,7 @@ class OpenCalls:
             call = self.first()
 
     def newest_first(self) -> Iterator[Call]:
-        """Give all that have no result, the newest first."""
+        """Yield all calls without a result, newest first."""
         for call in reversed(self.calls):
             if call.state is RUNNING:
                 yield call

@@ -1,7 +1,7 @@
 """
 How a context is configured: its token budget, when it is compacted, and by which policy.
 
-Everything here is checked when it is made, so that a `Config` in hand cannot be wrong.
+Values are checked when they are parsed, so a `Config` is always valid.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class LastN(NamedTuple):
     Keep the newest messages.
 
     Attributes:
-        limit: How many messages a compaction keeps at most, the pinned aside.
-        target_ratio: Share of what can be cut that a compaction for tokens leaves: of the room
-            between the pinned and what the window may grow to.
+        limit: The most messages that a compaction keeps, besides the pinned ones.
+        target_ratio: How full a compaction for tokens leaves the window: the share of the room
+            between the pinned entries and the size that the window may grow to.
         start_on_user: Whether a cut inside a turn without calls moves on to the next user message.
     """
 
@@ -46,8 +46,8 @@ class SkipParts(NamedTuple):
     Strip parts of some kinds, then do as `LastN` does.
 
     Attributes:
-        skip_kinds: `tool` for calls, results and approvals, `reasoning`, or what the type of a part
-            begins with to be stripped.
+        skip_kinds: `tool` for calls, results and approvals, `reasoning`, or a prefix of the type of
+            parts to strip.
     """
 
     skip_kinds: tuple[str, ...] = ("tool", "reasoning")
@@ -57,7 +57,7 @@ class SkipParts(NamedTuple):
 
 
 class Manual(NamedTuple):
-    """Never rewrite the window: its owner compacts it."""
+    """Never rewrite the window: the application compacts it."""
 
 
 Policy = LastN | SkipParts | Manual
@@ -67,7 +67,7 @@ STRATEGIES: Final[dict[str, type[Policy]]] = {
     "skip_parts": SkipParts,
     "manual": Manual,
 }
-"""Each policy by its name on the wire; the fields of its class are the keys of its `config`."""
+"""Each policy by its name in the API; the fields of its class are the keys of its `config`."""
 
 
 class Config(NamedTuple):
@@ -90,13 +90,13 @@ class Config(NamedTuple):
         """
         Return the number of tokens above which a window of *token_budget* is compacted.
 
-        In binary floating point, so that a client that computes it comes to the same number.
+        Computed in binary floating point, so that a client can compute the same number.
         """
         return math.floor(token_budget * self.trigger_ratio)
 
     def ceiling(self, token_budget: int, pinned_tokens: int) -> int:
         """
-        Return the tokens above which a window is trimmed, the pinned entries of which cost so many.
+        Return the tokens above which a window is trimmed, given those of its pinned entries.
 
         A large system prompt leaves room for half of what the trigger would allow without it.
         """
@@ -112,29 +112,29 @@ class Config(NamedTuple):
 
 
 def strategy_of(policy: Policy) -> str:
-    """Name the strategy of *policy*, as on the wire."""
+    """Return the name of the strategy of *policy* in the API."""
     return next(name for name, kind in STRATEGIES.items() if isinstance(policy, kind))
 
 
 def policy_text(policy: Policy) -> bytes:
-    """Write *policy* as JSON, defaults filled in."""
+    """Return *policy* as JSON, with its defaults."""
     return msgspec.json.encode({"strategy": strategy_of(policy), "config": policy._asdict()})
 
 
 def parse_policy(text: bytes, field: str = "policy") -> Policy:
     """
-    Read a policy from minified JSON, `{"strategy": …, "config": {…}}`.
+    Parse a policy from minified JSON, `{"strategy": …, "config": {…}}`.
 
     Raises:
-        InvalidRequest: An unknown strategy or key, or a value that cannot be used.
+        InvalidRequest: A strategy or key is unknown, or a value is invalid.
     """
-    found = jsontext.members(text, None, field)
-    for key in found:
+    members = jsontext.members(text, None, field)
+    for key in members:
         if key not in ("strategy", "config"):
             message = jsontext.unknown_key_message(key, ("strategy", "config"))
             raise InvalidRequest(message, f"{field}.{key}")
-    kind = _strategy(found, f"{field}.strategy")
-    config = jsontext.members(found.get("config", b"{}"), None, f"{field}.config")
+    kind = _strategy(members, f"{field}.strategy")
+    config = jsontext.members(members.get("config", b"{}"), None, f"{field}.config")
     values: dict[str, object] = {}
     for key, value in config.items():
         path = f"{field}.config.{key}"
@@ -144,11 +144,11 @@ def parse_policy(text: bytes, field: str = "policy") -> Policy:
     return kind(**values)  # type: ignore[arg-type]  # keys and types were checked one by one
 
 
-def _strategy(found: jsontext.Members, field: str) -> type[Policy]:
+def _strategy(members: jsontext.Members, field: str) -> type[Policy]:
     known = ", ".join(STRATEGIES)
-    if "strategy" not in found:
+    if "strategy" not in members:
         raise InvalidRequest(f"A policy needs a strategy: one of {known}.", field)
-    name = jsontext.string(found["strategy"], field)
+    name = jsontext.string(members["strategy"], field)
     if name not in STRATEGIES:
         message = jsontext.unknown_key_message(name, STRATEGIES).replace("key", "strategy", 1)
         raise InvalidRequest(message, field)
@@ -173,7 +173,7 @@ def _config_value(key: str, value: bytes, field: str) -> object:
     if key == "skip_kinds":
         kinds = jsontext.items(value, field)
         return tuple(_skip_kind(kind, f"{field}[{place}]") for place, kind in enumerate(kinds))
-    raise NotImplementedError(f"A policy has the key {key!r}, and nothing here reads it.")
+    raise NotImplementedError(f"Nothing parses the key {key!r} of policies.")
 
 
 def _skip_kind(value: bytes, field: str) -> str:
@@ -185,32 +185,29 @@ def _skip_kind(value: bytes, field: str) -> str:
 
 def parse_factor(value: bytes, field: str) -> float:
     """
-    Read a token factor, a number in (0, 10].
+    Parse a token factor, a number in (0, 10].
 
     Raises:
         InvalidRequest: It is something else.
     """
-    wanted = f"Must be a number above 0 and at most {TOKEN_FACTOR_MAX}"
-    if jsontext.kind_of(value) != "a number":
-        raise InvalidRequest(f"{wanted}, not {jsontext.kind_of(value)}.", field)
-    factor = float(value)
-    if not 0 < factor <= TOKEN_FACTOR_MAX:
-        raise InvalidRequest(f"{wanted}.", field)
-    return factor
+    return _number(value, field, TOKEN_FACTOR_MAX)
 
 
 def parse_ratio(value: bytes, field: str) -> float:
     """
-    Read a number in (0, 1].
+    Parse a ratio, a number in (0, 1].
 
     Raises:
         InvalidRequest: It is something else.
     """
+    return _number(value, field, 1)
+
+
+def _number(value: bytes, field: str, most: int) -> float:
+    wanted = f"Must be a number above 0 and at most {most}"
     if jsontext.kind_of(value) != "a number":
-        raise InvalidRequest(
-            f"Must be a number above 0 and at most 1, not {jsontext.kind_of(value)}.", field
-        )
-    ratio = float(value)
-    if not 0 < ratio <= 1:
-        raise InvalidRequest("Must be a number above 0 and at most 1.", field)
-    return ratio
+        raise InvalidRequest(f"{wanted}, not {jsontext.kind_of(value)}.", field)
+    number = float(value)
+    if not 0 < number <= most:
+        raise InvalidRequest(f"{wanted}.", field)
+    return number

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from fastpaca import errors
 from fastpaca.context import jsontext
 from fastpaca.context.config import Config, Manual, strategy_of
+from fastpaca.context.draft import Draft
 from fastpaca.context.events import (
     Appended,
     Compacted,
@@ -30,19 +31,12 @@ from fastpaca.context.events import (
     Stored,
 )
 from fastpaca.context.fit import WHOLE, Fitted, fit
-from fastpaca.context.message import (
-    Counts,
-    Draft,
-    Entry,
-    as_appended,
-    log_entry,
-    scaled,
-    synthetic_entry,
-)
+from fastpaca.context.message import Counts, Entry, as_appended, log_entry, scaled, synthetic_entry
 from fastpaca.context.oddities import unpaired
 from fastpaca.context.ops import Append, Compact, Counted, Delete, Op, PatchMetadata, Purge, Put
+from fastpaca.context.persisted import persisted
 from fastpaca.context.policies import compact, is_above_trigger, is_due
-from fastpaca.context.window import Window, WindowSegment, persisted, replaced, segments
+from fastpaca.context.window import Window, WindowSegment, replaced, segments
 
 METADATA_BYTES_MAX: Final = 256 * 1024
 """The most bytes of a context's metadata: they are read and written as a whole."""

@@ -1,6 +1,4 @@
-"""
-What is remembered of calls that left the window: their results may still come, and stay out then.
-"""
+"""What is remembered of calls that left the window: their late results must stay out as well."""
 
 from __future__ import annotations
 
@@ -10,8 +8,8 @@ from typing import Final, NamedTuple
 
 CUT_CALLS_MAX: Final = 256
 """
-How many cut calls are remembered, of those that were answered and of those that were not; the
-newest are the ones whose results may still come.
+How many answered and how many unanswered cut calls are remembered: the newest, whose results may
+still arrive.
 """
 
 RUNNING: Final = "running"
@@ -24,12 +22,12 @@ class CutCall(NamedTuple):
     A call that left the window.
 
     Attributes:
-        seq: Where it stood.
+        seq: Its seq in the log.
         id: Its id; empty if it has none.
         name: The name of its tool.
         state: `answered`, `running` or `stopped`.
-        is_request: Whether it is a request for approval.
-        alias: Another id of it.
+        is_request: Whether it is an approval request.
+        alias: Its other id, if any.
     """
 
     seq: int
@@ -41,7 +39,7 @@ class CutCall(NamedTuple):
 
 
 def newest_calls(cut_calls: Iterable[CutCall]) -> tuple[CutCall, ...]:
-    """Put *cut_calls* in order, and forget the oldest of those that are too many to remember."""
+    """Sort *cut_calls*, and forget the oldest if there are too many to remember."""
     by_seq = sorted(cut_calls)
     if len(by_seq) <= CUT_CALLS_MAX:
         return tuple(by_seq)
@@ -54,10 +52,10 @@ def with_result(
     cut_calls: tuple[CutCall, ...], before: CutCall, after: CutCall
 ) -> tuple[CutCall, ...]:
     """
-    Put *after*, a call that now has its result, in the place of *before*, in order.
+    Replace *before* with *after*, the same call with its result.
 
-    None is forgotten before the window is next rewritten: whoever has read the cut calls knows them
-    all until then, and so must whoever reads them anew.
+    No call is forgotten until the window is next rewritten: groups that have read the cut calls
+    know all of them until then, and so must groups that read them again.
     """
     left = list(cut_calls)
     left.remove(before)

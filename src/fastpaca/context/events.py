@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from fastpaca.context.message import Counts, Draft, Entry
+from fastpaca.context.draft import Draft
+from fastpaca.context.message import Counts, Entry
 from fastpaca.context.oddities import Oddity
-from fastpaca.context.window import Persisted
+from fastpaca.context.persisted import Persisted
 
 
 class Created(msgspec.Struct, frozen=True, gc=False):

@@ -33,8 +33,9 @@ from typing import Final, NamedTuple
 import msgspec
 
 from fastpaca.context.message import Entry
+from fastpaca.context.persisted import Run, number_ranges
 from fastpaca.context.removal import taken_out
-from fastpaca.context.window import Run, Window, number_ranges
+from fastpaca.context.window import Window
 
 RANGES_MAX: Final = 1_000
 """How many ranges are told one by one."""

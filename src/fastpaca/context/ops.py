@@ -8,7 +8,8 @@ from __future__ import annotations
 import msgspec
 
 from fastpaca.context.config import Policy
-from fastpaca.context.message import Counts, Draft, Entry
+from fastpaca.context.draft import Draft
+from fastpaca.context.message import Counts, Entry
 
 
 class Put(msgspec.Struct, frozen=True, gc=False):

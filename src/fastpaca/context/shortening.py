@@ -28,7 +28,8 @@ from msgspec.structs import replace
 
 from fastpaca import shapes
 from fastpaca.context import jsontext
-from fastpaca.context.message import Counts, Entry, decoded_part
+from fastpaca.context.draft import decoded_part
+from fastpaca.context.message import Counts, Entry
 from fastpaca.shapes import By, Marker, Row, Shape, Side
 
 FLOOR_TOKENS: Final = 256

@@ -17,6 +17,7 @@ import msgspec
 from fastpaca import ranges
 from fastpaca.context.config import Config, parse_policy, policy_text
 from fastpaca.context.context import ContextState, Status
+from fastpaca.context.draft import parse
 from fastpaca.context.events import Appended, Compacted, Configured, Created, Event, MetadataChanged
 from fastpaca.context.message import (
     Entry,
@@ -24,10 +25,10 @@ from fastpaca.context.message import (
     decode_counts,
     encode_counts,
     log_entry,
-    parse,
     synthetic_entry,
 )
-from fastpaca.context.window import Persisted, Window, rebuild
+from fastpaca.context.persisted import Persisted, rebuild
+from fastpaca.context.window import Window
 from fastpaca.store.base import (
     Change,
     CompactionRow,
@@ -211,7 +212,7 @@ def updated(context: ContextState, diff: Diff) -> ContextState:
     synthetics = [entry for entry in unchanged if entry.seq is None]
     synthetics += map(_synthetic, diff.synthetics)
     # New rows may come before old entries: messages that were cut and are in the window again.
-    merged = merge(logged, log, key=lambda entry: entry.at_seq)
+    merged = merge(logged, log, key=lambda entry: entry.covers_to)
     return state(row, _window(diff.window, merged, synthetics, row.last_seq))
 
 
@@ -226,7 +227,7 @@ def _window(
     """Build a window from its stored form; *log* and *synthetics* hold at least its entries."""
     stored = Persisted.decode(text) if text else Persisted()
     logged = list(log)
-    seqs = [entry.at_seq for entry in logged]
+    seqs = [entry.covers_to for entry in logged]
     placed = {(entry.version, entry.position): entry for entry in synthetics}
 
     def between(from_seq: int, to_seq: int) -> list[Entry]:

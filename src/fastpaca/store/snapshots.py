@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from fastpaca.context.window import Persisted, ranges
+from fastpaca.context.persisted import Persisted, ranges
 from fastpaca.ranges import missing, union
 from fastpaca.store.base import CompactionRow, ContextRow, Diff, Have, Snapshot
 

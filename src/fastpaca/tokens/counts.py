@@ -9,7 +9,8 @@ from typing import Final
 
 import msgspec
 
-from fastpaca.context.message import MESSAGE_OVERHEAD_TOKENS, Counts, Draft, Part
+from fastpaca.context.draft import Draft, Part
+from fastpaca.context.message import MESSAGE_OVERHEAD_TOKENS, Counts
 from fastpaca.tokens.counter import TokenCounter
 from fastpaca.tokens.media import without_media
 from fastpaca.tokens.opaque import without_opaque

@@ -28,8 +28,9 @@ from msgspec import Meta, Raw
 
 from fastpaca.context import jsontext
 from fastpaca.context.config import parse_policy
-from fastpaca.context.message import decode_counts, parse
-from fastpaca.context.window import Persisted
+from fastpaca.context.draft import parse
+from fastpaca.context.message import decode_counts
+from fastpaca.context.persisted import Persisted
 from fastpaca.errors import InvalidRequest
 from fastpaca.ids import id_fault
 

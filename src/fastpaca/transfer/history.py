@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from msgspec import Raw
 
-from fastpaca.context.window import Persisted
+from fastpaca.context.persisted import Persisted
 from fastpaca.store.base import CompactionRow, ContextRow, MessageRow, Store, SyntheticRow
 from fastpaca.transfer.format import (
     CompactionLine,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from fastpaca.context import ContextState
-from fastpaca.context.window import persisted
+from fastpaca.context.persisted import persisted
 from fastpaca.engine.rows import rebuilt
 from fastpaca.ranges import contains
 from fastpaca.store.base import ContextRow, MessageRow, Snapshot, Store, SyntheticRow
