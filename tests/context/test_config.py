@@ -10,6 +10,7 @@ import pytest
 from fastpaca.context import Config, LastN, Manual, Policy, SkipParts
 from fastpaca.context.config import (
     STRATEGIES,
+    parse_factor,
     parse_policy,
     parse_ratio,
     policy_text,
@@ -140,11 +141,17 @@ def test_ratios_are_numbers_up_to_one(text: bytes, ratio: float) -> None:
 )
 def test_other_values_are_no_ratios(text: bytes) -> None:
     """
-    Nothing at or below 0, nothing above 1, no booleans, no strings.
+    Nothing at or below 0, nothing above 1 (a factor may be up to 10), no booleans, no strings.
     """
     with pytest.raises(InvalidRequest, match="above 0") as refusal:
         parse_ratio(text, "trigger_ratio")
     assert refusal.value.field == "trigger_ratio"
+    if text in (b"1.0000001", b"2"):
+        assert parse_factor(text, "token_factor") == float(text)
+        return
+    with pytest.raises(InvalidRequest, match="above 0 and at most 10") as refusal:
+        parse_factor(text, "token_factor")
+    assert refusal.value.field == "token_factor"
 
 
 @pytest.mark.parametrize(

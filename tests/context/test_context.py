@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from fastpaca import errors
 from fastpaca.context import Config, LastN, Manual, SkipParts, Status
-from fastpaca.context.context import create
+from fastpaca.context.context import METADATA_BYTES_MAX, create
 from fastpaca.context.events import (
     Appended,
     Compacted,
@@ -129,6 +129,27 @@ def test_metadata_are_merged() -> None:
     assert changed.metadata == b'{"b":{"y":2},"c":3,"d":"\\u00e9"}'
     assert events == (MetadataChanged(),)
     assert changed.apply(PatchMetadata({"nothing": None, "c": b"3"}), 7) == (changed, ())
+
+
+def test_metadata_never_grow_above_their_bound() -> None:
+    """
+    The limit holds for what a patch would leave, not for the patch alone.
+    """
+    half = b'"%b"' % (b"x" * (METADATA_BYTES_MAX // 2))
+    context, _ = create("talk", Put(metadata=b'{"a":%b}' % half), 5)
+    assert context.apply(PatchMetadata({"a": half[:-2] + b'y"'}), 6)[1] == (MetadataChanged(),)
+    with pytest.raises(InvalidRequest, match="metadata would have"):
+        context.apply(PatchMetadata({"b": half}), 6)
+
+
+def test_a_factor_scales_counts_but_not_what_a_caller_counted() -> None:
+    """
+    A token factor acts on what the node counts from then on.
+    """
+    talk = Conversation()
+    talk.apply(Put(token_factor=1.5))
+    talk.say(user("sixsix"), user("sixsix", token_count=10))
+    assert [entry.tokens for entry in talk.window] == [15, 10]
 
 
 def test_a_change_acts_from_now_on() -> None:

@@ -23,6 +23,7 @@ from tests.context.strategies import long_messages, the_same_every_time
 from tests.kit.messages import Message, assistant, call, encoded, result, system, tool, user
 
 LONG = "".join(f"word{number:04} " for number in range(500))[:4000]
+NOTE = LONG[:330]
 
 
 def manual(*messages: Message, **config: Any) -> Conversation:
@@ -244,6 +245,8 @@ def test_cut_across_a_group() -> None:
         {"type": "web_search_tool_result", "tool_use_id": "a", "content": LONG},
         {"type": "custom_tool_result", "id": "a", "result": LONG},
         {"type": "text", "text": LONG, "cache_control": {"type": "ephemeral"}},
+        {"type": "message", "content": [{"type": "output_text", "text": LONG, "note": NOTE}]},
+        {"type": "document", "title": "t", "source": {"text": LONG, "more": "data:" + NOTE}},
     ],
     ids=lambda part: part["type"],
 )
@@ -268,7 +271,7 @@ def test_texts_and_string_results_are_cut(part: Message) -> None:
         {"type": "reasoning", "text": LONG},
         {"type": "image", "source": {"type": "base64", "data": LONG}},
         {"type": "tool_result", "tool_call_id": LONG, "content": "short"},
-        {"type": "web_search_tool_result", "tool_use_id": "a", "content": [{"url": LONG}]},
+        {"type": "web_search_tool_result", "content": [{"url": LONG}, {"type": "x", "data": LONG}]},
         {"type": "custom", "text": LONG},
         {"type": "text", "text": [LONG]},
     ],
@@ -299,6 +302,7 @@ def test_a_message_that_can_be_cut_but_not_enough_is_left_out() -> None:
         {"type": "tool_call", "tool_call_id": "a", "payload": {"arguments": LONG}},
         {"type": "tool_use", "id": "a", "input": {"content": LONG}},
         {"type": "function_call", "call_id": "a", "arguments": json.dumps({"content": LONG})},
+        {"type": "custom_tool_call", "call_id": "a", "input": "{" + LONG},
         {"type": "custom_tool_call", "call_id": "a", "input": LONG},
         {"type": "functionCall", "functionCall": {"name": "f", "args": {"content": LONG}}},
         {"type": "toolUse", "toolUse": {"toolUseId": "a", "input": {"content": LONG}}},
@@ -317,6 +321,18 @@ def test_long_arguments_are_cut_and_stay_json(part: Message) -> None:
     assert list(given) == list(part)
     if part["type"] == "function_call":
         assert list(json.loads(given["arguments"])) == ["content"]
+
+
+def test_long_arguments_in_a_key_are_cut_and_all_else_in_it_stays() -> None:
+    """
+    Among the calls of a key only long strings are cut: not short ones, nor what is no call.
+    """
+    given = ["{}", json.dumps({"a": LONG}), json.dumps({"a": NOTE})]
+    calls = [5, *[{"id": "a", "function": {"name": "f", "arguments": one}} for one in given]]
+    view = manual(assistant("so", tool_calls=calls, token_count=2200)).context.view(1000)
+    cut = shown(view)[0]["tool_calls"]
+    assert [*cut[:2], cut[3]] == [*calls[:2], calls[3]]
+    assert "tokens left out" in json.loads(cut[2]["function"]["arguments"])["a"]
 
 
 ROWS_OF_DATA = [{"name": "row", "value": number} for number in range(300)]
@@ -422,6 +438,16 @@ def test_pinned_groups_are_left_out_as_groups() -> None:
     huge = {"type": "image", "data": LONG}
     view = manual(system(call("a")), system(result("a"), huge), user("hi")).context.view(1000)
     assert seqs_of(view) == [3]
+
+
+def test_a_pinned_result_of_a_call_that_went_is_left_out_alone() -> None:
+    """
+    Its call has gone before, so that the instructions in front of it may stay.
+    """
+    talk = manual(assistant(call("a")))
+    talk.compact(system("be kind"), system(result("a"), {"type": "image", "data": LONG}))
+    talk.say(user("hi"))
+    assert texts(talk.context.view(1000)) == ["be kind", "hi"]
 
 
 def test_the_task_stays_whole_beside_a_result_that_is_cut() -> None:

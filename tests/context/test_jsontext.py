@@ -345,6 +345,40 @@ def test_repeated_keys_in_a_deep_object_are_no_crash() -> None:
         jsontext.repeated_keys(text)
 
 
+DEEP = b"[" * 100_000 + b"]" * 100_000
+
+
+@pytest.mark.parametrize("text", [b'{"a":%b}' % DEEP, b'{"\\ud800":1}', b'{"a":}'])
+def test_an_object_that_cannot_be_read_is_refused(text: bytes) -> None:
+    """
+    What is nested too deep, or was never checked, is refused with its path and is no crash.
+    """
+    with pytest.raises(InvalidRequest) as refusal:
+        jsontext.members(text, None, "message")
+    assert refusal.value.field == "message"
+    with pytest.raises(InvalidRequest):
+        jsontext.items(DEEP, "message.parts")
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        (b'{"seq":1,"a":[1.0]}', b'{"a":[1.0]}'),
+        (
+            b'{"seq":1,"a":{"seq":2},"b":[{"seq":3},","],"a":"}\\"","seq":[4,5]}',
+            b'{"a":{"seq":2},"b":[{"seq":3},","],"a":"}\\""}',
+        ),
+        (b'{"\\u0073eq":{},"\\u0061":1,"a":2}', b'{"\\u0061":1,"a":2}'),
+        (b'{"seq":1,"seq":2}', b"{}"),
+    ],
+)
+def test_members_go_and_all_others_stay_to_the_letter(text: bytes, left: bytes) -> None:
+    """
+    Keys go wherever they stand at the top, spelled in whatever way; a key of others stays twice.
+    """
+    assert jsontext.without(text, {"seq"}) == left
+
+
 @pytest.mark.parametrize(
     ("text", "kind"),
     [

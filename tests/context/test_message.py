@@ -212,10 +212,15 @@ REFUSED = [
     (b'{"role":"user",%b,"token_count":"1"}' % PARTS, "message.token_count"),
     (b'{"role":"user",%b,"token_count":true}' % PARTS, "message.token_count"),
     (b'{"role":"user",%b,"token_count":9007199254740992}' % PARTS, "message.token_count"),
+    (b'{"role":"user","parts":[%b]}' % b",".join([b'{"type":"text"}'] * 10_001), "message.parts"),
+    (
+        b'{"role":"x","tool_calls":[%b],%b}' % (b",".join([b"{}"] * 1_001), PARTS),
+        "message.tool_calls",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("sent", "field"), REFUSED)
+@pytest.mark.parametrize(("sent", "field"), REFUSED, ids=lambda value: repr(value)[:60])
 def test_a_refusal_names_the_field(sent: bytes, field: str) -> None:
     """
     What is no message is refused with the path of what is wrong, and a sentence.

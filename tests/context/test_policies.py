@@ -13,6 +13,7 @@ import pytest
 
 from fastpaca.context import Config, LastN, Manual, Policy, SkipParts
 from fastpaca.context.config import WINDOW_ENTRIES_MAX
+from fastpaca.context.ops import Put
 from fastpaca.context.policies import compact
 from tests.context.conversation import Conversation, decoded
 from tests.kit.messages import Message, assistant, call, result, system, text, tokens, tool, user
@@ -361,6 +362,9 @@ def test_a_window_of_too_many_entries_is_trimmed() -> None:
     window = compact(talk.window, config)
     assert len(window) == WINDOW_ENTRIES_MAX // 2
     assert compact(window, config) is window
+    talk.apply(Put(policy=config.policy))
+    talk.say(user(token_count=0))
+    assert len(talk.window) == WINDOW_ENTRIES_MAX // 2
 
 
 # Pinned
@@ -727,6 +731,34 @@ def test_skip_parts_never_takes_one_side(
     talk.say(ask(), assistant(thinks(), made), tool(given), ask(), reply())
     window = compact(talk.window, Config(1000, policy=SkipParts(kinds)))
     assert [entry.seq for entry in window] == [1, 4, 5]
+
+
+def asks_about(name: str) -> Message:
+    """A question whether that call may be made, with a text."""
+    asking = {"type": "tool-approval-request", "approvalId": "r", "toolCallId": name}
+    return assistant(asking, TEN)
+
+
+def test_skip_parts_takes_what_is_left_of_a_cut_call() -> None:
+    """
+    Its result and what asks about it go, also where a caller has put them into the window again.
+    """
+    talk = Conversation(Manual())
+    talk.say(ask(), calls("a"))
+    talk.compact(ask(), tool(result("a"), TEN), asks_about("a"), ask())
+    window = compact(talk.window, Config(1000, policy=SkipParts()))
+    assert [one["parts"] for one in decoded(window.entries)] == [[text(TEN)]] * 4
+
+
+def test_skip_parts_leaves_what_asks_about_an_earlier_turn() -> None:
+    """
+    It is a part of its own turn, and goes when that turn has ended.
+    """
+    talk = Conversation(Manual())
+    talk.say(ask(), calls("a"), gives("a"), ask(), asks_about("a"))
+    window = compact(talk.window, Config(1000, policy=SkipParts()))
+    assert [entry.seq for entry in window] == [1, 2, 4, 5]
+    assert window.entries[3].body == talk.logged(5).body
 
 
 def test_skip_parts_takes_chains_of_calls() -> None:

@@ -87,6 +87,18 @@ def test_the_list_of_entries_is_the_callers_own() -> None:
     assert len(window.entries) == len(window) == 3
 
 
+def test_groups_are_kept_once_for_the_next_read() -> None:
+    """
+    Two reads at once have groups of their own, of which one stays for the next.
+    """
+    window = talk_of(3).window
+    first, second = window.take_groups(), window.take_groups()
+    window.give_groups(second)
+    window.give_groups(first)
+    assert window.take_groups() is second is not first
+    assert window.take_groups() is not first
+
+
 def test_only_so_many_cut_calls_are_remembered() -> None:
     """
     Calls that nobody ever answers do not pile up; the newest are remembered.

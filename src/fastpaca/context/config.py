@@ -170,10 +170,9 @@ def _config_value(key: str, value: bytes, field: str) -> object:
         if value not in (b"true", b"false"):
             raise InvalidRequest(f"Must be true or false, not {jsontext.kind_of(value)}.", field)
         return value == b"true"
-    if key == "skip_kinds":
-        kinds = jsontext.items(value, field)
-        return tuple(_skip_kind(kind, f"{field}[{place}]") for place, kind in enumerate(kinds))
-    raise NotImplementedError(f"Nothing parses the key {key!r} of policies.")
+    assert key == "skip_kinds", f"Nothing parses the key {key!r} of policies."
+    kinds = jsontext.items(value, field)
+    return tuple(_skip_kind(kind, f"{field}[{place}]") for place, kind in enumerate(kinds))
 
 
 def _skip_kind(value: bytes, field: str) -> str:

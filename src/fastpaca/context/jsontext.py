@@ -231,11 +231,6 @@ def string(text: bytes, field: str) -> str:
     return _string_decoder.decode(text)
 
 
-def string_or_none(text: bytes | None) -> str | None:
-    """Decode a JSON string of somebody else's schema; None if it is anything else."""
-    return _string_decoder.decode(text) if text is not None and text[:1] == b'"' else None
-
-
 def integer(text: bytes, field: str, least: int) -> int:
     """
     Decode one of the API's own integers, from *least* to 2^53-1.

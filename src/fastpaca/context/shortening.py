@@ -168,10 +168,9 @@ def normal(counts: Counts) -> Counts:
     counted = counts.counted
     if counted == counts.total:
         return counts
-    keys = tuple([tokens * counts.total // counted for tokens in counts.keys]) if counted else ()
-    parts = tuple([tokens * counts.total // counted for tokens in counts.parts]) if counted else ()
-    if not counted:
-        return Counts(counts.total, counts.total, (0,) * len(counts.keys), (0,) * len(counts.parts))
+    counted = max(counted, 1)  # of nothing each has a share of nothing
+    keys = tuple([tokens * counts.total // counted for tokens in counts.keys])
+    parts = tuple([tokens * counts.total // counted for tokens in counts.parts])
     return Counts(counts.total, counts.total - sum(keys) - sum(parts), keys, parts)
 
 
@@ -286,7 +285,7 @@ def _walk(value: bytes) -> Iterator[tuple[Path, bytes]]:
         for index, item in enumerate(jsontext.items(value, "")):
             for path, text in _walk(item):
                 yield (index, *path), text
-    elif value[:1] == b"{":
+    else:
         found = jsontext.members(value, (), None)
         for key, held in found.items():
             if not _is_fixed(key, found):

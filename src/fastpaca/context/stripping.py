@@ -174,8 +174,7 @@ class _Choice:
         return gone
 
     def _take(self, index: int, places: Iterable[int]) -> list[tuple[int, int]]:
-        if index < self._layout.pinned:
-            return []
+        assert index >= self._layout.pinned  # what belongs to a call stands after it
         gone = self.gone.setdefault(index, set())
         new = [place for place in places if place not in gone]
         gone.update(new)
