@@ -2,18 +2,19 @@
 What each part and key of a message is: one closed table for all providers.
 
 A conversation may hold parts of OpenAI, Anthropic, Gemini, Bedrock, the AI SDK and others, as their
-SDKs write them. Everything that must know a call from its result, or a text from what only a page
-shows, asks the table here: the core, the clients, the formats and the tests. It is data, and
-`scripts/shapes.py` writes it down as `tests/wire/shapes.json` and as a page of the documentation.
+SDKs write them. Everything that has to distinguish a call from its result, or a text from what only
+a page shows, uses this table: the core, the clients, the formats and the tests. It is data, and
+`scripts/shapes.py` writes it to `tests/wire/shapes.json` and to a page of the documentation. This
+file is long because the table and the functions that read it are one subject.
 
 How a part is read
 ------------------
 
 The rows of `ROWS` are tried in this order: a nested data key (Gemini, Bedrock), a `toolCallId` (AI
-SDK), the exact type, the end of the type. Within one kind of row the first that matches counts. A
+SDK), the exact type, the end of the type. Among rows of one kind, the first that matches counts. A
 part with a `toolCallId` is never read by the end of its type, since a tool may have any name. A
-part that no row matches is reasoning, a compaction, a text, page-only, media, or opaque, tried in
-this order.
+part that no row matches is reasoning, a compaction, a text, page-only, media, or opaque: the first
+of these that fits.
 
 A **tool reference** is what a message does to the calls of a conversation: it makes a call, holds a
 result, holds both in one, requests an approval, or responds to that. What a message says twice, in
@@ -21,15 +22,15 @@ a part and in a key, is one reference with two places: the same id, or the same 
 
 Decisions that the providers leave open:
 
-- A message of role `tool` or `function` is a result as a whole if it names a `tool_call_id`, or if
-  none of its parts is a result or answers an approval. Other roles with that key are no results.
-- A `local_shell_call` goes by its `call_id` and by its `id`, since its output may name either.
+- A message of role `tool` or `function` is a result as a whole if it has a `tool_call_id`, or if
+  none of its parts is a result or an approval response. With other roles, that key means nothing.
+- A `local_shell_call` has two ids, `call_id` and `id`, since its output may name either.
 - `tool_search_call` and its output have the name `tool_search`, so that they find each other by
   name when their ids are null.
 - Only strings that are not empty are ids and names.
 
-Pure, and imports nothing of fastpaca. Values come in decoded; where the table only asks whether
-there is a value at all, any true value stands for it.
+Pure, without other imports from fastpaca. Values are passed decoded. Where the table only asks
+whether there is a value, any true value can stand for it.
 """
 
 from __future__ import annotations
@@ -43,39 +44,39 @@ import msgspec
 
 
 class Side(StrEnum):
-    """What a tool reference stands for."""
+    """What a tool reference is."""
 
     CALL = "call"
     RESULT = "result"
     BOTH = "both"
     """A call and its result in one part."""
     REQUEST = "request"
-    """Asks whether a call may be made."""
+    """A request to approve a call."""
     RESPONSE = "response"
-    """Answers such a question."""
+    """The response to such a request."""
 
 
 class By(StrEnum):
-    """What tells that a part is of a row; the rows are tried in the order of these."""
+    """How a row recognises a part. The rows are tried in this order."""
 
     KEY = "key"
-    """It has an object under the key that the row names."""
+    """By an object under the key that the row names."""
     TOOL_CALL_ID = "toolCallId"
-    """It has a string under `toolCallId`, and the type that the row names; `*` is any ending."""
+    """By a string under `toolCallId`, and the type that the row names; `*` is any ending."""
     TYPE = "type"
-    """It has exactly the type that the row names."""
+    """By exactly the type that the row names."""
     SUFFIX = "suffix"
-    """Its type ends like that."""
+    """By the end of its type."""
 
 
 class Marker(StrEnum):
-    """How a marker stands in place of what a result holds."""
+    """The form of a marker that replaces the values of a result."""
 
     NONE = "none"
-    """It can't: the result has a type of its own, and is left out with its call."""
+    """None: the result has a type of its own, and is dropped with its call."""
     STRING = "string"
     OUTPUT = "output"
-    """`{"type": "text", "value": …}` under `output`, as model messages of the AI SDK have it."""
+    """`{"type": "text", "value": …}` under `output`, as in model messages of the AI SDK."""
     OBJECT = "object"
     """`{"output": …}`, where a provider wants an object."""
     BLOCKS = "blocks"
@@ -91,19 +92,20 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         provider: Whose shape it is.
         side: What it is.
-        by: What tells it.
+        by: How it is recognised.
         word: The key, the type or the end of the type; see `By`.
-        ids: Keys of its id; the first that holds one counts. Of a row by key, inside its object.
-        names: Keys of the name of its tool, in the same place.
+        ids: The keys of its id, of which the first with a value counts; in a row by key, the keys
+            in its object.
+        names: The keys of the name of its tool, in the same place.
         has_state: Whether it must have a `state` (true), must not (false), or may (null).
-        needs: Keys that must hold a string which is not empty.
-        alias: Key of another id that results may name.
-        name: The name of the tool, where the type says it.
-        link: Key of the id of the call that a request is about.
-        grants: Key that is false if a response denies.
-        values: Keys of what a call is given, or of what a result holds.
-        arguments: Keys of what the call was given, in a shape that holds both.
-        marker: How a marker stands in place of a result.
+        needs: Keys that must hold a string that is not empty.
+        alias: The key of another id that results may name.
+        name: The name of the tool, if the type implies it.
+        link: The key of the id of the call that a request is about.
+        grants: The key that is false if a response denies.
+        values: The keys of a call's arguments, or of a result's values.
+        arguments: The keys of the arguments, in a shape that holds both call and result.
+        marker: The form of a marker that replaces its values.
     """
 
     provider: str
@@ -126,7 +128,7 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
 def _rows(
     provider: str, side: Side, by: By, words: str, ids: str, **more: str | bool | Marker
 ) -> list[Row]:
-    """Make a row for each of *words*. Words, ids and other keys are divided by spaces."""
+    """Return a row for each of *words*. Spaces separate words, ids and other keys."""
     values: dict[str, Any] = {
         key: tuple(value.split()) if key in _LISTS and isinstance(value, str) else value
         for key, value in more.items()
@@ -218,16 +220,16 @@ ROWS: Final = tuple(chain(
           values="content output result", marker=Marker.NONE),
 ))
 # fmt: on
-"""Calls, results and approvals in parts. Rows of one kind of `By` stand together, in its order."""
+"""Calls, results and approvals in parts. Rows with the same `By` are together, in its order."""
 
 ANSWERED_STATES: Final = frozenset({"output-available", "output-error", "output-denied"})
 """States of a UI part in which it holds its result; the AI SDK's `ToolUIPart`."""
 
 CALLS_KEY: Final = "tool_calls"
-"""Key of a message: a list of calls, each with `id` and `function.name` (or `name`)."""
+"""Key of a message with a list of calls, each with `id` and `function.name` (or `name`)."""
 
 CALL_KEY: Final = "function_call"
-"""Key of a message, deprecated by OpenAI: one call without an id."""
+"""Key of a message with one call without an id, which OpenAI has deprecated."""
 
 RESULT_ROLES: Final = frozenset({"tool", "function"})
 """Roles of messages that are results as a whole."""
@@ -254,7 +256,7 @@ REASONING_ITEM_KEYS: Final = ("id", "summary", "encrypted_content")
 
 COMPACTION_TYPE: Final = "compaction"
 COMPACTION_KEYS: Final = ("content", "encrypted_content")
-"""A compaction part stands for all before it if one of these is not empty."""
+"""A compaction part stands for everything before it if one of these is not empty."""
 
 TEXT_KEYS: Final = {
     "text": "text",
@@ -263,7 +265,7 @@ TEXT_KEYS: Final = {
     "refusal": "refusal",
     "message": "",
 }
-"""Types that are texts, and the key of the text; a nested `message` holds texts of its own."""
+"""Types that are texts, and the key of the text; a nested `message` contains several texts."""
 
 MEDIA_TYPES: Final = frozenset(
     {"file", "document", "input_image", "input_file", "input_audio", "inlineData", "fileData"}
@@ -273,7 +275,7 @@ MEDIA_DATA_KEYS: Final = ("inlineData", "fileData")
 
 PAGE_TYPES: Final = frozenset({"step-start"})
 PAGE_PREFIXES: Final = ("data-", "source-")
-"""Parts that only a page shows: the AI SDK sends none of them to a model."""
+"""Parts that only a page shows: the AI SDK never sends them to a model."""
 
 STRUCTURAL_KEYS: Final = frozenset(
     {"role", "parts", "metadata", "seq", "version", "token_count", "inserted_at"}
@@ -300,33 +302,33 @@ OPAQUE_KEYS: Final = frozenset({
     "thoughtSignature", "thought_signature",
 })
 # fmt: on
-"""Keys, at any depth, of signatures and of what a provider has encrypted: never cut."""
+"""Keys, at any depth, of signatures and encrypted values, which are never cut."""
 
 OPAQUE_TYPES: Final = {"redacted_thinking": "data"}
-"""Types of parts that hold such a payload under a key that means something else elsewhere."""
+"""Types of parts with such a value under a key that means something else elsewhere."""
 
 FIXED_KEYS: Final = frozenset({"type", "id", "name", "role", "url", "mediaType", "media_type"})
-"""Keys whose strings are never cut, nor are those of keys that end like an id."""
+"""Keys whose strings are never cut. Neither are those of keys that end in an id or a URL."""
 
 
 class Shape(IntEnum):
     """What a part is."""
 
     OPAQUE = 0
-    """Nothing that the table knows: it belongs to the caller, and is counted as its JSON."""
+    """Unknown to the table: it belongs to the caller, and is counted as its JSON."""
     GONE = 1
     """It was taken out."""
     TEXT = 2
     BLANK = 3
-    """A text of nothing but white space."""
+    """A text of only white space."""
     REASONING = 4
     REASONING_ITEM = 5
-    """Reasoning of the Responses API, which is bound to the item that it led to."""
+    """Reasoning in the Responses API, which is bound to the item that it led to."""
     MEDIA = 6
     PAGE = 7
     """Only a page shows it."""
     COMPACTION = 8
-    """A provider's own summary of all that stood before it."""
+    """A provider's own summary of everything before it."""
     CALL = 9
     RESULT = 10
     BOTH = 11
@@ -360,7 +362,7 @@ def reasoning_place(key: str) -> int:
 
 
 def key_of_place(place: int) -> str | None:
-    """Return the key of a message that holds what stands at *place*; None for a part."""
+    """Return the key of a message that holds *place*; None for a part."""
     if place <= CALLS_PLACE:
         return CALLS_KEY
     if place == CALL_KEY_PLACE:
@@ -373,15 +375,15 @@ class ToolReference(msgspec.Struct, frozen=True, gc=False):
     What a message does to the calls of its conversation, at one place.
 
     Attributes:
-        place: The index of the part, or below 0 a place in the keys of the message.
+        place: The index of the part, or a negative place in the keys of the message.
         side: What it is.
-        id: What binds it; empty if it has no id.
-        name: The name of its tool; empty if it names none.
+        id: The id that binds it; empty if it has none.
+        name: The name of its tool; empty if it has none.
         alias: Another id of a call.
-        link: Of a request, the id of the call that it is about.
-        is_open: Of both in one, whether its result is still to come.
-        denies: Of a response, whether it says no, and so answers the call.
-        also: Other places of the same message that say the same.
+        link: For an approval request, the id of the call that it is about.
+        is_open: For a call that holds its own result, whether the result is still missing.
+        denies: For an approval response, whether it denies the call, and so answers it.
+        also: Other places in the message that say the same.
     """
 
     place: int
@@ -396,22 +398,22 @@ class ToolReference(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def places(self) -> tuple[int, ...]:
-        """Everywhere it stands in its message."""
+        """All its places in its message."""
         return (self.place, *self.also)
 
     @property
     def answers(self) -> bool:
-        """Whether it answers something that was said before, and nothing else."""
+        """Whether it only answers an earlier call or approval request."""
         return self.side is Side.RESULT or self.side is Side.RESPONSE
 
 
 class Speaker(IntEnum):
-    """Whose a message is, as far as neighbours may belong together."""
+    """Who a message is from, as far as it decides which neighbours belong together."""
 
     OTHER = 0
     ASSISTANT = 1
     PASSED = 2
-    """Instructions, or nothing that a model sees: passed over between two of the assistant's."""
+    """Instructions, or nothing that a model sees: skipped between two messages of the assistant."""
 
 
 class Reading(msgspec.Struct, frozen=True, gc=False):
@@ -421,12 +423,12 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         shapes: The `Shape` of each part, a byte each.
         tool_references: Its calls, results and approvals: those of parts, then those of keys.
-        opens_turn: Whether it is a user message with a part that a model sees, that answers
-            nothing.
-        reasoning_keys: Which keys of it hold reasoning.
-        has_other_keys: Whether it has keys that count, apart from those of reasoning and calls.
-        speaker: Whose it is.
-        ends_in_reasoning: Whether the last thing that it says is reasoning.
+        opens_turn: Whether it is a user message that answers nothing, with a part that a model
+            sees.
+        reasoning_keys: Which of its keys hold reasoning.
+        has_other_keys: Whether it has other counted keys than those of reasoning and calls.
+        speaker: Who it is from.
+        ends_in_reasoning: Whether the last visible part is reasoning.
     """
 
     shapes: bytes
@@ -439,14 +441,14 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def holds_summary(self) -> bool:
-        """Whether a part of it stands for all before it; none does in a result as a whole."""
+        """Whether a part of it stands for everything before it; none does in a whole result."""
         return Shape.COMPACTION in self.shapes and not any(
             WHOLE_PLACE in reference.places for reference in self.tool_references
         )
 
 
 Part = Mapping[str, Any]
-"""A part: a JSON object, decoded as far as the table asks."""
+"""A part: a JSON object, decoded as far as the table needs."""
 
 _BY_KEY: Final = {row.word: row for row in ROWS if row.by is By.KEY}
 _BY_TOOL_CALL_ID: Final = [row for row in ROWS if row.by is By.TOOL_CALL_ID]
@@ -461,7 +463,7 @@ DATA_KEYS: Final = frozenset({*_BY_KEY, *REASONING_DATA_KEYS, *MEDIA_DATA_KEYS})
 """Keys of a part that hold an object which says what the part is."""
 
 PRESENCE_KEYS: Final = frozenset({*REASONING_ITEM_KEYS, *COMPACTION_KEYS} - {"id"})
-"""Keys of a part of which only matters whether there is something."""
+"""Keys of a part for which only matters whether they hold something."""
 
 PART_KEYS: Final = frozenset(
     {"type", "text", "refusal", "state", "toolCallId", REASONING_FLAG}
@@ -480,11 +482,11 @@ NESTED_KEYS: Final = frozenset(
 MESSAGE_KEYS: Final = frozenset(
     {CALLS_KEY, CALL_KEY, RESULT_ID_KEY, *RESULT_NAME_KEYS, *REASONING_KEYS}
 )
-"""Keys of a message that are read here, apart from its role and parts."""
+"""Keys of a message that are read here, besides its role and parts."""
 
 
 def row_of(part: Part) -> Row | None:
-    """Return the row that *part* matches; None if it is no call, result or approval."""
+    """Return the row of *part*; None if it is not a call, a result or an approval."""
     kind: str = part["type"]
     for key in part:
         row = _BY_KEY.get(key)
@@ -518,7 +520,7 @@ def _fits(row: Row, part: Part) -> bool:
 
 
 def shape_of(part: Part, row: Row | None) -> Shape:
-    """Return what *part* is, of which `row_of` has found the *row*."""
+    """Return what *part* is, given its *row* from `row_of`."""
     if row is not None:
         return _SHAPES[row.side]
     kind: str = part["type"]
@@ -551,7 +553,7 @@ def _is_reasoning(kind: str, part: Part) -> bool:
 
 
 def tool_reference_of(place: int, part: Part, row: Row) -> ToolReference:
-    """Return the tool reference of *part*, which stands at *place* and matches *row*."""
+    """Return the tool reference of *part* at *place*, which matches *row*."""
     held: Part = part[row.word] if row.by is By.KEY else part
     is_ui_tool = row.word == "tool-*"
     name = row.name or (part["type"].removeprefix("tool-") if is_ui_tool else "")
@@ -571,9 +573,9 @@ def tool_reference_of(place: int, part: Part, row: Row) -> ToolReference:
 
 def _first(held: Part, keys: Iterable[str]) -> str:
     for key in keys:
-        found = held.get(key)
-        if found and isinstance(found, str):
-            return found
+        text = held.get(key)
+        if text and isinstance(text, str):
+            return text
     return ""
 
 
@@ -588,7 +590,7 @@ def read(role: str, parts: Sequence[Part], keys: Mapping[str, Any]) -> Reading:
     Args:
         role: Its role.
         parts: Its parts, each with a string `type`.
-        keys: Its other keys, as far as they have a value; those of `MESSAGE_KEYS` decoded.
+        keys: Its other keys with a value; those of `MESSAGE_KEYS` decoded.
     """
     shapes = bytearray()
     tool_references: list[ToolReference] = []
@@ -603,7 +605,7 @@ def read(role: str, parts: Sequence[Part], keys: Mapping[str, Any]) -> Reading:
 def joined(
     role: str, shapes: bytes, part_references: Sequence[ToolReference], keys: Mapping[str, Any]
 ) -> Reading:
-    """Join what was read of the parts of a message with what its role and *keys* say."""
+    """Return the reading of a message from those of its parts, its role and its *keys*."""
     tool_references = tuple(
         _joined_references(
             part_references, list(_tool_references_of_keys(role, part_references, keys))
@@ -648,7 +650,7 @@ _ACCOUNTED_KEYS: Final = STRUCTURAL_KEYS | BOOKKEEPING_KEYS | {CALLS_KEY, CALL_K
 
 
 def is_counted(key: str) -> bool:
-    """Tell whether what a message holds under *key* is counted by itself."""
+    """Return whether the value of a message under *key* is counted by itself."""
     return key not in STRUCTURAL_KEYS and key not in BOOKKEEPING_KEYS
 
 
@@ -674,7 +676,7 @@ def _tool_references_of_keys(
 def _joined_references(
     part_references: Sequence[ToolReference], key_references: Sequence[ToolReference]
 ) -> Iterator[ToolReference]:
-    """Join references of parts and keys; what both say is one, where the part stands."""
+    """Join references of parts and keys; what both say is one reference, at the part's place."""
     if not part_references or not key_references:
         yield from part_references
         yield from key_references

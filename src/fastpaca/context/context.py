@@ -54,15 +54,15 @@ class Status(StrEnum):
 
 class WindowView(NamedTuple):
     """
-    What one read of the window gives.
+    What one read of the window returns.
 
     Attributes:
-        version: The version of the context that was read.
+        version: The version of the context.
         entries: The entries, oldest first.
-        used_tokens: Sum of their tokens; never above *token_budget* where fitting was asked for.
-        window_tokens: Sum over the stored window.
-        needs_compaction: Whether the stored window is above the trigger of *token_budget*.
-        segments: The runs of what is given.
+        used_tokens: The sum of their tokens; at most *token_budget*, unless the policy is `manual`.
+        window_tokens: The sum of the tokens of the whole window.
+        needs_compaction: Whether the window is above the trigger of *token_budget*.
+        segments: The segments of *entries*.
         token_budget: The budget that was applied.
         fit: What fitting did: `whole`, `dropped`, `cut` or `empty`.
     """
@@ -79,20 +79,20 @@ class WindowView(NamedTuple):
 
 class ContextState(msgspec.Struct, frozen=True, gc=False):
     """
-    One conversation: its configuration, where its log ends, and its window.
+    One conversation: its configuration, the end of its log, and its window.
 
     Attributes:
         id: The caller's id.
-        status: Whether it can be written.
+        status: Whether it can be changed.
         config: Budget, trigger and policy.
         metadata: The caller's metadata, a JSON object as text.
         version: Grows by one with each appended message and each compact call.
-        last_seq: Seq of the newest message; 0 for an empty log.
+        last_seq: The seq of the newest message; 0 for an empty log.
         revision: Grows by one with each commit; the engine counts it.
         created_at_us: When it was created, in microseconds since 1970, UTC.
         updated_at_us: When it was last changed in any way.
         spoken_at_us: When its log or window last changed.
-        window: The LLM context before it is fitted.
+        window: The LLM context, before it is fitted.
     """
 
     id: str
@@ -114,7 +114,7 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
 
     def check_writable(self) -> None:
         """
-        Refuse what a deleted context refuses.
+        Refuse to change a context that was deleted.
 
         Raises:
             Tombstoned: It was deleted for writing.
@@ -129,13 +129,13 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
         """
         Decide what *op* does to this context at *now_us* (microseconds since 1970, UTC).
 
-        An op that changes nothing gives the same context and no events.
+        An op that changes nothing returns the same context and no events.
 
         Raises:
             Tombstoned: The context was deleted for writing.
             Purged: The context was purged.
             VersionConflict: The op's *if_version* is not the current version.
-            InvalidRequest: A compaction refers to what the log does not hold.
+            InvalidRequest: A compaction refers to a message that is not in the log.
         """
         if isinstance(op, Purge):
             return self._purge(now_us)
@@ -153,7 +153,7 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
         return self._touched(now_us, status=Status.TOMBSTONED), (ContextTombstoned(),)
 
     def view(self, budget_tokens: int | None = None) -> WindowView:
-        """Give the window fitted to *budget_tokens*, or to the context's own token budget."""
+        """Return the window fitted to *budget_tokens*, or to the context's own token budget."""
         budget = self.config.token_budget if budget_tokens is None else budget_tokens
         if budget_tokens is None and isinstance(self.config.policy, Manual):
             fitted = Fitted(self.window.entries, self.window.tokens, WHOLE)
@@ -172,10 +172,10 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
 
     def check_version(self, if_version: int | None) -> None:
         """
-        Refuse to go on if *if_version* is given and is not the current version.
+        Check that *if_version*, if given, is the current version.
 
         Raises:
-            VersionConflict: It is another.
+            VersionConflict: It is another one.
         """
         if if_version is not None and if_version != self.version:
             raise errors.VersionConflict(expected=if_version, found=self.version)
@@ -202,13 +202,14 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
             else:
                 window = window.grown(entry)
                 if window.groups is not None:
-                    window.grouped()  # message by message, so that no later one is dearer for it
+                    window.grouped()  # message by message, so that no later one costs more
             events.append(Appended(entry, draft, at_us, oddities))
             if is_due(window, self.config):
                 smaller = compact(window, self.config)
                 if smaller is not window:
                     events.append(self._compacted(window, smaller, version, seq, at_us))
                     window = smaller
+        assert version - self.version == seq - self.last_seq == len(op.messages)
         changed = self._touched(
             at_us, version=version, last_seq=seq, window=window, spoken_at_us=at_us
         )
@@ -224,6 +225,7 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
         references: Sequence[Entry] = (),
     ) -> Compacted:
         from_seq, to_seq = _changed_range(before, after, references)
+        assert (from_seq is None) == (to_seq is None)
         return Compacted(
             version=version,
             strategy=strategy_of(self.config.policy),
@@ -250,7 +252,7 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
     def _placed(
         self, replacement: tuple[Entry | Counted, ...], version: int, at_us: int
     ) -> tuple[list[Entry], list[Stored]]:
-        """Give each synthetic message its place, and the seqs up to the next reference."""
+        """Return the entries of *replacement*, and the synthetic messages among them to store."""
         entries: list[Entry] = []
         stored: list[Stored] = []
         ends = _ends(replacement, self.last_seq)
@@ -334,7 +336,7 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
 
 def create(context_id: str, op: Op, now_us: int) -> tuple[ContextState, tuple[Event, ...]]:
     """
-    Decide what *op* does where there is no context yet: only `Put` makes one.
+    Decide what *op* does to a context that does not exist: `Put` creates it.
 
     Raises:
         ContextNotFound: It is another op.
@@ -363,12 +365,12 @@ def _or(value: T | None, default: T) -> T:
 
 
 def _same_config(left: Config, right: Config) -> bool:
-    # Policies are tuples: two kinds of the same values would count as equal.
+    # Policies are tuples, so two kinds with the same values are equal.
     return left == right and type(left.policy) is type(right.policy)
 
 
 def _ends(replacement: tuple[Entry | Counted, ...], last_seq: int) -> list[int]:
-    """Give per message the last seq before the next reference behind it."""
+    """Return for each message the last seq before the next reference after it."""
     end = last_seq
     ends = [0] * len(replacement)
     for position in range(len(replacement) - 1, -1, -1):
@@ -383,28 +385,27 @@ def _changed_range(
     before: Window, after: Window, references: Sequence[Entry]
 ) -> tuple[int | None, int | None]:
     """
-    Find the first and last seq whose place in the window has changed.
+    Return the first and last seq whose place in the window has changed.
 
-    *references* are those entries of *after* that may not have been in *before*: none after a trim,
-    which is no dearer for what it drops.
+    *references* are the entries of *after* that may not have been in *before*: none after a trim.
     """
     spans = [_span_of_others(before.shared, before.size, {entry.body for entry in after})]
     if references:
         bodies = {entry.body for entry in before}
         spans.append(_span_of_others(references, len(references), bodies))
-    found = [span for span in spans if span is not None]
-    if not found:
+    changed = [span for span in spans if span is not None]
+    if not changed:
         return None, None
-    return min(first for first, _ in found), max(last for _, last in found)
+    return min(first for first, _ in changed), max(last for _, last in changed)
 
 
 def _span_of_others(
     entries: Sequence[Entry], size: int, bodies: Collection[bytes]
 ) -> tuple[int, int] | None:
     """
-    Return what those of the first *size* entries cover that have none of the *bodies*.
+    Return the range covered by those of the first *size* entries that have none of *bodies*.
 
-    They are in the order of the log, so the search ends at the first from either end.
+    Entries are in the order of the log, so the search ends at the first one from either end.
     """
 
     def is_other(entry: Entry) -> bool:

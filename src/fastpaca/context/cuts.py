@@ -1,19 +1,18 @@
 """
-Choosing where to cut a list of entries, and what stays in spite of the cut.
+Choosing where to cut a list of entries, and what stays besides the entries after the cut.
 
-A cut leaves the pinned entries, the task of the turn that it falls into, and all from its *start*
-on. The task is the user message that opened the turn, with the user messages right before it that
-answer nothing, while they take at most a quarter of the budget together.
+A cut keeps the pinned entries, the task of the turn that it falls into, and everything from its
+*start*. The task is the user message that opened the turn, with the user messages right before it
+that answer nothing, while all of them take at most a quarter of the budget.
 
-A provider's own compaction part replaces all before it but the instructions, and counts as pinned
-from then on: the newest one that has come bounds every cut.
+A provider's own compaction part replaces everything before it except the instructions, and counts
+as pinned from then on. Cuts fall at or after the newest one.
 
 Decisions that the rules leave open:
 
-- A turn counts as one that holds calls, too, if a cut fell into it before and its task stayed: the
-  calls may have gone with that cut, and a second look must come to the same.
-- If a group begins in the pinned entries and reaches out of them, a compaction part leaves all of
-  them as they are.
+- A turn also counts as one with calls if an earlier cut fell into it and its task stayed: the calls
+  may be gone with that cut, and a second cut must decide the same.
+- If a group begins in the pinned entries and ends after them, a compaction part keeps all of them.
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ from fastpaca.context.removal import taken_out
 from fastpaca.shapes import INSTRUCTION_ROLES, Shape
 
 Span = tuple[int, int]
-"""Where a run of entries begins and ends, half open."""
+"""A half-open range of entries."""
 
 NO_TASK: Final = (0, 0)
 
 TASK_SHARE: Final = 4
-"""What comes with a task, and the task, take at most one part in so many of the budget."""
+"""A task, with the messages before it, takes at most this fraction (a quarter) of the budget."""
 
 
 class Cut(NamedTuple):
@@ -45,8 +44,8 @@ class Cut(NamedTuple):
     Which entries of a window stay.
 
     Attributes:
-        start: Index of the first of the newest entries that stay.
-        task: The entries that stay as the task; `NO_TASK` if there is none.
+        start: The index from which all entries stay.
+        task: The entries that stay as the task, or `NO_TASK`.
     """
 
     start: int
@@ -55,14 +54,14 @@ class Cut(NamedTuple):
 
 class Base(NamedTuple):
     """
-    What stays whatever the cut.
+    What stays at every cut.
 
     Attributes:
-        entries: Indexes of the pinned entries, ascending.
-        summary: Index of the entry whose compaction part replaces what is before it; -1 if none.
+        entries: The indexes of the pinned entries, ascending.
+        summary: The index of the entry whose compaction part replaces those before it, or -1.
         first: The first place where a cut may fall.
-        tokens: What the pinned cost, the compaction part included.
-        summary_tokens: What the compaction part costs with its message.
+        tokens: The tokens of the pinned entries, including the compaction part.
+        summary_tokens: The tokens of the message with the compaction part, reduced to that.
     """
 
     entries: Collection[int]
@@ -74,16 +73,16 @@ class Base(NamedTuple):
 
 class Layout:
     """
-    What the choice of a cut needs to know of the entries of a window.
+    What the choice of a cut needs to know about the entries of a window.
 
     Args:
         groups: Their groups, read up to *size*.
-        entries: The entries, and maybe more.
-        size: How many of them count.
+        entries: A list whose first *size* entries are those of the window.
+        size: How many there are.
         pinned: How many at the beginning are pinned.
 
     Attributes:
-        pinned: How many are pinned, with the rest of the groups that begin in them.
+        pinned: How many are pinned, including the rest of groups that begin in them.
     """
 
     def __init__(self, groups: Groups, entries: Sequence[Entry], size: int, pinned: int) -> None:
@@ -102,14 +101,14 @@ class Layout:
 
     @cached_property
     def _instructions(self) -> tuple[dict[int, None], int]:
-        """The pinned entries that a compaction part leaves, and their tokens."""
+        """The pinned entries that stay with a compaction part, and their tokens."""
         kept = dict.fromkeys(range(self.pinned))
         if self.pinned == self._window_pinned:
             kept = {i: None for i in kept if self.entries[i].role in INSTRUCTION_ROLES}
         return kept, sum(self.entries[index].tokens for index in kept)
 
     def base(self, end: int) -> Base:
-        """Return what stays whatever the cut, of the entries before *end*."""
+        """Return what stays at every cut of the entries before *end*."""
         compactions = self.groups.compactions
         before = bisect_left(compactions, end)
         if not before or compactions[before - 1] < self.pinned:
@@ -133,7 +132,7 @@ class Layout:
         return self._reduced[index]
 
     def tokens(self, base: Base, cut: Cut, end: int) -> int:
-        """Sum the tokens of what stays of the entries before *end*."""
+        """Return the tokens of what stays of the entries before *end*."""
         sums = self.groups.sums
         task = sums[cut.task[1]] - sums[cut.task[0]]
         rest = sums[end] - sums[cut.start]
@@ -142,14 +141,14 @@ class Layout:
         return base.tokens + task + rest - (base.summary_tokens if cut.start == base.first else 0)
 
     def newest(self, end: int) -> int:
-        """Return where the newest block began when the entries before *end* had come."""
+        """Return where the newest block began when only the entries before *end* existed."""
         return floor_of(self.places, self.groups.newest_at[end - 1])
 
     def task(self, base: Base, start: int, end: int, budget: int, kept: Span) -> Span:
         """
-        Return the task that a cut at *start* leaves, of the entries before *end*.
+        Return the task that stays at a cut at *start* of the entries before *end*.
 
-        *kept* is what an earlier cut has left as the task.
+        *kept* is the task that stayed at an earlier cut.
         """
         turn = self.groups.turn[start] if start < self.size else -1
         if turn < self.pinned or turn >= start:
@@ -170,8 +169,8 @@ class Layout:
         return self._task_start(turn, last, budget), last
 
     def _task_start(self, turn: int, last: int, budget: int) -> int:
-        """Find the first of the user messages that stay with the task at *turn*."""
-        if (turn, last) in self._task_starts:  # of one budget, as all that a layout is asked
+        """Return the first of the user messages that stay with the task at *turn*."""
+        if (turn, last) in self._task_starts:  # a layout is used for one budget only
             return self._task_starts[turn, last]
         first = floor_of(self.places, turn)
         sums = self.groups.sums
@@ -186,19 +185,19 @@ class Layout:
         return first
 
     def _reaches_on(self, turn: int) -> bool:
-        """Tell whether the message that opened a turn makes calls that others answer."""
+        """Return whether the message that opened a turn makes calls that others answer."""
         calls = self.groups.pairing.calls.get(turn, ())
         return any(index > turn for call in calls for index, _ in call.results)
 
     def next_turn(self, start: int, end: int) -> int | None:
-        """Find the first message from *start* on, before *end*, that opens a turn."""
+        """Return the first message from *start* to before *end* that opens a turn."""
         task_messages = self.groups.task_messages
         at = bisect_left(task_messages, start)
         return task_messages[at] if at < len(task_messages) and task_messages[at] < end else None
 
 
 def _may_stand_before(entry: Entry) -> bool:
-    """Tell whether *entry* may stay with the task that it stands right before."""
+    """Return whether *entry* may stay with the task right after it."""
     return entry.role == "user" and not any(
         reference.answers for reference in entry.tool_references
     )
@@ -215,7 +214,7 @@ def cut_for_tokens(
     target = config.target(budget, base.tokens)
     newest = max(layout.newest(end), start)
     sums = layout.groups.sums
-    # Before this place what follows a cut is too much even without a task.
+    # A cut before this place keeps too much even without a task.
     enough = bisect_left(sums, sums[end] - target + base.tokens, 0, end)
     while True:
         cut = Cut(start, layout.task(base, start, end, budget, kept))
@@ -225,7 +224,7 @@ def cut_for_tokens(
 
 
 def moved_to_user(layout: Layout, base: Base, cut: Cut, end: int, config: Config) -> Cut:
-    """Move a *cut* that falls inside a turn without calls on to the next user message."""
+    """Move a *cut* inside a turn without calls to the next user message."""
     policy = config.policy
     if not isinstance(policy, Manual) and not policy.start_on_user:
         return cut
@@ -233,16 +232,16 @@ def moved_to_user(layout: Layout, base: Base, cut: Cut, end: int, config: Config
         return cut
     if layout.groups.turn[cut.start] == cut.start:
         return cut
-    found = layout.next_turn(cut.start, end)
-    return cut if found is None else Cut(found, NO_TASK)
+    turn = layout.next_turn(cut.start, end)
+    return cut if turn is None else Cut(turn, NO_TASK)
 
 
 def kept_by(layout: Layout, base: Base, cut: Cut) -> list[tuple[int, Entry]]:
     """
-    List the entries that a cut leaves, with their indexes.
+    Return the entries that stay at a cut, with their indexes.
 
-    Results whose calls have gone are taken out; so are the other parts of a message whose
-    compaction part stays alone.
+    Results whose calls are gone are taken out. A message that stays only for its compaction part is
+    reduced to that part.
     """
     kept: list[tuple[int, Entry]] = []
     bonds = layout.groups.pairing.bonds
@@ -259,17 +258,17 @@ def kept_by(layout: Layout, base: Base, cut: Cut) -> list[tuple[int, Entry]]:
 
 
 def _indexes(base: Base, cut: Cut, size: int) -> Iterator[int]:
-    """Give the indexes of what stays, ascending."""
+    """Yield the indexes of what stays, ascending."""
     yield from base.entries
-    beside = set(range(*cut.task))
+    between = set(range(*cut.task))
     if 0 <= base.summary < cut.start:
-        beside.add(base.summary)
-    yield from sorted(beside)
+        between.add(base.summary)
+    yield from sorted(between)
     yield from range(cut.start, size)
 
 
 def _stays(base: Base, cut: Cut, call: Call) -> bool:
-    """Tell whether *call* is still there after the cut; one that was cut before never is."""
+    """Return whether *call* stays at the cut; one that was cut before does not."""
     at = call.at
     if at == base.summary < cut.start:  # it is reduced to the summary
         return False
@@ -289,5 +288,5 @@ def _without_strays(layout: Layout, base: Base, cut: Cut, index: int) -> Entry |
 
 
 def calls_cut(layout: Layout, base: Base, cut: Cut) -> tuple[CutCall, ...]:
-    """List what is remembered of the calls that have gone once the *cut* is made."""
+    """Return what is remembered of the calls that are gone after the *cut*."""
     return layout.groups.pairing.gone(cut.start, lambda call: not _stays(base, cut, call))

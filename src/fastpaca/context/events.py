@@ -1,4 +1,4 @@
-"""Events: what an op has done to one context. A commit writes exactly these."""
+"""Events: what an op did to one context. A commit writes exactly these."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastpaca.context.persisted import Persisted
 
 
 class Created(msgspec.Struct, frozen=True, gc=False):
-    """The context came into being."""
+    """The context was created."""
 
 
 class Configured(msgspec.Struct, frozen=True, gc=False):
@@ -35,8 +35,8 @@ class Appended(msgspec.Struct, frozen=True, gc=False):
     A message was appended.
 
     Attributes:
-        entry: The message as it stands in the log.
-        draft: The message as it came.
+        entry: The message in the log.
+        draft: The message as the caller sent it.
         at_us: When, in microseconds since 1970, UTC.
         oddities: What is odd about it.
     """
@@ -60,14 +60,14 @@ class Compacted(msgspec.Struct, frozen=True, gc=False):
     The window was rewritten, by a compact call (`manual`) or a policy.
 
     Attributes:
-        version: The version it belongs to; for a trim, that of the append that caused it.
+        version: Its version; for a trim, that of the append that caused it.
         strategy: The strategy that did it.
-        from_seq: First seq whose place in the window changed; None if none did.
-        to_seq: Last such seq.
-        tokens_before: Tokens of the window before.
-        tokens_after: Tokens of the window after.
-        window: The window that resulted, in its stored form.
-        replacement: The synthetic messages that came with it.
+        from_seq: The first seq whose place in the window changed; None if none did.
+        to_seq: The last such seq.
+        tokens_before: The tokens of the window before.
+        tokens_after: The tokens of the window after.
+        window: The stored form of the new window.
+        replacement: The synthetic messages of the call.
         at_us: When, in microseconds since 1970, UTC.
     """
 

@@ -4,25 +4,24 @@ What became of each message of the log in one view, and what did it.
 Theory of operation
 -------------------
 
-The window and the view say of every seq whether it is there and how it stands there. What is not
-there left with an earlier rewrite, and the stored windows say with which: `look_back` takes them
-from the newest to the oldest, and each of two that follow each other is compared with the next. A
-message that came between two of them was there when the later one was made.
+The window and the view say for every seq whether it is in them, and in which form. A seq that is
+not in the window was removed by an earlier rewrite. To find out which, `look_back` compares the
+stored windows from the newest to the oldest, each with the one before it. A message that arrived
+between two of them was in the window when the later one was made.
 
-Seqs are held as ranges, so that a rewrite costs what its stored window has, and not what the log
-has. Looking back ends as soon as the newest `RANGES_MAX` ranges are known, and after
-`REWRITES_MAX` rewrites in any case, so a long history costs no more than that.
+Seqs are kept as ranges, so a rewrite costs as much as its stored window is large, however long the
+log is. Looking back ends when the newest `RANGES_MAX` ranges are known, or after `REWRITES_MAX`
+rewrites.
 
 Decisions that the rules leave open:
 
-- A message that a summary covers though an earlier rewrite had dropped it was dropped: nobody who
-  wrote the summary had it in the window.
-- If the view leaves a summary out, all that it stands for is dropped by the view.
-- A message that was left out as it came, since its call had gone, counts as dropped by the first
-  rewrite after it, or by the newest one if there is none yet. The same holds for parts of it.
-- A message that lost something says so, be it pinned or the task. One that was shortened says that
-  before all else.
-- A provider's compaction part that stands for what is before it is pinned.
+- If a summary covers a message that an earlier rewrite had dropped, the message counts as dropped:
+  it was not in the window when the summary was written.
+- If the view drops a summary, everything that it stands for is dropped by the view.
+- A late result that was never admitted, because its call had been cut, counts as dropped by the
+  first rewrite after it, or by the newest one if there is none yet. So do late results in parts.
+- `stripped` takes precedence over `pinned` and `task`, and `cut` over all others.
+- A provider's compaction part that stands for everything before it is pinned.
 """
 
 from __future__ import annotations
@@ -36,14 +35,15 @@ from fastpaca.context.message import Entry
 from fastpaca.context.persisted import Run, number_ranges
 from fastpaca.context.removal import taken_out
 from fastpaca.context.window import Window
+from fastpaca.ranges import Range, divide, union
 
 RANGES_MAX: Final = 1_000
-"""How many ranges are told one by one."""
+"""The most ranges that are reported, besides the one for everything older."""
 
 REWRITES_MAX: Final = 5_000
 """
-How many rewrites are looked at. To compare one takes 25 µs, measured on stored windows of agents,
-14 KB each with the calls that they remember: 0.13 s for all, besides reading them.
+The most rewrites that are compared. One takes 25 µs, measured on agents' stored windows of 14 KB:
+0.13 s for all, plus the time to read them.
 """
 
 PINNED, TASK, KEPT, STRIPPED, CUT = "pinned", "task", "kept", "stripped", "cut"
@@ -52,10 +52,7 @@ DROPPED, SUMMARISED, OLDER = "dropped", "summarised", "older"
 STATES: Final = (PINNED, TASK, KEPT, STRIPPED, CUT, DROPPED, SUMMARISED, OLDER)
 
 BY_VIEW: Final = "view"
-"""In place of a version: fitting this view did it."""
-
-Span = tuple[int, int]
-"""The first and the last of some seqs."""
+"""What stands in place of a version if fitting this view did it."""
 
 
 class Fate(NamedTuple):
@@ -63,11 +60,10 @@ class Fate(NamedTuple):
     What became of the messages of a range.
 
     Attributes:
-        from_seq: The first of them.
-        to_seq: The last of them.
-        state: What became of them: `pinned`, `task`, `kept`, `stripped`, `cut`, `dropped` or
-            `summarised`; `older` for all that is older than what is told one by one.
-        by: The version whose rewrite did it, or `view`; None for what nothing was done to.
+        from_seq: The first seq.
+        to_seq: The last seq.
+        state: One of `STATES`; `older` stands for everything before the other ranges.
+        by: The version whose rewrite did it, or `view`; None if nothing happened to them.
     """
 
     from_seq: int
@@ -77,33 +73,33 @@ class Fate(NamedTuple):
 
 
 class _Rewrite(msgspec.Struct, frozen=True):
-    """A stored window (`Persisted`), as far as it says which seqs it has."""
+    """The fields of a stored window (`Persisted`) that say which seqs are in it."""
 
     through: int = 0
     runs: tuple[Run, ...] = ()
 
     @property
-    def live(self) -> list[Span]:
-        """The messages that are in it."""
-        found: list[Span] = []
+    def live(self) -> list[Range]:
+        """The messages of the log in it."""
+        live: list[Range] = []
         for run in self.runs:
             if run.replacement is None:
                 first = run.from_seq
                 for start, end in zip(run.gone[::2], run.gone[1::2], strict=True):
-                    found.append((first, start - 1))
+                    live.append((first, start - 1))
                     first = end + 1
-                found.append((first, run.to_seq))
-        return found
+                live.append((first, run.to_seq))
+        return live
 
     @property
-    def summaries(self) -> list[Span]:
+    def summaries(self) -> list[Range]:
         """What its summaries stand for."""
         spans = [(run.from_seq, run.to_seq) for run in self.runs if run.replacement is not None]
         return [span for span in spans if span[0] <= span[1]]
 
     @property
     def without(self) -> dict[int, tuple[int, ...]]:
-        """Places of what its messages have lost, as ranges in turn."""
+        """What was taken out of each of its messages, as flat ranges of places."""
         return {
             seq: tuple(places)
             for run in self.runs
@@ -121,11 +117,11 @@ class Explanation:
 
     Args:
         window: The window.
-        view: What was returned of it, in order.
-        last_seq: Where the log ends.
+        view: The entries of it that were returned, in order.
+        last_seq: The newest seq of the log.
 
     Attributes:
-        is_done: Whether looking back further would tell nothing more.
+        is_done: Whether older rewrites would add nothing.
     """
 
     def __init__(self, window: Window, view: Iterable[Entry], last_seq: int) -> None:
@@ -135,20 +131,20 @@ class Explanation:
         self._newer: tuple[int, _Rewrite] | None = None
         self._seen = 0
         live, shown, hidden = self._look_at(window, {_place(entry): entry for entry in view})
-        self._summarised = _joined(shown)
-        for first, last in _divided(_joined(hidden), self._summarised)[1]:
+        self._summarised = union(shown)
+        for first, last in divide(union(hidden), self._summarised)[1]:
             self._tell(first, last, DROPPED, BY_VIEW)
-        there = _joined([*live, *shown, *hidden])
-        self._lost = _divided([(1, last_seq)] if last_seq else [], there)[1]
+        there = union([*live, *shown, *hidden])
+        self._lost = divide([(1, last_seq)] if last_seq else [], there)[1]
         self.is_done = self._top == 0
 
     def _look_at(
-        self, window: Window, view: dict[Span, Entry]
-    ) -> tuple[list[Span], list[Span], list[Span]]:
-        """Tell what the window and the view say; return what is live, and what summaries cover."""
-        live: list[Span] = []
-        shown: list[Span] = []
-        hidden: list[Span] = []
+        self, window: Window, view: dict[Range, Entry]
+    ) -> tuple[list[Range], list[Range], list[Range]]:
+        """Compare the window with the view; return what is live, and what summaries cover."""
+        live: list[Range] = []
+        shown: list[Range] = []
+        hidden: list[Range] = []
         replacing = [i for i, e in enumerate(window) if e.reading.holds_summary][-1:]
         for index, entry in enumerate(window):
             left = view.get(_place(entry))
@@ -174,16 +170,15 @@ class Explanation:
 
     @property
     def _top(self) -> int:
-        """The newest seq of which it is not known yet what did it; 0 if there is none."""
+        """The newest seq whose fate has no known cause yet; 0 if there is none."""
         ends = [spans[-1][1] for spans in (self._lost, self._summarised) if spans]
         return max([*ends, *self._stripped], default=0)
 
     def look_back(self, rewrites: Sequence[tuple[int, bytes]]) -> None:
         """
-        Look at the next older *rewrites*, newest first, and none of them twice.
+        Compare the next older *rewrites*, newest first: their versions and stored windows.
 
-        Each is its version and the stored form of the window that it left. None at all says that
-        there are no more.
+        Pass each rewrite once, and an empty sequence when there are no more.
         """
         for version, window in rewrites:
             self._look(version, _decoder.decode(window))
@@ -198,18 +193,18 @@ class Explanation:
         )
 
     def _look(self, version: int, older: _Rewrite) -> None:
-        """Find out what the rewrite after *older* did; at first, what came after the newest."""
+        """Find out what the rewrite after *older* did; at first, what arrived after the newest."""
         arrived = (older.through + 1, self._last_seq)
         if self._newer is None:
             by, after, here = version, _Rewrite(), [arrived]
         else:
             by, after = self._newer
-            here = _joined([*older.live, (older.through + 1, after.through)])
+            here = union([*older.live, (older.through + 1, after.through)])
         self._newer = (version, older)
-        gone, self._lost = _divided(self._lost, _joined([*here, *older.summaries]))
+        gone, self._lost = divide(self._lost, union([*here, *older.summaries]))
         self._tell_all(gone, DROPPED, by)
-        gone, self._summarised = _divided(self._summarised, here)
-        summarised, dropped = _divided(gone, _joined(after.summaries))
+        gone, self._summarised = divide(self._summarised, here)
+        summarised, dropped = divide(gone, union(after.summaries))
         self._tell_all(summarised, SUMMARISED, by)
         self._tell_all(dropped, DROPPED, by)
         if self._stripped:
@@ -219,25 +214,25 @@ class Explanation:
                     del self._stripped[seq]
                     self._tell(seq, seq, STRIPPED, by)
 
-    def _tell_all(self, spans: Iterable[Span], state: str, by: int) -> None:
+    def _tell_all(self, spans: Iterable[Range], state: str, by: int) -> None:
         for first, last in spans:
             self._tell(first, last, state, by)
 
     def _newest(self) -> list[Fate]:
-        """List what is known without a gap, back from the newest message; newest first."""
+        """Return the fates without a gap from the newest message back, newest first."""
         top = self._top
-        found: list[Fate] = []
-        for piece in sorted(self._told, reverse=True):
-            if piece.to_seq <= top:
+        fates: list[Fate] = []
+        for fate in sorted(self._told, reverse=True):
+            if fate.to_seq <= top:
                 break
-            if found and found[-1][0] == piece.to_seq + 1 and found[-1][2:] == piece[2:]:
-                found[-1] = found[-1]._replace(from_seq=piece.from_seq)
+            if fates and fates[-1][0] == fate.to_seq + 1 and fates[-1][2:] == fate[2:]:
+                fates[-1] = fates[-1]._replace(from_seq=fate.from_seq)
             else:
-                found.append(piece)
-        return found
+                fates.append(fate)
+        return fates
 
     def ranges(self) -> list[Fate]:
-        """List all ranges, ascending: together they are the log, and each seq is in one."""
+        """Return all ranges, ascending: together they are the log, and each seq is in one."""
         newest = self._newest()
         told = newest[:RANGES_MAX]
         rest = newest[RANGES_MAX:]
@@ -252,13 +247,13 @@ class Explanation:
 _DONE_BY_VIEW: Final = frozenset({DROPPED, CUT, STRIPPED})
 
 
-def _place(entry: Entry) -> Span:
-    """Name an entry within its window: a seq, or a replacement and a place in it."""
+def _place(entry: Entry) -> Range:
+    """Return the identity of an entry: its seq, or its replacement and position."""
     return (0, entry.seq) if entry.seq is not None else (entry.version, entry.position)
 
 
 def _state(entry: Entry, left: Entry | None, *, is_pinned: bool) -> str:
-    """Tell what became of a message of the window, of which *left* is in the view."""
+    """Return the state of a message of the window, of which *left* is in the view."""
     if left is None:
         return DROPPED
     if left.body != entry.body:
@@ -269,38 +264,3 @@ def _state(entry: Entry, left: Entry | None, *, is_pinned: bool) -> str:
     if is_pinned:
         return PINNED
     return TASK if left.is_task else KEPT
-
-
-def _joined(spans: Iterable[Span]) -> list[Span]:
-    """Put *spans* in order, and join those that touch or overlap; empty ones go."""
-    joined: list[Span] = []
-    for first, last in sorted(spans):
-        if first > last:
-            continue
-        if joined and first <= joined[-1][1] + 1:
-            joined[-1] = (joined[-1][0], max(joined[-1][1], last))
-        else:
-            joined.append((first, last))
-    return joined
-
-
-def _divided(spans: Sequence[Span], among: Sequence[Span]) -> tuple[list[Span], list[Span]]:
-    """Divide *spans* into what is *among* others and what is not; both are as `_joined` makes."""
-    inside: list[Span] = []
-    outside: list[Span] = []
-    at = 0
-    for start, end in spans:
-        first = start
-        while at < len(among) and among[at][1] < first:
-            at += 1
-        here = at
-        while first <= end and here < len(among) and among[here][0] <= end:
-            begin, last = among[here]
-            if first < begin:
-                outside.append((first, begin - 1))
-            inside.append((max(first, begin), min(end, last)))
-            first = min(end, last) + 1
-            here += 1
-        if first <= end:
-            outside.append((first, end))
-    return inside, outside

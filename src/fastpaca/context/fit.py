@@ -1,21 +1,21 @@
 """
 Fitting a window to the budget of one read. Nothing is stored.
 
-The cut is found by replaying trims under the budget asked for from the window's start, as if the
-entries had come in one by one: at each of them with the newest block as it was then. So a reader
-who asks again and again with the same budget is given the same beginning for many turns, and a
-provider's prompt cache keeps hitting.
+The cut is the one that trims under the requested budget would have made if the entries had arrived
+one by one, each with the newest block of that time. So repeated reads with the same budget begin
+with the same messages for many turns, and a provider's prompt cache keeps hitting.
 
-If the newest block does not fit beside the pinned and the task, it is shortened (`shortening.py`),
-then the pinned are, and then its oldest calls are left out with their results. What still does not
-fit goes: the block, then the pinned, latest first. The task goes last, and is cut before that.
+If the newest block does not fit next to the pinned entries and the task, the block is shortened
+(`shortening.py`), then the pinned entries, and then its oldest calls are dropped with their
+results. If that is not enough, the block is dropped, then the pinned entries, latest first. The
+task is dropped last, and shortened before that.
 
 Decisions that the rules leave open:
 
-- A task that is above the budget by itself is shortened together with the pinned, since to drop
-  everything else would not let it fit.
+- A task that is above the budget by itself is shortened together with the pinned entries, since it
+  would not fit even without anything else.
 - If the newest block begins with the message that opened its turn, that message is the task: it is
-  shortened with its block, and does not go with it.
+  shortened with its block, but not dropped with it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _SKIPPED: Final = frozenset({Shape.GONE, Shape.PAGE})
 
 
 class Fitted(NamedTuple):
-    """The entries of a view, the sum of their tokens, and what was done to make them fit."""
+    """The entries of a view, the sum of their tokens, and what fitting did."""
 
     entries: Sequence[Entry]
     used_tokens: int
@@ -61,13 +61,13 @@ class Fitted(NamedTuple):
 
 
 def fit(window: Window, config: Config, token_budget: int) -> Fitted:
-    """Fit *window* under *token_budget*: the tokens of what is returned are never above it."""
+    """Fit *window* to *token_budget*; the result never has more tokens."""
     if window.tokens <= token_budget:
         return Fitted(window.entries, window.tokens, WHOLE)
     groups = window.take_groups()
     layout = Layout(groups, window.shared, window.size, window.pinned)
     base, cut = replayed(layout, config, token_budget)
-    kept = [(index, _marked(index, entry, cut)) for index, entry in kept_by(layout, base, cut)]
+    kept = [(index, _as_task(index, entry, cut)) for index, entry in kept_by(layout, base, cut)]
     used = sum([entry.tokens for _, entry in kept])
     if used <= token_budget:
         fitted = Fitted([entry for _, entry in kept], used, DROPPED)
@@ -75,26 +75,27 @@ def fit(window: Window, config: Config, token_budget: int) -> Fitted:
         squeezed = _squeezed(layout, base, cut, kept, token_budget, config.token_factor)
         fitted = _fitted(squeezed)
     window.give_groups(groups)
+    assert fitted.used_tokens <= token_budget
     return fitted
 
 
-def _marked(index: int, entry: Entry, cut: Cut) -> Entry:
-    """Let an entry that stays as the task say so."""
+def _as_task(index: int, entry: Entry, cut: Cut) -> Entry:
+    """Return *entry*, flagged if it stays as the task."""
     is_task = cut.task[0] <= index < cut.task[1]
     return replace(entry, is_task=True) if is_task and not entry.is_task else entry
 
 
 def replayed(layout: Layout, config: Config, token_budget: int) -> tuple[Base, Cut]:
-    """Find the cut that trims under *token_budget* would have made, entry by entry."""
+    """Return the cut that trims under *token_budget* would have made, entry by entry."""
     sums, compactions = layout.groups.sums, layout.groups.compactions
     end = layout.pinned
     base = layout.base(end)
     ceiling = config.ceiling(token_budget, base.tokens)
     cut = Cut(base.first, NO_TASK)
     while True:
-        beside = layout.tokens(base, cut, end) - (sums[end] - sums[cut.start])
+        always = layout.tokens(base, cut, end) - (sums[end] - sums[cut.start])
         # The next entry that takes the tokens above the ceiling, or changes what is pinned.
-        after = bisect_right(sums, ceiling - beside + sums[cut.start], end + 1)
+        after = bisect_right(sums, ceiling - always + sums[cut.start], end + 1)
         at = bisect_left(compactions, end)
         if at < len(compactions):
             after = min(after, compactions[at] + 1)
@@ -115,7 +116,7 @@ def replayed(layout: Layout, config: Config, token_budget: int) -> tuple[Base, C
 
 
 class Piece(NamedTuple):
-    """An entry of a view: where it stands in the window, and whether it was shortened."""
+    """An entry of a view, its index in the window, and whether it was shortened."""
 
     at: int
     entry: Entry
@@ -134,7 +135,7 @@ def _total(pieces: Iterable[Piece]) -> int:
 
 
 def _shortened(pieces: list[Piece], budget: int, factor: float) -> list[Piece]:
-    """Shorten *pieces* to *budget* tokens, or to their floors."""
+    """Shorten *pieces* to *budget* tokens, or to their floors if those are higher."""
     if _total(pieces) <= budget:
         return pieces
     left = shortened([piece.entry for piece in pieces], budget, factor)
@@ -152,7 +153,7 @@ def _squeezed(
     budget: int,
     factor: float,
 ) -> list[Piece]:
-    """Make what a *cut* has left fit, though its newest block alone is too large."""
+    """Make the entries that a *cut* has *kept* fit, though its newest block is too large."""
     pieces = [Piece(index, entry) for index, entry in kept]
     alone = base.summary if cut.start > base.summary else -1
     pinned = [piece for piece in pieces if piece.at in base.entries or piece.at == alone]
@@ -170,7 +171,7 @@ def _squeezed(
     left = _without_block(pairing, pinned, task, budget, factor, is_cut_first=opens)
     if left:
         return left
-    # Where neither the pinned nor the task can be made to fit, the block may.
+    # The block may fit even if neither the pinned entries nor the task do.
     block = _without_parted_results(pairing, block)
     return _with_block(layout, [], [], block, budget, factor) or []
 
@@ -183,7 +184,7 @@ def _with_block(
     budget: int,
     factor: float,
 ) -> list[Piece] | None:
-    """Shorten the *block*, then the *pinned*, then leave out calls of the block."""
+    """Shorten the *block*, then the *pinned*, then drop calls; None if the block can't fit."""
     block = _shortened(block, budget - _total(pinned) - _total(task), factor)
     if _total(task) > budget:
         shorter = _shortened(pinned + task, budget - _total(block), factor)
@@ -208,7 +209,7 @@ def _without_block(
     *,
     is_cut_first: bool,
 ) -> list[Piece]:
-    """Keep the *task*, if it can fit, and the *pinned* beside it, the latest left out first."""
+    """Keep the *task*, if it can fit, and as many of the first *pinned* as fit with it."""
     is_cut_first = is_cut_first or _total(task) > budget
     if _total(_shortened(task, 0, factor)) > budget:
         task = _task_messages_alone(task)
@@ -227,12 +228,12 @@ def _without_block(
 
 
 def _floors(pieces: list[Piece], factor: float) -> list[int]:
-    """Return what each of *pieces* costs at the least; what fits so can be made to fit."""
+    """Return the lowest cost of each of *pieces*, after shortening."""
     return [piece.entry.tokens for piece in _shortened(pieces, 0, factor)]
 
 
 def _start_that_fits(tokens: list[int], budget: int) -> int:
-    """Return how many at the front must go for the rest of *tokens* to fit into *budget*."""
+    """Return how many of *tokens* to drop at the front so that the rest fit into *budget*."""
     total, start = sum(tokens), 0
     while start < len(tokens) and total > budget:
         total -= tokens[start]
@@ -241,7 +242,7 @@ def _start_that_fits(tokens: list[int], budget: int) -> int:
 
 
 def _task_messages_alone(task: list[Piece]) -> list[Piece]:
-    """Leave out of the *task* all but the messages that opened turns, and of these their calls."""
+    """Drop all but the messages that opened turns from the *task*, and the calls in these."""
     left = []
     for piece in task:
         gone = {place for reference in piece.entry.tool_references for place in reference.places}
@@ -252,7 +253,7 @@ def _task_messages_alone(task: list[Piece]) -> list[Piece]:
 
 
 def _without_parted_calls(pairing: Pairing, task: list[Piece]) -> list[Piece]:
-    """Leave the calls out of the *task* that are answered by a message which is no part of it."""
+    """Drop the calls from the *task* that a message outside of it answers."""
     there = {piece.at for piece in task}
     parted = [
         call
@@ -264,7 +265,7 @@ def _without_parted_calls(pairing: Pairing, task: list[Piece]) -> list[Piece]:
 
 
 def _without_parted_results(pairing: Pairing, block: list[Piece]) -> list[Piece]:
-    """Leave the results out of the *block* of calls that are no part of it."""
+    """Drop the results from the *block* whose calls are outside of it."""
     there = {piece.at for piece in block}
     left = []
     for piece in block:
@@ -281,7 +282,7 @@ def _without_parted_results(pairing: Pairing, block: list[Piece]) -> list[Piece]
 
 
 def _end_without_last(pairing: Pairing, pinned: list[Piece], end: int) -> int:
-    """Return the end of the *pinned* up to *end* without the last, and the calls it answers."""
+    """Return the end of the *pinned* before *end* without the last and the calls it answers."""
     first, before = pinned[end - 1].at, end
     while before and pinned[before - 1].at >= first:
         before -= 1
@@ -292,7 +293,7 @@ def _end_without_last(pairing: Pairing, pinned: list[Piece], end: int) -> int:
 
 
 def _without_oldest_calls(pairing: Pairing, block: list[Piece], room: int) -> list[Piece] | None:
-    """Leave out as few of the oldest calls of *block*, with their results, as make it fit."""
+    """Drop as few of the oldest calls of *block* as needed, with their results; None if in vain."""
     first = block[0].at if block else 0
     pairs = [
         call
@@ -302,15 +303,15 @@ def _without_oldest_calls(pairing: Pairing, block: list[Piece], room: int) -> li
         if call.state == ANSWERED and call.about is None
     ]
     low, high = 1, len(pairs)
-    found = None
+    fewest = None
     while low <= high:
         count = (low + high) // 2
         rest = _without_calls(pairing, block, pairs[:count])
         if _total(rest) <= room:
-            found, high = rest, count - 1
+            fewest, high = rest, count - 1
         else:
             low = count + 1
-    return found
+    return fewest
 
 
 def _without_calls(pairing: Pairing, block: list[Piece], pairs: Sequence[Call]) -> list[Piece]:
@@ -336,7 +337,7 @@ def _without_calls(pairing: Pairing, block: list[Piece], pairs: Sequence[Call]) 
 
 
 def _add_reasoning(block: list[Piece], gone: dict[int, set[int]]) -> None:
-    """Let the reasoning go that led to what is *gone*, and to nothing else."""
+    """Add the reasoning that led to what is *gone*, and to nothing else."""
     following: tuple[int, list[int]] = (-1, [])
     for piece in reversed(block):
         reading = piece.entry.reading
@@ -354,9 +355,9 @@ def _reasoning_gone(
     piece: Piece, following: tuple[int, list[int]], gone: dict[int, set[int]]
 ) -> list[int]:
     """
-    List the reasoning of *piece* that led to nothing but what is *gone*.
+    Return the places of the reasoning of *piece* that led to nothing but what is *gone*.
 
-    *following* is where the next message of the assistant stands, and what it says first.
+    *following* is the index of the next message of the assistant, and the first places in it.
     """
     reading = piece.entry.reading
     in_keys = _calls_in_keys(reading)
@@ -378,7 +379,7 @@ def _reasoning_gone(
 
 
 def _said_first(reading: Reading) -> list[int]:
-    """List the places of what a message says up to its next reasoning, else its calls in keys."""
+    """Return the first places up to reasoning after them; if none, the calls in keys."""
     said: list[int] = []
     for place, shape in enumerate(reading.shapes):
         if shape in _REASONING:

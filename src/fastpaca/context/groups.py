@@ -5,24 +5,26 @@ Theory of operation
 -------------------
 
 `Groups` reads entries from the oldest to the newest, each once. `Pairing` says which result belongs
-to which call; from that follow, after each entry:
+to which call. From that follow, after each entry:
 
-- **Spans.** From a call to its result, to the request for its approval and to the answer of that;
-  from an assistant message to the next one, if the first ends in reasoning or the second holds a
-  call that runs or is answered by another message, and not the result of an earlier call.
-- **Cut points.** A place that no span reaches over; or one before a message that makes a call, if
-  all spans that reach over it end in that message and are results, which are then taken out of it.
-- **The newest block.** A running call and all that follows it can't be cut.
+- **Spans.** A span reaches from a call to its result, to its approval request, and to the response
+  to that. A span also reaches from an assistant message to the next one, if the first ends in
+  reasoning, or the second holds a call that runs or that another message answers; but never if the
+  second holds the result of an earlier call.
+- **Cut points.** A place is a cut point if no span crosses it. So is a place before a message that
+  makes a call, if all spans that cross it are results that end in that message: a cut takes them
+  out of it.
+- **The newest block.** A running call and everything after it can't be cut.
 
-Each place is decided when its entry is read, as if no call ran. A span is known when the entry that
-it ends in is read; it takes back the cut points that it reaches over, which are the last ones. So
-an append costs the same however long a step has become, whatever ends it, and however late.
+Each place is decided when its entry is read, as if no call ran. A span is known when its last entry
+is read; then it removes the cut points that it crosses, which are the last ones. So an append costs
+the same however long a step is, and however and whenever it ends.
 
 Decisions that the rules leave open:
 
-- What stands between an assistant message that ends in reasoning and the end of the conversation is
-  held to it until the next message says whether the reasoning led to it.
-- A synthetic message is no part of a reply: no message is held to it for coming after it.
+- Everything between an assistant message that ends in reasoning and the end of the conversation is
+  bound to it, until the next message shows whether the reasoning led to it.
+- A synthetic message is not part of a reply, so messages after it are not bound to it.
 """
 
 from __future__ import annotations
@@ -46,22 +48,22 @@ class Groups:
     What belongs together in a list of entries; see the module.
 
     Args:
-        entries: The list; it may grow behind what was read.
+        entries: The list; it may grow at its end.
         pinned: How many entries at the beginning are pinned.
         cut_calls: Calls that were cut, by seq.
-        opened_at: Seq of the newest message that opened a turn, here or cut: calls before it don't
-            run.
+        opened_at: Seq of the newest message that opened a turn, even if it was cut: calls before it
+            don't run.
 
     Attributes:
         entries: The list.
         size: How many entries were read.
         pairing: Which result belongs to which call.
-        sums: Tokens of all entries before an index.
-        turn: Per entry the index of the message that opened its turn; -1 if there is none.
-        openers: The entries that opened turns, ascending.
-        marked: Per index that is a value of `turn`, the first entry of that turn that makes a call.
-        newest_at: Per entry, where the newest block began once it had been read.
-        compactions: The entries that hold a compaction part, ascending.
+        sums: For each index, the tokens of all entries before it.
+        turn: For each entry, the index of the message that opened its turn, or -1.
+        task_messages: The indexes of entries that opened turns, ascending.
+        first_calls: For each value of `turn`, the first entry of that turn that makes a call.
+        newest_at: For each entry, where the newest block began after it was read.
+        compactions: The indexes of entries with a compaction part, ascending.
     """
 
     def __init__(
@@ -81,33 +83,33 @@ class Groups:
         self.first_calls: dict[int, int] = {}
         self.newest_at: list[int] = []
         self.compactions: list[int] = []
-        # Where a cut may fall, if no call runs; and of these places those that take nothing out.
+        # Where a cut may fall if no call runs, and which of these cuts take nothing out.
         self._cuts: list[int] = []
         self._clean_cuts: list[int] = []
         self._with_removal: set[int] = set()
         self._withheld: list[int] = []
-        # The newest message of an assistant, if no other has come since, and whether its reasoning
-        # waits for what it led to.
+        # The newest message of the assistant, unless another role has spoken since, and whether it
+        # ends in reasoning, so that the next message may be bound to it.
         self._speaker = -1
         self._is_held = False
-        # Of each message of an assistant that makes calls the one before it, if it may join that.
+        # For each message of the assistant that makes calls, the one before it that it may join.
         self._spoke_before: dict[int, int] = {}
         self._turn = -1
-        # What `pairing.running_at` was when the newest block was last looked for.
+        # The value of `pairing.running_at` when the newest block was last determined.
         self._running_at: int | None = None
 
     def read(self, size: int) -> Groups:
-        """Read on until *size* entries are read."""
+        """Read entries until *size* are read."""
         while self.size < size:
             entry = self.entries[self.size]
             if entry.reading.tool_references or not self._read_plain(size):
                 self._read(self.size, entry)
-        if self.pairing.barrier:  # the message that opened the newest turn came after all of these
+        if self.pairing.barrier:  # the message that opened the newest turn was cut after all these
             self._pass_barrier()
         return self
 
     def finish_ghosts(self) -> Groups:
-        """Read the cut calls that stood after all entries."""
+        """Read the cut calls after all entries."""
         self.pairing.finish()
         return self
 
@@ -115,10 +117,10 @@ class Groups:
 
     def _read_plain(self, size: int) -> int:
         """
-        Read the entries that hold nothing but texts, up to the first that does; return how many.
+        Read entries up to the first that may be bound to others; return how many.
 
-        Most are of that kind, and nothing holds them to others: each is a block by itself. What
-        `_read` does comes to the same, in several times as long.
+        Most entries are plain, and each of these is a block by itself. `_read` would do the same,
+        but several times slower.
         """
         pairing, start = self.pairing, self.size
         if self._is_held or pairing.running_at is not None:
@@ -164,7 +166,7 @@ class Groups:
 
     def _read(self, index: int, entry: Entry) -> None:
         reading, pairing = entry.reading, self.pairing
-        at_seq = entry.covers_to  # of a message of the log its own
+        at_seq = entry.covers_to  # for a message of the log, its seq
         if at_seq >= pairing.awaited_seq:
             self._come_to(at_seq)
         self.size = index + 1
@@ -243,19 +245,19 @@ class Groups:
             self._add(place)
 
     def _is_free(self, place: int, entry: Entry, *, is_tied: bool) -> bool:
-        """Tell whether nothing that ends at *place* holds it to what comes before."""
+        """Return whether nothing that ends at *place* binds it to an earlier entry."""
         if is_tied:
             if self.pairing.bound or not self._makes_call(place):
                 return False
             if any(WHOLE_PLACE in reference.places for reference in entry.tool_references):
-                return False  # to take such a result out would take the call with it
+                return False  # taking such a result out would take the call with it
             self._with_removal.add(place)
         if entry.is_task and place and self.entries[place - 1].is_task:
             return False
         return place not in self.pairing.strays or not self._is_stray(place, entry.reading)
 
     def _is_stray(self, place: int, reading: Reading) -> bool:
-        """Tell whether a message holds nothing but strays."""
+        """Return whether a message holds only strays."""
         if place == 0 or self.pairing.strays[place] != len(reading.tool_references):
             return False
         is_whole = any(reference.place == WHOLE_PLACE for reference in reading.tool_references)
@@ -273,7 +275,7 @@ class Groups:
             self._clean_cuts.append(place)
 
     def _take_back(self, start: int) -> None:
-        """Take back the places after *start*, since something holds them together."""
+        """Remove the places after *start*, since something holds them together."""
         for places in (self._cuts, self._clean_cuts, self._withheld):
             if places and places[-1] > start:
                 del places[bisect_right(places, start) :]
@@ -291,19 +293,19 @@ class Groups:
         return floor_of(self._cuts, self._spoke_before.get(running, running))
 
     def cut_places(self) -> list[int]:
-        """List all places where a cut may fall."""
+        """Return all places where a cut may fall."""
         end, cuts = self._end_of_cuts(), self._cuts
         return cuts if not cuts or cuts[-1] < end else cuts[: bisect_left(cuts, end)]
 
     def _end_of_cuts(self) -> int:
-        """Return how far cuts may fall: to the first call that runs."""
+        """Return the end of the places for cuts, which is at the first call that runs."""
         running = self.pairing.running_at
         if running is None:
             return self.size
         return running if running in self._spoke_before else running + 1
 
     def clean_cut(self, index: int) -> int:
-        """Return the first place from *index* on where a cut takes nothing out; else the end."""
+        """Return the first place at or after *index* where a cut takes nothing out, or the end."""
         at = bisect_left(self._clean_cuts, index)
         if at < len(self._clean_cuts) and self._clean_cuts[at] < self._end_of_cuts():
             return self._clean_cuts[at]
@@ -311,10 +313,10 @@ class Groups:
 
     def whole_cuts(self) -> list[int]:
         """
-        List the places where a cut takes nothing out of what stays, for whoever cuts by hand.
+        Return the places where a cut takes nothing out, for compactions by a caller.
 
-        None is between a call and a stray of it, either. The end is among them if all may go: no
-        call runs, and no reasoning waits for what it led to.
+        No place is between a call and a stray of it. The end is one of them if everything may go,
+        which is so if no call runs and the last message does not end in reasoning.
         """
         newest = self.newest()
         inside = [0] * (self.size + 2)
@@ -337,6 +339,6 @@ def floor_of(places: Sequence[int], index: int) -> int:
 
 
 def next_of(places: Sequence[int], index: int, end: int) -> int:
-    """Return the first of *places* from *index* on; *end* if there is none before that."""
+    """Return the first of *places* at or after *index*, but at most *end*."""
     at = bisect_left(places, index)
     return min(places[at], end) if at < len(places) else end

@@ -1,15 +1,15 @@
 """
-JSON as text: what may come in, and how it is kept.
+JSON as text: what is accepted, and how it is kept.
 
-Callers get back what they sent, value for value: integers of any size, `1.0`, key order, duplicate
-keys of their own. So values are kept as JSON text and never as decoded objects. The rules here make
-sure that what is kept can always be read back:
+Callers get back the values they sent: integers of any size, `1.0`, key order, even duplicate keys.
+So values are kept as JSON text and never as decoded objects. These rules make sure that stored text
+can always be read back:
 
-- UTF-8 only, checked on the whole text, since skipped fields are not looked at by the decoder.
-- Insignificant white space is dropped on the way in; nothing else of the text changes.
-- Nesting ends at `DEPTH_MAX`, well below what any reader's own recursion limit allows.
-- An object whose meaning depends on which of two equal keys a reader takes is refused where the
-  key is one that fastpaca itself reads.
+- UTF-8 only, checked on the whole text, since the decoder does not check the fields it skips.
+- Insignificant white space is dropped; nothing else of the text changes.
+- Nesting is limited to `DEPTH_MAX`, well below the recursion limit of any reader.
+- A key that fastpaca reads itself may appear only once in an object, since readers disagree on
+  which of two equal keys counts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from fastpaca.errors import InvalidRequest
 DEPTH_MAX: Final = 128
 INTEGER_MAX: Final = 2**53 - 1  # the largest integer that every JSON reader keeps exact
 
-KEY_SHOWN_CHARS: Final = 100  # how much of an unknown key an error message repeats
+KEY_SHOWN_CHARS: Final = 100  # how much of an unknown key an error message shows
 
 Members = dict[str, bytes]
 
@@ -54,7 +54,7 @@ _all_but_brackets = bytes(set(range(256)) - set(b"[]{}"))
 
 def minified(text: bytes, field: str | None = None) -> bytes:
     """
-    Check that *text* is one JSON value in UTF-8 and drop its insignificant white space.
+    Return *text*, which must be one JSON value in UTF-8, without insignificant white space.
 
     Raises:
         InvalidRequest: It is not JSON or not UTF-8.
@@ -65,7 +65,7 @@ def minified(text: bytes, field: str | None = None) -> bytes:
         raise InvalidRequest("The text starts with a byte order mark; remove it.", field)
     try:
         if not text.isascii():
-            text.decode()  # the decoder below lets broken UTF-8 through inside of strings
+            text.decode()  # the decoder below accepts broken UTF-8 inside of strings
         return msgspec.json.format(text, indent=-1)
     except UnicodeDecodeError as error:
         raise InvalidRequest(
@@ -82,8 +82,8 @@ def check_depth(text: bytes, field: str) -> None:
     """
     Refuse minified JSON *text* that is nested deeper than `DEPTH_MAX`.
 
-    Works on the skeleton of brackets, mostly with passes in C, since a walk in Python over 16 MiB
-    would take seconds; and step by step, since each pass holds the interpreter's lock.
+    This works on the skeleton of brackets, mostly in C, since a loop in Python over 16 MiB would
+    take seconds; and step by step, since each pass holds the interpreter's lock.
     """
     if is_shallow(text):
         return
@@ -96,12 +96,12 @@ def check_depth(text: bytes, field: str) -> None:
 
 
 def is_shallow(text: bytes) -> bool:
-    """Tell whether *text* has so few brackets that it can't be nested too deep."""
+    """Return whether *text* has so few brackets that it can't be nested too deep."""
     return text.count(b"[") + text.count(b"{") <= DEPTH_MAX
 
 
 def _skeletons(text: bytes) -> Iterator[bytes]:
-    """Give the brackets outside of strings, all as `[` or `]`, step by step."""
+    """Yield the brackets outside of strings, all as `[` or `]`, step by step."""
     at, in_string = 0, False
     while at < len(text):
         step = text[at : at + _STEP_BYTES]
@@ -115,10 +115,10 @@ def _skeletons(text: bytes) -> Iterator[bytes]:
 
 
 def _height_at_most(skeleton: bytes) -> int:
-    """Tell quickly how high *skeleton* rises at most; exactly that if it is balanced."""
+    """Return a quick upper bound of the height of *skeleton*; the height itself if balanced."""
     levels = 0
     while skeleton.count(b"[]") * _SPARSE > len(skeleton):
-        skeleton = skeleton.replace(b"[]", b"")  # takes the innermost level off everywhere
+        skeleton = skeleton.replace(b"[]", b"")  # removes the innermost level everywhere
         levels += 1
     depth = highest = 0
     for between in skeleton.split(b"[]"):  # of the form `]]][[[`
@@ -128,7 +128,7 @@ def _height_at_most(skeleton: bytes) -> int:
 
 
 def _height(skeleton: bytes) -> int:
-    """Tell how high *skeleton* rises above where it begins."""
+    """Return how many levels *skeleton* rises above its beginning."""
     return max(accumulate(map(_RISE.__getitem__, skeleton)), default=0)
 
 
@@ -137,7 +137,7 @@ def _too_deep(field: str | None) -> InvalidRequest:
 
 
 def kind_of(text: bytes) -> str:
-    """Name the JSON type of minified *text*, as an error message would."""
+    """Return the JSON type of minified *text*, as error messages name it."""
     first = text[:1]
     if first == b"{":
         return "an object"
@@ -155,31 +155,31 @@ def members(text: bytes, known: Collection[str] | None, field: str | None) -> Me
     Split minified *text* into the members of an object, values as text.
 
     Raises:
-        InvalidRequest: It is not an object, or one of the *known* keys (None: any key) stands in it
+        InvalidRequest: It is not an object, or one of the *known* keys (None: any key) appears
             twice.
     """
     if text[:1] != b"{":
         raise InvalidRequest(f"Must be an object, not {kind_of(text)}.", field)
     try:
-        found = {key: bytes(value) for key, value in _members_decoder.decode(text).items()}
+        values = {key: bytes(value) for key, value in _members_decoder.decode(text).items()}
     except (RecursionError, MemoryError):
         raise _too_deep(field) from None
     except msgspec.DecodeError as error:
         raise InvalidRequest(f"Not valid JSON: {error}.", field) from None
-    if not _has_length_of(found, text):
+    if not _has_length_of(values, text):
         _refuse_repeated(text, known, field)
-    return found
+    return values
 
 
-def _has_length_of(found: Members, text: bytes) -> bool:
+def _has_length_of(values: Members, text: bytes) -> bool:
     """
-    Tell whether *found* accounts for every byte of *text*, so that no key stands twice.
+    Return whether *values* account for every byte of *text*, so that no key appears twice.
 
-    Keys with escapes, or beyond ASCII, make it say no; the slow way then decides.
+    For keys with escapes or non-ASCII characters this is false; the slow way then decides.
     """
-    # Braces, and for each member two quotes, a colon and a comma, the last comma aside.
-    marks = 1 + 4 * len(found) if found else 2
-    return marks + sum(map(len, found)) + sum(map(len, found.values())) == len(text)
+    # Braces, and for each member two quotes, a colon and a comma, except for the last comma.
+    signs = 1 + 4 * len(values) if values else 2
+    return signs + sum(map(len, values)) + sum(map(len, values.values())) == len(text)
 
 
 def _refuse_repeated(text: bytes, known: Collection[str] | None, field: str | None) -> None:
@@ -190,11 +190,11 @@ def _refuse_repeated(text: bytes, known: Collection[str] | None, field: str | No
 
 
 def repeated_keys(text: bytes) -> list[str]:
-    """List the keys that stand more than once at the top of the object *text*."""
+    """Return the keys that appear more than once at the top level of the object *text*."""
     outermost: list[tuple[str, object]] = []
 
     def note(pairs: list[tuple[str, object]]) -> None:
-        outermost[:] = pairs  # objects end from the inside out: the last to report is the top
+        outermost[:] = pairs  # inner objects end first, so the last one noted is the outermost
 
     try:
         json.loads(text, object_pairs_hook=note, parse_int=str, parse_float=str)
@@ -233,10 +233,10 @@ def string(text: bytes, field: str) -> str:
 
 def integer(text: bytes, field: str, least: int) -> int:
     """
-    Decode one of the API's own integers, from *least* to 2^53-1.
+    Decode an integer of the API, from *least* to 2^53-1.
 
     Raises:
-        InvalidRequest: It is something else or out of range.
+        InvalidRequest: It is another kind of value, or out of range.
     """
     wanted = f"Must be an integer from {least} to {INTEGER_MAX}"
     if kind_of(text) != "a number":
@@ -248,16 +248,14 @@ def integer(text: bytes, field: str, least: int) -> int:
     return value
 
 
-def joined(found: Mapping[str, bytes]) -> bytes:
-    """Write an object from its members, in their order."""
-    pairs = (msgspec.json.encode(key) + b":" + value for key, value in found.items())
+def joined(values: Mapping[str, bytes]) -> bytes:
+    """Return the text of an object with these members, in their order."""
+    pairs = (msgspec.json.encode(key) + b":" + value for key, value in values.items())
     return b"{" + b",".join(pairs) + b"}"
 
 
 def same_text(left: bytes, right: bytes) -> bool:
-    """
-    Tell whether two JSON texts are the same to the letter, but for how characters are escaped.
-    """
+    """Return whether two JSON texts are the same, except for how characters are escaped."""
     return left == right or _spelled(left) == _spelled(right)
 
 
@@ -267,43 +265,39 @@ def _spelled(text: bytes) -> object:
 
 
 class _Number(NamedTuple):
-    """A number, as it is written."""
+    """A number, as it was written."""
 
     text: str
 
 
 def without(text: bytes, keys: Collection[str]) -> bytes:
-    """
-    Take the members with these *keys* out of the object *text*; all others stay to the letter.
-
-    That includes what stands twice: an object of members by key would lose one of them.
-    """
-    found = members(text, (), None)
-    if _has_length_of(found, text):
-        return joined({key: value for key, value in found.items() if key not in keys})
+    """Return the object *text* without *keys*; all else stays unchanged, even repeated keys."""
+    values = members(text, (), None)
+    if _has_length_of(values, text):
+        return joined({key: value for key, value in values.items() if key not in keys})
     kept = [key + b":" + value for key, value in _pairs(text) if string(key, "") not in keys]
     return b"{" + b",".join(kept) + b"}"
 
 
 def _pairs(text: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Walk over the members of the object *text*, keys and values as text, in order."""
+    """Yield the members of the object *text* in order, keys and values as text."""
     depth, start, key = 0, 1, b""
     for token in _TOKEN.finditer(text):
-        mark = token[0]
-        if depth == 1 and mark == b":":
+        sign = token[0]
+        if depth == 1 and sign == b":":
             key, start = text[start : token.start()], token.end()
-        elif depth == 1 and mark in (b",", b"}") and key:
+        elif depth == 1 and sign in (b",", b"}") and key:
             yield key, text[start : token.start()]
             key, start = b"", token.end()
-        depth += (mark in (b"{", b"[")) - (mark in (b"}", b"]"))
+        depth += (sign in (b"{", b"[")) - (sign in (b"}", b"]"))
 
 
 def same_value(left: bytes, right: bytes) -> bool:
     """
-    Tell whether two JSON texts mean the same value.
+    Return whether two JSON texts mean the same value.
 
-    Numbers are compared exactly and by value, so that a client whose JSON reader writes `1.0` as
-    `1` is understood; `true` is not `1`; the order of keys does not matter.
+    Numbers are compared exactly and by value, since some clients write `1.0` as `1`. `true` does
+    not equal `1`, and the order of keys does not matter.
     """
     return left == right or _comparable(left) == _comparable(right)
 
@@ -316,13 +310,13 @@ def _comparable(text: bytes) -> object:
 def _number(text: str) -> tuple[str, object]:
     try:
         return ("number", Decimal(text))
-    except InvalidOperation:  # an exponent beyond all bounds: equal only to itself
+    except InvalidOperation:  # its exponent is too large: equal only to itself
         return ("number", text)
 
 
 def unknown_key_message(key: str, known: Collection[str]) -> str:
-    """Say that *key* is unknown, with the nearest known name or all of them."""
-    if len(key) > KEY_SHOWN_CHARS:  # to compare one of megabytes would take seconds
+    """Return the message for an unknown *key*, with the nearest known key or all of them."""
+    if len(key) > KEY_SHOWN_CHARS:  # comparing one of megabytes would take seconds
         key = key[:KEY_SHOWN_CHARS] + "…"
     near = get_close_matches(key, known, n=1, cutoff=0.6)
     if near:

@@ -1,8 +1,7 @@
 """
-What is odd about a message that is taken all the same, as the answer to its append says.
+What is odd about a message that is accepted all the same. The response to its append says so.
 
-Most of it is seen when the message is parsed. Whether a result finds its call is known once the
-message has come to the others.
+Most of it is noticed when the message is parsed; whether a result has a call, when it is applied.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ ENDINGS: Final = (
     "_tool_use", "-tool-use", "toolUse", "ToolUse",
 )
 # fmt: on
-"""How the types of calls and results end, in the spellings of all providers."""
+"""How the types of calls and results end, in the spelling of any provider."""
 
 _ID_KEYS: Final = frozenset(key for row in shapes.ROWS for key in row.ids) - {"id"}
 
@@ -38,7 +37,7 @@ class Oddity(NamedTuple):
 
     Attributes:
         code: What it is, one of `CODES`.
-        path: Where it is, behind the path of the message, such as `.parts[0]`.
+        path: Where it is, relative to the message, such as `.parts[0]`.
     """
 
     code: str
@@ -48,7 +47,7 @@ class Oddity(NamedTuple):
 def oddity_of_part(
     place: int, part: Part, row: Row | None, reference: ToolReference | None
 ) -> Oddity | None:
-    """Return what is odd about *part* by itself, whose *row* and *reference* the table has."""
+    """Return what is odd about *part*, given its *row* and *reference* by the table of shapes."""
     path = f".parts[{place}]"
     if row is None or reference is None:
         if not part["type"].endswith(ENDINGS):
@@ -63,7 +62,7 @@ def oddity_of_part(
 
 
 def unpaired(reference: ToolReference) -> Oddity:
-    """Say that the result *reference* answers no call."""
+    """Return the oddity of a result that answers no call."""
     if reference.place >= 0:
         return Oddity(UNPAIRED_RESULT, f".parts[{reference.place}]")
     return Oddity(UNPAIRED_RESULT, f".{shapes.RESULT_ID_KEY}" if reference.id else "")

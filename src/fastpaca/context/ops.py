@@ -1,6 +1,6 @@
 """
-Operations: what a caller wants done to one context. Each carries all that deciding needs, such as
-token counts; `ContextState.apply` takes the time as an argument.
+Operations: what a caller wants to do to one context. Each has everything that the decision needs,
+such as token counts; `ContextState.apply` takes the time as an argument.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fastpaca.context.message import Counts, Entry
 
 
 class Put(msgspec.Struct, frozen=True, gc=False):
-    """Create the context, or change its configuration; None leaves a value as it is."""
+    """Create the context, or change its configuration; None keeps a value."""
 
     token_budget: int | None = None
     trigger_ratio: float | None = None
@@ -23,7 +23,7 @@ class Put(msgspec.Struct, frozen=True, gc=False):
 
 
 class PatchMetadata(msgspec.Struct, frozen=True, gc=False):
-    """Merge *changes* into the metadata: JSON text by key; None takes the key away."""
+    """Merge *changes* into the metadata: JSON text by key; None removes the key."""
 
     changes: dict[str, bytes | None]
 
@@ -37,14 +37,14 @@ class Purge(msgspec.Struct, frozen=True, gc=False):
 
 
 class Counted(msgspec.Struct, frozen=True, gc=False):
-    """A message on its way in, with what it costs."""
+    """A message to append or to put into the window, with its token counts."""
 
     draft: Draft
     counts: Counts
 
 
 class Append(msgspec.Struct, frozen=True, gc=False):
-    """Append *messages* in order, all or none; *if_version* guards the version before them."""
+    """Append *messages* in order, all or none, if *if_version* is None or the current version."""
 
     messages: tuple[Counted, ...]
     if_version: int | None = None
@@ -52,9 +52,9 @@ class Append(msgspec.Struct, frozen=True, gc=False):
 
 class Compact(msgspec.Struct, frozen=True, gc=False):
     """
-    Make the window exactly the *replacement*: references to the log and synthetic messages.
+    Replace the window with exactly *replacement*: references to the log and synthetic messages.
 
-    A reference is the entry of the log itself, as it was appended; references ascend.
+    A reference is the entry of the log, as it was appended. References ascend.
     """
 
     replacement: tuple[Entry | Counted, ...]

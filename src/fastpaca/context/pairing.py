@@ -4,36 +4,34 @@ Which result belongs to which call.
 Theory of operation
 -------------------
 
-`Pairing` reads the tool references of messages from the oldest to the newest, each once:
+`Pairing` reads the tool references of messages, from the oldest to the newest, each once:
 
-- **Pairs.** A result belongs to the nearest earlier call with its id that runs. A result without an
-  id takes the oldest call of its name, or if it has no name the oldest of any, in the newest step
-  that has one; so does a result with an id that no call has, among the calls without ids.
+- **Pairs.** A result belongs to the nearest earlier running call with its id. A result without an
+  id belongs to a call of its name, or to any call if it has no name: to the oldest such call in the
+  newest step that has one. If no call has its id, the same holds among the calls without ids.
 - **Running calls.** A call runs until it has its result, until a message opens the next turn, or
   until a call of a later step has its result.
-- **Strays.** A second result, and one that comes when its call no longer runs, binds nothing. It
-  goes with its call, the nearest of that id, else of that name.
+- **Strays.** A second result, or one that arrives when its call no longer runs, binds nothing. It
+  stays or goes with its call: the nearest with its id, else of its name.
 
-Calls that were cut are remembered by the window (`CutCall`) and are read as if they stood at their
-places, so that a result finds the nearest call, be it here or gone.
+The window remembers calls that were cut (`CutCall`). They are read in their places, so that a
+result finds the nearest call, whether it is still in the window or not.
 
-Whatever a message brings is found without a walk over what came before, so that one costs the
-same however many calls wait, have stopped, or share its id or its name.
+No lookup loops over earlier messages, so a tool reference costs the same however many calls wait,
+have stopped, or share its id or its name.
 
 Decisions that the rules leave open:
 
-- Only results that bind count in "a call after a result begins a new step", so that a stray between
-  parallel calls doesn't end the step of the earlier ones.
-- A closed part that holds a call and its result is no call of any step.
-- A call that was cut counts as one of an earlier step than all that are here: of which it was is
-  forgotten. So is a result that divided steps, once it was taken out with its call.
-- A call that runs holds nothing once a provider's summary stands after it, which replaces it, and
-  counts as one that was cut.
-- A result that has neither an id nor a name is a stray of the nearest call of any.
+- A call after a result begins a new step, but not after a stray: a stray between parallel calls
+  doesn't end the step of the earlier ones.
+- A part that holds a call and its result belongs to no step.
+- A call that was cut counts as one of an earlier step than all calls in the window, since its own
+  step is forgotten. A result that separated steps is forgotten when it is taken out with its call.
+- A running call binds nothing after a provider's summary, which replaces it: it counts as cut.
+- A result that has neither an id nor a name is a stray of the nearest call.
 - A result with an id that no call has is a stray of the nearest call of its name without an id; if
-  there is none, nothing is known of it and it stays.
-- A request for approval is a call and its answer a result, besides what binds it to the call it is
-  about.
+  there is none, it is unrelated to any call, and stays.
+- An approval request is also a call, and the response to it a result.
 """
 
 from __future__ import annotations
@@ -71,24 +69,23 @@ class Pairing:
 
     Args:
         cut_calls: Calls that were cut, by seq.
-        opened_at: Seq of the newest message that opened a turn, here or cut.
+        opened_at: Seq of the newest message that opened a turn, even if it was cut.
 
     Attributes:
-        opened_at: As the argument, and what was read since.
-        barrier: As the argument, until what comes before that message was read: those calls don't
-            run any more. Then 0.
-        awaited_seq: Where there is something to do before an entry is read: the barrier, or a call
-            that was cut while it ran. Then `come_to`.
+        opened_at: The same, including the entries that were read.
+        barrier: The argument *opened_at*, until the entries before that message were read, whose
+            calls don't run any more; then 0.
+        awaited_seq: The next seq before which `come_to` must be called: the barrier, or a call that
+            was cut while it ran.
         size: How many calls were read.
-        running_at: The first entry whose call runs; None if none does.
+        running_at: The index of the first entry with a running call, or None.
         calls: The calls of each entry that makes any.
-        bonds: The results of each entry that holds any, with the call that each belongs to.
-        answered: Of the entry that was read last, the earlier entries whose calls it answers.
-        bound: The same of those that nothing which is taken out would part it from.
-        unpaired: The same of the results that bind nothing.
-        strays: Of each entry that holds any, how many results bind nothing, though their call is
-            here.
-        answers_earlier: Entries with a result of an earlier entry, strays included.
+        bonds: The results of each entry that holds any, each with its call.
+        answered: The earlier entries whose calls the last entry answers.
+        bound: The earlier entries that the last entry is bound to, even if its results go.
+        unpaired: The results in the last entry that bind nothing.
+        strays: For each entry that holds strays, how many.
+        answers_earlier: The entries with results or strays of calls in earlier entries.
     """
 
     def __init__(self, cut_calls: tuple[CutCall, ...], opened_at: int) -> None:
@@ -113,7 +110,7 @@ class Pairing:
         self._seq: float = 0
         self._by_id: dict[str, list[Call]] = {}
         self._names = CallsByName()
-        self._named = 0  # so many cut calls, those that ran aside, can be found by name
+        self._named = 0  # how many cut calls can be found by name, besides those that ran
         self._open = OpenCalls()
         self._open_ghosts = OpenCalls()
         self._replaced = OpenCalls()
@@ -123,7 +120,7 @@ class Pairing:
     # --- reading ---
 
     def come_to(self, seq: int) -> None:
-        """Read the calls up to *seq* that were cut while they ran."""
+        """Read the calls up to *seq* that were cut while running."""
         cut_calls, waiting = self._ghosts.cut_calls, self._ghosts_to_come
         while waiting and cut_calls[waiting[-1]].seq <= seq:
             ghost = self._ghosts.call(waiting.pop())
@@ -137,25 +134,25 @@ class Pairing:
         return min(ghost, self.barrier or math.inf)
 
     def finish(self) -> None:
-        """Read the cut calls that stood after all entries."""
+        """Read the cut calls after all entries."""
         if self._ghosts_to_come:
             self.come_to(self._ghosts.last_seq)
         self._seq = math.inf
 
     def pass_barrier(self) -> None:
-        """Note that what comes now comes after the message that opened the newest turn."""
+        """Record that the next entry comes after the message that opened the newest turn."""
         self.come_to(self.barrier - 1)
         self.barrier = 0
         self.awaited_seq = self._awaited()
         self._stop()
 
     def open_turn(self, seq: int) -> None:
-        """Note that the message at *seq* opens a turn."""
+        """Record that the message at *seq* opens a turn."""
         self._stop()
         self.opened_at = max(self.opened_at, seq)
 
     def _stop(self) -> None:
-        """Let no call run any more."""
+        """Stop all running calls."""
         for calls in (self._open, self._open_ghosts, self._replaced):
             if calls.calls:
                 calls.stop_before(math.inf)
@@ -163,12 +160,12 @@ class Pairing:
         self._has_result = False
 
     def replace_running(self) -> None:
-        """Note that the entry that is read next holds a provider's summary."""
+        """Record that the next entry holds a provider's summary."""
         running = self._open.take_running()
         for call in running:
             call.step = GHOST
         self._replaced.calls += running
-        self._has_result |= bool(running)  # calls that come now are of a later step
+        self._has_result |= bool(running)  # later calls are of a later step
         self.running_at = None
 
     def read(self, index: int, entry: Entry, turn: int) -> None:
@@ -193,7 +190,7 @@ class Pairing:
         self.running_at = None if first is None else first.at
 
     def _read_earlier_state(self, index: int, reference: ToolReference) -> None:
-        """Let a part that is both answer an earlier part of the same call."""
+        """Let a part with a call and its result answer an earlier part of the same call."""
         earlier = self._nearest_running("=" + reference.id) if reference.id else None
         if earlier is not None and earlier.reference.side is _BOTH:
             self._answer(earlier, index, reference)
@@ -219,7 +216,7 @@ class Pairing:
         return call
 
     def _step_of_next(self) -> int:
-        """Return the step of a call that comes now: a new one after a result."""
+        """Return the step of the next call: a new one after a result."""
         self._step += self._has_result
         self._has_result = False
         return self._step
@@ -242,7 +239,7 @@ class Pairing:
             return
         self.unpaired.append(reference)
         owner = self.owner(reference)
-        # A result that a caller has put back without its call is a message like others.
+        # A result that a caller put back without its call is an ordinary message.
         if owner is not None and owner.at != GHOST:
             owner.results.append((index, reference))
             self.bonds.setdefault(index, []).append((reference, owner))
@@ -254,7 +251,7 @@ class Pairing:
         call.state = ANSWERED
         call.results.append((index, reference))
         self.bonds.setdefault(index, []).append((reference, call))
-        if call.at == GHOST:  # its result is no part of the window, and counts for nothing in it
+        if call.at == GHOST:  # its result stays out of the window
             return
         if call.at != index:
             self.answers_earlier.add(index)
@@ -276,10 +273,10 @@ class Pairing:
         return self._names.running(reference)
 
     def _nearest_running(self, key: str) -> Call | None:
-        """Return the nearest call of that id, of those that have no result, if it runs."""
+        """Return the nearest call with that id and without a result, if it runs."""
         known = self._by_id.get(key)
         if known and known[-1].state is RUNNING and known[-1].seq > self._ghosts.last_seq:
-            return known[-1]  # as nearly always
+            return known[-1]  # the usual case
         known = self._known(key)
         if not known:
             return None
@@ -291,13 +288,13 @@ class Pairing:
         return nearest if nearest.state is RUNNING else None
 
     def _known(self, key: str) -> list[Call] | None:
-        """List the calls of that id in order, those among them that were cut."""
+        """Return the calls with that id in order, including cut ones."""
         for ghost in self._ghosts.come(key, self._seq):
             insort(self._by_id.setdefault(key, []), ghost, key=order_of)
         return self._by_id.get(key)
 
     def owner(self, reference: ToolReference) -> Call | None:
-        """Return the call that a result which binds nothing belongs to; None if none is known."""
+        """Return the call that a result which binds nothing belongs to, or None."""
         known = self._known(space_of(reference) + reference.id) if reference.id else None
         if known:
             return known[-1]
@@ -312,10 +309,9 @@ class Pairing:
 
     def gone(self, end: int, has_gone: Callable[[Call], bool]) -> tuple[CutCall, ...]:
         """
-        List what is remembered of calls once those of entries before *end* have gone that
-        *has_gone* tells of.
+        Return what to remember of cut calls, including those before *end* for which *has_gone*.
 
-        Only the newest are looked at, as many as are remembered: what else goes costs nothing.
+        Only as many of the newest as are remembered are inspected, so further cut calls are free.
         """
         gone = self.remembered()
         for calls in (
@@ -327,21 +323,21 @@ class Pairing:
         return newest_calls(gone)
 
     def remembered(self) -> list[CutCall]:
-        """List what is to be remembered of calls that went before."""
+        """Return what to remember of calls that were cut before."""
         return self._ghosts.remembered()
 
     def was_cut_since(self, seq: int) -> bool:
-        """Tell whether a call was cut that stood at *seq* or after it."""
+        """Return whether a call at or after *seq* was cut."""
         return self._ghosts.last_seq >= seq
 
     def _answered_before(self, end: int) -> Iterator[Call]:
-        """Give the calls with a result of entries before *end*, newest first."""
+        """Yield the answered calls of entries before *end*, newest first."""
         for at, made in reversed(self.calls.items()):
             if at < end:
                 yield from (call for call in reversed(made) if call.state is ANSWERED)
 
     def _open_before(self, end: int) -> Iterator[Call]:
-        """Give the calls without a result of entries before *end*, newest first."""
+        """Return the unanswered calls of entries before *end*, newest first."""
         is_old = self.running_at is None or self.running_at >= end
         calls = reversed(self._open.stopped) if is_old else self._open.newest_first()
         return (call for call in calls if call.at < end)

@@ -1,10 +1,10 @@
 """
-The pinned entries: what no policy ever drops or strips.
+The pinned entries, which no policy ever drops or strips.
 
-They are the instructions that a window begins with, and the one synthetic message right after them
-or at the very beginning, which is the summary of a replacement. A window counts them when they
-come: once something else has come, no later instruction joins them, even if a compaction brings it
-up to them. Otherwise the reminders that many applications strew in would pile up for ever.
+They are the instructions at the beginning of a window, and one synthetic message right after them
+or before them: the summary of a replacement. Instructions after anything else are never pinned,
+even if a compaction moves them up to the pinned ones. Otherwise the reminders that many
+applications insert would pile up forever.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from fastpaca.shapes import INSTRUCTION_ROLES
 
 
 def pinned_run(entries: Sequence[Entry]) -> int:
-    """
-    Count the leading instructions, and the one synthetic message behind them or at the beginning.
-    """
+    """Return how many of *entries* are pinned in a window that consists of them."""
     size = _leading_instructions(entries, 0)
     if size < len(entries) and entries[size].seq is None:
         at_the_beginning = size == 0
@@ -36,9 +34,7 @@ def _leading_instructions(entries: Sequence[Entry], start: int) -> int:
 
 
 def follows_pinned(entry: Entry, last: Entry | None, size: int) -> bool:
-    """
-    Tell whether *entry* is pinned too, behind *size* pinned entries of which *last* is the last.
-    """
+    """Return whether *entry* is pinned after *size* pinned entries, the last of which is *last*."""
     if entry.role not in INSTRUCTION_ROLES:
         return False
     if last is None:

@@ -1,5 +1,5 @@
 """
-The policies: deterministic functions that make a window smaller.
+The policies: deterministic functions that shrink a window.
 
 What every policy keeps:
 
@@ -9,11 +9,11 @@ What every policy keeps:
 - **The task** (`cuts.py`): if the cut falls inside the newest turn, or inside one that holds calls,
   the user message that opened it stays too.
 
-A policy that is applied to its own outcome changes nothing.
+A policy that is applied to its own result changes nothing.
 
-What a policy is named and which keys it takes is in `config.py`. Every policy cuts a window once,
-between two blocks, and keeps everything after the cut (`cuts.py`): what is known of the calls that
-went, and the views of `fit.py`, which replays such cuts for other budgets, depend on it.
+The names and keys of the policies are in `config.py`. Every policy cuts a window once, between two
+blocks, and keeps everything after the cut (`cuts.py`). The memory of cut calls depends on that, and
+so does `fit.py`, which replays such cuts for other budgets.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ from fastpaca.context.window import Stuck, Window
 
 
 def is_above_trigger(window: Window, config: Config, token_budget: int) -> bool:
-    """Tell whether *window* needs compaction under *token_budget*."""
+    """Return whether *window* needs compaction under *token_budget*."""
     return window.tokens > config.trigger(token_budget) or len(window) > WINDOW_ENTRIES_MAX
 
 
 def is_due(window: Window, config: Config) -> bool:
-    """Tell whether the policy of *config* acts on *window*: above the trigger, or higher still."""
+    """Return whether the policy of *config* should act on *window* now."""
     if isinstance(config.policy, Manual):
         return False
     if not is_above_trigger(window, config, config.token_budget):
@@ -61,17 +61,19 @@ def is_due(window: Window, config: Config) -> bool:
 
 def compact(window: Window, config: Config) -> Window:
     """
-    Make *window* smaller by the policy of *config*; the same window if nothing changes.
+    Shrink *window* by the policy of *config*; the same window if nothing changes.
 
-    What a first look has taken away may have held other things together, so a window that still
-    needs it is looked at again.
+    What a first pass removes may have bound other entries together, so a window that still needs
+    it gets another pass.
     """
     policy = config.policy
     if isinstance(policy, Manual) or window.pinned == len(window):
         return window
     smaller, is_newest_alone = _smaller(window, policy, config)
+    assert smaller.tokens <= window.tokens
+    assert smaller.size <= window.size
     if smaller is not window and window.grouped().pairing.size:
-        smaller.grouped()  # now, so that no later append is dearer for it
+        smaller.grouped()  # now, so that no later append costs more
     if smaller is not window and (is_newest_alone or is_due(smaller, config)):
         again, _ = _smaller(smaller, policy, config)
         if again is not smaller:
@@ -82,10 +84,7 @@ def compact(window: Window, config: Config) -> Window:
 
 
 def _smaller(window: Window, policy: LastN | SkipParts, config: Config) -> tuple[Window, bool]:
-    """
-    Return what *policy* leaves of *window*, and whether that is its newest block alone, beside what
-    always stays.
-    """
+    """Return what *policy* keeps of *window*, and whether only its newest block could be kept."""
     slimmer = window
     if isinstance(policy, SkipParts) and window.pinned < len(window):
         slimmer = stripped(window, policy.skip_kinds)
@@ -105,14 +104,14 @@ def _layout(window: Window) -> Layout:
 
 def _is_stuck(window: Window, config: Config) -> bool:
     """
-    Tell whether it is known that *window* cannot become smaller.
+    Return whether it is known that *window* can't shrink.
 
-    That is so while nothing but its newest block is left to drop and that block begins where it
-    did, unless
+    It can't while only its newest block is left to drop and that block begins at the same place,
+    unless
 
-    - the limit now falls between the pinned and that block,
-    - a provider's summary has come that replaces what is before it, or
-    - something may be stripped: of a turn that holds no call.
+    - the limit is now between the pinned entries and that block,
+    - a provider's summary has arrived, which replaces everything before it, or
+    - something may be stripped, since the newest turn holds no call.
     """
     policy, stuck = config.policy, window.stuck
     if stuck is None or stuck.config is not config or isinstance(policy, Manual):
@@ -131,7 +130,7 @@ def _stuck(window: Window, config: Config) -> Stuck:
 
 
 def last_n(layout: Layout, base: Base, config: Config, limit: int) -> Cut:
-    """Decide what `last_n` keeps of a window, by number and then by tokens."""
+    """Return the cut of `last_n`, by number of entries and then by tokens."""
     budget, size = config.token_budget, layout.size
     newest = max(layout.newest(size), base.first)
     start = base.first
@@ -144,16 +143,16 @@ def last_n(layout: Layout, base: Base, config: Config, limit: int) -> Cut:
 
 
 def _limit(policy: LastN | SkipParts, size: int) -> int:
-    # A window that overflowed by number of entries must get room, whatever limit was configured.
+    # A window with too many entries must get room, even if the configured limit is higher.
     return min(policy.limit, WINDOW_ENTRIES_MAX // 2) if size > WINDOW_ENTRIES_MAX else policy.limit
 
 
 def _cut(window: Window, layout: Layout, base: Base, cut: Cut) -> Window:
-    """Return what a *cut* leaves of *window*; the same window if it leaves everything."""
+    """Return what stays of *window* at a *cut*; the same window if everything does."""
     kept = kept_by(layout, base, cut)
     if len(kept) == layout.size and _are_the_same(kept, layout.entries):
         return window
-    entries = [_marked(index, entry, cut) for index, entry in kept]
+    entries = [_as_task(index, entry, cut) for index, entry in kept]
     pinned = sum(1 for index, _ in kept if index < window.pinned)
     cut_calls = calls_cut(layout, base, cut)
     return Window.of(entries, cut_calls, pinned, layout.groups.pairing.opened_at)
@@ -163,7 +162,7 @@ def _are_the_same(kept: Sequence[tuple[int, Entry]], entries: Sequence[Entry]) -
     return all(entries[index] is entry for index, entry in kept)
 
 
-def _marked(index: int, entry: Entry, cut: Cut) -> Entry:
-    """Let an entry that stays as the task remember it."""
+def _as_task(index: int, entry: Entry, cut: Cut) -> Entry:
+    """Return *entry*, flagged if it stays as the task, and only then."""
     is_task = cut.task[0] <= index < cut.task[1]
     return entry if entry.is_task == is_task else replace(entry, is_task=is_task)

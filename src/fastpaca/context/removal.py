@@ -1,11 +1,11 @@
 """
 Taking parts and keys out of a message.
 
-What goes is named by its places in the message as it was appended, and an entry knows all that were
-ever taken out of it. So a stored window needs no rules to be read back: the places say everything.
+They are named by their places in the message as it was appended, and an entry knows all places that
+were ever taken out of it. So no rules are needed to rebuild a stored window.
 
-A message of which nothing is left goes. Nothing is left if all parts that remain are blank texts,
-reasoning or for a page only, and no key remains that a model sees but reasoning.
+If nothing is left of a message, it is dropped. Nothing is left if all remaining parts are blank
+texts, reasoning, or only for a page, and all remaining keys that a model sees are reasoning.
 """
 
 from __future__ import annotations
@@ -21,19 +21,13 @@ from fastpaca.context.message import Counts, Entry
 from fastpaca.shapes import Reading, Shape
 
 NOTHING: Final = frozenset(
-    {
-        Shape.GONE,
-        Shape.BLANK,
-        Shape.PAGE,
-        Shape.REASONING,
-        Shape.REASONING_ITEM,
-    }
+    {Shape.GONE, Shape.BLANK, Shape.PAGE, Shape.REASONING, Shape.REASONING_ITEM}
 )
-"""Shapes of which no message may consist alone, once something was taken out of it."""
+"""Shapes that count as nothing in a message from which something was taken out."""
 
 
 def taken_out(entry: Entry, places: Collection[int]) -> Entry | None:
-    """Take what stands at *places* out of *entry*; None if nothing is left of it."""
+    """Return *entry* without what is at *places*; None if nothing is left of it."""
     gone = frozenset(places).difference(entry.without)
     if not gone:
         return entry
@@ -66,7 +60,7 @@ def taken_out(entry: Entry, places: Collection[int]) -> Entry | None:
 
 
 def is_empty(reading: Reading) -> bool:
-    """Tell whether nothing is left of a message, of which this is the *reading*."""
+    """Return whether nothing is left of the message with this *reading*."""
     return (
         not reading.has_other_keys
         and not reading.tool_references
@@ -95,7 +89,7 @@ def _what_is_left(reading: Reading, gone: frozenset[int]) -> Reading:
 
 
 def _places(reading: Reading) -> list[int]:
-    """List the places of the parts that are there now."""
+    """Return the places of the remaining parts."""
     return [place for place, shape in enumerate(reading.shapes) if shape != Shape.GONE]
 
 
@@ -106,7 +100,7 @@ def _counted_keys(message: jsontext.Members) -> list[str]:
 def _take_keys(
     entry: Entry, message: jsontext.Members, counts: dict[str, int], gone: frozenset[int]
 ) -> None:
-    """Take the keys at the places *gone* out of *message* and its *counts*."""
+    """Remove what is at the places *gone* in keys from *message* and its *counts*."""
     for key in {shapes.key_of_place(place) for place in gone if place < 0}:
         assert key is not None
         rest = _calls_left(entry, message[key], gone) if key == shapes.CALLS_KEY else b""
@@ -118,7 +112,7 @@ def _take_keys(
 
 
 def _calls_left(entry: Entry, listed: bytes, gone: frozenset[int]) -> bytes:
-    """Write the list of calls again without those that are *gone*; empty if none is left."""
+    """Return the list of calls without those that are *gone*; empty if none is left."""
     before = frozenset(entry.without)
     left = []
     index = 0

@@ -1,19 +1,19 @@
 """
-Making messages smaller than they are, for one view.
+Shortening messages for one view.
 
 What is shortened, stage by stage, the longest first:
 
 1. texts, and results that are strings;
 2. strings inside results of every shape, and the texts of documents;
-3. whole results, by a marker in their own shape;
-4. the long strings in what calls were given, which stays valid JSON.
+3. whole results, which a marker in their own shape replaces;
+4. the long strings in the arguments of calls, which stay valid JSON.
 
-A string keeps its beginning and its end, on character boundaries, with a marker between them that
-says how many tokens were left out. It is never cut below the floor. Signatures, ids and binary data
-are never cut.
+A string keeps its beginning and its end, on character boundaries, and a marker between them says
+how many tokens are missing. No string is cut below the floor. Signatures, ids and binary data are
+never cut.
 
-What a shortened string costs is reckoned from its stored count, in proportion to the bytes that
-stay. No tokenizer is asked, so that a view does not depend on which one is configured today.
+The cost of a shortened string is estimated from its stored count, in proportion to its remaining
+bytes. No tokenizer is used, so a view does not depend on the current one.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from fastpaca.context.message import Counts, Entry
 from fastpaca.shapes import By, Marker, Row, Shape, Side
 
 FLOOR_TOKENS: Final = 256
-"""A text is never cut to fewer tokens than this, its marker aside; nor to fewer bytes."""
+"""A text is never cut to fewer tokens than this, besides its marker; nor to fewer bytes."""
 
 MARKER_TOKENS: Final = 16
 """What a marker is counted as, before the token factor."""
 
-_WORTH_CUTTING_BYTES: Final = FLOOR_TOKENS + 64  # a shorter text would not get shorter by a marker
+_WORTH_CUTTING_BYTES: Final = FLOOR_TOKENS + 64  # a marker would not make a shorter text shorter
 _LONG_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.){%d}' % _WORTH_CUTTING_BYTES, re.DOTALL)
 _BASE64: Final = re.compile(r"(?=[^a-z]{0,199}[a-z])(?=[^A-Z]{0,199}[A-Z])[A-Za-z0-9+/_=-]{200}")
 
@@ -47,21 +47,21 @@ STRINGS, INSIDE, WHOLE, ARGUMENTS = range(4)
 
 Path = tuple[str | int, ...]
 """
-The keys and indexes that lead to a string inside of a part or a key. An empty string in it stands
-for JSON that is written in a string.
+The keys and indexes that lead to a string in a part or a key. An empty string stands for decoding
+the JSON in a string.
 """
 
 
 class Text(NamedTuple):
     """
-    A string that may be cut, or a result that a marker may stand for.
+    A string that may be cut, or a result that a marker may replace.
 
     Attributes:
         entry: The index of its entry.
-        at: The index of the part that it is in, or the name of the key.
-        path: Where it stands there.
+        at: The index of its part, or the name of its key.
+        path: Its path there.
         tokens: What it costs.
-        row: Of a whole result, its row of the table.
+        row: For a whole result, its row of the table.
     """
 
     entry: int
@@ -72,15 +72,15 @@ class Text(NamedTuple):
 
 
 def total(entries: Iterable[Entry]) -> int:
-    """Sum the tokens of *entries*."""
+    """Return the sum of the tokens of *entries*."""
     return sum([entry.counts.total for entry in entries])
 
 
 def shortened(entries: Sequence[Entry], token_budget: int, factor: float) -> list[Entry]:
     """
-    Shorten *entries* until all fit under *token_budget*, or until nothing more can be shortened.
+    Shorten *entries* until all fit *token_budget*, or until nothing more can be shortened.
 
-    *factor* is what a counted token is worth.
+    *factor* is the token factor of the context.
     """
     left = list(entries)
     marker = math.ceil(MARKER_TOKENS * factor)
@@ -97,22 +97,20 @@ def shortened(entries: Sequence[Entry], token_budget: int, factor: float) -> lis
 
 
 def _with_cuts(entries: list[Entry], texts: list[Text], excess: int, marker: int) -> list[Entry]:
-    """Cut the longest *texts* so far that *excess* tokens are saved, or to the floor."""
+    """Cut the longest *texts* until *excess* tokens are saved, or to the floor."""
     level = _level([text.tokens for text in texts], excess, marker)
     chosen: dict[int, list[Text]] = {}
     for text in texts:
         if text.tokens > level + marker:
             chosen.setdefault(text.entry, []).append(text)
     left = list(entries)
-    for index, found in chosen.items():
-        left[index] = _cut(entries[index], found, level, marker)
+    for index, longest in chosen.items():
+        left[index] = _cut(entries[index], longest, level, marker)
     return left
 
 
 def _level(costs: list[int], excess: int, marker: int) -> int:
-    """
-    Find the highest level to cut all longer texts to that saves *excess* tokens, or the floor.
-    """
+    """Return the highest level to which cutting texts saves *excess* tokens, or the floor."""
     low, high = FLOOR_TOKENS, max(costs, default=FLOOR_TOKENS)
     while low < high:
         level = (low + high + 1) // 2
@@ -127,7 +125,7 @@ def _level(costs: list[int], excess: int, marker: int) -> int:
 def _with_markers(
     entries: list[Entry], results: list[Text], excess: int, marker: int
 ) -> list[Entry]:
-    """Let markers stand in place of the longest *results* until *excess* tokens are saved."""
+    """Replace the longest *results* with markers until *excess* tokens are saved."""
     left = list(entries)
     for result in sorted(results, key=lambda result: -result.tokens):
         if excess <= 0 or result.tokens <= 2 * marker:
@@ -141,7 +139,7 @@ def _with_markers(
 
 
 def _texts(stage: int, index: int, entry: Entry) -> Iterator[Text]:
-    """List what may be shortened of *entry* in a *stage*, with its share of what that costs."""
+    """Yield what may be shortened of *entry* in a *stage*, with its share of the tokens."""
     least = 0 if stage == WHOLE else FLOOR_TOKENS
     if entry.tokens <= least:
         return
@@ -164,7 +162,7 @@ def _texts(stage: int, index: int, entry: Entry) -> Iterator[Text]:
 
 
 def normal(counts: Counts) -> Counts:
-    """Share out among the pieces what a caller has counted for the whole."""
+    """Return *counts* with the total, which a caller may have set, divided among the pieces."""
     counted = counts.counted
     if counted == counts.total:
         return counts
@@ -175,17 +173,17 @@ def normal(counts: Counts) -> Counts:
 
 
 def _of_part(stage: int, part: bytes, tokens: int) -> Iterator[tuple[Path, int, Row | None]]:
-    """Give (path, tokens, row) of what may be shortened of a *part* that costs *tokens*."""
-    found = jsontext.members(part, (), None)
-    decoded = decoded_part(found)
+    """Yield (path, tokens, row) of what may be shortened of a *part* that costs *tokens*."""
+    members = jsontext.members(part, (), None)
+    decoded = decoded_part(members)
     row = shapes.row_of(decoded)
     if row is None:
-        yield from _of_plain_part(stage, part, found, decoded, tokens)
+        yield from _of_plain_part(stage, part, members, decoded, tokens)
         return
-    held = found
+    held = members
     prefix: Path = ()
     if row.by is By.KEY:
-        held, prefix = jsontext.members(found[row.word], (), None), (row.word,)
+        held, prefix = jsontext.members(members[row.word], (), None), (row.word,)
     keys = row.values if row.side is Side.CALL else row.arguments
     wanted: Sequence[str] = keys if stage == ARGUMENTS else row.values
     if stage != ARGUMENTS and row.side not in (Side.RESULT, Side.BOTH):
@@ -205,27 +203,27 @@ def _of_part(stage: int, part: bytes, tokens: int) -> Iterator[tuple[Path, int, 
 
 
 def _of_plain_part(
-    stage: int, part: bytes, found: jsontext.Members, decoded: dict[str, Any], tokens: int
+    stage: int, part: bytes, members: jsontext.Members, decoded: dict[str, Any], tokens: int
 ) -> Iterator[tuple[Path, int, Row | None]]:
     shape = shapes.shape_of(decoded, None)
     kind: str = decoded["type"]
     if stage == STRINGS and shape is Shape.TEXT:
         key = shapes.TEXT_KEYS[kind]
         if key:
-            if is_worth_cutting(found[key]):
+            if is_worth_cutting(members[key]):
                 yield (key,), tokens, None  # such a part is counted as its text alone
             return
-        for path, text in _walk(found.get("content", b"null")):
+        for path, text in _walk(members.get("content", b"null")):
             if path[-1:] == ("text",) and is_worth_cutting(text):
                 yield ("content", *path), tokens * len(text) // len(part), None
-    if stage == INSIDE and kind == "document" and "source" in found:
-        for path, text in _walk(found["source"]):
+    if stage == INSIDE and kind == "document" and "source" in members:
+        for path, text in _walk(members["source"]):
             if is_worth_cutting(text) and not _is_binary(text):
                 yield ("source", *path), tokens * len(text) // len(part), None
 
 
 def _strings_at(stage: int, value: bytes) -> Iterator[tuple[Path, bytes]]:
-    """Find the strings of a *value* that a stage may cut."""
+    """Yield the strings of a *value* that a stage may cut."""
     if value[:1] == b'"':
         if stage == STRINGS:
             yield (), value
@@ -236,7 +234,7 @@ def _strings_at(stage: int, value: bytes) -> Iterator[tuple[Path, bytes]]:
 
 
 def _written_arguments(value: bytes) -> Iterator[tuple[Path, bytes]]:
-    """Find the strings in JSON that is written in a string; the string itself if it is not JSON."""
+    """Yield the strings in the JSON in a string, or the string itself if it is not JSON."""
     inner = _inner(value)
     if inner is None:
         yield (), value
@@ -246,7 +244,7 @@ def _written_arguments(value: bytes) -> Iterator[tuple[Path, bytes]]:
 
 
 def _inner(value: bytes) -> bytes | None:
-    """Read the JSON object that is written in the string *value*; None if it holds none."""
+    """Return the JSON object or list in the string *value*, or None."""
     text = jsontext.string(value, "").encode()
     if text.lstrip()[:1] not in (b"{", b"["):
         return None
@@ -276,7 +274,7 @@ def _arguments_in_key(key: str, value: bytes) -> Iterator[tuple[Path, bytes]]:
 
 
 def _walk(value: bytes) -> Iterator[tuple[Path, bytes]]:
-    """Find the strings inside a *value*, but for those that are never cut."""
+    """Yield the strings inside a *value*, except those that are never cut."""
     if not _LONG_STRING.search(value):
         return
     if value[:1] == b'"':
@@ -286,16 +284,16 @@ def _walk(value: bytes) -> Iterator[tuple[Path, bytes]]:
             for path, text in _walk(item):
                 yield (index, *path), text
     else:
-        found = jsontext.members(value, (), None)
-        for key, held in found.items():
-            if not _is_fixed(key, found):
+        members = jsontext.members(value, (), None)
+        for key, held in members.items():
+            if not _is_fixed(key, members):
                 for path, text in _walk(held):
                     yield (key, *path), text
 
 
-def _is_fixed(key: str, found: jsontext.Members) -> bool:
-    """Tell whether what stands under *key* is an id, a name, a signature or binary data."""
-    if key == "data" and found.get("type", b'"text"') != b'"text"':
+def _is_fixed(key: str, members: jsontext.Members) -> bool:
+    """Return whether *key* holds an id, a name, a signature or binary data."""
+    if key == "data" and members.get("type", b'"text"') != b'"text"':
         return True
     return (
         key in shapes.FIXED_KEYS
@@ -305,7 +303,7 @@ def _is_fixed(key: str, found: jsontext.Members) -> bool:
 
 
 def is_worth_cutting(value: bytes) -> bool:
-    """Tell whether the JSON string *value* is text, and long enough for a marker to be shorter."""
+    """Return whether the JSON string *value* is so long that a marker makes it shorter."""
     # A caller may count more tokens than there are bytes.
     if len(value) <= _WORTH_CUTTING_BYTES:
         return False
@@ -313,7 +311,7 @@ def is_worth_cutting(value: bytes) -> bool:
 
 
 def _is_binary(value: bytes) -> bool:
-    """Tell whether the JSON string *value* is a data URL or base64."""
+    """Return whether the JSON string *value* is a data URL or base64."""
     return (
         value.startswith(b'"data:')
         or _BASE64.match(value[1:201].decode(errors="replace")) is not None
@@ -352,7 +350,7 @@ def _marked(entry: Entry, result: Text, marker: int) -> Entry:
 
 
 def _written(entry: Entry, texts: list[tuple[Text, int]], rewrite: Any) -> Entry:
-    """Write *entry* again with each of *texts* rewritten; so many tokens are saved by each."""
+    """Return *entry* with each of *texts* rewritten, which saves so many tokens each."""
     message = jsontext.members(entry.body, (), None)
     parts = jsontext.items(message["parts"], "parts")
     counts = normal(entry.counts)
@@ -375,7 +373,7 @@ def _written(entry: Entry, texts: list[tuple[Text, int]], rewrite: Any) -> Entry
 
 
 def _rewritten(value: bytes, path: Path, tokens: int, level: int) -> bytes:
-    """Cut the string at *path* inside of *value*."""
+    """Return *value* with the string at *path* cut."""
     if not path:
         return msgspec.json.encode(cut_middle(jsontext.string(value, ""), tokens, level))
     key = path[0]
@@ -387,27 +385,27 @@ def _rewritten(value: bytes, path: Path, tokens: int, level: int) -> bytes:
         listed = jsontext.items(value, "")
         listed[key] = _rewritten(listed[key], path[1:], tokens, level)
         return b"[" + b",".join(listed) + b"]"
-    found = jsontext.members(value, (), None)
-    found[key] = _rewritten(found[key], path[1:], tokens, level)
-    return jsontext.joined(found)
+    members = jsontext.members(value, (), None)
+    members[key] = _rewritten(members[key], path[1:], tokens, level)
+    return jsontext.joined(members)
 
 
 def _replaced(value: bytes, path: Path, held: bytes) -> bytes:
-    """Put *held* in place of what stands at *path* inside of *value*."""
+    """Return *value* with *held* at *path*."""
     if not path:
         return held
-    found = jsontext.members(value, (), None)
+    members = jsontext.members(value, (), None)
     key = path[0]
     assert isinstance(key, str)
-    found[key] = _replaced(found[key], path[1:], held)
-    return jsontext.joined(found)
+    members[key] = _replaced(members[key], path[1:], held)
+    return jsontext.joined(members)
 
 
 def cut_middle(text: str, tokens: int, level: int) -> str:
     """
-    Cut *text*, counted as *tokens*, down to about *level* tokens of its beginning and end.
+    Cut *text*, counted as *tokens*, to about *level* tokens of its beginning and end.
 
-    The marker in between says how many tokens were left out.
+    The marker in between says how many tokens are missing.
     """
     data = text.encode()
     kept = max(len(data) * level // tokens, FLOOR_TOKENS)

@@ -1,13 +1,13 @@
 """
-Choosing what the `skip_parts` policy takes out of a window.
+Choosing what the `skip_parts` policy strips from a window.
 
-- The kind `tool` takes calls, results and approvals of every provider, in parts and in keys. The
-  kind `reasoning` takes reasoning; an item of the Responses API stays while the item that it led to
-  stays. Any other kind takes the parts whose types begin with it.
-- A call goes with its results, its strays and its approval, and they go with it, whatever the kind.
-- Reasoning goes with what it led to: the next part that is none, of the same message or of the
-  assistant message after it.
-- The pinned entries stay as they are, and so does the last turn if it holds a call, or held one
+- The kind `tool` strips calls, results and approvals of every provider, in parts and in keys. The
+  kind `reasoning` strips reasoning, but an item of the Responses API stays as long as the item that
+  it led to. Any other kind strips the parts whose types begin with it.
+- For every kind, a call, its results, its strays and its approval are stripped together.
+- Reasoning is stripped with what it led to: the next part that is not reasoning, in the same
+  message or in the assistant message after it.
+- The pinned entries are not stripped, and neither is the last turn if it holds a call, or held one
   that was cut.
 """
 
@@ -35,7 +35,7 @@ _SKIPPED: Final = frozenset({Shape.GONE, Shape.PAGE})
 
 
 def stripped(window: Window, kinds: Iterable[str]) -> Window:
-    """Return *window* without the parts of these *kinds*; the same if there are none."""
+    """Return *window* without the parts of these *kinds*; the same window if it has none."""
     groups = window.grouped().finish_ghosts()
     layout = Layout(groups, window.shared, window.size, window.pinned)
     end = _end(layout)
@@ -54,7 +54,7 @@ def stripped(window: Window, kinds: Iterable[str]) -> Window:
 
 
 def _end(layout: Layout) -> int:
-    """Find where the last turn begins, if it may not be stripped; else the end."""
+    """Return the end of what may be stripped: the last turn, if that must not be."""
     groups, size = layout.groups, layout.size
     if size == layout.pinned:
         return size
@@ -66,7 +66,7 @@ def _end(layout: Layout) -> int:
 
 
 class _Target(NamedTuple):
-    """What reasoning led to: the index of an entry, below 0 if it led to nothing, and places."""
+    """What reasoning led to: places in the entry at an index, which is -1 for nothing."""
 
     at: int
     places: tuple[int, ...]
@@ -77,10 +77,10 @@ _NOTHING: Final = _Target(-1, ())
 
 class _Choice:
     """
-    Decides what goes, of the entries of a window up to *end*.
+    Decides what to strip from the entries of a window before *end*.
 
     Attributes:
-        gone: Places by index of the entry.
+        gone: The places to strip, by index of the entry.
     """
 
     def __init__(self, layout: Layout, end: int, kinds: frozenset[str]) -> None:
@@ -94,7 +94,7 @@ class _Choice:
         self.gone: dict[int, set[int]] = {}
 
     def decided(self) -> dict[int, set[int]]:
-        """Decide, and return the places that go."""
+        """Decide, and return the places to strip."""
         for index in self._range:
             places = self._first_choice(self._entries[index])
             if places:
@@ -104,11 +104,11 @@ class _Choice:
         return self.gone
 
     def has_gone(self, call: Call) -> bool:
-        """Tell whether *call*, of an entry of the window, went."""
+        """Return whether *call*, of an entry of the window, is stripped."""
         return call.reference.place in self.gone.get(call.at, ())
 
     def _first_choice(self, entry: Entry) -> set[int]:
-        """Choose the places of an entry that its own shapes or types give away."""
+        """Choose the places of an entry by its own shapes and types."""
         reading = entry.reading
         places: set[int] = set()
         if TOOL_KIND in self._kinds:
@@ -136,7 +136,7 @@ class _Choice:
         }
 
     def _complete_pairs(self) -> None:
-        """Let calls, results and approvals go together."""
+        """Add what belongs to the calls, results and approvals that are stripped."""
         taken: set[int] = set()
         waiting = [(index, place) for index, places in self.gone.items() for place in places]
         while waiting:
@@ -147,22 +147,22 @@ class _Choice:
                     waiting += self._take_call(call)
 
     def _calls_at(self, index: int) -> dict[int, list[Call]]:
-        """List the calls that an entry makes or answers, by all places where it does so."""
+        """Return the calls that an entry makes or answers, by all places where it does so."""
         if index not in self._calls:
-            found: dict[int, list[Call]] = {}
+            by_place: dict[int, list[Call]] = {}
             pairing = self._groups.pairing
             for call in pairing.calls.get(index, ()):
                 for place in call.reference.places:
-                    found.setdefault(place, []).append(call)
+                    by_place.setdefault(place, []).append(call)
             for reference, call in pairing.bonds.get(index, ()):
                 if call.results[0] == (index, reference):
                     for place in reference.places:
-                        found.setdefault(place, []).append(call)
-            self._calls[index] = found
+                        by_place.setdefault(place, []).append(call)
+            self._calls[index] = by_place
         return self._calls[index]
 
     def _take_call(self, call: Call) -> list[tuple[int, int]]:
-        """Take *call* and all that belongs to it; return what has gone with it, and where."""
+        """Strip *call* and everything that belongs to it; return the new places, with indexes."""
         gone: list[tuple[int, int]] = []
         related = [call, *call.requests, *([call.about] if call.about is not None else [])]
         for one in related:
@@ -182,9 +182,9 @@ class _Choice:
 
     def _decide_reasoning(self) -> None:
         """
-        Let reasoning go with what it led to, and items of the Responses API stay with it.
+        Strip reasoning with what it led to, and keep items of the Responses API with it.
 
-        From the end to the beginning, so that what follows is known.
+        This goes from the end to the beginning, so that what follows is known.
         """
         target: _Target | None = None
         for index in range(len(self._entries) - 1, self._range.start - 1, -1):
@@ -194,7 +194,7 @@ class _Choice:
             target = _followed(index, entry, target)
 
     def _decide_reasoning_of(self, index: int, target: _Target | None) -> None:
-        """Decide on the reasoning of an entry that is followed by *target*."""
+        """Decide about the reasoning of an entry that is followed by *target*."""
         reading = self._entries[index].reading
         by_place = {
             place: reference.places
@@ -213,14 +213,14 @@ class _Choice:
                 target = _Target(index, by_place.get(place, (place,)))
 
     def _goes_with(self, target: _Target, shape: int) -> bool:
-        """Tell whether reasoning goes since what it led to goes."""
+        """Return whether reasoning is stripped because of what it led to."""
         if target.at < 0:  # it led to nothing
             return shape == Shape.REASONING_ITEM and REASONING_KIND in self._kinds
         return not self.gone.get(target.at, set()).isdisjoint(target.places)
 
 
 def _followed(index: int, entry: Entry, target: _Target | None) -> _Target | None:
-    """Tell what reasoning before *entry* led to, if what comes after that is *target*."""
+    """Return what reasoning before *entry* led to, given the *target* of reasoning after it."""
     if entry.role in ASSISTANT_ROLES:
         said = _first_said(entry.reading)
         if said is not None:
@@ -237,7 +237,7 @@ def _is_for_a_page(entry: Entry) -> bool:
 
 
 def _first_said(reading: Reading) -> tuple[int, ...] | None:
-    """Find the first part that is no reasoning, else a call in keys."""
+    """Return the places of the first part that is not reasoning, else of a call in keys."""
     for at, shape in enumerate(reading.shapes):
         if shape not in _REASONING and shape not in _SKIPPED:
             return next((m.places for m in reading.tool_references if at in m.places), (at,))
@@ -245,7 +245,7 @@ def _first_said(reading: Reading) -> tuple[int, ...] | None:
 
 
 def _call_in_keys(reading: Reading) -> tuple[int, ...] | None:
-    """Return the places of the first call in keys that no part says as well."""
+    """Return the places of the first call that is only in keys."""
     return next(
         (
             reference.places
