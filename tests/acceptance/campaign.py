@@ -17,15 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-import httpx
-
 from tests.acceptance.connection import Connection
-from tests.acceptance.oracle import Violation
 from tests.acceptance.outcome import Finding, Outcome
 from tests.acceptance.plan import Run
 from tests.acceptance.replay import Replay
 from tests.acceptance.server import running
-from tests.acceptance.traffic import Broken, Traffic
+from tests.acceptance.traffic import Broken, Traffic, Violation
 
 AT_ONCE = 16
 
@@ -72,7 +69,7 @@ class Campaign:
         started, done = time.monotonic(), 0
         total = sum(run.weight for run in self.runs)
 
-        async def replay(http: httpx.AsyncClient, run: Run) -> Outcome:
+        async def replay(http: Connection, run: Run) -> Outcome:
             nonlocal done
             outcome = await Replay(http, run, self.seed, self.prefix).run()
             before, done = done, done + run.weight
@@ -88,7 +85,7 @@ class Campaign:
     async def _compare_all(
         self, url: str, outcomes: Sequence[Outcome], label: str, is_same_estimator: bool
     ) -> list[Outcome]:
-        async def compare(http: httpx.AsyncClient, outcome: Outcome) -> Outcome:
+        async def compare(http: Connection, outcome: Outcome) -> Outcome:
             violations = await _compare(http, outcome, label, is_same_estimator)
             last = len(outcome.run.conversation.messages) - 1
             found = [Finding(outcome.run, last, self.seed, one) for one in violations]
@@ -99,7 +96,7 @@ class Campaign:
 
 async def _at_once(
     url: str,
-    work: Callable[[httpx.AsyncClient, Item], Awaitable[Result]],
+    work: Callable[[Connection, Item], Awaitable[Result]],
     items: Sequence[Item],
 ) -> list[Result]:
     """Do *work* on all *items*, a few at a time, each worker over a connection of its own."""
@@ -107,7 +104,7 @@ async def _at_once(
     waiting = iter(enumerate(items))
 
     async def worker() -> None:
-        async with httpx.AsyncClient(base_url=url, transport=Connection()) as http:
+        async with Connection(url) as http:
             for index, item in waiting:
                 results[index] = await work(http, item)
 
@@ -118,7 +115,7 @@ async def _at_once(
 
 
 async def _compare(
-    http: httpx.AsyncClient, outcome: Outcome, label: str, is_same_estimator: bool
+    http: Connection, outcome: Outcome, label: str, is_same_estimator: bool
 ) -> list[Violation]:
     traffic = Traffic(http, outcome.context_id)
     violations: list[Violation] = []

@@ -1,28 +1,25 @@
 """
-A transport for httpx over one plain keep-alive connection.
+Requests and responses of httpx over one plain keep-alive connection, without its client.
 
-The suite makes several hundred thousand small requests. The pool that httpx brings costs more than
-the server that is tested, and one caller with one connection needs none.
+The suite makes several hundred thousand small requests. The client and the pool that httpx brings
+cost more than the server that is tested, and one caller with one connection needs none.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from asyncio import IncompleteReadError, StreamReader, StreamWriter
 
 import httpx
 
 TIMEOUT_SECONDS = 60
 
-# httpx writes a line for each request, which costs more than sending it.
-logging.getLogger("httpx").setLevel(logging.WARNING)
-
 
 class Connection(httpx.AsyncBaseTransport):
-    """One connection over HTTP/1.1, opened when first needed, for one request at a time."""
+    """One connection to *url*, opened when first needed, for one request at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
         self._streams: tuple[StreamReader, StreamWriter] | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -52,7 +49,7 @@ class Connection(httpx.AsyncBaseTransport):
             content = await _read_body(reader, headers)
         if headers.get("connection", "").lower() == "close":
             await self.aclose()
-        return httpx.Response(status, headers=headers, content=content)
+        return httpx.Response(status, headers=headers, content=content, request=request)
 
     async def _open(self, url: httpx.URL) -> tuple[StreamReader, StreamWriter]:
         if self._streams is None or self._streams[1].is_closing():

@@ -24,6 +24,12 @@ DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 Message = Mapping[str, Any]
 
+ANSWERED_BY_SERVER = ("seq", "version", "token_count", "inserted_at")
+
+LAST_N = "last_n"
+SKIP_PARTS = "skip_parts"
+MANUAL = "manual"
+
 NORMALISED = "normalised"
 OPENAI = "openai"
 ANTHROPIC = "anthropic"
@@ -197,3 +203,9 @@ _IN_SHAPE: dict[str, Callable[[Message], Message]] = {
     ANTHROPIC: as_anthropic,
     COUNTED: with_own_counts,
 }
+
+
+def content_of(message: Message) -> dict[str, Any]:
+    """Return *message* without what the server adds to every message, with the default metadata."""
+    content = {key: value for key, value in message.items() if key not in ANSWERED_BY_SERVER}
+    return {"metadata": {}, **content}

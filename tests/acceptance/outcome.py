@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from tests.acceptance.difference import canonical
-from tests.acceptance.oracle import Violation
 from tests.acceptance.plan import Run
+from tests.acceptance.traffic import Violation
+from tests.kit.messages import encoded
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Finding:
             f"  source {conversation.source}, conversation {conversation.id}, "
             f"shape {conversation.shape}, message {self.message_index} "
             f"(seq {self.message_index + 1})\n"
-            f"  configuration {configuration.name}: {canonical(configuration.body())}\n"
+            f"  configuration {configuration.name}: {encoded(configuration.body()).decode()}\n"
             f"  again: python -m tests.acceptance --source {conversation.source} "
             f"--conversation '{conversation.id}' --shape {conversation.shape} "
             f"--configuration {configuration.name} --first {len(conversation.messages)} "

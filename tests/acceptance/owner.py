@@ -1,114 +1,94 @@
 """
 What the owner of a `manual` context does: decide when to summarise, and what stays.
 
-The owner knows the whole conversation, also what comes, and so never parts a call from a result
-that is still to come.
 Kept messages are sent back as they were read, so that they stay references to the log.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from random import Random
-from typing import Any
+from typing import Any, Final
 
-from tests.acceptance.case import Case
-from tests.acceptance.log import Slot
-from tests.acceptance.pairing import Message, pairs_of
+from tests.acceptance.data import Message
+from tests.acceptance.judge import Judge
 from tests.acceptance.plan import Configuration
+from tests.acceptance.view import View
+from tests.rules.stripping import Kept
 
-KEPT_SHARE = 0.3
-SUMMARY_CHARACTERS = 400
+KEPT_SHARE: Final = 0.3
+SUMMARY_CHARACTERS: Final = 400
 
 
 @dataclass(frozen=True)
 class Replacement:
-    """What to send, and the window that must result."""
+    """What the window is to be: messages of the log, by seq, with a summary between the two."""
 
-    entries: tuple[Mapping[str, Any], ...]
-    window: tuple[Slot, ...]
+    pinned: list[int]
+    summary: Message | None
+    rest: list[int]
 
-
-class Cuts:
-    """The places at which a conversation can be cut without parting a call from its result."""
-
-    def __init__(self, messages: Sequence[Message]) -> None:
-        depth = [0] * (len(messages) + 3)
-        for pair in pairs_of(messages):
-            depth[pair.call.seq + 1] += 1
-            depth[pair.result.seq + 1] -= 1
-        self._depth = list(accumulate(depth))
-
-    def is_open(self, seq: int) -> bool:
-        """Tell whether a cut right before *seq* parts nothing."""
-        return self._depth[seq] == 0
+    def body(self, view: View) -> list[Message]:
+        """Return what to send, made of the messages of *view*."""
+        shown = {message["seq"]: message for message in view.messages}
+        summary = [] if self.summary is None else [self.summary]
+        return [
+            *(shown[seq] for seq in self.pinned), *summary, *(shown[seq] for seq in self.rest),
+        ]  # fmt: skip
 
 
-def is_due(case: Case, configuration: Configuration) -> bool:
+def is_due(view: View, configuration: Configuration) -> bool:
     """Tell whether the owner would summarise now."""
     if configuration.habit == "never":
         return False
-    late = case.view.window_tokens > 1.5 * configuration.token_budget
-    return late if configuration.habit == "late" else case.view.needs_compaction
+    late = view.window_tokens > 1.5 * configuration.token_budget
+    return late if configuration.habit == "late" else view.needs_compaction
 
 
-def replacement(case: Case, cuts: Cuts, random: Random) -> Replacement | None:
+def replacement(judge: Judge, budget: int, random: Random) -> Replacement | None:
     """
-    Replace the older part of the window in *case*, which is shown whole, by a summary.
+    Replace the older part of the window by a summary; what is kept is a small share of the budget.
 
     None where no cut is possible now, or nothing would be replaced.
     """
-    rest = case.material.rest_seqs
-    start = _start(case, cuts, rest)
-    if start is None or not rest or start == rest[0]:
+    window, pinned = judge.model.window, judge.model.pinned
+    left = [*accumulate((kept.tokens for kept in reversed(window)), initial=0)][::-1]
+    places = [at for at in judge.model.whole_cuts() if pinned < at < len(window)]
+    fitting = (at for at in places if left[at] < KEPT_SHARE * budget)
+    start = next(fitting, places[-1] if places else None)
+    if start is None:
         return None
-    returned = {one["seq"]: one for one in case.view.messages}
-    pinned = [slot for slot in case.material.pinned if slot.seq is not None]
-    tail = [slot for slot in case.material.rest if slot.seq is not None and slot.seq >= start]
-    summary = _summary(case, pinned, start, random)
-    entries = (
-        *(returned[slot.seq] for slot in pinned),
-        summary.message,
-        *(returned[slot.seq] for slot in tail),
+    return Replacement(
+        seqs(judge, window[:pinned]),
+        _summary(judge, window[pinned:start], random),
+        seqs(judge, window[start:]),
     )
-    return Replacement(entries, (*pinned, summary, *tail))
 
 
-def emptying(case: Case, cuts: Cuts) -> Replacement | None:
+def emptying(judge: Judge) -> Replacement | None:
     """Replace the window by nothing, where no result is awaited."""
-    return Replacement((), ()) if cuts.is_open(case.log.last_seq + 1) else None
+    is_open = len(judge.model.window) in judge.model.whole_cuts()
+    return Replacement([], None, []) if is_open else None
 
 
-def _start(case: Case, cuts: Cuts, rest: Sequence[int]) -> int | None:
-    """Return the first seq to keep: a small share of the budget, the newest message at least."""
-    places = [seq for seq in rest if cuts.is_open(seq)]
-    wanted = KEPT_SHARE * case.expected.token_budget
-    fitting = (seq for seq in places if case.log.tokens(one for one in rest if one >= seq) < wanted)
-    return next(fitting, places[-1] if places else None)
+def seqs(judge: Judge, window: list[Kept]) -> list[int]:
+    """List the seqs of the messages of the log in a part of the window."""
+    return [seq for kept in window if (seq := judge.seq_of(kept)) is not None]
 
 
-def _summary(case: Case, pinned: Sequence[Slot], start: int, random: Random) -> Slot:
-    after_pinned = (pinned[-1].seq or 0) + 1 if pinned else 1
-    summaries = [slot for slot in case.expected.window or () if slot.seq is None]
-    oldest = summaries[0].first[1] if summaries else case.material.rest_seqs[0]
-    message: dict[str, Any] = {"role": random.choice(("user", "assistant", "system"))}
-    message["parts"] = [{"type": "text", "text": _summarise(case, start), "of": [1, 1.0, True]}]
-    if random.random() < 0.5:
-        message["metadata"] = {"until": start - 1}
-    count = None
-    if random.random() < 0.5:
-        count = message["token_count"] = random.randrange(5, 60)
-    return Slot(None, message, count, (0,), (after_pinned, oldest), start - 1)
-
-
-def _summarise(case: Case, start: int) -> str:
+def _summary(judge: Judge, replaced: list[Kept], random: Random) -> Message:
     texts = (
         part["text"][:40]
-        for seq in case.material.rest_seqs
-        if seq < start
-        for part in case.log[seq].message["parts"]
+        for kept in replaced
+        for part in judge.model.said[kept.number].message["parts"]
         if part["type"] == "text"
     )
-    return f"Until message {start - 1}: " + " / ".join(texts)[:SUMMARY_CHARACTERS]
+    said = f"Of {len(replaced)} messages: " + " / ".join(texts)[:SUMMARY_CHARACTERS]
+    message: dict[str, Any] = {"role": random.choice(("user", "assistant", "system"))}
+    message["parts"] = [{"type": "text", "text": said, "of": [1, 1.0, True]}]
+    if random.random() < 0.5:
+        message["metadata"] = {"replaced": len(replaced)}
+    if random.random() < 0.5:
+        message["token_count"] = random.randrange(5, 60)
+    return message

@@ -15,20 +15,23 @@ from functools import cached_property
 from random import Random
 from typing import Any, Literal, NamedTuple
 
-from tests.acceptance.case import LAST_N, MANUAL, SKIP_PARTS
 from tests.acceptance.data import (
     ANTHROPIC,
     COUNTED,
+    LAST_N,
+    MANUAL,
     NORMALISED,
     OPENAI,
     SHAPES,
+    SKIP_PARTS,
     UI_MESSAGE,
     Conversation,
     Message,
     conversations,
 )
-from tests.acceptance.difference import canonical
-from tests.acceptance.pairing import halves, pinned_count
+from tests.kit.messages import encoded
+from tests.rules.meaning import INSTRUCTIONS
+from tests.rules.reading import read
 
 DEFAULT_BUDGET = 8000
 DEFAULT_RATIO = 0.7
@@ -84,7 +87,8 @@ class Profile:
         """Return the configuration for *conversation*."""
         if self.name == "last_n-default":
             return Configuration(self.name, self.strategy, is_default=True)
-        pinned = pinned_count(conversation.messages)
+        roles = [message["role"] for message in conversation.messages]
+        pinned = next((at for at, one in enumerate(roles) if one not in INSTRUCTIONS), len(roles))
         room = self.share * rough_tokens(conversation.messages[pinned:])
         if self.share:
             room += rough_tokens(conversation.messages[:pinned]) / self.trigger_ratio
@@ -163,7 +167,9 @@ class Run:
         Talk without tools has few ways to break, and a long log of it would take most of the time.
         """
         messages = self.conversation.messages
-        return len(messages) > 500 and not any(any(halves(one)) for one in messages)
+        return len(messages) > 500 and not any(
+            item.kind == "call" for one in messages for item in read(one).items
+        )
 
     @property
     def weight(self) -> int:
@@ -174,8 +180,7 @@ class Run:
 def rough_tokens(messages: Sequence[Message]) -> int:
     """Estimate the tokens of *messages*: a quarter of their bytes, or what they say themselves."""
     own = sum(int(one.get("token_count", 0)) for one in messages)
-    parts = (canonical(one["parts"]) for one in messages)
-    return own or sum(len(text.encode()) for text in parts) // 4
+    return own or sum(len(encoded(one["parts"])) for one in messages) // 4
 
 
 def full_plan(sources: Sequence[str] = ()) -> list[Run]:

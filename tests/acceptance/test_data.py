@@ -10,9 +10,11 @@ from tests.acceptance.data import (
     SHAPES,
     UI_MESSAGE,
     Conversation,
+    Message,
     conversations,
 )
-from tests.acceptance.pairing import Part, opens_turn, pairs_of
+from tests.rules.judge import pairing_of
+from tests.rules.reading import read
 
 pytestmark = pytest.mark.usefixtures("real_conversations")
 
@@ -28,8 +30,8 @@ def test_shape_keeps_the_turns(source: str, shape: str) -> None:
     """
     for plain, shaped in zip(conversations(source), conversations(source, shape), strict=True):
         assert shaped.id == plain.id
-        assert [opens_turn(one) for one in shaped.messages] == [
-            opens_turn(one) for one in plain.messages
+        assert [read(one).opens_turn for one in shaped.messages] == [
+            read(one).opens_turn for one in plain.messages
         ]
 
 
@@ -37,9 +39,14 @@ def test_shape_keeps_the_turns(source: str, shape: str) -> None:
 def test_shape_keeps_the_pairs(source: str, shape: str) -> None:
     """In another shape the same messages answer each other; an AI SDK part answers itself."""
     for plain, shaped in zip(conversations(source), conversations(source, shape), strict=True):
-        spans = sorted(pair.span for pair in pairs_of(shaped.messages))
-        expected = sorted(pair.span for pair in pairs_of(plain.messages))
-        assert spans == ([] if shape == UI_MESSAGE else expected)
+        assert spans(shaped) == ([] if shape == UI_MESSAGE else spans(plain))
+
+
+def spans(conversation: Conversation) -> list[tuple[int, int]]:
+    """List which message answers which, of the calls that another message answers."""
+    calls = pairing_of([read(one) for one in conversation.messages]).calls
+    pairs = [(call.spot.number, answer.number) for call in calls for answer in call.answers]
+    return sorted(pair for pair in pairs if pair[0] != pair[1])
 
 
 @pytest.mark.parametrize(("source", "shape"), SHAPED)
@@ -52,5 +59,5 @@ def test_shape_is_another(source: str, shape: str) -> None:
     assert (kinds[NORMALISED] == kinds[shape]) == (shape == COUNTED)
 
 
-def _parts(conversation: Conversation) -> list[Part]:
+def _parts(conversation: Conversation) -> list[Message]:
     return [part for one in conversation.messages for part in one["parts"]]

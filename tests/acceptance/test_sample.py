@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.campaign import Campaign, findings, table
-from tests.acceptance.case import LAST_N, MANUAL, SKIP_PARTS
+from tests.acceptance.data import LAST_N, MANUAL, SKIP_PARTS
 from tests.acceptance.plan import sample_plan
 
 SEED = 20261122

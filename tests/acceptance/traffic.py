@@ -7,12 +7,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 import httpx
 
-from tests.acceptance.oracle import Violation
+from tests.acceptance.connection import Connection
+
+
+class Violation(NamedTuple):
+    """One broken rule and how it was broken."""
+
+    rule: str
+    detail: str
 
 
 class Broken(Exception):
@@ -36,9 +43,9 @@ def encode(body: Any) -> bytes:
 class Traffic:
     """The calls on one context."""
 
-    def __init__(self, http: httpx.AsyncClient, context_id: str) -> None:
+    def __init__(self, http: Connection, context_id: str) -> None:
         self._http = http
-        self._base = f"{str(http.base_url).rstrip('/')}/v1/contexts/{quote(context_id, safe='')}"
+        self._base = f"{http.url}/v1/contexts/{quote(context_id, safe='')}"
         self._urls: dict[str, httpx.URL] = {}
         self._bodies: dict[str, bytes] = {}
         self.context_id = context_id
@@ -68,10 +75,11 @@ class Traffic:
         # Parsing a URL takes httpx longer than the rest of a request.
         if path not in self._urls:
             self._urls[path] = httpx.URL(self._base + path)
+        request = httpx.Request(
+            method, self._urls[path], content=content, headers={**sent, **(headers or {})}
+        )
         try:
-            response = await self._http.request(
-                method, self._urls[path], content=content, headers={**sent, **(headers or {})}
-            )
+            response = await self._http.handle_async_request(request)
         except httpx.TransportError as error:
             raise broken("answer", f"{method} {path}: {error!r}") from error
         if response.status_code != status:

@@ -12,12 +12,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
-from tests.rules.meaning import WHOLE, Json, Said
+from tests.kit.messages import encoded
+from tests.rules.meaning import WHOLE, Json, Place, Said
 from tests.rules.pairing import Pairing, Spot
 
 MARKER: Final = re.compile(r"\[\.\.\. \d+ tokens left out \.\.\.\]")
 ARGUMENTS: Final = ("arguments", "args", "input", "payload", "action", "rawInput")
 """Keys of what a call is given, which is JSON also if it is written in a string."""
+
+KEPT_CHARACTERS_MIN: Final = 64
+"""What is left of a text at the least: its floor is 256 tokens, in dense scripts 3 a character."""
 
 FIXED: Final = ("type", "id", "name", "role", "state")
 ADDED: Final = ("seq", "version", "token_count", "inserted_at", "metadata")
@@ -63,6 +67,28 @@ def shown(said: Sequence[Said], messages: Iterable[Mapping[str, Any]]) -> list[S
     return found
 
 
+def left_of(said: Said, message: Mapping[str, Any]) -> frozenset[int]:
+    """Find what is left of *said*, which has no numbers, in *message* as it came back."""
+    calls = _matched(said.message.get("tool_calls") or (), message.get("tool_calls") or ())
+    places: set[Place] = {WHOLE, *message, *_matched(said.message["parts"], message["parts"])}
+    places |= {f"tool_calls.{index}" for index in calls}
+    return frozenset(at for at, item in enumerate(said.items) if places.issuperset(item.places))
+
+
+def _matched(sent: Sequence[Any], got: Sequence[Any]) -> Iterator[int]:
+    """Yield which of the *sent* came back, in order: the same, else the first that is shortened."""
+    start = 0
+    for one in got:
+        rest = range(start, len(sent))
+        same = [at for at in rest if encoded(sent[at]) == encoded(one)]
+        found = next(
+            iter(same or (at for at in rest if not any(_differing(sent[at], one, ())))), None
+        )
+        if found is not None:
+            yield found
+            start = found + 1
+
+
 def pairing_of(said: Sequence[Said]) -> Pairing:
     """Pair the results of a whole conversation."""
     pairing = Pairing()
@@ -89,6 +115,11 @@ def complaints(
             yield f"message {one.number + 1}: {fault}"
         if not may_be_cut and _own(source.without(gone)) != _own(one.message):
             yield f"message {one.number + 1} was shortened"
+        whole = list(map(encoded, one.message["parts"]))
+        for item in (source.items[at] for at in one.items):
+            places = item.places if item.kind == "reasoning" and item.is_in_parts else ()
+            if any(encoded(source.message["parts"][place]) not in whole for place in places):
+                yield f"message {one.number + 1} has reasoning that was shortened"
 
 
 def parted(pairing: Pairing, there: set[Spot]) -> Iterator[str]:
@@ -115,25 +146,39 @@ def _own(message: Mapping[str, Any]) -> Json:
 
 
 def _differing(sent: Any, got: Any, path: tuple[Any, ...]) -> Iterator[str]:
-    if sent == got:
+    if encoded(sent) == encoded(got):
         return
     where = ".".join(map(str, path))
     is_fixed = bool(path) and str(path[-1]).endswith((*FIXED, "_id", "Id", "ature"))
     if is_fixed:
         yield f"{where} was {sent!r} and is {got!r}"
     elif isinstance(sent, str) and isinstance(got, str):
-        if not MARKER.search(got):
-            yield f"{where} was changed without a marker"
-        elif path[-1] in ARGUMENTS and sent[:1] == "{" and not _is_like(json.loads(sent), got):
-            yield f"{where} is no longer what it was: JSON"
+        if path[-1:] and path[-1] in ARGUMENTS and sent[:1] == "{":
+            if not MARKER.search(got) or not _is_like(json.loads(sent), got):
+                yield f"{where} is no longer what it was: JSON"
+        elif not _is_shortened(sent, got):
+            yield f"{where} is not its beginning and its end with a marker between them"
     elif isinstance(sent, dict) and isinstance(got, dict) and list(sent) == list(got):
         for key in sent:
             yield from _differing(sent[key], got[key], (*path, key))
     elif isinstance(sent, list) and isinstance(got, list) and len(sent) == len(got):
         for at, one in enumerate(sent):
             yield from _differing(one, got[at], (*path, at))
-    elif not MARKER.search(json.dumps(got)):
+    elif not path or not MARKER.search(json.dumps(got)):
         yield f"{where} was replaced without a marker"
+
+
+def _is_shortened(sent: str, got: str) -> bool:
+    """Tell whether *got* is the beginning and the end of *sent*, or nothing but a marker."""
+    head, _, tail = MARKER.sub("\0", got, count=1).partition("\0")
+    kept = head.removesuffix("\n"), tail.removeprefix("\n")
+    is_marker = MARKER.fullmatch(got) is not None
+    return is_marker or (
+        all(kept)
+        and sent.startswith(kept[0])
+        and sent.endswith(kept[1])
+        and KEPT_CHARACTERS_MIN <= sum(map(len, kept)) < len(sent)
+    )
 
 
 def _is_like(sent: Any, got: str) -> bool:

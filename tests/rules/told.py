@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from fastpaca.context import LastN, Manual, Policy, SkipParts
 from fastpaca.context.context import WindowView
+from fastpaca.context.draft import Draft, parse
+from fastpaca.context.message import Counts
 from fastpaca.shapes import STRUCTURAL_KEYS
 from tests.context.conversation import Conversation, decoded
-from tests.kit.messages import counted, encoded
+from tests.kit.messages import count, encoded
 from tests.rules.meaning import Json, Said
 from tests.rules.model import Model, Settings
 from tests.rules.stripping import Kept
@@ -119,13 +121,13 @@ def policy_of(settings: Settings) -> Policy:
     return SkipParts(settings.skip_kinds, *rest)
 
 
-def cost(said: Said, gone: frozenset[int]) -> int:
+def cost(said: Said, gone: frozenset[int], count: Callable[[Draft], Counts] = count) -> int:
     """
     Return what *said* costs without the items at *gone*, never more than it costs whole.
 
     A list of calls of which some have gone costs its share, by length, of the list.
     """
-    counts = counted(said.message).counts
+    counts = count(parse(encoded(said.message), "message"))
     places = {place for at in gone for place in said.items[at].places}
     total = counts.overhead
     total += sum(n for place, n in enumerate(counts.parts) if place not in places)
