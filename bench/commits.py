@@ -24,7 +24,7 @@ from fastpaca.context.draft import parse
 from fastpaca.context.events import Event
 from fastpaca.context.ops import Append, Counted, Put
 from fastpaca.engine import Engine, rows
-from fastpaca.service import no_answer
+from fastpaca.service import no_body
 from fastpaca.store.postgres.store import PostgresStore
 from fastpaca.tokens import CharsCounter, count_message
 
@@ -43,10 +43,10 @@ class Grouped:
         self._append = _append()
 
     async def create(self, name: str) -> None:
-        await self._engine.write(name, CREATE, no_answer)
+        await self._engine.write(name, CREATE, no_body)
 
     async def append(self, name: str) -> None:
-        await self._engine.write(name, self._append, no_answer)
+        await self._engine.write(name, self._append, no_body)
 
 
 class Single:

@@ -19,7 +19,7 @@ from fastpaca.context import jsontext
 from fastpaca.context.draft import parse
 from fastpaca.context.ops import Append, Counted, Put
 from fastpaca.engine import Engine
-from fastpaca.service import no_answer
+from fastpaca.service import no_body
 from fastpaca.store.base import Store
 from fastpaca.store.postgres.store import PostgresStore
 from fastpaca.store.sqlite.store import SqliteStore
@@ -36,8 +36,8 @@ async def populate(store: Store, contexts: int, messages: int, text_bytes: int) 
     await engine.start()
     for start in range(0, contexts, TOGETHER):
         names = [f"c{number}" for number in range(start, min(start + TOGETHER, contexts))]
-        await asyncio.gather(*(engine.write(name, Put(TOKEN_BUDGET), no_answer) for name in names))
-        await asyncio.gather(*(engine.write(name, op, no_answer) for name in names))
+        await asyncio.gather(*(engine.write(name, Put(TOKEN_BUDGET), no_body) for name in names))
+        await asyncio.gather(*(engine.write(name, op, no_body) for name in names))
     await engine.stop()
 
 

@@ -13,7 +13,7 @@ from bench.populate import message, populate
 from fastpaca.clock import now_us
 from fastpaca.context.ops import Append
 from fastpaca.engine import Engine
-from fastpaca.service import no_answer
+from fastpaca.service import no_body
 from fastpaca.store.postgres.store import PostgresStore
 
 CONTEXTS: Final = 4000
@@ -91,4 +91,4 @@ async def append_to_all(engine: Engine) -> None:
     op = Append((message(0, TEXT_BYTES),))
     for start in range(0, CONTEXTS, TOGETHER):
         names = [f"c{number}" for number in range(start, min(start + TOGETHER, CONTEXTS))]
-        await asyncio.gather(*(engine.write(name, op, no_answer) for name in names))
+        await asyncio.gather(*(engine.write(name, op, no_body) for name in names))

@@ -1,12 +1,11 @@
 """
-How much memory the C library keeps of what was freed.
+How much freed memory the C library keeps.
 
-glibc serves large blocks from its heaps as soon as one of that size was freed, and never gives back
-what lies below a block that is in use: after 36 bodies of 15 MiB a node would keep 1 GiB
-permanently. So a node asks for large blocks to be mapped by themselves, which returns each as soon
-as it is freed, and for few heaps; and it lets free pages in between be returned when large bodies
-are done with. What the operator says in the environment (`MALLOC_…`) stands. Other C libraries give
-back by themselves: for them nothing is done.
+As soon as one large block was freed, glibc serves blocks of that size from its heaps, and never
+returns memory below a block that is in use: after 36 bodies of 15 MiB, a node would keep 1 GiB. So
+a node tells glibc to map large blocks separately, which returns each as soon as it is freed, and to
+use few heaps. After large bodies, it also returns free pages in between. `MALLOC_…` variables in
+the environment take precedence. Other C libraries return memory on their own.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ import os
 from typing import Any, Final
 
 MMAP_BYTES: Final = 128 * 1024
-"""Blocks of this size are mapped by themselves: what glibc begins with, before it adapts."""
+"""Blocks of this size are mapped separately; this is glibc's default, before it adapts."""
 
 ARENAS: Final = 2
 """
-Heaps. Threads share them: Python's lock lets one thread at a time allocate most of the time.
+Heaps, which threads share: because of Python's lock, mostly one thread at a time allocates.
 
-With the default, eight for each core, batches of 15 MiB took a third more at their peak.
+With the default, eight per core, batches of 15 MiB took a third more memory at their peak.
 """
 
 _M_MMAP_THRESHOLD: Final = -3  # malloc.h of glibc
@@ -35,20 +34,20 @@ _OPTIONS: Final = (
 
 
 def keep_little() -> None:
-    """Let glibc keep little of what this process frees; called before it has threads."""
+    """Make glibc keep little freed memory; call this before the process has threads."""
     libc = _glibc()
     if libc is None:
         return
     for variable, option, value in _OPTIONS:
-        if variable not in os.environ:  # noqa: TID251  # glibc's own, and not settings of ours
+        if variable not in os.environ:  # noqa: TID251  # settings of glibc, not of fastpaca
             libc.mallopt(option, value)
 
 
 def give_back() -> None:
     """
-    Return free memory to the system; called in a thread, since it takes up to some 100 ms.
+    Return free memory to the system; call this in a thread, since it takes up to about 100 ms.
 
-    The interpreter goes on meanwhile, but for threads that want memory from the same heap.
+    Meanwhile, only threads that allocate from the same heap have to wait.
     """
     libc = _glibc()
     if libc is not None:

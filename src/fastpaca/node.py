@@ -1,8 +1,7 @@
 """
-Put a node together: store, engine, service, application and housekeeping.
+Assemble a node: store, engine, service, application and cleanup.
 
-`fastpaca serve`, a local client and the tests each make a `Node`, and differ only in what they hand
-in.
+`fastpaca serve`, local clients and tests all use `Node`, with different arguments.
 """
 
 from __future__ import annotations
@@ -30,39 +29,39 @@ from fastpaca.tokens import TokenCounter
 logger = logging.getLogger(__name__)
 
 HOUSE_FIRST_SECONDS: Final = 60.0
-"""When a node first clears away what has outlived its use; its start has other work."""
+"""How long after its start a node first cleans up, since it is busy at first."""
 
 HOUSE_INTERVAL_SECONDS: Final = 3600.0
 
 MakeStore = Callable[[Callable[[str], None]], Store]
-"""Makes a store that calls what it is given, with the reason, when it has failed permanently."""
+"""Makes a store; when it has failed permanently, it calls the argument with the reason."""
 
 
 class Node:
     """
-    The parts of a node, put together and not started.
+    A node, assembled but not started.
 
     Args:
-        settings: As `fastpaca.settings.Settings`.
-        make_store: Makes where everything is kept.
+        settings: The settings.
+        make_store: Makes the store.
         counter: Counts tokens.
-        clock: The time of day; None is that of the store, or of this machine.
-        commit_ids: Makes 16 bytes that no other commit has.
+        clock: The time of day; None means that of the store, else of this machine.
+        commit_ids: Returns 16 bytes, different for each commit.
         queue_ops_max: How many writes may wait.
         on_fatal: Called once, with the reason, when the store has failed permanently.
-        pace: How slowly a body may come in; None is the usual one.
+        pace: How slowly a body may arrive; None means the default.
         monotonic: The clock of the rate limit, in seconds.
-        clear_up: Called whenever the housekeeping is done.
-        give_back: Returns free memory to the system after large bodies, see `allocator`.
-        wait: Lets seconds pass between two rounds of housekeeping.
+        clear_up: Called after each cleanup.
+        give_back: Returns free memory to the system after large bodies; see `allocator`.
+        wait: Waits for some seconds between two cleanups.
 
     Attributes:
         app: The ASGI application.
         engine: Applies operations.
         service: The verbs of the API.
-        store: Where everything is kept.
-        metrics: What the node counts.
-        settings: As given.
+        store: The store.
+        metrics: The metrics of the node.
+        settings: The settings.
     """
 
     def __init__(
@@ -118,24 +117,24 @@ class Node:
 
     async def start(self) -> None:
         """
-        Open the store, and begin to serve and to keep house.
+        Open the store, and start to serve and to clean up.
 
         Raises:
             StoreRefused: The store cannot be opened.
         """
         await self.engine.start()
         if self.settings.store == "sqlite":
-            clear_broken_backups(self.settings.data_dir)  # ours alone: the store holds its lock
+            clear_broken_backups(self.settings.data_dir)  # safe: the store holds its lock
         self._housekeeping = asyncio.create_task(self._keep_house())
 
     async def stop(self) -> None:
-        """Finish and commit what was taken, and close the store."""
+        """Commit all accepted writes, and close the store."""
         if self._housekeeping is not None:
             self._housekeeping.cancel()
         await self.engine.stop()
 
     async def _keep_house(self) -> None:
-        """Clear away what has outlived its use, now and then, and finish interrupted erasures."""
+        """Periodically remove expired records, and finish interrupted erasures."""
         await self._wait(HOUSE_FIRST_SECONDS)
         while True:
             try:
@@ -148,7 +147,7 @@ class Node:
 
 
 def _show_archive(store: Store, engine: Engine, metrics: Metrics) -> None:
-    """Let the series of the archive be shown among those of the node."""
+    """Add the metrics of the archive to those of the node."""
     from fastpaca.archive.store import ArchivedStore  # noqa: PLC0415 - others need no driver
 
     assert isinstance(store, ArchivedStore)

@@ -1,18 +1,17 @@
 """
 When work leaves the event loop: one rule, and one table of what work costs.
 
-Everything that a node serves shares one event loop, so a piece of work on it is a stall for all
-others. Work whose cost grows with what a client sends or keeps therefore goes to a thread, unless
-it surely takes less than `INLINE_SECONDS`: handing work to a thread and back costs about 0.1 ms and
-a turn of the scheduler, more than most requests take in all.
+All requests of a node share one event loop, so work on it stalls all others. Work whose cost grows
+with what a client sends or stores runs in a thread, unless it surely takes less than
+`INLINE_SECONDS`: moving work to a thread and back costs about 0.1 ms and a turn of the scheduler,
+which is more than most requests take in total.
 
-Threads of Python share the interpreter, so that more of them at once would not be faster, and each
-of them holds several copies of what it works on. Long work therefore waits for one of
-`LONG_AT_ONCE` places. Shorter work does not wait for it. Bodies that are still to be taken apart
-wait longest: what follows frees the copies that taking them apart has made.
+Python's threads share the interpreter, so more of them would not be faster, and each holds several
+copies of its data. Long work therefore waits for one of `LONG_AT_ONCE` places; shorter work does
+not. Parsing bodies has the lowest priority, since the work after it frees the copies that it makes.
 
-Single calls into C that only copy bytes stay where they are: they hold the interpreter's lock in
-whichever thread they run, for about 0.2 ms a MiB.
+Single calls into C that only copy bytes always run on the event loop: they hold the interpreter's
+lock in every thread, for about 0.2 ms per MiB.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ from typing import Final, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 INLINE_SECONDS: Final = 0.0025
-"""Work that is foreseen to take longer goes to a thread; a short append takes 0.1 ms."""
+"""Work that is expected to take longer runs in a thread; a short append takes 0.1 ms."""
 
 LONG_SECONDS: Final = 0.05
-"""Work that is foreseen to take longer is long: it waits for a place."""
+"""Work that is expected to take longer waits for a place."""
 
 LONG_AT_ONCE: Final = 2
 """Places for long work; asyncio's own pool has at least five threads."""
@@ -37,12 +36,12 @@ T = TypeVar("T")
 
 class Work(NamedTuple):
     """
-    A kind of work, by what it costs: an upper estimate, measured on a core of 2026.
+    A kind of work, and an upper estimate of its cost, measured on a core of 2026.
 
     Attributes:
-        byte_ns: Nanoseconds a byte.
-        item_us: Microseconds an item: a message, an entry of a window.
-        comes_last: Whether it waits for a place until nothing else does.
+        byte_ns: Nanoseconds per byte.
+        item_us: Microseconds per item, such as a message or an entry of a window.
+        comes_last: Whether all other kinds go first when it waits for a place.
     """
 
     byte_ns: float
@@ -50,7 +49,7 @@ class Work(NamedTuple):
     comes_last: bool = False
 
     def seconds(self, size: int, items: int = 0) -> float:
-        """Foresee how long work on *items* of *size* bytes together takes."""
+        """Return how long work on *items* of *size* bytes in total is expected to take."""
         return self.byte_ns * size / 1e9 + self.item_us * items / 1e6
 
     def is_inline(self, size: int, items: int = 0) -> bool:
@@ -59,48 +58,47 @@ class Work(NamedTuple):
 
 
 PARSE: Final = Work(byte_ns=20, comes_last=True)
-"""Check a body and take it apart: 20 ms a MiB, up to 100 ms if it is nothing but tiny objects."""
+"""Parse and check a body: 20 ms per MiB, up to 100 ms if it consists of tiny objects."""
 
 HASH: Final = Work(byte_ns=2.5)
 """Hash a body with SHA-256, on a processor without instructions for it."""
 
 COUNT: Final = Work(byte_ns=150)
 """
-Count tokens. o200k_base takes up to 0.25 ms for a KiB of random letters, 0.07 ms for one of
-Chinese, 0.01 ms for one of English; a scan for media takes up to 0.35 ms for a KiB of nothing but
-tiny objects.
+Count tokens. o200k_base takes up to 0.25 ms for a KiB of random letters, 0.07 ms of Chinese, and
+0.01 ms of English; a scan for media takes up to 0.35 ms for a KiB of tiny objects.
 """
 
 COMPARE: Final = Work(byte_ns=150)
 """Compare messages value for value."""
 
 APPLY: Final = Work(byte_ns=3, item_us=20)
-"""Apply an op that rewrites no window: its messages are written down a few times."""
+"""Apply an op that rewrites no window: its messages are copied a few times."""
 
 REWRITE: Final = Work(byte_ns=20, item_us=3)
-"""Rewrite a window: look into its messages to take parts out of them."""
+"""Rewrite a window: parse its messages to take parts out of them."""
 
 FIT: Final = Work(byte_ns=17, item_us=2.5)
-"""Fit a window to a budget: walk over it, and cut long texts."""
+"""Fit a window to a budget: find the cut, and shorten long texts."""
 
 REBUILD: Final = Work(byte_ns=20, item_us=10)
-"""Make a window of stored rows."""
+"""Rebuild a window from stored rows."""
 
 WRITE_WINDOWS: Final = Work(byte_ns=150)
-"""Write stored windows as segments."""
+"""Encode stored windows as segments."""
 
 LOOK_BACK: Final = Work(byte_ns=15, item_us=20)
 """Compare stored windows, each with the one before."""
 
 WRITE_MESSAGES: Final = Work(byte_ns=1, item_us=5)
-"""Write stored messages as readers get them."""
+"""Encode stored messages for readers."""
 
 WRITE_COLUMNS: Final = Work(byte_ns=10, item_us=5)
-"""Turn messages into columns of the archive."""
+"""Convert messages into columns of the archive."""
 
 
 class Places:
-    """Places for long work; those who wait get them in order, but for the kinds that come last."""
+    """Places for long work, first come, first served, except for the kinds that come last."""
 
     def __init__(self, count: int) -> None:
         self._free = count
@@ -116,12 +114,12 @@ class Places:
         try:
             await turn
         except asyncio.CancelledError:
-            if not turn.cancelled():  # it had just been given a place
+            if not turn.cancelled():  # it has just received a place
                 self.leave()
             raise
 
     def leave(self) -> None:
-        """Let the next one have the place."""
+        """Pass the place to the next one."""
         for waiting in self._waiting:
             while waiting:
                 turn = waiting.popleft()
@@ -135,8 +133,8 @@ _places: WeakKeyDictionary[asyncio.AbstractEventLoop, Places] = WeakKeyDictionar
 
 
 async def offload(kind: Work, size: int, work: Callable[[], T], *, items: int = 0) -> T:
-    """Do *work* on *items* of *size* bytes together: here if it is short, else in a thread."""
-    # Nearly all work is short, and each request asks here several times.
+    """Do *work* on *items* of *size* bytes in total: here if it is short, else in a thread."""
+    # Nearly all work is short, and each request comes here several times.
     seconds = kind.byte_ns * size / 1e9 + kind.item_us * items / 1e6
     if seconds <= INLINE_SECONDS:
         return work()
@@ -162,7 +160,7 @@ def steps(kind: Work, sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
     """
     Divide items of *sizes* bytes into steps that are short enough for the event loop.
 
-    Yields where each begins and ends; one item may be a longer step by itself.
+    Yields the half-open range of each step. A single item may take longer.
     """
     start, seconds = 0, 0.0
     for index, size in enumerate(sizes):

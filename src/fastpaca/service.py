@@ -1,8 +1,8 @@
 """
 One method per API verb: count the tokens, create the operation, return the response.
 
-Requests come in as values that cannot be wrong, made by `api/bodies.py`; how a response is written
-is handed in as a `ResponseWriter`, since a stored response must be written before its commit.
+Arguments are valid values from `api/bodies.py`. A `ResponseWriter` encodes the response, since a
+stored response must be written before its commit.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from fastpaca.telemetry import Metrics
 from fastpaca.tokens import TokenCounter, count_message
 
 REWRITES_AT_ONCE: Final = 100
-"""How many rewrites of a window are read in one go to see what became of its messages."""
+"""How many rewrites of a window are read at once to find out what became of its messages."""
 
 
-def no_answer(*_: object) -> bytes:
+def no_body(*_: object) -> bytes:
     """Return the empty body of a 204."""
     return b""
 
@@ -56,18 +56,18 @@ class Service:
         return await self._engine.read(context_id)
 
     async def contexts(self, prefix: str, after: str, limit: int) -> Sequence[ContextRow]:
-        """List contexts in byte order of their ids; *after* is exclusive."""
+        """Return contexts in byte order of their ids; *after* is exclusive."""
         return await self._pages.contexts(prefix, after, limit)
 
     async def patch_metadata(
         self, context_id: str, op: PatchMetadata, write_response: ResponseWriter
     ) -> Written:
-        """Merge into the metadata of the context."""
+        """Merge *op* into the metadata of the context."""
         return await self._engine.write(context_id, op, write_response)
 
     async def delete(self, context_id: str, *, purge: bool) -> None:
         """Tombstone the context, or erase it permanently."""
-        await self._engine.write(context_id, Purge() if purge else Delete(), no_answer)
+        await self._engine.write(context_id, Purge() if purge else Delete(), no_body)
 
     async def append(
         self,
@@ -146,15 +146,15 @@ class Service:
         """
         window = context.window
         begin = partial(Explanation, window, view.entries, context.last_seq)
-        told = await offload(FIT, window.text_bytes, begin, items=len(window))
+        explanation = await offload(FIT, window.text_bytes, begin, items=len(window))
         before = context.version + 1
-        while not told.is_done:
+        while not explanation.is_done:
             page = await self._pages.compactions_before(context, before, REWRITES_AT_ONCE)
-            rewrites = [(row.version, row.window) for row in page]
+            look_back = partial(explanation.look_back, [(row.version, row.window) for row in page])
             size = sum(len(row.window) for row in page)
-            await offload(LOOK_BACK, size, partial(told.look_back, rewrites), items=len(page))
+            await offload(LOOK_BACK, size, look_back, items=len(page))
             before = page[-1].version if page else 0
-        return told.ranges()
+        return explanation.ranges()
 
     async def follow(
         self, context_id: str, cursor: int | None, encode: Encode, *, wants_messages: bool
@@ -172,7 +172,7 @@ class Service:
         write_response: ResponseWriter,
         keyed: Keyed | None,
     ) -> Written:
-        """Make the window exactly *drafts*, those that equal messages of the log as references."""
+        """Replace the window with *drafts*; those that equal messages of the log are references."""
         kept = await self._references(context_id, drafts)
         rest = [draft for index, draft in enumerate(drafts) if index not in kept]
         counted = iter(await self._counted(rest))
@@ -184,7 +184,7 @@ class Service:
         )
 
     async def _counted(self, drafts: Sequence[Draft]) -> tuple[Counted, ...]:
-        """Count the tokens of *drafts*, in a thread if that would hold up the event loop."""
+        """Count the tokens of *drafts*, in a thread if that would block the event loop."""
         size = sum([len(draft.body) for draft in drafts])
         return await offload(COUNT, size, partial(self._count, drafts))
 
@@ -192,21 +192,21 @@ class Service:
         return tuple([counted(draft, self._counter) for draft in drafts])
 
     async def _references(self, context_id: str, drafts: Sequence[Draft]) -> dict[int, Entry]:
-        """Find which *drafts*, by index, are messages of the log given back unchanged."""
+        """Return the messages of the log that *drafts* repeat unchanged, by index of the draft."""
         if not any(draft.seq for draft in drafts):
             return {}
         try:
             return await references(self._pages, await self._engine.read(context_id), drafts)
         except ContextNotFound:
-            return {}  # the op will be told whether it never was, or was purged
+            return {}  # the op reports whether it never existed or was purged
 
 
 def counted(draft: Draft, counter: TokenCounter) -> Counted:
     """
-    Count *draft*, and forget the texts that it was taken apart into.
+    Count *draft*, and release the texts of its parts, which only counting needs.
 
-    They are needed for nothing else, and take up to four times the bytes of the message: as soon as
-    one character of a text is an emoji, all of its characters take four bytes.
+    They take up to four times the bytes of the message: with a single emoji in a text, Python
+    stores all of its characters in four bytes.
     """
     counts = count_message(counter, draft)
     return Counted(replace(draft, parts=()), counts)

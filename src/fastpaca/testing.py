@@ -5,7 +5,7 @@ A whole node in one process, for tests: the real application over a store, witho
         await client.put("/v1/contexts/demo")
 
 Nothing is mocked: requests pass the same application, service and engine as those of a served node.
-What a node takes from its surroundings is handed in: the store, the clock, the counter of tokens.
+The store, the clock and the token counter are arguments.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class ManualClock:
         return self.now_us
 
     def advance(self, seconds: float) -> None:
-        """Move on, or back."""
+        """Move the clock forward, or back."""
         self.now_us += int(seconds * 1_000_000)
 
     def monotonic(self) -> float:
@@ -55,10 +55,10 @@ class ManualClock:
 
 
 class SocketlessNode(node.Node):
-    """The parts of a node, put together and not started."""
+    """A node, assembled but not started."""
 
     def client(self, **options: Any) -> httpx.AsyncClient:
-        """Make a client whose requests go to this node; *options* are those of httpx."""
+        """Return a client whose requests go to this node; *options* are those of httpx."""
         transport = httpx.ASGITransport(self.app)
         return httpx.AsyncClient(**{"transport": transport, "base_url": BASE_URL, **options})
 
@@ -74,16 +74,16 @@ def composed(
     **settings: Any,
 ) -> SocketlessNode:
     """
-    Put a node together.
+    Assemble a node.
 
     Args:
-        store: Where everything is kept; in memory by default.
+        store: The store; in memory by default.
         clock: The time of day; by default it stands still.
-        counter: Counts tokens; by default four characters are one.
-        pace: How slowly a body may come in.
+        counter: Counts tokens; by default, four characters are one token.
+        pace: How slowly a body may arrive.
         monotonic: The clock of the rate limit, in seconds; by default it stands still.
         queue_ops_max: How many writes may wait.
-        settings: As `fastpaca.settings.Settings`.
+        settings: The settings, by name; see `fastpaca.settings.Settings`.
     """
     time = ManualClock()
     numbers = itertools.count(1)
@@ -102,7 +102,7 @@ def composed(
 
 @asynccontextmanager
 async def running(parts: SocketlessNode) -> AsyncIterator[httpx.AsyncClient]:
-    """Start *parts*, return a client of it, and stop it."""
+    """Start the node *parts*, yield a client for it, and stop it."""
     await parts.engine.start()
     try:
         async with parts.client() as client:
@@ -115,6 +115,6 @@ async def running(parts: SocketlessNode) -> AsyncIterator[httpx.AsyncClient]:
 async def running_app(
     store: Store | None = None, *, clock: Clock | None = None, **options: Any
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """Run a node and give a client of it; *options* are those of `composed`."""
+    """Run a node, and yield a client for it; *options* are those of `composed`."""
     async with running(composed(store, clock=clock, **options)) as client:
         yield client

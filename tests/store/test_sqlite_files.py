@@ -222,7 +222,7 @@ def test_connections_are_set_up_for_durability_and_erasure(tmp_path: Path) -> No
     finally:
         for connection in connections:
             connection.close()
-        directory.let_go()
+        directory.release()
 
 
 SETTINGS = {

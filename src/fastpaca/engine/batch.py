@@ -87,6 +87,10 @@ class Batch:
         self, write: PendingWrite, stage: Stage, after: ContextState, events: tuple[Event, ...]
     ) -> Written:
         """Record the state *after* a write, and what it did."""
+        before = stage.context
+        assert events or after is before
+        assert before is None or before.version <= after.version
+        assert before is None or before.revision == after.revision  # it grows when this commits
         response = write.write_response(after, events)
         stage.context = after
         stage.events += events

@@ -288,6 +288,7 @@ class Subscription:
                 self._pass_gap(change.version, frames)
                 self._pass(change, frames)
         self._pass_gap(through + 1, frames)
+        assert wanted[0] <= self.cursor <= wanted[1]
         frames += self.settle()
         return frames
 
@@ -331,6 +332,7 @@ class Subscription:
     def _pass(self, change: VersionChange, frames: list[Frame]) -> None:
         """Move to *change*, the next version, and add its message and compaction frames."""
         version, before = change.version, self.cursor
+        assert version == before + 1
         self._cursor = version
         last = before if self._is_context_due else version
         if (message := change.message) is not None and self.wants_messages:

@@ -1,13 +1,13 @@
 """
 The store of many nodes: PostgreSQL, or a database that is compatible with it.
 
-- `store` is the store itself: the reads of the port, over `database`, which runs each piece of work
-  on a connection, and `commits`, which tries again and follows up.
-- `connections` makes and keeps connections, and `session` prepares each: `address`, `parameters`,
-  `files` and `tls` say where it leads and how, as libpq would.
-- `schema` migrates and distributes the tables, `operations` is that for the command.
-- `statements` is all the SQL of the store. `rows` makes columns of changes, `writes` runs them and
-  finds out what became of a commit whose answer was lost, `errors` names failures.
-- `reads` answers the reading methods, `primary` sees that it is the primary that they ask.
-- `watch` checks whether the database can be used, and what time it has.
+- `store` is the store itself: reads run through `database`, each on a connection, and commits
+  through `commits`, which retries them and finds out their outcome.
+- `connections` opens and keeps connections, and `session` prepares each: `address`, `parameters`,
+  `files` and `tls` say where and how to connect, as libpq would.
+- `schema` migrates and distributes the tables; `operations` does so for the command.
+- `statements` has all SQL of the store. `rows` turns changes into rows, `writes` writes them and
+  looks for the outcome of a commit whose response was lost, `errors` names failures.
+- `reads` reads; `primary` makes sure that it reads from the primary.
+- `watch` checks whether the database can be used, and what its time is.
 """

@@ -1,8 +1,7 @@
 """
-PostgresCommits: tried again while they lose ties, and followed up when their answer does not come.
+Commits, which are retried when they lose against others, and resolved when their response is lost.
 
-The expected revisions make it safe to try again: a transaction that rests on a state that is not
-the current one changes nothing.
+The expected revisions make retries safe: a transaction based on a stale state changes nothing.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from fastpaca.store.postgres.errors import FAILURES, TIES, Unreachable, describe
 from fastpaca.store.postgres.rows import PostgresBatch
 
 RESOLVE_SECONDS: Final = 20.0
-"""How long to look for the outcome of a commit whose answer did not come."""
+"""How long to look for the outcome of a commit whose response was lost."""
 
 ATTEMPTS: Final = 6
-"""How often a commit is tried that loses ties against those of other nodes."""
+"""How often to try a commit that loses against those of other nodes."""
 
 PAUSE_SECONDS: Final = 0.02
-"""How long to wait after the first lost tie; twice as long after each more."""
+"""How long to wait before the first retry; each pause is twice as long as the last."""
 
 
 class PostgresCommits:
@@ -32,9 +31,9 @@ class PostgresCommits:
     Commits batches to *database*.
 
     Args:
-        database: Where they are committed.
-        answer_seconds: How long to wait for the answer to a commit.
-        resolve_seconds: How long to look for the outcome of one whose answer did not come.
+        database: The database.
+        answer_seconds: How long to wait for the response to a commit.
+        resolve_seconds: How long to look for the outcome of one whose response was lost.
     """
 
     def __init__(self, database: Database, answer_seconds: float, resolve_seconds: float) -> None:
@@ -44,7 +43,7 @@ class PostgresCommits:
 
     async def commit(self, batch: PostgresBatch) -> None:
         """
-        Commit *batch*; what it purges is erased when this returns.
+        Commit *batch*; purged content is erased when this returns.
 
         Raises:
             CommitStale: Another node was first, or an id or a key is taken.
@@ -63,7 +62,7 @@ class PostgresCommits:
             raise CommitUnknown(message, fatal=False, context_ids=purged) from error
 
     async def _commit(self, batch: PostgresBatch) -> None:
-        """Commit, again and again while that loses a tie."""
+        """Commit, and retry while it loses against other transactions."""
         for attempt in range(ATTEMPTS):
             try:
                 await self._database.write(
@@ -90,7 +89,7 @@ class PostgresCommits:
         database.watch.note_use()
 
     async def _resolve(self, batch: PostgresBatch, reason: str) -> None:
-        """Find out what became of a commit whose answer was lost; return if it has landed."""
+        """Find out what became of a commit whose response was lost; return if it was committed."""
         try:
             async with asyncio.timeout(self._resolve_seconds):
                 landed = await self._landed(batch)
@@ -102,7 +101,7 @@ class PostgresCommits:
             raise CommitFailed(f"the connection was lost at the commit: {reason}")
 
     async def _landed(self, batch: PostgresBatch) -> bool | None:
-        """Ask until there is an answer; None if the database itself does not know any more."""
+        """Ask until the database responds; None if it no longer knows."""
         database = self._database
         pause = PAUSE_SECONDS
         while True:

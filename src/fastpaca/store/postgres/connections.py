@@ -1,13 +1,13 @@
 """
-Connections to a PostgreSQL server: a few, kept, and replaced when they are lost.
+A pool of a few connections to a PostgreSQL server, which are replaced when they are lost.
 
-One is made at a time, and after a failure none is tried for a moment, so that a server that comes
-back is not met by all who wait for it. A caller that needs one meanwhile is refused at once.
+One is opened at a time, and none for a moment after a failure, so that not all callers reconnect at
+once when a server is back. A caller that needs a connection meanwhile is refused at once.
 
-Of several hosts the one that was good last is tried first. A host that dies does not end its
-connections: so when one of them is lost, those that are idle are not relied on any more. A server
-that takes no writes any more (25006) may have been replaced, even at the same address:
-all connections that were made before that was noticed are given up, those in use after their use.
+Of several hosts, the last good one is tried first. A dying host does not close its connections: so
+when one is lost, all idle ones are dropped too. A server that refuses writes (25006) may have been
+replaced, even at the same address: all connections from before that are dropped, if they are in use
+after that.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ from fastpaca.store.postgres.session import CONNECT_SECONDS, Session, connect
 logger = logging.getLogger(__name__)
 
 STATEMENT_SECONDS: Final = 10.0
-"""How long a statement may run, unless its caller says otherwise."""
+"""How long a statement may run by default."""
 
 WAIT_SECONDS: Final = 10.0
 """How long to wait for a connection while all are in use."""
 
 PAUSE_SECONDS: Final = 0.1
 PAUSE_SECONDS_MAX: Final = 2.0
-"""How long no connection is tried after one failure, and after many."""
+"""The pause before the next attempt to connect, after one failure and at most."""
 
 GRACE_SECONDS: Final = 5.0
-"""How much longer than the server this side waits, before it calls a connection lost."""
+"""How much longer than the server this side waits before a connection counts as lost."""
 
 CLOSE_SECONDS: Final = 1.0
-"""How long to wait for the server to notice that a connection ends."""
+"""How long to wait for the server to close a connection."""
 
 IDLE_IN_TRANSACTION_SECONDS: Final = 5
-"""When the server ends a transaction whose node is gone, and unlocks its rows."""
+"""After how long the server ends a transaction whose node is gone, and unlocks its rows."""
 
-# Rows of a batch are locked in the order in which it names them, for any size of the tables:
-# for each of its rows, one look into an index. So two nodes do not lock each other out.
+# These plans look up each row in an index, in the order of the batch, however large the tables are.
+# So all nodes lock rows in the same order, without deadlocks.
 _PLANS: Final = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
@@ -64,14 +64,14 @@ SELECT {READ_ONLY}, current_setting('fsync'), current_setting('synchronous_commi
 
 class PostgresConnections:
     """
-    At most *size* connections; one of them is always left to those who write.
+    At most *size* connections, one of which is always reserved for writers.
 
     Args:
-        dsn: An address as libpq has them, perhaps of several hosts; the one that can be written to
-            is taken.
+        dsn: An address for libpq, perhaps of several hosts, of which the one that accepts writes is
+            used.
         size: At least 2.
         statement_seconds: How long the server lets a statement run.
-        allow_unsafe: Whether a server is taken that may lose what it has acknowledged.
+        allow_unsafe: Whether to use a server that may lose acknowledged writes.
     """
 
     def __init__(
@@ -87,33 +87,33 @@ class PostgresConnections:
         self._connecting = asyncio.Lock()
         self._has_told = False
         self._good_host = 0
-        self._generation = 0  # grows when a server turns out to take no writes any more
+        self._generation = 0  # grows when a server starts to refuse writes
         self._failures = 0
         self._refusal: StoreRefused | None = None
         self._refused_until = 0.0
 
     @property
     def timeout(self) -> float:
-        """How long this side waits for a statement, which the server should have ended before."""
+        """How long this side waits for a statement; the server should end it before that."""
         return self._statement_seconds + GRACE_SECONDS
 
     async def first(self) -> None:
         """
-        Make a connection, and keep it.
+        Open a connection and keep it.
 
         Raises:
-            StoreRefused: There is none, or the server is not one to trust.
+            StoreRefused: That failed, or the server can't be trusted.
         """
         self._idle.append(await self.connect())
 
     async def connect(self, *, statement_seconds: float | None = None) -> Any:
         """
-        Make a connection that belongs to the caller.
+        Open a connection that belongs to the caller.
 
-        *statement_seconds* is how long a statement may run on it; 0 is without an end.
+        *statement_seconds* is how long a statement may run on it; 0 means without a limit.
 
         Raises:
-            StoreRefused: There is none, or the server is not one to trust.
+            StoreRefused: That failed, or the server can't be trusted.
         """
         try:
             connection = await self._connected(
@@ -136,7 +136,7 @@ class PostgresConnections:
         return connection
 
     async def _first_of_hosts(self, settings: Mapping[str, str]) -> Session:
-        """Connect to the first host that can be written to; raises what the last one said."""
+        """Connect to the first host that accepts writes; raise the error of the last one."""
         address = self._address()
         count = len(address.hosts)
         numbers = sorted(range(count), key=lambda number: number != self._good_host)
@@ -152,7 +152,7 @@ class PostgresConnections:
                 return connection
 
     def _address(self) -> Address:
-        """Read the address, with the files that it names, which operators may have changed."""
+        """Parse the address, and read the files that it names, since operators change these."""
         address = address_of(self._dsn)
         for note in address.passed_over if not self._has_told else ():
             logger.warning("the address of the database: %s", note)
@@ -160,7 +160,7 @@ class PostgresConnections:
         return address
 
     async def _checked(self, address: Address, host: Host, settings: Mapping[str, str]) -> Session:
-        """Connect to *host*, and see that it is one to use."""
+        """Connect to *host*, and check that it can be used."""
         connection = await connect(address, host, settings, is_pooled=self._is_pooled)
         try:
             await self._check(connection)
@@ -187,20 +187,20 @@ class PostgresConnections:
                 )
 
     async def close(self) -> None:
-        """Close all connections; none of them is in use any more."""
+        """Close all connections, none of which may be in use."""
         idle, self._idle = self._idle, []
         await asyncio.gather(*map(_close, idle))
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[Any]:
-        """Lend a connection to read with; raises `Unreachable`."""
+        """Yield a connection for reading; raises `Unreachable`."""
         async with AsyncExitStack() as stack:
             await self._enter(stack, self._reading)
             yield await stack.enter_async_context(self.writer())
 
     @asynccontextmanager
     async def writer(self) -> AsyncIterator[Any]:
-        """Lend a connection to write with; raises `Unreachable`. What was begun is rolled back."""
+        """Yield a connection for writing; raises `Unreachable`. Open transactions roll back."""
         async with AsyncExitStack() as stack:
             await self._enter(stack, self._all)
             connection = await self._take()
@@ -213,13 +213,13 @@ class PostgresConnections:
                 else:
                     await self._give_back(connection)
                 raise
-            except BaseException:  # who knows what it is in the middle of
+            except BaseException:  # it may be in the middle of anything
                 self._give_up(connection)
                 raise
             await self._give_back(connection)
 
     def _give_up(self, connection: Session) -> None:
-        """Drop *connection* and all idle ones, which may be as dead as it is."""
+        """Drop *connection* and all idle ones, which may be dead too."""
         idle, self._idle = self._idle, []
         for lost in (connection, *idle):
             lost.terminate()
@@ -282,5 +282,5 @@ async def _close(connection: Session) -> None:
 
 
 def jittered(seconds: float) -> float:
-    """Return from half of *seconds* up to all of them: jitter avoids a thundering herd."""
+    """Return between half of *seconds* and all: jitter avoids a thundering herd."""
     return seconds * (0.5 + secrets.randbelow(1001) / 2000)

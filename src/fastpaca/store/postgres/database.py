@@ -1,8 +1,8 @@
 """
-Work on a database: each piece on a connection of its own, to its end, and noted by the watch.
+Running work on a database: each piece runs on a connection, to its end, and informs the watch.
 
-Work that has begun goes on if its caller is cancelled, so that a connection is never given back in
-the middle of a statement, and the outcome of a commit is always found out.
+Work continues if its caller is cancelled, so that no connection is returned in the middle of a
+statement, and the outcome of each commit is found out.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from fastpaca.store.postgres.watch import Watch
 T = TypeVar("T")
 
 ALONE_AT_ONCE: Final = 4
-"""How many of the names that could not be looked up together are looked up at once."""
+"""How many names to look up at once, each by itself, after a query for all of them failed."""
 
 ALONE_FAILED_MAX: Final = 16
-"""How many of them may fail before the rest is given up, if none could be looked up."""
+"""How many of these may fail before giving up, if none has succeeded."""
 
 CLOSED: Final = "the store is closed"
 
 
 class _Refused(ReadFailed):
-    """The database has answered, and said that it can't: a part of it may be away."""
+    """The database responded with an error: a part of it may be down."""
 
 
 class Database:
@@ -40,8 +40,8 @@ class Database:
     Runs reads and writes on *connections*.
 
     Args:
-        connections: Lends connections.
-        watch: Told of what the database did, and of what it refused.
+        connections: The connections.
+        watch: Is informed of what the database did and refused.
 
     Attributes:
         is_open: Whether work may begin.
@@ -63,7 +63,7 @@ class Database:
     # --- tasks --------------------------------------------------------------------------------
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run *work* to its end, even if its caller has stopped waiting."""
+        """Run *work* to its end, even if its caller stops waiting."""
         task = asyncio.create_task(work)
         self._under_way.add(task)
         task.add_done_callback(self._ended)
@@ -72,16 +72,16 @@ class Database:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._under_way.discard(task)
         if not task.cancelled():
-            task.exception()  # those who wait have it; if there are none, it is of no interest
+            task.exception()  # callers have it; without callers, it does not matter
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run *work* and wait for it; it goes on if the caller is cancelled."""
+        """Run *work* and wait for it; it continues if the caller is cancelled."""
         task = self.start(work)
         await asyncio.wait([task])
         return task.result()
 
     async def close(self) -> None:
-        """Finish what is under way, and close the connections."""
+        """Finish running work, and close the connections."""
         self.is_open = False
         await self.watch.stop()
         while self._under_way:
@@ -119,13 +119,13 @@ class Database:
         job: Callable[[Reader, Sequence[str]], Awaitable[dict[str, T]]],
     ) -> dict[str, T]:
         """
-        Look up all *names* in one query, or one by one if the database fails at that.
+        Look up all *names* in one query, or one by one if that fails.
 
-        One server of several may be away, and a query that needs it fails for all that it asks of.
+        If one of several servers is down, a query that needs it fails for all names.
 
         Raises:
             PartialRead: Some could not be read.
-            ReadFailed: None could.
+            ReadFailed: None could be read.
         """
         if not names:
             return {}
@@ -181,9 +181,9 @@ class Database:
         Run *job* on a connection, in the task of the caller.
 
         Args:
-            job: Writes in transactions of its own.
+            job: Writes in its own transactions.
             passed_on: Errors that the caller handles.
-            about: The stored ids of the contexts that it writes, where it writes few.
+            about: The stored ids of the contexts that it writes, if these are few.
 
         Raises:
             CommitFailed: Certainly nothing was committed by the transaction that failed.
@@ -199,6 +199,6 @@ class Database:
             raise CommitFailed(described(error)) from error
 
     def note_refusal(self, about: Iterable[bytes]) -> None:
-        """Of a distributed database a part may be away; a single server has its own reasons."""
+        """Inform the watch, if the database is distributed, so that a part of it may be down."""
         if self.is_distributed:
             self.watch.note_refusal(about)

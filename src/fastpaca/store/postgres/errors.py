@@ -1,4 +1,4 @@
-"""What an error of the driver, of the network or of PostgreSQL itself is called, and means."""
+"""Names and meanings of errors of the driver, the network and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ FAILURES: Final = (
     OSError,
     TimeoutError,
 )
-"""All that talking to a database can raise: it refuses, the driver gives up, the network fails."""
+"""All errors of using a database: it refuses, the driver gives up, or the network fails."""
 
 TIES: Final = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
-"""The database broke a tie between transactions, and this one lost: certainly nothing was done."""
+"""The transaction lost against a concurrent one, and certainly changed nothing."""
 
 
 class Unreachable(Exception):
-    """No connection could be had."""
+    """No connection was available."""
 
 
 class TlsFailed(ConnectionError):
-    """There is no TLS as the address asks for it. The message is a clause that says why."""
+    """TLS as the address requires it is impossible. The message is a clause that says why."""
 
 
 def without_names(error: BaseException) -> str:
     """
-    Say why a database cannot be used, to anybody.
+    Return why a database can't be used, in words that anyone may see.
 
-    Nothing of it are words of the server or of the network: they may name hosts, addresses, users.
+    It quotes neither server nor network, whose messages may name hosts, addresses or users.
     """
     while isinstance(error, Unreachable | StoreRefused) and error.__cause__ is not None:
         error = error.__cause__
@@ -56,7 +56,7 @@ def without_names(error: BaseException) -> str:
 
 
 def described(error: BaseException) -> str:
-    """Say in a few words what went wrong, with the code that PostgreSQL's manual has for it."""
+    """Return a short description of *error*, with the code from PostgreSQL's manual."""
     if isinstance(error, asyncpg.PostgresError) and error.sqlstate:
         return f"{error.args[0] if error.args else type(error).__name__} ({error.sqlstate})"
     if isinstance(error, Unreachable | TlsFailed):

@@ -1,8 +1,8 @@
 """
-The files next to an address of PostgreSQL: the one of services, and the one of passwords.
+The service file and the password file that complete an address of PostgreSQL.
 
-They have the forms that libpq gives them (postgresql.org/docs/18/libpq-pgservice.html and
-libpq-pgpass.html), and are read again for each connection, since operators change them.
+Their formats are those of libpq (postgresql.org/docs/18/libpq-pgservice.html and
+libpq-pgpass.html). They are read for each connection, since operators change them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def home(env: Mapping[str, str]) -> Path | None:
-    """Find the home directory: what HOME says, else the one of the user of this process."""
+    """Return the home directory: HOME, or else that of the user of this process."""
     if env.get("HOME"):
         return Path(env["HOME"])
     try:
@@ -30,10 +30,10 @@ def home(env: Mapping[str, str]) -> Path | None:
 
 def service(name: str, env: Mapping[str, str]) -> dict[str, str]:
     """
-    Read the parameters of the service *name*, from the first file that has it.
+    Read the parameters of the service *name* from the first file that has it.
 
     Raises:
-        ValueError: None has it, or it cannot be read; the message is a clause.
+        ValueError: No file has it, or one can't be read; the message is a clause.
     """
     files = list(_service_files(env))
     for path in files:
@@ -61,7 +61,7 @@ def _service_files(env: Mapping[str, str]) -> Iterator[Path]:
 
 
 def _section(text: str, name: str, path: Path) -> dict[str, str] | None:
-    """Read the first section of that name; None if there is none."""
+    """Return the first section with that name, or None."""
     section: dict[str, str] | None = None
     for number, raw in enumerate(text.splitlines(), 1):
         line = raw.strip()
@@ -81,10 +81,10 @@ def _section(text: str, name: str, path: Path) -> dict[str, str] | None:
 
 def password(path: Path | None, host: str, port: int, database: str, user: str) -> str:
     """
-    Look up a password, as ~/.pgpass has it; empty if there is none.
+    Return the password from a file such as ~/.pgpass, or an empty string.
 
-    A socket of this machine is found under its directory, or as localhost. A file that others may
-    read is not used, as with libpq.
+    A socket is found under its directory, or as localhost. Like libpq, this ignores a file that
+    other users can read.
     """
     if path is None:
         return ""

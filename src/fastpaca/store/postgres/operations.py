@@ -1,4 +1,4 @@
-"""What operators do with a database besides serving from it: migrate it, distribute its tables."""
+"""What operators do with a database: migrate it, and distribute its tables."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from fastpaca.store.postgres.errors import FAILURES, described
 from fastpaca.store.postgres.schema import Tell, bring_up_to_date, distribute_tables
 
 MIGRATION_SECONDS: Final = 600.0
-"""How long a statement of a migration may take at the start of a node."""
+"""How long a statement of a migration may take when a node starts."""
 
 UNLIMITED_SECONDS: Final = 0.0
-"""How long one may take if an operator has asked for it: as long as it takes."""
+"""No limit, for migrations that an operator runs."""
 
 
 @asynccontextmanager
@@ -23,10 +23,10 @@ async def migrating(
     connections: PostgresConnections, statement_seconds: float = MIGRATION_SECONDS
 ) -> AsyncIterator[Any]:
     """
-    Lend a connection whose statements may take long.
+    Yield a connection whose statements may take long.
 
     Raises:
-        StoreRefused: There is none, or a statement failed.
+        StoreRefused: It can't connect, or a statement failed.
     """
     connection = await connections.connect(statement_seconds=statement_seconds)
     try:
@@ -44,10 +44,10 @@ def _operating(dsn: str) -> AbstractAsyncContextManager[Any]:
 
 async def migrate(dsn: str) -> str:
     """
-    Bring the schema of the database at *dsn* up to date, and say what it is at.
+    Migrate the schema of the database at *dsn*, and return a sentence with its version.
 
     Raises:
-        StoreRefused: That could not be done.
+        StoreRefused: That failed.
     """
     async with _operating(dsn) as connection:
         version = await bring_up_to_date(connection)
@@ -56,10 +56,10 @@ async def migrate(dsn: str) -> str:
 
 async def distribute(dsn: str, tell: Tell) -> str:
     """
-    Bring the schema up to date, spread its tables over servers, and say which ones.
+    Migrate the schema, distribute its tables over servers, and return a sentence that names them.
 
     Raises:
-        StoreRefused: That could not be done; what was done until then stays.
+        StoreRefused: That failed; tables that were distributed before stay so.
     """
     async with _operating(dsn) as connection:
         await bring_up_to_date(connection)

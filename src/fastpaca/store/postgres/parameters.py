@@ -1,12 +1,12 @@
 """
 The parameters that an address of PostgreSQL may have, and what becomes of each.
 
-`PARAMETERS` has all that libpq of PostgreSQL 18 knows, with the variable of the environment that
-says the same (postgresql.org/docs/18/libpq-connect.html, section 32.1.2). Each value is honoured,
-passed over with a sentence for the log, or refused by name. What only tunes a connection may be
-passed over. What protects it, or decides which server is used, is honoured or refused: no client
-should believe that it holds. The one exception is `channel_binding=require`, which hosted databases
-write into every address that they hand out.
+`PARAMETERS` has all parameters of libpq in PostgreSQL 18, with their environment variables
+(postgresql.org/docs/18/libpq-connect.html, section 32.1.2). Each value is honoured, passed over
+with a sentence in the log, or refused by name. Parameters that only tune a connection may be passed
+over. Those that protect it, or choose the server, are honoured or refused, so that an operator
+can't rely on one without effect. The one exception is `channel_binding=require`, which hosted
+databases put into their addresses.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class Parameter(NamedTuple):
     A parameter of libpq.
 
     Attributes:
-        name: What an address calls it.
-        variable: What the environment calls it, if it does.
-        values: All that it may be; empty if it is a text.
+        name: Its name in an address.
+        variable: Its environment variable, if there is one.
+        values: All possible values; empty if it is a text.
         is_number: Whether it is an integer.
         passed_over: Why it is passed over, unless its value is in *plain*.
         refused: Why it is refused, unless its value is in *plain*.
-        plain: Values of which nothing is to be said, since they hold as they are.
+        plain: Values that need no message, since they are fastpaca's behaviour anyway.
     """
 
     name: str

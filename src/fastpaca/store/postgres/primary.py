@@ -1,11 +1,11 @@
 """
-Whether a server is the one to ask: it takes writes, so no other server has taken over from it.
+Whether a server is the primary: it accepts writes, so no other server has replaced it.
 
-After a failover the old primary may stay up, fenced read-only or as a standby of the new one, and
-connections to it may stay open. It refuses writes (25006), but it answers reads, with a state that
-grows old. So each statement that reads asks in its own WHERE whether it could write, and is refused
-in the same way if it could not. That costs no round trip, nothing can happen between question and
-answer, and it holds behind a pooler, where two statements may meet two servers.
+After a failover, the old primary may stay up, fenced read-only or as a standby of the new one, and
+connections to it may stay open. It refuses writes (25006), but returns stale reads. So each
+statement that reads checks in its own WHERE whether it could write, and otherwise fails in the same
+way. That costs no round trip and leaves no gap between check and read, and it also works with a
+pooler, where two statements may reach two servers.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import asyncpg
 
 READ_ONLY: Final = "current_setting('transaction_read_only') <> 'off'"
 """
-True on a standby, and on a server that was told to take no writes.
+True on a standby, and on a server that is configured to refuse writes.
 
-PostgreSQL sets it as each transaction starts, also for one statement alone: from
-`pg_is_in_recovery()`, and else from `default_transaction_read_only`.
+PostgreSQL sets it when a transaction starts, even for a single statement: from
+`pg_is_in_recovery()`, or else from `default_transaction_read_only`.
 """
 
-# No function of PostgreSQL raises an error on demand, and one of our own would be another thing to
-# migrate and to distribute. A cast that fails does it. The condition names no column and is stable,
-# so the planner makes it a one-time filter: it is looked at once, and also where no row is found.
+# PostgreSQL has no function that raises an error, and our own would have to be migrated and
+# distributed. A failing cast raises one. The condition names no column and is stable, so the
+# planner makes it a one-time filter, which is evaluated once, even if there are no rows.
 _REFUSAL: Final = "the server takes no writes"
 
 TAKES_WRITES: Final = f"(CASE WHEN {READ_ONLY} THEN '{_REFUSAL}' ELSE 'true' END)::boolean"
@@ -32,16 +32,16 @@ TAKES_WRITES: Final = f"(CASE WHEN {READ_ONLY} THEN '{_REFUSAL}' ELSE 'true' END
 
 
 def read_only() -> asyncpg.ReadOnlySQLTransactionError:
-    """Make the error of a server that takes no writes, as it would say it to one who writes."""
+    """Return the error with which a server refuses writes."""
     return asyncpg.ReadOnlySQLTransactionError(f"{_REFUSAL}, so what it holds may be old")
 
 
 async def fetched(connection: Any, sql: str, *values: object, timeout: float) -> list[Any]:  # noqa: ASYNC109  # that of a statement
     """
-    Read with *sql*, in whose WHERE `TAKES_WRITES` stands.
+    Read with *sql*, whose WHERE contains `TAKES_WRITES`.
 
     Raises:
-        asyncpg.ReadOnlySQLTransactionError: The server takes no writes; nothing was read.
+        asyncpg.ReadOnlySQLTransactionError: The server refuses writes; nothing was read.
     """
     try:
         rows: list[Any] = await connection.fetch(sql, *values, timeout=timeout)

@@ -1,8 +1,8 @@
 """
 Changes as rows for SQL: a commit is one statement per table, for any number of contexts.
 
-The contexts of a batch are in the order of their stored ids in every statement, so that two nodes
-lock the rows that they both want in the same order.
+Every statement has the contexts of a batch in the order of their stored ids, so that two nodes lock
+common rows in the same order.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ Rows = list[tuple[object, ...]]
 
 
 def hashed(text: str) -> bytes:
-    """Return the hash that stands for an id or a key; collisions are practically impossible."""
+    """Return the hash of an id or a key; collisions are practically impossible."""
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
 class Witness(NamedTuple):
-    """What tells whether a batch has landed in one of its contexts."""
+    """What shows whether a batch was committed, in one of its contexts."""
 
     expected_revision: int
     commit_id: bytes
@@ -50,9 +50,9 @@ class PostgresBatch:
         updates: Rows for `UPDATE_CONTEXTS`.
         insertions: Rows for `INSERT_CONTEXTS`.
         records: Rows for `INSERT_ANSWERS`, in the order of their keys.
-        content: Statements with their rows, which must all be taken.
-        purges: The stored ids of those that are purged.
-        keys: The ids of the contexts that keep an answer under a key, by the hash of the key.
+        content: Statements with their rows, all of which must be inserted.
+        purges: The stored ids of purged contexts.
+        keys: The ids of contexts with idempotency records, by the hash of the key.
     """
 
     def __init__(self, changes: Iterable[Change]) -> None:
@@ -76,7 +76,7 @@ class PostgresBatch:
             messages += [(context_id, *row) for row in change.messages]
             synthetics += [(context_id, *row) for row in change.synthetics]
             compactions += [(context_id, *row) for row in change.compactions]
-            self.records += [self._answer(context_id, change, row) for row in change.records]
+            self.records += [self._record(context_id, change, row) for row in change.records]
         self.records.sort()
         everything = (
             (sql.INSERT_MESSAGES, messages),
@@ -112,18 +112,18 @@ class PostgresBatch:
             )
         )
 
-    def _answer(
-        self, context_id: bytes, change: Change, answer: IdempotencyRecord
+    def _record(
+        self, context_id: bytes, change: Change, record: IdempotencyRecord
     ) -> tuple[object, ...]:
-        key_hash = hashed(answer.key)
+        key_hash = hashed(record.key)
         if key_hash in self.keys:
             both = {self.keys[key_hash], change.row.id}
             raise CommitStale("a key is used twice", frozenset(both))
         self.keys[key_hash] = change.row.id
-        return key_hash, context_id, answer.fingerprint, answer.response, answer.at_us
+        return key_hash, context_id, record.fingerprint, record.response, record.at_us
 
     def witnesses(self) -> dict[bytes, Witness]:
-        """Map the stored id of each context to what tells whether the batch has landed there."""
+        """Return for each stored id what shows whether the batch was committed."""
         return {
             context_id: Witness(
                 change.expected_revision,
@@ -135,7 +135,7 @@ class PostgresBatch:
 
 
 def _cleared(row: ContextRow) -> ContextRow:
-    """Return the row that stays of a purged context."""
+    """Return the row that is kept of a purged context."""
     return replace(purged_row(row.id), revision=row.revision, commit_id=row.commit_id)
 
 
@@ -160,16 +160,16 @@ def _insertion(context_id: bytes, row: ContextRow) -> tuple[object, ...]:
 
 
 def columns(rows: Rows) -> Iterable[Sequence[object]]:
-    """Turn *rows* by a quarter, since PostgreSQL takes many rows as one array for each column."""
+    """Transpose *rows*, since PostgreSQL accepts many rows as one array per column."""
     return zip(*rows, strict=True)
 
 
 def pieces(statement: sql.Rows, rows: Rows) -> Iterator[tuple[str, list[object]]]:
     """
-    Write *rows* out, in pieces that a statement takes: yields each with its parameters.
+    Divide *rows* into pieces; yield a statement for each, with its parameters.
 
-    A piece is filled up to a power of two, so that few statements have to be prepared. What fills
-    it up is its last row again, without what takes room, since there it is not inserted.
+    Each piece is padded to a power of two, so that few statements have to be prepared. The padding
+    is its last row without large values, which is not inserted again.
     """
     for start in range(0, len(rows), statement.rows_max):
         piece = rows[start : start + statement.rows_max]
@@ -189,10 +189,10 @@ def _values(statement: sql.Rows, count: int) -> str:
 
 def is_landed(witness: Witness, revision: int, commit_ids: bytes) -> bool | None:
     """
-    Tell by a context's *revision* and *commit_ids* whether the commit of *witness* is in there.
+    Return whether *revision* and *commit_ids* of a context include the commit of *witness*.
 
-    Each revision was written by one commit, whose id is kept for some more. None if it was too long
-    ago.
+    Each revision was written by one commit, whose id is kept for some revisions; None if it was too
+    long ago.
     """
     commits_since = revision - witness.expected_revision - 1
     if commits_since < 0:

@@ -1,15 +1,15 @@
 """
-A connection, and the settings that transactions on it have.
+A connection, and the settings of its transactions.
 
-They are sent as the session starts, and hold as long as it does. Behind a pooler in transaction
-mode, such as PgBouncer, there is no session: each transaction may run on another one, which other
-clients have used before. So there
+Settings are sent when the session starts, and last as long as it does. With a pooler in transaction
+mode, such as PgBouncer, there is no session: each transaction may run in another one, which other
+clients have used before. So
 
 - a transaction that writes begins with its settings, in the same message;
-- no statement is kept: each is sent under no name, and is done with before the session changes.
+- statements are not prepared under a name, and end before the session changes.
 
-Whether there is a pooler is found out, not configured. It refuses settings that it cannot keep, or
-the process that the server names is not the one that answers.
+A pooler is detected, not configured: it refuses settings that it can't keep, or the server process
+that it announces is not the one that responds.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from fastpaca.store.postgres.errors import TlsFailed
 from fastpaca.store.postgres.files import password
 
 CONNECT_SECONDS: Final = 5.0
-"""How long to wait for the only host: a server that comes back should not be met too late."""
+"""How long to wait for the only host, so that a server is noticed soon after it is back."""
 
 HOST_SECONDS: Final = 4.0
 """
-How long to wait for each host where several are named.
+How long to wait for each of several hosts.
 
-A machine that has died says nothing, and would use up the time of the next one.
+A dead machine does not respond, and would use up the time for the next one.
 """
 
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 _PROCESS: Final = "SELECT pg_backend_pid()"
 
-# What Linux calls them, and macOS where it calls them otherwise.
+# The names on Linux, and on macOS where they differ.
 _TCP: Final = {
     "keepalives_idle": ("TCP_KEEPIDLE", "TCP_KEEPALIVE"),
     "keepalives_interval": ("TCP_KEEPINTVL",),
@@ -54,10 +54,10 @@ class Session(asyncpg.Connection):  # type: ignore[misc]  # the driver ships wit
     A connection.
 
     Attributes:
-        is_pooled: Whether each transaction may run on another session.
-        settings: What gives a transaction its settings, if there is a pooler.
+        is_pooled: Whether each transaction may run in another session.
+        settings: The statements that set a transaction's settings, if there is a pooler.
         begin: The statement that begins a transaction, with its settings.
-        generation: For the pool: when it was made.
+        generation: The generation of the pool in which it was made.
     """
 
     is_pooled: bool = False
@@ -67,10 +67,10 @@ class Session(asyncpg.Connection):  # type: ignore[misc]  # the driver ships wit
 
     def keep_alive(self, options: Mapping[str, int]) -> None:
         """
-        Let TCP find out by itself that the server has gone, as libpq's *options* say.
+        Let TCP detect a dead server, as libpq's *options* say.
 
         Raises:
-            OSError: The system does not take one of the values.
+            OSError: The system refuses one of the values.
         """
         connected = self._transport.get_extra_info("socket")
         if connected is None or connected.family == socket.AF_UNIX:
@@ -83,13 +83,13 @@ async def connect(
     address: Address, host: Host, settings: Mapping[str, str], *, is_pooled: bool
 ) -> Session:
     """
-    Connect to *host* of *address*, so that what writes has the *settings*.
+    Connect to *host* of *address*, so that transactions that write have the *settings*.
 
     Args:
-        address: What to connect with.
+        address: The address.
         host: One of its hosts.
-        settings: Names and values, none of them with a quote.
-        is_pooled: Whether it is known already that there is a pooler.
+        settings: Names and values without quotes.
+        is_pooled: Whether a pooler is known to be there.
     """
     session = None if is_pooled else await _with_settings(address, host, settings)
     if session is None:
@@ -103,7 +103,7 @@ async def connect(
 async def _with_settings(
     address: Address, host: Host, settings: Mapping[str, str]
 ) -> Session | None:
-    """Connect to a server itself; None if there is a pooler before it."""
+    """Connect with the settings of the session; None if there is a pooler."""
     try:
         session = await _connect(address, host, settings)
     except asyncpg.ProtocolViolationError as error:
@@ -111,7 +111,7 @@ async def _with_settings(
             return None
         raise
     try:
-        # Under no name: a name may be taken, if other clients have used this session before.
+        # Without a name, which other clients of this session may have used.
         process = await (await session.prepare(_PROCESS, name="")).fetchval(timeout=CONNECT_SECONDS)
     except BaseException:
         session.terminate()
@@ -125,10 +125,10 @@ async def _with_settings(
 async def _connect(
     address: Address, host: Host, settings: Mapping[str, str], **options: Any
 ) -> Session:
-    """Connect with TLS or without, and the other way where that fails and the address lets it."""
+    """Connect with or without TLS, and the other way if that fails and the address allows it."""
     ways: list[ssl.SSLContext | None] = [None]
     if not host.is_local:
-        # The authorities of a system are some hundred, which takes up to 0.1 seconds to read.
+        # A system has a few hundred authorities, which take up to 0.1 seconds to read.
         ways = await asyncio.to_thread(address.tls.contexts, host.name or host.address)
     while True:
         way = ways.pop(0)
@@ -142,7 +142,7 @@ async def _connect(
             raise
 
 
-# What TLS can raise that is missing, wrong or unwanted: the server may say so, or hang up.
+# Errors of missing, wrong or unwanted TLS: the server may say so, or disconnect.
 _OF_TLS: Final = (
     OSError,
     asyncpg.InvalidAuthorizationSpecificationError,
@@ -151,7 +151,7 @@ _OF_TLS: Final = (
 
 
 def _may_be_of_tls(error: BaseException) -> bool:
-    """Whether another attempt, with TLS or without, may do better."""
+    """Return whether another attempt, with or without TLS, may succeed."""
     return not isinstance(error, ConnectionRefusedError | TimeoutError | socket.gaierror)
 
 
@@ -163,8 +163,8 @@ async def _connect_with(
     **options: Any,
 ) -> Session:
     usual_seconds = HOST_SECONDS if len(address.hosts) > 1 else CONNECT_SECONDS
-    # Whether it takes writes is for the caller to ask: the driver believes what was said at the
-    # start, and a pooler repeats to new clients what a server has told it long ago.
+    # The caller checks whether it accepts writes: the driver uses what the server said at the
+    # start, and a pooler repeats to new clients what a server said long ago.
     session: Session = await asyncpg.connect(
         host=host.targets,
         port=host.port,
@@ -191,7 +191,7 @@ async def _connect_with(
 
 
 def _tcp(options: Mapping[str, int]) -> Iterator[tuple[int, int, int]]:
-    """Name the options of a socket that *options* of libpq mean; 0 is what the system has."""
+    """Yield the socket options for *options* of libpq; 0 means the default of the system."""
     is_kept_alive = options.get("keepalives", 1) != 0
     yield socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(is_kept_alive)
     for name, names in _TCP.items():

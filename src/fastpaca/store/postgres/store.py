@@ -1,12 +1,11 @@
 """
 The store of many nodes, in PostgreSQL.
 
-A few connections are shared by all that is under way. Nothing is locked between two calls, and
-nothing is remembered from one to the next: any node may write any context, and the revisions on
-which a commit rests tell who was first.
+All calls share a few connections. Nothing is locked or remembered between two calls: any node may
+write any context, and the revisions that a commit is based on show which node was first.
 
-A purge deletes rows. The space is returned, and written over, as VACUUM gets there; copies in the
-write-ahead log, on standbys and in backups are the operator's.
+A purge deletes rows. VACUUM returns and overwrites their space; copies in the write-ahead log, on
+standbys and in backups are up to the operator.
 """
 
 from __future__ import annotations
@@ -55,18 +54,18 @@ CONNECTIONS: Final = 10
 
 class PostgresStore:
     """
-    Durable truth in the schema `fastpaca` of the database at *dsn*.
+    A durable store in the schema `fastpaca` of the database at *dsn*.
 
     Args:
-        dsn: An address as libpq has them, perhaps of several hosts.
-        connections: How many are open at most; at least 2.
+        dsn: An address for libpq, perhaps of several hosts.
+        connections: The most connections; at least 2.
         statement_seconds: How long a statement may run.
-        answer_seconds: How long to wait for the answer to a commit.
-        resolve_seconds: How long to look for the outcome of one whose answer did not come.
-        migrates: Whether opening brings the schema up to date, or only sees that it is.
-        allow_unsafe: Whether a server is taken that may lose what it has acknowledged.
-        look_seconds: How long after one look whether the database can be used the next one begins.
-        now: A clock that only measures, in seconds.
+        answer_seconds: How long to wait for the response to a commit.
+        resolve_seconds: How long to look for the outcome of one whose response was lost.
+        migrates: Whether opening migrates the schema, or only checks that it is up to date.
+        allow_unsafe: Whether to use a server that may lose acknowledged writes.
+        look_seconds: The pause between two checks of whether the database can be used.
+        now: A monotonic clock, in seconds.
     """
 
     def __init__(
@@ -92,7 +91,7 @@ class PostgresStore:
 
     @property
     def name(self) -> str:
-        """What the start banner calls it; shows no password."""
+        """Its name in the start banner, without a password."""
         return self._name
 
     @property
@@ -102,22 +101,22 @@ class PostgresStore:
 
     @property
     def clock(self) -> Clock:
-        """That of the database."""
+        """The clock of the database."""
         return self._watch.clock.now_us
 
     @property
     def condition(self) -> Condition:
-        """Whether the database has been of use lately."""
+        """Whether the database can be used."""
         return self._watch.condition
 
     # --- life ---------------------------------------------------------------------------------
 
     async def open(self) -> None:
         """
-        Connect, and bring the schema up to date.
+        Connect, and migrate the schema.
 
         Raises:
-            StoreRefused: It cannot be reached, is not one to trust, or a newer release wrote it.
+            StoreRefused: It can't be reached or trusted, or a newer release wrote it.
         """
         database = self._database
         async with migrating(database.connections) as connection:
@@ -129,7 +128,7 @@ class PostgresStore:
         self._erasing = database.start(self._erase_what_is_left())
 
     async def close(self) -> None:
-        """Finish what is under way, and close all connections."""
+        """Finish running work, and close all connections."""
         await self._database.close()
 
     # --- reads --------------------------------------------------------------------------------
@@ -143,7 +142,7 @@ class PostgresStore:
         return await self._database.read(lambda r: r.load_since(context_id, have), context_id)
 
     async def load_at(self, context_id: str, version: int) -> Snapshot | None:
-        """Read what rebuilding the window takes as it was after a version."""
+        """Read what rebuilding the window as it was after a version needs."""
         return await self._database.read(lambda r: r.load_at(context_id, version), context_id)
 
     async def messages(
@@ -206,18 +205,18 @@ class PostgresStore:
         return await self._database.read(lambda r: r.contexts(prefix, after, limit))
 
     async def idempotency_records(self, keys: Sequence[str]) -> dict[str, IdempotencyRecord]:
-        """Look up stored answers; what is found is as safe as when it was given."""
+        """Return the idempotency records of *keys*, which are certainly durable."""
         try:
             records = await self._database.read_each(
                 keys, lambda r, some: r.idempotency_records(some)
             )
         except PartialRead as error:
-            await self._see_that_they_are_safe(error.results)
+            await self._make_durable(error.results)
             raise
-        await self._see_that_they_are_safe(records)
+        await self._make_durable(records)
         return records
 
-    async def _see_that_they_are_safe(self, keys: Iterable[str]) -> None:
+    async def _make_durable(self, keys: Iterable[str]) -> None:
         if keys:
             await self._database.run(self._secure(keys))
 
@@ -230,7 +229,7 @@ class PostgresStore:
             raise ReadFailed(f"an answer is not known to be safe: {error}") from error
 
     async def revisions(self, context_ids: Sequence[str]) -> dict[str, int]:
-        """Look up the revisions of contexts, in one query."""
+        """Return the revisions of the contexts that exist, in one query."""
         try:
             return await self._database.read_each(context_ids, lambda r, some: r.revisions(some))
         except PartialRead as error:
@@ -241,7 +240,7 @@ class PostgresStore:
 
     async def commit(self, changes: Sequence[Change]) -> None:
         """
-        Write *changes* in one transaction; what they purge is erased when this returns.
+        Write *changes* in one transaction; purged content is erased when this returns.
 
         Raises:
             CommitStale: Another node was first, or an id or a key is taken.
@@ -275,7 +274,7 @@ class PostgresStore:
 
     async def backup(self, path: Path) -> None:  # noqa: ARG002  # the port has it
         """
-        Refuse: PostgreSQL has tools of its own for that.
+        Refuse, since PostgreSQL has its own tools for that.
 
         Raises:
             CommitFailed: Always.

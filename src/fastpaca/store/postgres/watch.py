@@ -1,13 +1,13 @@
 """
-Whether the database can be used, and what time it is there: both are asked once a second.
+Whether the database can be used, and what its time is: both are checked once a second.
 
-Requests find out too, but a proxy sends none to a node that is not ready, and a node without
-traffic must know as well. All nodes on a database take the time from it, since their own clocks may
-differ: an answer that is kept for a week is kept for a week of the database's time.
+Requests also find out, but a proxy sends none to a node that is not ready, and a node without
+traffic must know too. All nodes use the time of the database, since their own clocks may differ: a
+response that is kept for a week is kept for a week of the database's time.
 
-A distributed database may answer such a look while servers of it are down. So once it has
-refused a statement about a context, looks read of that one too until it can be read, and of random
-ones to see that anything can.
+A distributed database may pass a check while some of its servers are down. So after it refused a
+statement about a context, checks also read that context until that succeeds, and random ones to see
+whether any can be read.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from fastpaca.store.postgres.statements import REVISIONS
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 1.0
-"""How long after one look the next one begins: as often as proxies ask for the health of a node."""
+"""The pause between two checks: proxies check the health of a node as often."""
 
 ANSWER_SECONDS: Final = 3.0
-"""How long a look waits for its answer, before its connection is given up."""
+"""How long a check waits for its response before it drops its connection."""
 
 PATIENCE_SECONDS: Final = 5.0
-"""How long a database may be of no use before the node says so: a restart takes less."""
+"""How long a database may be unusable before the node reports it: a restart takes less."""
 
 PROBES: Final = 8
 """
-How many random contexts a look may read of while the database refuses statements.
+How many random contexts a check may read while the database refuses statements.
 
-With one server of three away, all of them lie there in one look of 6,561, and patience outlasts it.
+With one server of three down, all of them are there in one check of 6,561, which patience outlasts.
 """
 
 REFUSED_MAX: Final = 8
-"""Of how many contexts that were refused each look reads."""
+"""The most contexts with refused statements that a check reads."""
 
 _PARTLY: Final = "A part of the database can't be used; contexts in the other parts can."
 
@@ -59,10 +59,10 @@ _SILENT: Final = "it does not respond"
 
 class SharedClock:
     """
-    The time of a database, from what it has said and a clock that only measures.
+    The time of a database, from its responses and a local monotonic clock.
 
     Args:
-        now: That clock, in seconds.
+        now: The monotonic clock, in seconds.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
@@ -71,10 +71,9 @@ class SharedClock:
 
     def note(self, database_us: int, began: float, ended: float) -> None:
         """
-        Note what the database has said between two moments.
+        Record what the database reported at some moment between *began* and *ended*.
 
-        It may have been any of these moments, so what is known already stays unless it is certainly
-        wrong: the time should run evenly.
+        The known difference only changes if it is certainly wrong, so that time passes evenly.
         """
         ahead_us = database_us - round((began + ended) * 500_000)
         if abs(ahead_us - self._ahead_us) > (ended - began) * 500_000:
@@ -87,14 +86,14 @@ class SharedClock:
 
 class Watch:
     """
-    Looks at the database of *connections*.
+    Checks the database of *connections*.
 
     Args:
-        connections: Of which each look borrows one.
-        patience_seconds: How long the database may be of no use before that counts.
-        look_seconds: How long after one look the next one begins.
-        answer_seconds: How long a look waits for its answer.
-        now: A clock that only measures, in seconds.
+        connections: The connections, of which each check uses one.
+        patience_seconds: How long the database may be unusable before the node reports it.
+        look_seconds: The pause between two checks.
+        answer_seconds: How long a check waits for its response.
+        now: A monotonic clock, in seconds.
 
     Attributes:
         clock: The time of the database.
@@ -124,7 +123,7 @@ class Watch:
 
     async def start(self) -> None:
         """
-        Look for the first time, and continue regularly.
+        Check for the first time, and continue periodically.
 
         Raises:
             StoreRefused: The database cannot be used.
@@ -136,18 +135,18 @@ class Watch:
         self._looking = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Look no more."""
+        """Stop checking."""
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.wait([self._looking])
 
     def note_use(self) -> None:
-        """Note that the database has just done what it was asked for."""
+        """Record that the database has just done its work."""
         self._used_at = self._now()
         self._trouble = _SILENT
 
     def note_refusal(self, keys: Iterable[bytes] = ()) -> None:
-        """Note that the database, a distributed one, has refused a statement about these *keys*."""
+        """Record that a distributed database refused a statement about these *keys*."""
         self._is_refusing = True
         self._refused |= dict.fromkeys(keys)
         for key in list(self._refused)[:-REFUSED_MAX]:
@@ -155,7 +154,7 @@ class Watch:
 
     @property
     def condition(self) -> Condition:
-        """How the database is; the reason names no address, host or user."""
+        """The condition of the database; its reason names no address, host or user."""
         seconds = self._now() - self._used_at
         if seconds <= self._patience_seconds:
             return Condition(_PARTLY, is_partial=True) if self._is_refusing else Condition()
@@ -175,7 +174,7 @@ class Watch:
                 self._tell(None)
 
     async def _look(self) -> None:
-        # Not as a reader: one connection is always left to those who write.
+        # Not as a reader, since one connection is always reserved for writers.
         async with self._connections.writer() as connection:
             began = self._now()
             ((database_us,),) = await fetched(connection, _LOOK, timeout=self._answer_seconds)
@@ -197,7 +196,7 @@ class Watch:
         has_read = False
         for key in [*self._refused, *random]:
             if has_read and error is not None:
-                return False  # all is known that there is to know
+                return False  # more reads would not change the result
             try:
                 await fetched(connection, REVISIONS.sql, [key], timeout=self._answer_seconds)
             except asyncpg.PostgresError as refusal:

@@ -1,12 +1,12 @@
 """
 The store of a single node: SQLite, embedded, in a directory of its own.
 
-- `store` is the store itself. Its work is done on `threads`, one of which is the `writer`.
-- `files` takes the directory, recovers and migrates.
-- `rows` makes rows of changes, `writes` runs them, `errors` judges failures.
-- `reads` answers the reading methods.
-- `wal` is the write-ahead log, `backup` makes backups.
+- `store` is the store itself. It works in `threads`, one of which is the `writer`.
+- `files` locks the directory, and recovers and migrates the database.
+- `rows` turns changes into rows, `writes` writes them, and `errors` interprets failures.
+- `reads` reads.
+- `wal` looks after the write-ahead log, `backup` makes backups.
 
-What is built on the same database besides the store, as an archive is, runs jobs of its own in the
-threads of the store: `SqliteStore.in_reader` and `in_writer`.
+Other users of the database, such as an archive, run their jobs in the threads of the store:
+`SqliteStore.in_reader` and `in_writer`.
 """

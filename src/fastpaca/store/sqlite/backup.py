@@ -1,9 +1,9 @@
 """
-A backup: a copy of the database, made in slices between the commits.
+A backup: a copy of the database, made in slices between commits.
 
-The slices are copied through the writer's own connection: SQLite carries what that connection
-writes meanwhile over into the copy, so that the copy is of the moment when it is finished, and no
-snapshot of the database has to be held, which would keep the write-ahead log from restarting.
+The slices are copied through the writer's connection, since SQLite adds what that connection writes
+meanwhile to the copy. So the copy has the state at its end, and needs no snapshot, which would
+prevent the write-ahead log from restarting.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from typing import Final
 
 import apsw
 
+from fastpaca.files import sync_directory
+
 SLICE_PAGES: Final = 256
-"""One MiB; a commit waits for one slice at most, which takes about a millisecond."""
+"""One MiB; a commit waits for at most one slice, which takes about a millisecond."""
 
 
 class Backup:
-    """A copy under way, into the new file *path* that only its owner can read."""
+    """An unfinished copy to the new file *path*, which only its owner can read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -29,10 +31,10 @@ class Backup:
 
     def copy_slice(self, writer: apsw.Connection) -> bool:
         """
-        Copy some pages, and tell whether there are more; called by the writer's thread.
+        Copy some pages, and return whether there are more; called by the writer's thread.
 
         Raises:
-            OSError: The file exists, or cannot be made.
+            OSError: The file exists, or cannot be created.
             apsw.Error: The database cannot be read, or the copy cannot be written.
         """
         if self._copy is None:
@@ -43,19 +45,19 @@ class Backup:
             return True
         if not self._copy.done:
             return True
-        self.let_go(writer)
+        self.release(writer)
         return False
 
     def _begin(self, writer: apsw.Connection) -> apsw.Backup:
         os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         self._is_made = True
         self._target = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READWRITE)
-        # Half a copy is of no use, so the copy needs no journal, and is synced when it is whole.
+        # An unfinished copy is useless, so it needs no journal, and one sync at its end is enough.
         self._target.execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF").fetchall()
         return self._target.backup("main", writer, "main")
 
-    def let_go(self, _: apsw.Connection) -> None:
-        """Close the copy, whole or not; called by the writer's thread."""
+    def release(self, _: apsw.Connection) -> None:
+        """Close the copy, finished or not; called by the writer's thread."""
         if self._copy is not None:
             self._copy.close(force=True)
         if self._target is not None:
@@ -63,19 +65,16 @@ class Backup:
 
     def sync(self) -> None:
         """
-        Wait until the copy is on the disk.
+        Sync the copy to disk.
 
         Raises:
-            OSError: It is not.
+            OSError: That failed.
         """
-        for path in (self._path, self._path.parent):
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        with self._path.open("rb") as copy:
+            os.fsync(copy.fileno())
+        sync_directory(self._path.parent)
 
     def remove(self) -> None:
-        """Remove the file, which is not a whole copy, if it was made here."""
+        """Remove the unfinished copy, if this backup has created the file."""
         if self._is_made:
             self._path.unlink(missing_ok=True)

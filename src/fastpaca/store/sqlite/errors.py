@@ -1,10 +1,10 @@
 """
-What an error of SQLite says about a commit: certainly not done, perhaps done, or not to be trusted.
+What an error of SQLite says about a commit: it failed, it may have succeeded, or nothing on disk
+can be trusted.
 
-How a commit in WAL mode goes: changed pages are written to the write-ahead log as frames, the last
-of them with a commit mark; the log is synced; the frames are entered into the index of the log, in
-shared memory; then SQLite reports success. A chain of checksums runs through the frames, so half of
-a frame ends the log for the process that recovers it.
+A commit in WAL mode writes changed pages to the write-ahead log as frames, the last one with a
+commit mark; syncs the log; adds the frames to the index of the log, in shared memory; and reports
+success. Checksums chain the frames, so recovery ends at the first incomplete one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import apsw
 from fastpaca.store.base import CommitBlocked, CommitFailed, CommitStale, CommitUnknown
 
 APPLICATION_ID: Final = 0x66706361
-"""Stands in the header of the file and says whose it is: `fpca`."""
+"""Identifies the file in its header: `fpca`."""
 
 _NAMES: Final = {**apsw.mapping_result_codes, **apsw.mapping_extended_result_codes}
 
@@ -24,7 +24,7 @@ _FAILED_SYNCS: Final = frozenset({apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR
 
 
 def described(error: BaseException) -> str:
-    """Say in a few words what went wrong, with the name that SQLite's manual has for it."""
+    """Return a short description of *error*, with the name from SQLite's manual."""
     if isinstance(error, apsw.Error):
         return f"{error} ({_NAMES.get(_code(error), 'no code')})"
     if isinstance(error, CommitFailed):
@@ -38,8 +38,8 @@ def is_failed_sync(error: BaseException) -> bool:
     """
     Return whether the operating system failed to sync a file.
 
-    It may have dropped what it could not write, and the next sync may well report success; so
-    nothing that this process still has in view can be trusted to be on the disk.
+    It may have dropped what it could not write, and may report success for the next sync; so none
+    of what this process sees can be trusted to be on disk.
     """
     return isinstance(error, apsw.Error) and _code(error) in _FAILED_SYNCS
 
@@ -48,9 +48,9 @@ def judged(
     connection: apsw.Connection, error: BaseException, *, at_commit: bool
 ) -> CommitFailed | CommitUnknown:
     """
-    Roll back after *error* and say what became of the transaction.
+    Roll back after *error*, and return what it means for the transaction.
 
-    *at_commit* says that the error came from COMMIT itself, so that the commit mark may be written.
+    *at_commit* means that COMMIT itself failed, so the commit mark may have been written.
     """
     reason = described(error)
     if is_failed_sync(error):
@@ -59,18 +59,18 @@ def judged(
     if not _is_rolled_back(connection):
         return CommitUnknown(f"a transaction could not be rolled back: {reason}", fatal=True)
     if not at_commit or was_open:
-        # No commit mark was written: COMMIT did not begin, or was refused and left all as it was.
+        # No commit mark was written: COMMIT did not begin, or was refused and changed nothing.
         if isinstance(error, apsw.BusyError):
             return CommitBlocked(f"another program is writing to the database: {reason}")
         return error if isinstance(error, CommitStale) else CommitFailed(reason)
     if not isinstance(error, apsw.Error):
-        # The error is Python's. SQLite may have been done already when it struck.
+        # The error is Python's. SQLite may have finished before it.
         return CommitUnknown(reason, fatal=not isinstance(error, MemoryError))
     if _code(error) in {apsw.SQLITE_FULL, apsw.SQLITE_IOERR_WRITE}:
-        # The frame with the mark is written last, so it is not whole, if it is there at all.
+        # The frame with the mark is written last, so it is incomplete or missing.
         return CommitFailed(reason)
     if _code(error) == apsw.SQLITE_IOERR:
-        # Could have been a sync: the error does not say.
+        # It could have been a sync: the error does not say.
         return CommitUnknown(reason, fatal=True)
     return _settled(connection, reason)
 
@@ -91,12 +91,12 @@ def _is_rolled_back(connection: apsw.Connection) -> bool:
 
 def _settled(connection: apsw.Connection, reason: str) -> CommitUnknown:
     """
-    Make sure that what this process sees from now on is what the next one will see.
+    Make sure that this process sees what the next one will see.
 
-    Here all frames of the commit may be in the log, synced, mark included: entering them into the
-    index is what failed. This process does not see them, but a process that recovers the log would.
-    A commit that changes nothing takes their place and breaks the chain. With that the outcome is
-    final, and can be read; if even that fails, it can't be known.
+    All frames of the commit, including the mark, may be in the log and synced, and only adding them
+    to the index failed. This process does not see them, but one that recovers the log would. An
+    empty commit overwrites them and breaks the chain. Then the outcome is final and can be read; if
+    even that fails, it is unknown.
     """
     try:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")

@@ -10,6 +10,7 @@ from weakref import WeakSet
 
 import apsw
 
+from fastpaca.files import sync_directory
 from fastpaca.store.base import StoreRefused
 from fastpaca.store.migrate import migrations, pending
 from fastpaca.store.sqlite.errors import APPLICATION_ID, described
@@ -18,10 +19,10 @@ DATABASE_NAME: Final = "fastpaca.db"
 LOCK_NAME: Final = "fastpaca.lock"
 
 PAGE_BYTES: Final = 4096
-"""What file systems write as one. Smaller pages mean more work, larger ones a longer log."""
+"""The usual block of file systems. Smaller pages mean more work, larger ones a longer log."""
 
 READER_CACHE_BYTES: Final = 2 * 1024 * 1024
-"""Little: SQLite drops all that a connection has in its cache when another one writes."""
+"""Small, since SQLite drops the cache of a connection when another one writes."""
 
 BUSY_MS: Final = 10_000
 """How long to wait for another connection; ours hold locks for milliseconds."""
@@ -34,17 +35,16 @@ _inherited: set[tuple[int, int]] = set()
 
 class DataDirectory:
     """
-    A directory that one process has to itself.
+    A directory that one process uses exclusively.
 
-    A child that is forked from that process has no part in it. It gives up the lock, which it
-    would otherwise keep for as long as it lives. And it can't open the directory itself, not even
-    after the parent has closed it: SQLite remembers per process which locks it holds and where the
-    index of the write-ahead log is, and takes over in a child what is true of the parent alone.
+    A forked child can't use it. It releases the lock, which it would otherwise keep for its whole
+    life. Nor can it open the directory, even after the parent has closed it: SQLite keeps the locks
+    and the index of the write-ahead log in the memory of the process, so the child's copy is wrong.
 
     Args:
-        path: Where; it is made if it is missing.
-        vfs: The name of the VFS to open the database with; None is the usual one.
-        synchronous: What SQLite is told about syncing; all but FULL can lose acknowledged writes.
+        path: Its path; it is created if it is missing.
+        vfs: The name of the VFS to open the database with; None means the default.
+        synchronous: SQLite's setting of that name; all but FULL can lose acknowledged writes.
     """
 
     def __init__(self, path: Path, vfs: str | None, synchronous: str) -> None:
@@ -60,7 +60,7 @@ class DataDirectory:
 
     def take(self) -> None:
         """
-        Make the directory if it is missing, and keep other processes out.
+        Create the directory if it is missing, and lock it.
 
         Raises:
             StoreRefused: It is in use, or cannot be used.
@@ -74,30 +74,30 @@ class DataDirectory:
             self._note_pid(self._lock)
         except BlockingIOError:
             holder = self._holder()
-            self.let_go()
+            self.release()
             raise StoreRefused(f"The data directory {self._path} is in use by {holder}.") from None
         except OSError as error:
-            self.let_go()
+            self.release()
             raise StoreRefused(
                 f"The data directory {self._path} cannot be used: {error.strerror}."
             ) from error
 
-    def let_go(self) -> None:
-        """Let other processes in."""
+    def release(self) -> None:
+        """Unlock the directory."""
         _taken.discard(self)
         lock, self._lock = self._lock, None
         if lock is not None:
             os.close(lock)
 
     def leave_to_parent(self) -> None:
-        """Close the lock file in a child, which does not unlock it, and remember whose it was."""
+        """Close the lock file in a child, which does not unlock it, and record that it was held."""
         if self._lock is not None:
             _inherited.add(_identity(self._lock))
-            self.let_go()
+            self.release()
 
     def _check_not_inherited(self, lock: int) -> None:
         if _identity(lock) in _inherited:
-            self.let_go()
+            self.release()
             raise StoreRefused(
                 f"The data directory {self._path} was open in another process when this one was"
                 " forked from it, and SQLite can't be used across a fork. Open it in a newly"
@@ -108,7 +108,7 @@ class DataDirectory:
         made = [path for path in (self._path, *self._path.parents) if not path.exists()]
         self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in made:
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
         if self._vfs is None:
             # SQLite gives the files next to the database the mode that it finds here.
             os.close(os.open(self.database, os.O_RDWR | os.O_CREAT, 0o600))
@@ -119,7 +119,7 @@ class DataDirectory:
         os.pwrite(lock, b"%d\n" % os.getpid(), 0)
 
     def _holder(self) -> str:
-        """Say who has the directory."""
+        """Return a description of the process that holds the lock."""
         text = os.pread(self._lock, 20, 0).strip() if self._lock is not None else b""
         if not text.isdigit():
             return "another fastpaca process"
@@ -129,7 +129,7 @@ class DataDirectory:
 
     def prepare(self, cache_bytes: int) -> apsw.Connection:
         """
-        Recover the database or make it, bring its schema up to date, and give the connection.
+        Recover or create the database, migrate its schema, and return a connection.
 
         Raises:
             StoreRefused: It is damaged, not ours, newer than this release, or cannot be used.
@@ -141,7 +141,7 @@ class DataDirectory:
             except BaseException:
                 connection.close()
                 raise
-            _sync_directory(self._path)
+            sync_directory(self._path)
         except apsw.Error as error:
             raise StoreRefused(self.refusal(error)) from error
         except OSError as error:
@@ -149,7 +149,7 @@ class DataDirectory:
         return connection
 
     def connect(self, cache_bytes: int = READER_CACHE_BYTES) -> apsw.Connection:
-        """Open one more connection; each is used by one thread at a time."""
+        """Open another connection; each is used by one thread at a time."""
         connection = apsw.Connection(str(self.database), vfs=self._vfs)
         connection.set_busy_timeout(BUSY_MS)
         try:
@@ -165,7 +165,7 @@ class DataDirectory:
                 PRAGMA trusted_schema = OFF;
                 PRAGMA cache_size = -{cache_bytes // 1024};
                 """
-            ).fetchall()  # to the end: execute() stops at the first statement that gives a row
+            ).fetchall()  # execute() alone stops at the first statement that returns a row
         except BaseException:
             connection.close()
             raise
@@ -194,20 +194,20 @@ class DataDirectory:
 
     def _copy_log(self, connection: apsw.Connection) -> None:
         """
-        Bring everything that an earlier process wrote to the log into the file, and sync it.
+        Copy everything that an earlier process wrote to the log into the file, and sync it.
 
-        Otherwise this process might build on pages that a failed sync had kept from the disk.
+        Otherwise this process might build on pages that a failed sync kept from reaching the disk.
 
         Raises:
-            StoreRefused: Another program keeps it from being copied.
+            StoreRefused: Another program prevents that.
         """
         try:
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         except apsw.BusyError:
             connection.set_busy_timeout(0)
             try:
-                # A reader of the latest state keeps the log from being emptied, but not from being
-                # copied, and that is all that matters here.
+                # A reader of the latest state prevents emptying the log, but not copying it, which
+                # is enough here.
                 connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_FULL)
             except apsw.BusyError:
                 raise StoreRefused(
@@ -218,7 +218,7 @@ class DataDirectory:
                 connection.set_busy_timeout(BUSY_MS)
 
     def refusal(self, error: apsw.Error) -> str:
-        """Say in a sentence why the database is of no use."""
+        """Return a sentence that says why the database can't be used."""
         if isinstance(error, apsw.NotADBError):
             return f"{self.database} is not a database, or its start is damaged."
         if isinstance(error, apsw.CorruptError):
@@ -226,15 +226,6 @@ class DataDirectory:
         if isinstance(error, apsw.BusyError):
             return f"{self.database} is held open by another program."
         return f"{self.database} cannot be used: {described(error)}."
-
-
-def _sync_directory(path: Path) -> None:
-    """Make the names in a directory last."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _identity(descriptor: int) -> tuple[int, int]:

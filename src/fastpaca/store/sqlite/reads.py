@@ -80,7 +80,7 @@ WHERE context = (SELECT context FROM ids WHERE id = ?) AND seq BETWEEN ? AND ?
 ORDER BY seq LIMIT ?
 """
 
-# The body lies at the end of its row, so that none of it is read.
+# The body is at the end of its row, so none of it is read.
 _HEADS: Final = _PAGE.replace("body, counts", "x'', x''")
 
 _PAGE_BEFORE: Final = """
@@ -106,7 +106,7 @@ FROM compactions WHERE context = (SELECT context FROM ids WHERE id = ?)
     AND version < ? ORDER BY version DESC LIMIT ?
 """
 
-# Both tables of ids are walked in order and merged: a page costs the same wherever it begins.
+# Both tables of ids are read in order and merged, so a page costs the same wherever it begins.
 _STATES: Final = """
 WITH page AS MATERIALIZED (
     SELECT id, context FROM ids WHERE id > ? AND id >= ? AND id < ? ORDER BY id LIMIT ?
@@ -116,7 +116,7 @@ SELECT page.id, status, token_budget, trigger_ratio, token_factor, policy, metad
 FROM page CROSS JOIN states ON states.key = page.context ORDER BY page.id
 """
 
-# The answers of a purged context are gone from the moment of the purge, and erased after it.
+# The stored responses of a purged context are invisible after the purge, and erased later.
 _ANSWERS: Final = """
 SELECT answers.key_hash, answers.fingerprint, answers.answer, answers.at_us
 FROM answers JOIN contexts ON contexts.key = answers.context
@@ -147,8 +147,8 @@ class Elsewhere(NamedTuple):
     What of the logs is in an archive.
 
     Attributes:
-        has_copies: Whether an archive has been met, so that a purge must reach it too.
-        has_rest: Whether messages were emptied here, so that only the archive has them.
+        has_copies: Whether there was ever an archive, so that purges must reach it.
+        has_rest: Whether messages were trimmed here, so that only the archive has them.
     """
 
     has_copies: bool
@@ -156,12 +156,12 @@ class Elsewhere(NamedTuple):
 
 
 def numbers(connection: apsw.Connection) -> Numbers:
-    """Find the last numbers that were given, so that none is given twice."""
+    """Return the last numbers in use."""
     return Numbers(connection.execute(_LAST_KEY).get, connection.execute(LAST_PLACE).get)
 
 
 def elsewhere(connection: apsw.Connection) -> Elsewhere:
-    """Return whether any of the logs is in an archive, and whether all of it is here."""
+    """Return what an archive has of the logs."""
     return Elsewhere(*map(bool, connection.execute(_ELSEWHERE).get))
 
 
@@ -171,14 +171,14 @@ def is_erasure_left(connection: apsw.Connection) -> bool:
 
 
 def keys(connection: apsw.Connection, context_ids: Sequence[str]) -> dict[str, int]:
-    """Look up the keys of contexts, as far as they exist."""
+    """Return the keys of the contexts that exist."""
     by_bytes = {id_bytes(context_id): context_id for context_id in context_ids}
     cursor = connection.execute(_KEYS, (_array(by_bytes),))
     return {by_bytes[stored_id]: key for stored_id, key in cursor}
 
 
 def revisions(connection: apsw.Connection, context_ids: Sequence[str]) -> dict[str, int]:
-    """Look up the revisions of contexts, as far as they exist; that of purged ones is 1."""
+    """Return the revisions of the contexts that exist; that of purged ones is 1."""
     by_key = {key: context_id for context_id, key in keys(connection, context_ids).items()}
     cursor = connection.execute(_REVISIONS, (apsw.carray(array("q", by_key)),)) if by_key else ()
     revisions = {by_key[key]: revision for key, revision in cursor}
@@ -214,7 +214,7 @@ def load_since(connection: apsw.Connection, context_id: str, have: Have) -> Diff
 
 
 def load_at(connection: apsw.Connection, context_id: str, version: int) -> Snapshot | None:
-    """Read what rebuilding the window takes as it was after a version."""
+    """Read what rebuilding the window as it was after a version needs."""
     with one_moment(connection):
         row = connection.execute(_STATE, (id_bytes(context_id),)).get
         if row is None:
@@ -309,7 +309,7 @@ def changes(
         if through <= after_version:
             return ChangesPage([], [], after_version)
         ends = [seq_at(at, compaction_at(connection, key, at)) for at in (after_version, through)]
-        # A row more than is wanted tells where the page ends, if rows are missing.
+        # One more row than wanted shows where the page ends if rows are missing.
         more = max(bounds.rows, 1) + 1
         log = _PAGE if with_bodies else _HEADS
         messages = connection.execute(log, (stored_id, ends[0] + 1, ends[1], more))
@@ -369,21 +369,21 @@ def contexts(connection: apsw.Connection, prefix: str, after: str, limit: int) -
 
 
 def _behind(prefix: bytes) -> bytes:
-    """Return the smallest bytes that are greater than all that begins with *prefix* (UTF-8)."""
+    """Return the smallest bytes greater than all texts that begin with *prefix* (UTF-8)."""
     if not prefix:
         return b"\xff"
     return prefix[:-1] + bytes([prefix[-1] + 1])
 
 
 def _array(values: Iterable[bytes]) -> Any:
-    """Bind many values as one: a fraction of the work of a statement for each."""
+    """Bind many values as one parameter, which is much faster than a statement for each."""
     return apsw.carray(tuple(values), flags=apsw.SQLITE_CARRAY_BLOB)
 
 
 def idempotency_records(
     connection: apsw.Connection, wanted: Iterable[str]
 ) -> dict[str, IdempotencyRecord]:
-    """Look up stored answers, at least one."""
+    """Return the idempotency records of the *wanted* keys, of which there is at least one."""
     by_hash = {key_hash(key): key for key in wanted}
     cursor = connection.execute(_ANSWERS, (_array(by_hash),))
     return {

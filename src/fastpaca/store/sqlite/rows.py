@@ -1,9 +1,8 @@
 """
-Changes as rows for SQL, made on the event loop: the writer's thread runs next to no Python.
+Changes as rows for SQL, built on the event loop, so the writer's thread runs hardly any Python.
 
-Every row of every statement here changes exactly one row of a table. That is how a commit is
-checked: a revision that is not the expected one, or an id or key that is taken, makes the count too
-small.
+Each row changes exactly one row of a table. This is how commits are checked: if a revision is not
+the expected one, or an id or a key is taken, fewer rows change.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ INSERT_CONTEXT: Final = "INSERT INTO contexts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 INSERT_CONTEXT_ID: Final = "INSERT INTO context_ids VALUES (?, ?)"
 
-# A purge either erases the id at once, or keeps it for as long as the archive must be told of it.
+# A purge erases the id at once, or after the archive has been told of it.
 CLEAR_CONTEXT_ID: Final = "UPDATE context_ids SET id = NULL WHERE key = ?"
 
 INSERT_ARCHIVE_ERASURE: Final = "INSERT INTO archive_erasures VALUES (?)"
@@ -89,7 +88,7 @@ INSERT INTO compactions (place, context, version, strategy, from_seq, to_seq, to
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
-# A key that only a purged context has used, whose answers are not erased yet, is free.
+# A key is free if only a purged context used it, whose stored responses are not erased yet.
 INSERT_ANSWER: Final = """
 INSERT INTO answers (place, context, key_hash, fingerprint, answer, at_us) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (key_hash) DO UPDATE SET place = excluded.place, context = excluded.context,
@@ -124,25 +123,25 @@ Rows = list[tuple[object, ...]]
 
 
 class Numbers(NamedTuple):
-    """The last numbers that were given: to a context as its key, to a row as its place."""
+    """The last numbers in use: keys of contexts, and places of rows."""
 
     key: int
     place: int
 
 
 def id_bytes(context_id: str) -> bytes:
-    """Write an id as its table holds it: all rows of a table have one size."""
+    """Return an id as its table stores it: all rows of a table have the same size."""
     text = context_id.encode()
     return text.ljust(SHORT_ID_BYTES if is_short(text) else LONG_ID_BYTES, b"\0")
 
 
 def is_short(stored_id: bytes) -> bool:
-    """Return which table an id belongs to."""
+    """Return whether an id belongs to the table of short ids."""
     return len(stored_id) <= SHORT_ID_BYTES
 
 
 def id_hash(context_id: str) -> bytes:
-    """Return the hash that stays of an id after a purge."""
+    """Return the hash that is kept of an id after a purge."""
     return hashlib.sha256(context_id.encode()).digest()
 
 
@@ -156,9 +155,9 @@ class SqliteBatch:
     The rows of one commit.
 
     Args:
-        keys: The keys of the contexts that exist, by id.
-        numbers: The last ones given; new contexts and rows are numbered from there.
-        is_archived: Whether there is an archive, from which a purge must be erased too.
+        keys: The keys of existing contexts, by id.
+        numbers: The last numbers in use; new contexts and rows get the next ones.
+        is_archived: Whether there is an archive that purges must reach too.
     """
 
     def __init__(
@@ -173,7 +172,7 @@ class SqliteBatch:
 
     @property
     def numbers(self) -> Numbers:
-        """The last numbers given, by this batch or before it."""
+        """The last numbers in use, including this batch."""
         return Numbers(self._key, self._place)
 
     @property
@@ -186,7 +185,7 @@ class SqliteBatch:
         Add the rows of *change*.
 
         Raises:
-            CommitFailed: It holds more answers than there is to answer for.
+            CommitFailed: It has more idempotency records than messages and compactions.
         """
         if change.purges:
             self._purge(change)
@@ -244,13 +243,7 @@ class SqliteBatch:
         is_new = change.expected_revision == 0
         if is_new or change.config_changed:
             self._rows[INSERT_CONFIGURATION].append(
-                (
-                    key,
-                    row.token_budget,
-                    row.trigger_ratio,
-                    row.token_factor,
-                    row.policy,
-                )
+                (key, row.token_budget, row.trigger_ratio, row.token_factor, row.policy)
             )
         if is_new or change.metadata_changed:
             self._rows[INSERT_METADATA].append((key, row.metadata))
@@ -274,19 +267,11 @@ class SqliteBatch:
 
     def _add_answers(self, key: int, change: Change, places: Sequence[int]) -> None:
         if len(change.records) > len(places):
-            raise CommitFailed("there are more answers than messages and compactions")
+            raise CommitFailed("there are more responses than messages and compactions")
         rows = self._rows[INSERT_ANSWER]
-        for answer, place in zip(change.records, places, strict=False):
-            rows.append(
-                (
-                    place,
-                    key,
-                    key_hash(answer.key),
-                    answer.fingerprint,
-                    answer.response,
-                    answer.at_us,
-                )
-            )
+        for record, place in zip(change.records, places, strict=False):
+            hashed = key_hash(record.key)
+            rows.append((place, key, hashed, record.fingerprint, record.response, record.at_us))
 
     def _purge(self, change: Change) -> None:
         context_id = change.row.id
@@ -305,5 +290,5 @@ class SqliteBatch:
 
 
 def ids_of_existing(changes: Iterable[Change]) -> list[str]:
-    """List the ids of the contexts that *changes* take to exist."""
+    """Return the ids of the contexts that must exist for *changes*."""
     return [change.row.id for change in changes if change.expected_revision]

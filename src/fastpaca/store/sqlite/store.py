@@ -1,8 +1,8 @@
 """
 The store of a single node, in SQLite.
 
-One thread writes, one transaction per commit; a few read, each page in one short transaction; one
-keeps the write-ahead log short. The event loop makes the rows and never waits.
+One thread writes, one transaction per commit; a few threads read, one short transaction per page;
+one keeps the write-ahead log short. The event loop builds the rows and never waits.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ READERS: Final = 3
 WRITER_CACHE_BYTES: Final = 32 * 1024 * 1024
 
 KEYS_KEPT_MAX: Final = 16_384
-"""How many keys of contexts are remembered by id; others are looked up, many at a time."""
+"""How many keys of contexts are remembered; others are looked up, many at once."""
 
 
 class _Open(NamedTuple):
-    """What an open store holds besides its writer."""
+    """What an open store has besides its writer."""
 
     readers: Threads
     wal: Wal
@@ -63,17 +63,16 @@ class _Open(NamedTuple):
 
 class SqliteStore:
     """
-    Durable truth in *directory*.
+    A durable store in *directory*.
 
     Args:
-        directory: Taken for this store alone; made if it is missing.
-        vfs: The name of the VFS to open the database with; None is the usual one.
-        synchronous: What SQLite is told about syncing; all but FULL can lose acknowledged writes.
+        directory: The directory, which only this store uses; created if it is missing.
+        vfs: The name of the VFS to open the database with; None means the default.
+        synchronous: SQLite's setting of that name; all but FULL can lose acknowledged writes.
         wal_bytes_max: The ceiling of the write-ahead log.
-        is_archived: Whether an archive has what was trimmed here, and erases there
-            what is purged here.
-        on_fatal: Told on the event loop, once and at once, why nothing can be trusted any more;
-            that may be met while no commit is running.
+        is_archived: Whether there is an archive, which has the trimmed messages.
+        on_fatal: Called once on the event loop, at any time, with the reason when the database
+            can't be trusted any more.
     """
 
     def __init__(
@@ -100,31 +99,32 @@ class SqliteStore:
 
     @property
     def name(self) -> str:
-        """What the start banner calls it."""
+        """Its name in the start banner."""
         return "sqlite"
 
     @property
     def is_shared(self) -> bool:
-        """Return False: only this process writes to it."""
+        """False: only this process writes to it."""
         return False
 
     @property
     def clock(self) -> None:
-        """This machine's will do."""
+        """None: the clock of this machine is the right one."""
 
     @property
     def condition(self) -> Condition:
-        """What fails here fails in a call, and no other node could do better."""
+        """Always healthy: failures appear in calls, and no other node would do better."""
         return Condition()
 
     # --- life ---------------------------------------------------------------------------------
 
     async def open(self) -> None:
         """
-        Take the directory, recover and migrate the database, and start the threads.
+        Lock the directory, recover and migrate the database, and start the threads.
 
         Raises:
-            StoreRefused: In use by another process, written by a newer release, or unusable.
+            StoreRefused: It is in use by another process, was written by a newer release, or can't
+                be used.
         """
         connections = await asyncio.to_thread(self._connect)
         first, second, *others = connections
@@ -141,7 +141,7 @@ class SqliteStore:
         connections: list[apsw.Connection] = []
         try:
             connections.append(self._directory.prepare(WRITER_CACHE_BYTES))
-            # A log that one huge commit has made longer is cut back when it restarts.
+            # If a huge commit has made the log longer, it shrinks when it restarts.
             connections[0].pragma("journal_size_limit", self._wal_bytes_max)
             connections += [self._directory.connect() for _ in range(1 + READERS)]
             for reader in connections[2:]:
@@ -149,7 +149,7 @@ class SqliteStore:
             self._numbers = reads.numbers(connections[0])
             self._check_archive(reads.elsewhere(connections[0]))
         except BaseException as error:
-            self._let_go(connections)
+            self._release(connections)
             if isinstance(error, apsw.Error):
                 raise StoreRefused(self._directory.refusal(error)) from error
             raise
@@ -161,7 +161,7 @@ class SqliteStore:
                 "Older messages of these logs are only in the archive: start with"
                 " FASTPACA_ARCHIVER_ENABLED=true and the DATABASE_URL of that archive."
             )
-        # An archive that was turned off has content, which a purge must still reach some day.
+        # If the archive is turned off, purges must reach its content when it is turned on again.
         self._has_archive = self._is_archived or elsewhere.has_copies
 
     async def close(self) -> None:
@@ -170,7 +170,7 @@ class SqliteStore:
             return
         opened, self._open = self._open, None
         self._writer.close()
-        async with self._backing_up:  # it notices at its next slice
+        async with self._backing_up:  # a backup notices at its next slice
             if self._erasing is not None:
                 self._erasing.cancel()
                 await asyncio.wait([self._erasing])
@@ -181,20 +181,20 @@ class SqliteStore:
     def _end(self, opened: _Open) -> None:
         opened.wal.stop()
         if self._writer.loss is not None:
-            # What is in the log stays as it is, for the next start to recover.
+            # The log stays as it is, for the next start to recover.
             for connection in opened.connections:
                 connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-        self._let_go(opened.connections)
+        self._release(opened.connections)
 
-    def _let_go(self, connections: Sequence[apsw.Connection]) -> None:
+    def _release(self, connections: Sequence[apsw.Connection]) -> None:
         for connection in connections:
             connection.close(force=True)
-        self._directory.let_go()
+        self._directory.release()
 
     # --- reads --------------------------------------------------------------------------------
 
     async def revisions(self, context_ids: Sequence[str]) -> dict[str, int]:
-        """Look up the revisions of contexts."""
+        """Return the revisions of the contexts that exist."""
         if not context_ids:
             return {}
         return await self._read(lambda c: reads.revisions(c, context_ids))
@@ -214,7 +214,7 @@ class SqliteStore:
         return await self._read(lambda c: reads.load_since(c, context_id, have))
 
     async def load_at(self, context_id: str, version: int) -> Snapshot | None:
-        """Read what rebuilding the window takes as it was after a version."""
+        """Read what rebuilding the window as it was after a version needs."""
         return await self._read(lambda c: reads.load_at(c, context_id, version))
 
     async def messages(
@@ -272,14 +272,14 @@ class SqliteStore:
         return await self._read(lambda c: reads.contexts(c, prefix, after, limit))
 
     async def idempotency_records(self, keys: Sequence[str]) -> dict[str, IdempotencyRecord]:
-        """Look up stored answers."""
+        """Return the idempotency records of *keys*."""
         if not keys:
             return {}
         return await self._read(lambda c: reads.idempotency_records(c, keys))
 
     async def in_reader(self, job: Job[T]) -> T:
         """
-        Let the thread of a reader run *job*.
+        Run *job* in the thread of a reader.
 
         Raises:
             ReadFailed: The database cannot be read.
@@ -298,7 +298,7 @@ class SqliteStore:
 
     async def commit(self, changes: Sequence[Change]) -> None:
         """
-        Write *changes* in one durable transaction; what they purge is erased when this returns.
+        Write *changes* in one durable transaction; purged content is erased when this returns.
 
         Raises:
             CommitFailed: Certainly nothing was written.
@@ -319,7 +319,7 @@ class SqliteStore:
             await self._erase_now()
 
     async def _find_keys(self, context_ids: Sequence[str]) -> dict[str, int]:
-        """Return the keys of contexts that exist, from memory if they are there."""
+        """Return the keys of existing contexts, from memory if possible."""
         known = {name: self._keys[name] for name in context_ids if name in self._keys}
         if len(known) == len(context_ids):
             return known
@@ -329,7 +329,7 @@ class SqliteStore:
         except ReadFailed as error:
             raise CommitFailed(str(error)) from error
         if len(read) < len(unknown):
-            raise CommitStale("a context that is to be changed does not exist")
+            raise CommitStale("a context to change does not exist")
         self._remember(read)
         return known | read
 
@@ -347,9 +347,9 @@ class SqliteStore:
 
     async def in_writer(self, job: Job[T], *, erases: bool = False) -> T:
         """
-        Let the writer's thread run *job*, which writes in transactions of its own.
+        Run *job*, which writes in its own transactions, in the writer's thread.
 
-        With *erases*, what it has erased is gone from the write-ahead log too when this returns.
+        With *erases*, what it erased is no longer in the write-ahead log when this returns.
 
         Raises:
             CommitFailed: Certainly nothing was written.
@@ -361,7 +361,7 @@ class SqliteStore:
         return result
 
     async def _erase_now(self) -> None:
-        """Erase what was just purged, for a caller who may not be told that nothing was written."""
+        """Erase what was just purged; failures never say that nothing was written."""
         try:
             await self._erase()
         except CommitFailed as error:
@@ -369,15 +369,14 @@ class SqliteStore:
 
     async def _erase_what_is_left(self) -> None:
         """Continue erasures that the last process could not finish."""
-        with suppress(
-            ReadFailed, CommitFailed, CommitUnknown
-        ):  # `forget_idempotency_records` tries again
+        # If this fails, `forget_idempotency_records` tries again.
+        with suppress(ReadFailed, CommitFailed, CommitUnknown):
             self._is_erasure_left = await self._read(reads.is_erasure_left)
             if self._is_erasure_left:
                 await self._erase()
 
     async def _erase(self) -> None:
-        """Erase what purges have left, piece by piece, so that commits are not held up."""
+        """Erase content of purged contexts, piece by piece, so that commits don't wait long."""
         self._is_erasure_left = True
         while await self._writer.write(writes.erase_some):
             pass
@@ -386,7 +385,7 @@ class SqliteStore:
 
     async def backup(self, path: Path) -> None:
         """
-        Write a consistent copy of everything to the new file *path* while serving goes on.
+        Write a consistent copy of everything to the new file *path*, while the node serves.
 
         Raises:
             CommitFailed: It could not be written.
@@ -400,7 +399,7 @@ class SqliteStore:
                     pass
                 await asyncio.to_thread(backup.sync)
             except BaseException as error:
-                await self._writer.submit(backup.let_go)  # after a slice that may be running
+                await self._writer.submit(backup.release)  # after a slice that may be running
                 await asyncio.to_thread(backup.remove)
                 if isinstance(error, apsw.Error | OSError):
                     raise CommitFailed(f"it cannot be written: {described(error)}") from error

@@ -1,8 +1,8 @@
 """
-Threads that talk to SQLite, so that the event loop never waits for a disk.
+Threads that use SQLite, so that the event loop never waits for a disk.
 
-Jobs and their results pass through a `SimpleQueue` and `call_soon_threadsafe`, which cost the
-threads next to no Python: what they run of it, they take from the event loop.
+Jobs and results pass through a `SimpleQueue` and `call_soon_threadsafe`, since these run hardly any
+Python in the threads, which would slow down the event loop.
 """
 
 from __future__ import annotations
@@ -39,14 +39,12 @@ class Threads:
         connections: Sequence[apsw.Connection],
         after: Job[None] | None = None,
     ) -> None:
-        """
-        Start one thread per connection; *after* is called after each job, once its result is set.
-        """
+        """Start a thread for each connection; *after* is called after each job has its result."""
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[_Task | None] = SimpleQueue()
         self._after = after
         self._turns = [0] * len(connections)  # of each thread: odd while it runs a job
-        # Daemons, since a process that ends for a fatal error does not wait.
+        # Daemons, since a process does not wait when it ends after a fatal error.
         self._threads = [
             threading.Thread(
                 target=self._work, args=(number, connection), name=f"{name}-{number}", daemon=True
@@ -57,16 +55,16 @@ class Threads:
             thread.start()
 
     def submit(self, job: Job[T]) -> asyncio.Future[T]:
-        """Let a thread run *job*; it runs even if its caller has stopped waiting."""
+        """Run *job* in a thread, even if its caller stops waiting."""
         future: asyncio.Future[T] = self._loop.create_future()
         self._queue.put(_Task(job, future))
         return future
 
     def outlast(self, seconds: float) -> bool:
         """
-        Wait until the jobs that run now are done, for so many seconds at most; called elsewhere.
+        Wait at most *seconds* for the current jobs to end, and return whether they did.
 
-        Returns whether they are. Jobs that begin meanwhile are not waited for.
+        Called by other threads. It does not wait for jobs that begin meanwhile.
         """
         deadline = time.monotonic() + seconds
         for number, turn in enumerate(list(self._turns)):
@@ -77,7 +75,7 @@ class Threads:
         return True
 
     async def stop(self) -> None:
-        """Finish the jobs that were submitted, and end the threads; then submit no more."""
+        """Finish all submitted jobs, and end the threads. No job may be submitted afterwards."""
         for _ in self._threads:
             self._queue.put(None)
         await asyncio.to_thread(self._join)
@@ -99,7 +97,7 @@ class Threads:
             self._hand_over(task.future, result, error)
             del task, result, error  # a big page should not live until the next job
             if self._after is not None:
-                with suppress(Exception):  # no defect there may keep the next job from an answer
+                with suppress(Exception):  # a defect there must not keep the next job from running
                     self._after(connection)
 
     def _hand_over(
@@ -108,9 +106,9 @@ class Threads:
         while True:
             try:
                 self._loop.call_soon_threadsafe(_settle, future, result, error)
-            except RuntimeError:  # the event loop is closed: no caller waits any more
+            except RuntimeError:  # the event loop is closed, so no caller is waiting
                 return
-            except MemoryError:  # an answer must not get lost; memory may come back
+            except MemoryError:  # a result must not get lost; memory may become free again
                 time.sleep(0.01)
             else:
                 return

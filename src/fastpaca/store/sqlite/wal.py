@@ -1,22 +1,21 @@
 """
-The write-ahead log: emptied off the path of commits, and kept near its ceiling.
+The write-ahead log, which is emptied in the background and kept near its ceiling.
 
-A thread of its own copies the log into the database while commits go on (a PASSIVE checkpoint). But
-the log restarts only at a moment when all of it is copied, and under load that moment never
-comes by itself. So the writer makes it come: between two commits, once the log is half full and
-little is left to copy; and at the ceiling, where it copies what is left itself. Restarting
-keeps the file and writes over it, which is faster than letting it grow again.
+A thread copies the log into the database during commits (a PASSIVE checkpoint). But the log only
+restarts when all of it is copied, which never happens by itself under load. So the writer restarts
+it between two commits: when it is half full and little is left to copy, and at the ceiling, where
+the writer copies the rest itself. A restart overwrites the file, which is faster than growing it.
 
-A reader that began before the latest commit keeps the log from restarting. The node's own reads
-take milliseconds, and the writer waits for them at the ceiling. Another program may sit in a
-transaction for hours, so the writer never waits for one: the log is *held* then, and grows. SQLite
-itself can't tell the two apart, so its busy handler, which would sleep for both, is off during
-checkpoints. Once a held log has been released, the thread copies what has gathered, and the writer
-restarts it when little is left.
+A reader that began before the latest commit prevents a restart. The node's own reads take
+milliseconds, so the writer waits for them at the ceiling. Another program may keep a transaction
+open for hours, so the writer never waits for one: the log is then *held*, and grows. SQLite can't
+distinguish the two, so its busy handler, which would sleep for both, is off during checkpoints.
+When a held log is released, the thread copies its content, and the writer restarts it when little
+is left.
 
-After a checkpoint that could not sync there is no other. The system may have dropped the pages that
-it could not write, and would report success the next time; then the log, which has them all, would
-restart.
+After a checkpoint that failed to sync, there are no more. The system may have dropped the pages
+that it could not write, and would report success for the next sync; then the log, which has all of
+them, would restart.
 """
 
 from __future__ import annotations
@@ -40,28 +39,27 @@ FRAME_BYTES: Final = PAGE_BYTES + 24
 """A page in the log, with its header."""
 
 WAL_BYTES_MAX: Final = 64 * 1024 * 1024
-"""The ceiling; one commit may go beyond it, and a log that another program holds."""
+"""The ceiling; a single commit may exceed it, and so may a log that another program holds."""
 
 OWN_READS_SECONDS: Final = 0.25
-"""How long a commit waits for reads of this node; they take milliseconds unless the disk is ill."""
+"""How long a commit waits for reads of this node; on a healthy disk, these take milliseconds."""
 
 MIB: Final = 1024 * 1024
 
 Copied = Future[None]
-"""Is done after the next copy by the thread."""
+"""Completes after the next copy by the thread."""
 
 
 class Wal:
     """
-    Looks after the log. All methods but `start`, `stop` and `copy` are called by the writer's
-    thread.
+    Looks after the log. The writer's thread calls all methods except `start`, `stop` and `copy`.
 
     Args:
         connection: For the checkpoints of the thread.
         bytes_max: The ceiling.
-        outlast_reads: Waits, for so many seconds at most, until the reads of this node that are
-            under way are done, and returns whether they are.
-        on_fatal: Told when a checkpoint could not sync; from then on nothing can be trusted.
+        outlast_reads: Waits at most so many seconds until the current reads of this node are done,
+            and returns whether they are.
+        on_fatal: Called when a checkpoint failed to sync, so the database can't be trusted.
     """
 
     def __init__(
@@ -79,7 +77,7 @@ class Wal:
         self._failed_sync: apsw.Error | None = None
         self._bytes = 0
         self._bytes_to_copy = 0
-        self._bytes_left = 0  # what the thread could not copy the last time
+        self._bytes_left = 0  # what the thread could not copy last time
         self._next_try_bytes = 0
         self._is_held = False
         self._next_warning_bytes = 0
@@ -94,22 +92,22 @@ class Wal:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread, after the checkpoint that is under way."""
+        """End the thread after its current checkpoint."""
         self._wakes.put(None)
         self._thread.join()
 
     def copy(self) -> Copied:
-        """Let the thread copy what it can, whether or not it is worth it yet."""
+        """Let the thread copy what it can, even if that is little."""
         copied = Copied()
         self._wakes.put(copied)
         return copied
 
     def look(self, writer: apsw.Connection) -> None:
-        """See how long the log has become, and wake the thread if there is enough to copy."""
+        """Check the length of the log, and wake the thread if there is enough to copy."""
         try:
             frames, copied = writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
         except (apsw.Error, MemoryError):
-            return  # the next look will tell
+            return  # the next check will succeed
         self._bytes = max(frames, 0) * FRAME_BYTES
         self._bytes_to_copy = max(frames - copied, 0) * FRAME_BYTES
         news = self._bytes_to_copy - self._bytes_left
@@ -121,27 +119,27 @@ class Wal:
 
     @property
     def _bytes_worth_copying(self) -> int:
-        # In long runs, pages that are written again and again are copied once. In short ones, the
-        # copy catches up with a writer that does not pause, so that the log can restart.
+        # Long copies write a page once that was changed several times. Short ones catch up with a
+        # writer that does not pause, so that the log can restart.
         return self._bytes_max // (4 if self._bytes < self._bytes_max // 2 else 32)
 
     def make_room(self, writer: apsw.Connection) -> None:
         """
-        Let the log restart if it is time. Never waits for another program.
+        Let the log restart if it is time. This never waits for another program.
 
         Raises:
-            apsw.Error: It is at its ceiling and cannot be emptied, and no reader is the reason.
+            apsw.Error: It is at its ceiling and can't be emptied, for another reason than readers.
         """
         if self._bytes >= self._ceiling and not self._is_held:
-            self._begin_anew_at_the_ceiling(writer)
+            self._restart_at_the_ceiling(writer)
         elif (
             self._bytes >= max(self._bytes_max // 2, self._next_try_bytes)
             and self._bytes_to_copy <= self._bytes_max // 16
         ):
-            self._begin_anew_in_passing(writer)
+            self._restart_in_passing(writer)
 
-    def _begin_anew_in_passing(self, writer: apsw.Connection) -> None:
-        """Try, without waiting for the thread, nor for a reader unless the log has overgrown."""
+    def _restart_in_passing(self, writer: apsw.Connection) -> None:
+        """Try to restart without waiting for the thread, or for readers unless the log was held."""
         if not self._checkpointing.acquire(blocking=False):
             return
         try:
@@ -150,23 +148,23 @@ class Wal:
             else:
                 with _impatient(writer):
                     self._checkpoint(writer, apsw.SQLITE_CHECKPOINT_RESTART)
-        except apsw.Error:  # there is room left, or another program is there still
+        except apsw.Error:  # there is room left, or another program still holds the log
             self._next_try_bytes = self._bytes + self._bytes_max // 64
         else:
-            self._note_anew()
+            self._note_restart()
         finally:
             self._checkpointing.release()
 
-    def _begin_anew_at_the_ceiling(self, writer: apsw.Connection) -> None:
+    def _restart_at_the_ceiling(self, writer: apsw.Connection) -> None:
         with self._checkpointing:
             try:
                 self._empty(writer, apsw.SQLITE_CHECKPOINT_RESTART)
             except apsw.BusyError:
                 self._ceiling = self._bytes + self._bytes_max // 4
             else:
-                self._note_anew()
+                self._note_restart()
 
-    def _note_anew(self) -> None:
+    def _note_restart(self) -> None:
         if self._next_warning_bytes:
             logger.info("the write-ahead log has restarted; it had grown to %s", _mib(self._bytes))
         self._is_held = False
@@ -174,7 +172,7 @@ class Wal:
         self._next_warning_bytes = self._next_try_bytes = self._bytes_left = 0
 
     def _warn(self) -> None:
-        """Say that the log is held, once and whenever it has doubled since."""
+        """Log that the log is held, once and whenever it has doubled since."""
         logger.warning(
             "another program keeps a transaction open on the database, so the write-ahead log"
             " grows: it has %s",
@@ -184,27 +182,27 @@ class Wal:
 
     def truncate(self, writer: apsw.Connection) -> None:
         """
-        Copy all of the log and cut its file to nothing, so that nothing of it is left.
+        Copy the whole log, and truncate its file.
 
         Raises:
             apsw.BusyError: Another program is reading, or holds a lock.
-            apsw.Error: It could not be done.
+            apsw.Error: It failed.
         """
         with self._checkpointing:
             self._empty(writer, apsw.SQLITE_CHECKPOINT_TRUNCATE)
         self._bytes = self._bytes_to_copy = 0
-        self._note_anew()
+        self._note_restart()
 
     def _empty(self, writer: apsw.Connection, mode: int) -> None:
         """
-        Copy all of the log and let it restart, waiting for reads of this node alone.
+        Copy the whole log and let it restart, waiting only for reads of this node.
 
-        The thread that calls this is the only one that commits. So reads that begin after the call
-        see the latest commit and don't keep the log from being copied; and reads that begin after
-        everything was copied use the database alone and don't keep the log from restarting.
+        Only the calling thread commits. So reads that begin after the call see the latest commit
+        and don't prevent copying; and reads that begin after everything was copied don't use the
+        log, and don't prevent a restart.
 
         Raises:
-            apsw.BusyError: Another program is in the way, or a read of this node takes very long.
+            apsw.BusyError: Another program prevents it, or a read of this node takes very long.
         """
         with _impatient(writer):
             for step in (apsw.SQLITE_CHECKPOINT_FULL, mode):
@@ -217,7 +215,7 @@ class Wal:
 
     def _work(self) -> None:
         while (copied := self._wakes.get()) is not None:
-            # From here on it can't be cancelled; one that was has no caller.
+            # From here it can't be cancelled; if it was cancelled before, it has no caller.
             is_awaited = copied.set_running_or_notify_cancel()
             try:
                 with self._checkpointing:
@@ -226,7 +224,7 @@ class Wal:
                     )
                     self._bytes_left = max(frames - done, 0) * FRAME_BYTES
             except (apsw.Error, MemoryError):
-                pass  # the log keeps what was not copied; at the ceiling the writer will say so
+                pass  # the log keeps what was not copied; the writer reports it at the ceiling
             finally:
                 self._is_awake = False
             if is_awaited:
@@ -234,10 +232,9 @@ class Wal:
 
     def _checkpoint(self, connection: apsw.Connection, mode: int) -> tuple[int, int]:
         """
-        Copy, while no other thread does, and return the frames of the log and those that are
-        copied.
+        Copy while no other thread does; return the frames in the log, and how many are copied.
 
-        That a sync failed is known before anybody else can copy.
+        A failed sync is recorded before another thread can copy.
         """
         if self._failed_sync is not None:
             raise self._failed_sync
@@ -252,7 +249,7 @@ class Wal:
 
 @contextmanager
 def _impatient(writer: apsw.Connection) -> Iterator[None]:
-    """Let SQLite report that another program is in the way, rather than wait."""
+    """Let SQLite report another program's lock at once, instead of waiting."""
     writer.set_busy_timeout(0)
     try:
         yield

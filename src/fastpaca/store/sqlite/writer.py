@@ -1,8 +1,8 @@
 """
-The thread that writes, as long as what it would build on can be trusted.
+The thread that writes, until the database can't be trusted any more.
 
-After a failed sync it is unknown what of the file is on the disk. So nothing is written any more,
-the write-ahead log stays as it is for the next start to recover from, and the node is told once.
+After a failed sync, it is unknown what is on disk. So nothing more is written, the write-ahead log
+stays as it is, for the next start to recover from, and the node is told once.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ CLOSED: Final = "the store is closed"
 
 class Writer:
     """
-    Runs jobs that write, one after the other, in a thread of their own.
+    Runs jobs that write, one after the other, in a thread.
 
     Args:
-        on_fatal: Told on the event loop, once, why nothing can be trusted any more.
+        on_fatal: Called once on the event loop with the reason when the database can't be trusted.
 
     Attributes:
-        loss: Why nothing can be trusted any more; None as long as it can.
+        loss: Why the database can't be trusted any more, or None.
     """
 
     def __init__(self, on_fatal: Callable[[str], None] | None) -> None:
@@ -49,27 +49,27 @@ class Writer:
         self._is_open = False
 
     def start(self, connection: apsw.Connection, wal: Wal) -> None:
-        """Begin to run jobs with *connection*, which writes to the log *wal*."""
+        """Start to run jobs with *connection*, which writes to the log *wal*."""
         self._loop = asyncio.get_running_loop()
         self._wal = wal
         self._threads = Threads("writer", [connection], after=wal.look)
         self._is_open = True
 
     def close(self) -> None:
-        """Take no more writes and commits."""
+        """Refuse all further writes and commits."""
         self._is_open = False
 
     async def stop(self) -> None:
-        """Finish what was submitted, and end the thread."""
+        """Finish all submitted jobs, and end the thread."""
         await self._threads.stop()
 
     def submit(self, job: Job[T]) -> asyncio.Future[T]:
-        """Let the thread run *job*, until `stop`, even if the store can't be trusted."""
+        """Run *job* in the thread, until `stop`, even if the database can't be trusted."""
         return self._threads.submit(job)
 
     async def write(self, job: Job[T]) -> T:
         """
-        Let the thread run *job*, which writes in transactions of its own.
+        Run *job*, which writes in its own transactions, in the thread.
 
         Raises:
             CommitFailed: Certainly nothing was written.
@@ -95,17 +95,17 @@ class Writer:
 
     async def empty_log(self) -> None:
         """
-        Cut the log to nothing; waits for other programs that read, while commits go on.
+        Truncate the log; this waits for other programs that read, while commits continue.
 
         Raises:
-            CommitFailed: The store is closed or takes no more writes.
-            CommitUnknown: Another program reads on and on, or the log could not be emptied.
+            CommitFailed: The store is closed or refuses writes.
+            CommitUnknown: Another program keeps reading, or the log could not be emptied.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + BUSY_MS / 1000
         while True:
             if self._is_open:
-                # Most is copied by the thread, so that the writer is done with the rest soon.
+                # The checkpoint thread copies most of it, so that little is left for the writer.
                 await asyncio.wrap_future(self._wal.copy())
             if await self.write(self._truncate_log):
                 return
@@ -120,9 +120,9 @@ class Writer:
     # --- trust --------------------------------------------------------------------------------
 
     def lose_trust(self, reason: str) -> None:
-        """Note that nothing can be trusted any more, in whichever thread that is met."""
+        """Record that the database can't be trusted any more; called in any thread."""
         self.loss = self.loss or reason
-        with suppress(RuntimeError):  # the event loop is closed: no caller is left
+        with suppress(RuntimeError):  # the event loop is closed, so there is no caller
             self._loop.call_soon_threadsafe(self._tell_loss)
 
     def _tell_loss(self) -> None:
@@ -131,8 +131,8 @@ class Writer:
             on_fatal(self.loss)
 
     def _check_trust(self) -> None:
-        # A checkpoint may have failed to sync, and a commit is the one way to let the engine know:
-        # nothing of it is written, but it says that nothing will be any more.
+        # A checkpoint may have failed to sync, and only a commit can tell the engine: nothing of it
+        # is written, but its error says that the store has failed.
         if self.loss is not None:
             raise CommitUnknown(self.loss, fatal=True)
 
@@ -149,7 +149,7 @@ class Writer:
             raise
 
     def _commit(self, connection: apsw.Connection, statements: Sequence[tuple[str, Rows]]) -> None:
-        """Commit, and tell once that nothing can be trusted any more, for any reason."""
+        """Commit; one commit reports that the database can't be trusted any more."""
         try:
             if not self._is_loss_told:
                 self._check_trust()
@@ -172,7 +172,7 @@ class Writer:
         writes.commit(connection, statements)
 
     def _truncate_log(self, connection: apsw.Connection) -> bool:
-        """Empty the log; False if another program is in the way."""
+        """Empty the log; return False if another program prevents it."""
         try:
             self._wal.truncate(connection)
         except apsw.BusyError:

@@ -1,4 +1,4 @@
-"""What the writer's thread does: one transaction per call, and all of it or nothing."""
+"""What the writer's thread does: one transaction per call."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from fastpaca.store.sqlite.errors import judged
 from fastpaca.store.sqlite.rows import Rows
 
 PIECE_ROWS: Final = 1000
-"""How many rows a transaction erases or forgets, so that commits need not wait for a big purge."""
+"""The most rows that a transaction erases or deletes, so that commits don't wait for big purges."""
 
 PIECE_BYTES: Final = 4 * 1024 * 1024
-"""How many bytes of content a transaction erases; each page of it goes through the log."""
+"""The most bytes that a transaction erases; each of their pages is written to the log."""
 
-# --- erasing what a purge has left to erase ---
+# --- erasing the content of purged contexts ---
 
 _ANY_ERASURE: Final = "SELECT context FROM erasures LIMIT 1"
 
-# Of one that was trimmed nothing but an answer is left.
+# A trimmed message has no body left, but perhaps a stored response.
 _MESSAGES: Final = """
 SELECT place, coalesce(length(body), 0) FROM messages WHERE context = ? LIMIT ?
 """
@@ -68,7 +68,7 @@ _ERASE_METADATA: Final = "UPDATE metadata SET context = NULL, body = NULL WHERE 
 
 _END_ERASURE: Final = "DELETE FROM erasures WHERE context = ?"
 
-# Where the content of a context lies, and what to run for the places that are found there.
+# Queries for the places of a context's content, and what to run for these places.
 _CONTENT: Final = (
     (_MESSAGES, (_ERASE_ANSWER, _ERASE_MESSAGE)),
     (_COMPACTIONS, (_ERASE_ANSWER, _ERASE_COMPACTION)),
@@ -77,17 +77,17 @@ _CONTENT: Final = (
     (_METADATA, (_ERASE_METADATA,)),
 )
 
-# --- forgetting answers ---
+# --- forgetting stored responses ---
 
-# Answers lie in the order in which they came. Where the clock was set back, one that is old may
-# come after one that is not, and waits for it.
+# Rows are in order of arrival. If the clock was set back, an old one may be after a newer one, and
+# is deleted after that.
 _FORGET_ANSWERS: Final = """
 DELETE FROM answers
 WHERE place IN (SELECT place FROM answers ORDER BY place LIMIT ?1) AND at_us < ?2
 RETURNING place
 """
 
-# A message that was trimmed belonged to its context for the sake of its answer only.
+# A trimmed message kept its context only for its stored response.
 _EMPTY_TRIMMED: Final = """
 UPDATE messages SET context = NULL WHERE place = ? AND seq IS NULL AND context IS NOT NULL
 """
@@ -116,8 +116,8 @@ def commit(connection: apsw.Connection, statements: Sequence[tuple[str, Rows]]) 
     """
     Run *statements*, each for all of its rows, every one of which must change exactly one row.
 
-    Rows go one by one (`executemany`): statements of many rows at once are no faster, as measured,
-    since the short steps of single rows rarely lose the interpreter's lock to the event loop.
+    Rows are written one by one (`executemany`). Measurements show that many rows per statement are
+    not faster: short steps rarely lose the interpreter's lock to the event loop.
 
     Raises:
         CommitFailed: Certainly nothing was written.
@@ -134,7 +134,7 @@ def commit(connection: apsw.Connection, statements: Sequence[tuple[str, Rows]]) 
 
 def erase_some(connection: apsw.Connection) -> bool:
     """
-    Erase some of what purges have left, and tell whether there may be more.
+    Erase some content of purged contexts, and return whether there may be more.
 
     Raises:
         CommitFailed: Certainly nothing was written.
@@ -156,7 +156,7 @@ def erase_some(connection: apsw.Connection) -> bool:
 
 
 def _piece(connection: apsw.Connection, query: str, key: int) -> list[tuple[int]]:
-    """List the places of as many rows as one transaction should erase."""
+    """Return the places of as many rows as one transaction should erase."""
     places: list[tuple[int]] = []
     size = 0
     rows: Iterable[tuple[Any, ...]] = connection.execute(query, (key, PIECE_ROWS)).fetchall()
@@ -170,7 +170,7 @@ def _piece(connection: apsw.Connection, query: str, key: int) -> list[tuple[int]
 
 def forget_some(connection: apsw.Connection, before_us: int) -> bool:
     """
-    Delete some answers older than *before_us*, and tell whether there may be more.
+    Delete some stored responses older than *before_us*, and return whether there may be more.
 
     Raises:
         CommitFailed: Certainly nothing was written.
