@@ -28,17 +28,7 @@ from fastpaca.tokens.medium import FILE_TOKENS, decoded
 from fastpaca.tokens.pdf import PAGE_TOKENS
 from tests.kit.messages import user
 from tests.tokens import files
-from tests.tokens.shapes import (
-    DATA,
-    MEGAPIXEL,
-    NO_MEDIA,
-    NOISE,
-    PDF,
-    PNG,
-    REFERENCES,
-    URL,
-    url,
-)
+from tests.tokens.shapes import DATA, MEGAPIXEL, NOISE, PDF, PNG, SHAPES, URL, url
 
 
 def dump(value: object) -> bytes:
@@ -127,22 +117,14 @@ def test_every_key_for_a_reference_is_looked_at(key: str, kind: str) -> None:
     assert look({"type": "x", "a": [{key: "", "type": kind}]}).tokens == 0
 
 
-@pytest.mark.parametrize("name", REFERENCES)
-def test_a_medium_that_is_elsewhere_has_a_stated_price(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(SHAPES.keys() - DATA.keys()))
+def test_what_holds_no_data_stays_in_the_json(name: str) -> None:
     """
-    A URL or an id stays in the counted JSON, and the medium is counted by a default, once.
+    A URL or an id costs a stated price, once; signatures, encrypted reasoning, texts and lists of
+    files cost nothing beside their JSON.
     """
-    part, tokens = REFERENCES[name]
+    part, _, tokens = SHAPES[name]
     assert look(part) == StrippedPart(dump(part), tokens)
-
-
-@pytest.mark.parametrize("name", NO_MEDIA)
-def test_what_is_no_medium_counts_as_json(name: str) -> None:
-    """
-    Signatures, encrypted reasoning, texts and lists of files stay as they are, at no extra cost.
-    """
-    part = NO_MEDIA[name]
-    assert look(part) == StrippedPart(dump(part), 0)
 
 
 def test_a_medium_on_the_border_of_two_steps_is_found() -> None:
