@@ -7,7 +7,8 @@ of their messages; None stands for a summary.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Final
 
 import pytest
 
@@ -53,275 +54,138 @@ def test_the_examples_cost_what_they_say() -> None:
     assert {tokens(one) for one in (ask(), reply(), remind(), calls("a"), gives("a"))} == {10}
 
 
-class Example(NamedTuple):
-    """A window, a policy with budget and trigger, and the seqs that the policy keeps."""
-
-    name: str
-    policy: Policy
-    budget: int
-    messages: list[Message]
-    kept: list[int]
-
-
-EXAMPLES = [
-    Example(
-        "last_n keeps the newest messages",
-        LastN(limit=4),
-        1000,
-        [ask(), reply(), ask(), reply(), ask(), reply()],
-        [3, 4, 5, 6],
-    ),
-    Example(
-        "the limit does not count the pinned",
-        LastN(limit=2),
-        1000,
-        [remind(), remind(), ask(), reply(), ask(), reply()],
-        [1, 2, 5, 6],
-    ),
-    Example(
-        "below the limit and nine tenths of the trigger (63 tokens) nothing goes",
-        LastN(),
-        100,
-        [ask(), reply(), ask(), reply(), ask(), reply()],
-        [1, 2, 3, 4, 5, 6],
-    ),
-    Example(
-        "above that, the oldest go until half of the trigger is used",
-        LastN(),
-        100,
-        [ask(), reply(), ask(), reply(), ask(), reply(), ask()],
-        [5, 6, 7],
-    ),
-    Example(
-        "the target is a share of the room below the trigger",
-        LastN(target_ratio=0.2),
-        100,
-        [ask(), reply(), ask(), reply(), ask(), reply(), ask()],
-        [7],
-    ),
-    Example(
-        "a target of all the room cuts no more than it must, and moves on to a question",
-        LastN(target_ratio=1.0),
-        100,
-        [ask(), reply(), ask(), reply(), ask(), reply(), ask(), reply()],
-        [3, 4, 5, 6, 7, 8],
-    ),
-    Example(
-        "the newest message stays, whatever its size",
-        LastN(),
-        100,
-        [ask(), reply(), user("x" * 500)],
-        [3],
-    ),
-    Example(
-        "the pinned stay, whatever their size",
-        LastN(),
-        100,
-        [system("x" * 500), ask(), reply()],
-        [1, 2, 3],
-    ),
-    Example(
-        "instructions in the middle are messages like others",
-        LastN(limit=2),
-        1000,
-        [remind(), ask(), remind(), ask(), reply()],
-        [1, 4, 5],
-    ),
-    Example(
-        "a group that straddles the limit goes",
-        LastN(limit=2),
-        1000,
-        [ask(), reply(), calls("a"), gives("a"), ask()],
-        [5],
-    ),
-    Example(
-        "a limit at the edge of a group keeps it",
-        LastN(limit=3),
-        1000,
-        [ask(), reply(), ask(), calls("a"), gives("a")],
-        [3, 4, 5],
-    ),
-    Example(
-        "the newest group stays, however long it is, with the words that led to its call",
-        LastN(limit=1),
-        1000,
-        [reply(), calls("a"), reply(), reply(), gives("a")],
-        [1, 2, 3, 4, 5],
-    ),
-    Example(
-        "messages between a call and its result belong to the group",
-        LastN(limit=3),
-        1000,
-        [calls("a"), remind(), reply(), gives("a"), reply()],
-        [5],
-    ),
-    Example(
-        "an unanswered call spans only its own message",
-        LastN(limit=2),
-        1000,
-        [calls("a"), ask(), reply()],
-        [2, 3],
-    ),
-    Example(
-        "calls that are being answered stay, so that results on their way find them",
-        LastN(limit=1),
-        1000,
-        [reply(), calls("a"), calls("b"), gives("b")],
-        [1, 2, 3, 4],
-    ),
-    Example(
-        "a result belongs to the nearest earlier unanswered call with its id",
-        LastN(limit=2),
-        1000,
-        [calls("a"), gives("a"), calls("a"), gives("a")],
-        [3, 4],
-    ),
-    Example(
-        "calls with the same id are answered from the inside out",
-        LastN(limit=2),
-        1000,
-        [calls("a"), calls("a"), gives("a"), gives("a")],
-        [1, 2, 3, 4],
-    ),
-    Example(
-        "a result that never had a call is a message like others",
-        LastN(limit=2),
-        1000,
-        [gives("x"), gives("y"), reply()],
-        [2, 3],
-    ),
-    Example(
-        "a cut inside a turn with calls keeps its opening message beside the limit",
-        LastN(limit=2),
-        1000,
-        [ask(), reply(), ask(), calls("a"), gives("a"), calls("b"), gives("b")],
-        [3, 6, 7],
-    ),
-    Example(
-        "without start_on_user, too, the newest turn keeps its question",
-        LastN(limit=2, start_on_user=False),
-        1000,
-        [ask(), reply(), reply(), reply()],
-        [1, 3, 4],
-    ),
-    Example(
-        "a call without an id runs like any other",
-        LastN(limit=1),
-        1000,
-        [ask(), assistant({"type": "tool_call"}), reply()],
-        [1, 2, 3],
-    ),
-    Example(
-        "an opening message counts towards the target",
-        LastN(),
-        100,
-        [ask(), calls("a"), gives("a"), calls("b"), gives("b"), calls("c"), gives("c")],
-        [1, 6, 7],
-    ),
-    Example(
-        "an opening message that leaves no room for the target stays with the newest group alone",
-        LastN(),
-        100,
-        [user("x" * 46), calls("a"), gives("a"), calls("b"), gives("b")],
-        [1, 4, 5],
-    ),
-    Example(
-        "an opening message that does not fit beside the newest group stays all the same",
-        LastN(),
-        100,
-        [user("x" * 90), calls("a"), gives("a"), calls("b"), gives("b")],
-        [1, 4, 5],
-    ),
-    Example(
-        "beside a newest group that is above the budget by itself, it stays",
-        LastN(),
-        100,
-        [ask(), reply(), user("x" * 46), calls("a"), tool(result("a"), token_count=500)],
-        [3, 4, 5],
-    ),
-    Example(
-        "and if it takes more: the view cuts the group to make room for it",
-        LastN(),
-        100,
-        [ask(), reply(), user("x" * 47), calls("a"), tool(result("a"), token_count=500)],
-        [3, 4, 5],
-    ),
-    Example(
-        "a user message of nothing but results opens no turn",
-        LastN(limit=2),
-        1000,
-        [ask(), calls("a"), user(result("a")), calls("b"), user(result("b"))],
-        [1, 4, 5],
-    ),
-    Example(
-        "a user message of results opens no turn, whatever text stands beside them",
-        LastN(limit=2),
-        1000,
-        [ask(), calls("a"), user(result("a"), TEN), calls("b"), gives("b")],
-        [1, 4, 5],
-    ),
-    Example(
-        "a result that comes when its call no longer runs goes with that call",
-        LastN(limit=1),
-        1000,
-        [ask(), calls("a"), ask(), gives("a"), reply()],
-        [3, 5],
-    ),
-    Example(
-        "start_on_user drops what stands before the first question",
-        LastN(limit=3, start_on_user=True),
-        1000,
-        [ask(), reply(), ask(), reply()],
-        [3, 4],
-    ),
-    Example(
-        "a cut inside the newest turn keeps its question, though it holds no call",
-        LastN(limit=2, start_on_user=True),
-        1000,
-        [ask(), reply(), reply(), reply()],
-        [1, 3, 4],
-    ),
-    Example(
-        "start_on_user has its question in an opening message",
-        LastN(limit=2, start_on_user=True),
-        1000,
-        [remind(), ask(), calls("a"), gives("a"), calls("b"), gives("b")],
-        [1, 2, 5, 6],
-    ),
-    Example(
-        "start_on_user is content with an opening message, though later questions follow",
-        LastN(limit=4, start_on_user=True),
-        1000,
-        [remind(), ask(), calls("a"), gives("a"), calls("b"), gives("b"), ask(), reply()],
-        [1, 2, 5, 6, 7, 8],
-    ),
-    Example(
-        "start_on_user drops a call that nobody answered in its turn, and its late result",
-        LastN(limit=4, start_on_user=True),
-        1000,
-        [reply(), calls("a"), ask(), gives("a"), reply()],
-        [3, 5],
-    ),
-    Example(
-        "manual keeps everything",
-        Manual(),
-        1,
-        [ask(), reply(), ask()],
-        [1, 2, 3],
-    ),
-]
+SAYS: Final[dict[str, Callable[[str], Message]]] = {
+    "ask": lambda _: ask(),
+    "reply": lambda _: reply(),
+    "remind": lambda _: remind(),
+    "call": lambda name: calls(name) if name else assistant({"type": "tool_call"}),
+    "result": gives,
+    "brings": lambda name: user(result(name)),
+    "brings+says": lambda name: user(result(name), TEN),
+}
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
-def test_example(example: Example) -> None:
+def said(words: str) -> list[Message]:
+    """Make a message of each word: what it is, the id of its call, and its tokens if not 10."""
+    found = []
+    for word in words.replace("*", "").split():
+        what, _, tokens = word.partition("=")
+        kind, _, name = what.partition(":")
+        found.append(SAYS[kind](name) | ({"token_count": int(tokens)} if tokens else {}))
+    return found
+
+
+# A policy, a budget, and a window, in which a star stands before what the policy keeps.
+EXAMPLES: Final[dict[str, tuple[Policy, int, str]]] = {
+    "last_n keeps the newest messages": (LastN(limit=4), 1000, "ask reply *ask *reply *ask *reply"),
+    "the limit does not count the pinned": (
+        LastN(limit=2), 1000, "*remind *remind ask reply *ask *reply"
+    ),
+    "below the limit and nine tenths of the trigger (63 tokens) nothing goes": (
+        LastN(), 100, "*ask *reply *ask *reply *ask *reply"
+    ),
+    "above that, the oldest go until half of the trigger is used": (
+        LastN(), 100, "ask reply ask reply *ask *reply *ask"
+    ),
+    "the target is a share of the room below the trigger": (
+        LastN(target_ratio=0.2), 100, "ask reply ask reply ask reply *ask"
+    ),
+    "a target of all the room cuts no more than it must, and moves on to a question": (
+        LastN(target_ratio=1.0), 100, "ask reply *ask *reply *ask *reply *ask *reply"
+    ),
+    "the newest message stays, whatever its size": (LastN(), 100, "ask reply *ask=504"),
+    "the pinned stay, whatever their size": (LastN(), 100, "*remind=504 *ask *reply"),
+    "instructions in the middle are messages like others": (
+        LastN(limit=2), 1000, "*remind ask remind *ask *reply"
+    ),
+    "a group that straddles the limit goes": (
+        LastN(limit=2), 1000, "ask reply call:a result:a *ask"
+    ),
+    "a limit at the edge of a group keeps it": (
+        LastN(limit=3), 1000, "ask reply *ask *call:a *result:a"
+    ),
+    "the newest group stays, however long it is, with the words that led to its call": (
+        LastN(limit=1), 1000, "*reply *call:a *reply *reply *result:a"
+    ),
+    "messages between a call and its result belong to the group": (
+        LastN(limit=3), 1000, "call:a remind reply result:a *reply"
+    ),
+    "an unanswered call spans only its own message": (LastN(limit=2), 1000, "call:a *ask *reply"),
+    "calls that are being answered stay, so that results on their way find them": (
+        LastN(limit=1), 1000, "*reply *call:a *call:b *result:b"
+    ),
+    "a result belongs to the nearest earlier unanswered call with its id": (
+        LastN(limit=2), 1000, "call:a result:a *call:a *result:a"
+    ),
+    "calls with the same id are answered from the inside out": (
+        LastN(limit=2), 1000, "*call:a *call:a *result:a *result:a"
+    ),
+    "a result that never had a call is a message like others": (
+        LastN(limit=2), 1000, "result:x *result:y *reply"
+    ),
+    "a cut inside a turn with calls keeps its opening message beside the limit": (
+        LastN(limit=2), 1000, "ask reply *ask call:a result:a *call:b *result:b"
+    ),
+    "without start_on_user, too, the newest turn keeps its question": (
+        LastN(limit=2, start_on_user=False), 1000, "*ask reply *reply *reply"
+    ),
+    "a call without an id runs like any other": (LastN(limit=1), 1000, "*ask *call *reply"),
+    "an opening message counts towards the target": (
+        LastN(), 100, "*ask call:a result:a call:b result:b *call:c *result:c"
+    ),
+    "an opening message that leaves no room for the target stays with the newest group alone": (
+        LastN(), 100, "*ask=50 call:a result:a *call:b *result:b"
+    ),
+    "an opening message that does not fit beside the newest group stays all the same": (
+        LastN(), 100, "*ask=94 call:a result:a *call:b *result:b"
+    ),
+    "beside a newest group that is above the budget by itself, it stays": (
+        LastN(), 100, "ask reply *ask=50 *call:a *result:a=500"
+    ),
+    "and if it takes more: the view cuts the group to make room for it": (
+        LastN(), 100, "ask reply *ask=51 *call:a *result:a=500"
+    ),
+    "a user message of nothing but results opens no turn": (
+        LastN(limit=2), 1000, "*ask call:a brings:a *call:b *brings:b"
+    ),
+    "a user message of results opens no turn, whatever text stands beside them": (
+        LastN(limit=2), 1000, "*ask call:a brings+says:a *call:b *result:b"
+    ),
+    "a result that comes when its call no longer runs goes with that call": (
+        LastN(limit=1), 1000, "ask call:a *ask result:a *reply"
+    ),
+    "start_on_user drops what stands before the first question": (
+        LastN(limit=3, start_on_user=True), 1000, "ask reply *ask *reply"
+    ),
+    "a cut inside the newest turn keeps its question, though it holds no call": (
+        LastN(limit=2, start_on_user=True), 1000, "*ask reply *reply *reply"
+    ),
+    "start_on_user has its question in an opening message": (
+        LastN(limit=2, start_on_user=True), 1000, "*remind *ask call:a result:a *call:b *result:b"
+    ),
+    "start_on_user is content with an opening message, though later questions follow": (
+        LastN(limit=4, start_on_user=True), 1000,
+        "*remind *ask call:a result:a *call:b *result:b *ask *reply",
+    ),
+    "start_on_user drops a call that nobody answered in its turn, and its late result": (
+        LastN(limit=4, start_on_user=True), 1000, "reply call:a *ask result:a *reply"
+    ),
+    "manual keeps everything": (Manual(), 1, "*ask *reply *ask"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_example(example: str) -> None:
     """
     A policy keeps what the example says, and a second time changes nothing.
     """
+    policy, budget, words = EXAMPLES[example]
     talk = Conversation(Manual())
-    talk.say(*example.messages)
-    config = Config(example.budget, policy=example.policy)
+    talk.say(*said(words))
+    config = Config(budget, policy=policy)
     window = compact(talk.window, config)
-    assert [entry.seq for entry in window] == example.kept
+    kept = [seq for seq, word in enumerate(words.split(), 1) if word.startswith("*")]
+    assert [entry.seq for entry in window] == kept
     assert compact(window, config) is window
 
 
@@ -370,24 +234,49 @@ def test_a_window_of_too_many_entries_is_trimmed() -> None:
 # Pinned
 
 
-def test_the_summary_behind_the_instructions_is_pinned() -> None:
-    """
-    One synthetic message right behind the leading instructions survives every policy.
-    """
-    talk = Conversation(Manual())
-    talk.say(remind(), ask(), reply(), ask(), reply())
-    talk.compact(1, assistant("so far"), 4, 5)
-    assert kept_seqs(talk, LastN(limit=1)) == [1, None, 4, 5]
+# What is said, what replaces the window, what is said then, and what a limit of one message keeps.
+PINNED: Final[dict[str, tuple[str, Sequence[int | Message], str, list[int | None]]]] = {
+    "one synthetic message right behind the leading instructions survives every policy": (
+        "remind ask reply ask reply", (1, assistant("so far"), 4, 5), "", [1, None, 4, 5]
+    ),
+    "one synthetic message at the very beginning is pinned, with the instructions behind it": (
+        "remind ask reply ask reply", (assistant("so far"), 1, 4, 5), "", [None, 1, 4, 5]
+    ),
+    "after a replacement the instructions that it begins with are the pinned ones": (
+        "remind ask reply remind ask reply", (4, 5, 6), "", [4, 5, 6]
+    ),
+    "an empty window begins anew: instructions that come first are pinned again": (
+        "remind ask", (), "remind remind ask reply", [3, 4, 5, 6]
+    ),
+    "a window that is a summary and nothing else takes instructions behind it": (
+        "ask reply", (user("so far"),), "remind ask reply", [None, 3, 4, 5]
+    ),
+    "in a replacement, too, the summary ends the instructions before it": (
+        "remind ask remind ask reply", (1, user("so far"), 3, 4, 5), "", [1, None, 4, 5]
+    ),
+    "behind instructions and their summary the conversation begins": (
+        "remind ask reply", (1, user("so far")), "remind ask reply", [1, None, 5, 6]
+    ),
+    "the result of a pinned call stays: the pinned are never dropped and groups never parted": (
+        "ask", (assistant("so far", call("a")),), "result:a ask reply ask reply", [None, 2, 5, 6]
+    ),
+}  # fmt: skip
 
 
-def test_the_summary_at_the_beginning_is_pinned() -> None:
+@pytest.mark.parametrize("example", PINNED)
+def test_pinned_stay(example: str) -> None:
     """
-    One synthetic message at the very beginning is pinned, with the instructions behind it.
+    What a window begins with stays as the example says, whatever the limit.
     """
+    before, replacement, after, kept = PINNED[example]
     talk = Conversation(Manual())
-    talk.say(remind(), ask(), reply(), ask(), reply())
-    talk.compact(assistant("so far"), 1, 4, 5)
-    assert kept_seqs(talk, LastN(limit=1)) == [None, 1, 4, 5]
+    talk.say(*said(before))
+    talk.compact(*replacement)
+    talk.say(*said(after))
+    config = Config(1000, policy=LastN(limit=1))
+    window = compact(talk.window, config)
+    assert [entry.seq for entry in window] == kept
+    assert compact(window, config) is window
 
 
 def test_only_one_summary_is_pinned() -> None:
@@ -414,38 +303,6 @@ def test_instructions_that_a_cut_brings_to_the_front_are_not_pinned() -> None:
     assert len(talk.window) <= 5
 
 
-def test_a_caller_may_change_the_instructions() -> None:
-    """
-    After a replacement the instructions that it begins with are the pinned ones.
-    """
-    talk = Conversation(Manual())
-    talk.say(remind(), ask(), reply(), remind(), ask(), reply())
-    talk.compact(4, 5, 6)
-    assert kept_seqs(talk, LastN(limit=1)) == [4, 5, 6]
-
-
-def test_instructions_after_an_emptied_window_are_pinned() -> None:
-    """
-    An empty window begins anew: instructions that come first are pinned again.
-    """
-    talk = Conversation(Manual())
-    talk.say(remind(), ask())
-    talk.compact()
-    talk.say(remind(), remind(), ask(), reply())
-    assert kept_seqs(talk, LastN(limit=1)) == [3, 4, 5, 6]
-
-
-def test_instructions_after_a_lone_summary_are_pinned() -> None:
-    """
-    A window that is a summary and nothing else takes instructions behind it.
-    """
-    talk = Conversation(Manual())
-    talk.say(ask(), reply())
-    talk.compact(user("so far"))
-    talk.say(remind(), ask(), reply())
-    assert kept_seqs(talk, LastN(limit=1)) == [None, 3, 4, 5]
-
-
 def test_instructions_behind_what_vanished_are_not_pinned() -> None:
     """
     Something else has come between, even if nothing is left of it.
@@ -454,47 +311,6 @@ def test_instructions_behind_what_vanished_are_not_pinned() -> None:
     talk.say_one_by_one(remind(), user(thinks()), remind())
     assert talk.seqs == [1, 3]
     assert talk.window.pinned == 1
-
-
-def test_instructions_between_a_summary_and_the_rest_are_not_pinned() -> None:
-    """
-    In a replacement, too, the summary ends the instructions before it.
-    """
-    talk = Conversation(Manual())
-    talk.say(remind(), ask(), remind(), ask(), reply())
-    talk.compact(1, user("so far"), 3, 4, 5)
-    assert talk.window.pinned == 2
-    assert kept_seqs(talk, LastN(limit=1)) == [1, None, 4, 5]
-
-
-def test_instructions_behind_a_summary_that_follows_instructions_are_not_pinned() -> None:
-    """
-    Behind instructions and their summary the conversation begins.
-    """
-    talk = Conversation(Manual())
-    talk.say(remind(), ask(), reply())
-    talk.compact(1, user("so far"))
-    talk.say(remind(), ask(), reply())
-    assert kept_seqs(talk, LastN(limit=1)) == [1, None, 5, 6]
-
-
-def test_a_group_that_reaches_out_of_the_pinned_stays_with_them() -> None:
-    """
-    Pinned entries are never dropped and groups never parted: so the result of their call stays.
-    """
-    talk = Conversation(Manual())
-    talk.say(ask())
-    talk.compact(assistant("so far", call("a")))
-    talk.say(gives("a"), ask(), reply(), ask(), reply())
-    assert kept_seqs(talk, LastN(limit=1)) == [None, 2, 5, 6]
-
-
-def kept_seqs(talk: Conversation, policy: Policy) -> list[int | None]:
-    """Give the seqs that *policy* keeps of the window, with room enough for its tokens."""
-    config = Config(1000, policy=policy)
-    window = compact(talk.window, config)
-    assert compact(window, config) is window
-    return [entry.seq for entry in window]
 
 
 # The task of a running turn
