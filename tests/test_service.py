@@ -9,8 +9,8 @@ import pytest
 
 from fastpaca.store.base import MessageRow
 from fastpaca.store.memory import MemoryStore
-from fastpaca.testing import composed
-from tests.kit.app import append, create, run
+from fastpaca.testing import composed, running, running_app
+from tests.kit.app import append, create
 from tests.kit.messages import user
 
 
@@ -57,44 +57,37 @@ async def compact(client: httpx.AsyncClient, *messages: dict[str, Any]) -> list[
     return [message["seq"] for message in window]
 
 
-def test_messages_outside_of_the_window_are_looked_up_in_pages() -> None:
+async def test_messages_outside_of_the_window_are_looked_up_in_pages() -> None:
     """
     To bring thousands of messages back into the window takes a few reads, not one for each.
     """
     store = CountingStore()
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(composed(store)) as client:
         log = await log_of(client, 3000)
         assert await compact(client) == []
         store.pages.clear()
         assert await compact(client, *log) == list(range(1, 3001))
         assert len(store.pages) <= 10
 
-    run(story, composed(store))
 
-
-def test_messages_in_the_window_are_not_read_again() -> None:
+async def test_messages_in_the_window_are_not_read_again() -> None:
     """
     What is in memory is compared there.
     """
     store = CountingStore()
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(composed(store)) as client:
         log = await log_of(client, 50)
         store.pages.clear()
         assert await compact(client, *log[10:]) == list(range(11, 51))
         assert store.pages == []
 
-    run(story, composed(store))
 
-
-def test_wide_gaps_between_messages_are_not_read() -> None:
+async def test_wide_gaps_between_messages_are_not_read() -> None:
     """
     Few messages of a long log cost few reads of few rows.
     """
     store = CountingStore()
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(composed(store)) as client:
         log = await log_of(client, 2000)
         await compact(client)
         store.rows = 0
@@ -102,16 +95,13 @@ def test_wide_gaps_between_messages_are_not_read() -> None:
         assert await compact(client, *wanted) == [1, 4, 1000, 2000]
         assert store.rows == 6
 
-    run(story, composed(store))
-
 
 @pytest.mark.parametrize("is_in_window", [True, False])
-def test_what_differs_or_is_out_of_order_is_no_reference(is_in_window: bool) -> None:
+async def test_what_differs_or_is_out_of_order_is_no_reference(is_in_window: bool) -> None:
     """
     A message that was changed, comes twice, or stands before its predecessor is kept as given.
     """
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running_app() as client:
         log = await log_of(client, 6)
         if not is_in_window:
             await compact(client)
@@ -121,17 +111,12 @@ def test_what_differs_or_is_out_of_order_is_no_reference(is_in_window: bool) -> 
         window = await compact(client, *replacement, log[5] | {"seq": 7})
         assert window == [2, None, None, None, 5, None, 6, None]
 
-    run(story)
 
-
-def test_a_change_of_writing_is_no_change() -> None:
+async def test_a_change_of_writing_is_no_change() -> None:
     """
     A client may write a message that it read in another order of keys; it is the same message.
     """
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running_app() as client:
         log = await log_of(client, 2)
         await compact(client)
         assert await compact(client, *(dict(reversed(each.items())) for each in log)) == [1, 2]
-
-    run(story)

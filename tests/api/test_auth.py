@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from fastpaca.testing import composed
-from tests.kit.app import create, error_of, run
+from fastpaca.testing import composed, running
+from tests.kit.app import create, error_of
 from tests.kit.asgi import body_headers, send
 
 KEYS = ("first-key", "second-key")
@@ -23,13 +23,10 @@ def bearer(value: str) -> dict[str, str]:
     "value",
     ["Bearer first-key", "Bearer second-key", "bearer first-key", "BEARER  second-key"],
 )
-def test_any_of_the_keys_opens(value: str) -> None:
+async def test_any_of_the_keys_opens(value: str) -> None:
     """Keys can be rotated: each of several is good, and the scheme is written in any case."""
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(composed(api_keys=KEYS)) as client:
         assert (await client.put("/v1/contexts/c", headers=bearer(value))).status_code == 201
-
-    run(story, composed(api_keys=KEYS))
 
 
 @pytest.mark.parametrize(
@@ -48,10 +45,9 @@ def test_any_of_the_keys_opens(value: str) -> None:
         "Bearerfirst-key",
     ],
 )
-def test_nothing_else_opens(value: str) -> None:
+async def test_nothing_else_opens(value: str) -> None:
     """A wrong key, scheme or spelling is 401, and says what to send."""
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(composed(api_keys=KEYS)) as client:
         answer = await client.put("/v1/contexts/c", headers=bearer(value))
         body = error_of(answer, 401, "unauthorized")
         assert "Bearer" in body["message"]
@@ -60,26 +56,20 @@ def test_nothing_else_opens(value: str) -> None:
         listed = await client.get("/v1/contexts", headers=bearer("Bearer first-key"))
         assert listed.json()["contexts"] == []
 
-    run(story, composed(api_keys=KEYS))
 
-
-def test_a_key_of_odd_bytes_is_just_wrong() -> None:
+async def test_a_key_of_odd_bytes_is_just_wrong() -> None:
     """Bytes beyond ASCII in the header are compared like any others."""
     node = composed(api_keys=KEYS)
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(node):
         headers = [(b"authorization", b"Bearer \xff\xfe\x00")]
         reply = await send(node.app, "GET", b"/v1/contexts", headers=headers)
         assert reply.status == 401
 
-    run(story, node)
 
-
-def test_the_key_is_checked_before_anything_else() -> None:
+async def test_the_key_is_checked_before_anything_else() -> None:
     """Without a key nobody learns what exists, which paths there are, or which limits."""
     node = composed(api_keys=KEYS, body_bytes_max=10)
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(node):
         for method, path in (
             ("GET", b"/v1/contexts/none"),
             ("GET", b"/nothing"),
@@ -99,40 +89,29 @@ def test_the_key_is_checked_before_anything_else() -> None:
         )
         assert reply.status == 401
 
-    run(story, node)
 
-
-def test_health_is_open() -> None:
+async def test_health_is_open() -> None:
     """Probes need no key; a wrong one does no harm."""
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(composed(api_keys=KEYS)) as client:
         for path in ("/health/live", "/health/ready"):
             for headers in ({}, bearer("Bearer wrong")):
                 assert (await client.get(path, headers=headers)).status_code == 200
 
-    run(story, composed(api_keys=KEYS))
-
 
 @pytest.mark.parametrize(("public", "status"), [(False, 401), (True, 200)])
-def test_metrics_are_open_if_the_operator_says_so(public: bool, status: int) -> None:
+async def test_metrics_are_open_if_the_operator_says_so(public: bool, status: int) -> None:
     """`/metrics` needs the key, unless FASTPACA_METRICS_PUBLIC is set; all else needs it still."""
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(composed(api_keys=KEYS, metrics_public=public)) as client:
         assert (await client.get("/metrics")).status_code == status
         assert (await client.get("/v1/contexts")).status_code == 401
 
-    run(story, composed(api_keys=KEYS, metrics_public=public))
 
-
-def test_two_authorization_headers_are_refused() -> None:
+async def test_two_authorization_headers_are_refused() -> None:
     """What a proxy in front may read in another way is not guessed at."""
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(composed(api_keys=KEYS)) as client:
         headers = [("Authorization", "Bearer first-key"), ("Authorization", "Bearer x")]
         answer = await client.get("/v1/contexts", headers=headers)
         error_of(answer, 400, "invalid_request")
-
-    run(story, composed(api_keys=KEYS))
 
 
 # --- origins ----------------------------------------------------------------------------------
@@ -150,10 +129,9 @@ def test_two_authorization_headers_are_refused() -> None:
     ],
 )
 @pytest.mark.parametrize("settings", [{}, {"cors_origins": (APP,)}, {"api_keys": KEYS}])
-def test_pages_of_other_origins_are_refused(origin: str, settings: dict[str, Any]) -> None:
+async def test_pages_of_other_origins_are_refused(origin: str, settings: dict[str, Any]) -> None:
     """A browser's `Origin` that is not listed is 403, with and without a key, and does nothing."""
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(composed(**settings)) as client:
         headers = {"Origin": origin, **bearer("Bearer first-key")}
         answer = await client.put("/v1/contexts/c", headers=headers)
         error_of(answer, 403, "forbidden")
@@ -161,13 +139,12 @@ def test_pages_of_other_origins_are_refused(origin: str, settings: dict[str, Any
         found = await client.get("/v1/contexts", headers=bearer("Bearer first-key"))
         assert found.json()["contexts"] == []
 
-    run(story, composed(**settings))
 
-
-def test_listed_pages_can_read_every_answer() -> None:
+async def test_listed_pages_can_read_every_answer() -> None:
     """Errors too carry the headers that let a listed page read them; `Vary` is always there."""
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(
+        composed(api_keys=KEYS, cors_origins=(APP, "http://localhost:3000"))
+    ) as client:
         key = bearer("Bearer first-key")
         for headers, path, status in (
             (key, "/v1/contexts", 200),
@@ -185,13 +162,10 @@ def test_listed_pages_can_read_every_answer() -> None:
         assert without.headers["vary"] == "Origin"
         assert "access-control-allow-origin" not in without.headers
 
-    run(story, composed(api_keys=KEYS, cors_origins=(APP, "http://localhost:3000")))
 
-
-def test_a_preflight_needs_no_key() -> None:
+async def test_a_preflight_needs_no_key() -> None:
     """A browser asks without the key what it may send; other OPTIONS requests need it."""
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(composed(api_keys=KEYS, cors_origins=(APP,))) as client:
         asks = {"Origin": APP, "Access-Control-Request-Method": "POST"}
         answer = await client.options("/v1/contexts/c/messages", headers=asks)
         assert answer.status_code == 204
@@ -203,8 +177,6 @@ def test_a_preflight_needs_no_key() -> None:
         error_of(await client.options("/v1/contexts"), 401, "unauthorized")
         asks.pop("Origin")
         error_of(await client.options("/v1/contexts", headers=asks), 401, "unauthorized")
-
-    run(story, composed(api_keys=KEYS, cors_origins=(APP,)))
 
 
 # --- hosts ------------------------------------------------------------------------------------
@@ -241,44 +213,30 @@ FOREIGN_HOSTS = [
 
 
 @pytest.mark.parametrize("host", OWN_HOSTS)
-def test_this_machine_is_served(host: str) -> None:
+async def test_this_machine_is_served(client: httpx.AsyncClient, host: str) -> None:
     """Without a key on loopback, a request may name this machine in any usual way."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        assert (await client.get("/v1/contexts", headers={"Host": host})).status_code == 200
-
-    run(story)
+    assert (await client.get("/v1/contexts", headers={"Host": host})).status_code == 200
 
 
 @pytest.mark.parametrize("host", FOREIGN_HOSTS)
-def test_a_foreign_host_is_refused(host: str) -> None:
+async def test_a_foreign_host_is_refused(client: httpx.AsyncClient, host: str) -> None:
     """Without a key on loopback, a name that a page of the web may own is 403 (DNS rebinding)."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        answer = await client.put("/v1/contexts/c", headers={"Host": host})
-        error_of(answer, 403, "forbidden")
-        assert (await client.get("/v1/contexts")).json()["contexts"] == []
-
-    run(story)
+    answer = await client.put("/v1/contexts/c", headers={"Host": host})
+    error_of(answer, 403, "forbidden")
+    assert (await client.get("/v1/contexts")).json()["contexts"] == []
 
 
-def test_a_request_without_host_is_no_browser() -> None:
+async def test_a_request_without_host_is_no_browser() -> None:
     """Browsers always name a host; what names none is let in."""
     node = composed()
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(node) as client:
         await create(client)
         assert (await send(node.app, "GET", b"/v1/contexts/c")).status == 200
 
-    run(story, node)
-
 
 @pytest.mark.parametrize("settings", [{"api_keys": KEYS}, {"host": "0.0.0.0"}, {"host": "::"}])
-def test_the_host_does_not_matter_otherwise(settings: dict[str, Any]) -> None:
+async def test_the_host_does_not_matter_otherwise(settings: dict[str, Any]) -> None:
     """With a key, or on an address that others can reach, a node is served under any name."""
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(composed(**settings)) as client:
         headers = {"Host": "api.example.com", **bearer("Bearer first-key")}
         assert (await client.get("/v1/contexts", headers=headers)).status_code == 200
-
-    run(story, composed(**settings))

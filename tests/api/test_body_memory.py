@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 
-import httpx
 import pytest
 
 from fastpaca.api.admission import Admission
@@ -23,8 +22,8 @@ from fastpaca.api.request import Request, Response
 from fastpaca.api.routes import Route, Routes
 from fastpaca.errors import InvalidRequest, RateLimited
 from fastpaca.telemetry import Metrics
-from fastpaca.testing import composed
-from tests.kit.app import append, create, error_of, run
+from fastpaca.testing import composed, running
+from tests.kit.app import append, create, error_of
 from tests.kit.asgi import Connection, Reply, scope_of, send
 from tests.kit.messages import user
 
@@ -154,11 +153,10 @@ async def test_memory_is_given_back_once_after_large_bodies() -> None:
     assert await asyncio.to_thread(given_back.wait, 60)
 
 
-def test_what_is_read_is_refused_while_there_is_no_room_for_it() -> None:
+async def test_what_is_read_is_refused_while_there_is_no_room_for_it() -> None:
     """A large page or view is 429, a short one is given, and a write is answered in any case."""
     path = "/v1/contexts/c"
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(composed(body_memory_bytes=1, body_bytes_max=100_000)) as client:
         await create(client, token_budget=10**9)
         for _ in range(12):
             await append(client, user("x" * 90_000))
@@ -166,5 +164,3 @@ def test_what_is_read_is_refused_while_there_is_no_room_for_it() -> None:
             error_of(await client.get(f"{path}/{route}"), 429, "rate_limited")
         for route in ("messages?limit=1", "tail?limit=1", "context?budget_tokens=1000"):
             assert (await client.get(f"{path}/{route}")).status_code == 200
-
-    run(story, composed(body_memory_bytes=1, body_bytes_max=100_000))

@@ -8,20 +8,19 @@ from typing import Any
 import httpx
 import pytest
 
-from fastpaca.testing import ManualClock, composed
-from tests.kit.app import append, create, error_of, everything, run
+from fastpaca.testing import ManualClock, composed, running
+from tests.kit.app import append, create, error_of, everything
 from tests.kit.messages import user
 from tests.kit.stores import ScriptedStore
 
 
-def test_put_that_changes_nothing_writes_nothing() -> None:
+async def test_put_that_changes_nothing_writes_nothing() -> None:
     """A PUT of what is there leaves everything as it is, `updated_at` included, and no commit."""
     clock, store = ManualClock(), ScriptedStore()
     metadata = {"a": [1, 2.5], "b": {"c": None}}
     policy = {"strategy": "skip_parts", "config": {"limit": 7}}
     fields: dict[str, Any] = {"token_budget": 900, "metadata": metadata, "policy": policy}
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(composed(store, clock=clock)) as client:
         await create(client, **fields)
         before, commits = await everything(client), len(store.commits)
         clock.advance(60)
@@ -35,14 +34,11 @@ def test_put_that_changes_nothing_writes_nothing() -> None:
         assert await everything(client) == before
         assert len(store.commits) == commits
 
-    run(story, composed(store, clock=clock))
 
-
-def test_changes_of_a_context_move_updated_at_and_not_the_version() -> None:
+async def test_changes_of_a_context_move_updated_at_and_not_the_version() -> None:
     """PUT, PATCH and DELETE change `updated_at`; only appends and compactions change `version`."""
     clock = ManualClock()
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(composed(clock=clock)) as client:
         await create(client)
         seen = set()
         for method, path, body in (
@@ -58,151 +54,115 @@ def test_changes_of_a_context_move_updated_at_and_not_the_version() -> None:
             seen.add(found["updated_at"])
         assert len(seen) == 3
 
-    run(story, composed(clock=clock))
 
-
-def test_a_token_factor_scales_what_comes_after_it() -> None:
+async def test_a_token_factor_scales_what_comes_after_it(client: httpx.AsyncClient) -> None:
     """What the node counts is scaled from now on; a caller's own count is taken as it is."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        await create(client)
-        await append(client, user("twelve words"))
-        await client.put("/v1/contexts/c", json={"token_factor": 1.5})
-        assert (await client.get("/v1/contexts/c")).json()["token_factor"] == 1.5
-        await append(client, user("twelve words"), user("twelve words", token_count=3))
-        messages = (await client.get("/v1/contexts/c/messages")).json()["messages"]
-        before, after, told = (message["token_count"] for message in messages)
-        assert 1.5 * before <= after < 1.5 * before + 3  # each piece is rounded up
-        assert told == 3
-        await client.put("/v1/contexts/c", json={"token_budget": 900})
-        assert (await client.get("/v1/contexts/c")).json()["token_factor"] == 1.5
-
-    run(story)
+    await create(client)
+    await append(client, user("twelve words"))
+    await client.put("/v1/contexts/c", json={"token_factor": 1.5})
+    assert (await client.get("/v1/contexts/c")).json()["token_factor"] == 1.5
+    await append(client, user("twelve words"), user("twelve words", token_count=3))
+    messages = (await client.get("/v1/contexts/c/messages")).json()["messages"]
+    before, after, told = (message["token_count"] for message in messages)
+    assert 1.5 * before <= after < 1.5 * before + 3  # each piece is rounded up
+    assert told == 3
+    await client.put("/v1/contexts/c", json={"token_budget": 900})
+    assert (await client.get("/v1/contexts/c")).json()["token_factor"] == 1.5
 
 
-def test_a_change_of_the_budget_acts_at_the_next_trigger() -> None:
+async def test_a_change_of_the_budget_acts_at_the_next_trigger(client: httpx.AsyncClient) -> None:
     """After a PUT the flag follows at once, while the stored window waits for the next append."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        await create(client, token_budget=1000)
-        await append(client, *(user(f"m{n}", token_count=20) for n in range(10)))
-        await client.put("/v1/contexts/c", json={"token_budget": 100})
-        view = (await client.get("/v1/contexts/c/context")).json()
-        assert view["needs_compaction"] is True
-        assert view["window_tokens"] == 200
-        assert view["used_tokens"] <= 100
-        await append(client, user("last", token_count=20))
-        view = (await client.get("/v1/contexts/c/context")).json()
-        assert view["needs_compaction"] is False
-        assert view["window_tokens"] <= 50
-
-    run(story)
+    await create(client, token_budget=1000)
+    await append(client, *(user(f"m{n}", token_count=20) for n in range(10)))
+    await client.put("/v1/contexts/c", json={"token_budget": 100})
+    view = (await client.get("/v1/contexts/c/context")).json()
+    assert view["needs_compaction"] is True
+    assert view["window_tokens"] == 200
+    assert view["used_tokens"] <= 100
+    await append(client, user("last", token_count=20))
+    view = (await client.get("/v1/contexts/c/context")).json()
+    assert view["needs_compaction"] is False
+    assert view["window_tokens"] <= 50
 
 
-def test_metadata_keeps_a_null_that_was_put() -> None:
+async def test_metadata_keeps_a_null_that_was_put(client: httpx.AsyncClient) -> None:
     """Only in a merge a null takes a key away; a PUT keeps it as a value."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        await create(client, metadata={"a": None, "b": {"c": None}})
-        path = "/v1/contexts/c/metadata"
-        answer = await client.patch(path, json={"metadata": {"b": {"d": None}}})
-        assert answer.json()["metadata"] == {"a": None, "b": {"d": None}}
-        answer = await client.patch(path, json={"metadata": {"a": None}})
-        assert answer.json()["metadata"] == {"b": {"d": None}}
-
-    run(story)
+    await create(client, metadata={"a": None, "b": {"c": None}})
+    path = "/v1/contexts/c/metadata"
+    answer = await client.patch(path, json={"metadata": {"b": {"d": None}}})
+    assert answer.json()["metadata"] == {"a": None, "b": {"d": None}}
+    answer = await client.patch(path, json={"metadata": {"a": None}})
+    assert answer.json()["metadata"] == {"b": {"d": None}}
 
 
-def test_a_merge_may_not_name_a_key_twice() -> None:
+async def test_a_merge_may_not_name_a_key_twice(client: httpx.AsyncClient) -> None:
     """Two changes of one key contradict each other."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        await create(client, metadata={"a": 1})
-        answer = await client.patch(
-            "/v1/contexts/c/metadata",
-            content=b'{"metadata":{"a":2,"a":null}}',
-            headers={"Content-Type": "application/json"},
-        )
-        assert error_of(answer, 400, "invalid_request")["field"] == "metadata.a"
-
-    run(story)
+    await create(client, metadata={"a": 1})
+    answer = await client.patch(
+        "/v1/contexts/c/metadata",
+        content=b'{"metadata":{"a":2,"a":null}}',
+        headers={"Content-Type": "application/json"},
+    )
+    assert error_of(answer, 400, "invalid_request")["field"] == "metadata.a"
 
 
 @pytest.mark.parametrize("limit", [1, 7, 100, 199, 200, 201, 450, 10_000])
-def test_a_list_is_walked_by_its_cursor(limit: int) -> None:
+async def test_a_list_is_walked_by_its_cursor(client: httpx.AsyncClient, limit: int) -> None:
     """Page after page, every context comes once, in byte order, and `next` ends with null."""
     ids = sorted((f"c{n:03}" for n in range(450)), key=str.encode)
-
-    async def story(client: httpx.AsyncClient) -> None:
-        await asyncio.gather(*(create(client, context_id) for context_id in ids))
-        await client.delete(f"/v1/contexts/{ids[3]}?purge=true")
-        found: list[str] = []
-        after: str | None = ""
-        while after is not None:
-            query: dict[str, Any] = {"limit": limit, "after": after, "prefix": "c"}
-            page = (await client.get("/v1/contexts", params=query)).json()
-            assert len(page["contexts"]) <= limit
-            found += [one["id"] for one in page["contexts"]]
-            after = page["next"]
-            assert after is None or after == found[-1]
-        assert found == [*ids[:3], *ids[4:]]
-
-    run(story)
+    await asyncio.gather(*(create(client, context_id) for context_id in ids))
+    await client.delete(f"/v1/contexts/{ids[3]}?purge=true")
+    found: list[str] = []
+    after: str | None = ""
+    while after is not None:
+        query: dict[str, Any] = {"limit": limit, "after": after, "prefix": "c"}
+        page = (await client.get("/v1/contexts", params=query)).json()
+        assert len(page["contexts"]) <= limit
+        found += [one["id"] for one in page["contexts"]]
+        after = page["next"]
+        assert after is None or after == found[-1]
+    assert found == [*ids[:3], *ids[4:]]
 
 
-def test_a_list_of_large_contexts_ends_early() -> None:
+async def test_a_list_of_large_contexts_ends_early(client: httpx.AsyncClient) -> None:
     """A page holds no more than about 16 MiB, and `next` goes on behind it."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        ids = [f"c{n:03}" for n in range(210)]
-        metadata = {"k": "x" * 100_000}
-        for context_id in ids:
-            await create(client, context_id, metadata=metadata)
-        first = await client.get("/v1/contexts", params={"limit": 10_000})
-        assert len(first.content) < 21_000_000
-        after = first.json()["next"]
-        assert after == ids[199]
-        rest = (await client.get("/v1/contexts", params={"after": after})).json()
-        assert [one["id"] for one in rest["contexts"]] == ids[200:]
-
-    run(story)
+    ids = [f"c{n:03}" for n in range(210)]
+    metadata = {"k": "x" * 100_000}
+    for context_id in ids:
+        await create(client, context_id, metadata=metadata)
+    first = await client.get("/v1/contexts", params={"limit": 10_000})
+    assert len(first.content) < 21_000_000
+    after = first.json()["next"]
+    assert after == ids[199]
+    rest = (await client.get("/v1/contexts", params={"after": after})).json()
+    assert [one["id"] for one in rest["contexts"]] == ids[200:]
 
 
-def test_concurrent_puts_create_once() -> None:
+async def test_concurrent_puts_create_once(client: httpx.AsyncClient) -> None:
     """Of many PUTs of one id at once, exactly one is answered with 201."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        answers = await asyncio.gather(*(client.put("/v1/contexts/c") for _ in range(20)))
-        assert sorted(answer.status_code for answer in answers) == [200] * 19 + [201]
-
-    run(story)
+    answers = await asyncio.gather(*(client.put("/v1/contexts/c") for _ in range(20)))
+    assert sorted(answer.status_code for answer in answers) == [200] * 19 + [201]
 
 
-def test_purging_leaves_nothing_behind() -> None:
+async def test_purging_leaves_nothing_behind(client: httpx.AsyncClient) -> None:
     """After a purge no read finds anything, and no write makes the id live again."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        await create(client, metadata={"secret": "word"})
-        await append(client, user("secret word"))
-        assert (await client.delete("/v1/contexts/c?purge=true")).status_code == 204
-        for path in ("", "/messages", "/tail", "/context"):
-            error_of(await client.get(f"/v1/contexts/c{path}"), 404, "not_found")
-        assert (await client.get("/v1/contexts")).json() == {"contexts": [], "next": None}
-        error_of(await client.put("/v1/contexts/c"), 409, "purged")
-        assert (await client.delete("/v1/contexts/c")).status_code == 204
-
-    run(story)
+    await create(client, metadata={"secret": "word"})
+    await append(client, user("secret word"))
+    assert (await client.delete("/v1/contexts/c?purge=true")).status_code == 204
+    for path in ("", "/messages", "/tail", "/context"):
+        error_of(await client.get(f"/v1/contexts/c{path}"), 404, "not_found")
+    assert (await client.get("/v1/contexts")).json() == {"contexts": [], "next": None}
+    error_of(await client.put("/v1/contexts/c"), 409, "purged")
+    assert (await client.delete("/v1/contexts/c")).status_code == 204
 
 
-def test_compact_on_a_purged_id_is_purged_whatever_it_holds() -> None:
+async def test_compact_on_a_purged_id_is_purged_whatever_it_holds(
+    client: httpx.AsyncClient,
+) -> None:
     """A replacement that refers to the log gets the same answer as one that does not."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        await create(client)
-        await append(client, user("One"))
-        await client.delete("/v1/contexts/c?purge=true")
-        for replacement in ([], [user("x")], [user("One", seq=1)]):
-            answer = await client.post("/v1/contexts/c/compact", json={"replacement": replacement})
-            error_of(answer, 409, "purged")
-
-    run(story)
+    await create(client)
+    await append(client, user("One"))
+    await client.delete("/v1/contexts/c?purge=true")
+    for replacement in ([], [user("x")], [user("One", seq=1)]):
+        answer = await client.post("/v1/contexts/c/compact", json={"replacement": replacement})
+        error_of(answer, 409, "purged")

@@ -14,7 +14,7 @@ from fastpaca import errors
 from fastpaca.api.errors import STATUS, response, status_of
 from fastpaca.errors import FastpacaError, InternalError, InvalidRequest
 from fastpaca.store.base import CommitFailed, CommitUnknown, ReadFailed
-from fastpaca.testing import composed
+from fastpaca.testing import composed, running
 from tests.kit.app import append, create, error_of, run
 from tests.kit.asgi import send
 from tests.kit.messages import HELLO
@@ -76,13 +76,12 @@ def test_every_error_has_the_documented_body() -> None:
 @pytest.mark.parametrize(
     "method", ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW", "get"]
 )
-def test_every_route_says_what_it_answers(path: str, method: str) -> None:
+async def test_every_route_says_what_it_answers(path: str, method: str) -> None:
     """Other methods are 405 with `Allow`; HEAD goes where GET does; OPTIONS names the methods."""
     known = ROUTES[path]
     allowed = known | ({"HEAD"} if "GET" in known else set()) | {"OPTIONS"}
     node = composed()
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(node):
         reply = await send(node.app, method, path.encode())
         if method not in allowed:
             assert reply.status == 405
@@ -94,15 +93,12 @@ def test_every_route_says_what_it_answers(path: str, method: str) -> None:
         if method == "OPTIONS" or reply.status == 405:
             assert set(reply.headers["allow"].split(", ")) == allowed
 
-    run(story, node)
-
 
 @pytest.mark.parametrize("path", [path for path, methods in ROUTES.items() if "GET" in methods])
-def test_head_is_get_without_the_body(path: str) -> None:
+async def test_head_is_get_without_the_body(path: str) -> None:
     """HEAD has the status and headers of GET, its length included, and no body."""
     node = composed()
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(node) as client:
         await create(client)
         await append(client, HELLO)
         headers = [(b"x-request-id", b"same")]
@@ -114,43 +110,33 @@ def test_head_is_get_without_the_body(path: str) -> None:
             if path != "/metrics":  # which counts the requests themselves
                 assert head.headers == got.headers
 
-    run(story, node)
-
 
 @pytest.mark.parametrize("sent", ["a", "A-z_0.9:x", "x" * 128])
-def test_a_sane_request_id_comes_back(sent: str) -> None:
+async def test_a_sane_request_id_comes_back(client: httpx.AsyncClient, sent: str) -> None:
     """Every answer carries the caller's request id, errors and empty answers too."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        await create(client)
-        for method, path in (
-            ("GET", "/v1/contexts/c"),
-            ("GET", "/nothing"),
-            ("DELETE", "/v1/contexts/c"),
-            ("OPTIONS", "/v1/contexts"),
-            ("POST", "/v1/contexts/c/messages"),
-            ("GET", "/metrics"),
-        ):
-            answer = await client.request(method, path, headers={"X-Request-Id": sent})
-            assert answer.headers["x-request-id"] == sent
-
-    run(story)
+    await create(client)
+    for method, path in (
+        ("GET", "/v1/contexts/c"),
+        ("GET", "/nothing"),
+        ("DELETE", "/v1/contexts/c"),
+        ("OPTIONS", "/v1/contexts"),
+        ("POST", "/v1/contexts/c/messages"),
+        ("GET", "/metrics"),
+    ):
+        answer = await client.request(method, path, headers={"X-Request-Id": sent})
+        assert answer.headers["x-request-id"] == sent
 
 
 @pytest.mark.parametrize("sent", ["", " ", "a b", "x" * 129, 'a"b', "é", "a\tb", "<script>"])
-def test_other_request_ids_are_replaced(sent: str) -> None:
+async def test_other_request_ids_are_replaced(client: httpx.AsyncClient, sent: str) -> None:
     """What could break a log line is not repeated; each such request gets an id of its own."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        seen = set()
-        for _ in range(3):
-            headers = {"X-Request-Id": sent.encode()}
-            answer = await client.get("/health/live", headers=headers)  # type: ignore[arg-type]  # httpx takes bytes
-            seen.add(answer.headers["x-request-id"])
-        assert len(seen) == 3
-        assert sent not in seen
-
-    run(story)
+    seen = set()
+    for _ in range(3):
+        headers = {"X-Request-Id": sent.encode()}
+        answer = await client.get("/health/live", headers=headers)  # type: ignore[arg-type]  # httpx takes bytes
+        seen.add(answer.headers["x-request-id"])
+    assert len(seen) == 3
+    assert sent not in seen
 
 
 def test_a_defect_is_500_and_says_nothing_of_the_inside(
@@ -176,11 +162,10 @@ def test_a_defect_is_500_and_says_nothing_of_the_inside(
     assert records[0].exc_info is not None
 
 
-def test_a_store_that_cannot_commit_is_503_and_changes_nothing() -> None:
+async def test_a_store_that_cannot_commit_is_503_and_changes_nothing() -> None:
     """A commit that certainly failed is `unavailable`, with Retry-After; then all is as before."""
     store = ScriptedStore()
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(composed(store)) as client:
         await create(client)
         store.commit_error = CommitFailed("disk full")
         path = "/v1/contexts/c/messages"
@@ -192,35 +177,27 @@ def test_a_store_that_cannot_commit_is_503_and_changes_nothing() -> None:
         answer = await client.post(path, json={"message": HELLO}, headers={"Idempotency-Key": "k"})
         assert answer.json()["seq"] == 1
 
-    run(story, composed(store))
 
-
-def test_a_commit_of_unknown_outcome_is_said_so() -> None:
+async def test_a_commit_of_unknown_outcome_is_said_so() -> None:
     """A commit that may have happened is `outcome_unknown`, with Retry-After."""
     store = ScriptedStore()
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(composed(store)) as client:
         await create(client)
         store.commit_error = CommitUnknown("connection lost", fatal=False)
         answer = await client.post("/v1/contexts/c/messages", json={"message": HELLO})
         error_of(answer, 503, "outcome_unknown")
         assert answer.headers["retry-after"] == "1"
 
-    run(story, composed(store))
 
-
-def test_a_store_that_cannot_be_read_is_503() -> None:
+async def test_a_store_that_cannot_be_read_is_503() -> None:
     """Reads and writes of a context that cannot be loaded are `unavailable`."""
     store = ScriptedStore()
     store.load_error = ReadFailed("I/O error")
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(composed(store)) as client:
         for method, path in (("GET", ""), ("GET", "/context"), ("GET", "/tail"), ("PUT", "")):
             answer = await client.request(method, f"/v1/contexts/c{path}")
             error_of(answer, 503, "unavailable")
             assert answer.headers["retry-after"] == "1"
-
-    run(story, composed(store))
 
 
 SECRET = "connection to the remote node worker-3.internal:5432 failed"
@@ -287,13 +264,10 @@ def test_no_body_says_what_a_database_said(
     assert SECRET in caplog.text
 
 
-def test_what_is_no_http_is_not_spoken() -> None:
+async def test_what_is_no_http_is_not_spoken() -> None:
     """Lifespan events are not for this application, and it says so to the server."""
     node = composed()
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(node):
         # What an ASGI server takes for "not spoken here": it then goes on without lifespan events.
         with pytest.raises(NotImplementedError, match="lifespan"):
             await node.app({"type": "lifespan"}, None, None)  # type: ignore[arg-type]  # never called
-
-    run(story, node)

@@ -97,18 +97,14 @@ def test_the_past_reads_as_it_did_then(strategy: str, kind: str, tmp_path: Path)
         run(past, composed(store(), clock=clock))
 
 
-def test_the_past_has_etags_of_its_own() -> None:
+async def test_the_past_has_etags_of_its_own(client: httpx.AsyncClient) -> None:
     """No two versions of a conversation share an ETag, whatever their windows hold."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        await create(client)
-        for _ in range(3):
-            await append(client, user("One"))
-            await client.post(f"{CONTEXT}/compact", json={"replacement": []})
-        tags = [(await views(client, at_version=version))[0][0] for version in range(7)]
-        assert len(set(tags)) == 7
-
-    run(story)
+    await create(client)
+    for _ in range(3):
+        await append(client, user("One"))
+        await client.post(f"{CONTEXT}/compact", json={"replacement": []})
+    tags = [(await views(client, at_version=version))[0][0] for version in range(7)]
+    assert len(set(tags)) == 7
 
 
 def test_the_past_of_another_conversation_has_another_etag() -> None:
@@ -133,111 +129,91 @@ def test_the_past_of_another_conversation_has_another_etag() -> None:
     assert set(once[1:]).isdisjoint(other[1:])
 
 
-def test_a_view_of_the_past_does_not_take_the_place_of_the_present() -> None:
+async def test_a_view_of_the_past_does_not_take_the_place_of_the_present(
+    client: httpx.AsyncClient,
+) -> None:
     """Reads of now and of then, with the same budget, in any order, do not disturb each other."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        await create(client)
-        await append(client, user("One"), user("Two"))
-        for query, version in (
-            ({"at_version": 1}, 1),
-            ({}, 2),
-            ({"at_version": 1}, 1),
-            ({"at_version": 2}, 2),
-            ({"at_version": 0}, 0),
-            ({}, 2),
-        ):
-            view = (await client.get(WINDOW, params=query)).json()
-            assert (view["version"], len(view["messages"])) == (version, version)
-
-    run(story)
+    await create(client)
+    await append(client, user("One"), user("Two"))
+    for query, version in (
+        ({"at_version": 1}, 1),
+        ({}, 2),
+        ({"at_version": 1}, 1),
+        ({"at_version": 2}, 2),
+        ({"at_version": 0}, 0),
+        ({}, 2),
+    ):
+        view = (await client.get(WINDOW, params=query)).json()
+        assert (view["version"], len(view["messages"])) == (version, version)
 
 
-def test_the_past_is_fitted_under_the_configuration_of_now() -> None:
+async def test_the_past_is_fitted_under_the_configuration_of_now(client: httpx.AsyncClient) -> None:
     """Budget, trigger and policy of a read are those of now; no older ones are kept."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        await create(client, token_budget=1000, policy={"strategy": "manual"})
-        await append(client, *(user("x" * 80) for _ in range(10)))
-        await client.post(f"{CONTEXT}/compact", json={"replacement": []})
-        whole = (await client.get(WINDOW, params={"at_version": 10})).json()
-        assert (whole["fit"], whole["needs_compaction"]) == ("whole", False)
-        fields = {"token_budget": 100, "policy": {"strategy": "last_n"}}
-        await client.put(CONTEXT, json=fields)
-        fitted = (await client.get(WINDOW, params={"at_version": 10})).json()
-        assert (fitted["fit"], fitted["needs_compaction"]) == ("dropped", True)
-        assert fitted["used_tokens"] <= fitted["token_budget"] == 100
-        assert fitted["window_tokens"] == whole["window_tokens"]
-
-    run(story)
+    await create(client, token_budget=1000, policy={"strategy": "manual"})
+    await append(client, *(user("x" * 80) for _ in range(10)))
+    await client.post(f"{CONTEXT}/compact", json={"replacement": []})
+    whole = (await client.get(WINDOW, params={"at_version": 10})).json()
+    assert (whole["fit"], whole["needs_compaction"]) == ("whole", False)
+    fields = {"token_budget": 100, "policy": {"strategy": "last_n"}}
+    await client.put(CONTEXT, json=fields)
+    fitted = (await client.get(WINDOW, params={"at_version": 10})).json()
+    assert (fitted["fit"], fitted["needs_compaction"]) == ("dropped", True)
+    assert fitted["used_tokens"] <= fitted["token_budget"] == 100
+    assert fitted["window_tokens"] == whole["window_tokens"]
 
 
-def test_a_large_window_of_the_past_is_answered_whole() -> None:
+async def test_a_large_window_of_the_past_is_answered_whole(client: httpx.AsyncClient) -> None:
     """Thousands of messages that are no longer in the window are there as they were."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        await create(client, token_budget=10**9, policy={"strategy": "manual"})
-        for _ in range(3):
-            await append(client, *(user(f"m{n}") for n in range(1000)))
-        then = (await client.get(WINDOW)).content
-        await client.post(f"{CONTEXT}/compact", json={"replacement": []})
-        assert (await client.get(WINDOW, params={"at_version": 3000})).content == then
-
-    run(story)
+    await create(client, token_budget=10**9, policy={"strategy": "manual"})
+    for _ in range(3):
+        await append(client, *(user(f"m{n}") for n in range(1000)))
+    then = (await client.get(WINDOW)).content
+    await client.post(f"{CONTEXT}/compact", json={"replacement": []})
+    assert (await client.get(WINDOW, params={"at_version": 3000})).content == then
 
 
 @pytest.mark.parametrize("strategy", ["last_n", "skip_parts"])
-def test_every_compaction_tells_the_window_that_it_made(strategy: str) -> None:
+async def test_every_compaction_tells_the_window_that_it_made(
+    client: httpx.AsyncClient, strategy: str
+) -> None:
     """Segments and tokens are those that a read right after it answered."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        rng, numbers = Random(strategy), itertools.count()
-        await create(client, token_budget=200, policy={"strategy": strategy})
-        for _ in range(80):
-            await go_on(client, rng, numbers)
-        history = await compactions(client)
-        assert len(history) > 20
-        assert {one["strategy"] for one in history} == {strategy, "manual"}
-        for one in history:
-            query = {"at_version": one["version"], "budget_tokens": 10**6}
-            view = (await client.get(WINDOW, params=query)).json()
-            assert view["fit"] == "whole"
-            assert one["segments"] == view["segments"]
-            assert one["used_tokens_after"] == view["window_tokens"]
-
-    run(story)
+    rng, numbers = Random(strategy), itertools.count()
+    await create(client, token_budget=200, policy={"strategy": strategy})
+    for _ in range(80):
+        await go_on(client, rng, numbers)
+    history = await compactions(client)
+    assert len(history) > 20
+    assert {one["strategy"] for one in history} == {strategy, "manual"}
+    for one in history:
+        query = {"at_version": one["version"], "budget_tokens": 10**6}
+        view = (await client.get(WINDOW, params=query)).json()
+        assert view["fit"] == "whole"
+        assert one["segments"] == view["segments"]
+        assert one["used_tokens_after"] == view["window_tokens"]
 
 
-def test_paging_meets_every_compaction_once() -> None:
+async def test_paging_meets_every_compaction_once(client: httpx.AsyncClient) -> None:
     """Going on behind the last version of a page loses and repeats none, up to an empty page."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        await create(client, token_budget=10, trigger_ratio=0.5)
-        await append(client, *(user("xxxx") for _ in range(300)))
-        history = await compactions(client, limit=10_000)
-        assert [one["version"] for one in history] == list(range(2, 301))
-        assert await compactions(client) == history[:100]
-        for limit in (1, 7, 298):
-            found: list[dict[str, Any]] = []
-            while page := await compactions(
-                client, limit=limit, after=found[-1]["version"] if found else 0
-            ):
-                assert len(page) <= limit
-                found += page
-            assert found == history
-
-    run(story)
+    await create(client, token_budget=10, trigger_ratio=0.5)
+    await append(client, *(user("xxxx") for _ in range(300)))
+    history = await compactions(client, limit=10_000)
+    assert [one["version"] for one in history] == list(range(2, 301))
+    assert await compactions(client) == history[:100]
+    for limit in (1, 7, 298):
+        found: list[dict[str, Any]] = []
+        while page := await compactions(
+            client, limit=limit, after=found[-1]["version"] if found else 0
+        ):
+            assert len(page) <= limit
+            found += page
+        assert found == history
 
 
-def test_only_what_rewrites_the_window_is_a_compaction() -> None:
+async def test_only_what_rewrites_the_window_is_a_compaction(client: httpx.AsyncClient) -> None:
     """A policy that changes nothing, a configuration and a deletion leave no trace here."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        await create(client, token_budget=1000)
-        await append(client, user("One"), user("Two"))
-        await client.put(CONTEXT, json={"token_budget": 1})
-        await client.patch(f"{CONTEXT}/metadata", json={"metadata": {"a": 1}})
-        await client.delete(CONTEXT)
-        assert await compactions(client) == []
-
-    run(story)
+    await create(client, token_budget=1000)
+    await append(client, user("One"), user("Two"))
+    await client.put(CONTEXT, json={"token_budget": 1})
+    await client.patch(f"{CONTEXT}/metadata", json={"metadata": {"a": 1}})
+    await client.delete(CONTEXT)
+    assert await compactions(client) == []

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastpaca.testing import composed
+from fastpaca.testing import composed, running
 from tests.kit.app import append, create, error_of, run
 from tests.kit.asgi import send
 from tests.kit.messages import user
@@ -59,24 +59,20 @@ IDS = [
 
 
 @pytest.mark.parametrize("context_id", IDS, ids=range(len(IDS)))
-def test_any_text_is_an_id(context_id: str) -> None:
+async def test_any_text_is_an_id(client: httpx.AsyncClient, context_id: str) -> None:
     """What a client percent-encodes is the id, on every route, and comes back as it is."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        path = quote(context_id, safe="")
-        await create(client, path)
-        assert (await client.get(f"/v1/contexts/{path}")).json()["id"] == context_id
-        await append(client, user("Hi"), context_id=path)
-        for place in ("tail", "messages", "context"):
-            found = await client.get(f"/v1/contexts/{path}/{place}")
-            assert len(found.json()["messages"]) == 1, place
-        page = (await client.get("/v1/contexts", params={"prefix": context_id})).json()
-        assert [one["id"] for one in page["contexts"]] == [context_id]
-        after = (await client.get("/v1/contexts", params={"after": context_id})).json()
-        assert after["contexts"] == []
-        assert (await client.delete(f"/v1/contexts/{path}")).status_code == 204
-
-    run(story)
+    path = quote(context_id, safe="")
+    await create(client, path)
+    assert (await client.get(f"/v1/contexts/{path}")).json()["id"] == context_id
+    await append(client, user("Hi"), context_id=path)
+    for place in ("tail", "messages", "context"):
+        found = await client.get(f"/v1/contexts/{path}/{place}")
+        assert len(found.json()["messages"]) == 1, place
+    page = (await client.get("/v1/contexts", params={"prefix": context_id})).json()
+    assert [one["id"] for one in page["contexts"]] == [context_id]
+    after = (await client.get("/v1/contexts", params={"after": context_id})).json()
+    assert after["contexts"] == []
+    assert (await client.delete(f"/v1/contexts/{path}")).status_code == 204
 
 
 @given(st.text(min_size=1, max_size=170).filter(lambda t: "\0" not in t and t not in (".", "..")))
@@ -91,28 +87,21 @@ def test_ids_round_trip(context_id: str) -> None:
     run(story)
 
 
-def test_ids_differ_by_their_bytes() -> None:
+async def test_ids_differ_by_their_bytes(client: httpx.AsyncClient) -> None:
     """Ids are case-sensitive, and two forms of one character are two ids."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        for context_id in ("a", "A", "\u00fc", "u\u0308", "a%20", "a "):
-            await create(client, quote(context_id, safe=""))
-
-    run(story)
+    for context_id in ("a", "A", "\u00fc", "u\u0308", "a%20", "a "):
+        await create(client, quote(context_id, safe=""))
 
 
-def test_the_same_id_may_be_encoded_in_many_ways() -> None:
+async def test_the_same_id_may_be_encoded_in_many_ways() -> None:
     """`%41` is `A`, hex digits have no case, and bytes of UTF-8 need not be encoded at all."""
     node = composed()
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(node) as client:
         await create(client, "%C3%BCA")
         for path in (b"%c3%bc%41", b"\xc3\xbcA", b"%C3%BC%41"):
             reply = await send(node.app, "GET", b"/v1/contexts/" + path)
             assert reply.status == 200, path
             assert reply.json()["id"] == "üA"
-
-    run(story, node)
 
 
 @pytest.mark.parametrize(
@@ -142,11 +131,10 @@ def test_the_same_id_may_be_encoded_in_many_ways() -> None:
     ],
 )
 @pytest.mark.parametrize("place", [b"", b"/messages", b"/context"])
-def test_what_is_no_id_is_refused(raw: bytes, why: str, place: bytes) -> None:
+async def test_what_is_no_id_is_refused(raw: bytes, why: str, place: bytes) -> None:
     """An id that cannot be is 400, names the field `id`, and says what is wrong with it."""
     node = composed()
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(node):
         reply = await send(node.app, "GET", b"/v1/contexts/" + raw + place)
         assert reply.status == 400, reply
         body = reply.json()
@@ -154,19 +142,13 @@ def test_what_is_no_id_is_refused(raw: bytes, why: str, place: bytes) -> None:
         assert body["field"] == "id"
         assert why in body["message"]
 
-    run(story, node)
 
-
-def test_a_decoded_slash_is_no_part_of_the_route() -> None:
+async def test_a_decoded_slash_is_no_part_of_the_route(client: httpx.AsyncClient) -> None:
     """`a%2Fmessages` is an id, while `a/messages` is the log of another."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        await create(client, "a%2Fmessages")
-        error_of(await client.get("/v1/contexts/a/messages"), 404, "not_found")
-        assert (await client.get("/v1/contexts/a%2Fmessages")).status_code == 200
-        assert (await client.get("/v1/contexts/a%2Fmessages/messages")).status_code == 200
-
-    run(story)
+    await create(client, "a%2Fmessages")
+    error_of(await client.get("/v1/contexts/a/messages"), 404, "not_found")
+    assert (await client.get("/v1/contexts/a%2Fmessages")).status_code == 200
+    assert (await client.get("/v1/contexts/a%2Fmessages/messages")).status_code == 200
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "POST", "PATCH", "DELETE"])
@@ -186,14 +168,13 @@ def test_a_decoded_slash_is_no_part_of_the_route() -> None:
         b"/docs/%2e",
     ],
 )
-def test_steps_in_a_path_are_refused(path: bytes, method: str) -> None:
+async def test_steps_in_a_path_are_refused(path: bytes, method: str) -> None:
     """
     A path with `.` or `..` between its slashes, encoded or not, leads nowhere: no context is found
     by it, and none is changed. In an id that is encoded as a whole they are text like any other.
     """
     node = composed()
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(node) as client:
         for context_id in ("plain", "victim", "plain%2F..%2Fvictim"):
             await create(client, context_id)
         reply = await send(node.app, method, path, query=b"purge=true")
@@ -203,8 +184,6 @@ def test_steps_in_a_path_are_refused(path: bytes, method: str) -> None:
         for context_id in ("plain", "victim"):
             found = await client.get(f"/v1/contexts/{context_id}")
             assert (found.status_code, found.json()["status"]) == (200, "active")
-
-    run(story, node)
 
 
 @pytest.mark.parametrize(
@@ -226,13 +205,10 @@ def test_steps_in_a_path_are_refused(path: bytes, method: str) -> None:
         b"/%00",
     ],
 )
-def test_paths_are_taken_literally(path: bytes) -> None:
+async def test_paths_are_taken_literally(path: bytes) -> None:
     """A trailing slash, another case or an encoded letter of a route makes it another path."""
     node = composed()
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(node) as client:
         await create(client, "a")
         reply = await send(node.app, "GET", path)
         assert (reply.status, reply.json()["error"]) == (404, "not_found")
-
-    run(story, node)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from fastpaca.testing import composed
+from fastpaca.testing import composed, running
 from tests.kit.app import create, error_of, everything, run
 from tests.kit.asgi import body_headers, send
 
@@ -67,44 +67,38 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("value", KEPT, ids=range(len(KEPT)))
-def test_messages_come_back_as_sent(value: str) -> None:
+async def test_messages_come_back_as_sent(client: httpx.AsyncClient, value: str) -> None:
     """Numbers, keys, their order, and strings in a message are read back as the same text."""
     part = f'{{"type":"x","value":{value}}}'
     message = f'{{"role":"user","parts":[{part}],"metadata":{{"k":{value}}},"extra":{value}}}'
-
-    async def story(client: httpx.AsyncClient) -> None:
-        await create(client)
-        path = "/v1/contexts/c"
-        for place, body in (
-            ("messages", f'{{"message": {message}}}'),
-            ("messages", f'{{"messages": [ {message} ]}}'),
-            ("compact", f'{{"replacement": [{message}]}}'),
-        ):
-            sent = await client.post(f"{path}/{place}", content=body.encode(), headers=JSON)
-            assert sent.status_code in (200, 201), sent.text
-        for read in ("tail", "messages", "context"):
-            found = (await client.get(f"{path}/{read}")).content.decode()
-            assert message[1:-1] in found, read
-
-    run(story)
+    await create(client)
+    path = "/v1/contexts/c"
+    for place, body in (
+        ("messages", f'{{"message": {message}}}'),
+        ("messages", f'{{"messages": [ {message} ]}}'),
+        ("compact", f'{{"replacement": [{message}]}}'),
+    ):
+        sent = await client.post(f"{path}/{place}", content=body.encode(), headers=JSON)
+        assert sent.status_code in (200, 201), sent.text
+    for read in ("tail", "messages", "context"):
+        found = (await client.get(f"{path}/{read}")).content.decode()
+        assert message[1:-1] in found, read
 
 
 @pytest.mark.parametrize("value", KEPT, ids=range(len(KEPT)))
-def test_metadata_of_a_context_comes_back_as_sent(value: str) -> None:
+async def test_metadata_of_a_context_comes_back_as_sent(
+    client: httpx.AsyncClient, value: str
+) -> None:
     """What is put or merged into the metadata of a context is read back as the same text."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        put = f'{{"metadata": {{"k": {value}}}}}'.encode()
-        await client.put("/v1/contexts/c", content=put, headers=JSON)
-        patch = f'{{"metadata": {{"z": [{value}]}}}}'.encode()
-        answer = await client.patch("/v1/contexts/c/metadata", content=patch, headers=JSON)
-        assert answer.status_code == 200, answer.text
-        expected = f'"metadata":{{"k":{value},"z":[{value}]}}'
-        assert expected in answer.text
-        assert expected in (await client.get("/v1/contexts/c")).text
-        assert expected in (await client.get("/v1/contexts")).text
-
-    run(story)
+    put = f'{{"metadata": {{"k": {value}}}}}'.encode()
+    await client.put("/v1/contexts/c", content=put, headers=JSON)
+    patch = f'{{"metadata": {{"z": [{value}]}}}}'.encode()
+    answer = await client.patch("/v1/contexts/c/metadata", content=patch, headers=JSON)
+    assert answer.status_code == 200, answer.text
+    expected = f'"metadata":{{"k":{value},"z":[{value}]}}'
+    assert expected in answer.text
+    assert expected in (await client.get("/v1/contexts/c")).text
+    assert expected in (await client.get("/v1/contexts")).text
 
 
 @pytest.mark.parametrize("value", REFUSED)
@@ -120,13 +114,12 @@ def test_metadata_of_a_context_comes_back_as_sent(value: str) -> None:
     ],
     ids=["body", "message", "part", "extra", "ignored key", "echoed key"],
 )
-def test_what_is_no_json_is_refused(body: bytes, value: bytes) -> None:
+async def test_what_is_no_json_is_refused(body: bytes, value: bytes) -> None:
     """Text that is not JSON in UTF-8 is 400 wherever it stands, in fields that are skipped too."""
     if value == b"" and b'"extra"' in body:
         value = b","
     node = composed()
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(node) as client:
         await create(client)
         before = await everything(client)
         content = body.replace(b"%s", value)
@@ -137,8 +130,6 @@ def test_what_is_no_json_is_refused(body: bytes, value: bytes) -> None:
             )
             assert (reply.status, reply.json()["error"]) == (400, "invalid_request")
         assert await everything(client) == before
-
-    run(story, node)
 
 
 @pytest.mark.parametrize(
@@ -158,16 +149,14 @@ def test_what_is_no_json_is_refused(body: bytes, value: bytes) -> None:
         ),
     ],
 )
-def test_known_keys_may_not_stand_twice(body: str, field: str) -> None:
+async def test_known_keys_may_not_stand_twice(
+    client: httpx.AsyncClient, body: str, field: str
+) -> None:
     """A key that is read here is given once; written with escapes it is the same key."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        await create(client)
-        path = "/v1/contexts/c/messages"
-        answer = await client.post(path, content=body.encode(), headers=JSON)
-        assert error_of(answer, 400, "invalid_request")["field"] == field
-
-    run(story)
+    await create(client)
+    path = "/v1/contexts/c/messages"
+    answer = await client.post(path, content=body.encode(), headers=JSON)
+    assert error_of(answer, 400, "invalid_request")["field"] == field
 
 
 def nested(levels: int, inner: str = "1") -> str:
@@ -186,22 +175,20 @@ def nested(levels: int, inner: str = "1") -> str:
     ],
 )
 @pytest.mark.parametrize("wrapper", ['{"message":%s}', '{"messages":[%s]}'])
-def test_nesting_ends_at_128_levels(message: str, outer: int, wrapper: str) -> None:
+async def test_nesting_ends_at_128_levels(
+    client: httpx.AsyncClient, message: str, outer: int, wrapper: str
+) -> None:
     """A message of 128 levels is kept and read back; one of 129 is refused."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        await create(client)
-        path = "/v1/contexts/c/messages"
-        deepest = message % nested(128 - outer, '"]}[{\\"\\\\"')
-        body = (wrapper % deepest).encode()
-        assert (await client.post(path, content=body, headers=JSON)).status_code == 201
-        assert deepest[1:-1] in (await client.get("/v1/contexts/c/context")).text
-        for levels in (129, 130, 500, 990, 1000, 5000, 100_000):
-            body = (wrapper % (message % nested(levels - outer))).encode()
-            answer = await client.post(path, content=body, headers=JSON)
-            assert "128" in error_of(answer, 400, "invalid_request")["message"]
-
-    run(story)
+    await create(client)
+    path = "/v1/contexts/c/messages"
+    deepest = message % nested(128 - outer, '"]}[{\\"\\\\"')
+    body = (wrapper % deepest).encode()
+    assert (await client.post(path, content=body, headers=JSON)).status_code == 201
+    assert deepest[1:-1] in (await client.get("/v1/contexts/c/context")).text
+    for levels in (129, 130, 500, 990, 1000, 5000, 100_000):
+        body = (wrapper % (message % nested(levels - outer))).encode()
+        answer = await client.post(path, content=body, headers=JSON)
+        assert "128" in error_of(answer, 400, "invalid_request")["message"]
 
 
 @pytest.mark.parametrize("levels", [129, 500, 990, 1000, 5000, 100_000])
@@ -229,37 +216,29 @@ def test_deep_bodies_are_refused_everywhere(body: str, levels: int) -> None:
     run(story)
 
 
-def test_white_space_around_values_goes() -> None:
+async def test_white_space_around_values_goes(client: httpx.AsyncClient) -> None:
     """Insignificant white space is not kept; that inside of strings is."""
     body = (
         b'\r\n{ "message" : {\t"role":"u" , "parts":[ {"type":"x", "v" : [ 1 , " a  b " ] } ] }}\n'
     )
-
-    async def story(client: httpx.AsyncClient) -> None:
-        await create(client)
-        sent = await client.post("/v1/contexts/c/messages", content=body, headers=JSON)
-        assert sent.status_code == 201
-        assert '{"type":"x","v":[1," a  b "]}' in (await client.get("/v1/contexts/c/tail")).text
-
-    run(story)
+    await create(client)
+    sent = await client.post("/v1/contexts/c/messages", content=body, headers=JSON)
+    assert sent.status_code == 201
+    assert '{"type":"x","v":[1," a  b "]}' in (await client.get("/v1/contexts/c/tail")).text
 
 
-def test_integers_of_the_api_end_where_json_readers_do() -> None:
+async def test_integers_of_the_api_end_where_json_readers_do(client: httpx.AsyncClient) -> None:
     """2^53-1 is the largest token count and budget; larger ones and other spellings are refused."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        largest = 2**53 - 1
-        put = await client.put("/v1/contexts/c", json={"token_budget": largest})
-        assert put.json()["token_budget"] == largest
-        for value in ("9007199254740992", "1e3", "8000.0", "1" * 400, "-1", "0"):
-            body = f'{{"token_budget":{value}}}'.encode()
-            answer = await client.put("/v1/contexts/c", content=body, headers=JSON)
-            assert error_of(answer, 400, "invalid_request")["field"] == "token_budget"
-        message = {"role": "user", "parts": [], "token_count": largest}
-        sent = await client.post("/v1/contexts/c/messages", json={"message": message})
-        assert sent.json()["token_estimate"] == largest
-
-    run(story)
+    largest = 2**53 - 1
+    put = await client.put("/v1/contexts/c", json={"token_budget": largest})
+    assert put.json()["token_budget"] == largest
+    for value in ("9007199254740992", "1e3", "8000.0", "1" * 400, "-1", "0"):
+        body = f'{{"token_budget":{value}}}'.encode()
+        answer = await client.put("/v1/contexts/c", content=body, headers=JSON)
+        assert error_of(answer, 400, "invalid_request")["field"] == "token_budget"
+    message = {"role": "user", "parts": [], "token_count": largest}
+    sent = await client.post("/v1/contexts/c/messages", json={"message": message})
+    assert sent.json()["token_estimate"] == largest
 
 
 NUMBERS = [
@@ -269,15 +248,13 @@ NUMBERS = [
 
 
 @pytest.mark.parametrize(("field", "value"), NUMBERS)
-def test_ratios_and_factors_are_numbers_in_their_range(field: str, value: str) -> None:
+async def test_ratios_and_factors_are_numbers_in_their_range(
+    client: httpx.AsyncClient, field: str, value: str
+) -> None:
     """A ratio is at most 1 and a factor at most 10; integers are fine."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        body = f'{{"{field}":{value}}}'.encode()
-        answer = await client.put("/v1/contexts/c", content=body, headers=JSON)
-        assert answer.json()[field] == float(value)
-
-    run(story)
+    body = f'{{"{field}":{value}}}'.encode()
+    answer = await client.put("/v1/contexts/c", content=body, headers=JSON)
+    assert answer.json()[field] == float(value)
 
 
 NO_NUMBERS = ["0", "-0.1", "1e400", "1e-400", "true", '"1"', "null"]
@@ -288,24 +265,21 @@ REFUSED_NUMBERS = [
 
 
 @pytest.mark.parametrize(("field", "value"), REFUSED_NUMBERS)
-def test_other_ratios_and_factors_are_refused(field: str, value: str) -> None:
+async def test_other_ratios_and_factors_are_refused(
+    client: httpx.AsyncClient, field: str, value: str
+) -> None:
     """Booleans, strings, null and numbers out of range are refused, and no context is made."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        body = f'{{"{field}":{value}}}'.encode()
-        answer = await client.put("/v1/contexts/c", content=body, headers=JSON)
-        assert error_of(answer, 400, "invalid_request")["field"] == field
-        assert (await client.get("/v1/contexts/c")).status_code == 404
-
-    run(story)
+    body = f'{{"{field}":{value}}}'.encode()
+    answer = await client.put("/v1/contexts/c", content=body, headers=JSON)
+    assert error_of(answer, 400, "invalid_request")["field"] == field
+    assert (await client.get("/v1/contexts/c")).status_code == 404
 
 
-def test_quoting_a_huge_key_is_quick_and_short() -> None:
+async def test_quoting_a_huge_key_is_quick_and_short() -> None:
     """An unknown key of megabytes is refused at once, and not repeated in full."""
     node = composed()
     key = b"k" * 3_000_000
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(node):
         for path, body in (
             (b"/v1/contexts/c", b'{"%b":1}' % key),
             (b"/v1/contexts/c", b'{"policy":{"strategy":"%b"}}' % key),
@@ -316,5 +290,3 @@ def test_quoting_a_huge_key_is_quick_and_short() -> None:
             reply = await send(node.app, "PUT", path, headers=headers, pieces=[body])
             assert reply.status == 400
             assert len(reply.body) < 2000
-
-    run(story, node)

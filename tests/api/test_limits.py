@@ -11,8 +11,8 @@ import pytest
 from fastpaca.api.limits import BodyPace, RateLimiter
 from fastpaca.errors import RateLimited
 from fastpaca.settings import RateLimit
-from fastpaca.testing import ManualClock, composed
-from tests.kit.app import append, create, error_of, everything, run
+from fastpaca.testing import ManualClock, composed, running
+from tests.kit.app import append, create, error_of, everything
 from tests.kit.asgi import Connection, body_headers, scope_of, send
 from tests.kit.messages import HELLO, user
 from tests.kit.stores import ScriptedStore
@@ -29,26 +29,22 @@ def padded(size: int) -> bytes:
 # --- size -------------------------------------------------------------------------------------
 
 
-def test_a_body_of_just_the_limit_is_taken() -> None:
+async def test_a_body_of_just_the_limit_is_taken() -> None:
     """The limit is the size that still goes, in one piece or many."""
     node = composed(body_bytes_max=1000)
     body = padded(1000)
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(node):
         reply = await send(node.app, "PUT", PUT, headers=body_headers(body), pieces=[body])
         assert reply.status == 201
         pieces = [body[start : start + 7] for start in range(0, 1000, 7)]
         for headers in (body_headers(body), CHUNKED):
             assert (await send(node.app, "PUT", PUT, headers=headers, pieces=pieces)).status == 200
 
-    run(story, node)
 
-
-def test_a_body_that_says_it_is_too_large_is_not_read() -> None:
+async def test_a_body_that_says_it_is_too_large_is_not_read() -> None:
     """The size in Content-Length is enough to refuse; the connection is closed then."""
     node = composed(body_bytes_max=1000)
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(node) as client:
         for size in (b"1001", b"99999999999999999999999999"):
             headers = [(b"content-type", b"application/json"), (b"content-length", size)]
             connection = Connection([b"{}"])
@@ -58,14 +54,11 @@ def test_a_body_that_says_it_is_too_large_is_not_read() -> None:
             assert connection.reply.status == 413
         assert (await client.get("/v1/contexts/c")).status_code == 404
 
-    run(story, node)
 
-
-def test_a_body_that_grows_too_large_is_refused_while_it_streams_in() -> None:
+async def test_a_body_that_grows_too_large_is_refused_while_it_streams_in() -> None:
     """No more is read than shows that it is too much, and the connection is closed."""
     node = composed(body_bytes_max=1000)
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(node):
         connection = Connection([b"x" * 300] * 100)
         scope = scope_of("PUT", PUT, b"", CHUNKED)
         await node.app(scope, connection.receive, connection.send)
@@ -76,32 +69,24 @@ def test_a_body_that_grows_too_large_is_refused_while_it_streams_in() -> None:
         assert "1000" in reply.json()["message"]
         assert reply.headers["connection"] == "close"
 
-    run(story, node)
 
-
-def test_one_piece_that_is_too_large_is_refused() -> None:
+async def test_one_piece_that_is_too_large_is_refused() -> None:
     """A whole body that arrives at once is held against the limit as well."""
     node = composed(body_bytes_max=1000)
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(node):
         body = padded(1001)
         reply = await send(node.app, "PUT", PUT, headers=CHUNKED, pieces=[body])
         assert reply.status == 413
         assert "connection" not in reply.headers  # nothing of it is still to come
 
-    run(story, node)
 
-
-def test_a_content_length_that_is_no_number_is_refused() -> None:
+async def test_a_content_length_that_is_no_number_is_refused() -> None:
     """Whatever a server in front let through, no size is guessed."""
     node = composed()
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(node):
         headers = [(b"content-length", b"+5")]
         reply = await send(node.app, "PUT", PUT, headers=headers, pieces=[b"{}"])
         assert (reply.status, reply.json()["field"]) == (400, "Content-Length")
-
-    run(story, node)
 
 
 @pytest.mark.parametrize(
@@ -114,13 +99,12 @@ def test_a_content_length_that_is_no_number_is_refused() -> None:
         ([], False),
     ],
 )
-def test_a_refusal_before_the_body_closes_only_where_much_is_to_come(
+async def test_a_refusal_before_the_body_closes_only_where_much_is_to_come(
     headers: list[tuple[bytes, bytes]], closes: bool
 ) -> None:
     """A short body that nobody read is let come; a long one costs the client its connection."""
     node = composed(api_keys=("key",))
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(node):
         connection = Connection([b"x"])
         scope = scope_of("PUT", PUT, b"", headers)
         await node.app(scope, connection.receive, connection.send)
@@ -128,18 +112,15 @@ def test_a_refusal_before_the_body_closes_only_where_much_is_to_come(
         assert connection.reply.status == 401
         assert ("connection" in connection.reply.headers) == closes
 
-    run(story, node)
-
 
 # --- pace -------------------------------------------------------------------------------------
 
 
-def test_a_body_that_stops_coming_is_timed_out() -> None:
+async def test_a_body_that_stops_coming_is_timed_out() -> None:
     """After a pause without a byte the answer is 408, and the connection is closed."""
     node = composed(pace=BodyPace(idle_s=0.05))
     body = b'{"token_budget":5}'
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(node) as client:
         paused: list[list[bytes | float | None]] = [[5.0, body], [body[:5], 5.0, body[5:]]]
         for pieces in paused:
             headers = body_headers(body)
@@ -148,14 +129,11 @@ def test_a_body_that_stops_coming_is_timed_out() -> None:
             assert reply.headers["connection"] == "close"
         assert (await client.get("/v1/contexts/c")).status_code == 404
 
-    run(story, node)
 
-
-def test_a_body_that_drips_is_timed_out() -> None:
+async def test_a_body_that_drips_is_timed_out() -> None:
     """Bytes now and then do not hold a connection for ever: the whole has a least rate."""
     node = composed(pace=BodyPace(idle_s=0.1, bytes_per_s=1000))
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(node):
         pieces: list[bytes | float] = []
         for _ in range(500):
             pieces += [b" ", 0.01]
@@ -165,15 +143,12 @@ def test_a_body_that_drips_is_timed_out() -> None:
         assert reply.status == 408
         assert 0.05 < loop.time() - began < 2
 
-    run(story, node)
 
-
-def test_a_slow_body_that_keeps_coming_is_read() -> None:
+async def test_a_slow_body_that_keeps_coming_is_read() -> None:
     """Pauses shorter than the longest allowed are fine as long as the rate holds."""
     node = composed(pace=BodyPace(idle_s=0.2, bytes_per_s=10))
     body = padded(60)
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(node):
         pieces: list[bytes | float] = [0.03]
         for start in range(0, 60, 6):
             pieces += [body[start : start + 6], 0.03]
@@ -181,29 +156,27 @@ def test_a_slow_body_that_keeps_coming_is_read() -> None:
         reply = await send(node.app, "PUT", PUT, headers=CHUNKED, pieces=pieces)
         assert reply.status == 201
 
-    run(story, node)
-
 
 @pytest.mark.parametrize("pieces", [[None], [b'{"token', None], [0.01, None], [b"{", 0.01, None]])
-def test_a_client_that_leaves_changes_nothing(pieces: list[bytes | float | None]) -> None:
+async def test_a_client_that_leaves_changes_nothing(pieces: list[bytes | float | None]) -> None:
     """A body that ends with its connection is not answered, and nothing of it is done."""
     node = composed()
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(node) as client:
         connection = Connection(pieces)
         scope = scope_of("PUT", PUT, b"", CHUNKED)
         await node.app(scope, connection.receive, connection.send)
         assert connection.sent == []
         assert (await client.get("/v1/contexts/c")).status_code == 404
 
-    run(story, node)
 
-
-def test_a_cancelled_request_lets_go() -> None:
+async def test_a_cancelled_request_lets_go() -> None:
     """A request that is cancelled while it waits for its body ends at once."""
     node = composed()
 
-    async def story(client: httpx.AsyncClient) -> None:
+    async def _await(call: object) -> None:
+        await call  # type: ignore[misc]  # what an ASGI application gives is awaitable
+
+    async with running(node):
         connection = Connection([])
         scope = scope_of("PUT", PUT, b"", CHUNKED)
         task = asyncio.create_task(_await(node.app(scope, connection.receive, connection.send)))
@@ -211,11 +184,6 @@ def test_a_cancelled_request_lets_go() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-
-    async def _await(call: object) -> None:
-        await call  # type: ignore[misc]  # what an ASGI application gives is awaitable
-
-    run(story, node)
 
 
 # --- media types ------------------------------------------------------------------------------
@@ -238,15 +206,11 @@ def test_a_cancelled_request_lets_go() -> None:
         "text/x+json",
     ],
 )
-def test_json_has_many_names(kind: str | None) -> None:
+async def test_json_has_many_names(client: httpx.AsyncClient, kind: str | None) -> None:
     """JSON types are taken with any parameter but a foreign charset, and so is no label at all."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        headers = {} if kind is None else {"Content-Type": kind}
-        answer = await client.put("/v1/contexts/c", content=b'{"token_budget":5}', headers=headers)
-        assert answer.status_code == 201, answer.text
-
-    run(story)
+    headers = {} if kind is None else {"Content-Type": kind}
+    answer = await client.put("/v1/contexts/c", content=b'{"token_budget":5}', headers=headers)
+    assert answer.status_code == 201, answer.text
 
 
 @pytest.mark.parametrize(
@@ -264,79 +228,62 @@ def test_json_has_many_names(kind: str | None) -> None:
         "application/json; charset=utf-16",
     ],
 )
-def test_other_media_types_are_refused(kind: str) -> None:
+async def test_other_media_types_are_refused(client: httpx.AsyncClient, kind: str) -> None:
     """What is not called JSON is 415, whatever it holds; the message says what would be right."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        await create(client)
-        before = await everything(client)
-        for method, path in (
-            ("PUT", "/v1/contexts/c"),
-            ("PATCH", "/v1/contexts/c/metadata"),
-            ("POST", "/v1/contexts/c/messages"),
-            ("POST", "/v1/contexts/c/compact"),
-        ):
-            answer = await client.request(
-                method, path, content=b"{}", headers={"Content-Type": kind}
-            )
-            body = error_of(answer, 415, "unsupported_media_type")
-            assert "application/json" in body["message"]
-        assert await everything(client) == before
-
-    run(story)
+    await create(client)
+    before = await everything(client)
+    for method, path in (
+        ("PUT", "/v1/contexts/c"),
+        ("PATCH", "/v1/contexts/c/metadata"),
+        ("POST", "/v1/contexts/c/messages"),
+        ("POST", "/v1/contexts/c/compact"),
+    ):
+        answer = await client.request(method, path, content=b"{}", headers={"Content-Type": kind})
+        body = error_of(answer, 415, "unsupported_media_type")
+        assert "application/json" in body["message"]
+    assert await everything(client) == before
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/json", "nonsense"])
-def test_an_empty_body_has_no_media_type(kind: str) -> None:
+async def test_an_empty_body_has_no_media_type(client: httpx.AsyncClient, kind: str) -> None:
     """Where a body may be empty, it does not matter what the nothing is called."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        answer = await client.put("/v1/contexts/c", headers={"Content-Type": kind})
-        assert answer.status_code == 201
-        answer = await client.post("/v1/contexts/c/messages", headers={"Content-Type": kind})
-        error_of(answer, 400, "invalid_request")
-
-    run(story)
+    answer = await client.put("/v1/contexts/c", headers={"Content-Type": kind})
+    assert answer.status_code == 201
+    answer = await client.post("/v1/contexts/c/messages", headers={"Content-Type": kind})
+    error_of(answer, 400, "invalid_request")
 
 
 @pytest.mark.parametrize(
     ("encoding", "status"), [("identity", 201), ("gzip", 415), ("br", 415), ("", 415)]
 )
-def test_compressed_bodies_are_refused(encoding: str, status: int) -> None:
+async def test_compressed_bodies_are_refused(
+    client: httpx.AsyncClient, encoding: str, status: int
+) -> None:
     """A body is read as it stands: any encoding but `identity` is 415."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        headers = {"Content-Encoding": encoding, "Content-Type": "application/json"}
-        answer = await client.put("/v1/contexts/c", content=b"{}", headers=headers)
-        assert answer.status_code == status
-
-    run(story)
+    headers = {"Content-Encoding": encoding, "Content-Type": "application/json"}
+    answer = await client.put("/v1/contexts/c", content=b"{}", headers=headers)
+    assert answer.status_code == status
 
 
-def test_bodies_of_reads_are_ignored() -> None:
+async def test_bodies_of_reads_are_ignored(client: httpx.AsyncClient) -> None:
     """A body that a GET or DELETE happens to have means nothing."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        await create(client)
-        headers = {"Content-Type": "text/plain"}
-        for method, path in (("GET", ""), ("GET", "/tail"), ("GET", "/context"), ("DELETE", "")):
-            answer = await client.request(
-                method, f"/v1/contexts/c{path}", content=b"hello", headers=headers
-            )
-            assert answer.is_success
-
-    run(story)
+    await create(client)
+    headers = {"Content-Type": "text/plain"}
+    for method, path in (("GET", ""), ("GET", "/tail"), ("GET", "/context"), ("DELETE", "")):
+        answer = await client.request(
+            method, f"/v1/contexts/c{path}", content=b"hello", headers=headers
+        )
+        assert answer.is_success
 
 
 # --- rate -------------------------------------------------------------------------------------
 
 
-def test_a_caller_has_so_many_requests_in_a_period() -> None:
+async def test_a_caller_has_so_many_requests_in_a_period() -> None:
     """Above the rate the answer is 429 with the seconds to wait, and waiting helps."""
     clock = ManualClock()
     node = composed(rate_limit=RateLimit(3, 60), monotonic=clock.monotonic)
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(node) as client:
         for _ in range(3):
             assert (await client.get("/v1/contexts")).status_code == 200
         answer = await client.put("/v1/contexts/c")
@@ -352,24 +299,19 @@ def test_a_caller_has_so_many_requests_in_a_period() -> None:
             assert (await client.get("/nothing")).status_code == 404
         assert (await client.get("/nothing")).status_code == 429
 
-    run(story, node)
 
-
-def test_probes_are_not_limited() -> None:
+async def test_probes_are_not_limited() -> None:
     """Health answers whatever the rate, and does not count."""
     node = composed(rate_limit=RateLimit(1, 60))
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(node) as client:
         for _ in range(5):
             assert (await client.get("/health/live")).status_code == 200
         assert (await client.get("/v1/contexts")).status_code == 200
         assert (await client.get("/v1/contexts")).status_code == 429
         assert (await client.get("/health/ready")).status_code == 200
 
-    run(story, node)
 
-
-def test_each_key_and_each_address_has_its_own_rate() -> None:
+async def test_each_key_and_each_address_has_its_own_rate() -> None:
     """Callers are told apart by their key, and without one by where they come from."""
     keys = ("a", "b")
     node = composed(rate_limit=RateLimit(1, 60), api_keys=keys)
@@ -380,15 +322,13 @@ def test_each_key_and_each_address_has_its_own_rate() -> None:
             await send(node.app, "GET", b"/v1/contexts", headers=headers, address=address)
         ).status
 
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(node):
         assert await status("a", "10.0.0.1") == 200
         assert await status("a", "10.0.0.2") == 429
         assert await status("b", "10.0.0.1") == 200
         assert await status("wrong", "10.0.0.1") == 401
         assert await status("wronger", "10.0.0.1") == 429  # guessing keys is limited as well
         assert await status("wrong", "10.0.0.2") == 401
-
-    run(story, node)
 
 
 def test_the_rate_is_kept_for_a_bounded_number_of_callers() -> None:
@@ -416,12 +356,11 @@ def test_the_rate_is_spread_over_the_period() -> None:
     assert refused == 300 - (10 + 29)
 
 
-def test_a_full_queue_is_429_and_nothing_of_it_is_done() -> None:
+async def test_a_full_queue_is_429_and_nothing_of_it_is_done() -> None:
     """When too many writes wait, more are refused with Retry-After; those that wait go through."""
     store = ScriptedStore()
     node = composed(store, queue_ops_max=2)
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(node) as client:
         await create(client)
         store.gate.clear()
         path = "/v1/contexts/c/messages"
@@ -437,5 +376,3 @@ def test_a_full_queue_is_429_and_nothing_of_it_is_done() -> None:
         assert [a.status_code for a in await asyncio.gather(*waiting)] == [201, 201]
         assert (await client.get("/v1/contexts/c")).json()["version"] == 2
         await append(client, HELLO)
-
-    run(story, node)

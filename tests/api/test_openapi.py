@@ -140,21 +140,17 @@ def test_examples_fit_their_schemas() -> None:
     assert count > 50
 
 
-def test_examples_of_bodies_are_taken() -> None:
+async def test_examples_of_bodies_are_taken(client: httpx.AsyncClient) -> None:
     """Who pastes an example from the page gets what the page says."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        await client.put("/v1/contexts/chat-42")
-        for path, method, operation in operations():
-            content = operation.get("requestBody", {}).get("content", {})
-            for example in content.get("application/json", {}).get("examples", {}).values():
-                body = {**example["value"]}
-                body.pop("if_version", None)
-                url = path.replace("{id}", "chat-42")
-                response = await client.request(method, url, json=body)
-                assert response.status_code in {200, 201}, response.text
-
-    run(story)
+    await client.put("/v1/contexts/chat-42")
+    for path, method, operation in operations():
+        content = operation.get("requestBody", {}).get("content", {})
+        for example in content.get("application/json", {}).get("examples", {}).values():
+            body = {**example["value"]}
+            body.pop("if_version", None)
+            url = path.replace("{id}", "chat-42")
+            response = await client.request(method, url, json=body)
+            assert response.status_code in {200, 201}, response.text
 
 
 # --- real answers -----------------------------------------------------------------------------
@@ -212,46 +208,42 @@ def described(request: httpx.Request) -> dict[str, Any] | None:
     return found
 
 
-def test_whole_answers_are_as_described() -> None:
+async def test_whole_answers_are_as_described(client: httpx.AsyncClient) -> None:
     """A context that lives through everything is answered as described, status by status."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        path = "/v1/contexts/a"
-        hello = user("Hello")
-        both = {"messages": [hello, {**hello, "id": 1, "mine": None}]}
-        key = {"Idempotency-Key": "k"}
-        reads = ("", "/messages", "/tail", "/context", "/context?budget_tokens=300")
-        answers = [
-            await client.put(path, json={"policy": {"strategy": "skip_parts"}}),
-            await client.put(path, json={"token_budget": 0}),
-            await client.post(f"{path}/messages", json={"message": hello}, headers=key),
-            await client.post(f"{path}/messages", json={"message": hello}, headers=key),
-            await client.post(f"{path}/messages", json=both, headers=key),
-            await client.post(f"{path}/messages", json=both),
-            await client.post(f"{path}/messages", json={**both, "if_version": 1}),
-            await client.post(f"{path}/messages", content=b"{", headers={"Content-Type": "a/b"}),
-            await client.post(f"{path}/compact", json={"replacement": [hello]}),
-            await client.patch(f"{path}/metadata", json={"metadata": {"a": 1.0}}),
-            *[await client.get(path + place) for place in reads],
-            await client.get("/v1/contexts"),
-            await client.get("/health/live"),
-            await client.get("/health/ready"),
-            await client.get("/metrics"),
-            await client.get("/openapi.json"),
-            await client.get("/docs"),
-            await client.post("/backup"),
-            await client.delete(path),
-            await client.put(path, json={"token_budget": 9}),
-            await client.delete(f"{path}?purge=true"),
-            await client.put(path),
-            await client.get(path),
-        ]
-        for answer in answers:
-            check_answer(answer)
-        statuses = {answer.status_code for answer in answers}
-        assert statuses == {200, 201, 204, 400, 404, 409, 415, 503}
-
-    run(story)
+    path = "/v1/contexts/a"
+    hello = user("Hello")
+    both = {"messages": [hello, {**hello, "id": 1, "mine": None}]}
+    key = {"Idempotency-Key": "k"}
+    reads = ("", "/messages", "/tail", "/context", "/context?budget_tokens=300")
+    answers = [
+        await client.put(path, json={"policy": {"strategy": "skip_parts"}}),
+        await client.put(path, json={"token_budget": 0}),
+        await client.post(f"{path}/messages", json={"message": hello}, headers=key),
+        await client.post(f"{path}/messages", json={"message": hello}, headers=key),
+        await client.post(f"{path}/messages", json=both, headers=key),
+        await client.post(f"{path}/messages", json=both),
+        await client.post(f"{path}/messages", json={**both, "if_version": 1}),
+        await client.post(f"{path}/messages", content=b"{", headers={"Content-Type": "a/b"}),
+        await client.post(f"{path}/compact", json={"replacement": [hello]}),
+        await client.patch(f"{path}/metadata", json={"metadata": {"a": 1.0}}),
+        *[await client.get(path + place) for place in reads],
+        await client.get("/v1/contexts"),
+        await client.get("/health/live"),
+        await client.get("/health/ready"),
+        await client.get("/metrics"),
+        await client.get("/openapi.json"),
+        await client.get("/docs"),
+        await client.post("/backup"),
+        await client.delete(path),
+        await client.put(path, json={"token_budget": 9}),
+        await client.delete(f"{path}?purge=true"),
+        await client.put(path),
+        await client.get(path),
+    ]
+    for answer in answers:
+        check_answer(answer)
+    statuses = {answer.status_code for answer in answers}
+    assert statuses == {200, 201, 204, 400, 404, 409, 415, 503}
 
 
 # --- the page ---------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from fastpaca.store.base import CommitFailed, CommitUnknown, Condition
 from fastpaca.store.memory import MemoryStore
 from fastpaca.store.sqlite.files import DATABASE_NAME
 from fastpaca.store.sqlite.store import SqliteStore
-from fastpaca.testing import composed
+from fastpaca.testing import composed, running
 from tests.kit.app import append, create, error_of, everything, run
 from tests.kit.asgi import Connection, scope_of
 from tests.kit.messages import HELLO
@@ -51,11 +51,10 @@ def test_a_node_is_ready_between_start_and_stop() -> None:
     asyncio.run(story())
 
 
-def test_a_fatal_error_of_the_store_fails_liveness() -> None:
+async def test_a_fatal_error_of_the_store_fails_liveness() -> None:
     """A store that cannot be trusted any more takes the node out of service, reason included."""
     store = ScriptedStore()
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(composed(store)) as client:
         await create(client)
         store.commit_error = CommitUnknown("fsync failed", fatal=True)
         message = {"message": HELLO}
@@ -70,30 +69,24 @@ def test_a_fatal_error_of_the_store_fails_liveness() -> None:
         answer = await client.post("/v1/contexts/c/messages", json=message)
         error_of(answer, 503, "unavailable")
 
-    run(story, composed(store))
 
-
-def test_a_commit_that_failed_fails_no_probe() -> None:
+async def test_a_commit_that_failed_fails_no_probe() -> None:
     """What may go away by itself, and no other node can do better, takes no node out of service."""
     store = ScriptedStore()
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(composed(store)) as client:
         store.commit_error = CommitFailed("disk full")
         error_of(await client.put("/v1/contexts/c"), 503, "unavailable")
         for path in ("/health/live", "/health/ready"):
             assert (await client.get(path)).json() == {"status": "ok"}
 
-    run(story, composed(store))
 
-
-def test_a_store_of_no_use_fails_readiness_alone() -> None:
+async def test_a_store_of_no_use_fails_readiness_alone() -> None:
     """
     The node says why it is sent no requests, and is not killed for it; what still comes is tried,
     and it is ready again as soon as the store is of use.
     """
     store = ScriptedStore()
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(composed(store)) as client:
         assert await sample(client, "fastpaca_ready") == 1
         store.condition = Condition("It is away.")
         ready = await client.get("/health/ready")
@@ -108,14 +101,11 @@ def test_a_store_of_no_use_fails_readiness_alone() -> None:
         assert (await client.get("/health/ready")).json() == {"status": "ok"}
         assert await sample(client, "fastpaca_ready") == 1
 
-    run(story, composed(store))
 
-
-def test_a_store_of_some_use_is_named_and_used() -> None:
+async def test_a_store_of_some_use_is_named_and_used() -> None:
     """A store that serves some contexts leaves the node ready, and the body says it is degraded."""
     store = ScriptedStore()
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(composed(store)) as client:
         store.condition = Condition("A part of it is away.", is_partial=True)
         ready = await client.get("/health/ready")
         assert (ready.status_code, ready.json()) == (
@@ -123,8 +113,6 @@ def test_a_store_of_some_use_is_named_and_used() -> None:
             {"status": "degraded", "reason": "A part of it is away."},
         )
         assert (await client.get("/health/live")).json() == {"status": "ok"}
-
-    run(story, composed(store))
 
 
 async def sample(client: httpx.AsyncClient, name: str) -> float:
@@ -136,36 +124,32 @@ async def sample(client: httpx.AsyncClient, name: str) -> float:
 # --- metrics ----------------------------------------------------------------------------------
 
 
-def test_metrics_count_requests_by_route() -> None:
+async def test_metrics_count_requests_by_route(client: httpx.AsyncClient) -> None:
     """Routes are labelled by their template, the unknown folds into `other`, no id is a label."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        await create(client, "some-secret-id")
-        for n in range(3):
-            await client.get(f"/v1/contexts/some-secret-id-{n}")
-            await client.get(f"/nothing/{n}")
-            await client.request(f"BREW{n}", "/v1/contexts/c")
-        await append(client, HELLO, context_id="some-secret-id")
-        answer = await client.get("/metrics")
-        assert answer.headers["content-type"].startswith("text/plain; version=")
-        text = answer.text
-        for route, method, status, count in (
-            ("/v1/contexts/{id}", "PUT", 201, 1),
-            ("/v1/contexts/{id}", "GET", 404, 3),
-            ("/v1/contexts/{id}", "other", 405, 3),
-            ("/v1/contexts/{id}/messages", "POST", 201, 1),
-            ("other", "GET", 404, 3),
-        ):
-            labels = f'method="{method}",route="{route}",status="{status}"'
-            assert f"fastpaca_http_request_seconds_count{{{labels}}} {count}.0" in text
-        assert "secret" not in text
-        assert "BREW" not in text
-        assert 'fastpaca_messages_append_total{role="user",source="server"} 1.0' in text
-
-    run(story)
+    await create(client, "some-secret-id")
+    for n in range(3):
+        await client.get(f"/v1/contexts/some-secret-id-{n}")
+        await client.get(f"/nothing/{n}")
+        await client.request(f"BREW{n}", "/v1/contexts/c")
+    await append(client, HELLO, context_id="some-secret-id")
+    answer = await client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    text = answer.text
+    for route, method, status, count in (
+        ("/v1/contexts/{id}", "PUT", 201, 1),
+        ("/v1/contexts/{id}", "GET", 404, 3),
+        ("/v1/contexts/{id}", "other", 405, 3),
+        ("/v1/contexts/{id}/messages", "POST", 201, 1),
+        ("other", "GET", 404, 3),
+    ):
+        labels = f'method="{method}",route="{route}",status="{status}"'
+        assert f"fastpaca_http_request_seconds_count{{{labels}}} {count}.0" in text
+    assert "secret" not in text
+    assert "BREW" not in text
+    assert 'fastpaca_messages_append_total{role="user",source="server"} 1.0' in text
 
 
-def test_all_promised_series_are_there() -> None:
+async def test_all_promised_series_are_there(client: httpx.AsyncClient) -> None:
     """A fresh node shows every series by name, before anything has happened."""
     names = [
         "fastpaca_messages_append_total",
@@ -179,12 +163,8 @@ def test_all_promised_series_are_there() -> None:
         "fastpaca_hot_bytes",
         "fastpaca_write_queue_ops",
     ]
-
-    async def story(client: httpx.AsyncClient) -> None:
-        shown = re.findall(r"^# TYPE (\S+)", (await client.get("/metrics")).text, re.MULTILINE)
-        assert set(names) <= set(shown)
-
-    run(story)
+    shown = re.findall(r"^# TYPE (\S+)", (await client.get("/metrics")).text, re.MULTILINE)
+    assert set(names) <= set(shown)
 
 
 # --- backup -----------------------------------------------------------------------------------
@@ -220,11 +200,10 @@ def left_in(directory: Path) -> list[Path]:
     return list(directory.iterdir())
 
 
-def test_a_backup_is_the_file_that_the_store_wrote(tmp_path: Path) -> None:
+async def test_a_backup_is_the_file_that_the_store_wrote(tmp_path: Path) -> None:
     """The copy is sent whole, with its length, and leaves no file behind; another can follow."""
     store = CopyingStore([b"SQLite format 3\0", b"x" * (3 * CHUNK_BYTES + 17)])
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(composed(store, data_dir=tmp_path)) as client:
         for _ in range(2):
             answer = await client.post("/backup")
             assert answer.status_code == 200
@@ -235,14 +214,11 @@ def test_a_backup_is_the_file_that_the_store_wrote(tmp_path: Path) -> None:
         assert all(path.is_relative_to(tmp_path) for path in store.paths)
         assert len(set(store.paths)) == 2
 
-    run(story, composed(store, data_dir=tmp_path))
 
-
-def test_a_backup_that_fails_leaves_no_file(tmp_path: Path) -> None:
+async def test_a_backup_that_fails_leaves_no_file(tmp_path: Path) -> None:
     """A store that says why is 503, a defect is 500; the file goes either way."""
     store = CopyingStore([b"half"])
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(composed(store, data_dir=tmp_path)) as client:
         store.error = CommitFailed("the disk is full")
         body = error_of(await client.post("/backup"), 503, "unavailable")
         assert "the disk is full" in body["message"]
@@ -252,14 +228,11 @@ def test_a_backup_that_fails_leaves_no_file(tmp_path: Path) -> None:
         store.error = None
         assert (await client.post("/backup")).content == b"half"
 
-    run(story, composed(store, data_dir=tmp_path))
 
-
-def test_one_backup_at_a_time(tmp_path: Path) -> None:
+async def test_one_backup_at_a_time(tmp_path: Path) -> None:
     """While a copy is made another is 429, and everything else goes on."""
     store = CopyingStore([b"copy"])
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(composed(store, data_dir=tmp_path)) as client:
         store.gate.clear()
         first = asyncio.create_task(client.post("/backup"))
         await store.has_begun.wait()
@@ -270,15 +243,12 @@ def test_one_backup_at_a_time(tmp_path: Path) -> None:
         store.gate.set()
         assert (await first).content == b"copy"
 
-    run(story, composed(store, data_dir=tmp_path))
 
-
-def test_a_client_that_leaves_ends_its_backup(tmp_path: Path) -> None:
+async def test_a_client_that_leaves_ends_its_backup(tmp_path: Path) -> None:
     """A copy that nobody takes any more is not read to its end, and another can be made."""
     store = CopyingStore([b"x" * CHUNK_BYTES] * 20)
     node = composed(store, data_dir=tmp_path)
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(node) as client:
         connection = Connection([b"", None])
         await node.app(scope_of("POST", b"/backup", b"", []), connection.receive, connection.send)
         reply = connection.reply
@@ -288,14 +258,11 @@ def test_a_client_that_leaves_ends_its_backup(tmp_path: Path) -> None:
         assert (await client.post("/backup")).status_code == 200
         assert left_in(tmp_path) == []
 
-    run(story, node)
 
-
-def test_a_cancelled_backup_cleans_up(tmp_path: Path) -> None:
+async def test_a_cancelled_backup_cleans_up(tmp_path: Path) -> None:
     """A node that ends while a copy is made takes the file away."""
     store = CopyingStore([b"copy"])
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(composed(store, data_dir=tmp_path)) as client:
         store.gate.clear()
         first = asyncio.create_task(client.post("/backup"))
         await store.has_begun.wait()
@@ -305,8 +272,6 @@ def test_a_cancelled_backup_cleans_up(tmp_path: Path) -> None:
         assert left_in(tmp_path) == []
         store.gate.set()
         assert (await client.post("/backup")).content == b"copy"
-
-    run(story, composed(store, data_dir=tmp_path))
 
 
 def test_a_backup_can_be_served(tmp_path: Path) -> None:
@@ -326,27 +291,19 @@ def test_a_backup_can_be_served(tmp_path: Path) -> None:
     assert run(everything, composed(SqliteStore(back), data_dir=back)) == saved
 
 
-def test_a_store_without_a_copy_says_so() -> None:
+async def test_a_store_without_a_copy_says_so(client: httpx.AsyncClient) -> None:
     """A node that keeps everything in memory has no backup, and that is 503."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        error_of(await client.post("/backup"), 503, "unavailable")
-
-    run(story)
+    error_of(await client.post("/backup"), 503, "unavailable")
 
 
 # --- documentation ----------------------------------------------------------------------------
 
 
-def test_the_documentation_is_served() -> None:
+async def test_the_documentation_is_served(client: httpx.AsyncClient) -> None:
     """The OpenAPI document is JSON, and the page that shows it is HTML."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        document = await client.get("/openapi.json")
-        assert document.headers["content-type"] == "application/json"
-        assert document.json()["openapi"].startswith("3.")
-        page = await client.get("/docs")
-        assert page.headers["content-type"] == "text/html; charset=utf-8"
-        assert page.content.lower().startswith(b"<!doctype html>")
-
-    run(story)
+    document = await client.get("/openapi.json")
+    assert document.headers["content-type"] == "application/json"
+    assert document.json()["openapi"].startswith("3.")
+    page = await client.get("/docs")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert page.content.lower().startswith(b"<!doctype html>")

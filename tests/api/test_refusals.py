@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from fastpaca.testing import ManualClock, composed
-from tests.kit.app import append, create, everything, run
+from fastpaca.testing import ManualClock, composed, running
+from tests.kit.app import append, create, everything
 from tests.kit.messages import HELLO, user
 from tests.kit.stores import ScriptedStore
 
@@ -63,13 +63,12 @@ REFUSED: list[tuple[str, str, dict[str, Any], int]] = [
     ids=[f"{status} {method} {path} {n}" for n, (method, path, _, status) in enumerate(REFUSED)],
 )
 @pytest.mark.parametrize("deleted", [False, True])
-def test_a_refusal_leaves_no_trace(
+async def test_a_refusal_leaves_no_trace(
     method: str, path: str, options: dict[str, Any], status: int, deleted: bool
 ) -> None:
     """Representation, log, window and list are the same bytes as before; nothing is written."""
     store, clock = ScriptedStore(), ManualClock()
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(composed(store, clock=clock, body_bytes_max=10_000)) as client:
         await create(client, metadata={"a": 1}, token_budget=60)
         await append(client, *(user(f"m{n}", token_count=9) for n in range(9)))
         if deleted:
@@ -87,37 +86,28 @@ def test_a_refusal_leaves_no_trace(
         assert await everything(client) == before
         assert len(store.commits) == commits
 
-    run(story, composed(store, clock=clock, body_bytes_max=10_000))
-
 
 @pytest.mark.parametrize("path", ["/metadata", "/messages", "/compact", "", "?purge=true"])
-def test_a_refusal_creates_no_context(path: str) -> None:
+async def test_a_refusal_creates_no_context(path: str) -> None:
     """Writing to what does not exist is 404, and there is still nothing."""
     store = ScriptedStore()
     method = {"/metadata": "PATCH", "": "DELETE", "?purge=true": "DELETE"}.get(path, "POST")
     bodies = {"/metadata": {"metadata": {}}, "/messages": {"message": HELLO}}
     body = bodies.get(path, {"replacement": []})
-
-    async def story(client: httpx.AsyncClient) -> None:
+    async with running(composed(store)) as client:
         answer = await client.request(method, PATH + path, json=body)
         assert answer.status_code == 404
         assert (await client.get("/v1/contexts")).json()["contexts"] == []
         assert store.commits == []
 
-    run(story, composed(store))
 
-
-def test_the_schema_is_checked_before_the_context() -> None:
+async def test_the_schema_is_checked_before_the_context(client: httpx.AsyncClient) -> None:
     """A body that cannot be used is 400 also where there is no context, or a deleted one."""
-
-    async def story(client: httpx.AsyncClient) -> None:
-        bad = {"message": {"role": 5, "parts": []}}
-        assert (await client.post(f"{PATH}/messages", json=bad)).status_code == 400
-        await create(client)
-        await client.delete(PATH)
-        assert (await client.post(f"{PATH}/messages", json=bad)).status_code == 400
-        late = {"message": HELLO, "if_version": 99}
-        answer = await client.post(f"{PATH}/messages", json=late)
-        assert answer.json()["error"] == "tombstoned"  # before the version is looked at
-
-    run(story)
+    bad = {"message": {"role": 5, "parts": []}}
+    assert (await client.post(f"{PATH}/messages", json=bad)).status_code == 400
+    await create(client)
+    await client.delete(PATH)
+    assert (await client.post(f"{PATH}/messages", json=bad)).status_code == 400
+    late = {"message": HELLO, "if_version": 99}
+    answer = await client.post(f"{PATH}/messages", json=late)
+    assert answer.json()["error"] == "tombstoned"  # before the version is looked at

@@ -25,7 +25,7 @@ from fastpaca.stream.subscription import (
     TombstonedFrame,
 )
 from tests.client.rules import repeated, rules
-from tests.kit.app import create, error_of, run
+from tests.kit.app import create, error_of
 from tests.kit.messages import HELLO
 
 LIMITS = rules("limits")
@@ -87,23 +87,19 @@ def test_an_id_that_clients_refuse_is_refused() -> None:
                 decode_id(quote(name, safe="", errors="surrogatepass").encode())
 
 
-def test_idempotency_keys_are_those_of_the_clients() -> None:
+async def test_idempotency_keys_are_those_of_the_clients(client: httpx.AsyncClient) -> None:
     """
     The node takes every key that a client sends, and refuses what is none; spaces around a key are
     no part of it in HTTP, so clients refuse them before two keys become one.
     """
-
-    async def story(client: httpx.AsyncClient) -> None:
-        await create(client)
-        for case in LIMITS["idempotency_keys"]:
-            response = await keyed(client, repeated(case, "key").encode())
-            assert response.status_code == 201, case
-        for case in LIMITS["idempotency_keys_refused"]:
-            key = repeated(case, "key")
-            if isinstance(key, str) and key == key.strip(" "):
-                error_of(await keyed(client, key.encode()), 400, "invalid_request")
-
-    run(story)
+    await create(client)
+    for case in LIMITS["idempotency_keys"]:
+        response = await keyed(client, repeated(case, "key").encode())
+        assert response.status_code == 201, case
+    for case in LIMITS["idempotency_keys_refused"]:
+        key = repeated(case, "key")
+        if isinstance(key, str) and key == key.strip(" "):
+            error_of(await keyed(client, key.encode()), 400, "invalid_request")
 
 
 async def keyed(client: httpx.AsyncClient, key: bytes) -> httpx.Response:
