@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from fastpaca.context import ContextState
 from fastpaca.context.ops import Op, Put
 from fastpaca.engine import Engine, Keyed, Written
 from tests.kit.messages import append
 from tests.kit.stores import ScriptedStore
-
-T = TypeVar("T")
 
 
 class World:
@@ -62,20 +60,16 @@ def versions(context: ContextState, events: object) -> bytes:
     return b"%d" % context.version
 
 
-def run(story: Callable[[World], Awaitable[T]], world: Callable[[], World] = World) -> T:
-    """Play *story* with a started engine, and stop it."""
-
-    async def play() -> T:
-        scene = world()
-        await scene.engine.start()
-        try:
-            return await story(scene)
-        finally:
-            scene.store.gate.set()
-            scene.store.load_gate.set()
-            await scene.engine.stop()
-
-    return asyncio.run(play())
+@asynccontextmanager
+async def started(world: World) -> AsyncIterator[World]:
+    """Start the engine of *world*, and stop it."""
+    await world.engine.start()
+    try:
+        yield world
+    finally:
+        world.store.gate.set()
+        world.store.load_gate.set()
+        await world.engine.stop()
 
 
 async def settle() -> None:
