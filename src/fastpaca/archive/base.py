@@ -1,4 +1,4 @@
-"""The port of an archive: what a node asks of the second copy of its logs."""
+"""The port of an archive: what a node needs from the second copy of its logs."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from fastpaca.store.base import MessageRow
 
 
 class ArchiveFailed(Exception):
-    """It could not be done now; trying again may help."""
+    """The archive could not do it now; a retry may succeed."""
 
 
 class ArchiveRefused(ArchiveFailed):
-    """It is not an archive that can be used; the message is a sentence for the operator."""
+    """The archive can't be used; the message is a sentence for the operator."""
 
 
 class LogRow(NamedTuple):
-    """A message, and whose log it belongs to."""
+    """A message, and the context of its log."""
 
     context_id: str
     row: MessageRow
@@ -26,13 +26,13 @@ class LogRow(NamedTuple):
 
 class Inserted(NamedTuple):
     """
-    What became of rows that were to be inserted.
+    What became of rows to insert.
 
     Attributes:
-        rows: How many were not there before.
-        bytes: Of how many bytes of messages.
-        conflicts: The first seq of each context under which the archive has something else. If
-            there are any, nothing was inserted.
+        rows: How many were new.
+        bytes: The bytes of messages in them.
+        conflicts: For each context, the first seq under which the archive has a different message.
+            If there are any, nothing was inserted.
     """
 
     rows: int
@@ -44,26 +44,26 @@ class Archive(Protocol):
     """
     A copy of message logs. Methods may be called concurrently, from one event loop.
 
-    All of them raise `ArchiveFailed`; nothing is trusted but what they return.
+    All of them raise `ArchiveFailed`; only what they return is certain.
     """
 
     @property
     def name(self) -> str:
-        """What the start banner calls it; shows no password."""
+        """Its name in the start banner, without a password."""
 
     async def open(self) -> bytes:
         """
-        Get ready, and give random bytes that tell this archive from all others.
+        Connect, and return random bytes that identify this archive.
 
-        What is called later refers to the archive that these bytes name, and fails at any other.
-        May be called again after a failure.
+        Later calls refer to the archive with this identity, and fail at any other. May be called
+        again after a failure.
 
         Raises:
-            ArchiveRefused: It is not one that can be used.
+            ArchiveRefused: It can't be used.
         """
 
     async def insert(self, rows: Sequence[LogRow]) -> Inserted:
-        """Add *rows* in one durable transaction, but for those that are there already."""
+        """Add those of *rows* that don't exist yet, in one durable transaction."""
 
     async def messages(
         self,
@@ -76,14 +76,14 @@ class Archive(Protocol):
         with_bodies: bool = True,
     ) -> list[MessageRow]:
         """
-        Read what there is in *ranges* of a log, in the order of seqs or, if asked for, against it.
+        Read the messages in *ranges* of a log, oldest or newest first.
 
-        Ends early after *limit* messages, or with the one whose body takes the sum above
-        *bytes_max*, which is there too. Without bodies, these and the counts are empty.
+        Ends early after *limit* messages, or after the one with which the sum of bodies exceeds
+        *bytes_max*. Without bodies, bodies and counts are empty.
         """
 
     async def erase(self, context_ids: Sequence[str]) -> None:
-        """Delete all of these contexts; nothing that was inserted before comes up after it."""
+        """Delete these contexts; no earlier insert takes effect afterwards."""
 
     async def close(self) -> None:
         """Close the connections. May be called on an archive that never opened."""

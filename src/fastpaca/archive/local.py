@@ -1,7 +1,6 @@
 """
-What a node with an archive asks of its database: what is to be archived or erased there, what is.
-
-Places grow in the order of commits, so one number says for all contexts what has been archived.
+What a node with an archive reads from its own database: what is archived, and what to archive or
+erase. Places grow in the order of commits, so one number says what is archived of all contexts.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ WHERE m.place > ? AND m.seq IS NOT NULL
 ORDER BY m.place LIMIT ?
 """
 
-# The same, of a halted context, up to where the others are.
+# The same of a halted context, up to the place of the others.
 _HALTED: Final = """
 SELECT m.place, m.context, i.id, m.seq, m.version, m.body, m.counts, m.at_us
 FROM archive_halts AS h CROSS JOIN context_ids AS i ON i.key = h.context
@@ -122,7 +121,7 @@ class State(NamedTuple):
 
 
 class Logged(NamedTuple):
-    """A message that is to be archived, with its place and the key and the id of its context."""
+    """A message to archive, with its place, and the key and the id of its context."""
 
     place: int
     key: int
@@ -132,10 +131,10 @@ class Logged(NamedTuple):
 
 class Pending(NamedTuple):
     """
-    Messages that are to be archived next.
+    The next messages to archive.
 
     Attributes:
-        rows: As many as were asked for, in the order of places.
+        rows: The messages, in the order of places.
         through: The place up to which there are no others.
         has_more: Whether there may be more after it.
     """
@@ -150,11 +149,11 @@ class Survey(NamedTuple):
     The lag of the archive, by its oldest `SURVEY_ROWS` waiting rows.
 
     Attributes:
-        rows: How many wait.
-        contexts: Of how many contexts.
-        lag: The most of one context.
-        oldest_us: When the oldest came; None if none waits.
-        halted_contexts: How many contexts are not archived any more.
+        rows: How many messages wait.
+        contexts: The number of their contexts.
+        lag: The most waiting messages of one context.
+        oldest_us: When the oldest arrived; None if none waits.
+        halted_contexts: How many contexts are no longer archived.
     """
 
     rows: int
@@ -168,7 +167,7 @@ class Survey(NamedTuple):
 
 
 def state(connection: apsw.Connection) -> State:
-    """Read how far the archive is."""
+    """Read the state of the archive."""
     identity, archived, trimmed, has_trimmed = connection.execute(_STATE).get
     return State(identity, archived, trimmed, bool(has_trimmed))
 
@@ -183,7 +182,7 @@ def pending(connection: apsw.Connection, bounds: PageBounds) -> Pending:
 
 
 def halted(connection: apsw.Connection, key: int, bounds: PageBounds) -> list[Logged]:
-    """Read the next messages of a halted context that the archive has not."""
+    """Read the next messages of a halted context that are not archived."""
     return _logged(connection, _HALTED, key, bounds)[0]
 
 
@@ -205,7 +204,7 @@ def _logged(
 
 
 def halts(connection: apsw.Connection) -> list[int]:
-    """List the keys of halted contexts."""
+    """Return the keys of halted contexts."""
     return [key for (key,) in connection.execute(_HALTS)]
 
 
@@ -226,22 +225,22 @@ def ends(connection: apsw.Connection) -> tuple[int, int]:
 
 def count_log(connection: apsw.Connection, after: int, through: int, place: int) -> tuple[int, int]:
     """
-    Count messages, and those that are to be archived.
+    Return how many messages there are, and how many of them are not archived.
 
-    They are those of the contexts with keys above *after* and up to *through*, up to a *place*.
+    This counts contexts with keys above *after* and up to *through*, up to a *place*.
     """
     counts: tuple[int, int] = connection.execute(_COUNT_LOG, (after, through, place)).get
     return counts
 
 
 def count_of(connection: apsw.Connection, context_id: str) -> int:
-    """Count the messages that are here of a context."""
+    """Return how many messages of a context are here."""
     rows: int = connection.execute(_COUNT_OF, (id_bytes(context_id),)).get
     return rows
 
 
 def erasures(connection: apsw.Connection) -> list[tuple[int, str]]:
-    """List some purged contexts, key and id, whose content is still to be erased in the archive."""
+    """Return key and id of some purged contexts that are still to be erased in the archive."""
     cursor = connection.execute(_ERASURES, (ERASURES_AT_ONCE,))
     return [(key, name.decode()) for key, name in cursor]
 
@@ -255,7 +254,7 @@ def is_to_erase(connection: apsw.Connection, context_id: str) -> bool:
 
 
 def note_identity(connection: apsw.Connection, identity: bytes) -> None:
-    """Remember which archive this is, one that has nothing yet; if nothing was trimmed."""
+    """Record the *identity* of a new archive, unless messages were trimmed."""
     with transaction(connection):
         connection.execute(_NOTE_IDENTITY, (identity,))
         connection.execute(_CLEAR_HALTS)
@@ -265,10 +264,10 @@ def note_archived(
     connection: apsw.Connection, identity: bytes, through: int, conflicts: Iterable[Range]
 ) -> None:
     """
-    Note that all up to the place *through* is in the archive *identity*.
+    Record that everything up to the place *through* is in the archive *identity*.
 
-    All but for contexts that are halted by now: *conflicts* are their keys, each with the last seq
-    that is there as it is here.
+    The exception are halted contexts: *conflicts* are their keys, each with the last seq that the
+    archive and the store have in common.
     """
     with transaction(connection):
         connection.executemany(_HALT, list(conflicts))
@@ -278,7 +277,7 @@ def note_archived(
 def note_tried(
     connection: apsw.Connection, key: int, archived_seq: int | None, *, goes_on: bool
 ) -> None:
-    """Note how far a halted context has come, and let it go on if it has come up with the rest."""
+    """Record the progress of a halted context, and resume it if it has caught up with the rest."""
     with transaction(connection):
         if archived_seq is not None:
             connection.execute(_HALT, (key, archived_seq))
@@ -287,7 +286,7 @@ def note_tried(
 
 
 def end_erasures(connection: apsw.Connection, keys: Sequence[int]) -> None:
-    """Forget the ids of purged contexts, now that nothing is left of them in the archive."""
+    """Forget the ids of purged contexts, which are now erased in the archive."""
     with transaction(connection):
         for statement in (_CLEAR_ID, _END_HALT, _END_ERASURE):
             connection.executemany(statement, [(key,) for key in keys])

@@ -1,8 +1,8 @@
 """
-The archive in PostgreSQL: the table `messages`, for queries and for reading what was trimmed.
+The archive in PostgreSQL: the table `messages`, for queries and for reading trimmed messages.
 
-Transactions that write take turns at a lock of the database. So an insert whose answer was lost,
-and which may still be under way, has ended one way or the other before a purge erases.
+Transactions that write take turns at a lock of the database. So an insert whose response was lost,
+and which may still be running, has ended before a purge erases.
 """
 
 from __future__ import annotations
@@ -30,21 +30,20 @@ from fastpaca.store.postgres.writes import AnswerLost, end
 CONNECTIONS: Final = 10
 
 STATEMENT_SECONDS: Final = 60.0
-"""How long a statement may take; one may carry 16 MiB over a slow line."""
+"""How long a statement may take; one may send 16 MiB over a slow line."""
 
 IDLE_SECONDS: Final = 10
-"""When the server ends a transaction whose node is gone, and releases the lock."""
+"""After how long the server ends a transaction whose node is gone, and releases the lock."""
 
 ERASED_AT_ONCE: Final = 10_000
 
 TURN: Final = 0x6670_6172
-"""The number of the lock that transactions which write take turns at: `fpar`."""
+"""The number of the lock for transactions that write: `fpar`."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
-# For this transaction only: nothing of a connection may last longer, since there may be a pool in
-# between that gives each transaction another one.
+# For this transaction only, since with a pooler each transaction may run on another connection.
 _BOUND: Final = """
 SELECT set_config('statement_timeout', $1, true),
     set_config('idle_in_transaction_session_timeout', $2, true)
@@ -52,8 +51,9 @@ SELECT set_config('statement_timeout', $1, true),
 
 _TAKE_TURN: Final = "SELECT pg_advisory_xact_lock($1)"
 
-# It locks the row, and thereby writes: only then does a COMMIT wait for standbys. Else one that
-# finds all done by a transaction whose wait was cut short would acknowledge what no standby has.
+# This locks the row, which counts as a write: only then does COMMIT wait for standbys. Otherwise,
+# if an earlier transaction with the same rows did not wait, COMMIT would acknowledge rows that no
+# standby has.
 _IS_IDENTITY: Final = "SELECT true FROM fastpaca_archive WHERE identity = $1 FOR UPDATE"
 
 _INSERT: Final = """
@@ -80,8 +80,8 @@ GROUP BY new.context_id
 
 
 def _messages(order: str, content: str) -> str:
-    # Each range is read along the index and no further than needed; the sum of the sizes decides
-    # in the database where the page ends.
+    # Each range is read by the index, and only as far as needed; the database ends the page by the
+    # sum of sizes.
     return f"""
 SELECT seq, version, body, counts, inserted_at FROM (
     SELECT *, sum(octet_length(body)) OVER (ORDER BY seq {order}) - octet_length(body) AS before
@@ -123,11 +123,11 @@ class PostgresArchive:
     Message logs in the current schema of the database at *dsn*.
 
     Args:
-        dsn: An address as libpq has them, perhaps of several hosts.
-        connections: How many are open at most; at least 2.
+        dsn: An address for libpq, perhaps of several hosts.
+        connections: The most connections; at least 2.
         statement_seconds: How long a statement may take.
-        migrates: Whether opening brings the schema up to date, or only sees that it is.
-        allow_unsafe: Whether a server is taken that may lose what it has acknowledged.
+        migrates: Whether opening migrates the schema, or only checks that it is up to date.
+        allow_unsafe: Whether to use a server that may lose acknowledged writes.
     """
 
     def __init__(
@@ -149,15 +149,15 @@ class PostgresArchive:
 
     @property
     def name(self) -> str:
-        """What the start banner calls it; shows no password."""
+        """Its name in the start banner, without a password."""
         return self._name
 
     async def open(self) -> bytes:
         """
-        Connect, bring the schema up to date, and give the identity of the archive.
+        Connect, migrate the schema, and return the identity of the archive.
 
         Raises:
-            ArchiveRefused: It is not one that can be used.
+            ArchiveRefused: It can't be used.
         """
         async with self._connection() as connection:
             await schema.check_server(connection, allow_unsafe=self._allow_unsafe)
@@ -170,7 +170,7 @@ class PostgresArchive:
         await self._connections.close()
 
     async def insert(self, rows: Sequence[LogRow]) -> Inserted:
-        """Add *rows* in one transaction, but for those that are there already."""
+        """Add those of *rows* that don't exist yet, in one transaction."""
         columns = await _columns(rows)
         try:
             async with self._turn() as connection:
@@ -203,7 +203,7 @@ class PostgresArchive:
         newest_first: bool = False,
         with_bodies: bool = True,
     ) -> list[MessageRow]:
-        """Read what there is in *ranges* of a log."""
+        """Read the messages in *ranges* of a log."""
         sql = _MESSAGES[newest_first, with_bodies]
         firsts, lasts = [first for first, _ in ranges], [last for _, last in ranges]
         values = (context_id, firsts, lasts, limit, bytes_max, self._identity)
@@ -215,7 +215,7 @@ class PostgresArchive:
         ]
 
     async def erase(self, context_ids: Sequence[str]) -> None:
-        """Delete all of these contexts, in pieces."""
+        """Delete these contexts, in pieces."""
         erased = ERASED_AT_ONCE
         while erased == ERASED_AT_ONCE:
             async with self._turn() as connection:
@@ -231,10 +231,10 @@ class PostgresArchive:
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[Any]:
         """
-        Lend a connection in a transaction that no other writer can run next to.
+        Yield a connection in a transaction that excludes all other writers.
 
-        A look at the identity keeps it from writing to an archive that was put in its place. It is
-        done when the standbys have it too that the server waits for.
+        It checks the identity, so that it does not write to another archive, and ends when the
+        server's synchronous standbys have it.
         """
         bounds = (f"{self._timeout * 1000:.0f}", f"{IDLE_SECONDS * 1000}")
         async with self._connection() as connection:
@@ -263,7 +263,7 @@ class PostgresArchive:
 
 
 class _Conflict(CommitFailed):
-    """The archive has something else under these seqs, by context: rolls back what was inserted."""
+    """The archive has different messages under these seqs, by context; rolls the insert back."""
 
     def __init__(self, seqs: dict[str, int]) -> None:
         self.seqs = seqs
@@ -289,7 +289,7 @@ class _Columns(NamedTuple):
 
 
 class _Shown(msgspec.Struct):
-    """Of the text of a message, what queries look at."""
+    """The parts of a message for queries."""
 
     role: str
     parts: msgspec.Raw
@@ -341,10 +341,10 @@ def _tokens(counts: bytes) -> int | None:
 
 async def migrate(dsn: str) -> str:
     """
-    Bring the schema of the archive at *dsn* up to date, and say what it is at.
+    Migrate the schema of the archive at *dsn*, and return a sentence with its version.
 
     Raises:
-        ArchiveFailed: That could not be done.
+        ArchiveFailed: That failed.
     """
     archive = PostgresArchive(dsn, allow_unsafe=True)
     try:

@@ -1,9 +1,8 @@
 """
-Purges reach the archive too: one that was acknowledged is erased in both places.
+Purges, which are acknowledged when the content is erased in the store and in the archive.
 
-What a purge has left there is noted in the store, in the commit of the purge. So it is erased
-sooner or later, even after failures. A caller waits for a moment, and is told if that was not
-enough.
+The commit of a purge records in the store what to erase in the archive, so this happens even after
+failures. A caller waits a moment, and gets an error if that was not enough.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ from fastpaca.store.base import CommitUnknown, ReadFailed
 from fastpaca.store.sqlite.store import SqliteStore
 
 ERASE_SECONDS: Final = 2.0
-"""How long a commit waits for its purge to reach the archive: other commits wait after it."""
+"""How long a commit waits for its purge to reach the archive, while other commits wait for it."""
 
 ERASE_AGAIN_SECONDS: Final = 10.0
-"""How long a caller waits who asks for the same purge again: no other call waits for that."""
+"""How long a caller waits who repeats a purge; no other call waits for that."""
 
 NOT_ERASED: Final = "This context was purged, but not yet erased in the archive; try again."
 
@@ -33,8 +32,8 @@ class Purges:
     Erases in the archive what was purged in *store*.
 
     Args:
-        store: Notes which contexts are still to be erased.
-        session: Tells whether the archive can be used.
+        store: Records which contexts are still to be erased.
+        session: The access to the archive.
         writer: Erases.
     """
 
@@ -61,7 +60,7 @@ class Purges:
         erasing = self._begin()
         done, _ = await asyncio.wait([erasing], timeout=ERASE_SECONDS)
         if not done:
-            self._session.lose()  # so that the commits of more purges do not wait as long, each
+            self._session.lose()  # so that the next purges don't wait as long
             raise left("it does not respond")
         try:
             erasing.result()
@@ -71,10 +70,10 @@ class Purges:
 
     async def check(self, context_id: str) -> None:
         """
-        Let a purged context count as purged only once it is erased in the archive.
+        Check that a purged context is erased in the archive, and erase it if not.
 
         Raises:
-            ReadFailed: It is not erased there yet, and that can't be done now.
+            ReadFailed: It is not erased there yet.
         """
         is_to_erase = partial(local.is_to_erase, context_id=context_id)
         if not await self._store.in_reader(is_to_erase):
@@ -90,7 +89,7 @@ class Purges:
             raise ReadFailed(f"{left}: {error}", told=NOT_ERASED) from error
 
     def _begin(self) -> asyncio.Task[None]:
-        """Erase what is left, to the end even if its caller has stopped waiting."""
+        """Start to erase what is left; this continues even if the caller stops waiting."""
         task = asyncio.create_task(self._writer.erase())
         self.tasks.add(task)
         task.add_done_callback(self._ended)
@@ -99,4 +98,4 @@ class Purges:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self.tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # a caller that waits has it; else the writer tries again
+            task.exception()  # a waiting caller has it; otherwise the writer tries again

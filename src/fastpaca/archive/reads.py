@@ -1,8 +1,8 @@
 """
-Reads of a log of which a part is here and a part in the archive, as if all of it were in one place.
+Reads of a log, parts of which may be in the archive.
 
-A log has no holes. So a page that has some was trimmed there, and what is missing is fetched from
-the archive; that needs no book-keeping that could be wrong.
+A log has no holes, so holes in a page mean trimmed messages, which are fetched from the archive.
+This needs no bookkeeping that could be wrong.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ _SEQ: Final = attrgetter("seq")
 
 class ArchivedReads:
     """
-    Reads from *store*, and from the archive what was trimmed there.
+    Reads from *store*, and trimmed messages from the archive.
 
     Args:
-        store: Where the newest messages are, and everything but messages.
-        session: Leads to the archive.
-        purges: Knows whether a purged context is erased in the archive.
+        store: The store, which has the newest messages, and everything except messages.
+        session: The access to the archive.
+        purges: Checks whether a purged context is erased in the archive.
     """
 
     def __init__(self, store: SqliteStore, session: ArchiveSession, purges: Purges) -> None:
@@ -80,7 +80,7 @@ class ArchivedReads:
         return diff._replace(messages=messages)
 
     async def load_at(self, context_id: str, version: int) -> Snapshot | None:
-        """Read what rebuilding the window takes as it was after a version."""
+        """Read what rebuilding the window as it was after a version needs."""
         snapshot = await self._store.load_at(context_id, version)
         if snapshot is None:
             return None
@@ -96,7 +96,7 @@ class ArchivedReads:
     async def _completed(
         self, context_id: str, wanted: Sequence[Range], there: Sequence[MessageRow]
     ) -> Sequence[MessageRow] | None:
-        """Add what is missing of the *wanted* messages; None if they were purged meanwhile."""
+        """Add the missing ones of the *wanted* messages; None if they were purged meanwhile."""
         if len(there) == count(wanted):
             return there
         gaps = missing(wanted, runs(row.seq for row in there))
@@ -130,7 +130,7 @@ class ArchivedReads:
     async def _page(
         self, context_id: str, piece: LogPiece, bounds: PageBounds, *, newest_first: bool = False
     ) -> list[MessageRow]:
-        """Make a page of what is here of a part of a log, and of what the archive has of it."""
+        """Return a page of what the store and the archive have of a part of a log."""
         rows = piece.rows
         if piece.gaps:
             fetched = await self._fetch(
@@ -215,18 +215,18 @@ class ArchivedReads:
             ) from error
 
     async def _is_there(self, context_id: str) -> bool:
-        """Return whether a context that was there still is: a purge may have come in between."""
+        """Return whether a context still exists: it may have been purged meanwhile."""
         snapshot = await self._store.load(context_id)
         return snapshot is not None and snapshot.row.status != "purged"
 
     async def with_references(self, change: Change) -> Change:
         """
-        Bring back what a replacement refers to and was trimmed: a window needs no archive.
+        Restore trimmed messages that a replacement refers to, since windows are kept in the store.
 
-        Policies only drop what a window has, so that this concerns no other compaction.
+        Policies only drop messages of the window, so other compactions need nothing.
 
         Raises:
-            CommitFailed: It cannot be brought back now.
+            CommitFailed: They can't be restored now.
         """
         if all(rewrite.strategy != "manual" for rewrite in change.compactions):
             return change
@@ -251,9 +251,9 @@ def _page_of(
     rows: Sequence[MessageRow], piece: LogPiece, bytes_max: int, *, newest_first: bool
 ) -> tuple[list[MessageRow], bool]:
     """
-    Take *rows* up to the end of *piece*, or until they are too big; tell if none was missing.
+    Return *rows* up to the end of *piece* or to *bytes_max*, and whether none was missing.
 
-    Each source of rows ends early only after a row that makes every page up to it too big.
+    Each source of rows ends early only after a row with which every page is too big.
     """
     step = -1 if newest_first else 1
     at, end = (piece.last, piece.first) if newest_first else (piece.first, piece.last)
@@ -274,7 +274,7 @@ def _page_of(
 
 def _check_whole(lost: Sequence[Range]) -> None:
     """
-    See that no message is missing in both places.
+    Check that no message is missing in both places.
 
     Raises:
         ReadFailed: Some are.

@@ -1,8 +1,8 @@
 """
-The tables of an archive in PostgreSQL, brought up to date by whichever node comes first.
+The tables of an archive in PostgreSQL, which the first node to start migrates.
 
-Everything goes through transactions, and locks end with them, so that a pool in between which gives
-each transaction another connection does no harm.
+Everything runs in transactions, and locks end with them, so it works with a pooler that runs each
+transaction on another connection.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from fastpaca.store.migrate import Migration, migrations, pending
 from fastpaca.store.postgres.errors import described
 
 MIGRATION_LOCK: Final = 0x6670_616D
-"""The number of the lock that nodes take turns at: `fpam`."""
+"""The number of the lock for migrations: `fpam`."""
 
 IDENTITY_BYTES: Final = 16
 
 _SCHEMA: Final = "SELECT current_schema()"
 
-# Not `to_regclass`, which may answer from a cache that is older than a lock just waited for. And
-# both at once: between two questions another node may have made both.
+# Not `to_regclass`, whose cache may be older than a lock just waited for. And both in one query,
+# since another node may create both between two.
 _TABLES: Final = """
 SELECT relname::text FROM pg_class JOIN pg_namespace ON pg_namespace.oid = pg_class.relnamespace
 WHERE nspname = current_schema() AND relname IN ('messages', 'fastpaca_archive_migrations')
@@ -56,10 +56,10 @@ SELECT current_setting('server_encoding'), current_setting('fsync'),
 
 async def check_server(connection: Any, *, allow_unsafe: bool) -> None:
     """
-    See that the server keeps what it acknowledges: messages are trimmed on the strength of that.
+    Check that the server keeps acknowledged writes, since messages are trimmed after them.
 
     Raises:
-        ArchiveRefused: It does not, or cannot hold every text.
+        ArchiveRefused: It does not, or can't store every text.
     """
     encoding, fsync, commit = await connection.fetchrow(_SERVER)
     if encoding != "UTF8":
@@ -74,10 +74,10 @@ async def check_server(connection: Any, *, allow_unsafe: bool) -> None:
 
 async def check(connection: Any) -> bytes:
     """
-    See that nothing is left to migrate, and give the identity of the archive.
+    Check that no migration is missing, and return the identity of the archive.
 
     Raises:
-        ArchiveRefused: Something is, or a newer release has migrated it.
+        ArchiveRefused: One is missing, or a newer release has migrated it.
     """
     if await _pending(connection):
         raise ArchiveRefused(
@@ -89,12 +89,12 @@ async def check(connection: Any) -> bytes:
 
 async def bring_up_to_date(connection: Any) -> bytes:
     """
-    Run the migrations that the archive lacks, and give its identity.
+    Run the missing migrations, and return the identity of the archive.
 
-    A role that may only read and write is enough when there is nothing to do.
+    If there is nothing to do, a role that may only read and write is enough.
 
     Raises:
-        ArchiveRefused: Another program's table is in the way, a newer release has migrated it, or
+        ArchiveRefused: There is a table of another program, a newer release has migrated it, or
             this role may not.
     """
     if await _pending(connection):

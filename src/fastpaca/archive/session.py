@@ -1,4 +1,4 @@
-"""A session with the archive: it is used once it is known to be the one that the rows went to."""
+"""A session with the archive, after checking that it is the one that has this node's rows."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ OTHER: Final = (
 
 
 class AnotherArchive(ArchiveFailed):
-    """It holds nothing of this node, which cannot do without what it has trimmed."""
+    """It does not have the messages that this node has trimmed."""
 
 
 class ArchiveSession:
     """
-    Leads to *archive*, for the rows of *store*.
+    The access of *store* to *archive*.
 
     Attributes:
-        is_made: Whether it is known which archive that is.
-        identity: Which one.
+        is_made: Whether the identity of the archive was checked.
+        identity: Its identity.
     """
 
     def __init__(self, store: SqliteStore, archive: Archive) -> None:
@@ -42,18 +42,18 @@ class ArchiveSession:
         Return the archive.
 
         Raises:
-            ArchiveRefused: It is not one that can be used.
-            AnotherArchive: It is not ours.
-            ArchiveFailed: It cannot be reached.
+            ArchiveRefused: It can't be used.
+            AnotherArchive: It is not the one of this node.
+            ArchiveFailed: It can't be reached.
         """
         if not self.is_made:
-            async with self._making:  # once for all who wait
+            async with self._making:  # once for all callers
                 if not self.is_made:
                     await self._make()
         return self._archive
 
     def lose(self) -> None:
-        """Check the archive before it is used again: it may have become another one."""
+        """Check the archive before it is used again: it may have been replaced."""
         self.is_made = False
 
     async def _make(self) -> None:
@@ -63,7 +63,7 @@ class ArchiveSession:
             if known.identity != identity:
                 if known.has_trimmed:
                     raise AnotherArchive(OTHER)
-                # All is here still, so another archive begins with all of it.
+                # Everything is still here, so a new archive gets all of it.
                 await self._store.in_writer(partial(local.note_identity, identity=identity))
         except (ReadFailed, CommitFailed, CommitUnknown) as error:
             raise ArchiveFailed(f"the store fails: {error}") from error

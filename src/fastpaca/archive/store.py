@@ -1,8 +1,8 @@
 """
-The store of a node with an archive: new messages are here, old ones there, and no caller sees it.
+The store of a node with an archive, which has the old messages; callers see no difference.
 
 `ArchivedReads` joins the two, `ArchiveWriter` archives and trims after the commits, and `Purges`
-erases in both places. Everything else is the store's.
+erases in both. The store does everything else.
 """
 
 from __future__ import annotations
@@ -42,21 +42,21 @@ from fastpaca.telemetry import ArchiveMetrics
 logger = logging.getLogger(__name__)
 
 START_SECONDS: Final = 5.0
-"""How long a start waits for the archive; then it goes on without, and the writer tries again."""
+"""How long a start waits for the archive; then the node starts, and the writer tries again."""
 
 COUNTED_AT_ONCE: Final = 5000
-"""Of how many contexts the messages are counted at once, after a start."""
+"""How many contexts to count the messages of at once, after a start."""
 
 
 class ArchivedStore:
     """
-    What *store* holds, and what was trimmed there since *archive* holds it.
+    The content of *store*, and of *archive* what was trimmed from it.
 
     Args:
-        store: Was told that it is archived.
-        archive: Where old messages are.
+        store: The store, opened with *is_archived*.
+        archive: The archive.
         pace: How much is archived and kept.
-        metrics: Told of all that goes on.
+        metrics: The metrics of the archive.
     """
 
     def __init__(
@@ -73,31 +73,31 @@ class ArchivedStore:
 
     @property
     def name(self) -> str:
-        """What the start banner calls it; shows no password."""
+        """Its name in the start banner, without a password."""
         return f"{self._store.name}, archived in {self._archive.name}"
 
     @property
     def is_shared(self) -> bool:
-        """Return False: only this process writes to it."""
+        """False: only this process writes to it."""
         return False
 
     @property
     def clock(self) -> None:
-        """This machine's will do."""
+        """None: the clock of this machine is the right one."""
 
     @property
     def condition(self) -> Condition:
-        """That of the store: without the archive, only reads of old messages fail."""
+        """The condition of the store: without the archive, only reads of old messages fail."""
         return self._store.condition
 
     # --- life ---------------------------------------------------------------------------------
 
     async def open(self) -> None:
         """
-        Open the store, and the archive if it can be reached, and begin to archive.
+        Open the store, and the archive if it can be reached, and start to archive.
 
         Raises:
-            StoreRefused: The store cannot be opened, or the archive is not one that can be used.
+            StoreRefused: The store can't be opened, or the archive can't be used.
         """
         await self._store.open()
         try:
@@ -113,12 +113,12 @@ class ArchivedStore:
         self._job = asyncio.create_task(self._run(await self._store.in_reader(local.ends)))
 
     async def _run(self, ends: tuple[int, int]) -> None:
-        with suppress(ReadFailed):  # only metrics suffer
+        with suppress(ReadFailed):  # only metrics need it
             await self._count(*ends)
         await self.writer.run()
 
     async def _count(self, last_key: int, place: int) -> None:
-        """Count the messages that are in the store, some at a time: it may hold many."""
+        """Count the messages in the store, some at a time, since there may be many."""
         for after in range(0, last_key, COUNTED_AT_ONCE):
             counts = await self._store.in_reader(
                 partial(local.count_log, after=after, through=after + COUNTED_AT_ONCE, place=place)
@@ -147,7 +147,7 @@ class ArchivedStore:
         return await self._reads.load_since(context_id, have)
 
     async def load_at(self, context_id: str, version: int) -> Snapshot | None:
-        """Read what rebuilding the window takes as it was after a version."""
+        """Read what rebuilding the window as it was after a version needs."""
         return await self._reads.load_at(context_id, version)
 
     async def messages(
@@ -180,7 +180,7 @@ class ArchivedStore:
     # --- other reads --------------------------------------------------------------------------
 
     async def revisions(self, context_ids: Sequence[str]) -> dict[str, int]:
-        """Look up the revisions of contexts."""
+        """Return the revisions of the contexts that exist."""
         return await self._store.revisions(context_ids)
 
     async def compactions(
@@ -202,18 +202,18 @@ class ArchivedStore:
         return await self._store.contexts(prefix, after, limit)
 
     async def idempotency_records(self, keys: Sequence[str]) -> dict[str, IdempotencyRecord]:
-        """Look up stored answers."""
+        """Return the idempotency records of *keys*."""
         return await self._store.idempotency_records(keys)
 
     # --- writes -------------------------------------------------------------------------------
 
     async def commit(self, changes: Sequence[Change]) -> None:
         """
-        Write *changes* in one durable transaction; what they purge is erased when this returns.
+        Write *changes* in one durable transaction; purged content is erased when this returns.
 
         Raises:
             CommitFailed: Certainly nothing was written.
-            CommitUnknown: It may have been written, or it was and is not erased in the archive yet.
+            CommitUnknown: It may have been written, or it is not erased in the archive yet.
         """
         changes = [await self._reads.with_references(change) for change in changes]
         purged = [change.row.id for change in changes if change.purges]
@@ -236,7 +236,7 @@ class ArchivedStore:
 
     async def backup(self, path: Path) -> None:
         """
-        Write a consistent copy of the store to the new file *path*; the archive has its own.
+        Write a consistent copy of the store to the new file *path*, without the archive.
 
         Raises:
             CommitFailed: It could not be written.

@@ -1,8 +1,8 @@
 """
-Trimming: what is emptied here because the archive has it, and what is left to be read.
+Trimming: which messages to remove here because the archive has them, and reading the others.
 
-What was trimmed leaves its row, empty, as a purge does; see the first migration for the reason. A
-log has no holes, so those that are found here tell what to ask the archive for.
+A trimmed message leaves an empty row, as a purged one does; the first migration says why. A log has
+no holes, so holes here show what to fetch from the archive.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from fastpaca.store.sqlite.writes import PIECE_BYTES, PIECE_ROWS, transaction
 R = TypeVar("R", MessageRow, CompactionRow)
 
 PIECE_CONTEXTS: Final = 200
-"""How many contexts a transaction trims."""
+"""The most contexts that a transaction trims."""
 
 LOOK_PLACES: Final = 20_000
-"""How many places are looked through at once for contexts to trim."""
+"""How many places to search at once for contexts to trim."""
 
-# A compaction may drop what a window has needed, so it counts like a message.
+# After a compaction, a window may need fewer messages, so it counts like a message.
 _TO_TRIM: Final = """
 SELECT t.context FROM (
     SELECT context FROM messages WHERE place > ?1 AND place <= ?2
@@ -89,12 +89,12 @@ class LogPiece(NamedTuple):
     What is here of a part of a log.
 
     Attributes:
-        rows: In the order in which they were read; one more may be there than was asked for.
-        gaps: What is missing between their first and their last, and, unless they end early, up to
+        rows: The messages, in the order of reading; there may be one more than requested.
+        gaps: What is missing between the first and the last row, and, unless they end early, up to
             the end; ascending.
-        first: Where the part begins.
-        last: Where it ends, at the end of the log at the latest.
-        ends_early: Whether there were too many rows, or too big ones.
+        first: The first seq of the part.
+        last: The last seq of the part, which is in the log.
+        ends_early: Whether there were too many rows, or too many bytes.
     """
 
     rows: list[MessageRow]
@@ -110,8 +110,8 @@ class Replay(NamedTuple):
 
     Attributes:
         piece: The messages.
-        compactions: All of them up to *through*; none is ever trimmed.
-        through: The last version that is looked at here.
+        compactions: All compactions up to *through*; they are never trimmed.
+        through: The last version that was read.
     """
 
     piece: LogPiece
@@ -123,7 +123,7 @@ class Replay(NamedTuple):
 
 
 def to_trim(connection: apsw.Connection, keep: int) -> tuple[list[int], int]:
-    """List the keys of some contexts to trim, and the place up to which they are all there are."""
+    """Return the keys of the contexts to trim up to a place, and that place."""
     with one_moment(connection):
         _, archived, trimmed, _ = state(connection)
         through = min(trimmed + LOOK_PLACES, archived)
@@ -132,7 +132,7 @@ def to_trim(connection: apsw.Connection, keep: int) -> tuple[list[int], int]:
 
 
 def absent(connection: apsw.Connection, context_id: str, wanted: Sequence[Range]) -> list[Range]:
-    """List what is not here of the ranges *wanted* of a log."""
+    """Return what is not here of the ranges *wanted* of a log."""
     with one_moment(connection):
         key, _ = connection.execute(_KEY_AND_LAST_SEQ, (id_bytes(context_id),)).get or (0, 0)
         cursor = connection.executemany(_SEQS, [(key, *between) for between in wanted])
@@ -164,7 +164,7 @@ def backward(
 def _piece(
     connection: apsw.Connection, key: int, between: Range, bounds: PageBounds, sql: str
 ) -> LogPiece:
-    """Read rows until they are too many or too big, the first that is too much included."""
+    """Read rows up to the first that exceeds *bounds*, including it."""
     cursor = connection.execute(sql, (key, *between))
     rows, ends_early = _taken(cursor, MessageRow._make, bounds)
     first, last = between
@@ -177,7 +177,7 @@ def _piece(
 def _taken(
     cursor: apsw.Cursor, make: Callable[[Iterable[Any]], R], bounds: PageBounds
 ) -> tuple[list[R], bool]:
-    """Take rows up to the first that is too much, and tell whether there was one."""
+    """Return rows up to the first that exceeds *bounds*, and whether there was one."""
     rows: list[R] = []
     left = bounds.bytes
     try:
@@ -220,11 +220,11 @@ def replay(
 
 def trim_some(connection: apsw.Connection, keys: Sequence[int], keep: int) -> tuple[int, int]:
     """
-    Empty some messages of contexts that are in the archive, and neither new nor in the window.
+    Trim some messages that are archived and neither new nor in the window.
 
-    What stays is decided here, from the state of this moment: the newest *keep* messages, those
-    that the window needs, and those that are not archived. Tells how many of the contexts *keys*
-    are done with, and how many messages were emptied.
+    What stays is decided from the current state: the newest *keep* messages, those that the window
+    needs, and those that are not archived. Returns how many of the contexts *keys* are done, and
+    how many messages were trimmed.
 
     Raises:
         CommitFailed: Certainly nothing was written.
@@ -251,14 +251,14 @@ def trim_some(connection: apsw.Connection, keys: Sequence[int], keep: int) -> tu
 def _trimmable(
     connection: apsw.Connection, key: int, keep: int, archived: int, bounds: PageBounds
 ) -> tuple[list[tuple[int]], int, bool]:
-    """List places to empty, the bytes that lie there, and tell if that is all of the context."""
+    """Return the places to trim, their bytes, and whether that is all of the context."""
     places: list[tuple[int]] = []
     length = 0
     last_seq = connection.execute(_LAST_SEQ, (key,)).get
     if last_seq is None:
         return places, length, True
     window = connection.execute(WINDOW, (key,)).get
-    # Only what lies between the kept is looked at, so that they are not met again and again.
+    # Search only between the messages to keep, so that these are not read each time.
     for between in missing([(1, last_seq - keep)], needs(window, last_seq).log):
         if len(places) >= bounds.rows or length >= bounds.bytes:
             return places, length, False
@@ -273,6 +273,6 @@ def _trimmable(
 
 
 def note_trimmed(connection: apsw.Connection, through: int) -> None:
-    """Note that the contexts with rows up to the place *through* have been trimmed."""
+    """Record that the contexts with rows up to the place *through* were trimmed."""
     with transaction(connection):
         connection.execute(_NOTE_TRIMMED, (through, through))

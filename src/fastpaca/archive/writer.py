@@ -1,9 +1,9 @@
 """
-What goes on after the commits: messages are archived, then trimmed, and purged ones are erased.
+What happens after commits: messages are archived, then trimmed, and purged ones are erased.
 
-A place up to which everything is archived stands in the store. It moves on after the archive has
-acknowledged, so a crash at any moment repeats some inserts, which changes nothing, and leaves none
-out. What fails is tried again for as long as the node runs, at growing intervals.
+The store records the place up to which everything is archived. It moves after the archive has
+acknowledged, so a crash only repeats some inserts, which changes nothing. Failures are retried
+while the node runs, at growing intervals.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from fastpaca.telemetry import ArchiveMetrics
 logger = logging.getLogger(__name__)
 
 BATCH_BYTES_MAX: Final = 16 * 1024 * 1024
-"""How many bytes of messages go to the archive at once; one that is larger goes alone."""
+"""The most bytes of messages in one insert; a larger message is inserted alone."""
 
 BATCH_BYTES_MIN: Final = 64 * 1024
-"""How few, after failures: a slow line may carry a small batch in time where it loses a large."""
+"""The fewest, after failures: a small batch may pass a slow line in time when a large one can't."""
 
 PAUSE_SECONDS: Final = 0.5
 PAUSE_SECONDS_MAX: Final = 30.0
-"""How long to wait after one failure, and after many."""
+"""How long to wait after one failure, and at most."""
 
 LOG_SECONDS: Final = 300.0
-"""How often a failure that goes on is logged again."""
+"""How often a continuing failure is logged again."""
 
 FAILURES: Final = (ArchiveFailed, ReadFailed, CommitFailed, CommitUnknown)
-"""What may go wrong, here or there, and is tried again."""
+"""Failures of the store and the archive, which are retried."""
 
 
 class Pace(NamedTuple):
@@ -49,8 +49,8 @@ class Pace(NamedTuple):
     How much is archived and kept.
 
     Attributes:
-        interval_seconds: How long to wait when all is archived.
-        batch_rows: How many messages go to the archive at once.
+        interval_seconds: How long to wait when everything is archived.
+        batch_rows: The most messages in one insert.
         tail_keep: How many messages of a context stay in the store.
     """
 
@@ -60,7 +60,7 @@ class Pace(NamedTuple):
 
 
 class ArchiveWriter:
-    """Archives what is in *store*, over *session*."""
+    """Archives the messages of *store*, through *session*."""
 
     def __init__(
         self, store: SqliteStore, session: ArchiveSession, pace: Pace, metrics: ArchiveMetrics
@@ -70,8 +70,8 @@ class ArchiveWriter:
         self._pace = pace
         self._metrics = metrics
         self._batch_bytes = BATCH_BYTES_MAX
-        # From reading what is to be archived until that is noted, nothing is erased in the archive:
-        # else what was read before a purge could land after it.
+        # Nothing is erased in the archive between reading messages to archive and recording that
+        # they are: otherwise, messages read before a purge could be inserted after it.
         self._turn = asyncio.Lock()
         self._catching_up = asyncio.Lock()
         self._halts_to_try: list[int] | None = None
@@ -80,7 +80,7 @@ class ArchiveWriter:
     # --- the loop -----------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Do what is to be done, again and again, until this is cancelled."""
+        """Archive, trim and erase repeatedly, until this is cancelled."""
         failures = 0
         while True:
             try:
@@ -88,7 +88,7 @@ class ArchiveWriter:
             except FAILURES as error:
                 failures += 1
                 self._fail(error)
-            except Exception:  # a defect; the node goes on, and this may too
+            except Exception:  # a defect; the node continues, and so may this
                 failures += 1
                 logger.exception("archiving failed; trying again")
             else:
@@ -122,7 +122,7 @@ class ArchiveWriter:
         try:
             survey = await self._store.in_reader(local.survey)
         except ReadFailed:
-            return  # what fails here, fails above too, and is told there
+            return  # `catch_up` fails too, and its failure is logged
         self._metrics.note_survey(
             rows=survey.rows if survey.rows < local.SURVEY_ROWS else None,
             contexts=survey.contexts,
@@ -133,12 +133,12 @@ class ArchiveWriter:
 
     async def catch_up(self) -> None:
         """
-        Erase, archive and trim until nothing is left to be done.
+        Erase, archive and trim until nothing is left to do.
 
         Raises:
-            ArchiveFailed: The archive cannot be reached or used.
-            ReadFailed: The store cannot be read.
-            CommitFailed: It cannot be written; nothing is lost by that.
+            ArchiveFailed: The archive can't be reached or used.
+            ReadFailed: The store can't be read.
+            CommitFailed: The store can't be written; nothing is lost by that.
             CommitUnknown: The same.
         """
         async with self._catching_up:
@@ -152,7 +152,7 @@ class ArchiveWriter:
     # --- archiving ----------------------------------------------------------------------------
 
     async def _archive_some(self) -> bool:
-        """Archive one batch, and tell whether there may be more."""
+        """Archive one batch, and return whether there may be more."""
         async with self._turn:
             archive = await self._session.archive()
             known = await self._store.in_reader(local.state)
@@ -176,9 +176,10 @@ class ArchiveWriter:
 
     async def _insert(self, archive: Archive, rows: Sequence[Logged]) -> dict[int, int]:
         """
-        Put *rows* into the archive, and give the contexts that it has something else of.
+        Insert *rows* into the archive, and return the conflicts.
 
-        That is, by key, the first seq of which that is so. What stands before it is inserted.
+        These are, by key of the context, the first seqs under which the archive has a different
+        message. Messages before them are inserted.
         """
         keys = {one.context_id: one.key for one in rows}
         conflicts: dict[str, int] = {}
@@ -209,7 +210,7 @@ class ArchiveWriter:
         return {keys[context_id]: seq for context_id, seq in conflicts.items()}
 
     async def _try_halted(self) -> None:
-        """Once in the life of a node, see whether halted contexts can go on."""
+        """Try once in the life of a node whether halted contexts can continue."""
         if self._halts_to_try is None:
             self._halts_to_try = await self._store.in_reader(local.halts)
         while self._halts_to_try:
@@ -217,7 +218,7 @@ class ArchiveWriter:
                 self._halts_to_try.pop()
 
     async def _try_some(self, key: int) -> bool:
-        """Archive some of a halted context, and tell whether there is more to try."""
+        """Archive some messages of a halted context, and return whether there is more to try."""
         async with self._turn:
             archive = await self._session.archive()
             halted = partial(local.halted, key=key, bounds=self._bounds)
@@ -233,7 +234,7 @@ class ArchiveWriter:
     # --- trimming -----------------------------------------------------------------------------
 
     async def _trim(self) -> None:
-        """Trim the contexts that have news since they were trimmed last."""
+        """Trim the contexts that have changed since they were last trimmed."""
         keep = self._pace.tail_keep
         while True:
             known = await self._store.in_reader(local.state)
@@ -255,9 +256,9 @@ class ArchiveWriter:
         Erase in the archive what was purged here.
 
         Raises:
-            ArchiveFailed: That cannot be done now.
-            ReadFailed: The store cannot be read.
-            CommitFailed: It cannot be noted, and is done again.
+            ArchiveFailed: That can't be done now.
+            ReadFailed: The store can't be read.
+            CommitFailed: It can't be recorded, and will be repeated.
             CommitUnknown: The same.
         """
         async with self._turn:
@@ -265,4 +266,4 @@ class ArchiveWriter:
                 archive = await self._session.archive()
                 await archive.erase([context_id for _, context_id in left])
                 end = partial(local.end_erasures, keys=[key for key, _ in left])
-                await self._store.in_writer(end, erases=True)  # the log of the store has them too
+                await self._store.in_writer(end, erases=True)  # the ids are in the log too

@@ -3,12 +3,12 @@ The address of a PostgreSQL database, understood as libpq understands it.
 
     postgresql://user:password@host:port,host:port/database?parameter=value&…
 
-It is taken apart by libpq's own rules, not by those of other URLs: a password may hold `?` and `#`,
-a `+` is no space, and what stands in the query wins over what stands before it. What the address
-leaves open comes from the service that it names, then from the environment (`PGHOST` and the like),
-then from libpq's defaults. `parameters` says what becomes of each parameter.
+It is parsed by libpq's rules, not by those of other URLs: a password may contain `?` and `#`, `+`
+is not a space, and the query overrides what is before it. Missing values come from the service that
+the address names, then from the environment (`PGHOST` and the like), then from libpq's defaults.
+`parameters` says what becomes of each parameter.
 
-No message repeats a value that could be a part of a password.
+No message repeats a value that could be part of a password.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from fastpaca.store.postgres.tls import Tls
 PORT: Final = 5432
 
 SOCKETS: Final = ("/run/postgresql", "/var/run/postgresql", "/tmp")  # noqa: S108  # nothing is made
-"""Where the packages of PostgreSQL, and PostgreSQL itself, have the server's socket."""
+"""Where PostgreSQL and its packages put the server's socket."""
 
 APPLICATION_NAME: Final = "fastpaca"
 
@@ -41,7 +41,7 @@ _ESCAPES: Final = (
 
 
 class BadAddress(Exception):
-    """An address cannot be used. The message is a clause that says why, and holds no secret."""
+    """An address can't be used. The message is a clause that says why, without secrets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,10 @@ class Host:
     A server.
 
     Attributes:
-        name: What it is called, and its certificate made out to; empty for a socket of this machine
-            in one of the usual directories.
-        address: Where it is, if not where *name* is.
-        port: Its port, which is a part of the name of a socket, too.
+        name: Its name, also in its certificate; empty for a socket of this machine in one of the
+            usual directories.
+        address: Its address, if it differs from *name*.
+        port: Its port, which is also a part of the name of a socket.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Host:
 
     @property
     def targets(self) -> list[str]:
-        """What to connect to, one after the other."""
+        """The addresses to try in turn."""
         return [self.address or self.name] if self.address or self.name else list(SOCKETS)
 
     def __str__(self) -> str:
@@ -80,17 +80,17 @@ class Address:
     What an address says, completed from the environment.
 
     Attributes:
-        hosts: At least one.
-        user: Whom to connect as.
-        password: The password; empty if none was given.
-        passfile: Where the password is looked up otherwise; None if there is no such file.
+        hosts: The hosts, at least one.
+        user: The name of the user.
+        password: The password; empty if there is none.
+        passfile: The file to look up the password otherwise, or None.
         database: The name of the database.
-        connect_seconds: How long to wait for each host; None if nothing is said.
-        settings: What the server is told at the start of a session.
+        connect_seconds: How long to wait for each host; None means the default.
+        settings: The settings to send at the start of a session.
         keepalive: The options of libpq for TCP, in its units.
-        kerberos_service: The name of the service for Kerberos.
+        kerberos_service: The name of the Kerberos service.
         tls: How connections over TCP are encrypted.
-        passed_over: What is not honoured, in a sentence each.
+        passed_over: A sentence for each parameter that is passed over.
     """
 
     hosts: tuple[Host, ...]
@@ -108,10 +108,10 @@ class Address:
 
 def address_of(dsn: str, environ: Mapping[str, str] | None = None) -> Address:
     """
-    Read *dsn*, and what it leaves open from *environ*, by default the process's own.
+    Parse *dsn*, and complete it from *environ*, by default that of the process.
 
     Raises:
-        BadAddress: It cannot be understood, or asks for something that cannot be had.
+        BadAddress: It is invalid, or requires something that is not supported.
     """
     env = os.environ if environ is None else environ
     values = _completed(_split(dsn), env)
@@ -140,7 +140,7 @@ def address_of(dsn: str, environ: Mapping[str, str] | None = None) -> Address:
 
 
 def shown(dsn: str) -> str:
-    """Say which database *dsn* means, and nothing that is secret."""
+    """Return a name for the database at *dsn*, without secrets."""
     try:
         values = _split(dsn)
         hosts = [_with_port(*pair) for pair in _pairs(values)]
@@ -151,11 +151,11 @@ def shown(dsn: str) -> str:
     return f"postgres ({name} at {where})" if name else f"postgres (at {where})"
 
 
-# --- taking it apart ------------------------------------------------------------------------------
+# --- parsing --------------------------------------------------------------------------------------
 
 _SCHEME: Final = re.compile("postgres(?:ql)?://")
 
-# An @ before the first / always ends it, no matter what comes before it.
+# An @ before the first / always ends it.
 _WHO: Final = re.compile("(?P<user>[^:@/]*)(?::(?P<password>[^@/]*))?@")
 
 _WHERE: Final = re.compile(
@@ -166,12 +166,12 @@ _HOST: Final = re.compile(r"(?:\[(?P<literal>[^\]]+)\]|(?P<name>[^:@\[\]]*))(?::
 
 
 def _split(dsn: str) -> dict[str, str]:
-    """Take *dsn* apart into parameters, each at most once."""
+    """Parse *dsn* into parameters, each at most once."""
     scheme = _SCHEME.match(dsn)
     rest = dsn[scheme.end() :] if scheme else ""
     who = _WHO.match(rest)
     match = _WHERE.fullmatch(rest[who.end() :] if who else rest)
-    # An @ that is left over belongs to a password in which it, or a / before it, is not escaped.
+    # Another @ belongs to a password in which it, or a / before it, is not escaped.
     if scheme is None or match is None or "@" in match["hosts"] + (match["dbname"] or ""):
         raise BadAddress(f"it is invalid; {_ESCAPES}")
     parts = {**(who.groupdict() if who else {}), "dbname": match["dbname"]}
@@ -219,11 +219,11 @@ def _decoded(text: str) -> str:
         raise BadAddress("the characters escaped with % in it are not UTF-8") from None
 
 
-# --- completing it --------------------------------------------------------------------------------
+# --- completing -----------------------------------------------------------------------------------
 
 
 def _completed(said: dict[str, str], env: Mapping[str, str]) -> dict[str, str]:
-    """Add what the service and the environment say, and check all of it."""
+    """Return *said*, completed from the service and the environment, and checked."""
     values = dict(said)
     if values.pop("ssl", None) is not None:
         raise BadAddress("ssl must be true; use sslmode for anything else")
@@ -247,7 +247,7 @@ def _completed(said: dict[str, str], env: Mapping[str, str]) -> dict[str, str]:
 
 
 def _check(parameter: Parameter | None, source: str, value: str) -> None:
-    """Refuse *value*, which stands in *source*, if the parameter cannot have it."""
+    """Refuse *value*, which is from *source*, if it is not possible for the parameter."""
     if parameter is None:
         raise BadAddress(f"{source} is not a libpq parameter")
     if not value:
@@ -270,7 +270,7 @@ def _notes(values: Mapping[str, str]) -> list[str]:
 
 
 def _own_name() -> str:
-    """Say what the user is called as whom this process runs."""
+    """Return the name of the user of this process."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
@@ -292,7 +292,7 @@ def _positive(number: int | None) -> int | None:
 
 
 def _hosts(values: Mapping[str, str]) -> tuple[Host, ...]:
-    """List the hosts; each name has its address, if there are any, and its port."""
+    """Return the hosts, each with its name, its address, if there is one, and its port."""
     addresses = values["hostaddr"].split(",") if values.get("hostaddr") else []
     pairs = _pairs(values) or _matched([""] * (len(addresses) or 1), values)
     if addresses and len(addresses) != len(pairs):
@@ -304,7 +304,7 @@ def _hosts(values: Mapping[str, str]) -> tuple[Host, ...]:
 
 
 def _pairs(values: Mapping[str, str]) -> list[tuple[str, str]]:
-    """List the hosts that are named, with their ports as they are written."""
+    """Return the names of the hosts, with their ports as written."""
     return _matched(values["host"].split(","), values) if values.get("host") else []
 
 

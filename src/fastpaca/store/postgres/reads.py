@@ -1,11 +1,10 @@
 """
-What reads from PostgreSQL. Each statement sees one moment; no transaction holds several of them.
+What reads from PostgreSQL. Each statement sees one moment, and several need no transaction: the row
+of a context says how long its log is, and these messages never change. Only a purge removes any;
+when rows are missing, the context is read again.
 
-None has to: the row of a context says how far its log goes, and what it says is there is never
-changed. Only a purge takes something away; when rows are missing, the context is looked at again.
-
-Each statement also asks whether the server takes writes, see `primary`: one that was
-replaced has an old state.
+Each statement also checks that the server accepts writes (`primary`), since one that was replaced
+has an old state.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ from fastpaca.store.snapshots import (
 T = TypeVar("T")
 
 ROWS_AT_ONCE: Final = 2000
-"""How many rows are made before the event loop has its turn."""
+"""How many rows to build before yielding to the event loop."""
 
 _ROW_FIELDS: Final = len(ContextRow.__struct_fields__)
 
@@ -96,7 +95,7 @@ class Reader:
         return purged_diff(context_id) if rows is None else Diff(row, window, *rows)
 
     async def load_at(self, context_id: str, version: int) -> Snapshot | None:
-        """Read what rebuilding the window takes as it was after a version."""
+        """Read what rebuilding the window as it was after a version needs."""
         state = await self._state(context_id, version)
         if state is None or _is_purged(state) or not 0 <= version <= state.row.version:
             return None
@@ -177,12 +176,12 @@ class Reader:
         through = min(to_version, begin.row.version) if begin else 0
         if begin is None or _is_purged(begin) or through <= after_version:
             return ChangesPage([], [], after_version)
-        # A row more than is wanted tells where the page ends, if rows are missing.
+        # One more row than wanted shows where the page ends if rows are missing.
         between = (hashed(context_id), after_version, through)
         limits = (max(bounds.rows, 1) + 1, bounds.bytes)
         compactions = await self._rows(CompactionRow._make, sql.CHANGED_WINDOWS, *between, *limits)
-        # Of the seqs that these versions may have, the last ones are of later versions if there are
-        # compactions in between.
+        # If there are compactions among these versions, the last of the possible seqs belong to
+        # later versions.
         first_seq = seq_at(after_version, begin.compaction) + 1
         seqs = (first_seq, first_seq + through - after_version - 1)
         log = (
@@ -234,7 +233,7 @@ class Reader:
         )
 
     async def idempotency_records(self, keys: Sequence[str]) -> dict[str, IdempotencyRecord]:
-        """Look up stored answers."""
+        """Return the idempotency records of keys."""
         by_hash = {hashed(key): key for key in keys}
         records = await self._fetched(sql.ANSWERS, list(by_hash))
         return {
@@ -243,14 +242,14 @@ class Reader:
         }
 
     async def revisions(self, context_ids: Sequence[str]) -> dict[str, int]:
-        """Look up the revisions of contexts."""
+        """Return the revisions of the contexts that exist."""
         by_hash = {hashed(context_id): context_id for context_id in context_ids}
         rows = await self._fetched(sql.REVISIONS, list(by_hash))
         return {by_hash[context_id]: revision for context_id, revision in rows}
 
 
 async def _made(make: Callable[[Any], T], records: Sequence[Any]) -> list[T]:
-    """Make a row of each that was *records*, and let others have their turn in between."""
+    """Convert *records* to rows, and yield to the event loop in between."""
     rows = list(map(make, records[:ROWS_AT_ONCE]))
     for start in range(ROWS_AT_ONCE, len(records), ROWS_AT_ONCE):
         await asyncio.sleep(0)
@@ -263,10 +262,10 @@ def _is_purged(state: _State) -> bool:
 
 
 def after_prefix(prefix: str) -> str | None:
-    """Return the smallest string above all that begins with *prefix*; None if there is none."""
+    """Return the smallest string greater than all that begin with *prefix*, or None."""
     begin = prefix.rstrip("\U0010ffff")
     if not begin:
         return None
     next_code = ord(begin[-1]) + 1
-    # Surrogates are no characters of a text, so the next one is after them.
+    # Surrogates are not characters of a text, so the next one is after them.
     return begin[:-1] + chr(0xE000 if next_code == 0xD800 else next_code)

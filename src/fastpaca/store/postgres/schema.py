@@ -1,8 +1,8 @@
 """
-The schema of a PostgreSQL database, brought up to date by whichever node comes first.
+The schema of a PostgreSQL database, which the first node to start migrates.
 
-Nodes that start together wait for each other at an advisory lock. A database that has no such locks
-refuses what the second one does, since it was done already; then that node looks again.
+Nodes that start together wait for each other at an advisory lock. On a database without such locks,
+the second node's migration fails, since it was already done; then that node checks again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _VERSION: Final = "SELECT coalesce(max(version), 0) FROM fastpaca.migrations"
 
 _HAS_SCHEMA: Final = "SELECT true FROM pg_namespace WHERE nspname = 'fastpaca'"
 
-# Only where it is missing: even if there is nothing to do it takes CREATE on the database.
+# Only if it is missing: even if there is nothing to do, this requires CREATE on the database.
 _CREATE_SCHEMA: Final = "CREATE SCHEMA IF NOT EXISTS fastpaca"
 
 _CREATE_VERSIONS: Final = """
@@ -44,8 +44,8 @@ _HAS_CITUS: Final = "SELECT to_regproc('create_distributed_table') IS NOT NULL"
 
 _HAS_LAYOUT: Final = "SELECT to_regclass('pg_dist_partition') IS NOT NULL"
 
-# By hash (h), or whole on every server: no key (n), replicated in two phases (t). A table that is
-# known there as one that stays where it is has neither.
+# By hash (h), or whole on every server: no key (n), replicated in two phases (t). Local tables that
+# Citus knows have neither.
 _LAYOUT: Final = """
 SELECT pg_namespace.nspname || '.' || pg_class.relname
 FROM pg_dist_partition
@@ -82,18 +82,18 @@ _TABLES: Final = {
 """The column that each table is distributed by, and the table that its rows are stored with."""
 
 PROGRESS_SECONDS: Final = 30.0
-"""How often a step that takes long says that it goes on."""
+"""How often a long step reports that it continues."""
 
 Tell = Callable[[str], None]
-"""Shows the operator a line."""
+"""Shows a line to the operator."""
 
 
 async def check(connection: Any) -> None:
     """
-    See that nothing is left to migrate.
+    Check that no migration is missing.
 
     Raises:
-        StoreRefused: Something is, or a newer release has migrated it.
+        StoreRefused: One is, or a newer release has migrated the database.
     """
     if pending(migrations(_PACKAGE), await _version(connection)):
         raise StoreRefused(
@@ -104,9 +104,9 @@ async def check(connection: Any) -> None:
 
 async def bring_up_to_date(connection: Any) -> int:
     """
-    Run the migrations that the database lacks, and give the version that it has then.
+    Run the missing migrations, and return the version of the schema.
 
-    A role that may only read and write is enough when there is nothing to do.
+    If there is nothing to do, a role that may only read and write is enough.
 
     Raises:
         StoreRefused: A newer release has migrated it, or this role may not.
@@ -127,10 +127,10 @@ async def distribute_tables(
     connection: Any, tell: Tell, progress_seconds: float = PROGRESS_SECONDS
 ) -> list[str]:
     """
-    Spread the tables over the servers of a Citus cluster, and list those that were not.
+    Distribute the tables over the servers of a Citus cluster, and return those that were not yet.
 
-    Each table is a transaction of its own, so that what was interrupted goes on where it was. The
-    versions of the schema are copied to all servers: a node may be pointed at any.
+    Each table has its own transaction, so an interrupted run can be continued. The versions of the
+    schema are copied to all servers, since a node may connect to any of them.
 
     Raises:
         StoreRefused: This database can't do that.
@@ -157,7 +157,7 @@ async def distribute_tables(
 async def _step(
     connection: Any, what: str, *statement: object, tell: Tell, progress_seconds: float
 ) -> None:
-    """Run a *statement* that may take hours, and tell how it goes on."""
+    """Run a *statement* that may take hours, and report that it continues."""
     tell(f"{what} …")
     telling = asyncio.create_task(_tell_on(what, tell, progress_seconds))
     try:
@@ -210,16 +210,16 @@ async def _version(connection: Any) -> int:
 
 
 async def _lock(connection: Any) -> None:
-    """Wait until no other node migrates; the lock goes with the transaction."""
+    """Wait until no other node migrates; the lock ends with the transaction."""
     try:
-        async with connection.transaction():  # a savepoint: the outer one goes on without the lock
+        async with connection.transaction():  # a savepoint: the outer one continues without a lock
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
     except (asyncpg.FeatureNotSupportedError, asyncpg.UndefinedFunctionError):
         return
 
 
 async def _migrate(connection: Any) -> None:
-    """Run one migration after the other, each in a transaction that has seen what was missing."""
+    """Run the missing migrations, each in a transaction that checks which one is next."""
     is_done = False
     while not is_done:
         async with connection.transaction():

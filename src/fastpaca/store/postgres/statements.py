@@ -1,14 +1,14 @@
 """
 Every statement of the PostgreSQL store, with what it is for and how often it runs.
 
-On a database whose tables are distributed, a statement goes to the servers of the keys that it
-names. So each of its tables has its key (`context_id`; `key_hash` for answers) bound to a parameter
-in the table's own condition: a key that only follows from a join sends the statement to all
-servers, and one that is away then fails it for every context. The few statements that belong
-everywhere say why in `everywhere`.
+On a distributed database, a statement goes to the servers of the keys that it names. So each table
+in it has its key (`context_id`, or `key_hash` for stored responses) bound to a parameter in the
+table's own condition. If a key only followed from a join, the statement would go to all servers,
+and would fail for every context when one is down. The few statements that must go everywhere say
+why in `everywhere`.
 
-The file is long because it is the whole list: a database administrator finds here all that it is
-asked, `docs/scaling.md` has the same list, and a test checks where each statement goes.
+The file is long because it is the complete list, for database administrators. `docs/scaling.md` has
+the same list, and a test checks where each statement goes.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from fastpaca.store.base import COMMIT_ID_BYTES
 from fastpaca.store.postgres.primary import TAKES_WRITES
 
 COMMIT_IDS_KEPT: Final = 8
-"""How many ids of commits a context keeps: the outcome of an earlier one can't be told."""
+"""How many commit ids a context keeps: the outcome of older commits is unknown."""
 
 PIECE_ROWS: Final = 1000
-"""How many rows a transaction erases or forgets."""
+"""The most rows that a transaction erases or forgets."""
 
 PARAMETERS_MAX: Final = 1920
 """
-How many parameters a statement of many rows has.
+The most parameters of a statement.
 
-The protocol takes 32,767. But asyncpg keeps no statement prepared whose text is longer than 15 KiB,
-and each parameter takes up to 7 bytes of it: `$1920, `.
+The protocol allows 32,767. But asyncpg keeps only statements of up to 15 KiB prepared, and each
+parameter takes up to 7 bytes: `$1920, `.
 """
 
 
@@ -38,7 +38,7 @@ class Statement(NamedTuple):
     A statement.
 
     Attributes:
-        name: What it is called in `docs/distribution.md`.
+        name: Its name in `docs/distribution.md`.
         purpose: What it is for.
         often: How often it runs.
         sql: Its text.
@@ -56,15 +56,15 @@ class Rows(NamedTuple):
     """
     A statement that writes any number of rows, in two forms.
 
-    One server takes them fastest as an array for each column (`arrays`). A distributed database
-    would copy these to all its servers; it finds the right ones by `values`, row by row.
+    An array for each column (`arrays`) is fastest on a single server. A distributed database would
+    copy arrays to all servers; with `values`, it finds the right server for each row.
 
     Attributes:
-        name, purpose, often, everywhere: As those of `Statement`.
-        arrays: The text that takes an array for each column.
-        begin, end: What stands before and after rows that are written out.
-        columns: How many each row has.
-        keys: How many of them, the first ones, make a row unique.
+        name, purpose, often, everywhere: As in `Statement`.
+        arrays: The text with an array for each column.
+        begin, end: The text before and after the rows in `values`.
+        columns: How many columns a row has.
+        keys: How many of the first columns make a row unique.
     """
 
     name: str
@@ -79,11 +79,11 @@ class Rows(NamedTuple):
 
     @property
     def rows_max(self) -> int:
-        """How many rows are written out at once: a power of two."""
+        """The most rows in `values`: a power of two."""
         return 1 << (PARAMETERS_MAX // self.columns).bit_length() - 1
 
     def values(self, count: int) -> str:
-        """Write the text that takes *count* rows, parameter by parameter."""
+        """Return the text with *count* rows of parameters."""
         rows = (
             ", ".join(f"${row * self.columns + column}" for column in range(1, self.columns + 1))
             for row in range(count)
@@ -95,10 +95,10 @@ def _inserting(
     what: tuple[str, str, str], table: str, columns: dict[str, str], *, keys: int, end: str = ""
 ) -> Rows:
     """
-    Make the statement that inserts rows.
+    Return the statement that inserts rows.
 
-    Rows written out may be repeated, to fill up to a number of rows whose statement is prepared
-    already; those in arrays are never, so that a row that is there fails them where *end* is empty.
+    In `values`, rows may be repeated as padding. In arrays they never are, so if *end* is empty, a
+    row that exists already makes the statement fail.
     """
     begin = f"INSERT INTO fastpaca.{table} ({', '.join(columns)})"
     arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(columns.values(), 1))
@@ -143,9 +143,9 @@ WHERE c.context_id = $1 AND {TAKES_WRITES}
 """,
 )
 
-# The row, the newest window after a version, and the fields of MessageRow: all this once for each
-# new message, but for metadata, which may be large. If the window was rewritten, there are none: it
-# must be read first which messages it needs.
+# The row, the newest window after a version, and the fields of MessageRow: one row for each new
+# message, with the metadata, which may be large, only in the first. If the window was rewritten,
+# there are no messages: the window says which ones to read.
 NEWS: Final = Statement(
     "news",
     "what changed in a context that another node wrote to",
@@ -195,7 +195,7 @@ ORDER BY s.version, s.position
 """,
 )
 
-# The sum of the sizes decides in the database where a page ends: what is not wanted never travels.
+# The database ends a page by the sum of sizes, so unwanted rows are never sent.
 PAGE: Final = Statement(
     "page",
     "a page of a log, forwards",
@@ -276,8 +276,8 @@ ORDER BY version DESC
 """,
 )
 
-# Up to the first row with which the sum is above, and at least two: the row that is not wanted any
-# more tells where the page ends.
+# Up to the first row with which the sum is exceeded, and at least two: the extra row shows where
+# the page ends.
 CHANGED_MESSAGES: Final = Statement(
     "changed messages",
     "the messages between two versions",
@@ -298,7 +298,7 @@ ORDER BY seq
 """,
 )
 
-# Where nothing has a size: bodies are not read.
+# Without sizes, since bodies are not read.
 CHANGED_HEADS: Final = Statement(
     "changed heads",
     "the same without bodies",
@@ -396,7 +396,7 @@ FROM unnest(
 WHERE c.context_id = n.context_id AND c.revision = n.expected_revision AND c.status <> 'purged'
 """
 
-# What a change leaves as it is comes as NULL. The id of a purged context goes.
+# NULL means unchanged. The id of a purged context is erased.
 UPDATE_CONTEXTS: Final = Statement(
     "update contexts",
     "the new state of each context that is at the expected revision",
@@ -404,7 +404,7 @@ UPDATE_CONTEXTS: Final = Statement(
     f"{_UPDATE} AND c.context_id = ANY($1::bytea[]) RETURNING c.context_id",
 )
 
-# One server finds each row by the join. To look for it in the list as well costs it a third more.
+# One server finds each row by the join. The condition of the list would cost a third more.
 UPDATE_CONTEXTS_OF_ONE_SERVER: Final = f"{_UPDATE} RETURNING c.context_id"
 
 INSERT_CONTEXTS: Final = _inserting(
@@ -490,7 +490,7 @@ INSERT_COMPACTIONS: Final = _inserting(
     keys=2,
 )
 
-# What a purge leaves is erased after its commit; keys that are wanted at once are not left.
+# Content is erased after the commit of a purge, but keys that are needed at once within it.
 FREE_KEYS: Final = Statement(
     "free keys",
     "the keys of purged contexts that other writes now use",
@@ -500,7 +500,7 @@ FREE_KEYS: Final = Statement(
 
 # --- what became of a commit ----------------------------------------------------------------------
 
-# It locks: a distributed database refuses FOR UPDATE on the rows of several servers.
+# An update locks: distributed databases refuse FOR UPDATE on rows of several servers.
 TOUCH_CONTEXTS: Final = Statement(
     "touch contexts",
     "whether a commit happened whose response was lost",
@@ -580,7 +580,7 @@ SELECT context_id FROM fastpaca.contexts WHERE must_erase AND {TAKES_WRITES} LIM
     "they can be anywhere; each server searches an index that holds nothing else",
 )
 
-# The moment up to which a piece goes: that of the last row in it.
+# The time up to which a piece is deleted: that of its last row.
 OLD_ANSWERS: Final = Statement(
     "old answers",
     "where a batch of expired responses ends",

@@ -1,10 +1,10 @@
 """
-TLS to a PostgreSQL server: what an address asks for, and what a failure means.
+TLS to a PostgreSQL server: what an address requires, and what a failure means.
 
 The modes are those of libpq (postgresql.org/docs/18/libpq-ssl.html): `verify-ca` and `verify-full`
-check the certificate of the server, and so does `require` where there is a file of roots. A file
-that the address names must be there and be of use; one at its usual place, in ~/.postgresql, may be
-missing, or lie where this process may not look.
+check the certificate of the server, and so does `require` if there is a file of roots. A file that
+the address names must exist and be valid; a default file, in ~/.postgresql, may be missing or
+unreadable.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ import asyncpg
 from fastpaca.store.postgres.errors import TlsFailed
 
 SYSTEM: Final = "system"
-"""What `sslrootcert` is called that means the roots which the system trusts."""
+"""The value of `sslrootcert` for the roots that the system trusts."""
 
 PROTOCOL: Final = "postgresql"
-"""What the protocol is called in the handshake (ALPN)."""
+"""The name of the protocol in the handshake (ALPN)."""
 
 _VERIFYING: Final = ("verify-ca", "verify-full")
 
@@ -35,10 +35,10 @@ _ABSENT: Final = (FileNotFoundError, NotADirectoryError, PermissionError)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
     """
-    What an address says about TLS, under libpq's names; an empty path means the usual place.
+    What an address says about TLS, as in libpq; an empty path means the default file.
 
     Attributes:
-        directory: The usual place, ~/.postgresql; None if there is no home.
+        directory: The directory of default files, ~/.postgresql; None if there is no home.
     """
 
     mode: str
@@ -58,7 +58,7 @@ class Tls:
 
     @classmethod
     def of(cls, values: Mapping[str, str], home: Path | None) -> Tls:
-        """Make it of parameters that are good one by one."""
+        """Return it from parameters, each of which is valid by itself."""
         roots = values.get("sslrootcert", "")
         return cls(
             mode=values.get("sslmode") or ("verify-full" if roots == SYSTEM else "prefer"),
@@ -78,7 +78,7 @@ class Tls:
         )
 
     def contradiction(self) -> str | None:
-        """Say which parameters do not go together, in a clause; None if all do."""
+        """Return a clause that says which parameters contradict each other, or None."""
         if self.roots == SYSTEM and self.mode != "verify-full":
             return "sslrootcert=system requires sslmode=verify-full"
         if self.is_direct and self.mode in ("disable", "allow", "prefer"):
@@ -91,9 +91,9 @@ class Tls:
 
     def contexts(self, host: str) -> list[ssl.SSLContext | None]:
         """
-        Say how to try to connect to *host*, one way after the other; None is without TLS.
+        Return the ways to try to connect to *host*, in order; None means without TLS.
 
-        It reads files, and may take a while.
+        This reads files, and may take a while.
 
         Raises:
             TlsFailed: A file cannot be used.
@@ -122,7 +122,7 @@ class Tls:
                 context.keylog_filename = self.key_log
         return context
 
-    # --- whom to trust ---
+    # --- the server's certificate ---
 
     def _trust(self, context: ssl.SSLContext) -> None:
         if self.roots == SYSTEM:
@@ -135,7 +135,7 @@ class Tls:
         self._load_revoked(context)
 
     def _load_roots(self, context: ssl.SSLContext) -> bool:
-        """Load the certificates of authorities, and tell whether there are any."""
+        """Load the certificates of authorities, and return whether there are any."""
         if self.roots:
             with _file("sslrootcert", self.roots):
                 context.load_verify_locations(cafile=self.roots)
@@ -168,7 +168,7 @@ class Tls:
         if file or self.revoked_directory:
             context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
 
-    # --- who we are ---
+    # --- the client's certificate ---
 
     def _identify(self, context: ssl.SSLContext) -> None:
         certificate = self.certificate or self._usual("postgresql.crt")
@@ -195,9 +195,7 @@ class Tls:
             raise TlsFailed(f"sslkey {key} {reason}") from None
 
     def _check_key(self, key: Path) -> bool:
-        """
-        Refuse a *key* that other users may read, as libpq does; return whether it is encrypted.
-        """
+        """Refuse a *key* that others can read, as libpq does; return whether it is encrypted."""
         with _file("sslkey", key):
             state = key.stat()
             text = key.read_bytes()
@@ -216,7 +214,7 @@ class Tls:
         return b"ENCRYPTED" in text
 
     def _usual(self, name: str) -> Path | None:
-        """Find a file at its usual place; None if it is missing, or cannot be looked at."""
+        """Return the path of a default file; None if it is missing or can't be read."""
         if self.directory is None:
             return None
         try:
@@ -225,10 +223,10 @@ class Tls:
         except _ABSENT:
             return None
 
-    # --- what went wrong ---
+    # --- errors ---
 
     def explained(self, error: BaseException, host: str) -> str | None:
-        """Say in a clause what *error* of a connection to *host* means; None if it is not TLS."""
+        """Return a clause that explains the *error* of connecting to *host*; None if not of TLS."""
         if isinstance(error, ssl.SSLCertVerificationError):
             return self._distrust(error, host)
         if isinstance(error, ssl.SSLError):
@@ -244,7 +242,7 @@ class Tls:
         ):
             what = f"it does not trust sslcert {sent}" if sent else "none was sent"
             return f"{host} asks for a certificate, and {what}; name one that it trusts in sslcert"
-        # A server that speaks TLS 1.3 refuses a certificate after the handshake, by hanging up.
+        # With TLS 1.3, a server refuses a certificate after the handshake, by disconnecting.
         if isinstance(error, asyncpg.ConnectionDoesNotExistError) and sent:
             return (
                 f"{host} closed the connection after it received sslcert {sent}; make sure that it"
@@ -253,7 +251,7 @@ class Tls:
         return None
 
     def _sent(self) -> str:
-        """Say which certificate is sent to a server that asks for one; empty if none is."""
+        """Return the certificate to send to a server that asks for one, or an empty string."""
         if not self.sends_certificate:
             return ""
         return self.certificate or str(self._usual("postgresql.crt") or "")
@@ -290,7 +288,7 @@ class Tls:
 
 
 class _Context(ssl.SSLContext):
-    """A context that knows what the server is called, wherever it is connected to."""
+    """A context that checks the name of the server, even if it connects to an address."""
 
     host: str | None = None
 
@@ -311,7 +309,7 @@ def _version(text: str) -> ssl.TLSVersion:
 
 @contextmanager
 def _file(name: str, path: object) -> Iterator[None]:
-    """Name the file that a parameter names, if it cannot be used."""
+    """Convert errors of reading the file at *path*, which the parameter *name* names."""
     try:
         yield
     except TlsFailed:

@@ -1,15 +1,14 @@
 """
-What writes to PostgreSQL: commits, what becomes of one that got no answer, erasing, forgetting.
+What writes to PostgreSQL: commits, finding out their outcome, erasing, and forgetting.
 
-A commit is one transaction with one statement per table. It updates the contexts that are at the
-revision it rests on; if these are not all, another node was first, and it is rolled back.
+A commit is one transaction with one statement per table. It updates contexts that are still at the
+expected revision; if some are not, another node was first, and it is rolled back.
 
-When the answer to COMMIT is lost, the transaction may be under way still. But it holds the rows
-that it has written until it ends. So a transaction that locks such a row waits for its end, and
-then sees what came of it: that needs no privilege, no view into the server, and works through any
-proxy. On a distributed database it may have ended on one server and be prepared on another, so
-every row is locked before anything is concluded, and what can't be locked in time leaves the
-outcome unknown.
+When the response to COMMIT is lost, the transaction may still be running. But it locks the rows
+that it has written until it ends. So a transaction that locks such a row waits for that end, and
+then sees the result. That needs no privileges and works through any proxy. On a distributed
+database, the commit may have ended on one server and be prepared on another, so every row is locked
+before anything is concluded; if that takes too long, the outcome stays unknown.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from fastpaca.store.postgres.primary import fetched
 from fastpaca.store.postgres.rows import PostgresBatch, Rows, columns, is_landed, pieces
 
 ANSWER_SECONDS: Final = 5.0
-"""How long to wait for the answer to COMMIT before its outcome is looked for elsewhere."""
+"""How long to wait for the response to COMMIT before looking for its outcome."""
 
 _ERASURES: Final = (
     sql.ERASE_MESSAGES,
@@ -37,17 +36,17 @@ _ERASURES: Final = (
 
 
 def _noted(answer: asyncio.Future[Any]) -> None:
-    """Let no one report an error of *answer* if its caller was cancelled."""
+    """Retrieve the error of *answer*, so that asyncio does not report it."""
     if not answer.cancelled():
         answer.exception()
 
 
 class AnswerLost(Exception):
-    """COMMIT was sent, and no answer came that tells what became of it."""
+    """COMMIT was sent, and no response says what became of it."""
 
 
 class OutcomeOpen(Exception):
-    """Some contexts of a commit have it and some have not: that is no outcome yet."""
+    """Some contexts have the commit and some don't: its outcome is still open."""
 
 
 async def write(
@@ -58,11 +57,11 @@ async def write(
     is_distributed: bool = False,
 ) -> None:
     """
-    Begin a transaction and write all of *batch* in it.
+    Begin a transaction and write *batch* in it.
 
     Raises:
-        CommitStale: Of some contexts it rests on a state that is not the current one.
-        CommitFailed: Some of its rows are there already.
+        CommitStale: For some contexts, it is based on a stale state.
+        CommitFailed: Some of its rows exist already.
     """
     await connection.execute(connection.begin, timeout=timeout)
     taken: list[Any] = []
@@ -97,7 +96,7 @@ async def _inserted(
     timeout: float,  # noqa: ASYNC109  # that of a statement
     is_distributed: bool,
 ) -> list[Any]:
-    """Insert those of *rows* that are not there, and list what the statement returns of them."""
+    """Insert those of *rows* that don't exist, and return what the statement returns for them."""
     if not rows:
         return []
     if not is_distributed:
@@ -118,7 +117,7 @@ async def _insert(
     timeout: float,  # noqa: ASYNC109  # that of a statement
     is_distributed: bool,  # it has no default
 ) -> int:
-    """Insert *rows*, and tell how many there were not."""
+    """Insert *rows*, and return how many were new."""
     if not is_distributed:
         done = [await connection.execute(statement.arrays, *columns(rows), timeout=timeout)]
     else:
@@ -136,7 +135,7 @@ async def end(connection: Any, timeout: float) -> None:  # noqa: ASYNC109  # tha
     Raises:
         AnswerLost: The outcome is unknown, and *connection* can't be used again.
         CommitFailed: Certainly nothing was written.
-        CommitUnknown: It was written, and the server warns that it may not be safe.
+        CommitUnknown: It was written, and the server warns that it may not be durable.
     """
     warnings: list[str] = []
 
@@ -145,8 +144,8 @@ async def end(connection: Any, timeout: float) -> None:  # noqa: ASYNC109  # tha
             warnings.append(message.message)
 
     connection.add_log_listener(note)
-    # A timeout of the driver would ask the server to cancel. While it waits for a standby, COMMIT
-    # is done there already; cancelled, it would only become visible without being safe.
+    # On a timeout, the driver would ask the server to cancel. But while the server waits for a
+    # standby, it has already committed: the commit would become visible without being durable.
     answer = asyncio.ensure_future(connection.execute("COMMIT"))
     answer.add_done_callback(_noted)
     await asyncio.wait([answer], timeout=timeout)
@@ -173,21 +172,21 @@ async def find_out(
     is_distributed: bool = False,
 ) -> bool | None:
     """
-    Wait until the commit of *batch* is under way nowhere, and tell whether it has landed.
+    Wait until the commit of *batch* has ended everywhere, and return whether it succeeded.
 
-    All of its contexts are asked, each for the lock that the commit holds until it has ended. A
-    distributed database ends a transaction on one server after the other, so that the first context
-    says nothing about what can be read of the next: the commit has landed only when all have it.
-    None if so many commits came after it that it can't be known any more.
+    This locks all of its contexts, each of which the commit locks until it ends. A distributed
+    database ends a transaction on one server after the other, so one context says nothing about the
+    next: the commit has succeeded only if all have it. None if so many commits came after it that
+    the outcome is no longer known.
 
     Raises:
-        OutcomeOpen: Some contexts have it and some have not, so it may be under way still.
+        OutcomeOpen: Some contexts have it and some don't, so it may still be running.
         AnswerLost, CommitFailed, CommitUnknown: The database may not keep what it shows.
     """
     insert = partial(_inserted, connection, timeout=timeout, is_distributed=is_distributed)
     if batch.records:
-        # A repeated request must find its record. But that it is not there says nothing: a
-        # purge may have taken it meanwhile.
+        # A repeated request must find its record. But a missing one proves nothing, since a purge
+        # may have deleted it meanwhile.
         await connection.execute(connection.begin, timeout=timeout)
         await insert(sql.INSERT_ANSWERS, batch.records)
         await connection.execute("ROLLBACK", timeout=timeout)
@@ -199,8 +198,8 @@ async def find_out(
     if False in told:
         await connection.execute("ROLLBACK", timeout=timeout)
         raise OutcomeOpen
-    # Something that ended the wait for a standby made it visible before it was safe. What comes
-    # after it in the log waits for the same standby, and is safe only if it is.
+    # If the wait for a standby was ended early, the commit is visible before it is durable. A later
+    # commit waits for the same standby, and is durable only if this one is.
     await end(connection, timeout)
     return True
 
@@ -212,9 +211,9 @@ async def _testimonies(
     timeout: float,  # noqa: ASYNC109  # that of a statement
 ) -> set[bool | None]:
     """
-    Lock all contexts of *batch*, and collect what they say about its commit.
+    Lock all contexts of *batch*, and return what they say about its commit.
 
-    The locks are taken in the order of a commit, so that the two don't lock each other out.
+    The locks are taken in the order of a commit, to avoid deadlocks.
     """
 
     async def touched(ids: list[bytes]) -> list[Any]:
@@ -223,7 +222,7 @@ async def _testimonies(
 
     witnesses = batch.witnesses()
     old = [key for key, witness in witnesses.items() if witness.insertion is None]
-    # A row that is not committed can't be seen or locked, but one in its place has to wait.
+    # An uncommitted row can't be seen or locked, but inserting the same row waits for it.
     insertions = [w.insertion for w in witnesses.values() if w.insertion is not None]
     rows = await touched(old) if old else []
     missing = {context_id for (context_id,) in await insert(sql.INSERT_CONTEXTS, insertions)}
@@ -235,13 +234,13 @@ async def _testimonies(
 
 async def secure(connection: Any, key_hashes: list[bytes], timeout: float) -> None:  # noqa: ASYNC109  # that of a statement
     """
-    See to it that answers which can be read are safe, too.
+    Make sure that the idempotency records of these keys, which can be read, are also durable.
 
-    The wait of their commit for a standby may have been ended from outside, or by a crash. What
-    comes after it in the log waits for the same standby, and is safe only if it is.
+    Their commit may not have waited for a standby, after an intervention or a crash. A later commit
+    waits for the same standby, and is durable only if theirs is.
 
     Raises:
-        AnswerLost, CommitFailed, CommitUnknown: That could not be found out.
+        AnswerLost, CommitFailed, CommitUnknown: They may not be durable.
     """
     await connection.execute(connection.begin, timeout=timeout)
     await connection.execute(sql.TOUCH_ANSWERS.sql, key_hashes, timeout=timeout)
@@ -253,7 +252,7 @@ async def erase(
     purged: Iterable[bytes],
     timeout: float,  # noqa: ASYNC109  # that of a statement
 ) -> None:
-    """Erase what purges have left, piece by piece; other nodes that do the same do no harm."""
+    """Erase content of purged contexts, piece by piece; other nodes may do so at the same time."""
     for context_id in purged:
         for statement in _ERASURES:
             while (
@@ -264,13 +263,13 @@ async def erase(
 
 
 async def left_to_erase(connection: Any, timeout: float) -> list[bytes]:  # noqa: ASYNC109  # that of a statement
-    """List some purged contexts whose content is still to be erased."""
+    """Return some purged contexts whose content is still to be erased."""
     rows = await fetched(connection, sql.TO_ERASE.sql, timeout=timeout)
     return [context_id for (context_id,) in rows]
 
 
 async def forget(connection: Any, before_us: int, timeout: float) -> None:  # noqa: ASYNC109  # that of a statement
-    """Delete answers older than *before_us*, piece by piece."""
+    """Delete idempotency records older than *before_us*, piece by piece."""
     while True:
         rows = await fetched(connection, sql.OLD_ANSWERS.sql, before_us, timeout=timeout)
         if not rows:
