@@ -67,7 +67,7 @@ def test_items_cost_beside_their_bytes() -> None:
     assert not kind.is_inline(0, items=int(1e6 * INLINE_SECONDS) + 1)
 
 
-def test_long_work_waits_for_a_place_and_shorter_work_does_not() -> None:
+async def test_long_work_waits_for_a_place_and_shorter_work_does_not() -> None:
     """So many threads work on large messages at once; a smaller one is served meanwhile."""
     release = threading.Event()
     running: list[None] = []
@@ -76,19 +76,16 @@ def test_long_work_waits_for_a_place_and_shorter_work_does_not() -> None:
         running.append(None)
         release.wait()
 
-    async def main() -> None:
-        tasks = [asyncio.create_task(offload(A_SECOND_A_BYTE, 1, long)) for _ in range(9)]
-        shorter = Work(byte_ns=1e9 * LONG_SECONDS)
-        while len(running) < LONG_AT_ONCE:
-            await offload(shorter, 1, lambda: None)
-        for _ in range(20):
-            await offload(shorter, 1, lambda: None)
-        assert len(running) == LONG_AT_ONCE
-        release.set()
-        await asyncio.gather(*tasks)
-        assert len(running) == 9
-
-    asyncio.run(main())
+    tasks = [asyncio.create_task(offload(A_SECOND_A_BYTE, 1, long)) for _ in range(9)]
+    shorter = Work(byte_ns=1e9 * LONG_SECONDS)
+    while len(running) < LONG_AT_ONCE:
+        await offload(shorter, 1, lambda: None)
+    for _ in range(20):
+        await offload(shorter, 1, lambda: None)
+    assert len(running) == LONG_AT_ONCE
+    release.set()
+    await asyncio.gather(*tasks)
+    assert len(running) == 9
 
 
 @pytest.mark.parametrize("sizes", [[], [1], [1] * 7, [9, 1, 1, 9], [1, 9, 9, 1, 1]])
@@ -168,46 +165,38 @@ def test_no_request_works_on_a_large_message_on_the_event_loop(kind: str, policy
     assert found == []
 
 
-def test_what_was_taken_apart_goes_before_what_is_still_to_be() -> None:
+async def test_what_was_taken_apart_goes_before_what_is_still_to_be() -> None:
     """Of what waits for a place, bodies that nobody has looked at yet come last."""
     done: list[str] = []
+    places = Places(1)
+    await places.take(comes_last=False)
 
-    async def main() -> None:
-        places = Places(1)
-        await places.take(comes_last=False)
-
-        async def work(name: str, *, comes_last: bool) -> None:
-            await places.take(comes_last=comes_last)
-            done.append(name)
-            places.leave()
-
-        tasks = [
-            asyncio.create_task(work("parse 1", comes_last=True)),
-            asyncio.create_task(work("parse 2", comes_last=True)),
-            asyncio.create_task(work("count", comes_last=False)),
-            asyncio.create_task(work("leaves", comes_last=False)),
-            asyncio.create_task(work("fit", comes_last=False)),
-        ]
-        await asyncio.sleep(0)
-        tasks[3].cancel()
+    async def work(name: str, *, comes_last: bool) -> None:
+        await places.take(comes_last=comes_last)
+        done.append(name)
         places.leave()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
-    asyncio.run(main())
+    tasks = [
+        asyncio.create_task(work("parse 1", comes_last=True)),
+        asyncio.create_task(work("parse 2", comes_last=True)),
+        asyncio.create_task(work("count", comes_last=False)),
+        asyncio.create_task(work("leaves", comes_last=False)),
+        asyncio.create_task(work("fit", comes_last=False)),
+    ]
+    await asyncio.sleep(0)
+    tasks[3].cancel()
+    places.leave()
+    await asyncio.gather(*tasks, return_exceptions=True)
     assert done == ["count", "fit", "parse 1", "parse 2"]
 
 
-def test_a_place_is_not_lost_with_who_was_given_it() -> None:
+async def test_a_place_is_not_lost_with_who_was_given_it() -> None:
     """Whoever is cancelled in the moment of its turn hands the place on."""
-
-    async def main() -> None:
-        places = Places(1)
-        await places.take(comes_last=False)
-        waiting = asyncio.create_task(places.take(comes_last=True))
-        await asyncio.sleep(0)
-        places.leave()
-        waiting.cancel()
-        await asyncio.wait([waiting])
-        await asyncio.wait_for(places.take(comes_last=False), 60)
-
-    asyncio.run(main())
+    places = Places(1)
+    await places.take(comes_last=False)
+    waiting = asyncio.create_task(places.take(comes_last=True))
+    await asyncio.sleep(0)
+    places.leave()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    await asyncio.wait_for(places.take(comes_last=False), 60)

@@ -184,22 +184,18 @@ def test_comparison_names_what_differs(
     assert main(["import", "a.jsonl", "--data-dir", "new", "--verify-only"]) == 0
 
 
-def test_data_of_a_running_node_is_refused(file: Path, lived: Path, refused: Said) -> None:
+async def test_data_of_a_running_node_is_refused(file: Path, lived: Path, refused: Said) -> None:
     """
     A data directory that a process holds is neither read nor written.
     """
-
-    async def hold() -> None:
-        store = SqliteStore(lived)
-        await store.open()
-        try:
-            for argv in (["export"], ["import", str(file)]):
-                said = await asyncio.to_thread(refused, *argv, "--data-dir", str(lived))
-                assert "is in use by this process already" in said
-        finally:
-            await store.close()
-
-    asyncio.run(hold())
+    store = SqliteStore(lived)
+    await store.open()
+    try:
+        for argv in (["export"], ["import", str(file)]):
+            said = await asyncio.to_thread(refused, *argv, "--data-dir", str(lived))
+            assert "is in use by this process already" in said
+    finally:
+        await store.close()
 
 
 def test_export_makes_no_store(here: Path, refused: Said) -> None:

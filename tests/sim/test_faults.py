@@ -103,28 +103,24 @@ def test_failures_are_told_as_they_are(tmp_path: Path, sim_seeds: range) -> None
 
 
 @pytest.mark.parametrize("what", ["write", "sync"])
-def test_node_says_what_happened(tmp_path: Path, what: str) -> None:
+async def test_node_says_what_happened(tmp_path: Path, what: str) -> None:
     """A write that fails is unavailable and harmless; a sync that fails ends all writing."""
     kind, code = ERRORS[what][0]
+    disk = Disk(rng=random.Random(1))
+    story = Story(random.Random(1), SqliteStore(tmp_path, vfs=disk.name))
+    await story.engine.start()
+    await story.put("c0")
 
-    async def scene() -> None:
-        disk = Disk(rng=random.Random(1))
-        story = Story(random.Random(1), SqliteStore(tmp_path, vfs=disk.name))
-        await story.engine.start()
-        await story.put("c0")
+    def fault(done: str, name: str) -> None:
+        if done == what and name.endswith("-wal"):
+            raise sqlite_error(kind, code)
 
-        def fault(done: str, name: str) -> None:
-            if done == what and name.endswith("-wal"):
-                raise sqlite_error(kind, code)
-
-        disk.fault = fault
-        refused = await story.append_code("c0")
-        disk.fault = None
-        assert refused == {"write": "unavailable", "sync": "outcome_unknown"}[what]
-        assert story.engine.health[0] == {"write": "ok", "sync": "degraded"}[what]
-        again = await story.append_code("c0")
-        assert again == {"write": "201", "sync": "unavailable"}[what]
-        await story.engine.stop()
-        disk.eject()
-
-    asyncio.run(scene())
+    disk.fault = fault
+    refused = await story.append_code("c0")
+    disk.fault = None
+    assert refused == {"write": "unavailable", "sync": "outcome_unknown"}[what]
+    assert story.engine.health[0] == {"write": "ok", "sync": "degraded"}[what]
+    again = await story.append_code("c0")
+    assert again == {"write": "201", "sync": "unavailable"}[what]
+    await story.engine.stop()
+    disk.eject()

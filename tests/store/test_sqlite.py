@@ -179,54 +179,42 @@ async def _compare(data: st.DataObject, directory: Path) -> None:
         await pair.sqlite.close()
 
 
-def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
+async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
     """What was committed is read by the next process as it was by this one."""
-
-    async def main() -> None:
-        pair = Pair(tmp_path)
-        await pair.sqlite.open()
-        for name in NAMES:
-            author = Author(name)
-            await pair.commit([author.create()])
-            await pair.commit([author.append(count=7, size=900)])
-        await pair.reopen()
-        await pair.check()
-        await pair.sqlite.close()
-
-    asyncio.run(main())
+    pair = Pair(tmp_path)
+    await pair.sqlite.open()
+    for name in NAMES:
+        author = Author(name)
+        await pair.commit([author.create()])
+        await pair.commit([author.append(count=7, size=900)])
+    await pair.reopen()
+    await pair.check()
+    await pair.sqlite.close()
 
 
-def test_contexts_that_are_not_remembered_are_found(tmp_path: Path) -> None:
+async def test_contexts_that_are_not_remembered_are_found(tmp_path: Path) -> None:
     """The store remembers the keys of so many contexts, and writes the others all the same."""
-
-    async def main() -> None:
-        store = SqliteStore(tmp_path)
-        await store.open()
-        authors = await create(store, *(f"c{n}" for n in range(10)))
-        for _ in range(3):
-            store._remember({f"other-{n}": n for n in range(KEYS_KEPT_MAX - 5)})
-            assert len(store._keys) == KEYS_KEPT_MAX
-            await store.commit([author.append(count=1) for author in authors])
-        assert await store.contexts("", "", 20) == [author.row for author in authors]
-        await store.close()
-
-    asyncio.run(main())
+    store = SqliteStore(tmp_path)
+    await store.open()
+    authors = await create(store, *(f"c{n}" for n in range(10)))
+    for _ in range(3):
+        store._remember({f"other-{n}": n for n in range(KEYS_KEPT_MAX - 5)})
+        assert len(store._keys) == KEYS_KEPT_MAX
+        await store.commit([author.append(count=1) for author in authors])
+    assert await store.contexts("", "", 20) == [author.row for author in authors]
+    await store.close()
 
 
-def test_reads_by_version_cost_the_same_at_any_length(tmp_path: Path) -> None:
+async def test_reads_by_version_cost_the_same_at_any_length(tmp_path: Path) -> None:
     """SQLite executes as many steps in a context of thousands of messages as in one of hundreds."""
     trims = {number: [Run(1, 1)] for number in range(50, 501, 50)}
-
-    async def main() -> None:
-        store = SqliteStore(tmp_path)
-        await store.open()
-        for name, commits in {"short": 1, "long": 12}.items():
-            (author,) = await create(store, name)
-            for _ in range(commits):
-                await store.commit([author.append(count=500, trims=trims)])
-        await store.close()
-
-    asyncio.run(main())
+    store = SqliteStore(tmp_path)
+    await store.open()
+    for name, commits in {"short": 1, "long": 12}.items():
+        (author,) = await create(store, name)
+        for _ in range(commits):
+            await store.commit([author.append(count=500, trims=trims)])
+    await store.close()
     connection = apsw.Connection(str(tmp_path / DATABASE_NAME), flags=apsw.SQLITE_OPEN_READONLY)
     bounds = PageBounds(20, ALL)
     reading: tuple[Callable[[str, int], object], ...] = (
@@ -257,42 +245,34 @@ def steps(connection: apsw.Connection, read: Callable[[], object]) -> int:
     return next(count)
 
 
-def test_closed_store_refuses_in_its_own_words(tmp_path: Path) -> None:
+async def test_closed_store_refuses_in_its_own_words(tmp_path: Path) -> None:
     """Before it is open and after it is closed, a store says so."""
-
-    async def main() -> None:
-        store = SqliteStore(tmp_path)
-        for _ in range(2):
-            with pytest.raises(ReadFailed, match="closed"):
-                await store.load("c")
-            with pytest.raises(CommitFailed, match="closed"):
-                await store.commit([Author("c").create()])
-            with pytest.raises(CommitFailed, match="closed"):
-                await store.backup(tmp_path / "copy.db")
-            await store.open()
-            await store.close()
-
-    asyncio.run(main())
-
-
-def test_abandoned_commit_is_whole(tmp_path: Path) -> None:
-    """A caller that is cancelled leaves a commit that is done or not, and a store that goes on."""
-
-    async def main() -> None:
-        store = SqliteStore(tmp_path)
+    store = SqliteStore(tmp_path)
+    for _ in range(2):
+        with pytest.raises(ReadFailed, match="closed"):
+            await store.load("c")
+        with pytest.raises(CommitFailed, match="closed"):
+            await store.commit([Author("c").create()])
+        with pytest.raises(CommitFailed, match="closed"):
+            await store.backup(tmp_path / "copy.db")
         await store.open()
-        (author,) = await create(store, "c")
-        for _ in range(20):
-            task = asyncio.create_task(store.commit([author.append(count=3)]))
-            await asyncio.sleep(0)
-            task.cancel()
-            await asyncio.wait([task])
-            snapshot = await store.load("c")
-            assert snapshot is not None
-            while snapshot.row != author.row:  # the writer is at it still
-                snapshot = await store.load("c")
-                assert snapshot is not None
-            assert len(snapshot.messages) == author.row.last_seq
         await store.close()
 
-    asyncio.run(main())
+
+async def test_abandoned_commit_is_whole(tmp_path: Path) -> None:
+    """A caller that is cancelled leaves a commit that is done or not, and a store that goes on."""
+    store = SqliteStore(tmp_path)
+    await store.open()
+    (author,) = await create(store, "c")
+    for _ in range(20):
+        task = asyncio.create_task(store.commit([author.append(count=3)]))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        snapshot = await store.load("c")
+        assert snapshot is not None
+        while snapshot.row != author.row:  # the writer is at it still
+            snapshot = await store.load("c")
+            assert snapshot is not None
+        assert len(snapshot.messages) == author.row.last_seq
+    await store.close()

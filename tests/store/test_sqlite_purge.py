@@ -71,108 +71,89 @@ class Churn:
         return [self.alive.pop(number).purge() for number in chosen]
 
 
-def test_no_byte_is_left(tmp_path: Path, seed: int) -> None:
+async def test_no_byte_is_left(tmp_path: Path, seed: int) -> None:
     """After each purge the marks of the living are all that is in the files, open or closed."""
-
-    async def main() -> None:
-        store = SqliteStore(tmp_path)
-        await store.open()
-        churn = Churn(seed)
-        for _ in range(8):
-            await store.commit(churn.births())
-            for _ in range(4):
-                await store.commit(churn.talk())
-            await store.commit(churn.deaths())
-            check(churn)
-        await store.close()
-        check(churn)
 
     def check(churn: Churn) -> None:
         for path in tmp_path.iterdir():
             found = {int(number) for number in MARK.findall(path.read_bytes())}
             assert found <= churn.alive.keys(), path
 
-    asyncio.run(main())
-
-
-def test_earlier_metadata_and_configurations_go_too(tmp_path: Path) -> None:
-    """What was overwritten long before the purge is gone even without one."""
-
-    async def main() -> None:
-        store = SqliteStore(tmp_path)
-        await store.open()
-        (author,) = await create(store, "c")
-        await store.commit([author.describe(b'{"x":"SECRET-1"}')])
-        await store.commit([author.configure(policy=b"SECRET-2")])
-        await store.commit(
-            [
-                author.describe(b"{}"),
-            ]
-        )
-        await store.commit([author.configure(policy=b"{}")])
-        await store.close()
-        assert files_with(tmp_path, b"SECRET") == []
-
-    asyncio.run(main())
-
-
-def test_what_stays_is_a_hash(tmp_path: Path) -> None:
-    """Neither the id nor a key that came with it is in the files after a purge."""
-
-    async def main() -> None:
-        store = SqliteStore(tmp_path)
-        await store.open()
-        (author,) = await create(store, "SECRET@example.org")
-        await store.commit([author.append(count=1, records=[answer("SECRET-key")])])
-        await store.commit([author.purge()])
-        assert files_with(tmp_path, b"SECRET") == []
-        await store.close()
-
-    asyncio.run(main())
-
-
-def test_erasure_that_was_interrupted_goes_on_at_the_next_start(tmp_path: Path) -> None:
-    """A process that is killed between a purge and its erasure leaves the rest to the next one."""
-
-    async def main() -> None:
-        store = SqliteStore(tmp_path / "data")
-        await store.open()
-        stays, goes = await create(store, "stays", "goes")
-        await store.commit([stays.append(count=5), goes.append(b"SECRET " * MIB)])
-        assert store._open is not None
-        writer = store._open.connections[0]
-        batch = SqliteBatch(keys(writer, ["goes"]), numbers(writer))
-        batch.add(goes.purge())
-        commit(writer, batch.statements)  # and no erasure
-        copy_as_after_kill(tmp_path / "data", tmp_path / "left")
-        await store.close()
-        assert files_with(tmp_path / "left", b"SECRET") != []
-        found = SqliteStore(tmp_path / "left")
-        await found.open()
-        assert await found.contexts("", "", 9) == [stays.row]
-        assert found._erasing is not None
-        await found._erasing
-        assert files_with(tmp_path / "left", b"SECRET") == []
-        await found.close()
-
-    asyncio.run(main())
-
-
-def test_commits_are_not_held_up_by_a_big_purge(tmp_path: Path) -> None:
-    """While a big context is erased, piece by piece, others are written."""
-
-    async def main() -> None:
-        store = SqliteStore(tmp_path)
-        await store.open()
-        big, other = await create(store, "big", "other")
+    store = SqliteStore(tmp_path)
+    await store.open()
+    churn = Churn(seed)
+    for _ in range(8):
+        await store.commit(churn.births())
         for _ in range(4):
-            await store.commit([big.append(count=12, size=MIB)])
-        purge = asyncio.create_task(store.commit([big.purge()]))
-        while not purge.done():
-            await store.commit([other.append(count=1)])
-        await purge
-        assert other.row.last_seq >= 4
-        assert await store.messages("other", 1, 10**6, 10**6, 10**9) == other.log
-        await store.close()
+            await store.commit(churn.talk())
+        await store.commit(churn.deaths())
+        check(churn)
+    await store.close()
+    check(churn)
 
-    asyncio.run(main())
+
+async def test_earlier_metadata_and_configurations_go_too(tmp_path: Path) -> None:
+    """What was overwritten long before the purge is gone even without one."""
+    store = SqliteStore(tmp_path)
+    await store.open()
+    (author,) = await create(store, "c")
+    await store.commit([author.describe(b'{"x":"SECRET-1"}')])
+    await store.commit([author.configure(policy=b"SECRET-2")])
+    await store.commit(
+        [
+            author.describe(b"{}"),
+        ]
+    )
+    await store.commit([author.configure(policy=b"{}")])
+    await store.close()
+    assert files_with(tmp_path, b"SECRET") == []
+
+
+async def test_what_stays_is_a_hash(tmp_path: Path) -> None:
+    """Neither the id nor a key that came with it is in the files after a purge."""
+    store = SqliteStore(tmp_path)
+    await store.open()
+    (author,) = await create(store, "SECRET@example.org")
+    await store.commit([author.append(count=1, records=[answer("SECRET-key")])])
+    await store.commit([author.purge()])
+    assert files_with(tmp_path, b"SECRET") == []
+    await store.close()
+
+
+async def test_erasure_that_was_interrupted_goes_on_at_the_next_start(tmp_path: Path) -> None:
+    """A process that is killed between a purge and its erasure leaves the rest to the next one."""
+    store = SqliteStore(tmp_path / "data")
+    await store.open()
+    stays, goes = await create(store, "stays", "goes")
+    await store.commit([stays.append(count=5), goes.append(b"SECRET " * MIB)])
+    assert store._open is not None
+    writer = store._open.connections[0]
+    batch = SqliteBatch(keys(writer, ["goes"]), numbers(writer))
+    batch.add(goes.purge())
+    commit(writer, batch.statements)  # and no erasure
+    copy_as_after_kill(tmp_path / "data", tmp_path / "left")
+    await store.close()
+    assert files_with(tmp_path / "left", b"SECRET") != []
+    found = SqliteStore(tmp_path / "left")
+    await found.open()
+    assert await found.contexts("", "", 9) == [stays.row]
+    assert found._erasing is not None
+    await found._erasing
+    assert files_with(tmp_path / "left", b"SECRET") == []
+    await found.close()
+
+
+async def test_commits_are_not_held_up_by_a_big_purge(tmp_path: Path) -> None:
+    """While a big context is erased, piece by piece, others are written."""
+    store = SqliteStore(tmp_path)
+    await store.open()
+    big, other = await create(store, "big", "other")
+    for _ in range(4):
+        await store.commit([big.append(count=12, size=MIB)])
+    purge = asyncio.create_task(store.commit([big.purge()]))
+    while not purge.done():
+        await store.commit([other.append(count=1)])
+    await purge
+    assert other.row.last_seq >= 4
+    assert await store.messages("other", 1, 10**6, 10**6, 10**9) == other.log
+    await store.close()

@@ -35,52 +35,44 @@ def foreign(directory: Path, sql: str = "BEGIN; SELECT count(*) FROM contexts") 
     other.close()
 
 
-def test_log_is_bounded_under_load(tmp_path: Path) -> None:
+async def test_log_is_bounded_under_load(tmp_path: Path) -> None:
     """While writers never pause and readers come and go, the log keeps within its ceiling."""
+    store = SqliteStore(tmp_path, wal_bytes_max=CEILING)
+    await store.open()
+    authors = await create(store, *(f"c{n}" for n in range(40)))
+    done = asyncio.Event()
 
-    async def main() -> None:
-        store = SqliteStore(tmp_path, wal_bytes_max=CEILING)
-        await store.open()
-        authors = await create(store, *(f"c{n}" for n in range(40)))
-        done = asyncio.Event()
+    async def read() -> None:
+        while not done.is_set():
+            await store.messages("c1", 1, ALL, 1000, ALL)
+            await store.load("c2")
 
-        async def read() -> None:
-            while not done.is_set():
-                await store.messages("c1", 1, ALL, 1000, ALL)
-                await store.load("c2")
-
-        readers = [asyncio.create_task(read()) for _ in range(2)]
-        longest = 0
-        for _ in range(120):
-            await store.commit([author.append(count=1, size=600) for author in authors])
-            longest = max(longest, wal_bytes(tmp_path))
-        done.set()
-        await asyncio.gather(*readers)
-        for author in authors:
-            assert await loaded_row(store, author.row.id) == author.row
-        await store.close()
-        # One commit writes about a page per context, and may go beyond the ceiling.
-        assert CEILING // 2 <= longest <= CEILING * 1.25
-
-    asyncio.run(main())
+    readers = [asyncio.create_task(read()) for _ in range(2)]
+    longest = 0
+    for _ in range(120):
+        await store.commit([author.append(count=1, size=600) for author in authors])
+        longest = max(longest, wal_bytes(tmp_path))
+    done.set()
+    await asyncio.gather(*readers)
+    for author in authors:
+        assert await loaded_row(store, author.row.id) == author.row
+    await store.close()
+    # One commit writes about a page per context, and may go beyond the ceiling.
+    assert CEILING // 2 <= longest <= CEILING * 1.25
 
 
-def test_log_is_cut_back_after_a_huge_commit(tmp_path: Path) -> None:
+async def test_log_is_cut_back_after_a_huge_commit(tmp_path: Path) -> None:
     """A commit that is longer than the ceiling makes the log long only for a while."""
-
-    async def main() -> None:
-        store = SqliteStore(tmp_path, wal_bytes_max=CEILING)
-        await store.open()
-        (author,) = await create(store, "c")
-        await store.commit([author.append(count=8, size=MIB)])
-        assert wal_bytes(tmp_path) > 8 * MIB
-        for _ in range(3):
-            await store.commit([author.append(count=1)])
-        assert wal_bytes(tmp_path) <= CEILING
-        assert await loaded_row(store, "c") == author.row
-        await store.close()
-
-    asyncio.run(main())
+    store = SqliteStore(tmp_path, wal_bytes_max=CEILING)
+    await store.open()
+    (author,) = await create(store, "c")
+    await store.commit([author.append(count=8, size=MIB)])
+    assert wal_bytes(tmp_path) > 8 * MIB
+    for _ in range(3):
+        await store.commit([author.append(count=1)])
+    assert wal_bytes(tmp_path) <= CEILING
+    assert await loaded_row(store, "c") == author.row
+    await store.close()
 
 
 def test_commits_never_wait_for_a_foreign_reader(
@@ -222,42 +214,34 @@ def test_start_beside_a_reader_of_the_past(tmp_path: Path) -> None:
         asyncio.run(main(faults.name))
 
 
-def test_next_start_begins_with_an_empty_log(tmp_path: Path) -> None:
+async def test_next_start_begins_with_an_empty_log(tmp_path: Path) -> None:
     """What a killed process left in the log is in the database before anything is served."""
-
-    async def main() -> None:
-        store = SqliteStore(tmp_path / "data")
-        await store.open()
-        (author,) = await create(store, "c")
-        await store.commit([author.append(count=50, size=5000)])
-        left = tmp_path / "left"
-        left.mkdir()
-        for name in ("fastpaca.db", "fastpaca.db-wal"):
-            (left / name).write_bytes((tmp_path / "data" / name).read_bytes())
-        await store.close()
-        assert wal_bytes(left) > 250_000
-        found = SqliteStore(left)
-        await found.open()
-        assert wal_bytes(left) == 0
-        assert await found.messages("c", 1, ALL, 100, ALL) == author.log
-        await found.close()
-
-    asyncio.run(main())
+    store = SqliteStore(tmp_path / "data")
+    await store.open()
+    (author,) = await create(store, "c")
+    await store.commit([author.append(count=50, size=5000)])
+    left = tmp_path / "left"
+    left.mkdir()
+    for name in ("fastpaca.db", "fastpaca.db-wal"):
+        (left / name).write_bytes((tmp_path / "data" / name).read_bytes())
+    await store.close()
+    assert wal_bytes(left) > 250_000
+    found = SqliteStore(left)
+    await found.open()
+    assert wal_bytes(left) == 0
+    assert await found.messages("c", 1, ALL, 100, ALL) == author.log
+    await found.close()
 
 
-def test_a_wait_that_is_given_up_leaves_checkpoints_running(tmp_path: Path) -> None:
+async def test_a_wait_that_is_given_up_leaves_checkpoints_running(tmp_path: Path) -> None:
     """Whoever no longer waits for a checkpoint, before it begins or while it runs, stops none."""
-
-    async def main() -> None:
-        store = SqliteStore(tmp_path)
-        await store.open()
-        assert store._open is not None
-        wal = store._open.wal
-        with wal._checkpointing:
-            waits = [wal.copy() for _ in range(3)]
-            for wait in waits:
-                wait.cancel()
-        await asyncio.wait_for(asyncio.wrap_future(wal.copy()), 30)
-        await store.close()
-
-    asyncio.run(main())
+    store = SqliteStore(tmp_path)
+    await store.open()
+    assert store._open is not None
+    wal = store._open.wal
+    with wal._checkpointing:
+        waits = [wal.copy() for _ in range(3)]
+        for wait in waits:
+            wait.cancel()
+    await asyncio.wait_for(asyncio.wrap_future(wal.copy()), 30)
+    await store.close()

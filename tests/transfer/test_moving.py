@@ -66,23 +66,19 @@ def test_there_and_back_again(fast_server: Server, rng: Random, versions: int) -
         asyncio.run(main(Path(directory), dsn))
 
 
-def test_life_goes_on_where_it_was_moved_to(tmp_path: Path) -> None:
+async def test_life_goes_on_where_it_was_moved_to(tmp_path: Path) -> None:
     """
     What follows in the other store is what would have followed in the first, answer for answer.
     """
     told = [ask for ask in story.sequel() if ask.key is None]  # answers under keys stay behind
-
-    async def main() -> None:
-        lived = SqliteStore(tmp_path / "lived")
-        await make.live(lived, story.life())
-        moved = SqliteStore(tmp_path / "moved")
-        await _move(await exported(lived), moved, tmp_path, HistoryBounds(3))
-        gone = {"purged", "z" * 300, story.UNFINISHED}
-        asks = [ask for ask in told if not any(story.target(name) in ask.target for name in gone)]
-        assert len(asks) > 100
-        assert await make.live(moved, asks) == await make.live(lived, asks)
-
-    asyncio.run(main())
+    lived = SqliteStore(tmp_path / "lived")
+    await make.live(lived, story.life())
+    moved = SqliteStore(tmp_path / "moved")
+    await _move(await exported(lived), moved, tmp_path, HistoryBounds(3))
+    gone = {"purged", "z" * 300, story.UNFINISHED}
+    asks = [ask for ask in told if not any(story.target(name) in ask.target for name in gone)]
+    assert len(asks) > 100
+    assert await make.live(moved, asks) == await make.live(lived, asks)
 
 
 async def _move(text: bytes, store: Store, directory: Path, bounds: HistoryBounds) -> None:
@@ -96,17 +92,13 @@ async def _move(text: bytes, store: Store, directory: Path, bounds: HistoryBound
         assert again.written == 0
 
 
-def test_only_contexts_with_the_prefix_are_exported() -> None:
+async def test_only_contexts_with_the_prefix_are_exported() -> None:
     """
     A prefix selects contexts, and the file says so.
     """
-
-    async def main() -> None:
-        store = MemoryStore()
-        await live(store, Random(1), ("a", "ab", "b"))
-        first, *lines = (await exported(store, "a")).splitlines()
-        assert b'"prefix":"a"' in first
-        ids = [line.split(b'"id":')[1][:5] for line in lines if b'"kind":"context"' in line]
-        assert ids == [b'"a","', b'"ab",']
-
-    asyncio.run(main())
+    store = MemoryStore()
+    await live(store, Random(1), ("a", "ab", "b"))
+    first, *lines = (await exported(store, "a")).splitlines()
+    assert b'"prefix":"a"' in first
+    ids = [line.split(b'"id":')[1][:5] for line in lines if b'"kind":"context"' in line]
+    assert ids == [b'"a","', b'"ab",']
