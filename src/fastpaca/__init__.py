@@ -15,6 +15,25 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from fastpaca.errors import ContextNotFound as ContextNotFound
+from fastpaca.errors import FastpacaError as FastpacaError
+from fastpaca.errors import Forbidden as Forbidden
+from fastpaca.errors import HeadersTooLarge as HeadersTooLarge
+from fastpaca.errors import IdempotencyConflict as IdempotencyConflict
+from fastpaca.errors import InternalError as InternalError
+from fastpaca.errors import InvalidRequest as InvalidRequest
+from fastpaca.errors import MethodNotAllowed as MethodNotAllowed
+from fastpaca.errors import OutcomeUnknown as OutcomeUnknown
+from fastpaca.errors import PayloadTooLarge as PayloadTooLarge
+from fastpaca.errors import Purged as Purged
+from fastpaca.errors import RateLimited as RateLimited
+from fastpaca.errors import RequestTimeout as RequestTimeout
+from fastpaca.errors import Tombstoned as Tombstoned
+from fastpaca.errors import Unauthorized as Unauthorized
+from fastpaca.errors import Unavailable as Unavailable
+from fastpaca.errors import UnsupportedMediaType as UnsupportedMediaType
+from fastpaca.errors import VersionConflict as VersionConflict
+
 if TYPE_CHECKING:
     from fastpaca.client.aio import AsyncContext as AsyncContext
     from fastpaca.client.aio import AsyncFastpaca as AsyncFastpaca
@@ -47,24 +66,6 @@ if TYPE_CHECKING:
     from fastpaca.client.values import Segment as Segment
     from fastpaca.client.values import TombstonedFrame as TombstonedFrame
     from fastpaca.client.values import View as View
-    from fastpaca.errors import ContextNotFound as ContextNotFound
-    from fastpaca.errors import FastpacaError as FastpacaError
-    from fastpaca.errors import Forbidden as Forbidden
-    from fastpaca.errors import HeadersTooLarge as HeadersTooLarge
-    from fastpaca.errors import IdempotencyConflict as IdempotencyConflict
-    from fastpaca.errors import InternalError as InternalError
-    from fastpaca.errors import InvalidRequest as InvalidRequest
-    from fastpaca.errors import MethodNotAllowed as MethodNotAllowed
-    from fastpaca.errors import OutcomeUnknown as OutcomeUnknown
-    from fastpaca.errors import PayloadTooLarge as PayloadTooLarge
-    from fastpaca.errors import Purged as Purged
-    from fastpaca.errors import RateLimited as RateLimited
-    from fastpaca.errors import RequestTimeout as RequestTimeout
-    from fastpaca.errors import Tombstoned as Tombstoned
-    from fastpaca.errors import Unauthorized as Unauthorized
-    from fastpaca.errors import Unavailable as Unavailable
-    from fastpaca.errors import UnsupportedMediaType as UnsupportedMediaType
-    from fastpaca.errors import VersionConflict as VersionConflict
 
 __version__ = "0.1.0"
 
@@ -100,26 +101,6 @@ _ROOMS: Final = {
         "Segment",
         "TombstonedFrame",
         "View",
-    ),
-    "fastpaca.errors": (
-        "ContextNotFound",
-        "FastpacaError",
-        "Forbidden",
-        "HeadersTooLarge",
-        "IdempotencyConflict",
-        "InternalError",
-        "InvalidRequest",
-        "MethodNotAllowed",
-        "OutcomeUnknown",
-        "PayloadTooLarge",
-        "Purged",
-        "RateLimited",
-        "RequestTimeout",
-        "Tombstoned",
-        "Unauthorized",
-        "Unavailable",
-        "UnsupportedMediaType",
-        "VersionConflict",
     ),
 }
 

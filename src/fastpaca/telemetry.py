@@ -184,13 +184,9 @@ class ArchiveMetrics(Collector):
     """The metrics of a node with an archive; *clock* returns the time in microseconds."""
 
     def __init__(self, clock: Callable[[], int]) -> None:
-        self.pending_rows = Gauge(
-            "fastpaca_archive_pending_rows", "Messages waiting for the archive.", registry=None
-        )
-        self.pending_contexts = Gauge(
-            "fastpaca_archive_pending_contexts",
-            "Contexts with messages waiting for the archive.",
-            registry=None,
+        self.pending_rows = _gauge("pending_rows", "Messages waiting for the archive.")
+        self.pending_contexts = _gauge(
+            "pending_contexts", "Contexts with messages waiting for the archive."
         )
         self.flush_duration_ms = Histogram(
             "fastpaca_archive_flush_duration_ms",
@@ -198,51 +194,24 @@ class ArchiveMetrics(Collector):
             buckets=(1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000),
             registry=None,
         )
-        self.attempted = Counter(
-            "fastpaca_archive_attempted_total", "Messages sent to the archive.", registry=None
+        self.attempted = _counter("attempted", "Messages sent to the archive.")
+        self.inserted = _counter("inserted", "Messages that were new to the archive.")
+        self.bytes_attempted = _counter("bytes_attempted", "Bytes of messages sent to the archive.")
+        self.bytes_inserted = _counter(
+            "bytes_inserted", "Bytes of messages that were new to the archive."
         )
-        self.inserted = Counter(
-            "fastpaca_archive_inserted_total",
-            "Messages that were new to the archive.",
-            registry=None,
+        self.lag = _gauge(
+            "lag", "Messages waiting for the archive in the context that has the most."
         )
-        self.bytes_attempted = Counter(
-            "fastpaca_archive_bytes_attempted_total",
-            "Bytes of messages sent to the archive.",
-            registry=None,
+        self.oldest_age_seconds = _gauge(
+            "oldest_age_seconds", "Age of the oldest message waiting for the archive."
         )
-        self.bytes_inserted = Counter(
-            "fastpaca_archive_bytes_inserted_total",
-            "Bytes of messages that were new to the archive.",
-            registry=None,
-        )
-        self.lag = Gauge(
-            "fastpaca_archive_lag",
-            "Messages waiting for the archive in the context that has the most.",
-            registry=None,
-        )
-        self.oldest_age_seconds = Gauge(
-            "fastpaca_archive_oldest_age_seconds",
-            "Age of the oldest message waiting for the archive.",
-            registry=None,
-        )
-        self.trimmed = Counter(
-            "fastpaca_archive_trimmed_total",
-            "Archived messages trimmed from the store.",
-            registry=None,
-        )
-        self.tail_size = Gauge(
-            "fastpaca_archive_tail_size", "Messages in the store, in all contexts.", registry=None
-        )
-        self.llm_token_count = Gauge(
-            "fastpaca_archive_llm_token_count",
-            "Tokens of the windows in memory.",
-            registry=None,
-        )
-        self.halted_contexts = Gauge(
-            "fastpaca_archive_halted_contexts",
+        self.trimmed = _counter("trimmed", "Archived messages trimmed from the store.")
+        self.tail_size = _gauge("tail_size", "Messages in the store, in all contexts.")
+        self.llm_token_count = _gauge("llm_token_count", "Tokens of the windows in memory.")
+        self.halted_contexts = _gauge(
+            "halted_contexts",
             "Contexts that are no longer archived, because the archive has different content.",
-            registry=None,
         )
         self._clock = clock
         self._pending_rows = 0
@@ -307,6 +276,14 @@ class ArchiveMetrics(Collector):
         self.lag.set(lag)
         self._oldest_us = oldest_us
         self.halted_contexts.set(halted)
+
+
+def _gauge(name: str, meaning: str) -> Gauge:
+    return Gauge(f"fastpaca_archive_{name}", meaning, registry=None)
+
+
+def _counter(name: str, meaning: str) -> Counter:
+    return Counter(f"fastpaca_archive_{name}_total", meaning, registry=None)
 
 
 class JsonLines(logging.Formatter):

@@ -10,47 +10,29 @@ from typing import Annotated, Any, Final
 
 from msgspec import UNSET, Struct, UnsetType
 
+from fastpaca import errors
 from fastpaca.api.request import JSON_TYPE, Headers, Response
 from fastpaca.api.responses import Count, doc, encode
-from fastpaca.errors import (
-    FastpacaError,
-    Forbidden,
-    HeadersTooLarge,
-    IdempotencyConflict,
-    InternalError,
-    InvalidRequest,
-    MethodNotAllowed,
-    NotFound,
-    OutcomeUnknown,
-    PayloadTooLarge,
-    Purged,
-    RateLimited,
-    RequestTimeout,
-    Tombstoned,
-    Unauthorized,
-    Unavailable,
-    UnsupportedMediaType,
-    VersionConflict,
-)
+from fastpaca.errors import FastpacaError, InternalError, MethodNotAllowed, Unauthorized
 
 STATUS: Final[dict[type[FastpacaError], int]] = {
-    InvalidRequest: 400,
-    Unauthorized: 401,
-    Forbidden: 403,
-    NotFound: 404,
-    MethodNotAllowed: 405,
-    RequestTimeout: 408,
-    VersionConflict: 409,
-    Tombstoned: 409,
-    Purged: 409,
-    IdempotencyConflict: 409,
-    PayloadTooLarge: 413,
-    UnsupportedMediaType: 415,
-    RateLimited: 429,
-    HeadersTooLarge: 431,
-    InternalError: 500,
-    Unavailable: 503,
-    OutcomeUnknown: 503,
+    errors.InvalidRequest: 400,
+    errors.Unauthorized: 401,
+    errors.Forbidden: 403,
+    errors.NotFound: 404,
+    errors.MethodNotAllowed: 405,
+    errors.RequestTimeout: 408,
+    errors.VersionConflict: 409,
+    errors.Tombstoned: 409,
+    errors.Purged: 409,
+    errors.IdempotencyConflict: 409,
+    errors.PayloadTooLarge: 413,
+    errors.UnsupportedMediaType: 415,
+    errors.RateLimited: 429,
+    errors.HeadersTooLarge: 431,
+    errors.InternalError: 500,
+    errors.Unavailable: 503,
+    errors.OutcomeUnknown: 503,
 }
 
 SHOWN_CHARS_MAX: Final = 500

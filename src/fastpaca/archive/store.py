@@ -1,8 +1,8 @@
 """
 The store of a node with an archive, which has the old messages; callers see no difference.
 
-`ArchivedReads` joins the two, `ArchiveWriter` archives and trims after the commits, and `Purges`
-erases in both. The store does everything else.
+Its reads that join the two are those of `ArchivedReads`. `ArchiveWriter` archives and trims after
+the commits, and `Purges` erases in both. The store does everything else.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from fastpaca.archive import local
@@ -23,17 +22,9 @@ from fastpaca.archive.session import ArchiveSession
 from fastpaca.archive.writer import ArchiveWriter, Pace
 from fastpaca.store.base import (
     Change,
-    ChangesPage,
     CommitFailed,
-    CompactionRow,
     Condition,
-    ContextRow,
-    Diff,
-    Have,
-    IdempotencyRecord,
-    MessageRow,
     ReadFailed,
-    Snapshot,
     StoreRefused,
 )
 from fastpaca.store.sqlite.store import SqliteStore
@@ -48,7 +39,7 @@ COUNTED_AT_ONCE: Final = 5000
 """How many contexts to count the messages of at once, after a start."""
 
 
-class ArchivedStore:
+class ArchivedStore(ArchivedReads):
     """
     The content of *store*, and of *archive* what was trimmed from it.
 
@@ -62,13 +53,19 @@ class ArchivedStore:
     def __init__(
         self, store: SqliteStore, archive: Archive, pace: Pace, metrics: ArchiveMetrics
     ) -> None:
-        self._store = store
         self._archive = archive
         self.metrics = metrics
-        self._session = session = ArchiveSession(store, archive)
+        session = ArchiveSession(store, archive)
         self.writer = ArchiveWriter(store, session, pace, metrics)
-        self._purges = Purges(store, session, self.writer)
-        self._reads = ArchivedReads(store, session, self._purges)
+        super().__init__(store, session, Purges(store, session, self.writer))
+        # What the archive has no part in.
+        self.revisions = store.revisions
+        self.compactions = store.compactions
+        self.compactions_before = store.compactions_before
+        self.contexts = store.contexts
+        self.idempotency_records = store.idempotency_records
+        self.forget_idempotency_records = store.forget_idempotency_records
+        self.backup = store.backup  # without the archive
         self._job: asyncio.Task[None] | None = None
 
     @property
@@ -136,75 +133,6 @@ class ArchivedStore:
         await self._archive.close()
         await self._store.close()
 
-    # --- reads of what may have been trimmed --------------------------------------------------
-
-    async def load(self, context_id: str) -> Snapshot | None:
-        """Read what rebuilding the state of a context needs."""
-        return await self._reads.load(context_id)
-
-    async def load_since(self, context_id: str, have: Have) -> Diff | None:
-        """Read what changed in a context since *have*."""
-        return await self._reads.load_since(context_id, have)
-
-    async def load_at(self, context_id: str, version: int) -> Snapshot | None:
-        """Read what rebuilding the window as it was after a version needs."""
-        return await self._reads.load_at(context_id, version)
-
-    async def messages(
-        self, context_id: str, from_seq: int, to_seq: int, limit: int, bytes_max: int
-    ) -> list[MessageRow]:
-        """Read the log forward."""
-        return await self._reads.messages(context_id, from_seq, to_seq, limit, bytes_max)
-
-    async def messages_before(
-        self, context_id: str, before_seq: int, limit: int, bytes_max: int
-    ) -> list[MessageRow]:
-        """Read the newest messages below a seq."""
-        return await self._reads.messages_before(context_id, before_seq, limit, bytes_max)
-
-    async def changes(
-        self,
-        context_id: str,
-        after_version: int,
-        to_version: int,
-        limit: int,
-        bytes_max: int,
-        *,
-        with_bodies: bool = True,
-    ) -> ChangesPage:
-        """Read what happened between two versions."""
-        return await self._reads.changes(
-            context_id, after_version, to_version, limit, bytes_max, with_bodies=with_bodies
-        )
-
-    # --- other reads --------------------------------------------------------------------------
-
-    async def revisions(self, context_ids: Sequence[str]) -> dict[str, int]:
-        """Return the revisions of the contexts that exist."""
-        return await self._store.revisions(context_ids)
-
-    async def compactions(
-        self, context_id: str, after_version: int, to_version: int, limit: int, bytes_max: int
-    ) -> list[CompactionRow]:
-        """Read rewrites of the window."""
-        return await self._store.compactions(
-            context_id, after_version, to_version, limit, bytes_max
-        )
-
-    async def compactions_before(
-        self, context_id: str, before_version: int, limit: int, bytes_max: int
-    ) -> list[CompactionRow]:
-        """Read rewrites of the window, newest first."""
-        return await self._store.compactions_before(context_id, before_version, limit, bytes_max)
-
-    async def contexts(self, prefix: str, after: str, limit: int) -> list[ContextRow]:
-        """Read rows in byte order of their ids."""
-        return await self._store.contexts(prefix, after, limit)
-
-    async def idempotency_records(self, keys: Sequence[str]) -> dict[str, IdempotencyRecord]:
-        """Return the idempotency records of *keys*."""
-        return await self._store.idempotency_records(keys)
-
     # --- writes -------------------------------------------------------------------------------
 
     async def commit(self, changes: Sequence[Change]) -> None:
@@ -215,7 +143,7 @@ class ArchivedStore:
             CommitFailed: Certainly nothing was written.
             CommitUnknown: It may have been written, or it is not erased in the archive yet.
         """
-        changes = [await self._reads.with_references(change) for change in changes]
+        changes = [await self.with_references(change) for change in changes]
         purged = [change.row.id for change in changes if change.purges]
         gone = [await self._count_of(context_id) for context_id in purged]
         await self._store.commit(changes)
@@ -229,16 +157,3 @@ class ArchivedStore:
             return await self._store.in_reader(partial(local.count_of, context_id=context_id))
         except ReadFailed as error:
             raise CommitFailed(str(error)) from error
-
-    async def forget_idempotency_records(self, before_us: int) -> None:
-        """Delete old records, and continue an interrupted erasure."""
-        await self._store.forget_idempotency_records(before_us)
-
-    async def backup(self, path: Path) -> None:
-        """
-        Write a consistent copy of the store to the new file *path*, without the archive.
-
-        Raises:
-            CommitFailed: It could not be written.
-        """
-        await self._store.backup(path)

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from fastpaca import __version__
 from fastpaca.settings import SETTINGS, Setting, SettingsError
@@ -29,48 +30,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_code
 
 
-def _serve(args: argparse.Namespace) -> int:
-    try:
-        from fastpaca.cli import serve
-    except ModuleNotFoundError as error:
-        return _missing_package(error)
-    return serve.run(args)
+def _run(name: str) -> Callable[[argparse.Namespace], int]:
+    """Return what runs the command in the module *name*, which is imported when it runs."""
 
+    def run(args: argparse.Namespace) -> int:
+        try:
+            command = import_module(f"fastpaca.cli.{name}")
+        except ModuleNotFoundError as error:
+            return _missing_package(error)
+        exit_code: int = command.run(args)
+        return exit_code
 
-def _health(args: argparse.Namespace) -> int:
-    from fastpaca.cli import health
-
-    return health.run(args)
-
-
-def _backup(args: argparse.Namespace) -> int:
-    from fastpaca.cli import backup
-
-    return backup.run(args)
-
-
-def _migrate(args: argparse.Namespace) -> int:
-    try:
-        from fastpaca.cli import migrate
-    except ModuleNotFoundError as error:
-        return _missing_package(error)
-    return migrate.run(args)
-
-
-def _export(args: argparse.Namespace) -> int:
-    try:
-        from fastpaca.cli import export
-    except ModuleNotFoundError as error:
-        return _missing_package(error)
-    return export.run(args)
-
-
-def _import(args: argparse.Namespace) -> int:
-    try:
-        from fastpaca.cli import import_
-    except ModuleNotFoundError as error:
-        return _missing_package(error)
-    return import_.run(args)
+    return run
 
 
 def _missing_package(error: ModuleNotFoundError) -> int:
@@ -110,7 +81,7 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     for setting in SETTINGS:
         _add_flag(parser, setting)
-    parser.set_defaults(run=_serve)
+    parser.set_defaults(run=_run("serve"))
 
 
 def _add_flag(parser: argparse.ArgumentParser, setting: Setting) -> None:
@@ -138,7 +109,7 @@ def _add_health(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     for setting in SETTINGS:
         if setting.name in ("host", "port"):
             _add_flag(parser, setting)
-    parser.set_defaults(run=_health)
+    parser.set_defaults(run=_run("health"))
 
 
 def _add_backup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -170,7 +141,7 @@ def _add_backup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         action="store_true",
         help="replace FILE if it exists and is a regular file, once the copy is complete",
     )
-    parser.set_defaults(run=_backup)
+    parser.set_defaults(run=_run("backup"))
 
 
 def _add_migrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -192,7 +163,7 @@ def _add_migrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action="store_true",
         help="also distribute the tables over the workers of Citus; stop all nodes first",
     )
-    parser.set_defaults(run=_migrate)
+    parser.set_defaults(run=_run("migrate"))
 
 
 def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -216,7 +187,7 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument(
         "--prefix", default="", metavar="TEXT", help="export only contexts whose ids start with it"
     )
-    parser.set_defaults(run=_export)
+    parser.set_defaults(run=_run("export"))
 
 
 def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -239,7 +210,7 @@ def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument(
         "--verify-only", action="store_true", help="only compare with FILE, and write nothing"
     )
-    parser.set_defaults(run=_import)
+    parser.set_defaults(run=_run("import_"))
 
 
 def _add_store_flags(parser: argparse.ArgumentParser) -> None:

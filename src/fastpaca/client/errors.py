@@ -10,48 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from fastpaca.errors import (
-    ContextNotFound,
-    FastpacaError,
-    Forbidden,
-    HeadersTooLarge,
-    IdempotencyConflict,
-    InternalError,
-    InvalidRequest,
-    MethodNotAllowed,
-    OutcomeUnknown,
-    PayloadTooLarge,
-    Purged,
-    RateLimited,
-    RequestTimeout,
-    Tombstoned,
-    Unauthorized,
-    Unavailable,
-    UnsupportedMediaType,
-    VersionConflict,
-)
+from fastpaca import errors
+from fastpaca.errors import FastpacaError, InvalidRequest, VersionConflict
 
 CLASSES: Final[Mapping[str, type[FastpacaError]]] = {
     error_class.code: error_class
-    for error_class in (
-        ContextNotFound,
-        Forbidden,
-        HeadersTooLarge,
-        IdempotencyConflict,
-        InternalError,
-        InvalidRequest,
-        MethodNotAllowed,
-        OutcomeUnknown,
-        PayloadTooLarge,
-        Purged,
-        RateLimited,
-        RequestTimeout,
-        Tombstoned,
-        Unauthorized,
-        Unavailable,
-        UnsupportedMediaType,
-        VersionConflict,
-    )
+    for error_class in vars(errors).values()  # a subclass comes after its base, and has its code
+    if isinstance(error_class, type) and issubclass(error_class, FastpacaError)
+    if error_class is not FastpacaError
 }
 
 
