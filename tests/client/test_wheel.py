@@ -41,7 +41,7 @@ with Fastpaca({address!r}) as client:
 for name in ("apsw", "asyncpg", "prometheus_client", "starlette", "toktok", "uvicorn"):
     assert importlib.util.find_spec(name) is None, name
 rooms = {{name.split(".")[1] for name in sys.modules if name.startswith("fastpaca.")}}
-assert rooms <= {{"client", "context", "errors", "ids", "shapes"}}, rooms
+assert rooms <= {{"client", "context", "errors", "ids", "ranges", "shapes"}}, rooms
 
 try:
     Fastpaca.local("data")
