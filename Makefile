@@ -21,7 +21,7 @@ NODE_CHAT := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix examples/node-chat
 SIM    := tests/context/test_simulation.py tests/rules/test_simulation.py tests/sim \
           tests/stream/test_simulation.py
 
-.PHONY: help setup serve test check fix sim fuzz acceptance validity runtimes compat bench docs lock
+.PHONY: help setup serve test coverage check fix sim fuzz acceptance validity runtimes compat bench docs lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
@@ -34,6 +34,10 @@ serve: $(SERVER) ## start a node on 127.0.0.1:4000 (installs only what the serve
 
 test: $(DEV) $(SERVERS) $(SDK) $(EXAMPLES) $(BROWSER) ## run the tests
 	$(PYTEST) -n auto --dist worksteal $(ARGS)
+
+coverage: $(DEV) ## report what `make test ARGS='--cov --cov-report='` reached, and fail if it was too little
+	$(BIN)/coverage report --fail-under=95
+	$(BIN)/coverage report --fail-under=100 --include="$$($(BIN)/python scripts/pure.py)"
 
 check: $(DEV) $(SDK) $(EXAMPLES) ## check format, lint, types, the direction of imports and the documentation
 	$(BIN)/ruff format --check .
