@@ -336,13 +336,7 @@ class Shape(IntEnum):
     RESPONSE = 13
 
 
-_SHAPES: Final = {
-    Side.CALL: Shape.CALL,
-    Side.RESULT: Shape.RESULT,
-    Side.BOTH: Shape.BOTH,
-    Side.REQUEST: Shape.REQUEST,
-    Side.RESPONSE: Shape.RESPONSE,
-}
+_SHAPES: Final = {side: Shape[side.name] for side in Side}
 
 WHOLE_PLACE: Final = -1
 """The place of a result that is its message as a whole."""

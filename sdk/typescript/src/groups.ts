@@ -1,8 +1,8 @@
 /**
  * Where a conversation may be cut without separating what belongs together. Pure.
  *
- * Calls are bound to their results, approvals and reasoning by the rules of the node. Its
- * `fastpaca/context/groups.py` explains each of them, and `tests/wire/cuts.json` keeps both equal.
+ * Calls are bound to their results, approvals and reasoning by the rules of the node, which its
+ * `fastpaca/context/groups.py` explains. `tests/wire/cuts.json` holds both to the same results.
  */
 
 import { type ToolReference, type Reading, WHOLE, answers, readingOf } from './readings.js';
@@ -13,7 +13,7 @@ import type { Message } from './types.js';
 export interface CutPoints {
   /**
    * A cut before the message at one of these separates nothing that belongs together. The number of
-   * messages is one of them if all may go.
+   * messages is one of them if everything may go.
    */
   indexes: number[];
   /** The indexes of the messages that open a turn. */
@@ -47,7 +47,7 @@ interface Step {
 const PASSING: ReadonlySet<string> = new Set(['page']);
 const OF_STRAYS: ReadonlySet<string> = new Set(['page', 'blank', 'result', 'response']);
 
-/** Approval requests and responses have an id space of their own. */
+/** Return the id space of a reference: approval requests and responses have their own. */
 function spaceOf({ side }: ToolReference): string {
   return side === 'request' || side === 'response' ? '?' : '=';
 }
@@ -89,7 +89,7 @@ class Groups {
   #speaker = -1;
   #withheld: number[] = [];
   readonly #strays = new Set<number>();
-  /** The indexes of a call and of a result that belongs to it but doesn't answer it. */
+  /** The indexes of calls and of their strays: results that belong to them but don't answer them. */
   readonly #ties: [call: number, stray: number][] = [];
   /** Messages that hold the result of a call in an earlier message. */
   readonly #late = new Set<number>();
@@ -148,7 +148,7 @@ class Groups {
     calls.clear();
   }
 
-  /** Let calls before a provider's summary hold nothing: they go with what it replaces. */
+  /** Let running calls before a provider's summary bind nothing, since it replaces them. */
   #releaseRunning(at: number): void {
     this.#summary = at;
     this.#hasResult ||= this.#running.size > 0; // those after it are of a later step
@@ -277,7 +277,7 @@ class Groups {
     this.#steps = this.#steps.filter((step) => step.number >= call.step);
   }
 
-  /** Record a message that holds nothing but strays. */
+  /** Record a message that holds only strays. */
   #noteStrays(at: number, { toolReferences, shapes }: Reading): void {
     const isWhole = toolReferences.some(({ place }) => place === WHOLE);
     if (isWhole || shapes.every((shape) => OF_STRAYS.has(shape))) this.#strays.add(at);
@@ -346,7 +346,7 @@ class Groups {
   }
 }
 
-/** Return whether a part of a message stands for all before it; none does in a whole result. */
+/** Return whether a part stands for everything before it; none does in a whole result. */
 function holdsSummary({ shapes, toolReferences }: Reading): boolean {
   return shapes.includes('compaction') && !toolReferences.some(({ place }) => place === WHOLE);
 }

@@ -1,7 +1,7 @@
 /**
- * What a message does to the calls of its conversation, by the table of shapes. Pure.
+ * How a message refers to the tool calls of its conversation, by the table of shapes. Pure.
  *
- * The rules are those of the node; its `fastpaca/shapes.py` explains each of them.
+ * The rules are those of the node, which its `fastpaca/shapes.py` explains.
  */
 
 import * as table from './shapes.js';
@@ -13,7 +13,7 @@ export type Shape = Side | 'blank' | 'reasoning' | 'compaction' | 'page' | 'othe
 
 /** A call, a result or an approval at one place of a message. */
 export interface ToolReference {
-  /** The index of the part; `WHOLE` for a message as a whole, and below it a key of the message. */
+  /** The index of the part; `WHOLE` for the whole message, and less for a key of the message. */
   place: number;
   side: Side;
   /** The id that binds it; empty if it has none. */
@@ -33,7 +33,7 @@ export interface ToolReference {
 /** A message, read by the table. */
 export interface Reading {
   role: string;
-  /** Whether it is in the window only, like a summary. */
+  /** Whether it is only in the window, like a summary. */
   isSynthetic: boolean;
   /** The shape of each part. */
   shapes: Shape[];

@@ -169,11 +169,7 @@ class ArchivedReads:
             through = min(through, rows[-1].version)
         if local.piece.gaps:
             fetched = await self._fetch(
-                context_id,
-                local.piece.gaps,
-                bounds.rows + 1,
-                bounds.bytes,
-                with_bodies=with_bodies,
+                context_id, local.piece.gaps, bounds.rows + 1, bounds.bytes, with_bodies=with_bodies
             )
             if len(fetched) > bounds.rows or sum(map(size, fetched)) > bounds.bytes:
                 through = min(through, fetched[-1].version)

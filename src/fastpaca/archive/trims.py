@@ -17,13 +17,7 @@ from fastpaca.ranges import Range, missing, runs
 from fastpaca.store.base import CompactionRow, MessageRow
 from fastpaca.store.pages import PageBounds, size
 from fastpaca.store.snapshots import needs, seq_at
-from fastpaca.store.sqlite.reads import (
-    COMPACTIONS,
-    VERSION,
-    WINDOW,
-    compaction_at,
-    one_moment,
-)
+from fastpaca.store.sqlite.reads import COMPACTIONS, VERSION, WINDOW, compaction_at, one_moment
 from fastpaca.store.sqlite.rows import id_bytes
 from fastpaca.store.sqlite.writes import PIECE_BYTES, PIECE_ROWS, transaction
 

@@ -30,15 +30,7 @@ from fastpaca import shapes
 from fastpaca.context.calls import Call
 from fastpaca.context.config import Config
 from fastpaca.context.cut_calls import ANSWERED
-from fastpaca.context.cuts import (
-    NO_TASK,
-    Base,
-    Cut,
-    Layout,
-    cut_for_tokens,
-    kept_by,
-    moved_to_user,
-)
+from fastpaca.context.cuts import NO_TASK, Base, Cut, Layout, cut_for_tokens, kept_by, moved_to_user
 from fastpaca.context.message import Entry
 from fastpaca.context.pairing import Pairing
 from fastpaca.context.removal import taken_out
@@ -101,6 +93,7 @@ def replayed(layout: Layout, config: Config, token_budget: int) -> tuple[Base, C
             after = min(after, compactions[at] + 1)
         if after > layout.size:
             return base, cut
+        assert after > end  # or this would not end
         end = after
         now = layout.base(end)
         ceiling = config.ceiling(token_budget, now.tokens)

@@ -106,6 +106,7 @@ class Groups:
                 self._read(self.size, entry)
         if self.pairing.barrier:  # the message that opened the newest turn was cut after all these
             self._pass_barrier()
+        assert self.size == len(self.turn) == len(self.newest_at) == len(self.sums) - 1
         return self
 
     def finish_ghosts(self) -> Groups:
@@ -270,6 +271,7 @@ class Groups:
         )
 
     def _add(self, place: int) -> None:
+        assert not self._cuts or self._cuts[-1] < place
         self._cuts.append(place)
         if place not in self._with_removal:
             self._clean_cuts.append(place)

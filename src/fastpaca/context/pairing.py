@@ -41,22 +41,8 @@ from bisect import insort
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from fastpaca.context.calls import (
-    GHOST,
-    Call,
-    CallsByName,
-    Ghosts,
-    OpenCalls,
-    order_of,
-    space_of,
-)
-from fastpaca.context.cut_calls import (
-    ANSWERED,
-    CUT_CALLS_MAX,
-    RUNNING,
-    CutCall,
-    newest_calls,
-)
+from fastpaca.context.calls import GHOST, Call, CallsByName, Ghosts, OpenCalls, order_of, space_of
+from fastpaca.context.cut_calls import ANSWERED, CUT_CALLS_MAX, RUNNING, CutCall, newest_calls
 from fastpaca.context.message import Entry
 from fastpaca.shapes import Side, ToolReference
 

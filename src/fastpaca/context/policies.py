@@ -94,6 +94,7 @@ def _smaller(window: Window, policy: LastN | SkipParts, config: Config) -> tuple
     base = layout.base(layout.size)
     cut = last_n(layout, base, config, _limit(policy, layout.size))
     smaller = _cut(slimmer, layout, base, cut)
+    assert base.first <= cut.start <= layout.size
     return smaller, cut.start >= layout.newest(layout.size)
 
 

@@ -114,9 +114,7 @@ class Database:
         return result
 
     async def read_each(
-        self,
-        names: Sequence[str],
-        job: Callable[[Reader, Sequence[str]], Awaitable[dict[str, T]]],
+        self, names: Sequence[str], job: Callable[[Reader, Sequence[str]], Awaitable[dict[str, T]]]
     ) -> dict[str, T]:
         """
         Look up all *names* in one query, or one by one if that fails.

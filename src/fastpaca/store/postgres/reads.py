@@ -215,11 +215,7 @@ class Reader:
     ) -> list[CompactionRow]:
         """Read rewrites of the window, newest first."""
         return await self._rows(
-            CompactionRow._make,
-            sql.COMPACTIONS_BEFORE,
-            hashed(context_id),
-            before_version,
-            *bounds,
+            CompactionRow._make, sql.COMPACTIONS_BEFORE, hashed(context_id), before_version, *bounds
         )
 
     async def contexts(self, prefix: str, after: str, limit: int) -> list[ContextRow]:
@@ -237,8 +233,8 @@ class Reader:
         by_hash = {hashed(key): key for key in keys}
         records = await self._fetched(sql.ANSWERS, list(by_hash))
         return {
-            by_hash[key_hash]: IdempotencyRecord(by_hash[key_hash], *answer)
-            for key_hash, *answer in records
+            by_hash[key_hash]: IdempotencyRecord(by_hash[key_hash], *fields)
+            for key_hash, *fields in records
         }
 
     async def revisions(self, context_ids: Sequence[str]) -> dict[str, int]:

@@ -14,13 +14,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from fastpaca.store.base import (
-    COMMIT_ID_BYTES,
-    Change,
-    CommitStale,
-    ContextRow,
-    IdempotencyRecord,
-)
+from fastpaca.store.base import COMMIT_ID_BYTES, Change, CommitStale, ContextRow, IdempotencyRecord
 from fastpaca.store.postgres import statements as sql
 from fastpaca.store.postgres.statements import COMMIT_IDS_KEPT
 from fastpaca.store.snapshots import purged_row

@@ -42,11 +42,7 @@ from fastpaca.store.postgres.connections import STATEMENT_SECONDS, PostgresConne
 from fastpaca.store.postgres.database import CLOSED, Database
 from fastpaca.store.postgres.operations import migrating
 from fastpaca.store.postgres.rows import PostgresBatch, hashed
-from fastpaca.store.postgres.schema import (
-    bring_up_to_date,
-    check,
-    is_distributed,
-)
+from fastpaca.store.postgres.schema import bring_up_to_date, check, is_distributed
 from fastpaca.store.postgres.watch import LOOK_SECONDS, Watch
 
 CONNECTIONS: Final = 10

@@ -35,10 +35,10 @@ _ERASURES: Final = (
 )
 
 
-def _noted(answer: asyncio.Future[Any]) -> None:
-    """Retrieve the error of *answer*, so that asyncio does not report it."""
-    if not answer.cancelled():
-        answer.exception()
+def _noted(response: asyncio.Future[Any]) -> None:
+    """Retrieve the error of *response*, so that asyncio does not report it."""
+    if not response.cancelled():
+        response.exception()
 
 
 class AnswerLost(Exception):
@@ -146,19 +146,19 @@ async def end(connection: Any, timeout: float) -> None:  # noqa: ASYNC109  # tha
     connection.add_log_listener(note)
     # On a timeout, the driver would ask the server to cancel. But while the server waits for a
     # standby, it has already committed: the commit would become visible without being durable.
-    answer = asyncio.ensure_future(connection.execute("COMMIT"))
-    answer.add_done_callback(_noted)
-    await asyncio.wait([answer], timeout=timeout)
-    if not answer.done():
+    response = asyncio.ensure_future(connection.execute("COMMIT"))
+    response.add_done_callback(_noted)
+    await asyncio.wait([response], timeout=timeout)
+    if not response.done():
         connection.terminate()
-        await asyncio.wait([answer])
+        await asyncio.wait([response])
     connection.remove_log_listener(note)
-    error = answer.exception()
+    error = response.exception()
     if isinstance(error, TIES):
         raise error
     if error is not None:
         raise AnswerLost from error
-    if answer.result() != "COMMIT":
+    if response.result() != "COMMIT":
         raise CommitFailed("the database rolled the transaction back")
     if warnings:
         raise CommitUnknown(f"committed with a warning: {warnings[0]}", fatal=False)

@@ -34,10 +34,7 @@ class Threads:
     """Threads that take jobs from one queue, each with a connection of its own."""
 
     def __init__(
-        self,
-        name: str,
-        connections: Sequence[apsw.Connection],
-        after: Job[None] | None = None,
+        self, name: str, connections: Sequence[apsw.Connection], after: Job[None] | None = None
     ) -> None:
         """Start a thread for each connection; *after* is called after each job has its result."""
         self._loop = asyncio.get_running_loop()
