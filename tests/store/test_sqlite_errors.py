@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import apsw
@@ -18,28 +19,25 @@ from tests.kit.faulty import Faults, faulty_vfs, sqlite_error
 from tests.kit.files import copy_as_after_kill, files_with
 from tests.store.contract import MIB, loaded_row
 
-Story = Callable[[SqliteStore, Faults], Awaitable[None]]
-
 DISK_FULL = sqlite_error(apsw.FullError, apsw.SQLITE_FULL)
 WRITE_FAILED = sqlite_error(apsw.IOError, apsw.SQLITE_IOERR_WRITE)
 READ_FAILED = sqlite_error(apsw.IOError, apsw.SQLITE_IOERR_READ)
 SYNC_FAILED = sqlite_error(apsw.IOError, apsw.SQLITE_IOERR_FSYNC)
 
 
-def tell(directory: Path, story: Story, wal_bytes_max: int = WAL_BYTES_MAX) -> None:
-    """Play *story* on a store whose disk fails on demand."""
-
-    async def main() -> None:
-        with faulty_vfs() as faults:
-            store = SqliteStore(directory, vfs=faults.name, wal_bytes_max=wal_bytes_max)
-            await store.open()
-            try:
-                await story(store, faults)
-            finally:
-                faults.stop()
-                await store.close()
-
-    asyncio.run(main())
+@asynccontextmanager
+async def faulty_store(
+    directory: Path, wal_bytes_max: int = WAL_BYTES_MAX
+) -> AsyncIterator[tuple[SqliteStore, Faults]]:
+    """Open a store whose disk fails on demand."""
+    with faulty_vfs() as faults:
+        store = SqliteStore(directory, vfs=faults.name, wal_bytes_max=wal_bytes_max)
+        await store.open()
+        try:
+            yield store, faults
+        finally:
+            faults.stop()
+            await store.close()
 
 
 async def found_again(directory: Path, context_id: str) -> int | None:
@@ -61,10 +59,11 @@ async def write_on(store: SqliteStore, author: Author) -> None:
 
 @pytest.mark.parametrize("error", [DISK_FULL, WRITE_FAILED], ids=["full", "write"])
 @pytest.mark.parametrize("skip", range(9))
-def test_failed_write_is_certainly_nothing(tmp_path: Path, error: apsw.Error, skip: int) -> None:
+async def test_failed_write_is_certainly_nothing(
+    tmp_path: Path, error: apsw.Error, skip: int
+) -> None:
     """Whichever page cannot be written, nothing of the commit is there, and the next one works."""
-
-    async def story(store: SqliteStore, faults: Faults) -> None:
+    async with faulty_store(tmp_path) as (store, faults):
         (author,) = await create(store, "c")
         await store.commit([author.append(count=2)])
         faults.fail("write", "-wal", error, skip=skip)
@@ -77,15 +76,12 @@ def test_failed_write_is_certainly_nothing(tmp_path: Path, error: apsw.Error, sk
         faults.stop()
         await store.commit([author.append(count=1, records=[answer("k")])])
         assert await loaded_row(store, "c") == author.row
-
-    tell(tmp_path, story)
-    assert asyncio.run(found_again(tmp_path, "c")) == 3
+    assert await found_again(tmp_path, "c") == 3
 
 
-def test_commit_that_spills_can_fail_early(tmp_path: Path) -> None:
+async def test_commit_that_spills_can_fail_early(tmp_path: Path) -> None:
     """A transaction too big for the cache writes pages before its end, and can fail there too."""
-
-    async def story(store: SqliteStore, faults: Faults) -> None:
+    async with faulty_store(tmp_path) as (store, faults):
         (author,) = await create(store, "c")
         faults.fail("write", "-wal", DISK_FULL, skip=1000)
         with pytest.raises(CommitFailed):
@@ -95,9 +91,7 @@ def test_commit_that_spills_can_fail_early(tmp_path: Path) -> None:
         again = Author("c")
         again.create()
         await store.commit([again.append(count=1)])
-
-    tell(tmp_path, story)
-    assert asyncio.run(found_again(tmp_path, "c")) == 1
+    assert await found_again(tmp_path, "c") == 1
 
 
 @pytest.mark.parametrize(
@@ -105,10 +99,9 @@ def test_commit_that_spills_can_fail_early(tmp_path: Path) -> None:
     [SYNC_FAILED, sqlite_error(apsw.IOError, apsw.SQLITE_IOERR)],
     ids=["fsync", "unnamed"],
 )
-def test_failed_sync_of_a_commit_is_fatal(tmp_path: Path, error: apsw.Error) -> None:
+async def test_failed_sync_of_a_commit_is_fatal(tmp_path: Path, error: apsw.Error) -> None:
     """Nobody knows what a failed sync has left; that is said once, and nothing is written again."""
-
-    async def story(store: SqliteStore, faults: Faults) -> None:
+    async with faulty_store(tmp_path) as (store, faults):
         (author,) = await create(store, "c")
         faults.fail("sync", "-wal", error)
         before = author.row
@@ -122,16 +115,13 @@ def test_failed_sync_of_a_commit_is_fatal(tmp_path: Path, error: apsw.Error) -> 
         with pytest.raises(CommitFailed):
             await store.forget_idempotency_records(ALL)
         assert await loaded_row(store, "c") == before
-
-    tell(tmp_path, story)
     # Both are true to "unknown"; half of it would not be.
-    assert asyncio.run(found_again(tmp_path, "c")) in {0, 1}
+    assert await found_again(tmp_path, "c") in {0, 1}
 
 
-def test_commits_waiting_behind_a_failed_sync_are_refused(tmp_path: Path) -> None:
+async def test_commits_waiting_behind_a_failed_sync_are_refused(tmp_path: Path) -> None:
     """A commit that was handed over before the failure was known is not written either."""
-
-    async def story(store: SqliteStore, faults: Faults) -> None:
+    async with faulty_store(tmp_path) as (store, faults):
         authors = await create(store, *"abcdef")
         faults.fail("sync", "-wal", SYNC_FAILED)
         outcomes = await asyncio.gather(
@@ -139,13 +129,10 @@ def test_commits_waiting_behind_a_failed_sync_are_refused(tmp_path: Path) -> Non
         )
         assert [type(outcome) for outcome in outcomes] == [CommitUnknown] + [CommitFailed] * 5
 
-    tell(tmp_path, story)
 
-
-def test_failed_sync_of_a_checkpoint_is_fatal(tmp_path: Path) -> None:
+async def test_failed_sync_of_a_checkpoint_is_fatal(tmp_path: Path) -> None:
     """A sync that fails while nobody waits for it is told with the next commit."""
-
-    async def story(store: SqliteStore, faults: Faults) -> None:
+    async with faulty_store(tmp_path, wal_bytes_max=MIB) as (store, faults):
         (author,) = await create(store, "c")
         faults.fail("sync", ".db", SYNC_FAILED)
         with pytest.raises(CommitUnknown) as caught:
@@ -154,13 +141,10 @@ def test_failed_sync_of_a_checkpoint_is_fatal(tmp_path: Path) -> None:
         with pytest.raises(CommitFailed):
             await store.commit([author.append(count=1)])
 
-    tell(tmp_path, story, wal_bytes_max=MIB)
 
-
-def test_failed_sync_while_the_log_begins_anew_is_fatal(tmp_path: Path) -> None:
+async def test_failed_sync_while_the_log_begins_anew_is_fatal(tmp_path: Path) -> None:
     """A commit does not go on behind a sync that failed on its behalf."""
-
-    async def story(store: SqliteStore, faults: Faults) -> None:
+    async with faulty_store(tmp_path, wal_bytes_max=MIB) as (store, faults):
         (author,) = await create(store, "c")
         assert store._open is not None
         await asyncio.to_thread(store._open.wal.stop)  # all is left to the writer
@@ -170,13 +154,10 @@ def test_failed_sync_while_the_log_begins_anew_is_fatal(tmp_path: Path) -> None:
         assert caught.value.fatal
         assert (await loaded_row(store, "c")).last_seq == author.row.last_seq - 1
 
-    tell(tmp_path, story, wal_bytes_max=MIB)
 
-
-def test_loss_is_told_to_a_commit_whoever_met_it(tmp_path: Path) -> None:
+async def test_loss_is_told_to_a_commit_whoever_met_it(tmp_path: Path) -> None:
     """A sync that fails in a chore is fatal for the next commit, not for the chore alone."""
-
-    async def story(store: SqliteStore, faults: Faults) -> None:
+    async with faulty_store(tmp_path) as (store, faults):
         (author,) = await create(store, "c")
         await store.commit([author.append(count=1, records=[answer("k", 1)])])
         faults.fail("sync", "-wal", SYNC_FAILED)
@@ -189,13 +170,10 @@ def test_loss_is_told_to_a_commit_whoever_met_it(tmp_path: Path) -> None:
         with pytest.raises(CommitFailed):
             await store.commit([author.append(count=1)])
 
-    tell(tmp_path, story)
 
-
-def test_full_disk_under_the_log_refuses_and_recovers(tmp_path: Path) -> None:
+async def test_full_disk_under_the_log_refuses_and_recovers(tmp_path: Path) -> None:
     """Where the log cannot be emptied, it stays within its ceiling, and what is there stays."""
-
-    async def story(store: SqliteStore, faults: Faults) -> None:
+    async with faulty_store(tmp_path, wal_bytes_max=MIB) as (store, faults):
         (author,) = await create(store, "c")
         faults.fail("write", ".db", DISK_FULL)
         with pytest.raises(CommitFailed, match="write-ahead log cannot be emptied"):
@@ -208,13 +186,10 @@ def test_full_disk_under_the_log_refuses_and_recovers(tmp_path: Path) -> None:
         await store.commit([again.append(count=1)])
         assert await loaded_row(store, "c") == again.row
 
-    tell(tmp_path, story, wal_bytes_max=MIB)
 
-
-def test_failed_read_may_be_tried_again(tmp_path: Path) -> None:
+async def test_failed_read_may_be_tried_again(tmp_path: Path) -> None:
     """A read that fails says so, and does no harm to the next one."""
-
-    async def story(store: SqliteStore, faults: Faults) -> None:
+    async with faulty_store(tmp_path) as (store, faults):
         (author,) = await create(store, "c")
         await store.commit([author.append(count=1, size=MIB)])
         faults.fail("read", "", READ_FAILED)
@@ -235,13 +210,10 @@ def test_failed_read_may_be_tried_again(tmp_path: Path) -> None:
         assert await store.changes("c", 0, 1, 9, ALL) == (author.log, [], 1)
         assert await loaded_row(store, "c") == author.row
 
-    tell(tmp_path, story)
 
-
-def test_interrupted_erasure_is_not_a_failed_commit(tmp_path: Path) -> None:
+async def test_interrupted_erasure_is_not_a_failed_commit(tmp_path: Path) -> None:
     """A purge whose erasure fails has happened all the same; the erasure goes on later."""
-
-    async def story(store: SqliteStore, faults: Faults) -> None:
+    async with faulty_store(tmp_path) as (store, faults):
         (author,) = await create(store, "c")
         await store.commit([author.append(b"SECRET " * 1000)])
         faults.fail("sync", "-wal", sqlite_error(apsw.FullError, apsw.SQLITE_FULL), skip=1)
@@ -253,18 +225,15 @@ def test_interrupted_erasure_is_not_a_failed_commit(tmp_path: Path) -> None:
         await store.forget_idempotency_records(0)
         assert files_with(tmp_path, b"SECRET") == []
 
-    tell(tmp_path, story)
 
-
-def test_commit_that_is_not_seen_does_not_come_back(tmp_path: Path) -> None:
+async def test_commit_that_is_not_seen_does_not_come_back(tmp_path: Path) -> None:
     """
     A commit that fails when its mark is in the log is seen after the next start if it is seen now.
 
     A sync that reports another error leaves the log as a failure to enter the frames into its
     index would.
     """
-
-    async def story(store: SqliteStore, faults: Faults) -> None:
+    async with faulty_store(tmp_path / "data") as (store, faults):
         (author,) = await create(store, "c")
         failure = sqlite_error(apsw.IOError, apsw.SQLITE_IOERR_SHMSIZE)
         armed = [True]
@@ -280,15 +249,12 @@ def test_commit_that_is_not_seen_does_not_come_back(tmp_path: Path) -> None:
         assert not caught.value.fatal
         assert (await loaded_row(store, "c")).last_seq == 0
         copy_as_after_kill(tmp_path / "data", tmp_path / "copy")
-
-    tell(tmp_path / "data", story)
-    assert asyncio.run(found_again(tmp_path / "copy", "c")) == 0
+    assert await found_again(tmp_path / "copy", "c") == 0
 
 
-def test_commit_that_failed_in_vain_is_found(tmp_path: Path) -> None:
+async def test_commit_that_failed_in_vain_is_found(tmp_path: Path) -> None:
     """An error that SQLite itself passes over leaves a commit that happened; nobody denies it."""
-
-    async def story(store: SqliteStore, faults: Faults) -> None:
+    async with faulty_store(tmp_path, wal_bytes_max=MIB) as (store, faults):
         (author,) = await create(store, "c")
         await store.commit([author.append(count=8, size=MIB)])
         failure = sqlite_error(apsw.IOError, apsw.SQLITE_IOERR_TRUNCATE)
@@ -299,8 +265,6 @@ def test_commit_that_failed_in_vain_is_found(tmp_path: Path) -> None:
         assert await loaded_row(store, "c") == author.row
         faults.stop()  # the log may be cut back again, whenever its checkpoint comes
         await store.commit([author.append(count=1)])
-
-    tell(tmp_path, story, wal_bytes_max=MIB)
 
 
 def test_application_id_spells_the_name() -> None:
