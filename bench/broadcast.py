@@ -1,19 +1,18 @@
 """
-The same server, which sends one frame to all its WebSockets, over and over.
+A bare ASGI application on uvicorn that sends one frame to all its WebSockets, over and over.
 
-What it reaches is the ceiling that the stream is held against. Prints its address like a node.
+What it reaches is the reference for the stream. Prints its address like a node.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Awaitable, Callable
 
-from starlette.types import Receive, Scope, Send
+from bench.baseline import Message, serve
 
-from fastpaca.api.protocol import ConnectionBounds
-from fastpaca.api.server import Server, bound_socket, listen, server_config
-from fastpaca.telemetry import Metrics
+Send = Callable[[Message], Awaitable[None]]
 
 
 class Broadcast:
@@ -22,18 +21,23 @@ class Broadcast:
     def __init__(self, frame_bytes: int) -> None:
         self._message = {"type": "websocket.send", "text": "x" * frame_bytes}
         self._sends: dict[Send, None] = {}
+        self._running: asyncio.Task[None] | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(
+        self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Send
+    ) -> None:
         """Keep a connection."""
         assert scope["type"] == "websocket"
+        if self._running is None:
+            self._running = asyncio.create_task(self._run())
         await receive()
         await send({"type": "websocket.accept"})
         self._sends[send] = None
         while (await receive())["type"] != "websocket.disconnect":
             pass
-        del self._sends[send]
+        self._sends.pop(send, None)
 
-    async def run(self) -> None:
+    async def _run(self) -> None:
         """Send without end."""
         while True:
             for send in list(self._sends):
@@ -44,19 +48,5 @@ class Broadcast:
             await asyncio.sleep(0)
 
 
-async def main(frame_bytes: int) -> None:
-    """Serve until killed."""
-    broadcast = Broadcast(frame_bytes)
-    listener = bound_socket("127.0.0.1", 0)
-    listen(listener, "127.0.0.1")
-    print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
-    running = asyncio.create_task(broadcast.run())
-    await Server(server_config(broadcast, Metrics(), ConnectionBounds(), "info")).serve([listener])
-    running.cancel()
-
-
 if __name__ == "__main__":
-    import uvloop
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main(int(sys.argv[1])))
+    serve(Broadcast(int(sys.argv[1])))

@@ -7,13 +7,14 @@ Builds the wheel and installs it into fresh environments:
 
 - `floors`: the packages of the server, each at the oldest version that `pyproject.toml` allows;
   a part of the tests runs there too;
+- `local-floors`: a client with a node in its process, and nothing of a server;
 - `client-floors`: the client alone, with the oldest httpx and msgspec;
 - one for the newest releases of the frameworks below, or several where these exclude each other
   without fastpaca.
 
 In each, `pip check` has no complaint, the frameworks are imported, and the code of
 `docs/python-sdk.md` runs as it stands, `local` included. It talks to a node that was started from
-the same environment; the client alone talks to the node of `floors`.
+the same environment, or from `floors` if that has no server.
 
 Needs the network. uv resolves and installs, and is put into an environment of its own.
 """
@@ -84,7 +85,7 @@ class Environment(NamedTuple):
 
     Attributes:
         pins: What is in it besides fastpaca, as requirements.
-        extra: What of fastpaca is installed: `[server]`, or nothing.
+        extra: What of fastpaca is installed: `[server]`, `[local]`, or nothing.
         imports: The modules that are imported next to it.
         tests: The tests that run in it.
     """
@@ -166,12 +167,12 @@ def run(*command: object, directory: Path = ROOT) -> str:
 
 
 def floors(extra: str) -> tuple[str, ...]:
-    """Return the oldest versions that `pyproject.toml` allows, as pins: the client's, or all."""
+    """Return the oldest versions that `pyproject.toml` allows, as pins: the client's, or more."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted: list[str] = project["dependencies"]
     if extra:
-        wanted = wanted + project["optional-dependencies"]["server"]
-    found = [re.match(r"([\w-]+)>=([\w.]+)(?:,[^;]*)?(;.*)?$", line) for line in wanted]
+        wanted = wanted + project["optional-dependencies"][extra.strip("[]")]
+    found = [re.match(r"([\w-]+)>=([\w.]+)(;.*)?$", line) for line in wanted]
     return tuple(f"{one[1]}=={one[2]}{one[3] or ''}" for one in found if one)
 
 
@@ -193,6 +194,7 @@ def groups(tools: Tools, newest: dict[str, str]) -> Iterator[tuple[str, ...]]:
 def environments(tools: Tools) -> Iterator[Environment]:
     """List what is tried."""
     yield Environment("floors", floors("[server]"), tests=FLOOR_TESTS)
+    yield Environment("local-floors", floors("[local]"), extra="[local]")
     yield Environment("client-floors", floors(""), extra="")
     newest = {name: tools.newest(name) for name in FRAMEWORKS}
     for group in groups(tools, newest):
@@ -279,7 +281,7 @@ def main() -> int:
                 continue
             try:
                 programs = tools.installed(environment)
-                server = programs if environment.extra else server
+                server = programs if environment.extra == "[server]" else server
                 use(programs, server, environment)
             except Failed as failure:
                 failures += 1

@@ -15,3 +15,4 @@ compile "$@" pyproject.toml --extra server -c requirements/build.txt -o requirem
 compile "$@" pyproject.toml --extra server requirements/dev.in \
     -c requirements/build.txt -c requirements/server.txt -o requirements/dev.txt
 compile "$@" requirements/acceptance.in -c requirements/dev.txt -o requirements/acceptance.txt
+compile "$@" requirements/bench.in -o requirements/bench.txt

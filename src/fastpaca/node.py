@@ -77,7 +77,7 @@ class Node:
         pace: BodyPace | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         clear_up: Callable[[], object] | None = None,
-        give_back: Callable[[], None] = lambda: None,
+        give_back: Callable[[], None] | None = None,
         wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.settings = settings

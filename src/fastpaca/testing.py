@@ -20,6 +20,7 @@ import httpx
 from fastpaca import node
 from fastpaca.api.limits import BodyPace
 from fastpaca.clock import Clock
+from fastpaca.http.messages import Application, Head, HttpResponse, ReadyRequest, joined
 from fastpaca.settings import Settings
 from fastpaca.store.base import Store
 from fastpaca.store.memory import MemoryStore
@@ -59,8 +60,63 @@ class SocketlessNode(node.Node):
 
     def client(self, **options: Any) -> httpx.AsyncClient:
         """Return a client whose requests go to this node; *options* are those of httpx."""
-        transport = httpx.ASGITransport(self.app)
+        transport = AppTransport(self.app)
         return httpx.AsyncClient(**{"transport": transport, "base_url": BASE_URL, **options})
+
+
+class AppTransport(httpx.AsyncBaseTransport):
+    """Passes requests of httpx to an application."""
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Return the response to *request*; the body of one without an end is read as it comes."""
+        path, _, query = request.url.raw_path.partition(b"?")
+        headers, repeated = joined(request.headers.raw)
+        head = Head(request.method, path, query, headers, repeated, has_body=True)
+        incoming = ReadyRequest(head, await request.aread())
+        response = await self._app.respond(incoming)
+        body = _Body(incoming, response)
+        size = len(response.body) if isinstance(response.body, bytes) else response.body.size
+        shown = list(response.headers)
+        if size is not None and response.status not in {204, 304}:
+            shown.append((b"content-length", b"%d" % size))
+        if request.method == "HEAD":
+            await body.aclose()
+        return httpx.Response(response.status, headers=shown, stream=body)
+
+
+class _Body(httpx.AsyncByteStream):
+    """The body of a response."""
+
+    def __init__(self, request: ReadyRequest, response: HttpResponse) -> None:
+        self._request = request
+        self._response = response
+        self._is_open = True
+        if not isinstance(response.body, bytes) and response.body.size is None:
+            request.on_disconnect(response.body.close)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Iterate over the pieces."""
+        body = self._response.body
+        if not self._is_open:
+            return
+        if isinstance(body, bytes):
+            yield body
+            return
+        async for chunk in body.chunks():
+            yield chunk
+
+    async def aclose(self) -> None:
+        """Stop reading."""
+        if self._is_open:
+            self._is_open = False
+            self._request.leave()
+            if not isinstance(self._response.body, bytes):
+                self._response.body.close()
+            if self._response.after is not None:
+                self._response.after()
 
 
 def composed(

@@ -9,7 +9,7 @@ import pytest
 
 from fastpaca.testing import composed, running
 from tests.kit.app import create, error_of
-from tests.kit.asgi import body_headers, send
+from tests.kit.requests import body_headers, send
 
 KEYS = ("first-key", "second-key")
 APP = "https://app.example.com"

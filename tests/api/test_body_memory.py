@@ -21,11 +21,12 @@ from fastpaca.api.limits import (
 from fastpaca.api.request import Request, Response
 from fastpaca.api.routes import Route, Routes
 from fastpaca.errors import InvalidRequest, RateLimited
+from fastpaca.http.messages import ClientGone
 from fastpaca.telemetry import Metrics
 from fastpaca.testing import composed, running
 from tests.kit.app import append, create, error_of
-from tests.kit.asgi import Connection, Reply, scope_of, send
 from tests.kit.messages import user
+from tests.kit.requests import PiecesRequest, Reply, head_of, send
 
 PATH = b"/v1/echo"
 PIECE = b"x" * 50_000
@@ -39,10 +40,10 @@ def bodies_of(bytes_max: int, together_bytes: int, pace: BodyPace) -> RequestBod
     return RequestBodies(bytes_max, pace, BodyMemory(REQUEST_FACTOR * together_bytes, bytes_max))
 
 
-def arriving(pieces: Pieces) -> tuple[Request, Connection]:
+def arriving(pieces: Pieces) -> tuple[Request, PiecesRequest]:
     """A request whose body comes in *pieces*; it never ends if the last one is a pause."""
-    connection = Connection(pieces)
-    return Request(scope_of("POST", PATH, b"", CHUNKED), connection.receive), connection
+    incoming = PiecesRequest(head_of("POST", PATH, b"", CHUNKED), pieces)
+    return Request(incoming), incoming
 
 
 async def test_a_body_that_does_not_fit_beside_the_others_is_refused_as_it_comes() -> None:
@@ -53,11 +54,11 @@ async def test_a_body_that_does_not_fit_beside_the_others_is_refused_as_it_comes
     await asyncio.sleep(0.01)
     fits, _ = arriving([*[PIECE] * 20])
     assert len(await bodies.read(fits)) == 1_000_000
-    late, connection = arriving([*[PIECE] * 20])
+    late, incoming = arriving([*[PIECE] * 20])
     with pytest.raises(RateLimited) as refused:
         await bodies.read(late)
     assert refused.value.retry_after_seconds == 1
-    assert connection.asked == 2
+    assert incoming.asked == 2
     assert late.held_bytes == 0
     reading.cancel()
     bodies.memory.set(slow, 0)
@@ -115,9 +116,8 @@ async def ends() -> None:
     async def post(*pieces: bytes | float | None) -> Reply:
         return await send(app, "POST", PATH, headers=CHUNKED, pieces=pieces)
 
-    gone = Connection([PIECE * 3, 0.01, None])
-    await app(scope_of("POST", PATH, b"", CHUNKED), gone.receive, gone.send)
-    assert gone.sent == []
+    with pytest.raises(ClientGone):
+        await post(PIECE * 3, 0.01, None)
     assert (await post(PIECE * 3)).status == 200
     assert (await post(PIECE * 3, b"bad")).status == 400
     assert (await post(PIECE * 3, b"defect")).status == 500
@@ -128,7 +128,6 @@ async def ends() -> None:
     refused = await post(PIECE, PIECE, PIECE)
     assert (refused.status, refused.json()["error"]) == (429, "rate_limited")
     assert refused.headers["retry-after"] == "1"
-    assert refused.headers["connection"] == "close"  # the rest is not waited for
     released.set()
     assert (await first).status == 200
     cut = asyncio.create_task(post(PIECE * 3, 60.0))

@@ -16,8 +16,8 @@ from fastpaca.errors import FastpacaError, InternalError, InvalidRequest
 from fastpaca.store.base import CommitFailed, CommitUnknown, ReadFailed
 from fastpaca.testing import composed, running
 from tests.kit.app import append, create, error_of, run
-from tests.kit.asgi import send
 from tests.kit.messages import HELLO
+from tests.kit.requests import send
 from tests.kit.stores import ScriptedStore
 
 ROUTES = {
@@ -262,12 +262,3 @@ def test_no_body_says_what_a_database_said(
 
     run(story, composed(store))
     assert SECRET in caplog.text
-
-
-async def test_what_is_no_http_is_not_spoken() -> None:
-    """Lifespan events are not for this application, and it says so to the server."""
-    node = composed()
-    async with running(node):
-        # What an ASGI server takes for "not spoken here": it then goes on without lifespan events.
-        with pytest.raises(NotImplementedError, match="lifespan"):
-            await node.app({"type": "lifespan"}, None, None)  # type: ignore[arg-type]  # never called

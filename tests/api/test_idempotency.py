@@ -9,8 +9,8 @@ import pytest
 
 from fastpaca.testing import ManualClock, composed, running
 from tests.kit.app import append, create, error_of, everything, run
-from tests.kit.asgi import body_headers, send
 from tests.kit.messages import HELLO, user
+from tests.kit.requests import body_headers, send
 from tests.kit.stores import ScriptedStore
 
 LOG = "/v1/contexts/c/messages"

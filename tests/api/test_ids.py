@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from fastpaca.testing import composed, running
 from tests.kit.app import append, create, error_of, run
-from tests.kit.asgi import send
 from tests.kit.messages import user
+from tests.kit.requests import send
 
 IDS = [
     "a",

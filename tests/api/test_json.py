@@ -7,7 +7,7 @@ import pytest
 
 from fastpaca.testing import composed, running
 from tests.kit.app import create, error_of, everything, run
-from tests.kit.asgi import body_headers, send
+from tests.kit.requests import body_headers, send
 
 JSON = {"Content-Type": "application/json"}
 

@@ -17,7 +17,7 @@ from fastpaca.store.sqlite.files import DATABASE_NAME
 from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.testing import composed, running
 from tests.kit.app import append, create, error_of, everything, run
-from tests.kit.asgi import Connection, scope_of
+from tests.kit.http import serving
 from tests.kit.messages import HELLO
 from tests.kit.stores import ScriptedStore
 
@@ -248,13 +248,13 @@ async def test_a_client_that_leaves_ends_its_backup(tmp_path: Path) -> None:
     """A copy that nobody takes any more is not read to its end, and another can be made."""
     store = CopyingStore([b"x" * CHUNK_BYTES] * 20)
     node = composed(store, data_dir=tmp_path)
-    async with running(node) as client:
-        connection = Connection([b"", None])
-        await node.app(scope_of("POST", b"/backup", b"", []), connection.receive, connection.send)
-        reply = connection.reply
-        assert reply.status == 200
-        assert not reply.is_whole
-        assert len(reply.body) < 20 * CHUNK_BYTES
+    async with running(node) as client, serving(node.app) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=2**16)
+        writer.write(b"POST /backup HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        error_of(await client.post("/backup"), 429, "rate_limited")
+        writer.transport.abort()
+        await served.is_empty()
         assert (await client.post("/backup")).status_code == 200
         assert left_in(tmp_path) == []
 

@@ -71,7 +71,7 @@ def test_serve_without_its_packages_says_what_to_install(tmp_path: Path) -> None
     program = """
 import sys
 
-SERVER = {"apsw", "httptools", "prometheus_client", "starlette", "toktok", "uvicorn", "uvloop"}
+SERVER = {"apsw", "httptools", "prometheus_client", "toktok", "uvloop", "websockets"}
 
 class Missing:
     def find_spec(self, name, path=None, target=None):

@@ -10,12 +10,10 @@ from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from typing import Any
 
-import httpx
 import pytest
 
 from fastpaca import AsyncFastpaca, Fastpaca, FastpacaError, Retries
-from fastpaca.client.local import LocalApp
-from fastpaca.testing import SocketlessNode, composed
+from fastpaca.testing import AppTransport, composed
 from tests.client.stories import Script, Scripted, Told, stories, told
 
 AT_ONCE = Retries(wait_seconds=0.0, wait_seconds_max=0.0)
@@ -59,22 +57,14 @@ async def test_story_on_the_application(story: dict[str, Any]) -> None:
     node = composed(**settings)
     await node.engine.start()
     try:
-        async with AsyncFastpaca("http://localhost", transport=lambda: ToNode(node)) as client:
+        async with AsyncFastpaca(
+            "http://localhost", transport=lambda: AppTransport(node.app)
+        ) as client:
             for call in told(story):
                 if not call.is_made_of_faults:
                     await play_async(client, call)
     finally:
         await node.engine.stop()
-
-
-class ToNode(httpx.AsyncBaseTransport):
-    """The way to an application in this process."""
-
-    def __init__(self, node: SocketlessNode) -> None:
-        self._app = LocalApp(node.app)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        return await self._app.send(request)
 
 
 def play(client: Fastpaca, call: Told) -> None:

@@ -26,7 +26,7 @@ from fastpaca.client.values import MessageFrame
 from tests.kit.messages import assistant, system, tool, user
 from tests.kit.process import DidNotStart, started
 
-QUICK = {"token_estimator": "chars"}
+QUICK: dict[str, Any] = {"token_estimator": "chars"}
 
 
 @pytest.fixture

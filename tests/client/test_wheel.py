@@ -38,7 +38,7 @@ with Fastpaca({address!r}) as client:
         context.delete()
         assert [frame.type for frame in context.stream(cursor=0)] == ["message", "tombstoned"]
 
-for name in ("apsw", "asyncpg", "prometheus_client", "starlette", "toktok", "uvicorn"):
+for name in ("apsw", "asyncpg", "httptools", "prometheus_client", "toktok", "uvloop"):
     assert importlib.util.find_spec(name) is None, name
 rooms = {{name.split(".")[1] for name in sys.modules if name.startswith("fastpaca.")}}
 assert rooms <= {{"client", "context", "errors", "ids", "ranges", "shapes"}}, rooms
@@ -100,7 +100,7 @@ def test_a_client_needs_no_server(interpreter: Path, node: Process, tmp_path: Pa
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.format(address=node.address))
     said = run(interpreter, "-W", "error", script)
-    assert said.strip().endswith("install them with: pip install 'fastpaca[server]'")
+    assert said.strip().endswith("install them with: pip install 'fastpaca[local]'")
 
 
 def test_its_types_are_shipped(interpreter: Path) -> None:

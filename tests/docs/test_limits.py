@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
+from typing import Any
 
 import pytest
 
 from fastpaca import ids
 from fastpaca.api import bodies, query
 from fastpaca.api.limits import CALLERS_MAX, REQUEST_FACTOR, SHORT_BYTES, BodyPace
-from fastpaca.api.protocol import ConnectionBounds
 from fastpaca.api.views import VIEWS_BYTES_MAX
-from fastpaca.api.websocket import INCOMING_BYTES_MAX
 from fastpaca.context.config import WINDOW_ENTRIES_MAX, Config, LastN, SkipParts
 from fastpaca.context.context import METADATA_BYTES_MAX
 from fastpaca.context.cut_calls import CUT_CALLS_MAX
@@ -21,6 +21,7 @@ from fastpaca.context.message import MESSAGE_OVERHEAD_TOKENS
 from fastpaca.context.shortening import FLOOR_TOKENS, MARKER_TOKENS
 from fastpaca.engine import engine, pages, queue
 from fastpaca.engine.idempotency import RECENT_MAX
+from fastpaca.http.bounds import ConnectionBounds, SocketBounds
 from fastpaca.settings import Settings
 from fastpaca.store.sqlite.files import DATABASE_NAME, LOCK_NAME
 from fastpaca.store.sqlite.wal import WAL_BYTES_MAX
@@ -30,8 +31,27 @@ from tests.docs.pages import page
 
 KIB = 1024
 MIB = 1024 * KIB
-BOUNDS = ConnectionBounds()
-SOCKET = BOUNDS.socket
+
+
+class Named:
+    """Bounds, and which of them a table names."""
+
+    def __init__(self, bounds: ConnectionBounds | SocketBounds) -> None:
+        self.bounds = bounds
+        self.named: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        self.named.add(name)
+        return getattr(self.bounds, name)
+
+    @property
+    def missing(self) -> set[str]:
+        """The bounds that no table names."""
+        return {field.name for field in fields(self.bounds)} - self.named
+
+
+BOUNDS = Named(ConnectionBounds())
+SOCKET = Named(BOUNDS.socket)
 PACE = BodyPace()
 SETTINGS = Settings()
 
@@ -41,26 +61,13 @@ LIMITS = {
         f"`FASTPACA_BODY_MEMORY_BYTES`, {SETTINGS.body_memory_bytes // MIB} MiB by default,"
         f" and at least {REQUEST_FACTOR} times `FASTPACA_MAX_BODY_BYTES`"
     ),
-    "request line and headers": f"{BOUNDS.head_bytes_max // KIB} KiB together,"
-    f" {BOUNDS.headers_max} headers",
-    "time for the headers of a request": f"{BOUNDS.head_seconds:g} seconds",
     "pause in a body": f"{PACE.idle_s:g} seconds",
     "speed of a body": f"{PACE.bytes_per_s // KIB} KiB a second on average,"
     f" after {PACE.idle_s:g} seconds",
-    "speed of reading a response, including event streams": f"{BOUNDS.unread_bytes // KIB} KiB in"
-    f" {BOUNDS.unread_seconds:g} seconds, while that much is waiting",
-    "speed of reading a WebSocket": f"{SOCKET.unread_bytes // KIB} KiB in"
-    f" {SOCKET.unread_seconds:g} seconds, while that much is waiting",
-    "silence of a WebSocket": f"{SOCKET.silent_seconds:g} seconds",
-    "frames from a WebSocket": f"{SOCKET.frames_max} in about {SOCKET.silent_seconds:g} seconds,"
-    f" {INCOMING_BYTES_MAX // KIB} KiB each",
-    "time to close a WebSocket": f"{SOCKET.close_seconds:g} seconds after the last frame",
     "changes sent to a follower at once": f"{recent.PAGE_CHANGES},"
     f" and {recent.PAGE_BYTES_MAX // KIB} KiB unless one alone is larger",
     "newest changes kept for followers": f"{recent.CHANGES_BYTES_MAX // MIB} MiB together,"
     " or the last commit of one context",
-    "idle connection": f"`FASTPACA_KEEPALIVE_SECONDS`, {SETTINGS.keepalive_seconds} by default",
-    "connections": f"{BOUNDS.connections_max}, or fewer where the system allows fewer files",
     "requests": "`FASTPACA_RATE_LIMIT`, off by default, per key or address",
     "keys and addresses tracked by the rate limit": f"{CALLERS_MAX:,}",
     "writes waiting or in progress": f"{queue.QUEUE_OPS_MAX}",
@@ -84,9 +91,34 @@ LIMITS = {
     "backups": "1 at a time",
 }
 
+CONNECTIONS = {
+    "request line and headers": f"{BOUNDS.head_bytes_max // KIB} KiB together,"
+    f" {BOUNDS.headers_max} headers",
+    "extensions and trailers of a chunked body": f"{BOUNDS.head_bytes_max // KIB} KiB without data"
+    " between them",
+    "time for the headers of a request": f"{BOUNDS.head_seconds:g} seconds from its first byte",
+    "idle connection": f"`FASTPACA_KEEPALIVE_SECONDS`, {BOUNDS.idle_seconds:g} by default",
+    "speed of reading a response, including event streams": f"{BOUNDS.unread_bytes // KIB} KiB in"
+    f" {BOUNDS.unread_seconds:g} seconds, while that much is waiting",
+    "body that the node has not processed yet": f"{BOUNDS.held_bytes_max // KIB} KiB",
+    "rest of a body, to keep the connection after an early response": (
+        f"{BOUNDS.rest_bytes_max // KIB} KiB"
+    ),
+    "time for the rest of a body, after an early response": f"{BOUNDS.linger_seconds:g} seconds",
+    "pipelined requests that wait for a response": f"{BOUNDS.pipelined_max}",
+    "connections": f"{BOUNDS.connections_max}, or fewer where the system allows fewer files",
+    "silence of a WebSocket": f"{SOCKET.silent_seconds:g} seconds",
+    "speed of reading a WebSocket": f"{SOCKET.unread_bytes // KIB} KiB in"
+    f" {SOCKET.unread_seconds:g} seconds, while that much is waiting",
+    "frames from a WebSocket": f"{SOCKET.frames_max} in about {SOCKET.silent_seconds:g} seconds,"
+    f" {SOCKET.message_bytes_max // KIB} KiB each",
+    "system's send buffer of a WebSocket": f"{SOCKET.system_bytes // KIB} KiB",
+    "time to close a WebSocket": f"{SOCKET.close_seconds:g} seconds after the last frame",
+}
+
 REQUEST_LIMITS = {
     "body": f"`FASTPACA_MAX_BODY_BYTES`, {SETTINGS.body_bytes_max // MIB} MiB",
-    "request line and headers": LIMITS["request line and headers"],
+    "request line and headers": CONNECTIONS["request line and headers"],
     "nesting of a message": f"{DEPTH_MAX} levels",
     "messages in one append": f"{bodies.BATCH_MAX}",
     "messages in one replacement": f"{bodies.REPLACEMENT_MAX:,}",
@@ -110,13 +142,26 @@ MEDIA = {
 
 @pytest.mark.parametrize(
     ("name", "heading", "expected"),
-    [("limits", "Limits", LIMITS), ("rest-api", "Limits", REQUEST_LIMITS)],
+    [
+        ("limits", "Limits", LIMITS),
+        ("limits", "Connections", CONNECTIONS),
+        ("rest-api", "Limits", REQUEST_LIMITS),
+    ],
 )
 def test_limits_are_those_of_the_code(name: str, heading: str, expected: dict[str, str]) -> None:
     """
     A table of limits names each of them with the number that the code has.
     """
     assert {row[0]: row[1] for row in page(name).rows(heading)} == expected
+
+
+def test_every_bound_of_a_connection_is_named() -> None:
+    """
+    The table of connections has all of their bounds, and the defaults of settings are the same.
+    """
+    assert not BOUNDS.missing
+    assert not SOCKET.missing
+    assert BOUNDS.idle_seconds == SETTINGS.keepalive_seconds
 
 
 def test_prices_of_media_are_those_of_the_code() -> None:

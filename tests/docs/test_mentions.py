@@ -211,8 +211,9 @@ def test_metrics_have_their_row() -> None:
     """
     shown = {row[0].strip("`"): row[1] for row in page("monitoring").rows("Metrics")}
     metrics = Metrics()
+    metrics.request_times.note("/v1/contexts", "GET", 200, 0.1)
     known: dict[str, str] = {}
-    for family in metrics.appends.collect():
+    for family in (*metrics.appends.collect(), *metrics.request_times.collect()):
         labels = [name for sample in family.samples[:1] for name in sample.labels if name != "le"]
         name = family.name + ("_total" if family.type == "counter" else "")
         known[name] = ", ".join(f"`{label}`" for label in labels) or "none"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fastpaca.http.states import READS, WRITES, ReadState, WriteState
 from tests.docs.pages import DOCS, ROOT, Page
 
 CONTRIBUTING = Page(ROOT / "CONTRIBUTING.md")
@@ -52,7 +53,7 @@ def test_every_room_has_its_line() -> None:
         "files.py",
         "ids.py",
         "ranges.py",
-        "telemetry.py",
+        "telemetry/",
         "clock.py",
         "testing.py",
     }
@@ -69,6 +70,24 @@ def test_modules_that_the_architecture_names_exist() -> None:
     assert len(named) > 5
     missing = {name for name in named if not any((r / name).exists() for r in (PACKAGE, ROOT))}
     assert not missing
+
+
+def test_states_of_a_connection_are_those_of_the_code() -> None:
+    """
+    The page has every state of a connection, and every step between them.
+    """
+    rows = [[cell.strip("`") for cell in row] for row in ARCHITECTURE.rows("The HTTP server")]
+    states = [(state, "reading") for state in ReadState] + [
+        (state, "writing") for state in WriteState
+    ]
+    steps = [
+        [before, step, after]
+        for table in (READS, WRITES)
+        for before, row in table.items()
+        for step, after in row.items()
+    ]
+    assert [(row[0], row[1]) for row in rows[: len(states)]] == states
+    assert [row for row in rows[len(states) :] if row[0] != "from"] == steps
 
 
 def _files(text: str) -> list[str]:

@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 from schemathesis import BaseSchema, Case, GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
-from starlette.types import Receive, Scope, Send
 
 from fastpaca.api.openapi.document import openapi_bytes
+from fastpaca.errors import FastpacaError
+from fastpaca.http.messages import HttpRequest, HttpResponse
 from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.testing import SocketlessNode, composed
 from tests.fuzz.effort import Effort
@@ -58,14 +59,19 @@ class Served:
         self._thread.start()
         self._stack = AsyncExitStack()
         self.renew()
-        found = self._run(self._stack.enter_async_context(serving(self._answer)))
+        found = self._run(self._stack.enter_async_context(serving(self)))
         self.address = f"http://127.0.0.1:{found.port}"
 
     def _run(self, story: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(story, self._loop).result()
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._nodes[-1].app(scope, receive, send)
+    async def respond(self, request: HttpRequest) -> HttpResponse:
+        """Let the newest node respond."""
+        return await self._nodes[-1].app.respond(request)
+
+    def refuse(self, error: FastpacaError, sent_id: bytes | None, seconds: float) -> HttpResponse:
+        """Let the newest node refuse what is not a request."""
+        return self._nodes[-1].app.refuse(error, sent_id, seconds)
 
     def renew(self) -> None:
         """Go on with a new node, which knows nothing."""

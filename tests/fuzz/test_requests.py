@@ -14,7 +14,7 @@ from tests.fuzz.effort import Effort
 from tests.fuzz.readings import Members, Number, kept_of, read
 from tests.fuzz.world import Attack, attacks, check_shape, check_views, prepared, state
 from tests.kit.app import create, run
-from tests.kit.asgi import body_headers, send
+from tests.kit.requests import body_headers, send
 
 
 def test_whatever_is_refused_changes_nothing(effort: Effort) -> None:

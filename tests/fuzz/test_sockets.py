@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastpaca.api.protocol import ConnectionBounds
+from fastpaca.http.bounds import ConnectionBounds
 from fastpaca.testing import composed
 from tests.fuzz import texts
 from tests.fuzz.effort import Effort

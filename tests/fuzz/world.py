@@ -13,8 +13,8 @@ from fastpaca.store.memory import MemoryStore
 from fastpaca.testing import SocketlessNode
 from tests.fuzz import texts
 from tests.kit.app import append, create
-from tests.kit.asgi import Reply, send
 from tests.kit.messages import HELLO, user
+from tests.kit.requests import Reply, send
 
 IDS = ("c", "manual", "deleted", "purged")
 """A context that trims by itself, one that does not, one that was deleted, one that was purged."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastpaca.testing import BEGINNING_US, ManualClock, SocketlessNode
-from tests.kit.asgi import body_headers, send
+from tests.kit.requests import body_headers, send
 
 KEPT_HEADERS = ("etag", "idempotent-replayed")
 

@@ -6,15 +6,12 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from functools import partial
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
-from starlette.types import ASGIApp
-from uvicorn.server import ServerState
-
-from fastpaca.api.protocol import Connection, ConnectionBounds
-from fastpaca.api.server import server_config
-from fastpaca.telemetry import Metrics
+from fastpaca.clock import now_us
+from fastpaca.http.bounds import ConnectionBounds
+from fastpaca.http.messages import Application
+from fastpaca.http.server import Protocol, Server
 
 PATIENCE_SECONDS = 30
 """How long something may take that should take no time at all."""
@@ -119,49 +116,38 @@ class Served(NamedTuple):
 
     Attributes:
         port: Where it listens.
-        state: What uvicorn knows: connections and tasks.
-        metrics: Where refusals are counted.
+        server: What it knows: connections and tasks.
         strays: Errors that nobody met.
     """
 
     port: int
-    state: ServerState
-    metrics: Metrics
+    server: Server
     strays: list[dict[str, Any]]
 
     @property
-    def connections(self) -> list[Connection]:
-        return [c for c in self.state.connections if isinstance(c, Connection)]
-
-    def refusals(self, status: int) -> float:
-        """Count the requests that were refused with *status*."""
-        labels = {"route": "other", "method": "other", "status": str(status)}
-        name = "fastpaca_http_request_seconds_count"
-        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+    def connections(self) -> list[Protocol]:
+        return [c for c in self.server.connections if isinstance(c, Protocol)]
 
     async def is_empty(self) -> None:
         """Wait until every connection and request is gone."""
-        await until(lambda: not self.state.connections and not self.state.tasks)
+        await until(lambda: not self.server.connections and not self.server.tasks)
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp, bounds: ConnectionBounds | None = None) -> AsyncIterator[Served]:
+async def serving(
+    app: Application, bounds: ConnectionBounds | None = None
+) -> AsyncIterator[Served]:
     """Serve *app* on a free port; errors that nobody met fail the test."""
     loop = asyncio.get_running_loop()
-    metrics = Metrics()
-    config = server_config(app, metrics, bounds or ConnectionBounds(), "info")
-    config.load()
-    state = ServerState()
-    make = cast(Callable[..., Connection], config.http_protocol_class)
-    made = partial(make, config, state, {}, loop)
-    listener = await loop.create_server(made, "127.0.0.1", 0)
-    served = Served(listener.sockets[0].getsockname()[1], state, metrics, [])
+    server = Server(app, now_us, bounds)
+    listener = await loop.create_server(server.protocol, "127.0.0.1", 0)
+    served = Served(listener.sockets[0].getsockname()[1], server, [])
     loop.set_exception_handler(lambda _, context: served.strays.append(context))
     try:
         yield served
     finally:
         listener.close()
-        for connection in served.connections:
+        for connection in list(server.connections):
             connection.abort()
         await served.is_empty()
         loop.set_exception_handler(None)

@@ -23,8 +23,8 @@ from typing import Final
 
 import apsw
 
-from fastpaca.api.server import bound_socket
 from fastpaca.cli.serve import NodeProcess
+from fastpaca.http.listeners import bound_socket
 from fastpaca.settings import Settings
 from fastpaca.store.base import Change, Store, StoreRefused
 from fastpaca.store.sqlite.store import SqliteStore

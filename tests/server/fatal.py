@@ -9,8 +9,8 @@ import asyncio
 import sys
 from collections.abc import Sequence
 
-from fastpaca.api.server import bound_socket
 from fastpaca.cli.serve import NodeProcess, ShutdownTimes
+from fastpaca.http.listeners import bound_socket
 from fastpaca.settings import Settings
 from fastpaca.store.base import Change, CommitUnknown
 from fastpaca.store.memory import MemoryStore

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from fastpaca.api.protocol import ConnectionBounds
-from fastpaca.api.websocket import FLOODING, SILENT, TOO_SLOW, Socket, SocketBounds
+from fastpaca.http.bounds import ConnectionBounds, SocketBounds
+from fastpaca.http.websocket import FLOODING, SILENT, TOO_SLOW, WebSocket
 from fastpaca.testing import SocketlessNode, composed, running
 from tests.kit.http import Served, serving, until
 from tests.kit.messages import user
@@ -53,8 +53,8 @@ class World(NamedTuple):
             response.raise_for_status()
 
     @property
-    def sockets(self) -> list[Socket]:
-        return [c for c in self.served.state.connections if isinstance(c, Socket)]
+    def sockets(self) -> list[WebSocket]:
+        return [c for c in self.served.server.connections if isinstance(c, WebSocket)]
 
     @property
     def streams(self) -> float:
@@ -97,7 +97,7 @@ async def test_reader_that_falls_behind_is_told_why() -> None:
     async with world(patient) as it:
         async with following(it.served.port, "?cursor=0") as slow:
             await it.append()
-            await until(lambda: all(socket.close_sent for socket in it.sockets))
+            await until(lambda: all(socket.is_closing for socket in it.sockets))
             await until(lambda: it.streams == 0)
             heard, code = await slow.until_closed()
             assert code == TOO_SLOW
@@ -177,7 +177,7 @@ async def test_purge_overtakes_what_waits() -> None:
         part = {"type": "text", "text": "x" * 2000}
         body = {"messages": [user(part)] * 100}
         await it.http.post("/v1/contexts/c/messages", json=body)
-        await until(lambda: all(not socket.writable.is_set() for socket in it.sockets))
+        await until(lambda: all(not socket.is_writable for socket in it.sockets))
         await it.http.delete("/v1/contexts/c?purge=true")
         heard, code = await slow.until_closed()
         assert (heard[-1].json["type"], code) == ("tombstoned", 1000)
@@ -197,7 +197,7 @@ async def test_client_that_leaves_without_reading_is_let_go() -> None:
         patient = SocketBounds(close_seconds=0.2, unread_seconds=1000, system_bytes=4096)
         async with world(patient) as it, following(it.served.port, "?cursor=0") as slow:
             await it.append()
-            await until(lambda: all(not socket.writable.is_set() for socket in it.sockets))
+            await until(lambda: all(not socket.is_writable for socket in it.sockets))
             if last_word:
                 await slow.say(last_word)
             else:
@@ -363,7 +363,7 @@ async def test_nothing_waits_for_the_collector() -> None:
             async with following(it.served.port) as client:
                 await client.hear()
                 (socket,) = it.sockets
-                left: list[weakref.ref[Any]] = [weakref.ref(socket), weakref.ref(socket.conn)]
+                left: list[weakref.ref[Any]] = [weakref.ref(socket), weakref.ref(socket._protocol)]
                 del socket
             await it.is_left_clean()
             await asyncio.sleep(0.01)

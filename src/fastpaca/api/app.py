@@ -1,5 +1,5 @@
 """
-The map of the service, and the ASGI application that every request goes through.
+The map of the service, and the application that every request goes through.
 
 In order, a request gets an id, passes `admission.py` (origin, host, API key, rate limit), and finds
 its route. The handler reads a body through `limits.py`, parses it with `bodies.py`, and responds
@@ -15,31 +15,31 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from starlette.types import ASGIApp, Receive, Scope, Send
-
-from fastpaca.api import errors, sending
+from fastpaca.api import errors
 from fastpaca.api.admission import Admission
 from fastpaca.api.contexts import Contexts
 from fastpaca.api.limits import SHORT_BYTES, BodyMemory, BodyPace, RequestBodies
 from fastpaca.api.messages import Messages
 from fastpaca.api.operations import Backup, Operations, docs, openapi
-from fastpaca.api.request import ClientGone, Request, Response
+from fastpaca.api.request import Request, Response
+from fastpaca.api.request_ids import request_id
 from fastpaca.api.routes import CONTEXT, Route, Routes, decode_id, no_route
 from fastpaca.api.stream import Streams
 from fastpaca.api.windows import Windows
 from fastpaca.engine import Engine
-from fastpaca.errors import FastpacaError, MethodNotAllowed
+from fastpaca.errors import FastpacaError, MethodNotAllowed, Unavailable
+from fastpaca.http import messages as http
 from fastpaca.service import Service
 from fastpaca.settings import Settings
 from fastpaca.telemetry import Metrics
 
-if TYPE_CHECKING:
-    from prometheus_client import Histogram
-
 logger = logging.getLogger(__name__)
+
+WARNING_INTERVAL_SECONDS: Final = 60.0
 
 METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"})
 """Methods with a label of their own in metrics; all others count as `other`."""
@@ -54,10 +54,10 @@ def create_app(
     backup: Backup,
     pace: BodyPace | None = None,
     monotonic: Callable[[], float] = time.monotonic,
-    give_back: Callable[[], None] = lambda: None,
-) -> ASGIApp:
+    give_back: Callable[[], None] | None = None,
+) -> App:
     """
-    Return the ASGI application that serves *service*.
+    Return the application that serves *service*.
 
     Args:
         service: Does what requests ask for.
@@ -98,7 +98,7 @@ def create_app(
 
 
 class App:
-    """The ASGI application."""
+    """The application; see `http.Application`."""
 
     def __init__(
         self, routes: Routes, admission: Admission, metrics: Metrics, memory: BodyMemory
@@ -106,31 +106,72 @@ class App:
         self._memory = memory
         self._routes = routes
         self._admission = admission
-        self._metrics = metrics
-        self._timers: dict[tuple[str, str, int], Histogram] = {}
+        self._times = metrics.request_times
+        self._warned_at = -WARNING_INTERVAL_SECONDS
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond to one request."""
-        if scope["type"] not in ("http", "websocket"):
-            raise NotImplementedError(f"This application does not speak {scope['type']!r}.")
+    async def respond(self, incoming: http.HttpRequest) -> http.HttpResponse:
+        """
+        Return the response to a request.
+
+        Raises:
+            Disconnected: The client left before its request was complete.
+        """
         started = perf_counter()
-        request = Request(scope, receive)
-        route, raw_id = self._routes.find(scope["raw_path"])
+        request = Request(incoming)
+        route, raw_id = self._routes.find(request.path)
         try:
-            try:
-                response = await self._response(request, route, raw_id)
-                self._hold(request, response)
-            except FastpacaError as error:
-                response = errors.response(error)
-            except ClientGone:
-                return
-            except Exception:
-                logger.exception("a request failed", extra={"request_id": request.id.decode()})
-                response = errors.defect(request.id)
-            await self._send(request, route, response, send, started)
-        finally:
-            if request.held_bytes:
-                self._memory.set(request, 0)
+            response = await self._response(request, route, raw_id)
+            self._hold(request, response)
+        except FastpacaError as error:
+            response = errors.response(error)
+        except Exception as error:
+            if isinstance(error, http.ClientGone):
+                self._memory.release(request)
+                raise
+            logger.exception("a request failed", extra={"request_id": request.id.decode()})
+            response = errors.defect(request.id)
+        except BaseException:
+            self._memory.release(request)
+            raise
+        return self._complete(request, route, response, started)
+
+    def _complete(
+        self, request: Request, route: Route | None, response: Response, started: float
+    ) -> http.HttpResponse:
+        body = response.body
+        headers = (*response.headers, (b"x-request-id", request.id), *request.cors)
+        after: Callable[[], None]
+        if isinstance(body, bytes) or body.size is not None:
+            after = partial(self._end, request, route, response.status, started)
+        else:  # it has no end: what counts is how soon it began
+            self._note(route, request.method, response.status, perf_counter() - started)
+            after = partial(self._memory.release, request)
+        return http.HttpResponse(response.status, body, headers, after)
+
+    def _end(self, request: Request, route: Route | None, status: int, started: float) -> None:
+        self._memory.release(request)
+        self._note(route, request.method, status, perf_counter() - started)
+
+    def refuse(
+        self, error: FastpacaError, sent_id: bytes | None, seconds: float
+    ) -> http.HttpResponse:
+        """
+        Return the response to what is not a request, and count it.
+
+        It is logged if an operator can do something about it, but not each time.
+        """
+        response = errors.response(error)
+        name = request_id(sent_id)
+        self._note(None, "other", response.status, seconds)
+        level = logging.DEBUG
+        now = perf_counter()
+        if isinstance(error, Unavailable) and now - self._warned_at >= WARNING_INTERVAL_SECONDS:
+            self._warned_at = now
+            level = logging.WARNING
+        fields = {"type": error.code, "request_id": name.decode()}
+        logger.log(level, "a request was refused: %s", error.message, extra=fields)
+        headers = (*response.headers, (b"x-request-id", name))
+        return http.HttpResponse(response.status, response.body, headers)
 
     def _hold(self, request: Request, response: Response) -> None:
         """
@@ -147,25 +188,15 @@ class App:
         else:
             self._memory.set(request, size if size > SHORT_BYTES else 0)
 
-    async def _send(
-        self, request: Request, route: Route | None, response: Response, send: Send, started: float
-    ) -> None:
-        is_endless = not isinstance(response.body, bytes) and response.body.size is None
-        if is_endless:  # what counts is how soon it began
-            self._note(route, request.method, response.status, perf_counter() - started)
-        await sending.send(request, response, send)
-        if not is_endless:
-            self._note(route, request.method, response.status, perf_counter() - started)
-
     async def _response(
         self, request: Request, route: Route | None, raw_id: bytes | None
     ) -> Response:
-        request.merge_headers()
+        request.check_headers()
         preflight = self._admission.admit(request, route)
         if preflight is not None:
             return preflight
         if route is None:
-            raise no_route(request.scope["raw_path"])
+            raise no_route(request.path)
         handler = route.handlers.get("GET" if request.method == "HEAD" else request.method)
         if handler is None:
             if request.method == "OPTIONS":
@@ -181,9 +212,4 @@ class App:
 
     def _note(self, route: Route | None, method: str, status: int, seconds: float) -> None:
         path = route.path if route is not None else "other"
-        key = (path, method if method in METHODS else "other", status)
-        timer = self._timers.get(key)
-        if timer is None:
-            timer = self._metrics.http_request_seconds.labels(path, key[1], str(status))
-            self._timers[key] = timer
-        timer.observe(seconds)
+        self._times.note(path, method if method in METHODS else "other", status, seconds)

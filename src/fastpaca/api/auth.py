@@ -16,8 +16,9 @@ from functools import lru_cache
 from hmac import compare_digest
 from typing import Final
 
-from fastpaca.api.request import Headers, Request, Response
+from fastpaca.api.request import Request, Response
 from fastpaca.errors import Forbidden, Unauthorized
+from fastpaca.http.messages import Headers
 
 PREFLIGHT_KEPT_S: Final = 600
 """How long a browser may remember the response to a preflight."""

@@ -11,9 +11,10 @@ from typing import Annotated, Any, Final
 from msgspec import UNSET, Struct, UnsetType
 
 from fastpaca import errors
-from fastpaca.api.request import JSON_TYPE, Headers, Response
+from fastpaca.api.request import JSON_TYPE, Response
 from fastpaca.api.responses import Count, doc, encode
 from fastpaca.errors import FastpacaError, InternalError, MethodNotAllowed, Unauthorized
+from fastpaca.http.messages import Headers
 
 STATUS: Final[dict[type[FastpacaError], int]] = {
     errors.InvalidRequest: 400,

@@ -6,9 +6,10 @@ from functools import partial
 from hashlib import sha256
 from typing import Final
 
-from fastpaca.api.request import JSON_TYPE, Headers, Request, Response
+from fastpaca.api.request import JSON_TYPE, Request, Response
 from fastpaca.engine import Keyed, Written
 from fastpaca.errors import InvalidRequest
+from fastpaca.http.messages import Headers
 from fastpaca.ids import KEY_CHARS_MAX, is_idempotency_key
 from fastpaca.offload import HASH, offload
 

@@ -11,12 +11,10 @@ import asyncio
 import math
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterable
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
 
-from starlette.types import Message
-
-from fastpaca.api.request import ClientGone, Request
+from fastpaca.api.request import Request
 from fastpaca.errors import (
     InvalidRequest,
     PayloadTooLarge,
@@ -60,9 +58,6 @@ ROUNDING_S: Final = 1e-9
 _JSON_TYPE: Final = re.compile(rb"application/json|[\w.!#$&^-]+/[\w.!#$&^+-]+\+json")
 _UTF_8: Final = frozenset({b"utf-8", b"utf8", b'"utf-8"', b'"utf8"'})
 
-Steps = Generator[Any, None, Message]
-"""An await that is carried out step by step."""
-
 
 class BodyPace(NamedTuple):
     """
@@ -84,11 +79,12 @@ class BodyMemory:
     Args:
         bytes_max: How much there is.
         body_bytes_max: The largest body of a request; there is always room for one of these.
-        give_back: Returns free memory to the system; called in a thread after large bodies.
+        give_back: Returns free memory to the system; called in a thread after large bodies. None
+            leaves that to the system.
     """
 
     def __init__(
-        self, bytes_max: int, body_bytes_max: int, give_back: Callable[[], None] = lambda: None
+        self, bytes_max: int, body_bytes_max: int, give_back: Callable[[], None] | None = None
     ) -> None:
         self._bytes_max = max(bytes_max, REQUEST_FACTOR * body_bytes_max)
         self._give_back = give_back
@@ -115,16 +111,21 @@ class BodyMemory:
         more = size - request.held_bytes
         request.held_bytes = size
         self._bytes += more
-        if more < 0:
+        if more < 0 and self._give_back is not None:
             self._released_bytes -= more
             if self._released_bytes >= GIVE_BACK_BYTES and self._returning is None:
                 self._released_bytes = 0
-                self._returning = asyncio.create_task(self._return_soon())
+                self._returning = asyncio.create_task(self._return_soon(self._give_back))
 
-    async def _return_soon(self) -> None:
+    def release(self, request: Request) -> None:
+        """Let *request* hold nothing."""
+        if request.held_bytes:
+            self.set(request, 0)
+
+    async def _return_soon(self, give_back: Callable[[], None]) -> None:
         try:
             await asyncio.sleep(GIVE_BACK_SECONDS)
-            await asyncio.to_thread(self._give_back)
+            await asyncio.to_thread(give_back)
         finally:
             self._returning = None
 
@@ -166,43 +167,29 @@ class RequestBodies:
             UnsupportedMediaType: It is not JSON, or is compressed.
             RequestTimeout: It arrives too slowly.
             RateLimited: The memory that large bodies share is full.
-            ClientGone: The connection ended before it did.
+            Disconnected: The connection ended before it did.
         """
-        if not request.unread:
+        incoming = request.incoming
+        if incoming.is_whole:
             return b""
         declared = self._declared(request)
         if declared > 0:
             check_media_type(request)
-        # Most bodies have arrived together with their request. A timer would cost more than reading
-        # them, so the first step of the await is carried out by hand.
-        steps = request.receive().__await__()
-        try:
-            waits_for = next(steps)
-        except StopIteration as arrived:
-            body = _piece(request, arrived.value)
-        else:
-            body = _piece(request, await self._first(steps, waits_for))
-        if request.unread:
+        body = incoming.take()  # most bodies have arrived together with their request
+        if not incoming.is_whole:
             body = await self._rest(request, body)
         self._hold(request, len(body))
         if body and declared <= 0:
             check_media_type(request)
         return body
 
-    async def _first(self, steps: Steps, waits_for: Any) -> Message:
-        """Wait for the first piece of a body that had not arrived with the request."""
-        try:
-            async with asyncio.timeout(self._pace.idle_s):
-                return await _Resumed(steps, waits_for)
-        except TimeoutError:
-            raise RequestTimeout from None
-
     async def _rest(self, request: Request, body: bytes) -> bytes:
         """Read the rest of a body that begins with *body*."""
         loop = asyncio.get_running_loop()
         started = loop.time()
+        incoming = request.incoming
         whole = bytearray(body)
-        while request.unread:
+        while not incoming.is_whole:
             self._hold(request, len(whole))
             deadline = min(
                 loop.time() + self._pace.idle_s,
@@ -210,10 +197,10 @@ class RequestBodies:
             )
             try:
                 async with asyncio.timeout_at(deadline):
-                    message = await request.receive()
+                    await incoming.wait()
             except TimeoutError:
                 raise RequestTimeout from None
-            whole += _piece(request, message)
+            whole += incoming.take()
         return bytes(whole)
 
     def _hold(self, request: Request, size: int) -> None:
@@ -237,39 +224,6 @@ class RequestBodies:
 
     def _too_large(self) -> PayloadTooLarge:
         return PayloadTooLarge(f"The body is too large; the limit is {self._bytes_max} bytes.")
-
-    @staticmethod
-    def ends_soon(request: Request) -> bool:
-        """Return whether a refused body is so short that the connection is kept."""
-        length = request.headers.get(b"content-length", b"")
-        return length.isdigit() and len(length) < 10 and int(length) <= SHORT_BYTES
-
-
-def _piece(request: Request, message: Message) -> bytes:
-    """Return the piece of a body in an ASGI *message*."""
-    if message["type"] == "http.disconnect":
-        raise ClientGone
-    request.unread = message.get("more_body", False)
-    piece: bytes = message.get("body", b"")
-    return piece
-
-
-class _Resumed:
-    """Continues an await that was begun by hand and waits for a future."""
-
-    __slots__ = ("_steps", "_waits_for")
-
-    def __init__(self, steps: Steps, waits_for: Any) -> None:
-        self._steps = steps
-        self._waits_for = waits_for
-
-    def __await__(self) -> Generator[Any, None, Message]:
-        try:
-            yield self._waits_for
-        except BaseException:
-            self._steps.close()
-            raise
-        return (yield from self._steps)
 
 
 def check_media_type(request: Request) -> None:

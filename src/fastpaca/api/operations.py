@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from msgspec import UNSET
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from fastpaca.api import query
 from fastpaca.api.openapi.document import docs_page, openapi_bytes
-from fastpaca.api.request import FileBody, Headers, Request, Response
+from fastpaca.api.request import FileBody, Request, Response
 from fastpaca.api.responses import HealthyJSON, ReadyJSON, UnhealthyJSON, encode
 from fastpaca.engine import Engine, Health
 from fastpaca.errors import RateLimited, Unavailable
+from fastpaca.http.messages import Headers
 from fastpaca.store.base import CommitFailed, ReadFailed
 from fastpaca.telemetry import Metrics
 
@@ -26,7 +26,6 @@ Backup = Callable[[Path], Awaitable[None]]
 
 BACKUP_RETRY_S: Final = 10
 
-_TEXT: Final[Headers] = ((b"content-type", CONTENT_TYPE_LATEST.encode()),)
 _SQLITE: Final[Headers] = (
     (b"content-type", b"application/vnd.sqlite3"),
     (b"content-disposition", b'attachment; filename="fastpaca.db"'),
@@ -67,7 +66,11 @@ class Operations:
 
     async def metrics(self, _request: Request) -> Response:
         """Return all series, for Prometheus."""
-        return Response(200, generate_latest(self._metrics.registry), _TEXT)
+        # A node in the process of its client lacks this package, and shows no metrics.
+        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest  # noqa: PLC0415
+
+        headers = ((b"content-type", CONTENT_TYPE_LATEST.encode()),)
+        return Response(200, generate_latest(self._metrics.registry), headers)
 
     async def backup(self, request: Request) -> Response:
         """

@@ -1,8 +1,8 @@
 """
 A request, and the response to it.
 
-A handler takes a `Request` and returns a `Response`. Only `app.py`, `limits.py` and `sending.py`
-speak ASGI.
+A handler takes a `Request` and returns a `Response`. How they travel is up to `fastpaca.http`, or
+to a client in the same process.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import BinaryIO, Final, Protocol
+from typing import BinaryIO, Final
 
 import msgspec
-from starlette.types import Receive, Scope
 
 from fastpaca.api.request_ids import request_id
 from fastpaca.errors import InvalidRequest
-
-Headers = tuple[tuple[bytes, bytes], ...]
+from fastpaca.http import messages as http
+from fastpaca.http.messages import Chunks, Headers
 
 JSON_TYPE: Final[Headers] = ((b"content-type", b"application/json"),)
 
@@ -30,23 +29,19 @@ _SINGLE_HEADERS: Final = frozenset(
 )
 
 
-class ClientGone(Exception):
-    """The client closed the connection before its request was complete: there is no response."""
-
-
 class Request:
     """
     One request.
 
     Attributes:
-        scope: Its ASGI scope.
-        receive: Returns the next piece of its body; `limits.py` calls it.
+        incoming: The request as it comes in; `limits.py` reads its body.
         method: `GET`, `POST` …
+        path: As it was sent.
+        query: The query string, without its question mark.
         headers: Its headers, names in lower case.
         id: Names it in logs and in `X-Request-Id`.
         context_id: The id in its path, or empty.
         is_socket: Whether it asks for a WebSocket.
-        unread: Whether it has a body that was not read to the end.
         held_bytes: What it holds of the memory that large bodies share; see `limits.py`.
         cors: Headers that let a page in a browser read the response.
     """
@@ -57,74 +52,42 @@ class Request:
         "headers",
         "held_bytes",
         "id",
+        "incoming",
         "is_socket",
         "method",
-        "receive",
-        "scope",
-        "unread",
+        "path",
+        "query",
     )
 
-    def __init__(self, scope: Scope, receive: Receive) -> None:
-        headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.scope = scope
-        self.receive = receive
-        self.is_socket = scope["type"] == "websocket"
-        self.method: str = "GET" if self.is_socket else scope["method"]
-        self.headers = headers
-        self.id = request_id(headers.get(b"x-request-id"))
+    def __init__(self, incoming: http.HttpRequest) -> None:
+        head = incoming.head
+        self.incoming = incoming
+        self.method = head.method
+        self.path = head.path
+        self.query = head.query
+        self.headers = head.headers
+        self.is_socket = head.wants_socket
+        self.id = request_id(head.headers.get(b"x-request-id"))
         self.context_id = ""
-        self.unread = b"content-length" in headers or b"transfer-encoding" in headers
         self.held_bytes = 0
         self.cors: Headers = ()
 
     @property
-    def query(self) -> bytes:
-        """The query string, without its question mark."""
-        query: bytes = self.scope["query_string"]
-        return query
-
-    @property
     def address(self) -> str:
         """The address of the client; empty on a Unix socket."""
-        client = self.scope.get("client")
-        return client[0] if client else ""
+        return self.incoming.address
 
-    def merge_headers(self) -> None:
+    def check_headers(self) -> None:
         """
-        Join headers that were sent more than once, as HTTP says.
+        Check that no header was sent twice whose values cannot be joined.
 
         Raises:
-            InvalidRequest: One of them must not be sent more than once.
+            InvalidRequest: One of them was.
         """
-        pairs = self.scope["headers"]
-        if len(self.headers) == len(pairs):
-            return
-        merged: dict[bytes, bytes] = {}
-        for name, value in pairs:
-            if name in merged and name in _SINGLE_HEADERS:
+        for name in self.incoming.head.repeated:
+            if name in _SINGLE_HEADERS:
                 shown = name.decode("latin-1").title()
                 raise InvalidRequest("This header appears twice; send it once.", shown)
-            merged[name] = merged[name] + b", " + value if name in merged else value
-        self.headers = merged
-
-
-class Chunks(Protocol):
-    """
-    A body that is sent piece by piece; on a WebSocket, a message each.
-
-    Attributes:
-        size: How many bytes it has; None if it has no end.
-        close_code: The code that a WebSocket is closed with after it.
-    """
-
-    size: int | None
-    close_code: int
-
-    def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the pieces."""
-
-    def close(self) -> None:
-        """Release what it is made of; `chunks` then ends."""
 
 
 class FileBody:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -86,6 +87,7 @@ def no_route(raw_path: bytes) -> FastpacaError:
     return NotFound("There is no route at this path; see /docs.")
 
 
+@lru_cache(maxsize=4096)
 def decode_id(raw: bytes) -> str:
     """
     Return the context id that is *raw* in a path, percent-decoded once.

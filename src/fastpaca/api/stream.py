@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
 from fastpaca.api import frames, query
-from fastpaca.api.request import Headers, Request, Response
+from fastpaca.api.request import Request, Response
 from fastpaca.context import jsontext
 from fastpaca.errors import InvalidRequest, Unavailable
+from fastpaca.http.messages import Headers
 from fastpaca.service import Service
 from fastpaca.stream.follower import Follower, Stopping
 from fastpaca.stream.subscription import Encode

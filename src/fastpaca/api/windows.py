@@ -8,9 +8,10 @@ from typing import Final
 
 from fastpaca.api import bodies, idempotency, query, responses
 from fastpaca.api.limits import RequestBodies
-from fastpaca.api.request import JSON_TYPE, Headers, Request, Response
+from fastpaca.api.request import JSON_TYPE, Request, Response
 from fastpaca.api.views import VIEWS_BYTES_MAX, Views, etag, is_known
 from fastpaca.context import ContextState
+from fastpaca.http.messages import Headers
 from fastpaca.offload import PARSE, WRITE_WINDOWS, offload
 from fastpaca.service import Service
 from fastpaca.store.base import CompactionRow
@@ -30,6 +31,9 @@ class Windows:
 
     async def read(self, request: Request) -> Response:
         """Read the window, current or past, fitted to the budget of the call or the context."""
+        if not request.query and b"if-none-match" not in request.headers:  # most reads
+            context = await self._service.get(request.context_id)
+            return self._views.get(context, None) or await self._made(context, None)
         parameters = query.parse(request.query, _READ)
         budget_tokens = query.integer(parameters, "budget_tokens", 1)
         if_version = query.integer(parameters, "if_version", 0)
@@ -45,13 +49,18 @@ class Windows:
             return Response(304, headers=((b"etag", tag),))
         if explain:
             return Response(200, await self._explained(context, budget_tokens), _headers(tag))
-        is_past = context is not current
-        kept = None if is_past else self._views.get(context, budget_tokens)
-        if kept is not None:
-            return kept
+        if context is not current:  # a past state has the revision of the current one
+            return await self._made(context, budget_tokens, is_kept=False)
+        kept = self._views.get(context, budget_tokens)
+        return kept or await self._made(context, budget_tokens)
+
+    async def _made(
+        self, context: ContextState, budget_tokens: int | None, *, is_kept: bool = True
+    ) -> Response:
+        """Return a new view of *context*; keep it for later reads of the same revision."""
         body = responses.view(await self._service.view(context, budget_tokens))
-        response = Response(200, body, _headers(tag))
-        if not is_past:  # a past state has the revision of the current one, by which views are kept
+        response = Response(200, body, _headers(etag(context, budget_tokens)))
+        if is_kept:
             self._views.put(context, budget_tokens, response, len(body))
         return response
 

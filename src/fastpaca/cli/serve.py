@@ -28,23 +28,25 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, NamedTuple
 
 from fastpaca import __version__, allocator
-from fastpaca.api.protocol import ConnectionBounds
-from fastpaca.api.server import (
+from fastpaca.cli.stores import store_of
+from fastpaca.clock import now_us
+from fastpaca.engine.queue import QUEUE_OPS_MAX
+from fastpaca.http.bounds import ConnectionBounds
+from fastpaca.http.listeners import (
+    BACKLOG,
     CannotListen,
-    Server,
     bound_socket,
     connections_max,
     listen,
-    server_config,
     unix_socket,
     with_port,
 )
-from fastpaca.cli.stores import store_of
-from fastpaca.engine.queue import QUEUE_OPS_MAX
+from fastpaca.http.server import Server
 from fastpaca.node import MakeStore, Node
 from fastpaca.settings import Settings, SettingsError, load
 from fastpaca.store.base import Store, StoreRefused
@@ -140,7 +142,7 @@ class NodeProcess:
         bounds = ConnectionBounds(
             connections_max=connections_max(), idle_seconds=settings.keepalive_seconds
         )
-        self._server = Server(server_config(node.app, node.metrics, bounds, settings.log_level))
+        self._server = Server(node.app, now_us, bounds)
         self._exit_code = 0
 
     def run(self) -> int:
@@ -151,7 +153,7 @@ class NodeProcess:
             CannotListen: Another process listens on the address.
             StoreRefused: The store can't be opened.
         """
-        with asyncio.Runner(loop_factory=self._server.config.get_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(self._run())
         return self._exit_code
 
@@ -173,7 +175,7 @@ class NodeProcess:
         self._announce()
         collect_less()
         sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
-        await self._server.serve([self._listener])
+        await self._server.serve(self._listener, BACKLOG)
 
     def _announce(self) -> None:
         address = self._settings.host
@@ -189,13 +191,13 @@ class NodeProcess:
 
     def _on_signal(self, number: int) -> None:
         name = signal.Signals(number).name
-        if not self._server.should_exit:
+        if not self._server.is_stopping:
             logger.info("%s: finishing current requests", name)
             self._shut_down(self._shutdown_times.grace_seconds)
         else:
             logger.warning("%s again: no longer waiting for clients", name)
             self._exit_code = 1
-            self._server.grace_seconds = 0
+            self._server.stop(0)
 
     def _fail(self, reason: str) -> None:
         logger.critical("the store has failed, this process is stopping: %s", reason)
@@ -203,12 +205,21 @@ class NodeProcess:
         self._shut_down(self._shutdown_times.fatal_grace_seconds)
 
     def _shut_down(self, grace_seconds: float) -> None:
-        self._server.grace_seconds = grace_seconds
-        self._server.should_exit = True
+        self._server.stop(grace_seconds)
         self._node.engine.hub.stop()
         watchdog = threading.Timer(self._shutdown_times.seconds_max, _kill)
         watchdog.daemon = True
         watchdog.start()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes event loops: uvloop where there is one, else asyncio's default."""
+    try:
+        import uvloop
+    except ImportError:  # it does not exist for Windows
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
 
 
 def collect_less() -> None:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Self, overload
 
 from fastpaca.client.aio_driver import AsyncDriver, AsyncStream
 from fastpaca.client.calls import Calls
 from fastpaca.client.compacting import KEEP_LAST, Summary
-from fastpaca.client.connections import AsyncConnections, MakeAsyncTransport
+from fastpaca.client.connections import AsyncConnections, AsyncHttpClients, MakeAsyncTransport
 from fastpaca.client.flow import Flow
 from fastpaca.client.http_requests import (
     BASE_URL,
     DEFAULT_ESTIMATOR,
-    LOCAL_URL,
     HttpRequests,
 )
+from fastpaca.client.links import AsyncHttpLink, AsyncLink
 from fastpaca.client.options import Retries, Timeouts
 from fastpaca.client.requests import path_of
 from fastpaca.client.values import (
@@ -62,14 +61,23 @@ class AsyncFastpaca:
         retries: Retries | None = None,
         transport: MakeAsyncTransport | None = None,
     ) -> None:
-        self._requests = HttpRequests(base_url, api_key, timeouts or Timeouts(), headers)
-        self._connections = AsyncConnections(transport)
-        self._calls = Calls(self._requests.timeouts, retries or Retries())
-        self._driver = AsyncDriver(self._connections, self._requests)
+        requests = HttpRequests(base_url, api_key, timeouts or Timeouts(), headers)
+        connections = AsyncConnections(AsyncHttpClients(transport))
+        self._connect(AsyncHttpLink(connections, requests), requests.timeouts, retries)
+
+    def _connect(self, link: AsyncLink, timeouts: Timeouts, retries: Retries | None) -> None:
+        self._link = link
+        self._calls = Calls(timeouts, retries or Retries())
+        self._driver = AsyncDriver(link)
 
     @classmethod
     def local(
-        cls, path: str | Path, *, token_estimator: str = DEFAULT_ESTIMATOR, **options: Any
+        cls,
+        path: str | Path,
+        *,
+        token_estimator: str = DEFAULT_ESTIMATOR,
+        timeouts: Timeouts | None = None,
+        retries: Retries | None = None,
     ) -> Self:
         """
         Make a client that runs its own node in this process, on the data in a directory.
@@ -78,7 +86,8 @@ class AsyncFastpaca:
             path: The data directory, created if it is missing; only one process can use it at a
                 time.
             token_estimator: How to count tokens, as in the setting of the same name.
-            options: `timeouts` and `retries`.
+            timeouts: How long to wait.
+            retries: How often to try.
 
         Raises:
             CannotOpen: The data is in use or can't be used; the message says why.
@@ -88,18 +97,20 @@ class AsyncFastpaca:
         that loop closes it, and then another loop may open it.
         """
         # Needs the server's packages, which most clients don't install.
-        from fastpaca.client.local import AsyncLocalTransport, token_counter  # noqa: PLC0415
+        from fastpaca.client.local import AsyncLocalLink  # noqa: PLC0415
 
-        make = partial(AsyncLocalTransport, Path(path), token_counter(token_estimator))
-        return cls(LOCAL_URL, transport=make, **options)
+        waits = timeouts or Timeouts()
+        client = cls(timeouts=waits, retries=retries)
+        client._connect(AsyncLocalLink(Path(path), token_estimator, waits), waits, retries)
+        return client
 
     async def aclose(self) -> None:
         """Close the connections, or the node of a local client. Later calls raise ClientClosed."""
-        await self._connections.aclose()
+        await self._link.aclose()
 
     async def __aenter__(self) -> Self:
         """Return the client; the end of the block closes it."""
-        await self._connections.open()
+        await self._link.open_node()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -139,7 +150,7 @@ class AsyncFastpaca:
         await self._driver.run(self._calls.delete(context_id, purge=purge))
 
     def _stream(self, flow: Flow[None]) -> AsyncStream:
-        return AsyncStream(self._connections, self._requests, flow)
+        return AsyncStream(self._link, flow)
 
 
 class PendingContext:

@@ -7,16 +7,13 @@ import inspect
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Self, TypeVar, assert_never, cast
 
-import httpx
-
-from fastpaca.client.connections import AsyncConnections, LoopOwner, this_owner
+from fastpaca.client.connections import LoopOwner, this_owner
 from fastpaca.client.errors import ForeignStream
 from fastpaca.client.flow import (
     Close,
     Effect,
     Flow,
     Invoke,
-    NoResponse,
     Now,
     Open,
     Outcome,
@@ -26,8 +23,8 @@ from fastpaca.client.flow import (
     Wait,
     Yield,
 )
-from fastpaca.client.http_requests import HttpRequests, body_buffer, no_response, now_or_random
-from fastpaca.client.responses import ClientResponse
+from fastpaca.client.http_requests import now_or_random
+from fastpaca.client.links import AsyncLink, AsyncPieces
 from fastpaca.client.values import Frame
 
 T = TypeVar("T")
@@ -36,13 +33,12 @@ T = TypeVar("T")
 class AsyncDriver:
     """Carries out flows on the running event loop."""
 
-    def __init__(self, connections: AsyncConnections, requests: HttpRequests) -> None:
-        self._connections = connections
-        self._requests = requests
+    def __init__(self, link: AsyncLink) -> None:
+        self._link = link
 
     async def run(self, flow: Flow[T]) -> T:
         """Carry out *flow* and return its result."""
-        await self._connections.current()  # made before the call's time starts, see `Driver`
+        await self._link.ready()  # made before the call's time starts, see `Driver`
         reply = None
         while True:
             try:
@@ -53,7 +49,7 @@ class AsyncDriver:
 
     async def iterate(self, flow: Flow[None]) -> AsyncGenerator[Any, None]:
         """Carry out *flow* and iterate over the values that it yields to the caller."""
-        await self._connections.current()  # made before the call's time starts, see `Driver`
+        await self._link.ready()  # made before the call's time starts, see `Driver`
         reply = None
         while True:
             try:
@@ -70,7 +66,7 @@ class AsyncDriver:
         """Carry out *effect* and return the reply to it."""
         match effect:
             case Send():
-                return await self._send(effect)
+                return await self._link.send(effect)
             case Wait():
                 await asyncio.sleep(effect.seconds)
                 return None
@@ -84,49 +80,6 @@ class AsyncDriver:
             case _:
                 assert_never(effect)
 
-    async def _send(self, effect: Send) -> Outcome:
-        try:
-            return await self.read(await self.sent(effect), effect)
-        except (httpx.RequestError, httpx.StreamError) as error:
-            return no_response(error)
-
-    async def sent(self, effect: Send | Open) -> httpx.Response:
-        """Send a request and wait for the head of the response."""
-        response = await self._connections.send(self._requests.request(effect))
-        assert isinstance(response.stream, httpx.AsyncByteStream)
-        response.stream = ShieldedBody(response.stream)
-        return response
-
-    async def read(self, response: httpx.Response, effect: Send | Open) -> ClientResponse:
-        """Read a whole response."""
-        body = body_buffer(effect, self._requests.timeouts)
-        try:
-            async for piece in response.aiter_bytes():
-                body.add(piece)
-        finally:
-            await response.aclose()
-        return body.response(response)
-
-
-class ShieldedBody(httpx.AsyncByteStream):
-    """
-    The body of a response, whose closing can't be cancelled.
-
-    A task that is cancelled while httpx returns a connection to its pool would leave the connection
-    in use forever.
-    """
-
-    def __init__(self, pieces: httpx.AsyncByteStream) -> None:
-        self._pieces = pieces
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        """Iterate over the pieces."""
-        return aiter(self._pieces)
-
-    async def aclose(self) -> None:
-        """Close the body, even if the task that asks for it is cancelled."""
-        await asyncio.shield(asyncio.ensure_future(self._pieces.aclose()))
-
 
 class AsyncStream(AsyncDriver, AsyncIterator[Frame]):
     """
@@ -136,15 +89,12 @@ class AsyncStream(AsyncDriver, AsyncIterator[Frame]):
     `aclose`. A stream belongs to the process and the event loop that first read it.
     """
 
-    def __init__(
-        self, connections: AsyncConnections, requests: HttpRequests, flow: Flow[None]
-    ) -> None:
-        super().__init__(connections, requests)
+    def __init__(self, link: AsyncLink, flow: Flow[None]) -> None:
+        super().__init__(link)
         self._owner: LoopOwner | None = None
         self._flow = flow
         self._frames = self.iterate(flow)
-        self._response: httpx.Response | None = None
-        self._pieces: AsyncIterator[bytes] | None = None
+        self._pieces: AsyncPieces | None = None
 
     async def __anext__(self) -> Frame:
         """
@@ -186,9 +136,9 @@ class AsyncStream(AsyncDriver, AsyncIterator[Frame]):
         return self._owner is not None and self._owner != this_owner()
 
     async def _drop(self) -> None:
-        response, self._response, self._pieces = self._response, None, None
-        if response is not None:
-            await response.aclose()
+        pieces, self._pieces = self._pieces, None
+        if pieces is not None:
+            await pieces.aclose()
 
     async def perform(self, effect: Effect) -> object:
         """Carry out *effect* and return the reply to it."""
@@ -196,7 +146,8 @@ class AsyncStream(AsyncDriver, AsyncIterator[Frame]):
             case Open():
                 return await self._open(effect)
             case Read():
-                return await self._read()
+                assert self._pieces is not None
+                return await self._pieces.read()
             case Close():
                 await self._drop()
                 return None
@@ -204,18 +155,5 @@ class AsyncStream(AsyncDriver, AsyncIterator[Frame]):
                 return await super().perform(effect)
 
     async def _open(self, effect: Open) -> Outcome:
-        try:
-            response = await self.sent(effect)
-            if response.status_code != httpx.codes.OK:
-                return await self.read(response, effect)
-        except (httpx.RequestError, httpx.StreamError) as error:
-            return no_response(error)
-        self._response, self._pieces = response, response.aiter_bytes()
-        return ClientResponse(response.status_code, response.headers)
-
-    async def _read(self) -> bytes | NoResponse:
-        assert self._pieces is not None
-        try:
-            return await anext(self._pieces, b"")
-        except (httpx.RequestError, httpx.StreamError) as error:
-            return no_response(error)
+        outcome, self._pieces = await self._link.open(effect)
+        return outcome

@@ -2,9 +2,9 @@
 The connections of a client: one set for each process and for each event loop.
 
 A client is often made when a module is imported, and used later: in workers that are forked from
-that process, under one `asyncio.run` after the other. It keeps an httpx client for each of these,
-made when it is first needed. Nothing here takes a lock, because a lock that a thread holds while
-another one forks is never released in the child.
+that process, under one `asyncio.run` after the other. It keeps an httpx client, or a node of its
+own, for each of these, made when it is first needed. Nothing here takes a lock, because a lock that
+a thread holds while another one forks is never released in the child.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Callable
-from typing import Final, NamedTuple, NoReturn, Protocol
+from typing import Final, Generic, NamedTuple, NoReturn, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 import httpx
 
 from fastpaca.client.errors import ClientClosed
-from fastpaca.client.processes import Process, detach_inherited, record, record_async, this_process
+from fastpaca.client.processes import Process, detach_inherited, this_process
 from fastpaca.errors import InvalidRequest
 
 KEPT_CONNECTIONS_MAX: Final = 100
@@ -32,6 +32,28 @@ LIMITS: Final = httpx.Limits(
 MakeTransport = Callable[[], httpx.BaseTransport]
 
 MakeAsyncTransport = Callable[[], httpx.AsyncBaseTransport]
+
+
+class Closable(Protocol):
+    """What calls are sent with: an httpx client, or a node in this process."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+class AsyncClosable(Protocol):
+    """What calls are sent with on an event loop."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed."""
+
+    async def aclose(self) -> None:
+        """Close it."""
+
+
+C = TypeVar("C", bound=Closable)
+AC = TypeVar("AC", bound=AsyncClosable)
 
 
 class Interruptible(Protocol):
@@ -73,25 +95,56 @@ class _TlsContexts:
         return context
 
 
-class Connections:
+class HttpClients:
     """
-    The connections of a `Fastpaca`. Threads may share it.
+    Makes httpx clients.
 
     Args:
         make: Returns a transport to use in place of httpx's own.
-        is_shared: Whether streams use the same transport as calls. Otherwise each has its own, so
-            that no other thread can hold a lock of it when the process forks.
 
     Raises:
         InvalidRequest: *make* is not a function.
     """
 
-    def __init__(self, make: MakeTransport | None = None, *, is_shared: bool = False) -> None:
+    def __init__(self, make: MakeTransport | None = None) -> None:
         _check(make, "HTTPTransport")
         self._make = make
-        self._is_shared = is_shared
         self._tls_contexts = _TlsContexts()
-        self._clients: dict[Process, httpx.Client] = {}
+
+    def __call__(self) -> httpx.Client:
+        if self._make is not None:
+            return httpx.Client(transport=self._make(), limits=LIMITS)
+        return httpx.Client(verify=self._tls_contexts.current(), limits=LIMITS)
+
+
+class AsyncHttpClients:
+    """Makes httpx clients for event loops; otherwise as `HttpClients`."""
+
+    def __init__(self, make: MakeAsyncTransport | None = None) -> None:
+        _check(make, "AsyncHTTPTransport")
+        self._make = make
+        self._tls_contexts = _TlsContexts()
+
+    def __call__(self) -> httpx.AsyncClient:
+        if self._make is not None:
+            return httpx.AsyncClient(transport=self._make(), limits=LIMITS)
+        return httpx.AsyncClient(verify=self._tls_contexts.current(), limits=LIMITS)
+
+
+class Connections(Generic[C]):
+    """
+    The connections of a `Fastpaca`. Threads may share it.
+
+    Args:
+        make: Returns what calls of a process are sent with.
+        is_shared: Whether streams use the same. Otherwise each has its own, so that no other thread
+            can hold a lock of it when the process forks.
+    """
+
+    def __init__(self, make: Callable[[], C], *, is_shared: bool = False) -> None:
+        self._make = make
+        self._is_shared = is_shared
+        self._clients: dict[Process, C] = {}
         self._streams: WeakValueDictionary[int, Interruptible] = WeakValueDictionary()
         self.is_closed = False
 
@@ -99,9 +152,9 @@ class Connections:
         """Refuse to be pickled or copied."""
         _refuse_copies()
 
-    def current(self) -> httpx.Client:
+    def current(self) -> C:
         """
-        Return the httpx client for the calls of this process.
+        Return what the calls of this process are sent with.
 
         Raises:
             ClientClosed: The connections were closed.
@@ -112,7 +165,7 @@ class Connections:
         if client is not None:
             return client
         detach_inherited()  # in case Python was not told of the fork
-        made = self._new()
+        made = self._make()
         client = self._clients.setdefault(process, made)
         if client is not made:  # another thread was faster
             made.close()
@@ -127,37 +180,21 @@ class Connections:
         if self.is_closed:
             raise ClientClosed
 
-    def for_stream(self, stream: Interruptible) -> httpx.Client:
+    def for_stream(self, stream: Interruptible) -> C:
         """
-        Return the httpx client for *stream*; pass it to `release` at the end.
+        Return what *stream* is read with; pass it to `release` at the end.
 
         Raises:
             ClientClosed: The connections were closed.
         """
         self._streams[id(stream)] = stream
         self._check_open()
-        return self.current() if self._is_shared else self._new()
+        return self.current() if self._is_shared else self._make()
 
-    def release(self, client: httpx.Client) -> None:
-        """Close a client that `for_stream` returned."""
+    def release(self, client: C) -> None:
+        """Close what `for_stream` returned."""
         if not self._is_shared:
             client.close()
-
-    def send(self, client: httpx.Client, request: httpx.Request) -> httpx.Response:
-        """
-        Send *request* with *client*, and wait for the head of the response.
-
-        Raises:
-            ClientClosed: The connections were closed meanwhile.
-            httpx.RequestError: No response came.
-        """
-        request.extensions["trace"] = record
-        try:
-            return client.send(request, stream=True)
-        except RuntimeError as error:  # how httpx reports that the client is closed
-            if self.is_closed:
-                raise ClientClosed from error
-            raise
 
     def close(self) -> None:
         """Close the connections of this process, including those of its streams."""
@@ -169,11 +206,6 @@ class Connections:
         client = self._clients.get(this_process())
         if client is not None:
             client.close()
-
-    def _new(self) -> httpx.Client:
-        if self._make is not None:
-            return httpx.Client(transport=self._make(), limits=LIMITS)
-        return httpx.Client(verify=self._tls_contexts.current(), limits=LIMITS)
 
 
 class LoopOwner(NamedTuple):
@@ -188,22 +220,20 @@ def this_owner() -> LoopOwner:
     return LoopOwner(this_process(), asyncio.get_running_loop())
 
 
-class _LoopClient(NamedTuple):
+class _OnLoop(NamedTuple, Generic[AC]):
     """
     What there is for one event loop.
 
     Attributes:
-        client: The httpx client.
-        transport: The caller's transport, if it has one.
+        client: What calls are sent with.
         closing: Closes the client when it is closed, which the loop does at its end.
     """
 
-    client: httpx.AsyncClient
-    transport: httpx.AsyncBaseTransport | None
+    client: AC
     closing: AsyncGenerator[None, None]
 
 
-async def _closed_at_the_end(client: httpx.AsyncClient) -> AsyncGenerator[None, None]:
+async def _closed_at_the_end(client: AsyncClosable) -> AsyncGenerator[None, None]:
     """
     Close *client* when the event loop ends.
 
@@ -216,42 +246,26 @@ async def _closed_at_the_end(client: httpx.AsyncClient) -> AsyncGenerator[None, 
         await client.aclose()
 
 
-class AsyncConnections:
+class AsyncConnections(Generic[AC]):
     """
     The connections of an `AsyncFastpaca`.
 
     Args:
-        make: Returns a transport to use in place of httpx's own.
-
-    Raises:
-        InvalidRequest: *make* is not a function.
+        make: Returns what calls of an event loop are sent with.
     """
 
-    def __init__(self, make: MakeAsyncTransport | None = None) -> None:
-        _check(make, "AsyncHTTPTransport")
+    def __init__(self, make: Callable[[], AC]) -> None:
         self._make = make
-        self._tls_contexts = _TlsContexts()
-        self._clients: dict[LoopOwner, _LoopClient] = {}
+        self._on_loops: dict[LoopOwner, _OnLoop[AC]] = {}
         self.is_closed = False
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled or copied."""
         _refuse_copies()
 
-    async def open(self) -> None:
+    async def current(self) -> AC:
         """
-        Open the transport now, as the first request would.
-
-        Raises:
-            ClientClosed: The connections were closed.
-        """
-        transport = (await self.current()).transport
-        if transport is not None:
-            await transport.__aenter__()
-
-    async def current(self) -> _LoopClient:
-        """
-        Return what there is for this event loop.
+        Return what the calls of this event loop are sent with.
 
         Raises:
             ClientClosed: The connections were closed.
@@ -259,44 +273,24 @@ class AsyncConnections:
         if self.is_closed:
             raise ClientClosed
         owner = this_owner()
-        current = self._clients.get(owner)
+        current = self._on_loops.get(owner)
         if current is None or current.client.is_closed:
             self._forget_closed_loops()
-            current = self._clients[owner] = self._new()
+            client = self._make()
+            current = self._on_loops[owner] = _OnLoop(client, _closed_at_the_end(client))
             await anext(current.closing)
-        return current
-
-    async def send(self, request: httpx.Request) -> httpx.Response:
-        """
-        Send *request*, and wait for the head of the response.
-
-        Raises:
-            ClientClosed: The connections were closed.
-            httpx.RequestError: No response came.
-        """
-        request.extensions["trace"] = record_async
-        client = (await self.current()).client
-        return await client.send(request, stream=True)
+        return current.client
 
     async def aclose(self) -> None:
         """Close the connections of this event loop; the end of another loop closes its own."""
         self.is_closed = True
         self._forget_closed_loops()
-        current = self._clients.pop(this_owner(), None)
+        current = self._on_loops.pop(this_owner(), None)
         if current is not None:
             await current.closing.aclose()
 
     def _forget_closed_loops(self) -> None:
         detach_inherited()  # in case Python was not told of the fork
-        for owner in list(self._clients):
+        for owner in list(self._on_loops):
             if owner.loop.is_closed():
-                self._clients.pop(owner, None)
-
-    def _new(self) -> _LoopClient:
-        if self._make is not None:
-            transport = self._make()
-            client = httpx.AsyncClient(transport=transport, limits=LIMITS)
-        else:
-            transport = None
-            client = httpx.AsyncClient(verify=self._tls_contexts.current(), limits=LIMITS)
-        return _LoopClient(client, transport, _closed_at_the_end(client))
+                self._on_loops.pop(owner, None)

@@ -22,14 +22,8 @@ from fastpaca.errors import InvalidRequest
 
 BASE_URL: Final = "http://127.0.0.1:4000"
 
-LOCAL_URL: Final = "http://localhost"
-"""The address under which a node in this process is asked."""
-
 DEFAULT_ESTIMATOR: Final = "tiktoken:gpt-4o"
 """How a node in this process counts tokens by default."""
-
-INTERRUPT: Final = "fastpaca.interrupt"
-"""The response extension by which another thread ends a read of the body."""
 
 RESPONSE_BYTES_MAX: Final = 500 * 1024 * 1024
 """

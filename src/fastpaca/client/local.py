@@ -1,9 +1,9 @@
 """
-A node in the process of its client: the whole service, without sockets.
+A node in the process of its client: the whole service, without sockets and without HTTP.
 
-httpx requests go to the application as a server would pass them on, and responses come back piece
-by piece, so that streams work. The node runs on the event loop of an `AsyncFastpaca`; for a
-`Fastpaca` it runs on a loop in a thread of its own.
+Requests are handed to the application as values, and a stream is the iterator that the application
+returns. The node of an `AsyncFastpaca` runs on its event loop; that of a `Fastpaca` runs on a loop
+in a thread of its own.
 
 Only this module of the client imports the server.
 """
@@ -14,21 +14,23 @@ import asyncio
 import atexit
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, TypeVar
 
-import httpx
-
-from fastpaca.client.errors import CannotOpen
-from fastpaca.client.http_requests import INTERRUPT
+from fastpaca.client.connections import AsyncConnections, Connections, Interruptible
+from fastpaca.client.errors import CannotOpen, ConnectionFailed, TimedOut
+from fastpaca.client.flow import NoResponse, Open, Outcome, Send
+from fastpaca.client.links import AsyncPieces, Pieces
+from fastpaca.client.options import Timeouts
 from fastpaca.client.processes import this_process
+from fastpaca.client.requests import ClientRequest
+from fastpaca.client.responses import ClientResponse
 
 try:
-    from starlette.types import ASGIApp, Message, Scope
-
+    from fastpaca.http.messages import Chunks, Head, HttpResponse, ReadyRequest
     from fastpaca.node import Node
     from fastpaca.settings import Settings
     from fastpaca.store.base import StoreRefused
@@ -37,7 +39,7 @@ try:
 except ImportError as missing:
     raise ImportError(
         "A local client runs a node in this process, which needs packages that are not installed"
-        f" ({missing.name}); install them with: pip install 'fastpaca[server]'"
+        f" ({missing.name}); install them with: pip install 'fastpaca[local]'"
     ) from missing
 
 T = TypeVar("T")
@@ -45,14 +47,10 @@ T = TypeVar("T")
 STREAMS_MAX: Final = 100_000
 """In effect no limit: all followers are in this process, which has limits of its own."""
 
+_CLOSED: Final = NoResponse(ConnectionFailed("No response came: the node was closed."))
 
-def token_counter(token_estimator: str) -> TokenCounter:
-    """
-    Return the token counter with this name.
 
-    Raises:
-        CannotOpen: There is no such counter.
-    """
+def _token_counter(token_estimator: str) -> TokenCounter:
     try:
         return counter_for(token_estimator)
     except ValueError as error:
@@ -60,198 +58,19 @@ def token_counter(token_estimator: str) -> TokenCounter:
 
 
 class LocalNode:
-    """
-    A node on a data directory, to be started on an event loop.
+    """A node on a data directory, on the event loop that opens it."""
 
-    Attributes:
-        app: Passes requests to the node.
-    """
-
-    def __init__(self, path: Path, counter: TokenCounter) -> None:
+    def __init__(self, path: Path, counter: TokenCounter, timeouts: Timeouts) -> None:
         settings = Settings(data_dir=path, stream_connections_max=STREAMS_MAX)
         self._node = Node(settings, lambda on_fatal: SqliteStore(path, on_fatal=on_fatal), counter)
-        self.app = LocalApp(self._node.app)
-
-    async def start(self) -> None:
-        """
-        Open the data.
-
-        Raises:
-            CannotOpen: The data is in use or can't be used.
-        """
-        try:
-            await self._node.start()
-        except StoreRefused as error:
-            raise CannotOpen(str(error)) from error
-
-    async def stop(self) -> None:
-        """Finish the writes that were accepted, and close the data."""
-        await self.app.close()
-        await self._node.stop()
-
-
-class Exchange:
-    """One request and its response, as the application sees them."""
-
-    def __init__(
-        self,
-        app: ASGIApp,
-        request: httpx.Request,
-        body: bytes,
-        on_end: Callable[[Exchange], None],
-    ) -> None:
-        self.started: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue(1)
-        self._body: bytes | None = body
-        self._gone = asyncio.Event()
-        self._read_seconds: float | None = request.extensions.get("timeout", {}).get("read")
-        self._on_end = on_end
-        self._task = asyncio.ensure_future(self._respond(app, _scope(request)))
-
-    async def _respond(self, app: ASGIApp, scope: Scope) -> None:
-        try:
-            await app(scope, self._receive, self._send)
-        except (asyncio.CancelledError, GeneratorExit):
-            # The event loop is ending or has ended, so no task waits for the response any more.
-            self.started.cancel()
-            self._gone.set()
-            raise
-        finally:
-            if not self.started.done():
-                self.started.set_exception(httpx.ReadError("the node sent no response"))
-            await self._put(None)
-            self._on_end(self)
-
-    async def _receive(self) -> Message:
-        if self._body is not None:
-            body, self._body = self._body, None
-            return {"type": "http.request", "body": body, "more_body": False}
-        await self._gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def _send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            if not self.started.done():  # it is done if the caller has stopped waiting
-                self.started.set_result(message)
-        elif message.get("body"):
-            await self._put(message["body"])
-
-    async def _put(self, piece: bytes | None) -> None:
-        """Hand over a *piece* once the one before was taken; drop it if the caller has left."""
-        if self._gone.is_set():
-            return
-        if self._pieces.empty():
-            self._pieces.put_nowait(piece)
-            return
-        taken = asyncio.ensure_future(self._pieces.put(piece))
-        gone = asyncio.ensure_future(self._gone.wait())
-        try:
-            await asyncio.wait((taken, gone), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            taken.cancel()
-            gone.cancel()
-
-    async def head(self) -> Message:
-        """Wait for status and headers."""
-        return await self._in_time(asyncio.shield(self.started))
-
-    async def next(self) -> bytes | None:
-        """Wait for the next piece; None at the end."""
-        if self._gone.is_set():
-            return None
-        return await self._in_time(self._pieces.get())
-
-    async def _in_time(self, awaitable: Awaitable[T]) -> T:
-        try:
-            async with asyncio.timeout(self._read_seconds):
-                return await awaitable
-        except TimeoutError:
-            raise httpx.ReadTimeout("the node took too long") from None
-
-    def leave(self) -> None:
-        """Stop reading; a task that waits for a piece gets None."""
-        self._gone.set()
-        with contextlib.suppress(asyncio.QueueFull):  # then no task waits
-            self._pieces.put_nowait(None)
-
-    async def close(self) -> None:
-        """Stop reading, and wait until the application has finished."""
-        self.leave()
-        await asyncio.wait([self._task])
-
-
-def _scope(request: httpx.Request) -> Scope:
-    raw_path, _, query = request.url.raw_path.partition(b"?")
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": request.method,
-        "scheme": "http",
-        "path": raw_path.decode("latin-1"),
-        "raw_path": raw_path,
-        "query_string": query,
-        "root_path": "",
-        "headers": [(name.lower(), value) for name, value in request.headers.raw],
-        "client": ("127.0.0.1", 0),
-        "server": ("127.0.0.1", 0),
-    }
-
-
-class LocalBody(httpx.AsyncByteStream):
-    """The body of a response, piece by piece."""
-
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Iterate over the pieces."""
-        while (piece := await self._exchange.next()) is not None:
-            yield piece
-
-    async def aclose(self) -> None:
-        """Stop reading."""
-        await self._exchange.close()
-
-
-class LocalApp:
-    """Passes requests to an application, and keeps track of those that are not finished."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        self._exchanges: set[Exchange] = set()
-
-    async def send(self, request: httpx.Request) -> httpx.Response:
-        """Return the application's response to *request*; the body is still to come."""
-        exchange = Exchange(self._app, request, await request.aread(), self._exchanges.discard)
-        self._exchanges.add(exchange)
-        try:
-            start = await exchange.head()
-        except BaseException:
-            exchange.leave()
-            raise
-        return httpx.Response(
-            start["status"],
-            headers=start["headers"],
-            stream=LocalBody(exchange),
-            extensions={INTERRUPT: exchange.leave},
-        )
-
-    async def close(self) -> None:
-        """End all requests and streams."""
-        for exchange in list(self._exchanges):
-            await exchange.close()
-
-
-class AsyncLocalTransport(httpx.AsyncBaseTransport):
-    """The httpx transport to a node that runs on the same event loop."""
-
-    def __init__(self, path: Path, counter: TokenCounter) -> None:
-        self._node = LocalNode(path, counter)
+        self._timeouts = timeouts
         self._opening = asyncio.Lock()
         self._is_open = False
+        self._tasks: set[asyncio.Task[HttpResponse]] = set()
+        self._streams: set[LocalPieces] = set()
+        self.is_closed = False
 
-    async def __aenter__(self) -> Self:
+    async def open(self) -> None:
         """
         Open the data, unless it is open.
 
@@ -259,20 +78,166 @@ class AsyncLocalTransport(httpx.AsyncBaseTransport):
             CannotOpen: The data is in use or can't be used.
         """
         async with self._opening:
-            if not self._is_open:
+            if self._is_open:
+                return
+            try:
                 await self._node.start()
-                self._is_open = True
-        return self
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Pass a request to the node."""
-        await self.__aenter__()
-        return await self._node.app.send(request)
+            except StoreRefused as error:
+                raise CannotOpen(str(error)) from error
+            self._is_open = True
 
     async def aclose(self) -> None:
-        """Close the data."""
+        """End all streams, finish the writes that were accepted, and close the data."""
+        self.is_closed = True
+        for stream in list(self._streams):
+            await stream.aclose()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         if self._is_open:
+            self._is_open = False
             await self._node.stop()
+
+    async def send(self, effect: Send) -> Outcome:
+        """Send a request and return the whole response."""
+        left = max(effect.deadline - time.monotonic(), 0.001)
+        response = await self._responded(effect.request, min(left, self._timeouts.read_seconds))
+        if isinstance(response, NoResponse):
+            return response
+        return await _whole(response)
+
+    async def stream(self, effect: Open) -> tuple[Outcome, LocalPieces | None]:
+        """Send a request; return its response, and its body if that is to be read."""
+        response = await self._responded(effect.request, self._timeouts.read_seconds)
+        if isinstance(response, NoResponse):
+            return response, None
+        if response.status != 200 or isinstance(response.body, bytes):
+            return await _whole(response), None
+        pieces = LocalPieces(response, response.body, self._streams)
+        return ClientResponse(response.status, _headers(response)), pieces
+
+    async def _responded(self, request: ClientRequest, seconds: float) -> HttpResponse | NoResponse:
+        """
+        Return the application's response to *request*.
+
+        It is carried out by a task of its own: a caller that is cancelled stops waiting for it, as
+        a client on a network does.
+        """
+        if self.is_closed:
+            return _CLOSED
+        if not self._is_open:
+            await self.open()
+        responding = self._node.app.respond(ReadyRequest(_head(request), request.body or b""))
+        task = asyncio.ensure_future(responding)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        done, _ = await asyncio.wait((task,), timeout=min(seconds, threading.TIMEOUT_MAX))
+        if not done:
+            task.add_done_callback(_drop)
+            return NoResponse(TimedOut("No response came in time (the node took too long)."))
+        return task.result()
+
+
+def _head(request: ClientRequest) -> Head:
+    path, _, query = request.target.encode().partition(b"?")
+    headers = {name.lower().encode(): text.encode() for name, text in request.headers.items()}
+    return Head(request.method, path, query, headers, has_body=request.body is not None)
+
+
+def _headers(response: HttpResponse) -> dict[str, str]:
+    return {name.decode(): text.decode("latin-1") for name, text in response.headers}
+
+
+async def _whole(response: HttpResponse) -> ClientResponse:
+    body = response.body
+    if not isinstance(body, bytes):
+        chunks = body
+        try:
+            body = b"".join([chunk async for chunk in chunks.chunks()])
+        finally:
+            chunks.close()
+    _end(response)
+    return ClientResponse(response.status, _headers(response), body)
+
+
+def _end(response: HttpResponse) -> None:
+    if response.after is not None:
+        response.after()
+
+
+def _drop(task: asyncio.Task[HttpResponse]) -> None:
+    """Release a response that its caller no longer waits for."""
+    if task.cancelled() or task.exception() is not None:
+        return
+    response = task.result()
+    if not isinstance(response.body, bytes):
+        response.body.close()
+    _end(response)
+
+
+class LocalPieces:
+    """The body of a stream, on the node's event loop."""
+
+    def __init__(self, response: HttpResponse, body: Chunks, streams: set[LocalPieces]) -> None:
+        self._response = response
+        self._body = body
+        self._chunks: AsyncIterator[bytes] = body.chunks()
+        self._streams = streams
+        self._is_open = True
+        streams.add(self)
+
+    async def read(self) -> bytes | NoResponse:
+        """Return the next piece; nothing at the end."""
+        return await anext(self._chunks, b"")
+
+    def leave(self) -> None:
+        """Stop reading; a task that waits for a piece gets nothing."""
+        if self._is_open:
+            self._is_open = False
+            self._streams.discard(self)
+            self._body.close()
+            _end(self._response)
+
+    async def aclose(self) -> None:
+        """Stop reading."""
+        self.leave()
+
+
+class AsyncLocalLink:
+    """
+    Calls to a node on the same event loop.
+
+    Raises:
+        CannotOpen: Tokens can't be counted this way.
+    """
+
+    def __init__(self, path: Path, token_estimator: str, timeouts: Timeouts) -> None:
+        counter = _token_counter(token_estimator)
+        self._connections = AsyncConnections(lambda: LocalNode(path, counter, timeouts))
+
+    async def ready(self) -> None:
+        """Make the node of this event loop."""
+        await self._connections.current()
+
+    async def open_node(self) -> None:
+        """
+        Open the data.
+
+        Raises:
+            CannotOpen: The data is in use or can't be used.
+        """
+        await (await self._connections.current()).open()
+
+    async def send(self, effect: Send) -> Outcome:
+        """Send a request and return the whole response."""
+        return await (await self._connections.current()).send(effect)
+
+    async def open(self, effect: Open) -> tuple[Outcome, AsyncPieces | None]:
+        """Send a request; return its response, and its body if that is to be read."""
+        return await (await self._connections.current()).stream(effect)
+
+    async def aclose(self) -> None:
+        """Close the node of this event loop."""
+        await self._connections.aclose()
 
 
 class InlineExecutor(ThreadPoolExecutor):
@@ -288,9 +253,9 @@ class InlineExecutor(ThreadPoolExecutor):
         return future
 
 
-class LocalTransport(httpx.BaseTransport):
+class LocalThread:
     """
-    The httpx transport to a node that runs on an event loop in a thread of its own.
+    A node on an event loop in a thread of its own.
 
     The end of the process closes a node that is still open. A forked process has no threads of its
     parent and so no node: it can neither use nor close this one.
@@ -299,8 +264,8 @@ class LocalTransport(httpx.BaseTransport):
         CannotOpen: The data is in use or can't be used.
     """
 
-    def __init__(self, path: Path, counter: TokenCounter) -> None:
-        self._node = LocalNode(path, counter)
+    def __init__(self, path: Path, counter: TokenCounter, timeouts: Timeouts) -> None:
+        self.node = LocalNode(path, counter, timeouts)
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(self._on_stray_error)
         self._lock = threading.Lock()
@@ -313,46 +278,34 @@ class LocalTransport(httpx.BaseTransport):
         )
         self._thread.start()
         try:
-            self.run(self._node.start())
+            self.run(self.node.open())
         except BaseException:
             self._end()
             raise
         atexit.register(self.close)
 
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """
-        Run *coroutine* on the node's loop, and return its result.
-
-        Raises:
-            httpx.ReadError: The node was closed.
-        """
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T | NoResponse:
+        """Run *coroutine* on the node's loop; return its result, or that the node was closed."""
         with self._lock:
             if not self._is_open:
                 coroutine.close()
-                raise httpx.ReadError("the node was closed")
+                return _CLOSED
             future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
             self._pending.add(future)
         try:
             return future.result()
         except CancelledError:
-            raise httpx.ReadError("the node was closed") from None
+            return _CLOSED
         except BaseException:
             future.cancel()
             raise
         finally:
             self._pending.discard(future)
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Pass a request to the node."""
-        response = self.run(self._node.app.send(request))
-        assert isinstance(response.stream, LocalBody)
-        leave = response.extensions[INTERRUPT]
-        return httpx.Response(
-            response.status_code,
-            headers=response.headers,
-            stream=SyncLocalBody(self, response.stream),
-            extensions={INTERRUPT: partial(self._loop.call_soon_threadsafe, leave)},
-        )
+    def call_soon(self, function: Callable[[], None]) -> None:
+        """Call *function* on the node's loop, without waiting for it."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(function)
 
     def close(self) -> None:
         """Close the data."""
@@ -375,7 +328,7 @@ class LocalTransport(httpx.BaseTransport):
     async def _stop(self) -> None:
         # At the end of the interpreter its thread pools are already gone.
         asyncio.get_running_loop().set_default_executor(InlineExecutor(1))
-        await self._node.stop()
+        await self.node.aclose()
 
     def _end(self) -> None:
         with self._lock:
@@ -387,24 +340,75 @@ class LocalTransport(httpx.BaseTransport):
         self._loop.close()
 
 
-class SyncLocalBody(httpx.SyncByteStream):
-    """The body of a response, piece by piece, for a thread that waits."""
+class LocalLink:
+    """
+    Calls to a node in a thread of its own.
 
-    def __init__(self, local: LocalTransport, pieces: LocalBody) -> None:
-        self._local = local
-        self._pieces = pieces
+    Raises:
+        CannotOpen: Tokens can't be counted this way.
+    """
 
-    def __iter__(self) -> Iterator[bytes]:
-        """Iterate over the pieces."""
-        pieces = aiter(self._pieces)
-        while (piece := self._local.run(_next(pieces))) is not None:
-            yield piece
+    def __init__(self, path: Path, token_estimator: str, timeouts: Timeouts) -> None:
+        counter = _token_counter(token_estimator)
+        self._connections = Connections(
+            lambda: LocalThread(path, counter, timeouts), is_shared=True
+        )
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed."""
+        return self._connections.is_closed
+
+    def ready(self) -> None:
+        """
+        Open the data.
+
+        Raises:
+            CannotOpen: The data is in use or can't be used.
+        """
+        self._connections.current()
+
+    def send(self, effect: Send) -> Outcome:
+        """Send a request and return the whole response."""
+        thread = self._connections.current()
+        return thread.run(thread.node.send(effect))
+
+    def for_stream(self, stream: Interruptible) -> _LocalStreamLink:
+        """Return what *stream* is read with."""
+        return _LocalStreamLink(self._connections.for_stream(stream))
 
     def close(self) -> None:
-        """Stop reading."""
-        with contextlib.suppress(httpx.ReadError):  # it ended with the node
-            self._local.run(self._pieces.aclose())
+        """Close the data, and end all streams."""
+        self._connections.close()
 
 
-async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:
-    return await anext(pieces, None)
+class _LocalStreamLink:
+    def __init__(self, thread: LocalThread) -> None:
+        self._thread = thread
+
+    def open(self, effect: Open) -> tuple[Outcome, Pieces | None]:
+        opened = self._thread.run(self._thread.node.stream(effect))
+        if isinstance(opened, NoResponse):
+            return opened, None
+        outcome, pieces = opened
+        return outcome, None if pieces is None else _ThreadPieces(self._thread, pieces)
+
+    def close(self) -> None:
+        """Keep the node: it belongs to the client."""
+
+
+class _ThreadPieces:
+    """The body of a stream, for a thread that waits."""
+
+    def __init__(self, thread: LocalThread, pieces: LocalPieces) -> None:
+        self._thread = thread
+        self._pieces = pieces
+
+    def read(self) -> bytes | NoResponse:
+        return self._thread.run(self._pieces.read())
+
+    def close(self) -> None:
+        self._thread.run(self._pieces.aclose())
+
+    def interrupt(self) -> None:
+        self._thread.call_soon(self._pieces.leave)

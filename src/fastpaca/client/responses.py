@@ -45,7 +45,7 @@ class ClientResponse(NamedTuple):
 
     Attributes:
         status: The HTTP status.
-        headers: The headers; lookups ignore the case of names.
+        headers: The headers; look them up in lower case.
         body: The body; empty while the response is still open.
     """
 

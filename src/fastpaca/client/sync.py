@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Self, overload
 
 from fastpaca.client.calls import Calls
 from fastpaca.client.compacting import KEEP_LAST, Summary
-from fastpaca.client.connections import Connections, MakeTransport
+from fastpaca.client.connections import Connections, HttpClients, MakeTransport
 from fastpaca.client.flow import Flow
 from fastpaca.client.http_requests import (
     BASE_URL,
     DEFAULT_ESTIMATOR,
-    LOCAL_URL,
     HttpRequests,
 )
+from fastpaca.client.links import HttpLink, Link
 from fastpaca.client.options import Retries, Timeouts
 from fastpaca.client.requests import path_of
 from fastpaca.client.sync_driver import Driver, Stream
@@ -62,17 +61,23 @@ class Fastpaca:
         retries: Retries | None = None,
         transport: MakeTransport | None = None,
     ) -> None:
-        self._requests = HttpRequests(base_url, api_key, timeouts or Timeouts(), headers)
-        self._calls = Calls(self._requests.timeouts, retries or Retries())
-        self._connect(Connections(transport))
+        requests = HttpRequests(base_url, api_key, timeouts or Timeouts(), headers)
+        connections = Connections(HttpClients(transport))
+        self._connect(HttpLink(connections, requests), requests.timeouts, retries)
 
-    def _connect(self, connections: Connections) -> None:
-        self._connections = connections
-        self._driver = Driver(connections, self._requests)
+    def _connect(self, link: Link, timeouts: Timeouts, retries: Retries | None) -> None:
+        self._link = link
+        self._calls = Calls(timeouts, retries or Retries())
+        self._driver = Driver(link)
 
     @classmethod
     def local(
-        cls, path: str | Path, *, token_estimator: str = DEFAULT_ESTIMATOR, **options: Any
+        cls,
+        path: str | Path,
+        *,
+        token_estimator: str = DEFAULT_ESTIMATOR,
+        timeouts: Timeouts | None = None,
+        retries: Retries | None = None,
     ) -> Self:
         """
         Make a client that runs its own node in this process, on the data in a directory.
@@ -81,24 +86,25 @@ class Fastpaca:
             path: The data directory, created if it is missing; only one process can use it at a
                 time.
             token_estimator: How to count tokens, as in the setting of the same name.
-            options: `timeouts` and `retries`.
+            timeouts: How long to wait.
+            retries: How often to try.
 
         Raises:
             CannotOpen: The data is in use or can't be used; the message says why.
             ImportError: The server's packages are not installed.
         """
         # Needs the server's packages, which most clients don't install.
-        from fastpaca.client.local import LocalTransport, token_counter  # noqa: PLC0415
+        from fastpaca.client.local import LocalLink  # noqa: PLC0415
 
-        client = cls(LOCAL_URL, **options)
-        make = partial(LocalTransport, Path(path), token_counter(token_estimator))
-        client._connect(Connections(make, is_shared=True))
-        client._connections.current()
+        waits = timeouts or Timeouts()
+        client = cls(timeouts=waits, retries=retries)
+        client._connect(LocalLink(Path(path), token_estimator, waits), waits, retries)
+        client._link.ready()
         return client
 
     def close(self) -> None:
         """Close the connections, or the node of a local client. Later calls raise ClientClosed."""
-        self._connections.close()
+        self._link.close()
 
     def __enter__(self) -> Self:
         """Return the client; the end of the block closes it."""
@@ -139,7 +145,7 @@ class Fastpaca:
         self._driver.run(self._calls.delete(context_id, purge=purge))
 
     def _stream(self, flow: Flow[None]) -> Stream:
-        return Stream(self._connections, self._requests, flow)
+        return Stream(self._link, flow)
 
 
 class Context:

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import threading
 import time
 from collections.abc import Generator, Iterator
 from typing import Any, Self, TypeVar, assert_never, cast
 
-import httpx
-
-from fastpaca.client.connections import Connections
 from fastpaca.client.errors import ClientClosed, ForeignStream
 from fastpaca.client.flow import (
     Close,
     Effect,
     Flow,
     Invoke,
-    NoResponse,
     Now,
     Open,
     Outcome,
@@ -28,15 +22,9 @@ from fastpaca.client.flow import (
     Wait,
     Yield,
 )
-from fastpaca.client.http_requests import (
-    INTERRUPT,
-    HttpRequests,
-    body_buffer,
-    no_response,
-    now_or_random,
-)
+from fastpaca.client.http_requests import now_or_random
+from fastpaca.client.links import Link, Pieces, StreamLink
 from fastpaca.client.processes import this_process
-from fastpaca.client.responses import ClientResponse
 from fastpaca.client.values import Frame
 
 T = TypeVar("T")
@@ -45,13 +33,12 @@ T = TypeVar("T")
 class Driver:
     """Carries out flows in the thread that calls it."""
 
-    def __init__(self, connections: Connections, requests: HttpRequests) -> None:
-        self._connections = connections
-        self._requests = requests
+    def __init__(self, link: Link) -> None:
+        self._link = link
 
     def run(self, flow: Flow[T]) -> T:
         """Carry out *flow* and return its result."""
-        self._connections.current()  # made before the call's time starts: it reads certificates
+        self._link.ready()  # before the call's time starts
         reply = None
         while True:
             try:
@@ -62,7 +49,7 @@ class Driver:
 
     def iterate(self, flow: Flow[None]) -> Generator[Any, None, None]:
         """Carry out *flow* and iterate over the values that it yields to the caller."""
-        self._connections.current()  # made before the call's time starts: it reads certificates
+        self._link.ready()  # before the call's time starts
         reply = None
         while True:
             try:
@@ -79,7 +66,7 @@ class Driver:
         """Carry out *effect* and return the reply to it."""
         match effect:
             case Send():
-                return self._send(effect)
+                return self._link.send(effect)
             case Wait():
                 time.sleep(effect.seconds)
                 return None
@@ -91,24 +78,6 @@ class Driver:
                 raise TypeError(f"Only a stream can carry out {effect!r}.")
             case _:
                 assert_never(effect)
-
-    def _send(self, effect: Send) -> Outcome:
-        client = self._connections.current()
-        try:
-            response = self._connections.send(client, self._requests.request(effect))
-            return self.read(response, effect)
-        except (httpx.RequestError, httpx.StreamError) as error:
-            return no_response(error)
-
-    def read(self, response: httpx.Response, effect: Send | Open) -> ClientResponse:
-        """Read a whole response."""
-        body = body_buffer(effect, self._requests.timeouts)
-        try:
-            for piece in response.iter_bytes():
-                body.add(piece)
-        finally:
-            response.close()
-        return body.response(response)
 
 
 class _Closed(Exception):
@@ -123,14 +92,13 @@ class Stream(Driver, Iterator[Frame]):
     thread. A process that is forked later can neither read nor close the stream.
     """
 
-    def __init__(self, connections: Connections, requests: HttpRequests, flow: Flow[None]) -> None:
-        super().__init__(connections, requests)
+    def __init__(self, link: Link, flow: Flow[None]) -> None:
+        super().__init__(link)
         self._process = this_process()
-        self._client: httpx.Client | None = None
+        self._stream_link: StreamLink | None = None
         self._flow = flow
         self._frames = self.iterate(flow)
-        self._response: httpx.Response | None = None
-        self._pieces: Iterator[bytes] = iter(())
+        self._pieces: Pieces | None = None
         self._closing = threading.Event()
         self._reading = threading.RLock()
 
@@ -152,7 +120,7 @@ class Stream(Driver, Iterator[Frame]):
                 return cast(Frame, next(self._frames))
             except _Closed:
                 self._release()
-                if self._connections.is_closed:
+                if self._link.is_closed:
                     raise ClientClosed from None
                 raise StopIteration from None
             except BaseException:
@@ -180,9 +148,9 @@ class Stream(Driver, Iterator[Frame]):
         if self._is_foreign():
             return
         self._closing.set()
-        response = self._response
-        if response is not None:
-            _interrupt(response)
+        pieces = self._pieces
+        if pieces is not None:
+            pieces.interrupt()
 
     def _is_foreign(self) -> bool:
         """Return whether this is a fork of the process with the stream, which may hold any lock."""
@@ -193,14 +161,14 @@ class Stream(Driver, Iterator[Frame]):
         self._drop()
         self._frames.close()
         self._flow.close()
-        client, self._client = self._client, None
-        if client is not None:
-            self._connections.release(client)
+        link, self._stream_link = self._stream_link, None
+        if link is not None:
+            link.close()
 
     def _drop(self) -> None:
-        response, self._response = self._response, None
-        if response is not None:
-            response.close()
+        pieces, self._pieces = self._pieces, None
+        if pieces is not None:
+            pieces.close()
 
     def perform(self, effect: Effect) -> object:
         """Carry out *effect*, unless the stream was closed."""
@@ -209,7 +177,8 @@ class Stream(Driver, Iterator[Frame]):
             case Open():
                 reply = self._open(effect)
             case Read():
-                reply = self._read()
+                assert self._pieces is not None
+                reply = self._pieces.read()
             case Close():
                 self._drop()
             case Wait():
@@ -221,30 +190,7 @@ class Stream(Driver, Iterator[Frame]):
         return reply
 
     def _open(self, effect: Open) -> Outcome:
-        if self._client is None:
-            self._client = self._connections.for_stream(self)
-        try:
-            response = self._connections.send(self._client, self._requests.request(effect))
-            if response.status_code != httpx.codes.OK:
-                return self.read(response, effect)
-        except (httpx.RequestError, httpx.StreamError) as error:
-            return no_response(error)
-        self._response, self._pieces = response, response.iter_bytes()
-        return ClientResponse(response.status_code, response.headers)
-
-    def _read(self) -> bytes | NoResponse:
-        try:
-            return next(self._pieces, b"")
-        except (httpx.RequestError, httpx.StreamError) as error:
-            return no_response(error)
-
-
-def _interrupt(response: httpx.Response) -> None:
-    """End the read of *response* in another thread."""
-    interrupt = response.extensions.get(INTERRUPT)
-    if interrupt is not None:
-        interrupt()
-        return
-    connection = response.extensions["network_stream"].get_extra_info("socket")
-    with contextlib.suppress(OSError):  # it has already ended
-        connection.shutdown(socket.SHUT_RDWR)
+        if self._stream_link is None:
+            self._stream_link = self._link.for_stream(self)
+        outcome, self._pieces = self._stream_link.open(effect)
+        return outcome

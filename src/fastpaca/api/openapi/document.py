@@ -9,7 +9,7 @@ from hashlib import sha256
 from importlib import resources
 from typing import Final
 
-from fastpaca.api.request import Headers
+from fastpaca.http.messages import Headers
 
 _FILES: Final = resources.files("fastpaca.api.openapi")
 

@@ -1,24 +1,15 @@
-"""The HTTP server: uvicorn, made quiet and bounded; how it takes an address, and how it stops."""
+"""How a server takes an address, and how many connections this process may have."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import logging
 import socket
 import stat
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final
 
-import uvicorn
-
-from fastpaca.api.protocol import Connection, ConnectionBounds, Refusals
-from fastpaca.api.websocket import INCOMING_BYTES_MAX, Socket
-from fastpaca.telemetry import Metrics
-
-logger = logging.getLogger(__name__)
+from fastpaca.http.bounds import ConnectionBounds
 
 BACKLOG: Final = 1024
 """Connections that may wait to be accepted."""
@@ -32,72 +23,6 @@ FILES_KEPT_FREE: Final = 256
 
 class CannotListen(Exception):
     """The address cannot be listened on. The message is a sentence for the operator."""
-
-
-class Server(uvicorn.Server):
-    """
-    Accepts connections until `should_exit`, and then lets requests finish.
-
-    Attributes:
-        grace_seconds: For how long; may be changed while the server stops.
-    """
-
-    grace_seconds = 0.0
-
-    def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
-        """Leave the signals to the node, which knows what else there is to end."""
-        return contextlib.nullcontext()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop accepting connections, wait for the requests under way, and cut off the rest."""
-        for server in self.servers:
-            server.close()
-        for listener in sockets or ():
-            listener.close()
-        for connection in self._connections:
-            connection.shutdown()
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        while self._is_busy and loop.time() < began + self.grace_seconds:  # noqa: ASYNC110 - uvicorn has no event for it
-            await asyncio.sleep(0.01)
-        if self._connections:
-            logger.warning("cutting off %d connections", len(self._connections))
-        for connection in self._connections:
-            connection.abort()
-        if self.server_state.tasks:
-            await asyncio.wait(self.server_state.tasks, timeout=0.5)
-
-    @property
-    def _connections(self) -> list[Connection | Socket]:
-        return cast(list[Connection | Socket], list(self.server_state.connections))
-
-    @property
-    def _is_busy(self) -> bool:
-        return bool(self.server_state.connections or self.server_state.tasks)
-
-
-def server_config(
-    app: Any, metrics: Metrics, bounds: ConnectionBounds, log_level: str
-) -> uvicorn.Config:
-    """Return the configuration of uvicorn: our own connections, and few log messages."""
-    return uvicorn.Config(
-        app,
-        interface="asgi3",
-        lifespan="off",
-        http=cast(Any, partial(Connection, refusals=Refusals(metrics), bounds=bounds)),
-        ws="none",  # connections become sockets by themselves
-        ws_max_size=INCOMING_BYTES_MAX,
-        ws_per_message_deflate=False,  # it takes 64 KiB a connection
-        loop="auto",
-        backlog=BACKLOG,
-        workers=1,
-        timeout_keep_alive=int(bounds.idle_seconds),
-        log_config=None,
-        log_level="error" if log_level == "error" else "warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-    )
 
 
 @contextlib.contextmanager
