@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from fastpaca.store.base import MessageRow
+from fastpaca.store.base import MessageRow, PageBounds
 from fastpaca.store.memory import MemoryStore
 from fastpaca.testing import composed, running, running_app
 from tests.kit.app import append, create
@@ -29,9 +29,9 @@ class CountingStore(MemoryStore):
         self.rows = 0
 
     async def messages(
-        self, context_id: str, from_seq: int, to_seq: int, limit: int, bytes_max: int
+        self, context_id: str, from_seq: int, to_seq: int, bounds: PageBounds
     ) -> list[MessageRow]:
-        found = await super().messages(context_id, from_seq, to_seq, limit, bytes_max)
+        found = await super().messages(context_id, from_seq, to_seq, bounds)
         self.pages.append((from_seq, to_seq))
         self.rows += len(found)
         return found

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from fastpaca.store.base import ReadFailed, Store
+from fastpaca.store.base import PageBounds, ReadFailed, Store
 from tests.archive.world import Eager, archived
 from tests.kit.author import ALL, create
 from tests.store.contract import MakeStore, StoreContract, happened, on_store, together, walked
@@ -28,7 +28,7 @@ class TestEagerStore(StoreContract):
         await store.commit([author.append(b"a" * 10, b"b" * 10, b"c" * 10)])
         for _ in range(2):  # the first time all are here, then they are in the archive
             for after in range(3):
-                page = await store.changes("c", after, 3, 9, 5)
+                page = await store.changes("c", after, 3, PageBounds(9, 5))
                 assert page == happened(author, after, after + 1)
             await store.commit([author.compact([])])
 
@@ -44,15 +44,15 @@ class TestEagerStore(StoreContract):
         author.log = [row for row in author.log if row.version not in lost]
         for after in range(15):
             for to in range(after + 1, 16):
-                page = await store.changes("c", after, to, 99, ALL)
+                page = await store.changes("c", after, to, PageBounds(99, ALL))
                 assert page == happened(author, after, to), (after, to)
         for limit in (1, 2, 3):
             assert together(await walked(store, limit)) == happened(author, 0, 15)
-        assert await store.messages("c", 2, 3, 99, ALL) == author.log[:2]
+        assert await store.messages("c", 2, 3, PageBounds(99, ALL)) == author.log[:2]
         with pytest.raises(ReadFailed, match=r"seq 1, 4 to 6, 9, 14 to 15$"):
-            await store.messages("c", 1, 99, 99, ALL)
+            await store.messages("c", 1, 99, PageBounds(99, ALL))
         with pytest.raises(ReadFailed, match=r"seq 4 to 6$"):
-            await store.messages_before("c", 8, 4, ALL)
+            await store.messages_before("c", 8, PageBounds(4, ALL))
 
     def test_the_past_of_what_is_lost(self, make_store: MakeStore) -> None:
         """A window that cannot be made again as it was is not made at all."""

@@ -13,7 +13,7 @@ from fastpaca.archive import local
 from fastpaca.archive.base import ArchiveFailed
 from fastpaca.archive.store import ArchivedStore
 from fastpaca.context.persisted import Run
-from fastpaca.store.base import ReadFailed
+from fastpaca.store.base import PageBounds, ReadFailed
 from fastpaca.store.sqlite.store import SqliteStore
 from tests.archive.world import archived_rows, fragile, local_seqs, opened
 from tests.kit.author import ALL, Author, answer, create
@@ -55,7 +55,7 @@ async def test_all_is_archived_and_the_tail_is_kept(tmp_path: Path, fast_dsn: st
         assert local_seqs(tmp_path)[:3] == [(1, 9), (1, 10), (1, 11)]
         assert local_seqs(tmp_path)[6:] == [(3, 8), (3, 9), (3, 10)]
         for author in (one, two, three):
-            assert await store.messages(author.row.id, 1, ALL, 99, ALL) == author.log
+            assert await store.messages(author.row.id, 1, ALL, PageBounds(99, ALL)) == author.log
 
 
 async def test_what_comes_behind_a_flush_is_not_trimmed_by_it(
@@ -70,7 +70,7 @@ async def test_what_comes_behind_a_flush_is_not_trimmed_by_it(
         await forgotten(store, author)
         await store.writer._trim()
         assert local_seqs(tmp_path) == [(1, 4), (1, 5)]
-        assert await store.messages("c", 1, ALL, 99, ALL) == author.log
+        assert await store.messages("c", 1, ALL, PageBounds(99, ALL)) == author.log
 
 
 async def test_batches_are_bounded_in_rows_and_bytes(tmp_path: Path, fast_dsn: str) -> None:
@@ -121,11 +121,11 @@ async def test_appends_go_on_while_the_archive_is_down(tmp_path: Path, fast_dsn:
     async with opened(tmp_path, archive) as store:
         await store.commit([author.append(count=2)])
         assert await archived_rows(fast_dsn) == rows_of(author)[:5]
-        assert await store.messages("c", 6, ALL, 99, ALL) == author.log[5:]
+        assert await store.messages("c", 6, ALL, PageBounds(99, ALL)) == author.log[5:]
     async with opened(tmp_path, fast_dsn) as store:
         await store.writer.catch_up()
         assert await archived_rows(fast_dsn) == rows_of(author)
-        assert await store.messages("c", 1, ALL, 99, ALL) == author.log
+        assert await store.messages("c", 1, ALL, PageBounds(99, ALL)) == author.log
 
 
 async def test_writer_tries_again_by_itself(
@@ -194,7 +194,7 @@ async def test_other_content_halts_its_context_alone(
             await forgotten(store, bad, good)
         await store.writer._survey()
         assert samples(store)["fastpaca_archive_halted_contexts"] == 1
-        assert await store.messages("bad", 1, ALL, 99, ALL) == bad.log
+        assert await store.messages("bad", 1, ALL, PageBounds(99, ALL)) == bad.log
     alarm = next(record for record in caplog.records if record.levelno == logging.ERROR)
     assert (alarm.__dict__["context_id"], alarm.__dict__["seq"]) == ("bad", 4)
 
@@ -216,7 +216,7 @@ async def test_halted_context_is_tried_again_at_a_start(tmp_path: Path, fast_dsn
         await forgotten(store, bad)
         await store.writer.catch_up()
         assert local_seqs(tmp_path) == []
-        assert await store.messages("bad", 1, ALL, 99, ALL) == bad.log
+        assert await store.messages("bad", 1, ALL, PageBounds(99, ALL)) == bad.log
 
 
 @pytest.mark.parametrize("change", ["body", "counts", "version", "at_us"])
@@ -255,13 +255,13 @@ async def test_another_archive_after_a_trim_is_not_trusted(
         with pytest.raises(ArchiveFailed, match="not the archive"):
             await store.writer.catch_up()
         with pytest.raises(ReadFailed, match="not the archive"):
-            await store.messages("c", 1, 4, 9, ALL)
-        assert await store.messages("c", 4, 4, 9, ALL) == author.log[3:]
+            await store.messages("c", 1, 4, PageBounds(9, ALL))
+        assert await store.messages("c", 4, 4, PageBounds(9, ALL)) == author.log[3:]
         assert await archived_rows(safe_dsn) == []
     assert "starting without the archive: it is not the archive" in caplog.text
     async with opened(tmp_path, fast_dsn) as store:
         await store.writer.catch_up()
-        assert await store.messages("c", 1, 4, 9, ALL) == author.log
+        assert await store.messages("c", 1, 4, PageBounds(9, ALL)) == author.log
 
 
 async def test_another_archive_before_a_trim_begins_anew(
@@ -287,7 +287,7 @@ async def test_archive_that_becomes_another_is_noticed(tmp_path: Path, fast_dsn:
         await run_sql(fast_dsn, "UPDATE fastpaca_archive SET identity = 'another'")
         await run_sql(fast_dsn, "UPDATE messages SET body = 'another'")
         with pytest.raises(ReadFailed, match="seq 1 to 3"):
-            await store.messages("c", 1, 3, 9, ALL)
+            await store.messages("c", 1, 3, PageBounds(9, ALL))
         await store.commit([author.append(count=1)])
         with pytest.raises(ArchiveFailed, match="a different archive"):
             await store.writer.catch_up()

@@ -10,7 +10,7 @@ import pytest
 from fastpaca.archive.base import ArchiveRefused, LogRow
 from fastpaca.archive.postgres import PostgresArchive
 from fastpaca.archive.postgres import migrate as migrate_archive
-from fastpaca.store.base import MessageRow, StoreRefused
+from fastpaca.store.base import MessageRow, PageBounds, StoreRefused
 from fastpaca.store.postgres.operations import migrate
 from fastpaca.store.postgres.store import PostgresStore
 from tests.docs.pages import page
@@ -39,7 +39,7 @@ async def works(store: PostgresStore) -> None:
     await store.open()
     (author,) = await create(store, "c")
     await store.commit([author.append(count=1)])
-    assert len(await store.messages("c", 1, 9, 9, 10**6)) == 1
+    assert len(await store.messages("c", 1, 9, PageBounds(9, 10**6))) == 1
     await store.commit([author.purge()])
     await store.forget_idempotency_records(0)
     await store.close()

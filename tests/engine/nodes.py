@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 from fastpaca.context import ContextState
 from fastpaca.engine import Engine, rows
-from fastpaca.store.base import Change, ChangesPage, CommitStale, Diff, Have, Snapshot
+from fastpaca.store.base import Change, ChangesPage, CommitStale, Diff, Have, PageBounds, Snapshot
 from fastpaca.store.memory import MemoryStore
 
 
@@ -77,14 +77,13 @@ class SharedStore(MemoryStore):
         context_id: str,
         after_version: int,
         to_version: int,
-        limit: int,
-        bytes_max: int,
+        bounds: PageBounds,
         *,
         with_bodies: bool = True,
     ) -> ChangesPage:
         self.pages += 1
         return await super().changes(
-            context_id, after_version, to_version, limit, bytes_max, with_bodies=with_bodies
+            context_id, after_version, to_version, bounds, with_bodies=with_bodies
         )
 
     async def commit(self, changes: Sequence[Change]) -> None:

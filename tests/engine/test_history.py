@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from fastpaca.context.ops import Compact, Purge
 from fastpaca.errors import ContextNotFound, Unavailable
-from fastpaca.store.base import CompactionRow, ReadFailed, Snapshot
+from fastpaca.store.base import CompactionRow, PageBounds, ReadFailed, Snapshot
 from tests.engine.world import World, started
 from tests.kit.messages import counted, user
 from tests.kit.stores import ScriptedStore
@@ -20,14 +20,14 @@ class UnreadableStore(ScriptedStore):
         raise ReadFailed(f"{context_id} at {version}")
 
     async def compactions(
-        self, context_id: str, after_version: int, to_version: int, limit: int, bytes_max: int
+        self, context_id: str, after_version: int, to_version: int, bounds: PageBounds
     ) -> list[CompactionRow]:
-        raise ReadFailed(f"{context_id} {after_version} {to_version} {limit} {bytes_max}")
+        raise ReadFailed(f"{context_id} {after_version} {to_version} {bounds}")
 
     async def compactions_before(
-        self, context_id: str, before_version: int, limit: int, bytes_max: int
+        self, context_id: str, before_version: int, bounds: PageBounds
     ) -> list[CompactionRow]:
-        raise ReadFailed(f"{context_id} {before_version} {limit} {bytes_max}")
+        raise ReadFailed(f"{context_id} {before_version} {bounds}")
 
 
 async def test_the_past_keeps_what_is_of_now(world: World) -> None:

@@ -38,6 +38,7 @@ from fastpaca.store.base import (
     CommitUnknown,
     IdempotencyRecord,
     MessageRow,
+    PageBounds,
     Snapshot,
     Store,
 )
@@ -231,7 +232,7 @@ async def content(store: Store, keys: Sequence[str]) -> dict[str, object]:
         snapshot: Snapshot | None = await store.load(context_id)
         log: list[MessageRow] = []
         if snapshot is not None and snapshot.row.status != "purged":
-            log = await store.messages(context_id, 1, FOREVER, 10_000, FOREVER)
+            log = await store.messages(context_id, 1, FOREVER, PageBounds(10_000, FOREVER))
             found[context_id] = (snapshot, log)
         else:
             found[context_id] = None if snapshot is None else "purged"

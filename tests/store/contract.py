@@ -20,7 +20,15 @@ from fastpaca.context import ContextState
 from fastpaca.context.persisted import Persisted, Run
 from fastpaca.context.window import segments
 from fastpaca.engine import rows
-from fastpaca.store.base import Change, ChangesPage, CommitFailed, ContextRow, Have, Store
+from fastpaca.store.base import (
+    Change,
+    ChangesPage,
+    CommitFailed,
+    ContextRow,
+    Have,
+    PageBounds,
+    Store,
+)
 from tests.context.conversation import image
 from tests.context.telling import Told, tell
 from tests.kit.author import ALL, BEGINNING_US, Author, answer, body, create
@@ -89,13 +97,13 @@ class LifeContract:
         """Nothing is in a new store, and asking for it is no error."""
         assert await store.load("nobody") is None
         assert await store.contexts("", "", 10) == []
-        assert await store.messages("nobody", 1, 10, 10, ALL) == []
-        assert await store.messages_before("nobody", 10, 10, ALL) == []
+        assert await store.messages("nobody", 1, 10, PageBounds(10, ALL)) == []
+        assert await store.messages_before("nobody", 10, PageBounds(10, ALL)) == []
         assert await store.idempotency_records(["nothing"]) == {}
         assert await store.load_at("nobody", 0) is None
         assert await store.load_since("nobody", Have(0, 0, [], frozenset())) is None
-        assert await store.changes("nobody", 3, 9, 9, ALL) == ([], [], 3)
-        assert await store.compactions("nobody", 0, 9, 9, ALL) == []
+        assert await store.changes("nobody", 3, 9, PageBounds(9, ALL)) == ([], [], 3)
+        assert await store.compactions("nobody", 0, 9, PageBounds(9, ALL)) == []
 
 
 class LoadContract:
@@ -246,7 +254,7 @@ class LoadContract:
         assert snapshot.row == author.row
         assert snapshot.row.status == "tombstoned"
         assert snapshot.messages == author.log
-        assert await store.messages("c", 1, 2, 10, ALL) == author.log
+        assert await store.messages("c", 1, 2, PageBounds(10, ALL)) == author.log
         assert await listed(store) == ["c"]
         assert await store.idempotency_records(["k"]) == {"k": answer("k")}
 
@@ -270,7 +278,7 @@ class CommitContract:
         )
         for author in [*authors, *news]:
             assert await loaded_row(store, author.row.id) == author.row
-            assert await store.messages(author.row.id, 1, ALL, 10, ALL) == author.log
+            assert await store.messages(author.row.id, 1, ALL, PageBounds(10, ALL)) == author.log
 
     @on_store
     async def test_all_kinds_of_rows_in_one_change(self, store: Store) -> None:
@@ -314,7 +322,7 @@ class CommitContract:
             bad.create()
         assert (await store.load("good"), await store.load("bad")) == before
         assert await store.load("new") is None
-        assert await store.messages("good", 1, 9, 9, ALL) == []
+        assert await store.messages("good", 1, 9, PageBounds(9, ALL)) == []
         assert await store.idempotency_records(["k"]) == {}
 
     @on_store
@@ -324,7 +332,7 @@ class CommitContract:
         await store.commit([author.append(count=1)])
         await refused(store, Author("c").create(metadata=b'{"x":1}'))
         assert await loaded_row(store, "c") == author.row
-        assert await store.messages("c", 1, 9, 9, ALL) == author.log
+        assert await store.messages("c", 1, 9, PageBounds(9, ALL)) == author.log
 
     @on_store
     async def test_change_of_what_does_not_exist_is_refused(self, store: Store) -> None:
@@ -351,7 +359,7 @@ class CommitContract:
         (author,) = await create(store, "c")
         await refused(store, Author("c").create())
         await store.commit([author.append(count=2)])
-        assert await store.messages("c", 1, 9, 9, ALL) == author.log
+        assert await store.messages("c", 1, 9, PageBounds(9, ALL)) == author.log
 
     @on_store
     async def test_concurrent_commits_and_reads(self, store: Store) -> None:
@@ -361,7 +369,7 @@ class CommitContract:
             (author,) = await create(store, name)
             for _ in range(5):
                 await store.commit([author.append(count=3)])
-                page = await store.messages(name, 1, ALL, 100, ALL)
+                page = await store.messages(name, 1, ALL, PageBounds(100, ALL))
                 assert page == author.log
             return author
 
@@ -380,17 +388,17 @@ class LogContract:
         await store.commit([author.append(count=10)])
         for from_seq, to_seq in [(1, 10), (3, 5), (4, 4), (8, 99), (10, 10), (-5, 2), (0, 1)]:
             expected = [row for row in author.log if from_seq <= row.seq <= to_seq]
-            assert await store.messages("c", from_seq, to_seq, 100, ALL) == expected
+            assert await store.messages("c", from_seq, to_seq, PageBounds(100, ALL)) == expected
         for from_seq, to_seq in [(11, 20), (5, 4), (-9, 0)]:
-            assert await store.messages("c", from_seq, to_seq, 100, ALL) == []
+            assert await store.messages("c", from_seq, to_seq, PageBounds(100, ALL)) == []
 
     @on_store
     async def test_forward_page_ends_at_its_limit(self, store: Store) -> None:
         """A page holds no more messages than asked for, the first ones."""
         (author,) = await create(store, "c")
         await store.commit([author.append(count=10)])
-        assert await store.messages("c", 2, 9, 3, ALL) == author.log[1:4]
-        assert await store.messages("c", 2, 9, 0, ALL) == []
+        assert await store.messages("c", 2, 9, PageBounds(3, ALL)) == author.log[1:4]
+        assert await store.messages("c", 2, 9, PageBounds(0, ALL)) == []
 
     @on_store
     async def test_forward_page_ends_at_its_size(self, store: Store) -> None:
@@ -399,21 +407,23 @@ class LogContract:
         await store.commit([author.append(b"aaaa", b"bbbb", b"cc", b"dddddddd", b"")])
         sizes = {0: 1, 3: 1, 4: 1, 7: 1, 8: 2, 9: 2, 10: 3, 17: 3, 18: 5, ALL: 5}
         for bytes_max, count in sizes.items():
-            assert await store.messages("c", 1, 5, 9, bytes_max) == author.log[:count], bytes_max
-        assert await store.messages("c", 4, 5, 9, 1) == author.log[3:4]
+            assert (
+                await store.messages("c", 1, 5, PageBounds(9, bytes_max)) == author.log[:count]
+            ), bytes_max
+        assert await store.messages("c", 4, 5, PageBounds(9, 1)) == author.log[3:4]
 
     @on_store
     async def test_backward_page_is_ascending(self, store: Store) -> None:
         """The newest messages below a seq come in the order of the log."""
         (author,) = await create(store, "c")
         await store.commit([author.append(count=10)])
-        assert await store.messages_before("c", 11, 3, ALL) == author.log[7:]
-        assert await store.messages_before("c", 5, 3, ALL) == author.log[1:4]
-        assert await store.messages_before("c", 99, 3, ALL) == author.log[7:]
-        assert await store.messages_before("c", 3, 99, ALL) == author.log[:2]
+        assert await store.messages_before("c", 11, PageBounds(3, ALL)) == author.log[7:]
+        assert await store.messages_before("c", 5, PageBounds(3, ALL)) == author.log[1:4]
+        assert await store.messages_before("c", 99, PageBounds(3, ALL)) == author.log[7:]
+        assert await store.messages_before("c", 3, PageBounds(99, ALL)) == author.log[:2]
         for nothing in (1, 0, -4):
-            assert await store.messages_before("c", nothing, 3, ALL) == []
-        assert await store.messages_before("c", 5, 0, ALL) == []
+            assert await store.messages_before("c", nothing, PageBounds(3, ALL)) == []
+        assert await store.messages_before("c", 5, PageBounds(0, ALL)) == []
 
     @on_store
     async def test_backward_page_ends_at_its_size(self, store: Store) -> None:
@@ -422,7 +432,10 @@ class LogContract:
         await store.commit([author.append(b"", b"dddddddd", b"cc", b"bbbb", b"aaaa")])
         sizes = {0: 1, 4: 1, 7: 1, 8: 2, 10: 3, 17: 3, 18: 5, ALL: 5}
         for bytes_max, count in sizes.items():
-            assert await store.messages_before("c", 6, 9, bytes_max) == author.log[5 - count :]
+            assert (
+                await store.messages_before("c", 6, PageBounds(9, bytes_max))
+                == author.log[5 - count :]
+            )
 
     @on_store
     async def test_pages_do_not_mix_contexts(self, store: Store) -> None:
@@ -433,8 +446,10 @@ class LogContract:
                 [author.append(body(n), body(n)) for n, author in enumerate(authors)]
             )
         for author in authors:
-            assert await store.messages(author.row.id, 1, ALL, 100, ALL) == author.log
-            assert await store.messages_before(author.row.id, 9, 3, ALL) == author.log[5:]
+            assert await store.messages(author.row.id, 1, ALL, PageBounds(100, ALL)) == author.log
+            assert (
+                await store.messages_before(author.row.id, 9, PageBounds(3, ALL)) == author.log[5:]
+            )
 
     @on_store
     async def test_big_pages(self, store: Store) -> None:
@@ -442,9 +457,9 @@ class LogContract:
         many, big = await create(store, "many", "big")
         await store.commit([many.append(count=5000)])
         await store.commit([big.append(count=6, size=2 * MIB)])
-        assert await store.messages("many", 1, ALL, 5000, ALL) == many.log
-        assert await store.messages("big", 1, ALL, 10, 5 * MIB) == big.log[:2]
-        assert await store.messages_before("big", 7, 10, 5 * MIB) == big.log[4:]
+        assert await store.messages("many", 1, ALL, PageBounds(5000, ALL)) == many.log
+        assert await store.messages("big", 1, ALL, PageBounds(10, 5 * MIB)) == big.log[:2]
+        assert await store.messages_before("big", 7, PageBounds(10, 5 * MIB)) == big.log[4:]
 
 
 async def told(store: Store) -> Author:
@@ -480,7 +495,7 @@ async def walked(store: Store, limit: int, bytes_max: int = ALL) -> list[Changes
     """Read all changes of a context, page by page."""
     pages = [ChangesPage([], [], 0)]
     while pages[-1].through < (await loaded_row(store, "c")).version:
-        pages.append(await store.changes("c", pages[-1].through, ALL, limit, bytes_max))
+        pages.append(await store.changes("c", pages[-1].through, ALL, PageBounds(limit, bytes_max)))
         assert pages[-1].through > pages[-2].through
     return pages
 
@@ -503,16 +518,16 @@ class ChangesContract:
         author = await told(store)
         for after in range(14):
             for to in range(after + 1, 15):
-                page = await store.changes("c", after, to, 99, ALL)
+                page = await store.changes("c", after, to, PageBounds(99, ALL))
                 assert page == happened(author, after, to), (after, to)
 
     @on_store
     async def test_what_is_still_to_come_is_not_read(self, store: Store) -> None:
         """A page goes no further than the versions that there are."""
         author = await told(store)
-        assert await store.changes("c", 12, 99, 99, ALL) == happened(author, 12, 14)
+        assert await store.changes("c", 12, 99, PageBounds(99, ALL)) == happened(author, 12, 14)
         for after, to in [(14, 14), (14, 99), (20, 99), (5, 5), (7, 3)]:
-            assert await store.changes("c", after, to, 99, ALL) == ([], [], after)
+            assert await store.changes("c", after, to, PageBounds(99, ALL)) == ([], [], after)
 
     @on_store
     async def test_changes_end_at_their_limit(self, store: Store) -> None:
@@ -535,9 +550,13 @@ class ChangesContract:
         sizes = [10, 20 + window, 30 + window, 30 + 2 * window]
         assert len(author.compactions[1].window) == window
         for through, size in enumerate(sizes, 1):
-            assert await store.changes("c", 0, 4, 9, size) == happened(author, 0, through)
+            assert await store.changes("c", 0, 4, PageBounds(9, size)) == happened(
+                author, 0, through
+            )
             below = max(through - 1, 1)
-            assert await store.changes("c", 0, 4, 9, size - 1) == happened(author, 0, below)
+            assert await store.changes("c", 0, 4, PageBounds(9, size - 1)) == happened(
+                author, 0, below
+            )
         assert together(await walked(store, 99, 0)) == happened(author, 0, 4)
         assert len(await walked(store, 99, 0)) == 5
 
@@ -548,13 +567,15 @@ class ChangesContract:
         heads = [row._replace(body=b"", counts=b"") for row in author.log]
         for after in range(14):
             for limit in (1, 3, 99):
-                page = await store.changes("c", after, ALL, limit, ALL, with_bodies=False)
+                page = await store.changes(
+                    "c", after, ALL, PageBounds(limit, ALL), with_bodies=False
+                )
                 whole = happened(author, after, min(after + limit, 14))
                 there = {row.seq for row in whole.messages}
                 assert page == whole._replace(messages=[row for row in heads if row.seq in there])
         (author,) = await create(store, "d")
         await store.commit([author.append(b"a" * 1000, b"b" * 1000)])
-        page = await store.changes("d", 0, 2, 9, 10, with_bodies=False)
+        page = await store.changes("d", 0, 2, PageBounds(9, 10), with_bodies=False)
         assert [row.seq for row in page.messages] == [1, 2]
 
     @on_store
@@ -569,15 +590,15 @@ class ChangesContract:
         author.log = [row for row in author.log if row.version not in lost]
         for after in range(15):
             for to in range(after + 1, 16):
-                page = await store.changes("c", after, to, 99, ALL)
+                page = await store.changes("c", after, to, PageBounds(99, ALL))
                 assert page == happened(author, after, to), (after, to)
         for limit in (1, 2, 3):
             assert together(await walked(store, limit)) == happened(author, 0, 15)
-        assert await store.changes("c", 0, 15, 1, ALL) == happened(author, 0, 2)
-        assert await store.changes("c", 3, 15, 1, ALL) == happened(author, 3, 6)
-        assert await store.changes("c", 3, 5, 1, ALL) == ([], [], 5)
-        assert await store.messages("c", 1, 99, 99, ALL) == author.log
-        assert await store.messages_before("c", 7, 2, ALL) == author.log[:2]
+        assert await store.changes("c", 0, 15, PageBounds(1, ALL)) == happened(author, 0, 2)
+        assert await store.changes("c", 3, 15, PageBounds(1, ALL)) == happened(author, 3, 6)
+        assert await store.changes("c", 3, 5, PageBounds(1, ALL)) == ([], [], 5)
+        assert await store.messages("c", 1, 99, PageBounds(99, ALL)) == author.log
+        assert await store.messages_before("c", 7, PageBounds(2, ALL)) == author.log[:2]
 
     @on_store
     async def test_changes_of_many_contexts_do_not_mix(self, store: Store) -> None:
@@ -589,7 +610,7 @@ class ChangesContract:
             )
             await store.commit([author.compact([]) for author in authors[: number + 1]])
         for author in authors:
-            page = await store.changes(author.row.id, 0, ALL, 99, ALL)
+            page = await store.changes(author.row.id, 0, ALL, PageBounds(99, ALL))
             assert page == happened(author, 0, author.row.version)
 
     @on_store
@@ -600,19 +621,23 @@ class ChangesContract:
             await store.commit(
                 [author.append(count=1000, trims={n: [Run(1, 1)] for n in range(7, 1000, 7)})]
             )
-        assert await store.changes("c", 0, ALL, 9999, ALL) == happened(author, 0, 4000)
-        assert await store.changes("c", 3210, ALL, 50, ALL) == happened(author, 3210, 3260)
-        assert await store.changes("c", 3000, 3100, 200, ALL) == happened(author, 3000, 3100)
+        assert await store.changes("c", 0, ALL, PageBounds(9999, ALL)) == happened(author, 0, 4000)
+        assert await store.changes("c", 3210, ALL, PageBounds(50, ALL)) == happened(
+            author, 3210, 3260
+        )
+        assert await store.changes("c", 3000, 3100, PageBounds(200, ALL)) == happened(
+            author, 3000, 3100
+        )
 
     @on_store
     async def test_changes_of_a_deleted_context(self, store: Store) -> None:
         """A tombstone takes no change away, a purge takes all of them."""
         author = await told(store)
         await store.commit([author.tombstone()])
-        assert await store.changes("c", 0, 99, 99, ALL) == happened(author, 0, 14)
+        assert await store.changes("c", 0, 99, PageBounds(99, ALL)) == happened(author, 0, 14)
         await store.commit([author.purge()])
-        assert await store.changes("c", 0, 99, 99, ALL) == ([], [], 0)
-        assert await store.changes("c", 5, 99, 99, ALL) == ([], [], 5)
+        assert await store.changes("c", 0, 99, PageBounds(99, ALL)) == ([], [], 0)
+        assert await store.changes("c", 5, 99, PageBounds(99, ALL)) == ([], [], 5)
 
 
 class CompactionsContract:
@@ -626,14 +651,14 @@ class CompactionsContract:
         for after in range(-1, 16):
             for to in range(16):
                 expected = [row for row in author.compactions if after < row.version <= to]
-                assert await store.compactions("c", after, to, 99, ALL) == expected
+                assert await store.compactions("c", after, to, PageBounds(99, ALL)) == expected
 
     @on_store
     async def test_compactions_end_at_their_limit(self, store: Store) -> None:
         """A page holds no more than asked for, the oldest ones."""
         author = await told(store)
-        assert await store.compactions("c", 4, 99, 2, ALL) == author.compactions[1:3]
-        assert await store.compactions("c", 4, 99, 0, ALL) == []
+        assert await store.compactions("c", 4, 99, PageBounds(2, ALL)) == author.compactions[1:3]
+        assert await store.compactions("c", 4, 99, PageBounds(0, ALL)) == []
 
     @on_store
     async def test_compactions_end_at_their_size(self, store: Store) -> None:
@@ -642,8 +667,11 @@ class CompactionsContract:
         sizes = [len(row.window) for row in author.compactions]
         for count in range(1, 7):
             size = sum(sizes[:count])
-            assert await store.compactions("c", 0, 99, 99, size) == author.compactions[:count]
-            page = await store.compactions("c", 0, 99, 99, size - 1)
+            assert (
+                await store.compactions("c", 0, 99, PageBounds(99, size))
+                == author.compactions[:count]
+            )
+            page = await store.compactions("c", 0, 99, PageBounds(99, size - 1))
             assert page == author.compactions[: max(count - 1, 1)]
 
     @on_store
@@ -653,26 +681,28 @@ class CompactionsContract:
         backward = author.compactions[::-1]
         for before in range(16):
             below = [row for row in backward if row.version < before]
-            assert await store.compactions_before("c", before, 99, ALL) == below
-            assert await store.compactions_before("c", before, 2, ALL) == below[:2]
+            assert await store.compactions_before("c", before, PageBounds(99, ALL)) == below
+            assert await store.compactions_before("c", before, PageBounds(2, ALL)) == below[:2]
         for count in range(1, 7):
             size = sum(len(row.window) for row in backward[:count])
-            assert await store.compactions_before("c", 99, 99, size) == backward[:count]
-            page = await store.compactions_before("c", 99, 99, size - 1)
+            assert await store.compactions_before("c", 99, PageBounds(99, size)) == backward[:count]
+            page = await store.compactions_before("c", 99, PageBounds(99, size - 1))
             assert page == backward[: max(count - 1, 1)]
-        assert await store.compactions_before("c", 99, 0, ALL) == []
-        assert await store.compactions_before("nobody", 99, 9, ALL) == []
+        assert await store.compactions_before("c", 99, PageBounds(0, ALL)) == []
+        assert await store.compactions_before("nobody", 99, PageBounds(9, ALL)) == []
 
     @on_store
     async def test_compactions_of_a_deleted_context(self, store: Store) -> None:
         """A tombstone takes none away, a purge takes all of them."""
         author = await told(store)
         await store.commit([author.tombstone()])
-        assert await store.compactions("c", 0, 99, 99, ALL) == author.compactions
-        assert await store.compactions_before("c", 99, 99, ALL) == author.compactions[::-1]
+        assert await store.compactions("c", 0, 99, PageBounds(99, ALL)) == author.compactions
+        assert (
+            await store.compactions_before("c", 99, PageBounds(99, ALL)) == author.compactions[::-1]
+        )
         await store.commit([author.purge()])
-        assert await store.compactions_before("c", 99, 99, ALL) == []
-        assert await store.compactions("c", 0, 99, 99, ALL) == []
+        assert await store.compactions_before("c", 99, PageBounds(99, ALL)) == []
+        assert await store.compactions("c", 0, 99, PageBounds(99, ALL)) == []
 
 
 class PastContract:
@@ -769,7 +799,7 @@ class PastContract:
                 assert image(past.window) == image(window), (seed, version)
                 assert past.last_seq == sum(row.version <= version for row in log)
                 assert past.version == version
-            found = await store.compactions(f"story-{seed}", 0, ALL, ALL, ALL)
+            found = await store.compactions(f"story-{seed}", 0, ALL, PageBounds(ALL, ALL))
             assert len(found) > 10
             for row in found:
                 stored = Persisted.decode(row.window)
@@ -960,7 +990,7 @@ class ListContract:
             await store.commit([author.append(body(number))])
         for author in authors:
             assert await loaded_row(store, author.row.id) == author.row
-            assert await store.messages(author.row.id, 1, 9, 9, ALL) == author.log
+            assert await store.messages(author.row.id, 1, 9, PageBounds(9, ALL)) == author.log
         for missing in ("", "aaa", "a" * 130, "A" * 512, "\U0010fffe"):
             assert await store.load(missing) is None
 
@@ -1060,7 +1090,7 @@ class AnswersContract:
         for number, count in {1: 0, 2: 0, 3: 0, 4: 700}.items():
             keys = [f"{number}-{n}" for n in range(700)]
             assert len(await store.idempotency_records(keys)) == count
-        assert await store.messages_before("c0", 701, 1, ALL) == authors[0].log[-1:]
+        assert await store.messages_before("c0", 701, PageBounds(1, ALL)) == authors[0].log[-1:]
 
     @on_store
     async def test_a_forgotten_key_is_free(self, store: Store) -> None:
@@ -1089,8 +1119,8 @@ class PurgeContract:
         assert snapshot is not None
         assert (snapshot.row.id, snapshot.row.status) == ("c", "purged")
         assert (snapshot.window, snapshot.messages, snapshot.synthetics) == (None, [], [])
-        assert await store.messages("c", 1, 9, 9, ALL) == []
-        assert await store.messages_before("c", 9, 9, ALL) == []
+        assert await store.messages("c", 1, 9, PageBounds(9, ALL)) == []
+        assert await store.messages_before("c", 9, PageBounds(9, ALL)) == []
         assert await store.contexts("", "", 9) == []
         assert await store.idempotency_records(["a", "b"]) == {}
 
@@ -1136,7 +1166,7 @@ class PurgeContract:
         await store.commit([many.append(count=3500, size=50), big.append(count=12, size=MIB)])
         await store.commit([many.purge(), big.purge()])
         for name in ("many", "big"):
-            assert await store.messages(name, 1, ALL, 10, ALL) == []
+            assert await store.messages(name, 1, ALL, PageBounds(10, ALL)) == []
             assert (await loaded_row(store, name)).status == "purged"
 
     @on_store
@@ -1154,7 +1184,7 @@ class PurgeContract:
         await store.commit([stays.append(count=1, records=[answer("k", 5)]), purge])
         assert (await loaded_row(store, "gone")).status == "purged"
         assert await store.idempotency_records(["k", "lost"]) == {"k": answer("k", 5)}
-        assert await store.messages("stays", 1, 9, 9, ALL) == stays.log
+        assert await store.messages("stays", 1, 9, PageBounds(9, ALL)) == stays.log
 
     @on_store
     async def test_a_context_can_be_purged_as_it_begins(self, store: Store) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fastpaca.store.base import PageBounds
 from fastpaca.store.memory import MemoryStore
 from fastpaca.store.migrate import migrations
 from fastpaca.store.postgres.reads import ROWS_AT_ONCE, after_prefix
@@ -125,7 +126,7 @@ async def test_long_pages_let_others_work(fast_dsn: str) -> None:
     await store.open()
     (author,) = await create(store, "c")
     await store.commit([author.append(count=3 * ROWS_AT_ONCE + 1)])
-    assert await store.messages("c", 1, ALL, ALL, ALL) == author.log
+    assert await store.messages("c", 1, ALL, PageBounds(ALL, ALL)) == author.log
     snapshot = await store.load("c")
     assert snapshot is not None
     assert snapshot.messages == author.log

@@ -8,7 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from fastpaca.store.base import CommitFailed, ReadFailed, StoreRefused
+from fastpaca.store.base import CommitFailed, PageBounds, ReadFailed, StoreRefused
 from fastpaca.store.postgres.address import shown
 from fastpaca.store.postgres.operations import migrate
 from fastpaca.store.postgres.store import PostgresStore
@@ -118,7 +118,7 @@ async def test_acknowledged_commits_survive_a_crash(safe_server: Server, safe_ds
     await asyncio.to_thread(safe_server.start)
     await until_reached(store)
     assert await loaded_row(store, "c") == author.row
-    assert await store.messages("c", 1, ALL, 99, ALL) == author.log
+    assert await store.messages("c", 1, ALL, PageBounds(99, ALL)) == author.log
     await store.commit([author.append(count=1)])
     await store.close()
 

@@ -17,6 +17,7 @@ from fastpaca.store.base import (
     CommitStale,
     CommitUnknown,
     ContextRow,
+    PageBounds,
     ReadFailed,
 )
 from fastpaca.store.postgres.commits import ATTEMPTS
@@ -70,7 +71,7 @@ async def test_overtaken_contexts_are_named(fast_dsn: str) -> None:
             await two.commit([first.append(count=1), second.append(count=2), third.append(count=1)])
         assert raised.value.context_ids == {"second"}
         assert await loaded_row(two, "second") == after
-        assert await two.messages("first", 1, ALL, 9, ALL) == []
+        assert await two.messages("first", 1, ALL, PageBounds(9, ALL)) == []
         await one.commit([Author("new").create()])
         with pytest.raises(CommitStale) as raised:
             await two.commit([Author("new").create(), Author("newer").create()])
@@ -131,7 +132,7 @@ async def test_batches_in_any_order(fast_dsn: str) -> None:
         await create(stores[0], *names)
         told = await asyncio.gather(*(write(store, seed) for seed, store in enumerate(stores)))
         for name in names:
-            messages = await stores[0].messages(name, 1, ALL, ALL, ALL)
+            messages = await stores[0].messages(name, 1, ALL, PageBounds(ALL, ALL))
             assert len(messages) == sum(done[name] for done in told)
             assert [row.seq for row in messages] == list(range(1, len(messages) + 1))
 
@@ -152,7 +153,7 @@ async def test_lost_ties_are_tried_again(fast_dsn: str, when: str) -> None:
         (author,) = await create(store, "c")
         await run_script(fast_dsn, UNLUCKY.format(when=when, times=2))
         await store.commit([author.append(count=1)])
-        assert await store.messages("c", 1, ALL, 9, ALL) == author.log
+        assert await store.messages("c", 1, ALL, PageBounds(9, ALL)) == author.log
         assert await run_sql(fast_dsn, "SELECT last_value FROM tries") == [(3,)]
 
 
@@ -164,7 +165,7 @@ async def test_ties_are_not_tried_for_ever(fast_dsn: str) -> None:
         with pytest.raises(CommitFailed):
             await store.commit([author.append(count=1)])
         assert await run_sql(fast_dsn, "SELECT last_value FROM tries") == [(ATTEMPTS,)]
-        assert await store.messages("c", 1, ALL, 9, ALL) == []
+        assert await store.messages("c", 1, ALL, PageBounds(9, ALL)) == []
 
 
 async def test_deadlock_is_tried_again(fast_dsn: str) -> None:
@@ -311,7 +312,7 @@ async def test_changes_meet_a_purge(fast_dsn: str) -> None:
         (author,) = await create(one, "c")
         await one.commit([author.append(count=3)])
         async with purging(fast_dsn):
-            read = asyncio.create_task(two.changes("c", 0, ALL, 99, ALL))
+            read = asyncio.create_task(two.changes("c", 0, ALL, PageBounds(99, ALL)))
         assert await read == ([], [], 0)
 
 
@@ -351,7 +352,7 @@ async def test_abandoned_commit_is_whole(fast_dsn: str) -> None:
         task.cancel()
         await one.close()
         assert await loaded_row(two, "c") == author.row
-        assert await two.messages("c", 1, ALL, 99, ALL) == author.log
+        assert await two.messages("c", 1, ALL, PageBounds(99, ALL)) == author.log
 
 
 async def is_row(store: PostgresStore, row: ContextRow) -> bool:

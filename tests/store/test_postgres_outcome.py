@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pytest
 
-from fastpaca.store.base import Change, CommitFailed, CommitUnknown, ReadFailed
+from fastpaca.store.base import Change, CommitFailed, CommitUnknown, PageBounds, ReadFailed
 from fastpaca.store.postgres.rows import Witness, is_landed
 from fastpaca.store.postgres.statements import COMMIT_IDS_KEPT
 from fastpaca.store.postgres.store import PostgresStore
@@ -53,7 +53,7 @@ class World:
             snapshot = await self.other.load(change.row.id)
             found.add(snapshot is not None and snapshot.row == change.row)
         (answer,) = found
-        assert len(await self.other.messages("old", 1, ALL, 9, ALL)) in {0, 2}
+        assert len(await self.other.messages("old", 1, ALL, PageBounds(9, ALL))) in {0, 2}
         return answer
 
 

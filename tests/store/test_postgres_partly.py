@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from fastpaca.store.base import CommitFailed, CommitUnknown, PartialRead, ReadFailed
+from fastpaca.store.base import CommitFailed, CommitUnknown, PageBounds, PartialRead, ReadFailed
 from fastpaca.store.postgres.store import PostgresStore
 from fastpaca.store.postgres.watch import PATIENCE_SECONDS
 from fastpaca.testing import ManualClock, composed, running
@@ -83,7 +83,7 @@ async def test_commits_and_purges_of_the_others_go_on(fast_server: Server, fast_
         shards.away = {AWAY}
         await store.commit([authors[name].append(count=3) for name in NEAR])
         for name in NEAR:
-            assert await store.messages(name, 1, ALL, 9, ALL) == authors[name].log
+            assert await store.messages(name, 1, ALL, PageBounds(9, ALL)) == authors[name].log
         with pytest.raises(CommitFailed, match=ADDRESS):
             await store.commit([authors[FAR[0]].append(count=1)])
         purge = authors[NEAR[0]].purge()
@@ -92,7 +92,7 @@ async def test_commits_and_purges_of_the_others_go_on(fast_server: Server, fast_
         assert raised.value.context_ids == {NEAR[0]}
         shards.away = set()
         await store.forget_idempotency_records(0)
-        assert await store.messages(NEAR[0], 1, ALL, 9, ALL) == []
+        assert await store.messages(NEAR[0], 1, ALL, PageBounds(9, ALL)) == []
         await store.close()
 
 

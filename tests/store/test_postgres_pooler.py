@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fastpaca.store.base import PageBounds
 from fastpaca.store.postgres.address import address_of
 from fastpaca.store.postgres.operations import migrate
 from fastpaca.store.postgres.session import Session, connect
@@ -121,6 +122,6 @@ async def test_sessions_are_shared_by_many(pooled_dsn: str) -> None:
     for author in authors:
         for store in stores:
             assert await loaded_row(store, author.row.id) == author.row
-            assert await store.messages(author.row.id, 1, 99, 99, 1 << 20) == author.log
+            assert await store.messages(author.row.id, 1, 99, PageBounds(99, 1 << 20)) == author.log
     for store in stores:
         await store.close()

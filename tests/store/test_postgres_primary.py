@@ -11,7 +11,7 @@ import pytest
 
 from fastpaca.archive.base import ArchiveFailed
 from fastpaca.archive.postgres import PostgresArchive
-from fastpaca.store.base import CommitFailed, Have, ReadFailed, StoreRefused
+from fastpaca.store.base import CommitFailed, Have, PageBounds, ReadFailed, StoreRefused
 from fastpaca.store.postgres.store import PostgresStore
 from tests.kit.author import ALL, answer, create
 from tests.kit.pgbouncer import running_pgbouncer
@@ -26,10 +26,10 @@ READS: Final[dict[str, Callable[[PostgresStore, str], Awaitable[Any]]]] = {
     "load": lambda store, name: store.load(name),
     "load_since": lambda store, name: store.load_since(name, NOTHING),
     "load_at": lambda store, name: store.load_at(name, 1),
-    "messages": lambda store, name: store.messages(name, 1, ALL, 9, ALL),
-    "messages_before": lambda store, name: store.messages_before(name, ALL, 9, ALL),
-    "changes": lambda store, name: store.changes(name, 0, ALL, 9, ALL),
-    "compactions": lambda store, name: store.compactions(name, 0, ALL, 9, ALL),
+    "messages": lambda store, name: store.messages(name, 1, ALL, PageBounds(9, ALL)),
+    "messages_before": lambda store, name: store.messages_before(name, ALL, PageBounds(9, ALL)),
+    "changes": lambda store, name: store.changes(name, 0, ALL, PageBounds(9, ALL)),
+    "compactions": lambda store, name: store.compactions(name, 0, ALL, PageBounds(9, ALL)),
     "contexts": lambda store, name: store.contexts(name, "", 9),
     "answers": lambda store, name: store.idempotency_records([f"key of {name}"]),
     "revisions": lambda store, name: store.revisions([name]),
@@ -194,7 +194,7 @@ async def test_host_that_takes_no_writes_is_passed_over(
                 with pytest.raises(ReadFailed, match="25006"):
                     await store.revisions(["c"])
                 assert await store.revisions(["c"]) == {"c": author.row.revision}
-                assert await store.messages("c", 1, ALL, 9, ALL) == author.log
+                assert await store.messages("c", 1, ALL, PageBounds(9, ALL)) == author.log
     finally:
         for server in (safe_server, fast_server):
             await run_sql(server.dsn(), f"DROP DATABASE {database} WITH (FORCE)")

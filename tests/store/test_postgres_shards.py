@@ -12,7 +12,7 @@ from typing import Any, Literal
 import asyncpg
 import pytest
 
-from fastpaca.store.base import Change, CommitUnknown
+from fastpaca.store.base import Change, CommitUnknown, PageBounds
 from fastpaca.store.postgres.rows import PostgresBatch, hashed
 from fastpaca.store.postgres.session import Session
 from fastpaca.store.postgres.statements import COMMIT_IDS_KEPT
@@ -68,12 +68,12 @@ async def test_nothing_is_acknowledged_before_all_can_see_it(
         task = await in_halves(it, safe_dsn, second)
         await until_waiting(safe_dsn)
         assert not task.done()
-        assert await it.other.messages(second.row.id, 1, ALL, 9, ALL) == []
+        assert await it.other.messages(second.row.id, 1, ALL, PageBounds(9, ALL)) == []
         await run_sql(safe_dsn, "COMMIT PREPARED 'late'")
         await task
         for author in (it.old, second):
             assert await loaded_row(it.store, author.row.id) == author.row
-            assert await it.store.messages(author.row.id, 1, ALL, 9, ALL) == author.log
+            assert await it.store.messages(author.row.id, 1, ALL, PageBounds(9, ALL)) == author.log
 
 
 @pytest.mark.parametrize("end", ["ROLLBACK PREPARED 'late'", None])

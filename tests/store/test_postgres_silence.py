@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 import pytest
 
-from fastpaca.store.base import CommitFailed, ReadFailed
+from fastpaca.store.base import CommitFailed, PageBounds, ReadFailed
 from fastpaca.store.postgres.connections import PAUSE_SECONDS, PAUSE_SECONDS_MAX, jittered
 from fastpaca.store.postgres.store import PostgresStore
 from tests.kit.author import ALL, create
@@ -63,7 +63,7 @@ async def test_answer_that_never_comes(
         proxy.cut(b"COMMIT\0", "silence")
         await store.commit([author.append(count=2)])
         assert await loaded_row(store, "c") == author.row
-        assert await store.messages("c", 1, ALL, 9, ALL) == author.log
+        assert await store.messages("c", 1, ALL, PageBounds(9, ALL)) == author.log
 
 
 async def test_machine_that_dies_without_a_word(
@@ -86,7 +86,7 @@ async def test_machine_that_dies_without_a_word(
         author.row = before
         author.log.clear()
         await store.commit([author.append(count=1)])
-        assert await store.messages("c", 1, ALL, 9, ALL) == author.log
+        assert await store.messages("c", 1, ALL, PageBounds(9, ALL)) == author.log
         proxy.attempts = 0
         await asyncio.gather(*(store.load("c") for _ in range(50)))
         assert proxy.attempts == 0, "the host that was good last is tried first"

@@ -21,11 +21,11 @@ from fastpaca.store.base import (
     ChangesPage,
     CommitFailed,
     IdempotencyRecord,
+    PageBounds,
     ReadFailed,
     Store,
 )
 from fastpaca.store.memory import MemoryStore
-from fastpaca.store.pages import PageBounds
 from fastpaca.store.sqlite import reads
 from fastpaca.store.sqlite.files import DATABASE_NAME
 from fastpaca.store.sqlite.store import KEYS_KEPT_MAX, SqliteStore
@@ -81,11 +81,11 @@ async def content(store: Store) -> object:
         await store.contexts("", "", 100),
         await store.contexts("a", "a", 3),
         [await store.load(name) for name in NAMES],
-        [await store.messages(name, 1, ALL, 1000, ALL) for name in NAMES],
-        [await store.messages(name, 2, 7, 4, 150) for name in NAMES],
-        [await store.messages_before(name, 8, 4, 150) for name in NAMES],
-        [await store.changes(name, 2, 9, 4, 900) for name in NAMES],
-        [await store.compactions(name, 1, 9, 2, 150) for name in NAMES],
+        [await store.messages(name, 1, ALL, PageBounds(1000, ALL)) for name in NAMES],
+        [await store.messages(name, 2, 7, PageBounds(4, 150)) for name in NAMES],
+        [await store.messages_before(name, 8, PageBounds(4, 150)) for name in NAMES],
+        [await store.changes(name, 2, 9, PageBounds(4, 900)) for name in NAMES],
+        [await store.compactions(name, 1, 9, PageBounds(2, 150)) for name in NAMES],
         [await store.load_at(name, version) for name in NAMES for version in (0, 3, 7)],
         await store.idempotency_records(KEYS),
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fastpaca.store.base import CommitFailed
+from fastpaca.store.base import CommitFailed, PageBounds
 from fastpaca.store.sqlite.store import SqliteStore
 from tests.kit.author import ALL, Author, create
 from tests.kit.files import files_with
@@ -49,7 +49,7 @@ async def test_backup_holds_everything(tmp_path: Path) -> None:
     found = await restored(tmp_path / "copy.db", tmp_path / "new")
     assert await found.contexts("", "", 9) == [author.row for author in authors]
     for author in authors:
-        assert await found.messages(author.row.id, 1, ALL, 100, ALL) == author.log
+        assert await found.messages(author.row.id, 1, ALL, PageBounds(100, ALL)) == author.log
     await found.commit([author.append(count=1) for author in authors])
     await found.close()
 
@@ -74,7 +74,7 @@ async def test_backup_while_committing_is_of_one_moment(tmp_path: Path) -> None:
     assert rounds_before <= rows[0].revision <= rounds_after
     assert rounds_after - rounds_before >= 3
     for author, row in zip(authors, rows, strict=True):
-        log = await found.messages(row.id, 1, ALL, 1000, ALL)
+        log = await found.messages(row.id, 1, ALL, PageBounds(1000, ALL))
         assert log == author.log[: row.last_seq]
     await found.close()
 
@@ -161,5 +161,5 @@ async def test_two_backups_at_once_are_both_whole(tmp_path: Path) -> None:
     await store.close()
     for path in paths:
         found = await restored(path, tmp_path / path.stem)
-        assert await found.messages("c", 1, ALL, 9, ALL) == author.log
+        assert await found.messages("c", 1, ALL, PageBounds(9, ALL)) == author.log
         await found.close()

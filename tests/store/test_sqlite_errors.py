@@ -10,7 +10,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from fastpaca.store.base import CommitFailed, CommitUnknown, ReadFailed
+from fastpaca.store.base import CommitFailed, CommitUnknown, PageBounds, ReadFailed
 from fastpaca.store.sqlite.errors import APPLICATION_ID
 from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.store.sqlite.wal import WAL_BYTES_MAX
@@ -72,7 +72,7 @@ async def test_failed_write_is_certainly_nothing(
         with pytest.raises(CommitFailed):
             await store.commit([ghost.append(count=9, size=5000, records=[answer("k")])])
         assert await loaded_row(store, "c") == author.row
-        assert await store.messages("c", 1, ALL, 9, ALL) == author.log
+        assert await store.messages("c", 1, ALL, PageBounds(9, ALL)) == author.log
         faults.stop()
         await store.commit([author.append(count=1, records=[answer("k")])])
         assert await loaded_row(store, "c") == author.row
@@ -87,7 +87,7 @@ async def test_commit_that_spills_can_fail_early(tmp_path: Path) -> None:
         with pytest.raises(CommitFailed):
             await store.commit([author.append(count=40, size=MIB)])
         faults.stop()
-        assert await store.messages("c", 1, ALL, 9, ALL) == []
+        assert await store.messages("c", 1, ALL, PageBounds(9, ALL)) == []
         again = Author("c")
         again.create()
         await store.commit([again.append(count=1)])
@@ -194,20 +194,20 @@ async def test_failed_read_may_be_tried_again(tmp_path: Path) -> None:
         await store.commit([author.append(count=1, size=MIB)])
         faults.fail("read", "", READ_FAILED)
         with pytest.raises(ReadFailed):
-            await store.messages("c", 1, 9, 9, ALL)
+            await store.messages("c", 1, 9, PageBounds(9, ALL))
         with pytest.raises(ReadFailed):
             await store.load("c")
         with pytest.raises(ReadFailed):
             await store.load_at("c", 1)
         with pytest.raises(ReadFailed):
-            await store.changes("c", 0, 1, 9, ALL)
+            await store.changes("c", 0, 1, PageBounds(9, ALL))
         with pytest.raises(ReadFailed):
-            await store.compactions("c", 0, 1, 9, ALL)
+            await store.compactions("c", 0, 1, PageBounds(9, ALL))
         with pytest.raises(ReadFailed):
             await store.contexts("", "", 9)
         faults.stop()
-        assert await store.messages("c", 1, 9, 9, ALL) == author.log
-        assert await store.changes("c", 0, 1, 9, ALL) == (author.log, [], 1)
+        assert await store.messages("c", 1, 9, PageBounds(9, ALL)) == author.log
+        assert await store.changes("c", 0, 1, PageBounds(9, ALL)) == (author.log, [], 1)
         assert await loaded_row(store, "c") == author.row
 
 

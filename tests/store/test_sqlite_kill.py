@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from fastpaca.store.base import PageBounds
 from fastpaca.store.sqlite.store import SqliteStore
 from tests.kit.author import ALL, body
 from tests.store.committer import NAMES
@@ -37,7 +38,7 @@ async def check(directory: Path, acknowledged: int) -> None:
     assert {row.last_seq for row in rows} == {rows[0].last_seq}
     assert rows[0].last_seq >= acknowledged
     for row in rows:
-        log = await store.messages(row.id, 1, ALL, ALL, ALL)
+        log = await store.messages(row.id, 1, ALL, PageBounds(ALL, ALL))
         assert [message.seq for message in log] == list(range(1, row.last_seq + 1))
         assert [message.body for message in log] == [body(m.seq, 1500) for m in log]
     await store.close()

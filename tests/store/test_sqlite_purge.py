@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from fastpaca.context.persisted import Run
-from fastpaca.store.base import Change
+from fastpaca.store.base import Change, PageBounds
 from fastpaca.store.sqlite.reads import keys, numbers
 from fastpaca.store.sqlite.rows import SqliteBatch
 from fastpaca.store.sqlite.store import SqliteStore
@@ -155,5 +155,5 @@ async def test_commits_are_not_held_up_by_a_big_purge(tmp_path: Path) -> None:
         await store.commit([other.append(count=1)])
     await purge
     assert other.row.last_seq >= 4
-    assert await store.messages("other", 1, 10**6, 10**6, 10**9) == other.log
+    assert await store.messages("other", 1, 10**6, PageBounds(10**6, 10**9)) == other.log
     await store.close()

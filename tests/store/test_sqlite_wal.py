@@ -11,7 +11,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from fastpaca.store.base import CommitBlocked, StoreRefused
+from fastpaca.store.base import CommitBlocked, PageBounds, StoreRefused
 from fastpaca.store.sqlite.store import SqliteStore
 from tests.kit.author import ALL, create
 from tests.kit.faulty import faulty_vfs
@@ -44,7 +44,7 @@ async def test_log_is_bounded_under_load(tmp_path: Path) -> None:
 
     async def read() -> None:
         while not done.is_set():
-            await store.messages("c1", 1, ALL, 1000, ALL)
+            await store.messages("c1", 1, ALL, PageBounds(1000, ALL))
             await store.load("c2")
 
     readers = [asyncio.create_task(read()) for _ in range(2)]
@@ -184,7 +184,7 @@ def test_start_beside_a_reader_of_the_present(tmp_path: Path) -> None:
             found = SqliteStore(left, vfs=vfs)
             await found.open()
             assert len((left / "fastpaca.db").read_bytes()) > 50 * 5000
-            assert await found.messages("c", 1, ALL, 100, ALL) == author.log
+            assert await found.messages("c", 1, ALL, PageBounds(100, ALL)) == author.log
             await found.commit([author.append(count=1)])
             assert await loaded_row(found, "c") == author.row
             await found.close()
@@ -229,7 +229,7 @@ async def test_next_start_begins_with_an_empty_log(tmp_path: Path) -> None:
     found = SqliteStore(left)
     await found.open()
     assert wal_bytes(left) == 0
-    assert await found.messages("c", 1, ALL, 100, ALL) == author.log
+    assert await found.messages("c", 1, ALL, PageBounds(100, ALL)) == author.log
     await found.close()
 
 

@@ -13,12 +13,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastpaca.store.base import Change
+from fastpaca.store.base import Change, PageBounds
 from fastpaca.store.sqlite.store import SqliteStore
-from fastpaca.transfer.history import HistoryBounds
+from fastpaca.transfer.history import PAGE
 from tests.transfer.world import imported, opened
 
-BOUNDS = HistoryBounds(3)
+BOUNDS = PageBounds(3, PAGE.bytes)
 
 
 class Mortal(SqliteStore):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fastpaca.store.base import ChangesPage
+from fastpaca.store.base import ChangesPage, PageBounds
 from fastpaca.store.memory import MemoryStore
 from fastpaca.testing import composed, running
 from fastpaca.transfer.exporter import CannotTruncate, export_contexts
@@ -38,8 +38,7 @@ class Busy(MemoryStore):
         context_id: str,
         after_version: int,
         to_version: int,
-        limit: int,
-        bytes_max: int,
+        bounds: PageBounds,
         *,
         with_bodies: bool = True,
     ) -> ChangesPage:
@@ -47,7 +46,7 @@ class Busy(MemoryStore):
         if self.purge_at == 0 and context_id == "b":
             self._purge(context_id)
         return await super().changes(
-            context_id, after_version, to_version, 2, bytes_max, with_bodies=with_bodies
+            context_id, after_version, to_version, bounds._replace(rows=2), with_bodies=with_bodies
         )
 
 
@@ -112,8 +111,7 @@ async def test_a_context_is_exported_as_it_was_when_its_row_was_read(tmp_path: P
             context_id: str,
             after_version: int,
             to_version: int,
-            limit: int,
-            bytes_max: int,
+            bounds: PageBounds,
             *,
             with_bodies: bool = True,
         ) -> ChangesPage:
@@ -121,7 +119,7 @@ async def test_a_context_is_exported_as_it_was_when_its_row_was_read(tmp_path: P
                 path = f"/v1/contexts/{context_id}/messages"
                 await client.post(path, json={"message": HELLO})
             return await super().changes(
-                context_id, after_version, to_version, limit, bytes_max, with_bodies=with_bodies
+                context_id, after_version, to_version, bounds, with_bodies=with_bodies
             )
 
     store = Growing()

@@ -15,11 +15,11 @@ import pytest
 
 from fastpaca.engine import history as past
 from fastpaca.engine.rows import rebuilt
-from fastpaca.store.base import Change, CommitFailed, Snapshot, Store
+from fastpaca.store.base import Change, CommitFailed, PageBounds, Snapshot, Store
 from fastpaca.store.memory import MemoryStore
 from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.testing import ManualClock, composed, running
-from fastpaca.transfer.history import HistoryBounds, row_of
+from fastpaca.transfer.history import PAGE, row_of
 from fastpaca.transfer.importer import ImportRefused
 from tests.kit.messages import HELLO, assistant
 from tests.transfer.killed import BOUNDS
@@ -227,7 +227,7 @@ async def test_another_history_is_left_alone(tmp_path: Path, versions: int) -> N
     save(other, await exported(store))
     assert other.read_bytes().splitlines(keepends=True)[:5] == lines[:5]
     with pytest.raises(ImportRefused, match="the message of version 4 differs in body"):
-        await imported(store, file, HistoryBounds(versions))
+        await imported(store, file, PageBounds(versions, PAGE.bytes))
     (difference,) = await differences(store, file)
     assert difference == "context 'c0': the message of version 4 differs in body"
 

@@ -10,11 +10,11 @@ from random import Random
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastpaca.store.base import Store
+from fastpaca.store.base import PageBounds, Store
 from fastpaca.store.memory import MemoryStore
 from fastpaca.store.postgres.store import PostgresStore
 from fastpaca.store.sqlite.store import SqliteStore
-from fastpaca.transfer.history import HistoryBounds
+from fastpaca.transfer.history import PAGE
 from tests.golden import make, story
 from tests.kit.postgres import Server
 from tests.transfer.world import differences, everything, exported, imported, live, opened, save
@@ -33,7 +33,7 @@ def test_what_is_moved_is_the_same(rng: Random, versions: int) -> None:
         await live(lived, rng)
         text = await exported(lived)
         moved = SqliteStore(directory / "moved")
-        await _move(text, moved, directory, HistoryBounds(versions))
+        await _move(text, moved, directory, PageBounds(versions, PAGE.bytes))
         assert await exported(moved) == text
         assert await everything(moved) == await everything(lived)
 
@@ -58,7 +58,7 @@ def test_there_and_back_again(fast_server: Server, rng: Random, versions: int) -
         back = SqliteStore(directory / "back")
         text = await exported(lived)
         for store in (there, back):
-            await _move(text, store, directory, HistoryBounds(versions))
+            await _move(text, store, directory, PageBounds(versions, PAGE.bytes))
             assert await exported(store) == text
         assert await everything(lived) == await everything(there) == await everything(back)
 
@@ -74,14 +74,14 @@ async def test_life_goes_on_where_it_was_moved_to(tmp_path: Path) -> None:
     lived = SqliteStore(tmp_path / "lived")
     await make.live(lived, story.life())
     moved = SqliteStore(tmp_path / "moved")
-    await _move(await exported(lived), moved, tmp_path, HistoryBounds(3))
+    await _move(await exported(lived), moved, tmp_path, PageBounds(3, PAGE.bytes))
     gone = {"purged", "z" * 300, story.UNFINISHED}
     asks = [ask for ask in told if not any(story.target(name) in ask.target for name in gone)]
     assert len(asks) > 100
     assert await make.live(moved, asks) == await make.live(lived, asks)
 
 
-async def _move(text: bytes, store: Store, directory: Path, bounds: HistoryBounds) -> None:
+async def _move(text: bytes, store: Store, directory: Path, bounds: PageBounds) -> None:
     """Import *text* into *store*, and prove that it is there."""
     path = directory / "contexts.jsonl"
     save(path, text)

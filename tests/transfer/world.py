@@ -15,12 +15,12 @@ import httpx
 
 from fastpaca.api.frames import event
 from fastpaca.context.config import policy_text
-from fastpaca.store.base import Store
+from fastpaca.store.base import PageBounds, Store
 from fastpaca.testing import ManualClock, SocketlessNode, composed, running
 from fastpaca.transfer.exporter import export_contexts
 from fastpaca.transfer.file import ExportFile, StreamSink
 from fastpaca.transfer.format import FORMAT, HeaderLine
-from fastpaca.transfer.history import PAGE, HistoryBounds
+from fastpaca.transfer.history import PAGE
 from fastpaca.transfer.importer import Imported, Importer
 from fastpaca.transfer.reader import ExportReader
 from fastpaca.transfer.verify import Verification
@@ -135,7 +135,7 @@ def save(path: Path, text: bytes) -> None:
     path.write_bytes(text)
 
 
-async def imported(store: Store, path: Path, bounds: HistoryBounds = PAGE) -> Imported:
+async def imported(store: Store, path: Path, bounds: PageBounds = PAGE) -> Imported:
     """Import the file at *path* into *store*, which is open."""
     ids = itertools.count(1)
     replay = Importer(store, lambda: next(ids).to_bytes(16, "big"), nothing, bounds)

@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 import apsw
 
 from fastpaca.ranges import Range
-from fastpaca.store.base import MessageRow
-from fastpaca.store.pages import PageBounds, size
+from fastpaca.store.base import MessageRow, PageBounds
+from fastpaca.store.pages import size
 from fastpaca.store.sqlite.reads import LAST_PLACE, one_moment
 from fastpaca.store.sqlite.rows import id_bytes
 from fastpaca.store.sqlite.writes import transaction

@@ -27,10 +27,11 @@ from fastpaca.store.base import (
     Diff,
     Have,
     MessageRow,
+    PageBounds,
     ReadFailed,
     Snapshot,
 )
-from fastpaca.store.pages import PageBounds, changes_page, size
+from fastpaca.store.pages import changes_page, size
 from fastpaca.store.snapshots import needs, needs_besides
 from fastpaca.store.sqlite.store import SqliteStore
 
@@ -107,19 +108,17 @@ class ArchivedReads:
         return sorted((*there, *fetched), key=_SEQ)
 
     async def messages(
-        self, context_id: str, from_seq: int, to_seq: int, limit: int, bytes_max: int
+        self, context_id: str, from_seq: int, to_seq: int, bounds: PageBounds
     ) -> list[MessageRow]:
         """Read the log forward."""
-        bounds = PageBounds(max(limit, 0), bytes_max)
         between = (from_seq, to_seq)
         piece = await self._store.in_reader(lambda c: trims.forward(c, context_id, between, bounds))
         return [] if piece is None else await self._page(context_id, piece, bounds)
 
     async def messages_before(
-        self, context_id: str, before_seq: int, limit: int, bytes_max: int
+        self, context_id: str, before_seq: int, bounds: PageBounds
     ) -> list[MessageRow]:
         """Read the newest messages below a seq."""
-        bounds = PageBounds(max(limit, 0), bytes_max)
         piece = await self._store.in_reader(
             lambda c: trims.backward(c, context_id, before_seq, bounds)
         )
@@ -150,13 +149,12 @@ class ArchivedReads:
         context_id: str,
         after_version: int,
         to_version: int,
-        limit: int,
-        bytes_max: int,
+        bounds: PageBounds,
         *,
         with_bodies: bool = True,
     ) -> ChangesPage:
         """Read what happened between two versions."""
-        bounds = PageBounds(max(limit, 1), bytes_max)
+        bounds = bounds._replace(rows=max(bounds.rows, 1))
         local = await self._store.in_reader(
             lambda c: trims.replay(
                 c, context_id, after_version, to_version, bounds, with_bodies=with_bodies
@@ -180,8 +178,7 @@ class ArchivedReads:
             [row for row in rows if row.version <= through],
             [row for row in local.compactions if row.version <= through],
             through,
-            limit,
-            bytes_max,
+            bounds,
         )
 
     async def _fetch(

@@ -8,20 +8,18 @@ no holes, so holes here show what to fetch from the archive.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 import apsw
 
 from fastpaca.archive.local import state
 from fastpaca.ranges import Range, missing, runs
-from fastpaca.store.base import CompactionRow, MessageRow
-from fastpaca.store.pages import PageBounds, size
+from fastpaca.store.base import CompactionRow, MessageRow, PageBounds
+from fastpaca.store.pages import R, size
 from fastpaca.store.snapshots import needs, seq_at
 from fastpaca.store.sqlite.reads import COMPACTIONS, VERSION, WINDOW, compaction_at, one_moment
 from fastpaca.store.sqlite.rows import id_bytes
 from fastpaca.store.sqlite.writes import PIECE_BYTES, PIECE_ROWS, transaction
-
-R = TypeVar("R", MessageRow, CompactionRow)
 
 PIECE_CONTEXTS: Final = 200
 """The most contexts that a transaction trims."""

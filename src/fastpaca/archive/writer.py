@@ -20,8 +20,7 @@ from fastpaca.archive import local, trims
 from fastpaca.archive.base import Archive, ArchiveFailed, ArchiveRefused, LogRow
 from fastpaca.archive.local import Logged
 from fastpaca.archive.session import AnotherArchive, ArchiveSession
-from fastpaca.store.base import CommitFailed, CommitUnknown, ReadFailed
-from fastpaca.store.pages import PageBounds
+from fastpaca.store.base import CommitFailed, CommitUnknown, PageBounds, ReadFailed
 from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.telemetry import ArchiveMetrics
 

@@ -37,14 +37,14 @@ from fastpaca.engine.cache import ContextCache
 from fastpaca.engine.commits import Commits
 from fastpaca.engine.contexts import ContextStates
 from fastpaca.engine.doorbell import Doorbell
-from fastpaca.engine.failures import lost
+from fastpaca.engine.failures import READING, lost
 from fastpaca.engine.idempotency import IdempotencyRecords
 from fastpaca.engine.pages import Pages
 from fastpaca.engine.queue import QUEUE_OPS_MAX, WriteQueue
 from fastpaca.engine.writes import Keyed, PendingWrite, ResponseWriter, Written
 from fastpaca.errors import FastpacaError, Unavailable
 from fastpaca.offload import offload
-from fastpaca.store.base import Store
+from fastpaca.store.base import PageBounds, Store
 from fastpaca.stream.hub import Hub
 from fastpaca.stream.subscription import Page
 from fastpaca.telemetry import Metrics
@@ -191,10 +191,18 @@ class Engine:
         *,
         with_bodies: bool,
     ) -> Page:
-        """Read the changes of a context, for its followers; see `Pages.changes`."""
-        return await self.pages.changes(
-            context_id, after, through, limit, bytes_max, with_bodies=with_bodies
-        )
+        """
+        Read the changes of a context, for its followers; see `Source.changes`.
+
+        Raises:
+            Unavailable: The store can't be read.
+        """
+        bounds = PageBounds(limit, bytes_max)
+        with READING:
+            page = await self._store.changes(
+                context_id, after, through, bounds, with_bodies=with_bodies
+            )
+        return feed.page_of(after, page)
 
     # --- writes -------------------------------------------------------------------------------
 

@@ -10,11 +10,10 @@ import asyncio
 from typing import Final
 
 from fastpaca.context import ContextState
-from fastpaca.engine import feed, history
+from fastpaca.engine import history
 from fastpaca.engine.contexts import ContextStates
 from fastpaca.engine.failures import READING
-from fastpaca.store.base import CompactionRow, ContextRow, MessageRow, Store
-from fastpaca.stream.subscription import Page
+from fastpaca.store.base import CompactionRow, ContextRow, MessageRow, PageBounds, Store
 
 PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 """Where a page of messages ends early."""
@@ -49,7 +48,7 @@ class Pages:
         if from_seq > end or limit == 0:
             return []
         with READING:
-            page = await self._store.messages(context.id, from_seq, end, limit, PAGE_BYTES_MAX)
+            page = await self._store.messages(context.id, from_seq, end, _bounds(limit))
         await self._check(context, page)
         return page
 
@@ -65,7 +64,7 @@ class Pages:
         if before <= 1 or limit == 0:
             return []
         with READING:
-            page = await self._store.messages_before(context.id, before, limit, PAGE_BYTES_MAX)
+            page = await self._store.messages_before(context.id, before, _bounds(limit))
         await self._check(context, page)
         return page
 
@@ -81,7 +80,7 @@ class Pages:
         """
         end = context.version
         with READING:
-            page = await self._store.compactions(context.id, after, end, limit, PAGE_BYTES_MAX)
+            page = await self._store.compactions(context.id, after, end, _bounds(limit))
         await self._check(context, page)
         return page
 
@@ -96,7 +95,7 @@ class Pages:
             Unavailable: The store can't be read.
         """
         with READING:
-            page = await self._store.compactions_before(context.id, before, limit, PAGE_BYTES_MAX)
+            page = await self._store.compactions_before(context.id, before, _bounds(limit))
         await self._check(context, page)
         return page
 
@@ -113,30 +112,6 @@ class Pages:
         if not page:
             await self._settled.wait()  # a state in the store may not be published yet
             await self._contexts.read(context.id)
-
-    async def changes(
-        self,
-        context_id: str,
-        after: int,
-        through: int,
-        limit: int,
-        bytes_max: int,
-        *,
-        with_bodies: bool,
-    ) -> Page:
-        """
-        Read the changes after the version *after*, up to and including *through* at most.
-
-        Without *with_bodies*, the bodies of messages are empty.
-
-        Raises:
-            Unavailable: The store can't be read.
-        """
-        with READING:
-            page = await self._store.changes(
-                context_id, after, through, limit, bytes_max, with_bodies=with_bodies
-            )
-        return feed.page_of(after, page)
 
     async def contexts(self, prefix: str, after: str, limit: int) -> list[ContextRow]:
         """
@@ -160,3 +135,7 @@ class Pages:
         """
         with READING:
             return await history.at_version(self._store, context, version)
+
+
+def _bounds(limit: int) -> PageBounds:
+    return PageBounds(limit, PAGE_BYTES_MAX)

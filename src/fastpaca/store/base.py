@@ -197,6 +197,20 @@ class Diff(NamedTuple):
     synthetics: Sequence[SyntheticRow]
 
 
+class PageBounds(NamedTuple):
+    """
+    Where a page ends, whichever comes first.
+
+    Attributes:
+        rows: After so many rows; of a page of changes, after so many versions.
+        bytes: Before the row (or version) that takes the sum of bodies and windows above this, but
+            never before the first.
+    """
+
+    rows: int
+    bytes: int
+
+
 class ChangesPage(NamedTuple):
     """
     Changes of a conversation, version by version.
@@ -336,13 +350,13 @@ class Store(Protocol):
             down.
         """
 
-    async def load(self, context_id: str) -> Snapshot | None:
+    async def load(self, context_id: str, /) -> Snapshot | None:
         """Read the rows of a context; None if it never existed."""
 
-    async def load_since(self, context_id: str, have: Have) -> Diff | None:
+    async def load_since(self, context_id: str, /, have: Have) -> Diff | None:
         """Read what changed in a context since *have*; None if there is no such context."""
 
-    async def load_at(self, context_id: str, version: int) -> Snapshot | None:
+    async def load_at(self, context_id: str, /, version: int) -> Snapshot | None:
         """
         Read the rows of a context's window as it was after *version*.
 
@@ -361,55 +375,44 @@ class Store(Protocol):
         """
 
     async def messages(
-        self, context_id: str, from_seq: int, to_seq: int, limit: int, bytes_max: int
+        self, context_id: str, /, from_seq: int, to_seq: int, bounds: PageBounds
     ) -> list[MessageRow]:
-        """
-        Read the log forward from *from_seq* to *to_seq*, inclusive.
-
-        Stops after *limit* messages, or before the message whose body takes the sum above
-        *bytes_max* (but never before the first).
-        """
+        """Read the log forward from *from_seq* to *to_seq*, inclusive."""
 
     async def messages_before(
-        self, context_id: str, before_seq: int, limit: int, bytes_max: int
+        self, context_id: str, /, before_seq: int, bounds: PageBounds
     ) -> list[MessageRow]:
-        """Read the newest *limit* messages before *before_seq*, ascending; stops as `messages`."""
+        """Read the newest messages before *before_seq*, in ascending order."""
 
     async def changes(
         self,
         context_id: str,
+        /,
         after_version: int,
         to_version: int,
-        limit: int,
-        bytes_max: int,
+        bounds: PageBounds,
         *,
         with_bodies: bool = True,
     ) -> ChangesPage:
         """
-        Read the changes after *after_version* up to *to_version*, inclusive.
+        Read the changes after *after_version* up to *to_version*, inclusive, at least one version.
 
-        Stops after *limit* versions, or before the version whose rows take the sum of bodies and
-        windows above *bytes_max* (but never before the first). The page ends at the newest version
-        that exists. Versions whose rows are missing are part of it, without rows.
+        The page ends at the newest version that exists. Versions whose rows are missing are part of
+        it, without rows.
 
         Without *with_bodies*, the bodies and counts of messages are not read: both are empty, and
         their size is 0.
         """
 
     async def compactions(
-        self, context_id: str, after_version: int, to_version: int, limit: int, bytes_max: int
+        self, context_id: str, /, after_version: int, to_version: int, bounds: PageBounds
     ) -> list[CompactionRow]:
-        """
-        Read the compactions after *after_version* up to *to_version*, inclusive, oldest first.
-
-        Stops after *limit*, or before the one whose window takes the sum above *bytes_max* (but
-        never before the first).
-        """
+        """Read the compactions after *after_version* up to *to_version*, oldest first."""
 
     async def compactions_before(
-        self, context_id: str, before_version: int, limit: int, bytes_max: int
+        self, context_id: str, /, before_version: int, bounds: PageBounds
     ) -> list[CompactionRow]:
-        """Read the compactions before *before_version*, newest first; stops as `compactions`."""
+        """Read the compactions before *before_version*, newest first."""
 
     async def contexts(self, prefix: str, after: str, limit: int) -> list[ContextRow]:
         """

@@ -21,6 +21,7 @@ from fastpaca.store.base import (
     Have,
     IdempotencyRecord,
     MessageRow,
+    PageBounds,
     Snapshot,
     SyntheticRow,
 )
@@ -216,29 +217,28 @@ class MemoryStore:
             self._records = {k: v for k, v in self._records.items() if v[0] != context_id}
 
     async def messages(
-        self, context_id: str, from_seq: int, to_seq: int, limit: int, bytes_max: int
+        self, context_id: str, from_seq: int, to_seq: int, bounds: PageBounds
     ) -> list[MessageRow]:
         """Read the log forward."""
         context = self._contexts.get(context_id)
         rows = context.log(from_seq, to_seq) if context else []
-        return bounded(rows[:limit], bytes_max)
+        return bounded(rows[: bounds.rows], bounds.bytes)
 
     async def messages_before(
-        self, context_id: str, before_seq: int, limit: int, bytes_max: int
+        self, context_id: str, before_seq: int, bounds: PageBounds
     ) -> list[MessageRow]:
         """Read the newest messages below a seq."""
         context = self._contexts.get(context_id)
         end = bisect_left(context.messages, before_seq, key=_SEQ) if context else 0
-        rows = context.messages[max(end - limit, 0) : end] if context else []
-        return bounded(reversed(rows), bytes_max)[::-1]
+        rows = context.messages[max(end - bounds.rows, 0) : end] if context else []
+        return bounded(reversed(rows), bounds.bytes)[::-1]
 
     async def changes(
         self,
         context_id: str,
         after_version: int,
         to_version: int,
-        limit: int,
-        bytes_max: int,
+        bounds: PageBounds,
         *,
         with_bodies: bool = True,
     ) -> ChangesPage:
@@ -251,23 +251,23 @@ class MemoryStore:
         if not with_bodies:
             messages = [row._replace(body=b"", counts=b"") for row in messages]
         rewrites = context.rewrites(after_version, through)
-        return changes_page(messages, rewrites, through, limit, bytes_max)
+        return changes_page(messages, rewrites, through, bounds)
 
     async def compactions(
-        self, context_id: str, after_version: int, to_version: int, limit: int, bytes_max: int
+        self, context_id: str, after_version: int, to_version: int, bounds: PageBounds
     ) -> list[CompactionRow]:
         """Read compactions."""
         context = self._contexts.get(context_id)
         rows = context.rewrites(after_version, to_version) if context else []
-        return bounded(rows[:limit], bytes_max)
+        return bounded(rows[: bounds.rows], bounds.bytes)
 
     async def compactions_before(
-        self, context_id: str, before_version: int, limit: int, bytes_max: int
+        self, context_id: str, before_version: int, bounds: PageBounds
     ) -> list[CompactionRow]:
         """Read compactions, newest first."""
         context = self._contexts.get(context_id)
-        rows = context.rewrites_before(before_version, limit) if context else []
-        return bounded(reversed(rows), bytes_max)
+        rows = context.rewrites_before(before_version, bounds.rows) if context else []
+        return bounded(reversed(rows), bounds.bytes)
 
     async def contexts(self, prefix: str, after: str, limit: int) -> list[ContextRow]:
         """Read rows in byte order of their ids."""

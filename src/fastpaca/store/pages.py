@@ -6,21 +6,14 @@ from collections.abc import Iterable
 from heapq import merge
 from itertools import groupby
 from operator import attrgetter
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
-from fastpaca.store.base import ChangesPage, CompactionRow, MessageRow
+from fastpaca.store.base import ChangesPage, CompactionRow, MessageRow, PageBounds
 
 Row = MessageRow | CompactionRow
 R = TypeVar("R", MessageRow, CompactionRow)
 
 VERSION: Final = attrgetter("version")
-
-
-class PageBounds(NamedTuple):
-    """Where a page ends: after so many rows (or versions), or at so many bytes."""
-
-    rows: int
-    bytes: int
 
 
 def size(row: Row) -> int:
@@ -44,22 +37,20 @@ def changes_page(
     messages: Iterable[MessageRow],
     compactions: Iterable[CompactionRow],
     through: int,
-    limit: int,
-    bytes_max: int,
+    bounds: PageBounds,
 ) -> ChangesPage:
     """
-    Take whole versions of *messages* and *compactions*, up to *limit* versions or *bytes_max*
-    bytes.
+    Take whole versions of *messages* and *compactions*, at least one, up to *bounds*.
 
-    At least one version is taken. *through* is the last version that may have rows.
+    *through* is the last version that may have rows.
     """
     page = ChangesPage([], [], through)
     sources: tuple[Iterable[Row], ...] = (messages, compactions)
-    left = bytes_max
+    left = bounds.bytes
     for taken, (version, group) in enumerate(groupby(merge(*sources, key=VERSION), VERSION)):
         rows = list(group)
         left -= sum(map(size, rows))
-        if taken and (taken >= limit or left < 0):
+        if taken and (taken >= bounds.rows or left < 0):
             return page._replace(through=version - 1)
         for row in rows:
             if isinstance(row, MessageRow):

@@ -12,7 +12,14 @@ from typing import Final, NamedTuple
 from msgspec import Raw
 
 from fastpaca.context.persisted import Persisted
-from fastpaca.store.base import CompactionRow, ContextRow, MessageRow, Store, SyntheticRow
+from fastpaca.store.base import (
+    CompactionRow,
+    ContextRow,
+    MessageRow,
+    PageBounds,
+    Store,
+    SyntheticRow,
+)
 from fastpaca.transfer.format import (
     CompactionLine,
     ContextLine,
@@ -25,18 +32,8 @@ ROW_BYTES: Final = 100
 """What a row is counted as, besides its JSON."""
 
 
-class HistoryBounds(NamedTuple):
-    """
-    Where a page ends: at so many versions, or so many bytes unless a single version has more.
-
-    It is also how much is in memory at one time.
-    """
-
-    versions: int = 2000
-    bytes: int = 4 * 1024 * 1024
-
-
-PAGE: Final = HistoryBounds()
+PAGE: Final = PageBounds(rows=2000, bytes=4 * 1024 * 1024)
+"""Where a page ends, which is also how much is in memory at one time."""
 
 
 class ContextGone(Exception):
@@ -78,7 +75,7 @@ class HistoryPage(NamedTuple):
 
 
 async def pages(
-    store: Store, context_id: str, after: int, through: int, bounds: HistoryBounds = PAGE
+    store: Store, context_id: str, after: int, through: int, bounds: PageBounds = PAGE
 ) -> AsyncIterator[HistoryPage]:
     """
     Read what happened to a context after the version *after*, up to and including *through*.
@@ -89,7 +86,7 @@ async def pages(
         ReadFailed: The store can't be read.
     """
     while after < through:
-        changes = await store.changes(context_id, after, through, *bounds)
+        changes = await store.changes(context_id, after, through, bounds)
         versions = {message.version for message in changes.messages}
         versions |= {compaction.version for compaction in changes.compactions}
         if changes.through <= after or len(versions) < changes.through - after:
@@ -226,7 +223,7 @@ def _compaction_line(row: CompactionRow) -> CompactionLine:
 class PageBuilder:
     """Collects lines into pages as large as those of a store; a page holds whole versions."""
 
-    def __init__(self, bounds: HistoryBounds = PAGE) -> None:
+    def __init__(self, bounds: PageBounds = PAGE) -> None:
         self._bounds = bounds
         self._begin(0)
 
@@ -240,7 +237,7 @@ class PageBuilder:
         if line.version == self._version:
             return False
         versions = self._version - self._page.after
-        if versions >= self._bounds.versions:
+        if versions >= self._bounds.rows:
             return True
         return versions > 0 and self._size_bytes >= self._bounds.bytes
 

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from fastpaca.store.base import COMMIT_ID_BYTES, Change, CommitStale, ContextRow, Store
+from fastpaca.store.base import COMMIT_ID_BYTES, Change, CommitStale, ContextRow, PageBounds, Store
 from fastpaca.store.snapshots import seq_at
 from fastpaca.transfer import history
 from fastpaca.transfer.comparison import context_difference, page_difference
@@ -32,7 +32,7 @@ from fastpaca.transfer.format import (
     MessageLine,
     SyntheticLine,
 )
-from fastpaca.transfer.history import PAGE, HistoryBounds, HistoryPage, PageBuilder
+from fastpaca.transfer.history import PAGE, HistoryPage, PageBuilder
 from fastpaca.transfer.report import Report
 
 COMMIT_CONTEXTS: Final = 500
@@ -81,7 +81,7 @@ class Importer:
         store: Store,
         commit_ids: Callable[[], bytes],
         report: Report,
-        bounds: HistoryBounds = PAGE,
+        bounds: PageBounds = PAGE,
     ) -> None:
         self._store = store
         self._commit_ids = commit_ids

@@ -21,10 +21,11 @@ from fastpaca.store.base import (
     Have,
     IdempotencyRecord,
     MessageRow,
+    PageBounds,
     Snapshot,
     SyntheticRow,
 )
-from fastpaca.store.pages import PageBounds, changes_page
+from fastpaca.store.pages import changes_page
 from fastpaca.store.postgres import statements as sql
 from fastpaca.store.postgres.primary import fetched
 from fastpaca.store.postgres.rows import hashed
@@ -146,7 +147,7 @@ class Reader:
         state = await self._state(context_id, None)
         return state is None or _is_purged(state)
 
-    async def page(
+    async def messages(
         self, context_id: str, from_seq: int, to_seq: int, bounds: PageBounds
     ) -> list[MessageRow]:
         """Read the log forward."""
@@ -154,7 +155,7 @@ class Reader:
             MessageRow._make, sql.PAGE, hashed(context_id), from_seq, to_seq, *bounds
         )
 
-    async def page_before(
+    async def messages_before(
         self, context_id: str, before_seq: int, bounds: PageBounds
     ) -> list[MessageRow]:
         """Read the newest messages below a seq, ascending."""
@@ -169,7 +170,7 @@ class Reader:
         to_version: int,
         bounds: PageBounds,
         *,
-        with_bodies: bool,
+        with_bodies: bool = True,
     ) -> ChangesPage:
         """Read what happened between two versions."""
         begin = await self._state(context_id, after_version)
@@ -190,7 +191,7 @@ class Reader:
             else (sql.CHANGED_HEADS, *between, limits[0])
         )
         messages = await self._rows(MessageRow._make, *log, *seqs)
-        page = changes_page(messages, compactions, through, bounds.rows, bounds.bytes)
+        page = changes_page(messages, compactions, through, bounds)
         versions = {row.version for row in page.messages}
         versions |= {row.version for row in page.compactions}
         if len(versions) < page.through - after_version and await self._is_gone(context_id):

@@ -12,40 +12,52 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
+from functools import wraps
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from fastpaca.clock import Clock
 from fastpaca.store.base import (
     Change,
-    ChangesPage,
     CommitFailed,
     CommitUnknown,
-    CompactionRow,
     Condition,
     ContextRow,
-    Diff,
-    Have,
     IdempotencyRecord,
-    MessageRow,
     PartialRead,
     ReadFailed,
-    Snapshot,
 )
-from fastpaca.store.pages import PageBounds
 from fastpaca.store.postgres import writes
 from fastpaca.store.postgres.address import shown
 from fastpaca.store.postgres.commits import RESOLVE_SECONDS, PostgresCommits
 from fastpaca.store.postgres.connections import STATEMENT_SECONDS, PostgresConnections
 from fastpaca.store.postgres.database import CLOSED, Database
 from fastpaca.store.postgres.operations import migrating
+from fastpaca.store.postgres.reads import Reader
 from fastpaca.store.postgres.rows import PostgresBatch, hashed
 from fastpaca.store.postgres.schema import bring_up_to_date, check, is_distributed
 from fastpaca.store.postgres.watch import LOOK_SECONDS, Watch
 
+T = TypeVar("T")
+P = ParamSpec("P")
+
 CONNECTIONS: Final = 10
+
+
+def _reading(
+    read: Callable[Concatenate[Reader, str, P], Awaitable[T]],
+) -> Callable[Concatenate[PostgresStore, str, P], Coroutine[Any, Any, T]]:
+    """Return a method of the store that calls *read*, which reads one context."""
+
+    @wraps(read)
+    async def method(
+        self: PostgresStore, context_id: str, /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        return await self._database.read(lambda r: read(r, context_id, *args, **kwargs), context_id)
+
+    return method
 
 
 class PostgresStore:
@@ -129,72 +141,14 @@ class PostgresStore:
 
     # --- reads --------------------------------------------------------------------------------
 
-    async def load(self, context_id: str) -> Snapshot | None:
-        """Read what rebuilding the state of a context needs."""
-        return await self._database.read(lambda r: r.load(context_id), context_id)
-
-    async def load_since(self, context_id: str, have: Have) -> Diff | None:
-        """Read what changed in a context since *have*."""
-        return await self._database.read(lambda r: r.load_since(context_id, have), context_id)
-
-    async def load_at(self, context_id: str, version: int) -> Snapshot | None:
-        """Read what rebuilding the window as it was after a version needs."""
-        return await self._database.read(lambda r: r.load_at(context_id, version), context_id)
-
-    async def messages(
-        self, context_id: str, from_seq: int, to_seq: int, limit: int, bytes_max: int
-    ) -> list[MessageRow]:
-        """Read the log forward."""
-        bounds = PageBounds(limit, bytes_max)
-        return await self._database.read(
-            lambda r: r.page(context_id, from_seq, to_seq, bounds), context_id
-        )
-
-    async def messages_before(
-        self, context_id: str, before_seq: int, limit: int, bytes_max: int
-    ) -> list[MessageRow]:
-        """Read the newest messages below a seq."""
-        bounds = PageBounds(limit, bytes_max)
-        return await self._database.read(
-            lambda r: r.page_before(context_id, before_seq, bounds), context_id
-        )
-
-    async def changes(
-        self,
-        context_id: str,
-        after_version: int,
-        to_version: int,
-        limit: int,
-        bytes_max: int,
-        *,
-        with_bodies: bool = True,
-    ) -> ChangesPage:
-        """Read what happened between two versions."""
-        bounds = PageBounds(limit, bytes_max)
-        return await self._database.read(
-            lambda r: r.changes(
-                context_id, after_version, to_version, bounds, with_bodies=with_bodies
-            ),
-            context_id,
-        )
-
-    async def compactions(
-        self, context_id: str, after_version: int, to_version: int, limit: int, bytes_max: int
-    ) -> list[CompactionRow]:
-        """Read rewrites of the window."""
-        bounds = PageBounds(limit, bytes_max)
-        return await self._database.read(
-            lambda r: r.compactions(context_id, after_version, to_version, bounds), context_id
-        )
-
-    async def compactions_before(
-        self, context_id: str, before_version: int, limit: int, bytes_max: int
-    ) -> list[CompactionRow]:
-        """Read rewrites of the window, newest first."""
-        bounds = PageBounds(limit, bytes_max)
-        return await self._database.read(
-            lambda r: r.compactions_before(context_id, before_version, bounds), context_id
-        )
+    load = _reading(Reader.load)
+    load_since = _reading(Reader.load_since)
+    load_at = _reading(Reader.load_at)
+    messages = _reading(Reader.messages)
+    messages_before = _reading(Reader.messages_before)
+    changes = _reading(Reader.changes)
+    compactions = _reading(Reader.compactions)
+    compactions_before = _reading(Reader.compactions_before)
 
     async def contexts(self, prefix: str, after: str, limit: int) -> list[ContextRow]:
         """Read rows in byte order of their ids."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
@@ -17,10 +17,11 @@ from fastpaca.store.base import (
     Have,
     IdempotencyRecord,
     MessageRow,
+    PageBounds,
     Snapshot,
     SyntheticRow,
 )
-from fastpaca.store.pages import PageBounds, bounded, changes_page
+from fastpaca.store.pages import R, bounded, changes_page
 from fastpaca.store.snapshots import (
     Needs,
     dated,
@@ -269,25 +270,27 @@ def _needed(
     return messages, list(map(SyntheticRow._make, replacements))
 
 
-def page(
+def messages(
     connection: apsw.Connection, context_id: str, from_seq: int, to_seq: int, bounds: PageBounds
 ) -> list[MessageRow]:
     """Read the log forward."""
     cursor = connection.execute(_PAGE, (id_bytes(context_id), from_seq, to_seq, bounds.rows))
-    return _messages(cursor, bounds)
+    return _bounded(MessageRow._make, cursor, bounds)
 
 
-def page_before(
+def messages_before(
     connection: apsw.Connection, context_id: str, before_seq: int, bounds: PageBounds
 ) -> list[MessageRow]:
     """Read the newest messages below a seq, ascending."""
     cursor = connection.execute(_PAGE_BEFORE, (id_bytes(context_id), before_seq, bounds.rows))
-    return _messages(cursor, bounds)[::-1]
+    return _bounded(MessageRow._make, cursor, bounds)[::-1]
 
 
-def _messages(cursor: apsw.Cursor, bounds: PageBounds) -> list[MessageRow]:
+def _bounded(
+    make: Callable[[Iterable[Any]], R], cursor: apsw.Cursor, bounds: PageBounds
+) -> list[R]:
     try:
-        return bounded(map(MessageRow._make, cursor), bounds.bytes)
+        return bounded(map(make, cursor), bounds.bytes)
     finally:
         cursor.close()  # it holds a snapshot of the database
 
@@ -299,7 +302,7 @@ def changes(
     to_version: int,
     bounds: PageBounds,
     *,
-    with_bodies: bool,
+    with_bodies: bool = True,
 ) -> ChangesPage:
     """Read what happened between two versions."""
     with one_moment(connection):
@@ -319,8 +322,7 @@ def changes(
                 map(MessageRow._make, messages),
                 map(CompactionRow._make, compactions),
                 through,
-                bounds.rows,
-                bounds.bytes,
+                bounds,
             )
         finally:
             messages.close()
@@ -338,10 +340,7 @@ def compactions(
     cursor = connection.execute(
         COMPACTIONS, (id_bytes(context_id), after_version, to_version, bounds.rows)
     )
-    try:
-        return bounded(map(CompactionRow._make, cursor), bounds.bytes)
-    finally:
-        cursor.close()  # it holds a snapshot of the database
+    return _bounded(CompactionRow._make, cursor, bounds)
 
 
 def compactions_before(
@@ -351,10 +350,7 @@ def compactions_before(
     cursor = connection.execute(
         _COMPACTIONS_BEFORE, (id_bytes(context_id), before_version, bounds.rows)
     )
-    try:
-        return bounded(map(CompactionRow._make, cursor), bounds.bytes)
-    finally:
-        cursor.close()  # it holds a snapshot of the database
+    return _bounded(CompactionRow._make, cursor, bounds)
 
 
 def contexts(connection: apsw.Connection, prefix: str, after: str, limit: int) -> list[ContextRow]:

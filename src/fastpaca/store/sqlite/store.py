@@ -8,32 +8,25 @@ one keeps the write-ahead log short. The event loop builds the rows and never wa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 
 import apsw
 
 from fastpaca.store.base import (
     Change,
-    ChangesPage,
     CommitFailed,
     CommitStale,
     CommitUnknown,
-    CompactionRow,
     Condition,
-    ContextRow,
-    Diff,
-    Have,
     IdempotencyRecord,
-    MessageRow,
     ReadFailed,
     Snapshot,
     StoreRefused,
 )
-from fastpaca.store.pages import PageBounds
 from fastpaca.store.sqlite import reads, writes
 from fastpaca.store.sqlite.backup import Backup
 from fastpaca.store.sqlite.errors import described
@@ -44,6 +37,7 @@ from fastpaca.store.sqlite.wal import WAL_BYTES_MAX, Wal
 from fastpaca.store.sqlite.writer import CLOSED, Writer
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 READERS: Final = 3
 
@@ -59,6 +53,18 @@ class _Open(NamedTuple):
     readers: Threads
     wal: Wal
     connections: list[apsw.Connection]
+
+
+def _in_reader(
+    read: Callable[Concatenate[apsw.Connection, P], T],
+) -> Callable[Concatenate[SqliteStore, P], Coroutine[Any, Any, T]]:
+    """Return a method of the store that runs *read* in the thread of a reader."""
+
+    @wraps(read)
+    async def method(self: SqliteStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.in_reader(lambda connection: read(connection, *args, **kwargs))
+
+    return method
 
 
 class SqliteStore:
@@ -197,11 +203,11 @@ class SqliteStore:
         """Return the revisions of the contexts that exist."""
         if not context_ids:
             return {}
-        return await self._read(lambda c: reads.revisions(c, context_ids))
+        return await self.in_reader(lambda c: reads.revisions(c, context_ids))
 
     async def load(self, context_id: str) -> Snapshot | None:
         """Read what rebuilding the state of a context needs."""
-        loaded = await self._read(partial(reads.load, context_id=context_id))
+        loaded = await self.in_reader(partial(reads.load, context_id=context_id))
         if loaded is None:
             return None
         key, snapshot = loaded
@@ -209,73 +215,20 @@ class SqliteStore:
             self._remember({context_id: key})
         return snapshot
 
-    async def load_since(self, context_id: str, have: Have) -> Diff | None:
-        """Read what changed in a context since *have*."""
-        return await self._read(lambda c: reads.load_since(c, context_id, have))
-
-    async def load_at(self, context_id: str, version: int) -> Snapshot | None:
-        """Read what rebuilding the window as it was after a version needs."""
-        return await self._read(lambda c: reads.load_at(c, context_id, version))
-
-    async def messages(
-        self, context_id: str, from_seq: int, to_seq: int, limit: int, bytes_max: int
-    ) -> list[MessageRow]:
-        """Read the log forward."""
-        bounds = PageBounds(limit, bytes_max)
-        return await self._read(lambda c: reads.page(c, context_id, from_seq, to_seq, bounds))
-
-    async def messages_before(
-        self, context_id: str, before_seq: int, limit: int, bytes_max: int
-    ) -> list[MessageRow]:
-        """Read the newest messages below a seq."""
-        bounds = PageBounds(limit, bytes_max)
-        return await self._read(lambda c: reads.page_before(c, context_id, before_seq, bounds))
-
-    async def changes(
-        self,
-        context_id: str,
-        after_version: int,
-        to_version: int,
-        limit: int,
-        bytes_max: int,
-        *,
-        with_bodies: bool = True,
-    ) -> ChangesPage:
-        """Read what happened between two versions."""
-        bounds = PageBounds(limit, bytes_max)
-        return await self._read(
-            lambda c: reads.changes(
-                c, context_id, after_version, to_version, bounds, with_bodies=with_bodies
-            )
-        )
-
-    async def compactions(
-        self, context_id: str, after_version: int, to_version: int, limit: int, bytes_max: int
-    ) -> list[CompactionRow]:
-        """Read rewrites of the window."""
-        bounds = PageBounds(limit, bytes_max)
-        return await self._read(
-            lambda c: reads.compactions(c, context_id, after_version, to_version, bounds)
-        )
-
-    async def compactions_before(
-        self, context_id: str, before_version: int, limit: int, bytes_max: int
-    ) -> list[CompactionRow]:
-        """Read rewrites of the window, newest first."""
-        bounds = PageBounds(limit, bytes_max)
-        return await self._read(
-            lambda c: reads.compactions_before(c, context_id, before_version, bounds)
-        )
-
-    async def contexts(self, prefix: str, after: str, limit: int) -> list[ContextRow]:
-        """Read rows in byte order of their ids."""
-        return await self._read(lambda c: reads.contexts(c, prefix, after, limit))
+    load_since = _in_reader(reads.load_since)
+    load_at = _in_reader(reads.load_at)
+    messages = _in_reader(reads.messages)
+    messages_before = _in_reader(reads.messages_before)
+    changes = _in_reader(reads.changes)
+    compactions = _in_reader(reads.compactions)
+    compactions_before = _in_reader(reads.compactions_before)
+    contexts = _in_reader(reads.contexts)
 
     async def idempotency_records(self, keys: Sequence[str]) -> dict[str, IdempotencyRecord]:
         """Return the idempotency records of *keys*."""
         if not keys:
             return {}
-        return await self._read(lambda c: reads.idempotency_records(c, keys))
+        return await self.in_reader(lambda c: reads.idempotency_records(c, keys))
 
     async def in_reader(self, job: Job[T]) -> T:
         """
@@ -284,9 +237,6 @@ class SqliteStore:
         Raises:
             ReadFailed: The database cannot be read.
         """
-        return await self._read(job)
-
-    async def _read(self, job: Job[T]) -> T:
         if self._open is None:
             raise ReadFailed(CLOSED)
         try:
@@ -325,7 +275,7 @@ class SqliteStore:
             return known
         unknown = [name for name in context_ids if name not in known]
         try:
-            read = await self._read(lambda c: reads.keys(c, unknown))
+            read = await self.in_reader(lambda c: reads.keys(c, unknown))
         except ReadFailed as error:
             raise CommitFailed(str(error)) from error
         if len(read) < len(unknown):
@@ -371,7 +321,7 @@ class SqliteStore:
         """Continue erasures that the last process could not finish."""
         # If this fails, `forget_idempotency_records` tries again.
         with suppress(ReadFailed, CommitFailed, CommitUnknown):
-            self._is_erasure_left = await self._read(reads.is_erasure_left)
+            self._is_erasure_left = await self.in_reader(reads.is_erasure_left)
             if self._is_erasure_left:
                 await self._erase()
 
