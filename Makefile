@@ -47,7 +47,7 @@ check: $(DEV) $(SDK) $(EXAMPLES) ## check format, lint, types, the direction of 
 	$(BIN)/lint-imports --no-logo
 	$(NPM) run --silent check
 	$(NODE_CHAT) run --silent check
-	$(BIN)/mkdocs build --strict
+	$(BIN)/zensical build --clean --strict
 	@if [ -d tests/docs ]; then set -x; $(PYTEST) --quiet tests/docs; fi
 
 fix: $(DEV) $(SDK) $(EXAMPLES) ## put right what format and lint can put right
@@ -82,7 +82,7 @@ bench: $(DEV) $(AGENTS) ## measure
 	$(BIN)/python -m bench $(ARGS)
 
 docs: $(DEV) ## build the documentation into site/
-	$(BIN)/mkdocs build --strict
+	$(BIN)/zensical build --clean --strict
 
 lock: ## resolve the pinned requirements anew (needs uv; ARGS=--upgrade for newer releases)
 	scripts/lock.sh $(ARGS)

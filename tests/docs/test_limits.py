@@ -176,7 +176,7 @@ def test_numbers_of_policies_are_those_of_the_code() -> None:
     """
     The defaults of budgets and policies, and the rules of fitting, stand as the code has them.
     """
-    names = ("context-management", "policies", "what-is-kept")
+    names = ("context-management", "agents", "policies", "what-is-kept")
     text = "".join(page(name).text for name in names)
     config = Config()
     budget, trigger = config.token_budget, config.trigger(config.token_budget)

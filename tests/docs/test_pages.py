@@ -121,6 +121,26 @@ def test_glossary_is_in_order() -> None:
     assert words == sorted(set(words))
 
 
+REFERENCES = {"python-sdk", "rest-api", "typescript-sdk"}
+
+
+@pytest.mark.parametrize("page", pages(), ids=repr)
+def test_page_is_short(page: Page) -> None:
+    """
+    A page that is read from its beginning has at most 250 lines; references may have more.
+    """
+    assert page.path.stem in REFERENCES or page.text.count("\n") <= 250
+
+
+@ALL
+def test_page_opens_with_what_its_reader_can_do(page: Page) -> None:
+    """
+    The first paragraph of a page speaks to its reader, and says what the page is good for.
+    """
+    paragraph = page.text.split("\n\n")[1]
+    assert re.search(r"\byou(r)?\b|^(Use|Look up)\b", paragraph, re.IGNORECASE), paragraph
+
+
 @ALL
 def test_nothing_is_left_to_do(page: Page) -> None:
     """

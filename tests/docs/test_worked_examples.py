@@ -24,7 +24,7 @@ class Example(NamedTuple):
 
 def examples() -> list[Example]:
     """Return the worked examples that the pages show: a command, and what it prints below."""
-    names = ("context-management", "policies", "what-is-kept")
+    names = ("context-management", "agents", "policies", "what-is-kept")
     return [example for name in names for example in _examples_of(name)]
 
 

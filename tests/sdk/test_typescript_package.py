@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import fastpaca
-from tests.docs.pages import Page
+from tests.docs.pages import Page, pages
 from tests.sdk.npm import ROOT, SDK, node, tsc
 
 NODE_OF_DOCS = "http://127.0.0.1:4000"
@@ -151,9 +151,21 @@ def test_its_types_are_strict(module: str, form: str, library: str, project: Pat
     )
 
 
-@pytest.mark.parametrize(
-    "path", ["README.md", "docs/typescript-sdk.md", "sdk/typescript/README.md"]
-)
+WITH_TYPESCRIPT = [
+    page.name
+    for page in [*pages(), Page(ROOT / "sdk/typescript/README.md")]
+    if any(block.language == "ts" for block in page.blocks)
+]
+
+
+def test_the_pages_of_the_client_have_typescript() -> None:
+    """
+    A first conversation and the pages about the client can be followed in TypeScript.
+    """
+    assert {"docs/quickstart.md", "docs/typescript-sdk.md"} <= set(WITH_TYPESCRIPT)
+
+
+@pytest.mark.parametrize("path", WITH_TYPESCRIPT)
 def test_what_a_page_shows_runs(path: str, project: Path, fresh_node: str) -> None:
     """
     The TypeScript of a page, pasted in its order into one strict module, is sound and runs.
