@@ -20,6 +20,7 @@ from pathlib import Path
 import httpx
 
 from bench import (
+    against,
     bodies,
     client,
     failover,
@@ -218,6 +219,7 @@ SECTIONS = {
     "local": local.turns_against_a_session,
     **{f"postgres-{name}": section for name, section in postgres.SECTIONS.items()},
     "postgres-failover": failover.failovers,
+    "against": against.other_tree,
 }
 
 
@@ -229,9 +231,9 @@ def named(name: str) -> str:
 
 
 def wanted(names: list[str] | None) -> list[str]:
-    """List the sections that are to be measured: all if none are named."""
+    """List the sections that are to be measured: all on this tree if none are named."""
     if names is None:
-        return list(SECTIONS)
+        return [name for name in SECTIONS if name != "against"]
     return [known for known in SECTIONS if known in names or known.partition("-")[0] in names]
 
 
@@ -252,10 +254,19 @@ def main() -> int:
     parser.add_argument(
         "--json", type=Path, default=Path("bench-results.json"), help="where to write"
     )
+    parser.add_argument(
+        "--against", type=Path, metavar="TREE", help="measure this tree against another, in turns"
+    )
     arguments = parser.parse_args()
     bench = Bench(
-        arguments.seconds, max(arguments.repeats, 3), arguments.history, arguments.contexts
+        arguments.seconds,
+        max(arguments.repeats, 3),
+        arguments.history,
+        arguments.contexts,
+        arguments.against,
     )
+    if arguments.against is not None and arguments.only is None:
+        arguments.only = ["against"]
     print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     print(f"load average before: {' '.join(f'{load:.1f}' for load in os.getloadavg())}\n")
     print(f"{'ratio':<58} {'goal':>8} {'median':>7}  {'spread':>13}  figures")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import httpx
@@ -47,9 +48,17 @@ class Result(NamedTuple):
 
 
 class Bench:
-    """What all measurements share: how long, how often."""
+    """What all measurements share: how long, how often, and the tree to compare with, if any."""
 
-    def __init__(self, seconds: float, repeats: int, history: int, contexts: int) -> None:
+    def __init__(
+        self,
+        seconds: float,
+        repeats: int,
+        history: int,
+        contexts: int,
+        against: Path | None = None,
+    ) -> None:
+        self.against = against
         self.seconds = seconds
         self.repeats = repeats
         self.history = history

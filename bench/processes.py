@@ -35,11 +35,12 @@ def serving(arguments: Sequence[str]) -> Iterator[int]:
 
 @contextlib.contextmanager
 def serving_process(
-    arguments: Sequence[str], core: int | None = SERVER_CORE
+    arguments: Sequence[str], core: int | None = SERVER_CORE, tree: Path | None = None
 ) -> Iterator[tuple[int, Process]]:
-    """Run `python arguments…` on a core, or on any; gives its port and the process."""
+    """Run `python arguments…` on a core, or on any; of another *tree*, with its environment."""
     process = subprocess.Popen(
-        [sys.executable, *arguments],
+        [sys.executable if tree is None else tree / ".venv" / "bin" / "python", *arguments],
+        env=os.environ | ({} if tree is None else {"PYTHONPATH": str(tree / "src")}),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
