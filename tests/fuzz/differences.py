@@ -93,6 +93,11 @@ STRICTER: Final = (
         _get("POST / HTTP/1.1", "Content-Length: 1", "Transfer-Encoding: chunked") + b"0\r\n\r\n",
     ),
     Difference(
+        "a trailer does not say how its body is framed (RFC 9110, 6.5.1)",
+        rf"{ENCODING}(?s:.*){ENCODING}",
+        _chunked("0\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    ),
+    Difference(
         "HTTP/1.0 has no transfer encodings (RFC 9112, 6.1)",
         rf"\A\S+ \S+ HTTP/1\.0\r\n(?s:.*){ENCODING}",
         _get("POST / HTTP/1.0", "Transfer-Encoding: chunked") + b"0\r\n\r\n",
@@ -125,7 +130,7 @@ STRICTER: Final = (
     ),
     Difference(
         "an extension of a chunk has a name, and a token or a quoted text for a value",
-        SIZE + r";(?![!#-'*+\-.^-z|~0-9A-Z]+(?:=[!#-'*+\-.^-z|~0-9A-Z]+)?\r)",
+        SIZE + r";(?![!#-'*+\-.^-z|~0-9A-Z]+(?:=[!#-'*+\-.^-z|~0-9A-Z]+)?\r\n)",
         _chunked("1;\x01\r\na\r\n0\r\n\r\n"),
     ),
 )
@@ -148,6 +153,11 @@ LAXER: Final = (
         _get("GET / RTSP/1.0"),
     ),
     Difference(
+        "zeros in front of the size of a chunk change nothing",
+        r"(?m:^0[0-9A-Fa-f]{20,})",
+        _chunked("00000000000000000000001\r\na\r\n0\r\n\r\n"),
+    ),
+    Difference(
         "llhttp waits for the rest of the preface of HTTP/2, and refuses it then",
         r"\APRI ",
         b"PRI /a HTTP/1.1\r\n\r\n",
@@ -165,6 +175,11 @@ ENDS: Final = (
         "llhttp takes Proxy-Connection, which old clients send, for Connection",
         r"(?im:^proxy-connection: *close)",
         _get("GET / HTTP/1.1", "Proxy-Connection: close") + _get(),
+    ),
+    Difference(
+        "llhttp obeys a trailer that ends the connection, and takes what follows for a mistake",
+        r"\r\n0+\r\n(?s:.*)(?im:^(?:proxy-)?connection: *close)",
+        _chunked("0\r\nConnection: close\r\n\r\n") + _get(),
     ),
 )
 """A node reads nothing after it, and h11 does."""
@@ -197,7 +212,8 @@ def excused(data: bytes) -> Difference | str | None:
     if ours_end == REFUSED and h11s_end != REFUSED:
         if h11s_end == WAITS and _is_broken(data, same):
             return "h11 looks at whole lines and heads, llhttp at each byte"
-        return _first(STRICTER, rest)
+        before = _slice(data, b, same - 1) if same else ""
+        return _first(STRICTER, rest) or _first(ENDS[-1:], before)
     if ours_end == CLOSES and same:
         return _first(ENDS, _slice(data, b, same - 1))
     if h11s_end == REFUSED and ours_end != REFUSED:

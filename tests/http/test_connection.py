@@ -193,6 +193,17 @@ def test_heads_are_bounded() -> None:
     assert isinstance(refused.error, HeadersTooLarge)
 
 
+def test_what_follows_a_head_is_bounded_apart_from_it() -> None:
+    """
+    A long head leaves what comes between the pieces of its body the whole bound.
+    """
+    head = CHUNKED.replace(b"Host: a", b"Host: " + b"a" * 130)
+    driver = Driver(ConnectionBounds(head_bytes_max=200))
+    driver.receive(head)
+    assert driver.receive(b"1;" + b"a" * 100) == []
+    assert driver.receive(b"\r\nb\r\n") == [Body(b"b")]
+
+
 def test_a_request_that_turns_out_broken_is_taken_back() -> None:
     """
     Its application learns that it is over, and the client gets the refusal instead of a response.
@@ -208,8 +219,9 @@ def test_a_request_that_waits_is_taken_back_unseen() -> None:
     """
     A broken request that waits for its turn is never handed out, and those before it are served.
     """
-    driver = Driver()
+    driver = Driver(ConnectionBounds(held_bytes_max=0))
     assert head_in(driver.receive(get("/1") + CHUNKED + b"1\r\na\r\nx\r\n")).path == b"/1"
+    assert driver.reads()
     driver.respond()
     assert [type(event) for event in driver.events()] == [Refused]
 
