@@ -98,6 +98,11 @@ STRICTER: Final = (
         _chunked("0\r\nTransfer-Encoding: chunked\r\n\r\n"),
     ),
     Difference(
+        "llhttp takes no tab after a transfer encoding",
+        rf"{ENCODING}[^\r\n]*\t\r",
+        _get("POST / HTTP/1.1", "Transfer-Encoding: chunked\t") + b"0\r\n\r\n",
+    ),
+    Difference(
         "HTTP/1.0 has no transfer encodings (RFC 9112, 6.1)",
         rf"\A\S+ \S+ HTTP/1\.0\r\n(?s:.*){ENCODING}",
         _get("POST / HTTP/1.0", "Transfer-Encoding: chunked") + b"0\r\n\r\n",
