@@ -153,7 +153,7 @@ LAXER: Final = (
         _get("GET  / HTTP/1.1"),
     ),
     Difference(
-        "llhttp takes RTSP for HTTP; nothing of it reaches a route",
+        "llhttp takes RTSP for HTTP of the same version; a route answers it over HTTP",
         r"\A\S+ \S+ (?:RTSP|ICE)/",
         _get("GET / RTSP/1.0"),
     ),
@@ -182,7 +182,7 @@ ENDS: Final = (
         _get("GET / HTTP/1.1", "Proxy-Connection: close") + _get(),
     ),
     Difference(
-        "llhttp obeys a trailer that ends the connection, and takes what follows for a mistake",
+        "llhttp obeys a trailer that ends the connection, so the response says that it is the last",
         r"\r\n0+\r\n(?s:.*)(?im:^(?:proxy-)?connection: *close)",
         _chunked("0\r\nConnection: close\r\n\r\n") + _get(),
     ),

@@ -60,6 +60,19 @@ def test_chunks_are_joined_and_trailers_dropped() -> None:
     assert b"authorization" not in head_in(events).headers
 
 
+@pytest.mark.parametrize("trailer", [b"Connection", b"Proxy-Connection"])
+def test_a_trailer_may_end_the_connection(trailer: bytes) -> None:
+    """
+    The parser obeys it and understands nothing that follows, so the response says so too.
+    """
+    driver = Driver()
+    driver.receive(CHUNKED + b"0\r\n" + trailer + b": close\r\n\r\n" + GET)
+    assert b"connection: close" in driver.machine.begin(200, (), 0)
+    driver.machine.end(driver.now)
+    assert driver.closing() is Closing.LINGER
+    assert driver.machine.next_event() is None
+
+
 @pytest.mark.parametrize("request_", [GET, post(0), OLD])
 def test_a_request_without_a_body_has_no_end(request_: bytes) -> None:
     """

@@ -87,6 +87,7 @@ _HAND_OUT: Final = WriteStep.HAND_OUT
 _RESPONSE_BEGIN: Final = WriteStep.BEGIN
 _RESPONSE_END: Final = WriteStep.END
 _VERSIONS: Final = frozenset({"1.1", "1.0"})
+_ENDING: Final = frozenset({b"connection", b"proxy-connection"})
 _NO_LENGTH: Final = (None, b"0")
 _OWED: Final = frozenset({OWING, SENDING})
 
@@ -407,7 +408,8 @@ class Connection:
             InvalidRequest: The body has an encoding that is not supported.
         """
         if self._reading is not HEAD:
-            return  # a trailer: after the body it could change what was decided already
+            self._take_trailer(name)
+            return
         headers = self._headers
         if len(headers) + len(self._repeated) >= self._bounds.headers_max:
             raise HeadersTooLarge(f"Too many headers; send at most {self._bounds.headers_max}.")
@@ -418,6 +420,12 @@ class Connection:
             headers[name] += b", " + value
         else:
             headers[name] = value
+
+    def _take_trailer(self, name: bytes) -> None:
+        """Drop a trailer: after the body it could change what was decided already."""
+        if name.lower() in _ENDING:  # the parser obeys it, and would refuse what follows
+            assert self._newest is not None
+            self._newest.keeps_alive = False
 
     def on_headers_complete(self) -> None:
         """
