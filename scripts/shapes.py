@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from fastpaca import shapes
 
 ROOT: Final = Path(__file__).parents[1]
@@ -92,9 +94,46 @@ _ROW_KEYS: Final = (
 )
 
 
+def whole_table() -> dict[str, Any]:
+    """Return the whole table as JSON values, as other languages read it."""
+    return {
+        "rows": msgspec.json.decode(msgspec.json.encode(shapes.ROWS)),
+        "answered_states": sorted(shapes.ANSWERED_STATES),
+        "messages": {
+            "calls_key": shapes.CALLS_KEY,
+            "call_key": shapes.CALL_KEY,
+            "result_roles": sorted(shapes.RESULT_ROLES),
+            "result_id_key": shapes.RESULT_ID_KEY,
+            "result_name_keys": list(shapes.RESULT_NAME_KEYS),
+            "user_roles": sorted(shapes.USER_ROLES),
+            "assistant_roles": sorted(shapes.ASSISTANT_ROLES),
+            "instruction_roles": sorted(shapes.INSTRUCTION_ROLES),
+            "structural_keys": sorted(shapes.STRUCTURAL_KEYS),
+            "bookkeeping_keys": sorted(shapes.BOOKKEEPING_KEYS),
+        },
+        "reasoning": {
+            "types": sorted(shapes.REASONING_TYPES),
+            "data_keys": list(shapes.REASONING_DATA_KEYS),
+            "flag": shapes.REASONING_FLAG,
+            "message_keys": list(shapes.REASONING_KEYS),
+            "item_keys": list(shapes.REASONING_ITEM_KEYS),
+        },
+        "compaction": {"type": shapes.COMPACTION_TYPE, "keys": list(shapes.COMPACTION_KEYS)},
+        "texts": shapes.TEXT_KEYS,
+        "media": {
+            "types": sorted(shapes.MEDIA_TYPES),
+            "prefixes": list(shapes.MEDIA_PREFIXES),
+            "data_keys": list(shapes.MEDIA_DATA_KEYS),
+        },
+        "page_only": {"types": sorted(shapes.PAGE_TYPES), "prefixes": list(shapes.PAGE_PREFIXES)},
+        "opaque": {"keys": sorted(shapes.OPAQUE_KEYS), "types": shapes.OPAQUE_TYPES},
+        "fixed_keys": sorted(shapes.FIXED_KEYS),
+    }
+
+
 def module() -> str:
     """Return the table as the module of the SDK of TypeScript."""
-    table = shapes.table()
+    table = whole_table()
     keys = table["messages"]
     rest = {
         "answered_states": table["answered_states"],
@@ -140,12 +179,12 @@ def _literal(value: Any) -> str:
 
 def document() -> str:
     """Return the table as the JSON text of `tests/wire/shapes.json`."""
-    return json.dumps(shapes.table(), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(whole_table(), indent=2, ensure_ascii=False) + "\n"
 
 
 def page() -> str:
     """Return the table as the page of the documentation."""
-    table = shapes.table()
+    table = whole_table()
     return PAGE_HEAD + "\n".join((*_rows(), "", *_messages(table), "", *_others(table))) + "\n"
 
 

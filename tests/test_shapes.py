@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
 from typing import Any
 
@@ -199,8 +198,3 @@ def test_rows_stand_in_the_order_they_are_tried() -> None:
     order = list(By)
     tried = [order.index(row.by) for row in shapes.ROWS]
     assert tried == sorted(tried)
-
-
-def test_page_is_json() -> None:
-    """The table is plain JSON: reading it back gives the same."""
-    assert json.loads(json.dumps(shapes.table())) == shapes.table()

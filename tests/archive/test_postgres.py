@@ -10,7 +10,7 @@ import pytest
 
 from fastpaca.archive.base import ArchiveFailed, ArchiveRefused, LogRow
 from fastpaca.archive.postgres import _MESSAGES, PostgresArchive, migrate
-from fastpaca.store.base import MessageRow, StoreRefused
+from fastpaca.store.base import MessageRow, PageBounds, StoreRefused
 from tests.archive.world import archived, archived_rows
 from tests.kit.postgres import Server, run_sql
 
@@ -127,7 +127,7 @@ async def test_whatever_was_stored_is_archived(fast_dsn: str) -> None:
     await archive.open()
     done = await archive.insert([LogRow("c", one) for one in rows])
     assert (done.rows, done.bytes, done.conflicts) == (5, sum(map(len, bodies)), {})
-    assert await archive.messages("c", [(1, 9)], None, None) == rows
+    assert await archive.messages("c", [(1, 9)]) == rows
     found = await run_sql(fast_dsn, "SELECT role, parts, metadata FROM messages ORDER BY seq")
     assert [tuple(one) for one in found] == [(None, None, None)] * 4 + [
         ("a\ufffdb", '[{"b":"\\u0000","a":1e400}]', '{"z":1,"z2":1.0}')
@@ -155,13 +155,15 @@ async def test_ranges_are_read_within_bounds(fast_dsn: str) -> None:
     await archive.insert([LogRow("c", one) for one in rows])
     ranges = [(3, 5), (9, 12), (30, 40)]
     inside = [*rows[2:5], *rows[8:12]]
-    assert await archive.messages("c", ranges, None, None) == inside
-    assert await archive.messages("c", ranges, 4, None) == inside[:4]
-    assert await archive.messages("c", ranges, 9, 30) == inside[:4]
-    assert await archive.messages("c", ranges, 9, 29) == inside[:3]
-    assert await archive.messages("c", ranges, 9, 0) == inside[:1]
-    assert await archive.messages("c", ranges, 4, 30, newest_first=True) == inside[:2:-1]
-    assert await archive.messages("C", ranges, None, None) == []
+    assert await archive.messages("c", ranges) == inside
+    assert await archive.messages("c", ranges, PageBounds(4, 999)) == inside[:4]
+    assert await archive.messages("c", ranges, PageBounds(9, 30)) == inside[:4]
+    assert await archive.messages("c", ranges, PageBounds(9, 29)) == inside[:3]
+    assert await archive.messages("c", ranges, PageBounds(9, 0)) == inside[:1]
+    assert (
+        await archive.messages("c", ranges, PageBounds(4, 30), newest_first=True) == inside[:2:-1]
+    )
+    assert await archive.messages("C", ranges) == []
     await archive.close()
 
 

@@ -16,7 +16,7 @@ from fastpaca.archive.store import ArchivedStore
 from fastpaca.archive.writer import Pace
 from fastpaca.clock import now_us
 from fastpaca.ranges import Range
-from fastpaca.store.base import Change, MessageRow
+from fastpaca.store.base import Change, MessageRow, PageBounds
 from fastpaca.store.sqlite.files import DATABASE_NAME
 from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.telemetry import ArchiveMetrics
@@ -110,20 +110,14 @@ class Fragile:
         self,
         context_id: str,
         ranges: Sequence[Range],
-        limit: int | None,
-        bytes_max: int | None,
+        bounds: PageBounds | None = None,
         *,
         newest_first: bool = False,
         with_bodies: bool = True,
     ) -> list[MessageRow]:
         self._check()
         return await self._archive.messages(
-            context_id,
-            ranges,
-            limit,
-            bytes_max,
-            newest_first=newest_first,
-            with_bodies=with_bodies,
+            context_id, ranges, bounds, newest_first=newest_first, with_bodies=with_bodies
         )
 
     async def erase(self, context_ids: Sequence[str]) -> None:

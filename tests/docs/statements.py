@@ -9,9 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from fastpaca.store.postgres.statements import ALL
+from fastpaca.store.postgres import statements
+from fastpaca.store.postgres.statements import Rows, Statement
 
 PAGE: Final = Path(__file__).parents[2] / "docs/distribution.md"
+
+ALL: Final = [one for one in vars(statements).values() if isinstance(one, Rows | Statement)]
+"""All statements, in the order of their module."""
 
 BEGIN: Final = "<!-- statements: written by python -m tests.docs.statements -->\n"
 END: Final = "<!-- end of statements -->\n"

@@ -94,9 +94,9 @@ async def test_node_whose_archive_another_role_migrates(fast_dsn: str) -> None:
             await archive.open()
             rows = [LogRow("c", MessageRow(seq, seq, b"{}", b"", seq)) for seq in (1, 2)]
             assert (await archive.insert(rows)).rows == 2
-            assert seqs(await archive.messages("c", [(1, 2)], None, None)) == [1, 2]
+            assert seqs(await archive.messages("c", [(1, 2)])) == [1, 2]
             await archive.erase(["c"])
-            assert seqs(await archive.messages("c", [(1, 2)], None, None)) == []
+            assert seqs(await archive.messages("c", [(1, 2)])) == []
 
 
 def seqs(rows: Iterable[MessageRow]) -> list[int]:

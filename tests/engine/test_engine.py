@@ -325,7 +325,7 @@ async def test_unreadable_store_is_unavailable(world: World) -> None:
         await world.append("a", "hello")
     world.store.load_error = None
     assert (await world.append("a", "hello")).context.version == 1
-    assert world.engine.queued_ops == 0
+    assert world.engine._queue.ops == 0
 
 
 async def test_queue_is_bounded() -> None:
@@ -352,7 +352,7 @@ async def test_caller_who_leaves_does_not_stop_the_write(world: World) -> None:
     await settle()
     world.store.gate.set()
     assert (await stays).context.version == 2
-    assert world.engine.queued_ops == 0
+    assert world.engine._queue.ops == 0
 
 
 async def test_stop_commits_what_was_taken(world: World) -> None:

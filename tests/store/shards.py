@@ -8,7 +8,8 @@ from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 
 from fastpaca.store.postgres.rows import hashed
-from fastpaca.store.postgres.statements import ALL, Statement
+from fastpaca.store.postgres.statements import Statement
+from tests.docs.statements import ALL
 from tests.kit.postgres import Server
 from tests.kit.proxy import SOCKET, between
 

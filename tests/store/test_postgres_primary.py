@@ -207,10 +207,10 @@ async def test_no_page_comes_from_an_archive_that_takes_no_writes(
     archive = PostgresArchive(fast_dsn, allow_unsafe=True)
     try:
         await archive.open()
-        assert await archive.messages("c", [(1, 9)], None, None) == []
+        assert await archive.messages("c", [(1, 9)]) == []
         async with fenced(fast_server):
             for newest_first in (False, True):
                 with pytest.raises(ArchiveFailed, match="25006"):
-                    await archive.messages("c", [(1, 9)], None, None, newest_first=newest_first)
+                    await archive.messages("c", [(1, 9)], newest_first=newest_first)
     finally:
         await archive.close()

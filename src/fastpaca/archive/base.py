@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from fastpaca.ranges import Range
-from fastpaca.store.base import MessageRow
+from fastpaca.store.base import MessageRow, PageBounds
 
 
 class ArchiveFailed(Exception):
@@ -69,8 +69,7 @@ class Archive(Protocol):
         self,
         context_id: str,
         ranges: Sequence[Range],
-        limit: int | None,
-        bytes_max: int | None,
+        bounds: PageBounds | None = None,
         *,
         newest_first: bool = False,
         with_bodies: bool = True,
@@ -78,8 +77,8 @@ class Archive(Protocol):
         """
         Read the messages in *ranges* of a log, oldest or newest first.
 
-        Ends early after *limit* messages, or after the one with which the sum of bodies exceeds
-        *bytes_max*. Without bodies, bodies and counts are empty.
+        With *bounds*, ends early after so many messages, or after the one with which the sum of
+        bodies exceeds the bytes. Without bodies, bodies and counts are empty.
         """
 
     async def erase(self, context_ids: Sequence[str]) -> None:

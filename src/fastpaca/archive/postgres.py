@@ -20,7 +20,7 @@ from fastpaca.archive.base import ArchiveFailed, Inserted, LogRow
 from fastpaca.context.message import decode_counts
 from fastpaca.offload import WRITE_COLUMNS, offload
 from fastpaca.ranges import Range
-from fastpaca.store.base import CommitFailed, CommitUnknown, MessageRow
+from fastpaca.store.base import CommitFailed, CommitUnknown, MessageRow, PageBounds
 from fastpaca.store.postgres.address import shown
 from fastpaca.store.postgres.connections import PostgresConnections
 from fastpaca.store.postgres.errors import FAILURES, Unreachable, described
@@ -139,18 +139,13 @@ class PostgresArchive:
         migrates: bool = True,
         allow_unsafe: bool = False,
     ) -> None:
-        self._name = shown(dsn)
+        self.name = shown(dsn)
         self._connections = PostgresConnections(
             dsn, connections, statement_seconds, allow_unsafe=True
         )
         self._migrates = migrates
         self._allow_unsafe = allow_unsafe
         self._identity = b""
-
-    @property
-    def name(self) -> str:
-        """Its name in the start banner, without a password."""
-        return self._name
 
     async def open(self) -> bytes:
         """
@@ -197,8 +192,7 @@ class PostgresArchive:
         self,
         context_id: str,
         ranges: Sequence[Range],
-        limit: int | None,
-        bytes_max: int | None,
+        bounds: PageBounds | None = None,
         *,
         newest_first: bool = False,
         with_bodies: bool = True,
@@ -206,7 +200,7 @@ class PostgresArchive:
         """Read the messages in *ranges* of a log."""
         sql = _MESSAGES[newest_first, with_bodies]
         firsts, lasts = [first for first, _ in ranges], [last for _, last in ranges]
-        values = (context_id, firsts, lasts, limit, bytes_max, self._identity)
+        values = (context_id, firsts, lasts, *(bounds or (None, None)), self._identity)
         async with self._connection(reads=True) as connection:
             rows = await fetched(connection, sql, *values, timeout=self._timeout)
         return [

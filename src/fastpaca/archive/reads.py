@@ -101,7 +101,7 @@ class ArchivedReads:
         if len(there) == count(wanted):
             return there
         gaps = missing(wanted, runs(row.seq for row in there))
-        fetched = await self._fetch(context_id, gaps, None, None)
+        fetched = await self._fetch(context_id, gaps)
         if len(fetched) < count(gaps) and not await self._is_there(context_id):
             return None
         _check_whole(missing(gaps, runs(row.seq for row in fetched)))
@@ -132,9 +132,7 @@ class ArchivedReads:
         """Return a page of what the store and the archive have of a part of a log."""
         rows = piece.rows
         if piece.gaps:
-            fetched = await self._fetch(
-                context_id, piece.gaps, bounds.rows, bounds.bytes, newest_first=newest_first
-            )
+            fetched = await self._fetch(context_id, piece.gaps, bounds, newest_first=newest_first)
             rows = sorted((*rows, *fetched), key=_SEQ, reverse=newest_first)
         page, is_whole = _page_of(rows, piece, bounds.bytes, newest_first=newest_first)
         if is_whole:
@@ -166,8 +164,9 @@ class ArchivedReads:
         if local.piece.ends_early:
             through = min(through, rows[-1].version)
         if local.piece.gaps:
+            one_more = bounds._replace(rows=bounds.rows + 1)
             fetched = await self._fetch(
-                context_id, local.piece.gaps, bounds.rows + 1, bounds.bytes, with_bodies=with_bodies
+                context_id, local.piece.gaps, one_more, with_bodies=with_bodies
             )
             if len(fetched) > bounds.rows or sum(map(size, fetched)) > bounds.bytes:
                 through = min(through, fetched[-1].version)
@@ -185,8 +184,7 @@ class ArchivedReads:
         self,
         context_id: str,
         ranges: Sequence[Range],
-        limit: int | None,
-        bytes_max: int | None,
+        bounds: PageBounds | None = None,
         *,
         newest_first: bool = False,
         with_bodies: bool = True,
@@ -194,12 +192,7 @@ class ArchivedReads:
         try:
             archive = await self._session.archive()
             return await archive.messages(
-                context_id,
-                ranges,
-                limit,
-                bytes_max,
-                newest_first=newest_first,
-                with_bodies=with_bodies,
+                context_id, ranges, bounds, newest_first=newest_first, with_bodies=with_bodies
             )
         except ArchiveFailed as error:
             self._session.lose()
@@ -233,7 +226,7 @@ class ArchivedReads:
             )
             if not gaps:
                 return change
-            back = await self._fetch(context_id, gaps, None, None)
+            back = await self._fetch(context_id, gaps)
             _check_whole(missing(gaps, runs(row.seq for row in back)))
         except ReadFailed as error:
             raise CommitFailed(str(error)) from error

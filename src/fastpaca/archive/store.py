@@ -50,9 +50,13 @@ class ArchivedStore(ArchivedReads):
         metrics: The metrics of the archive.
     """
 
+    is_shared = False
+    clock = None
+
     def __init__(
         self, store: SqliteStore, archive: Archive, pace: Pace, metrics: ArchiveMetrics
     ) -> None:
+        self.name = f"{store.name}, archived in {archive.name}"
         self._archive = archive
         self.metrics = metrics
         session = ArchiveSession(store, archive)
@@ -67,20 +71,6 @@ class ArchivedStore(ArchivedReads):
         self.forget_idempotency_records = store.forget_idempotency_records
         self.backup = store.backup  # without the archive
         self._job: asyncio.Task[None] | None = None
-
-    @property
-    def name(self) -> str:
-        """Its name in the start banner, without a password."""
-        return f"{self._store.name}, archived in {self._archive.name}"
-
-    @property
-    def is_shared(self) -> bool:
-        """False: only this process writes to it."""
-        return False
-
-    @property
-    def clock(self) -> None:
-        """None: the clock of this machine is the right one."""
 
     @property
     def condition(self) -> Condition:

@@ -156,11 +156,6 @@ class Engine:
         return Health("degraded", reason, is_live=True, is_ready=is_partial)
 
     @property
-    def queued_ops(self) -> int:
-        """The number of operations without an outcome."""
-        return self._queue.ops
-
-    @property
     def cache(self) -> ContextCache:
         """The contexts in memory."""
         return self._contexts.cache

@@ -1,5 +1,5 @@
 """
-Pages of logs, of compactions and of the list of contexts.
+Pages of logs, of compactions and of the list of contexts, and the past of a context.
 
 No page is ahead of the published state, so that no reader is ahead of another.
 """
@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from msgspec.structs import replace
+
 from fastpaca.context import ContextState
-from fastpaca.engine import history
+from fastpaca.engine import rows
 from fastpaca.engine.contexts import ContextStates
 from fastpaca.engine.failures import READING
+from fastpaca.errors import ContextNotFound
 from fastpaca.store.base import CompactionRow, ContextRow, MessageRow, PageBounds, Store
 
 PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -127,14 +130,27 @@ class Pages:
 
     async def at_version(self, context: ContextState, version: int) -> ContextState:
         """
-        Return *context* as it was after *version*; see `history.at_version`.
+        Return *context* as it was after *version*, under its current configuration.
 
         Raises:
             ContextNotFound: The context was purged meanwhile.
             Unavailable: The store can't be read.
         """
+        if version == context.version:
+            return context
         with READING:
-            return await history.at_version(self._store, context, version)
+            snapshot = await self._store.load_at(context.id, version)
+        if snapshot is None:
+            raise ContextNotFound
+        # Such reads are rare, and the window may be long, so always use a thread.
+        earlier = await asyncio.to_thread(rows.rebuilt, snapshot)
+        return replace(
+            context,
+            version=earlier.version,
+            last_seq=earlier.last_seq,
+            spoken_at_us=earlier.spoken_at_us,
+            window=earlier.window,
+        )
 
 
 def _bounds(limit: int) -> PageBounds:

@@ -108,25 +108,15 @@ class _Rows:
 class MemoryStore:
     """Keeps rows in dictionaries. It is not durable; it keeps all other promises of the port."""
 
+    name = "memory"
+    is_shared = False
+    clock = None
+
     def __init__(self) -> None:
         self._contexts: dict[str, _Rows] = {}
         self._ids: list[bytes] = []  # of `_contexts`, in order
         self._purged: set[str] = set()
         self._records: dict[str, tuple[str, IdempotencyRecord]] = {}  # with the id of their context
-
-    @property
-    def name(self) -> str:
-        """The name in the start banner."""
-        return "memory"
-
-    @property
-    def is_shared(self) -> bool:
-        """Return False: only this process writes to it."""
-        return False
-
-    @property
-    def clock(self) -> None:
-        """Return None: use the clock of this machine."""
 
     @property
     def condition(self) -> Condition:

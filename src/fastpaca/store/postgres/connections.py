@@ -115,23 +115,18 @@ class PostgresConnections:
         Raises:
             StoreRefused: That failed, or the server can't be trusted.
         """
+        seconds = self._statement_seconds if statement_seconds is None else statement_seconds
+        settings = {
+            "statement_timeout": f"{seconds * 1000:.0f}",
+            "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_SECONDS * 1000}",
+            **_PLANS,
+        }
         try:
-            connection = await self._connected(
-                self._statement_seconds if statement_seconds is None else statement_seconds
-            )
+            connection = await self._first_of_hosts(settings)
         except BadAddress as error:
             raise StoreRefused(f"The address of the database cannot be used: {error}.") from None
         except FAILURES as error:
             raise StoreRefused(f"The database cannot be used: {described(error)}.") from error
-        return connection
-
-    async def _connected(self, statement_seconds: float) -> Any:
-        settings = {
-            "statement_timeout": f"{statement_seconds * 1000:.0f}",
-            "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_SECONDS * 1000}",
-            **_PLANS,
-        }
-        connection = await self._first_of_hosts(settings)
         self._is_pooled = connection.is_pooled
         return connection
 

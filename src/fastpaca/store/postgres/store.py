@@ -76,6 +76,8 @@ class PostgresStore:
         now: A monotonic clock, in seconds.
     """
 
+    is_shared = True
+
     def __init__(
         self,
         dsn: str,
@@ -89,23 +91,13 @@ class PostgresStore:
         look_seconds: float = LOOK_SECONDS,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._name = shown(dsn)
+        self.name = shown(dsn)
         self._migrates = migrates
         pool = PostgresConnections(dsn, connections, statement_seconds, allow_unsafe=allow_unsafe)
         self._watch = Watch(pool, look_seconds=look_seconds, now=now)
         self._database = Database(pool, self._watch)
         self._commits = PostgresCommits(self._database, answer_seconds, resolve_seconds)
         self._erasing: asyncio.Task[None] | None = None
-
-    @property
-    def name(self) -> str:
-        """Its name in the start banner, without a password."""
-        return self._name
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether other nodes may write to it."""
-        return True
 
     @property
     def clock(self) -> Clock:

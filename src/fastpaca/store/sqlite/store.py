@@ -81,6 +81,10 @@ class SqliteStore:
             can't be trusted any more.
     """
 
+    name = "sqlite"
+    is_shared = False
+    clock = None
+
     def __init__(
         self,
         directory: Path,
@@ -102,20 +106,6 @@ class SqliteStore:
         self._is_erasure_left = False
         self._erasing: asyncio.Task[None] | None = None
         self._backing_up = asyncio.Lock()
-
-    @property
-    def name(self) -> str:
-        """Its name in the start banner."""
-        return "sqlite"
-
-    @property
-    def is_shared(self) -> bool:
-        """False: only this process writes to it."""
-        return False
-
-    @property
-    def clock(self) -> None:
-        """None: the clock of this machine is the right one."""
 
     @property
     def condition(self) -> Condition:
