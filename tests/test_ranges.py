@@ -7,17 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastpaca.ranges import (
-    Range,
-    clipped,
-    contains,
-    count,
-    divide,
-    missing,
-    named,
-    runs,
-    union,
-)
+from fastpaca.ranges import Range, clipped, contains, count, divide, missing, named, runs, union
 
 SEQS = st.sets(st.integers(1, 30))
 

@@ -20,11 +20,7 @@ from fastpaca.context.events import (
     MetadataChanged,
 )
 from fastpaca.context.ops import Append, Compact, Delete, Op, PatchMetadata, Purge, Put
-from fastpaca.errors import (
-    ContextNotFound,
-    InvalidRequest,
-    VersionConflict,
-)
+from fastpaca.errors import ContextNotFound, InvalidRequest, VersionConflict
 from tests.context.conversation import Conversation, image
 from tests.kit.messages import assistant, call, counted, result, system, tool, user
 

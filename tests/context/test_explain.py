@@ -10,14 +10,7 @@ from hypothesis import given
 
 from fastpaca.context import LastN, Manual, SkipParts
 from fastpaca.context.events import Appended, Compacted
-from fastpaca.context.explain import (
-    BY_VIEW,
-    OLDER,
-    RANGES_MAX,
-    REWRITES_MAX,
-    Explanation,
-    Fate,
-)
+from fastpaca.context.explain import BY_VIEW, OLDER, RANGES_MAX, REWRITES_MAX, Explanation, Fate
 from fastpaca.context.persisted import persisted
 from tests.context.conversation import Conversation
 from tests.context.story import BUDGETS

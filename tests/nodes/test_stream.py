@@ -13,14 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tests.kit.followers import (
-    CONTEXT,
-    EventFollower,
-    Follower,
-    Node,
-    SocketFollower,
-    read_all,
-)
+from tests.kit.followers import CONTEXT, EventFollower, Follower, Node, SocketFollower, read_all
 from tests.kit.http import GONE, connected
 from tests.kit.messages import user
 from tests.kit.postgres import run_sql

@@ -19,14 +19,7 @@ import pytest
 import fastpaca
 from tests.kit.load import Load
 from tests.kit.messages import user
-from tests.kit.process import (
-    STOP_SECONDS_MAX,
-    DidNotStart,
-    Process,
-    module,
-    running,
-    started,
-)
+from tests.kit.process import STOP_SECONDS_MAX, DidNotStart, Process, module, running, started
 
 
 @contextmanager

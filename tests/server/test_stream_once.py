@@ -15,14 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.followers import (
-    CONTEXT,
-    EventFollower,
-    Follower,
-    Node,
-    SocketFollower,
-    read_all,
-)
+from tests.kit.followers import CONTEXT, EventFollower, Follower, Node, SocketFollower, read_all
 from tests.kit.http import GONE, connected
 from tests.kit.messages import user
 from tests.kit.process import Process, started

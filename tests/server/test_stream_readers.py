@@ -18,17 +18,7 @@ from fastpaca.http.websocket import FLOODING, SILENT, TOO_SLOW, WebSocket
 from fastpaca.testing import SocketlessNode, composed, running
 from tests.kit.http import Served, serving, until
 from tests.kit.messages import user
-from tests.server.sockets import (
-    BINARY,
-    CLOSE,
-    CONT,
-    PING,
-    PONG,
-    TEXT,
-    following,
-    frame,
-    listening,
-)
+from tests.server.sockets import BINARY, CLOSE, CONT, PING, PONG, TEXT, following, frame, listening
 
 JSON_PONG = frame(TEXT, b'{"type":"pong"}')
 MESSAGE_BYTES = 100_000

@@ -20,16 +20,7 @@ from fastpaca.context.context import create
 from fastpaca.context.draft import parse
 from fastpaca.context.events import Event
 from fastpaca.context.message import Counts
-from fastpaca.context.ops import (
-    Append,
-    Compact,
-    Counted,
-    Delete,
-    Op,
-    PatchMetadata,
-    Purge,
-    Put,
-)
+from fastpaca.context.ops import Append, Compact, Counted, Delete, Op, PatchMetadata, Purge, Put
 from fastpaca.engine import Engine, Keyed
 from fastpaca.errors import FastpacaError
 from fastpaca.store.base import (

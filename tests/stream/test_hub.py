@@ -70,18 +70,11 @@ class Story:
         return self.context
 
     async def changes(
-        self,
-        context_id: str,
-        after: int,
-        through: int,
-        limit: int,
-        bytes_max: int,
-        *,
-        with_bodies: bool,
+        self, context_id: str, after: int, through: int, *, with_bodies: bool
     ) -> Page:
         self.reads.append((after, through))
         self.bodies.append(with_bodies)
-        found = [self.rows[version] for version in range(after + 1, through + 1)][:limit]
+        found = [self.rows[version] for version in range(after + 1, through + 1)]
         await self.gate.wait()
         if self.unreadable:
             raise Unavailable

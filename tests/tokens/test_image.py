@@ -8,12 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastpaca.tokens.image import (
-    IMAGE_TOKENS,
-    IMAGE_TOKENS_MAX,
-    size_of_image,
-    tokens_of_image,
-)
+from fastpaca.tokens.image import IMAGE_TOKENS, IMAGE_TOKENS_MAX, size_of_image, tokens_of_image
 from tests.tokens import files
 
 Maker = Callable[[int, int], bytes]

@@ -9,15 +9,7 @@ from typing import Annotated, Final
 
 from msgspec import Raw, Struct
 
-from fastpaca.api.responses import (
-    Count,
-    Ordinal,
-    SeqRangeJSON,
-    doc,
-    encode,
-    schema,
-    seq_range,
-)
+from fastpaca.api.responses import Count, Ordinal, SeqRangeJSON, doc, encode, schema, seq_range
 from fastpaca.stream.subscription import (
     AnyFrame,
     CompactionFrame,

@@ -12,7 +12,6 @@ document; see `openapi/openapi.yaml` for everything that is not a struct.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -20,12 +19,13 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from fastpaca.api.query import PAGE_MAX
 from fastpaca.context import ContextState, WindowView, explain, jsontext, message, oddities
-from fastpaca.context.config import STRATEGIES, TOKEN_FACTOR_MAX, policy_text
+from fastpaca.context.config import STRATEGIES, TOKEN_FACTOR_MAX
 from fastpaca.context.events import Appended, Event
 from fastpaca.context.explain import Fate
 from fastpaca.context.message import decode_counts, timestamp
 from fastpaca.context.persisted import Persisted
 from fastpaca.context.window import WindowSegment
+from fastpaca.engine.rows import context_row
 from fastpaca.store.base import CompactionRow, ContextRow, MessageRow
 
 # --- what fields are made of ------------------------------------------------------------------
@@ -92,47 +92,26 @@ class ContextPageJSON(Struct, frozen=True, gc=False):
 
 def representation(context: ContextState, _events: object = ()) -> bytes:
     """Write a context; a `ResponseWriter`."""
-    config = context.config
-    return _representation(
-        context,
-        config.token_budget,
-        config.trigger_ratio,
-        config.token_factor,
-        _policy_text(config.policy),
-    )
+    return listed(context_row(context, commit_id=b""))  # which is not shown
 
 
 def listed(row: ContextRow) -> bytes:
     """Write the context of *row*."""
-    return _representation(row, row.token_budget, row.trigger_ratio, row.token_factor, row.policy)
-
-
-def _representation(
-    context: ContextState | ContextRow,
-    token_budget: int,
-    trigger_ratio: float,
-    token_factor: float,
-    policy: bytes,
-) -> bytes:
     return encode(
         ContextJSON(
-            id=context.id,
-            status=context.status,
-            token_budget=token_budget,
-            trigger_ratio=trigger_ratio,
-            token_factor=token_factor,
-            policy=Raw(policy),
-            metadata=Raw(context.metadata),
-            version=context.version,
-            last_seq=context.last_seq,
-            created_at=timestamp(context.created_at_us).decode(),
-            updated_at=timestamp(context.updated_at_us).decode(),
+            id=row.id,
+            status=row.status,
+            token_budget=row.token_budget,
+            trigger_ratio=row.trigger_ratio,
+            token_factor=row.token_factor,
+            policy=Raw(row.policy),
+            metadata=Raw(row.metadata),
+            version=row.version,
+            last_seq=row.last_seq,
+            created_at=timestamp(row.created_at_us).decode(),
+            updated_at=timestamp(row.updated_at_us).decode(),
         )
     )
-
-
-# Typed, since policies are tuples and two kinds of the same values would count as equal.
-_policy_text = lru_cache(maxsize=1024, typed=True)(policy_text)
 
 
 # --- messages ---------------------------------------------------------------------------------

@@ -20,13 +20,7 @@ from fastpaca.archive.purges import Purges
 from fastpaca.archive.reads import ArchivedReads
 from fastpaca.archive.session import ArchiveSession
 from fastpaca.archive.writer import ArchiveWriter, Pace
-from fastpaca.store.base import (
-    Change,
-    CommitFailed,
-    Condition,
-    ReadFailed,
-    StoreRefused,
-)
+from fastpaca.store.base import Change, CommitFailed, Condition, ReadFailed, StoreRefused
 from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.telemetry import ArchiveMetrics
 

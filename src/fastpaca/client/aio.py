@@ -11,11 +11,7 @@ from fastpaca.client.calls import Calls
 from fastpaca.client.compacting import KEEP_LAST, Summary
 from fastpaca.client.connections import AsyncConnections, AsyncHttpClients, MakeAsyncTransport
 from fastpaca.client.flow import Flow
-from fastpaca.client.http_requests import (
-    BASE_URL,
-    DEFAULT_ESTIMATOR,
-    HttpRequests,
-)
+from fastpaca.client.http_requests import BASE_URL, DEFAULT_ESTIMATOR, HttpRequests
 from fastpaca.client.links import AsyncHttpLink, AsyncLink
 from fastpaca.client.options import Retries, Timeouts
 from fastpaca.client.requests import path_of
@@ -255,13 +251,7 @@ class AsyncContext:
         token_count: int | None = None,
         idempotency_key: str | None = None,
     ) -> AppendResult | list[AppendResult]:
-        """
-        Append a message, or a list of 1 to 1000, all or none. Retries never append twice.
-
-        Raises:
-            VersionConflict: *if_version* is not the current version.
-            ContextNotFound: The context doesn't exist; an append doesn't create it.
-        """
+        """Append a message, or a list of 1 to 1000, all or none; see `Context.append`."""
         return await self._driver.run(
             self._calls.append(self.id, message, if_version, token_count, idempotency_key)
         )
@@ -279,12 +269,7 @@ class AsyncContext:
         to_seq: int | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[Message]:
-        """
-        Iterate over the log, both ends inclusive, in pages of *limit* (100) messages.
-
-        A *from_seq* of -n starts at the n newest messages. The iteration stops at the end of the
-        log as it is when it gets there.
-        """
+        """Iterate over the log, in pages of *limit* (100) messages; see `Context.messages`."""
         return self._driver.iterate(self._calls.messages(self.id, from_seq, to_seq, limit))
 
     async def context(
@@ -295,15 +280,7 @@ class AsyncContext:
         at_version: int | None = None,
         explain: bool = False,
     ) -> View:
-        """
-        Read the LLM context: the messages to send to a model.
-
-        Args:
-            budget_tokens: Fit it under this budget instead of the context's own.
-            if_version: Read only if this is the current version.
-            at_version: Read the window as it was after this version.
-            explain: Fill in `explained`: what happened to each message of the log.
-        """
+        """Read the LLM context: the messages to send to a model; see `Context.context`."""
         return await self._driver.run(
             self._calls.view(self.id, budget_tokens, if_version, at_version, explain=explain)
         )
@@ -319,11 +296,7 @@ class AsyncContext:
         if_version: int | None = None,
         idempotency_key: str | None = None,
     ) -> CompactResult:
-        """
-        Set the window to exactly *replacement*; the log doesn't change.
-
-        Messages of the log that you pass unchanged stay references to the log.
-        """
+        """Set the window to exactly *replacement*; see `Context.compact`."""
         return await self._driver.run(
             self._calls.compact(self.id, replacement, if_version, idempotency_key)
         )
@@ -337,21 +310,7 @@ class AsyncContext:
         """
         Replace old messages with a summary, if the window is above its trigger.
 
-        The leading instructions and the newest messages stay: at least *keep_last* of them, or
-        fewer if these take more than half of the tokens between the instructions and the trigger.
-        The other half is for the summary. A tool call is never separated from its result. Messages
-        that are appended in the meantime stay.
-
-        Args:
-            summarise: Takes the old messages and returns a summary: a text, a message or several.
-            keep_last: How many messages to keep, if they are not too large.
-
-        Returns:
-            The new version; None if there was nothing to do.
-
-        Raises:
-            CannotCompact: What has to stay is above the trigger by itself; nothing was changed.
-            VersionConflict: Other writers changed the context again and again.
+        See `Context.compact_if_needed`; here, *summarise* may also return an awaitable.
         """
         return await self._driver.run(self._calls.compact_if_needed(self.id, summarise, keep_last))
 
@@ -365,8 +324,6 @@ class AsyncContext:
         """
         Follow the context: an iterator of frames that reconnects, and ends with its deletion.
 
-        Args:
-            cursor: The last version that you processed; 0 replays everything, None starts now.
-            include_messages: Whether to receive message frames; the cursor moves either way.
+        See `Context.stream`.
         """
         return self._stream(self._calls.stream(self.id, cursor, include_messages=include_messages))

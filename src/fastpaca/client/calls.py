@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
+
 from fastpaca.client import compacting, requests, responses
 from fastpaca.client.errors import UnexpectedResponse
 from fastpaca.client.flow import Flow, Invoke, Yield, exchange, key_or_new
@@ -248,15 +250,10 @@ class Calls:
             except VersionConflict as conflict:
                 conflicts.count(conflict)
             else:
-                return View(
-                    version=whole.version,
-                    messages=whole.messages,
-                    used_tokens=whole.used_tokens,
+                return replace(
+                    whole,
                     needs_compaction=fitted.needs_compaction,
-                    segments=whole.segments,
                     token_budget=fitted.token_budget,
-                    window_tokens=whole.window_tokens,
-                    fit=whole.fit,
                 )
 
     # --- the stream -------------------------------------------------------------------------------

@@ -10,11 +10,7 @@ from fastpaca.client.calls import Calls
 from fastpaca.client.compacting import KEEP_LAST, Summary
 from fastpaca.client.connections import Connections, HttpClients, MakeTransport
 from fastpaca.client.flow import Flow
-from fastpaca.client.http_requests import (
-    BASE_URL,
-    DEFAULT_ESTIMATOR,
-    HttpRequests,
-)
+from fastpaca.client.http_requests import BASE_URL, DEFAULT_ESTIMATOR, HttpRequests
 from fastpaca.client.links import HttpLink, Link
 from fastpaca.client.options import Retries, Timeouts
 from fastpaca.client.requests import path_of

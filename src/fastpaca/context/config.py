@@ -7,6 +7,7 @@ Values are checked when they are parsed, so a `Config` is always valid.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgspec
@@ -116,6 +117,8 @@ def strategy_of(policy: Policy) -> str:
     return next(name for name, kind in STRATEGIES.items() if isinstance(policy, kind))
 
 
+# Typed, since policies are tuples, and two of different types can compare equal.
+@lru_cache(maxsize=1024, typed=True)
 def policy_text(policy: Policy) -> bytes:
     """Return *policy* as JSON, with its defaults."""
     return msgspec.json.encode({"strategy": strategy_of(policy), "config": policy._asdict()})

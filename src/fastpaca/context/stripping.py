@@ -29,7 +29,6 @@ from fastpaca.shapes import ASSISTANT_ROLES, INSTRUCTION_ROLES, Reading, Shape
 TOOL_KIND: Final = "tool"
 REASONING_KIND: Final = "reasoning"
 
-_TOOLS: Final = frozenset({Shape.CALL, Shape.RESULT, Shape.BOTH, Shape.REQUEST, Shape.RESPONSE})
 _REASONING: Final = frozenset({Shape.REASONING, Shape.REASONING_ITEM})
 _SKIPPED: Final = frozenset({Shape.GONE, Shape.PAGE})
 

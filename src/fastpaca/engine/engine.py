@@ -46,6 +46,7 @@ from fastpaca.errors import FastpacaError, Unavailable
 from fastpaca.offload import offload
 from fastpaca.store.base import PageBounds, Store
 from fastpaca.stream.hub import Hub
+from fastpaca.stream.recent import PAGE_BYTES_MAX
 from fastpaca.stream.subscription import Page
 from fastpaca.telemetry import Metrics
 
@@ -177,14 +178,7 @@ class Engine:
         return await self._contexts.read(context_id)
 
     async def changes(
-        self,
-        context_id: str,
-        after: int,
-        through: int,
-        limit: int,
-        bytes_max: int,
-        *,
-        with_bodies: bool,
+        self, context_id: str, after: int, through: int, *, with_bodies: bool
     ) -> Page:
         """
         Read the changes of a context, for its followers; see `Source.changes`.
@@ -192,7 +186,7 @@ class Engine:
         Raises:
             Unavailable: The store can't be read.
         """
-        bounds = PageBounds(limit, bytes_max)
+        bounds = PageBounds(through - after, PAGE_BYTES_MAX)
         with READING:
             page = await self._store.changes(
                 context_id, after, through, bounds, with_bodies=with_bodies

@@ -40,17 +40,10 @@ def changes_of(events: Iterable[Event]) -> list[VersionChange]:
                 VersionChange(entry.version, AppendedMessage(entry.seq, entry.body), None)
             )
         elif isinstance(event, Compacted):
-            compaction = WindowRewrite(
-                event.strategy,
-                event.from_seq,
-                event.to_seq,
-                event.tokens_before,
-                event.tokens_after,
-            )
             message = None
             if changes and changes[-1].version == event.version:  # the append that caused it
                 message = changes.pop().message
-            changes.append(VersionChange(event.version, message, compaction))
+            changes.append(VersionChange(event.version, message, _compaction(event)))
     return changes
 
 
@@ -84,7 +77,7 @@ def _message(row: MessageRow) -> AppendedMessage:
     return AppendedMessage(row.seq, render(row.body, row.seq, row.version, tokens, row.at_us))
 
 
-def _compaction(row: CompactionRow) -> WindowRewrite:
+def _compaction(done: CompactionRow | Compacted) -> WindowRewrite:
     return WindowRewrite(
-        row.strategy, row.from_seq, row.to_seq, row.tokens_before, row.tokens_after
+        done.strategy, done.from_seq, done.to_seq, done.tokens_before, done.tokens_after
     )

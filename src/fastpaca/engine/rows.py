@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from heapq import merge
 
 import msgspec
@@ -40,9 +39,6 @@ from fastpaca.store.base import (
     Snapshot,
     SyntheticRow,
 )
-
-# Typed, since policies are tuples, and two of different types can compare equal.
-_policy_text = lru_cache(maxsize=1024, typed=True)(policy_text)
 
 
 def change(
@@ -91,7 +87,7 @@ def context_row(context: ContextState, commit_id: bytes) -> ContextRow:
         token_budget=config.token_budget,
         trigger_ratio=config.trigger_ratio,
         token_factor=config.token_factor,
-        policy=_policy_text(config.policy),
+        policy=policy_text(config.policy),
         metadata=context.metadata,
         version=context.version,
         last_seq=context.last_seq,

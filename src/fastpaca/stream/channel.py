@@ -16,13 +16,7 @@ from typing import Final, Protocol
 from fastpaca.context import ContextState, Manual, Status
 from fastpaca.errors import ContextNotFound, Unavailable
 from fastpaca.offload import FIT, offload
-from fastpaca.stream.recent import (
-    PAGE_BYTES_MAX,
-    PAGE_CHANGES,
-    PAGE_HEADS,
-    FrameCache,
-    RecentChanges,
-)
+from fastpaca.stream.recent import PAGE_CHANGES, PAGE_HEADS, FrameCache, RecentChanges
 from fastpaca.stream.subscription import AnyFrame, LatestState, Page, VersionChange
 
 logger = logging.getLogger(__name__)
@@ -44,19 +38,13 @@ class Source(Protocol):
         """
 
     async def changes(
-        self,
-        context_id: str,
-        after: int,
-        through: int,
-        limit: int,
-        bytes_max: int,
-        *,
-        with_bodies: bool,
+        self, context_id: str, after: int, through: int, *, with_bodies: bool
     ) -> Page:
         """
-        Read the changes after the version *after*, up to and including *through* at most.
+        Read the changes after the version *after*, up to and including *through*.
 
-        Without *with_bodies*, the bodies of messages are empty.
+        A page ends early at `PAGE_BYTES_MAX`. Without *with_bodies*, the bodies of messages are
+        empty.
 
         Raises:
             Unavailable: The store can't be read.
@@ -252,13 +240,12 @@ class Channel:
         Raises:
             Unavailable: The store can't be read.
         """
-        limit = PAGE_CHANGES if with_bodies else PAGE_HEADS
-        through = min(through, after + limit)
+        through = min(through, after + (PAGE_CHANGES if with_bodies else PAGE_HEADS))
         key = (after, through, with_bodies)
         read = self._reads.get(key)
         if read is None:
             coroutine = self._source.changes(
-                self.context_id, after, through, limit, PAGE_BYTES_MAX, with_bodies=with_bodies
+                self.context_id, after, through, with_bodies=with_bodies
             )
             read = self._reads[key] = asyncio.ensure_future(coroutine)
             read.add_done_callback(partial(self._read_is_done, key))

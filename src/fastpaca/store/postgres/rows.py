@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from fastpaca.store.base import COMMIT_ID_BYTES, Change, CommitStale, ContextRow, IdempotencyRecord
 from fastpaca.store.postgres import statements as sql
@@ -134,23 +134,8 @@ def _cleared(row: ContextRow) -> ContextRow:
 
 
 def _insertion(context_id: bytes, row: ContextRow) -> tuple[object, ...]:
-    return (
-        context_id,
-        None if row.status == "purged" else row.id,
-        row.status,
-        row.token_budget,
-        row.trigger_ratio,
-        row.token_factor,
-        row.policy,
-        row.metadata,
-        row.version,
-        row.last_seq,
-        row.revision,
-        row.commit_id,
-        row.created_at_us,
-        row.updated_at_us,
-        row.spoken_at_us,
-    )
+    name, *state = astuple(row)
+    return (context_id, None if row.status == "purged" else name, *state)
 
 
 def columns(rows: Rows) -> Iterable[Sequence[object]]:

@@ -97,15 +97,8 @@ async def _inserted(
     is_distributed: bool,
 ) -> list[Any]:
     """Insert those of *rows* that don't exist, and return what the statement returns for them."""
-    if not rows:
-        return []
-    if not is_distributed:
-        results: list[Any] = await connection.fetch(
-            statement.arrays, *columns(rows), timeout=timeout
-        )
-        return results
-    results = []
-    for text, values in pieces(statement, rows):
+    results: list[Any] = []
+    for text, values in _texts(statement, rows, is_distributed):
         results += await connection.fetch(text, *values, timeout=timeout)
     return results
 
@@ -118,14 +111,22 @@ async def _insert(
     is_distributed: bool,  # it has no default
 ) -> int:
     """Insert *rows*, and return how many were new."""
-    if not is_distributed:
-        done = [await connection.execute(statement.arrays, *columns(rows), timeout=timeout)]
-    else:
-        done = [
-            await connection.execute(text, *values, timeout=timeout)
-            for text, values in pieces(statement, rows)
-        ]
+    done = [
+        await connection.execute(text, *values, timeout=timeout)
+        for text, values in _texts(statement, rows, is_distributed)
+    ]
     return sum(int(tag.rpartition(" ")[2]) for tag in done)
+
+
+def _texts(
+    statement: sql.Rows,
+    rows: Rows,
+    is_distributed: bool,  # it has no default
+) -> Iterable[tuple[str, Iterable[object]]]:
+    """Return the texts that insert *rows*, each with its parameters."""
+    if is_distributed or not rows:
+        return pieces(statement, rows)
+    return [(statement.arrays, columns(rows))]
 
 
 async def end(connection: Any, timeout: float) -> None:  # noqa: ASYNC109  # that of a statement
