@@ -14,7 +14,7 @@ from fastpaca.ranges import Range
 from fastpaca.store.base import MessageRow, PageBounds
 from fastpaca.store.pages import size
 from fastpaca.store.sqlite.reads import LAST_PLACE, one_moment
-from fastpaca.store.sqlite.rows import id_bytes
+from fastpaca.store.sqlite.rows import CLEAR_CONTEXT_ID, id_bytes
 from fastpaca.store.sqlite.writes import transaction
 
 SURVEY_ROWS: Final = 200_000
@@ -100,8 +100,6 @@ SELECT e.context, i.id FROM archive_erasures AS e JOIN context_ids AS i ON i.key
 _IS_TO_ERASE: Final = """
 SELECT 1 FROM archive_erasures AS e JOIN context_ids AS i ON i.key = e.context WHERE i.id = ?
 """
-
-_CLEAR_ID: Final = "UPDATE context_ids SET id = NULL WHERE key = ?"
 
 _END_HALT: Final = "DELETE FROM archive_halts WHERE context = ?"
 
@@ -285,5 +283,5 @@ def note_tried(
 def end_erasures(connection: apsw.Connection, keys: Sequence[int]) -> None:
     """Forget the ids of purged contexts, which are now erased in the archive."""
     with transaction(connection):
-        for statement in (_CLEAR_ID, _END_HALT, _END_ERASURE):
+        for statement in (CLEAR_CONTEXT_ID, _END_HALT, _END_ERASURE):
             connection.executemany(statement, [(key,) for key in keys])

@@ -17,7 +17,7 @@ from fastpaca.ranges import Range, missing, runs
 from fastpaca.store.base import CompactionRow, MessageRow, PageBounds
 from fastpaca.store.pages import R, size
 from fastpaca.store.snapshots import needs, seq_at
-from fastpaca.store.sqlite.reads import COMPACTIONS, VERSION, WINDOW, compaction_at, one_moment
+from fastpaca.store.sqlite.reads import COMPACTIONS, LOG, VERSION, WINDOW, compaction_at, one_moment
 from fastpaca.store.sqlite.rows import id_bytes
 from fastpaca.store.sqlite.writes import PIECE_BYTES, PIECE_ROWS, transaction
 
@@ -62,14 +62,9 @@ SELECT key, last_seq FROM contexts WHERE key = (SELECT context FROM ids WHERE id
 
 _SEQS: Final = "SELECT seq FROM messages WHERE context = ? AND seq BETWEEN ? AND ? ORDER BY seq"
 
+_HEADS: Final = LOG.replace("body, counts", "x'', x''")
+
 # As the fields of MessageRow.
-_FORWARD: Final = """
-SELECT seq, version, body, counts, at_us FROM messages
-WHERE context = ? AND seq BETWEEN ? AND ? ORDER BY seq
-"""
-
-_HEADS: Final = _FORWARD.replace("body, counts", "x'', x''")
-
 _BACKWARD: Final = """
 SELECT seq, version, body, counts, at_us FROM messages
 WHERE context = ? AND seq BETWEEN ? AND ? ORDER BY seq DESC
@@ -139,7 +134,7 @@ def forward(
         key, last_seq = connection.execute(_KEY_AND_LAST_SEQ, (id_bytes(context_id),)).get or (0, 0)
         first = max(between[0], 1)
         last = min(between[1], last_seq, first + bounds.rows - 1)
-        return _piece(connection, key, (first, last), bounds, _FORWARD) if key else None
+        return _piece(connection, key, (first, last), bounds, LOG) if key else None
 
 
 def backward(
@@ -200,7 +195,7 @@ def replay(
         if through <= after:
             return None
         ends = [seq_at(at, compaction_at(connection, key, at)) for at in (after, through)]
-        log = _FORWARD if with_bodies else _HEADS
+        log = LOG if with_bodies else _HEADS
         piece = _piece(connection, key, (ends[0] + 1, ends[1]), bounds, log)
         cursor = connection.execute(COMPACTIONS, (stored_id, after, through, bounds.rows + 1))
         rewrites, ends_early = _taken(cursor, CompactionRow._make, bounds)

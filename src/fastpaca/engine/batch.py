@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from fastpaca.context import ContextState, Manual, Status
 from fastpaca.context.events import Event
 from fastpaca.context.ops import Append, Compact, Op, PatchMetadata
@@ -23,7 +25,7 @@ UNREAD_ENTRIES_MAX: Final = 500
 """How many entries of a window the event loop may read to find the call of a tool result."""
 
 
-class Stage:
+class Stage(msgspec.Struct, eq=False):
     """
     What the writes of one batch have done to one context so far.
 
@@ -35,14 +37,11 @@ class Stage:
         outcomes: Each write, and the outcome for its caller once this is committed.
     """
 
-    __slots__ = ("before", "context", "events", "outcomes", "records")
-
-    def __init__(self, context: ContextState | None) -> None:
-        self.before = context
-        self.context = context
-        self.events: list[Event] = []
-        self.records: dict[str, IdempotencyRecord] = {}
-        self.outcomes: list[tuple[PendingWrite, Written | Exception]] = []
+    before: ContextState | None
+    context: ContextState | None
+    events: list[Event] = []
+    records: dict[str, IdempotencyRecord] = {}
+    outcomes: list[tuple[PendingWrite, Written | Exception]] = []
 
 
 class Batch:

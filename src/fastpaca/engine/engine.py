@@ -249,7 +249,7 @@ class Engine:
                 batch.postponed.add(context_id)
                 self._queue.park(write)
                 return
-            stage = batch.stages[context_id] = Stage(context)
+            stage = batch.stages[context_id] = Stage(context, context)
         stage.outcomes.append((write, await self._outcome(write, stage, batch)))
 
     async def _outcome(

@@ -42,7 +42,7 @@ ResponseWriter = Callable[[ContextState, tuple[Event, ...]], bytes]
 """Writes the body of a response, from the state after an op and the events of the op."""
 
 
-class PendingWrite:
+class PendingWrite(msgspec.Struct, eq=False):
     """
     A write without an outcome.
 
@@ -58,35 +58,19 @@ class PendingWrite:
         tries: How often it was applied in vain, because another node was faster.
     """
 
-    __slots__ = (
-        "context_id",
-        "future",
-        "keyed",
-        "known",
-        "looked_up_at",
-        "op",
-        "size",
-        "tries",
-        "write_response",
-    )
+    context_id: str
+    op: Op
+    write_response: ResponseWriter
+    keyed: Keyed | None
+    future: asyncio.Future[Written]
+    size: int = 0
+    known: IdempotencyRecord | None = None
+    looked_up_at: int = 0
+    tries: int = 0
 
-    def __init__(
-        self,
-        context_id: str,
-        op: Op,
-        write_response: ResponseWriter,
-        keyed: Keyed | None,
-        future: asyncio.Future[Written],
-    ) -> None:
-        self.context_id = context_id
-        self.op = op
-        self.write_response = write_response
-        self.keyed = keyed
-        self.future = future
-        self.size = _size(op)
-        self.known: IdempotencyRecord | None = None
-        self.looked_up_at = 0
-        self.tries = 0
+    def __post_init__(self) -> None:
+        """Add up its messages."""
+        self.size = _size(self.op)
 
     def resolve(self, outcome: Written | BaseException) -> None:
         """Return the outcome to the caller, unless it was cancelled; the outcome holds anyway."""

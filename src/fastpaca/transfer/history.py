@@ -6,7 +6,9 @@ A page ends between two versions, so after each page the context is in a state t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
+from itertools import chain
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from msgspec import Raw
@@ -184,19 +186,15 @@ def context_row(line: ContextLine, revision: int, commit_id: bytes) -> ContextRo
     )
 
 
-def lines(page: HistoryPage) -> Iterator[HistoryLine]:
-    """Iterate over the lines of a page, version by version, in the order of `format`."""
-    # Within a version, a message comes first and the compaction last.
-    order = [(row.version, 0, index) for index, row in enumerate(page.messages)]
-    order += [(row.version, 1, index) for index, row in enumerate(page.synthetics)]
-    order += [(row.version, 2, index) for index, row in enumerate(page.compactions)]
-    for _, kind, index in sorted(order):
-        if kind == 0:
-            yield _message_line(page.messages[index])
-        elif kind == 1:
-            yield _synthetic_line(page.synthetics[index])
-        else:
-            yield _compaction_line(page.compactions[index])
+def lines(page: HistoryPage) -> list[HistoryLine]:
+    """Return the lines of a page, version by version, in the order of `format`."""
+    # The sort is stable: within a version, a message comes first and the compaction last.
+    of_kinds: tuple[Iterable[HistoryLine], ...] = (
+        map(_message_line, page.messages),
+        map(_synthetic_line, page.synthetics),
+        map(_compaction_line, page.compactions),
+    )
+    return sorted(chain.from_iterable(of_kinds), key=attrgetter("version"))
 
 
 def _message_line(row: MessageRow) -> MessageLine:

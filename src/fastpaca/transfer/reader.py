@@ -36,17 +36,6 @@ from fastpaca.transfer.format import (
 class _OpenContext:
     """The state of the context that is being read."""
 
-    __slots__ = (
-        "compactions",
-        "digest",
-        "may_trim",
-        "messages",
-        "position",
-        "state",
-        "synthetics",
-        "version",
-    )
-
     def __init__(self, state: ContextLine, text: bytes) -> None:
         self.state = state
         self.version = 0

@@ -116,6 +116,7 @@ def address_of(dsn: str, environ: Mapping[str, str] | None = None) -> Address:
     env = os.environ if environ is None else environ
     values = _completed(_split(dsn), env)
     numbers = {name: int(text) for name, text in values.items() if PARAMETERS[name].is_number}
+    connect_seconds = numbers.pop("connect_timeout", 0)
     user = values.get("user") or _own_name()
     names = (values.get("application_name"), values.get("fallback_application_name"))
     settings = {"application_name": next(filter(None, names), APPLICATION_NAME)}
@@ -130,9 +131,9 @@ def address_of(dsn: str, environ: Mapping[str, str] | None = None) -> Address:
         password=values.get("password", ""),
         passfile=_passfile(values, env),
         database=values.get("dbname") or user,
-        connect_seconds=_positive(numbers.get("connect_timeout")),
+        connect_seconds=connect_seconds if connect_seconds > 0 else None,
         settings=settings,
-        keepalive={name: number for name, number in numbers.items() if name != "connect_timeout"},
+        keepalive=numbers,
         kerberos_service=values.get("krbsrvname") or "postgres",
         tls=tls,
         passed_over=tuple(_notes(values)),
@@ -285,10 +286,6 @@ def _passfile(values: Mapping[str, str], env: Mapping[str, str]) -> Path | None:
         return Path(values["passfile"])
     directory = home(env)
     return directory / ".pgpass" if directory else None
-
-
-def _positive(number: int | None) -> int | None:
-    return number if number is not None and number > 0 else None
 
 
 def _hosts(values: Mapping[str, str]) -> tuple[Host, ...]:

@@ -136,15 +136,11 @@ class Tls:
 
     def _load_roots(self, context: ssl.SSLContext) -> bool:
         """Load the certificates of authorities, and return whether there are any."""
-        if self.roots:
-            with _file("sslrootcert", self.roots):
-                context.load_verify_locations(cafile=self.roots)
-            return True
-        usual = self._usual("root.crt")
-        if usual is None:
+        roots = self.roots or self._usual("root.crt")
+        if not roots:
             return False
-        with _file("sslrootcert", usual):
-            context.load_verify_locations(cafile=usual)
+        with _file("sslrootcert", roots):
+            context.load_verify_locations(cafile=roots)
         return True
 
     def _no_roots(self) -> str:

@@ -64,7 +64,7 @@ FROM compactions WHERE context = ? AND version <= ? ORDER BY version DESC LIMIT 
 """
 
 # As the fields of MessageRow.
-_LOG: Final = """
+LOG: Final = """
 SELECT seq, version, body, counts, at_us FROM messages
 WHERE context = ? AND seq BETWEEN ? AND ? ORDER BY seq
 """
@@ -262,7 +262,7 @@ def _snapshot(
 def _needed(
     connection: apsw.Connection, key: int, needed: Needs
 ) -> tuple[list[MessageRow], list[SyntheticRow]]:
-    log = connection.executemany(_LOG, [(key, *between) for between in needed.log])
+    log = connection.executemany(LOG, [(key, *between) for between in needed.log])
     messages = list(map(MessageRow._make, log))
     replacements = connection.executemany(
         _REPLACEMENT, [(key, *between) for between in needed.replacements]
