@@ -7,6 +7,7 @@ No page is ahead of the published state, so that no reader is ahead of another.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Final
 
 from msgspec.structs import replace
@@ -17,6 +18,7 @@ from fastpaca.engine.contexts import ContextStates
 from fastpaca.engine.failures import READING
 from fastpaca.errors import ContextNotFound
 from fastpaca.store.base import CompactionRow, ContextRow, MessageRow, PageBounds, Store
+from fastpaca.store.pages import R
 
 PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 """Where a page of messages ends early."""
@@ -50,10 +52,8 @@ class Pages:
         end = min(to_seq, context.last_seq)
         if from_seq > end or limit == 0:
             return []
-        with READING:
-            page = await self._store.messages(context.id, from_seq, end, _bounds(limit))
-        await self._check(context, page)
-        return page
+        reading = self._store.messages(context.id, from_seq, end, _bounds(limit))
+        return await self._checked(context, reading)
 
     async def tail(self, context: ContextState, offset: int, limit: int) -> list[MessageRow]:
         """
@@ -66,10 +66,8 @@ class Pages:
         before = context.last_seq - offset + 1
         if before <= 1 or limit == 0:
             return []
-        with READING:
-            page = await self._store.messages_before(context.id, before, _bounds(limit))
-        await self._check(context, page)
-        return page
+        reading = self._store.messages_before(context.id, before, _bounds(limit))
+        return await self._checked(context, reading)
 
     async def compactions(
         self, context: ContextState, after: int, limit: int
@@ -81,11 +79,8 @@ class Pages:
             ContextNotFound: The context was purged meanwhile.
             Unavailable: The store can't be read.
         """
-        end = context.version
-        with READING:
-            page = await self._store.compactions(context.id, after, end, _bounds(limit))
-        await self._check(context, page)
-        return page
+        reading = self._store.compactions(context.id, after, context.version, _bounds(limit))
+        return await self._checked(context, reading)
 
     async def compactions_before(
         self, context: ContextState, before: int, limit: int
@@ -97,24 +92,23 @@ class Pages:
             ContextNotFound: The context was purged meanwhile.
             Unavailable: The store can't be read.
         """
-        with READING:
-            page = await self._store.compactions_before(context.id, before, _bounds(limit))
-        await self._check(context, page)
-        return page
+        reading = self._store.compactions_before(context.id, before, _bounds(limit))
+        return await self._checked(context, reading)
 
-    async def _check(
-        self, context: ContextState, page: list[MessageRow] | list[CompactionRow]
-    ) -> None:
+    async def _checked(self, context: ContextState, reading: Awaitable[list[R]]) -> list[R]:
         """
-        Accept an empty page only if the context still exists.
+        Return the page that *reading* brings; an empty one only if the context still exists.
 
         Raises:
             ContextNotFound: The context was purged meanwhile.
             Unavailable: The store can't be read.
         """
+        with READING:
+            page = await reading
         if not page:
             await self._settled.wait()  # a state in the store may not be published yet
             await self._contexts.read(context.id)
+        return page
 
     async def contexts(self, prefix: str, after: str, limit: int) -> list[ContextRow]:
         """

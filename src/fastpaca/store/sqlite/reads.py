@@ -180,6 +180,8 @@ def keys(connection: apsw.Connection, context_ids: Sequence[str]) -> dict[str, i
 
 def revisions(connection: apsw.Connection, context_ids: Sequence[str]) -> dict[str, int]:
     """Return the revisions of the contexts that exist; that of purged ones is 1."""
+    if not context_ids:
+        return {}
     by_key = {key: context_id for context_id, key in keys(connection, context_ids).items()}
     cursor = connection.execute(_REVISIONS, (apsw.carray(array("q", by_key)),)) if by_key else ()
     revisions = {by_key[key]: revision for key, revision in cursor}
@@ -377,10 +379,12 @@ def _array(values: Iterable[bytes]) -> Any:
 
 
 def idempotency_records(
-    connection: apsw.Connection, wanted: Iterable[str]
+    connection: apsw.Connection, keys: Sequence[str]
 ) -> dict[str, IdempotencyRecord]:
-    """Return the idempotency records of the *wanted* keys, of which there is at least one."""
-    by_hash = {key_hash(key): key for key in wanted}
+    """Return the idempotency records of *keys*."""
+    if not keys:
+        return {}
+    by_hash = {key_hash(key): key for key in keys}
     cursor = connection.execute(_ANSWERS, (_array(by_hash),))
     return {
         by_hash[hashed]: IdempotencyRecord(by_hash[hashed], fingerprint, answer, at_us)

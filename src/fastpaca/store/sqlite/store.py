@@ -22,7 +22,6 @@ from fastpaca.store.base import (
     CommitStale,
     CommitUnknown,
     Condition,
-    IdempotencyRecord,
     ReadFailed,
     Snapshot,
     StoreRefused,
@@ -189,12 +188,6 @@ class SqliteStore:
 
     # --- reads --------------------------------------------------------------------------------
 
-    async def revisions(self, context_ids: Sequence[str]) -> dict[str, int]:
-        """Return the revisions of the contexts that exist."""
-        if not context_ids:
-            return {}
-        return await self.in_reader(lambda c: reads.revisions(c, context_ids))
-
     async def load(self, context_id: str) -> Snapshot | None:
         """Read what rebuilding the state of a context needs."""
         loaded = await self.in_reader(partial(reads.load, context_id=context_id))
@@ -205,6 +198,7 @@ class SqliteStore:
             self._remember({context_id: key})
         return snapshot
 
+    revisions = _in_reader(reads.revisions)
     load_since = _in_reader(reads.load_since)
     load_at = _in_reader(reads.load_at)
     messages = _in_reader(reads.messages)
@@ -213,12 +207,7 @@ class SqliteStore:
     compactions = _in_reader(reads.compactions)
     compactions_before = _in_reader(reads.compactions_before)
     contexts = _in_reader(reads.contexts)
-
-    async def idempotency_records(self, keys: Sequence[str]) -> dict[str, IdempotencyRecord]:
-        """Return the idempotency records of *keys*."""
-        if not keys:
-            return {}
-        return await self.in_reader(lambda c: reads.idempotency_records(c, keys))
+    idempotency_records = _in_reader(reads.idempotency_records)
 
     async def in_reader(self, job: Job[T]) -> T:
         """
