@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from fastpaca import __version__
 from fastpaca.api.request import CHUNK_BYTES
 from fastpaca.store.base import CommitFailed, CommitUnknown, Condition
 from fastpaca.store.memory import MemoryStore
@@ -21,6 +22,8 @@ from tests.kit.http import serving
 from tests.kit.messages import HELLO
 from tests.kit.stores import ScriptedStore
 
+ALIVE = {"status": "ok", "version": __version__}
+
 # --- health -----------------------------------------------------------------------------------
 
 
@@ -29,7 +32,7 @@ def test_a_node_is_ready_between_start_and_stop() -> None:
     node = composed()
 
     async def look(client: httpx.AsyncClient, status: str) -> None:
-        assert (await client.get("/health/live")).json() == {"status": "ok"}
+        assert (await client.get("/health/live")).json() == ALIVE
         ready = await client.get("/health/ready")
         assert ready.status_code == 503
         assert ready.json() == {"status": status, "reason": ready.json()["reason"]}
@@ -76,8 +79,8 @@ async def test_a_commit_that_failed_fails_no_probe() -> None:
     async with running(composed(store)) as client:
         store.commit_error = CommitFailed("disk full")
         error_of(await client.put("/v1/contexts/c"), 503, "unavailable")
-        for path in ("/health/live", "/health/ready"):
-            assert (await client.get(path)).json() == {"status": "ok"}
+        assert (await client.get("/health/live")).json() == ALIVE
+        assert (await client.get("/health/ready")).json() == {"status": "ok"}
 
 
 async def test_a_store_of_no_use_fails_readiness_alone() -> None:
@@ -94,7 +97,7 @@ async def test_a_store_of_no_use_fails_readiness_alone() -> None:
             503,
             {"status": "degraded", "reason": "It is away."},
         )
-        assert (await client.get("/health/live")).json() == {"status": "ok"}
+        assert (await client.get("/health/live")).json() == ALIVE
         assert await sample(client, "fastpaca_ready") == 0
         await create(client)
         store.condition = Condition()
@@ -112,7 +115,7 @@ async def test_a_store_of_some_use_is_named_and_used() -> None:
             200,
             {"status": "degraded", "reason": "A part of it is away."},
         )
-        assert (await client.get("/health/live")).json() == {"status": "ok"}
+        assert (await client.get("/health/live")).json() == ALIVE
 
 
 async def sample(client: httpx.AsyncClient, name: str) -> float:

@@ -181,7 +181,7 @@ def _answers(client: httpx.Client) -> dict[str, Fields]:
     context = client.put(url).json()
     body = {"message": {"role": "user", "parts": []}}
     client.post(f"{url}/messages", json=body).raise_for_status()
-    view = client.get(f"{url}/context").json()
+    view = client.get(f"{url}/context?explain=true").json()
     client.post(f"{url}/compact", json={"replacement": []}).raise_for_status()
     (compaction,) = client.get(f"{url}/compactions").json()["compactions"]
     return {

@@ -11,6 +11,7 @@ from typing import BinaryIO, Final
 
 from msgspec import UNSET
 
+from fastpaca import __version__
 from fastpaca.api import query
 from fastpaca.api.openapi.document import docs_page, openapi_bytes
 from fastpaca.api.request import FileBody, Request, Response
@@ -55,7 +56,9 @@ class Operations:
     async def live(self, _request: Request) -> Response:
         """Report whether the process works; after a fatal error of the store it does not."""
         health = self._engine.health
-        return Response(200, encode(HealthyJSON("ok"))) if health.is_live else _unhealthy(health)
+        if not health.is_live:
+            return _unhealthy(health)
+        return Response(200, encode(HealthyJSON("ok", __version__)))
 
     async def ready(self, _request: Request) -> Response:
         """Report whether to send requests to this node."""

@@ -75,7 +75,13 @@ class ContextJSON(Struct, frozen=True, gc=False):
     ]
     policy: Annotated[Raw, schema("Policy")]
     metadata: Annotated[Raw, Meta(extra_json_schema={"type": "object"}), doc("Yours.")]
-    version: Annotated[Count, doc("Grows by one with each appended message and each compact call.")]
+    version: Annotated[
+        Count,
+        doc(
+            "Starts at 0; grows by one with each appended message and each compact call, and"
+            " for nothing else."
+        ),
+    ]
     last_seq: Annotated[Count, doc("Seq of the newest message; 0 if there is none.")]
     created_at: Annotated[Time, doc("UTC.")]
     updated_at: Annotated[Time, doc("When anything in it last changed, UTC.")]
@@ -234,12 +240,25 @@ class ExplainedJSON(Struct, frozen=True, gc=False):
 class ViewJSON(Struct, frozen=True, gc=False):
     """The LLM context."""
 
-    version: Annotated[Count, doc("The version that was read.")]
+    version: Annotated[Count, doc("The version that was read: the current one, or `at_version`.")]
     messages: Annotated[
-        list[Annotated[Raw, schema("WindowMessage")]], doc("Oldest first, ready for a model.")
+        list[Annotated[Raw, schema("WindowMessage")]],
+        doc("Oldest first, ready for a model; synthetic messages have `seq: null`."),
     ]
-    used_tokens: Annotated[Count, doc("Sum over the returned messages.")]
-    needs_compaction: Annotated[bool, doc("Whether the stored window is above its trigger.")]
+    used_tokens: Annotated[
+        Count,
+        doc(
+            "Sum over the returned messages; never above `token_budget`, except under `manual`"
+            " without `budget_tokens`."
+        ),
+    ]
+    needs_compaction: Annotated[
+        bool,
+        doc(
+            "Whether `window_tokens` is above floor(`token_budget` × `trigger_ratio`), or the"
+            " window has more than 50,000 entries."
+        ),
+    ]
     segments: Annotated[list[SegmentJSON], doc("The runs of the returned messages, in order.")]
     token_budget: Annotated[Ordinal, doc("The budget that was applied.")]
     window_tokens: Annotated[Count, doc("Sum over the stored window.")]
@@ -266,16 +285,19 @@ class SeqRangeJSON(Struct, frozen=True, gc=False):
 class CompactionJSON(Struct, frozen=True, gc=False):
     """A rewrite of the window."""
 
-    version: Annotated[Ordinal, doc("The version that it belongs to.")]
+    version: Annotated[Ordinal, doc("The version of the append that it trimmed, or its own.")]
     strategy: Annotated[
         str,
         one_of(*STRATEGIES),
         doc("The policy that trimmed, or `manual` for a compact call."),
     ]
     range: Annotated[
-        SeqRangeJSON | None, doc("The seqs that it changed; null if it changed no message.")
+        SeqRangeJSON | None,
+        doc("The first and the last seq that it changed; null if it changed no message."),
     ]
-    used_tokens_before: Annotated[Count, doc("Sum over the window before it.")]
+    used_tokens_before: Annotated[
+        Count, doc("Sum over the window before it, including the message that caused it.")
+    ]
     used_tokens_after: Annotated[Count, doc("Sum over the resulting window.")]
     segments: Annotated[list[SegmentJSON], doc("The runs of the resulting window, in order.")]
     at: Annotated[Time, doc("When, UTC.")]
@@ -342,9 +364,10 @@ def _compaction(row: CompactionRow) -> CompactionJSON:
 
 
 class HealthyJSON(Struct, frozen=True, gc=False):
-    """The process is of use."""
+    """The process works."""
 
     status: Literal["ok"]
+    version: Annotated[str, doc("The release that runs.")]
 
 
 class ReadyJSON(Struct, frozen=True, gc=False):
