@@ -93,7 +93,7 @@ def test_chat_streams_remembers_and_stays_in_its_budget(
             "from_seq": start + 1,
         }
     assert start > 1, "the first messages are no longer sent"
-    page.wait_for(".horizon", ["the model is no longer sent what is above"])
+    page.wait_for(".horizon", ["messages above this line are no longer sent to the model"])
     following = page.evaluate("document.querySelector('.horizon + li').dataset.seq")
     assert int(following) == start + 1
     used = context.context().used_tokens

@@ -76,7 +76,7 @@ function drawHorizon() {
     const isEarlier = at > 0 || !find('earlier').hidden;
     if (at < 0 || !isEarlier) return;
     list.insertBefore(
-        element('li', 'horizon', 'the model is no longer sent what is above'),
+        element('li', 'horizon', 'messages above this line are no longer sent to the model'),
         all[at],
     );
 }
