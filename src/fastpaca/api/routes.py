@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from fastpaca.api.request import Handler
 from fastpaca.errors import FastpacaError, InvalidRequest, NotFound
-from fastpaca.ids import id_fault
+from fastpaca.ids import ID_BYTES_MAX, id_fault
 
 CONTEXT: Final = "/v1/contexts/{id}"
 """How the paths of a context begin; `{id}` is percent-encoded."""
@@ -87,7 +86,6 @@ def no_route(raw_path: bytes) -> FastpacaError:
     return NotFound("There is no route at this path; see /docs.")
 
 
-@lru_cache(maxsize=4096)
 def decode_id(raw: bytes) -> str:
     """
     Return the context id that is *raw* in a path, percent-decoded once.
@@ -95,6 +93,8 @@ def decode_id(raw: bytes) -> str:
     Raises:
         InvalidRequest: It is no context id.
     """
+    if 2 < len(raw) <= ID_BYTES_MAX and raw.isascii() and b"%" not in raw and b"\0" not in raw:
+        return raw.decode()  # most ids are plain
     data = raw
     if b"%" in raw:
         if _BROKEN_PERCENT.search(raw):
