@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 PIECE_BYTES: Final = 256 * 1024
 """How much of a large body the connection gets at once, so that a client's pace is felt."""
 
+JOINED_BYTES_MAX: Final = 4096
+"""Up to what size a body is copied after its head, rather than written next to it."""
+
 ENDING_SECONDS: Final = 0.5
 """How long tasks of connections that were cut off may take to end."""
 
@@ -298,9 +301,12 @@ class Protocol(asyncio.Protocol):
         """Send a response in one go."""
         machine = self._machine
         head = self._begin(request, response, len(body))
-        tail = machine.piece(body)
+        body = machine.piece(body)
         machine.end(self._loop.time())
-        self._transport.write(head + tail)
+        if len(body) <= JOINED_BYTES_MAX:
+            self._transport.write(head + body)
+        else:
+            self._transport.writelines((head, body))
         self._request = None
         self._advance()
 
