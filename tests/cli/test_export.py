@@ -203,7 +203,8 @@ def test_export_makes_no_store(here: Path, refused: Said) -> None:
     A mistyped directory is not taken for an empty store, and nothing is made of it.
     """
     assert refused("export", "--data-dir", "mistyped") == (
-        "nothing was exported: There is no fastpaca.db in mistyped."
+        "nothing was exported: There is no fastpaca.db in mistyped; name the data directory with"
+        " --data-dir, or a database with FASTPACA_STORE."
     )
     assert not list(here.iterdir())
 

@@ -56,7 +56,8 @@ def test_node_is_asked_where_it_listens(host: str, tmp_path: Path) -> None:
         assert process.stop(signal.SIGTERM) == 0
         done = healthcheck(PORT=str(process.port), FASTPACA_HOST=host)
     assert done.returncode == 1
-    assert done.stderr == "fastpaca: the node does not respond: Connection refused.\n"
+    assert done.stderr.startswith("fastpaca: the node at ")
+    assert done.stderr.endswith(f" port {process.port} does not respond: Connection refused.\n")
 
 
 def test_node_is_asked_at_its_socket() -> None:
@@ -92,7 +93,8 @@ def test_node_that_is_not_ready_fails(capsys: pytest.CaptureFixture[str]) -> Non
         assert main(["health", "--port", str(server.server_port)]) == 1
         thread.join()
     error = capsys.readouterr().err
-    assert error == 'fastpaca: the node is not ready: 503 {"status":"degraded"}\n'
+    assert error.startswith("fastpaca: the node at 127.0.0.1 port ")
+    assert error.endswith(' is not ready: 503 {"status":"degraded"}\n')
 
 
 def test_port_that_nobody_knows_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,7 +45,7 @@ def test_help_of_serve_names_every_setting(capsys: pytest.CaptureFixture[str]) -
         assert setting.variable in text
 
 
-@pytest.mark.parametrize("argv", [[], ["frobnicate"], ["serve", "--prot", "1"], ["backup"]])
+@pytest.mark.parametrize("argv", [["frobnicate"], ["serve", "--prot", "1"], ["backup"]])
 def test_wrong_use_is_explained(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """
     What cannot be understood ends with code 2 and the usage, and flags are not guessed.
@@ -53,6 +53,25 @@ def test_wrong_use_is_explained(argv: list[str], capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit, match="2"):
         main(argv)
     assert "usage: fastpaca" in capsys.readouterr().err
+
+
+def test_command_alone_shows_how_to_begin(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Without arguments the command prints its help to standard error, and how to start a node.
+    """
+    assert main([]) == 2
+    assert "`fastpaca serve` starts a node" in capsys.readouterr().err
+
+
+def test_mistyped_flag_is_recognised(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    A flag that does not exist is named with its command and the flag that may have been meant.
+    """
+    with pytest.raises(SystemExit, match="2"):
+        main(["serve", "--prot", "4000"])
+    error = capsys.readouterr().err
+    assert "serve has no argument --prot; did you mean --port?" in error
+    assert "`fastpaca serve --help`" in error
 
 
 def test_module_is_the_command() -> None:

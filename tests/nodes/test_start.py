@@ -111,7 +111,7 @@ def test_migrate_needs_a_database(server: Server) -> None:
     """
     nothing = migrate("--store", "sqlite")
     assert nothing.returncode == 2
-    assert "names no PostgreSQL database" in nothing.stderr
+    assert "is not a PostgreSQL database" in nothing.stderr
     nowhere = migrate("--store", with_password(server.dsn("nowhere")))
     assert nowhere.returncode == 1
     assert 'database "nowhere" does not exist' in nowhere.stderr

@@ -64,7 +64,7 @@ def test_everything_goes_over_a_socket(
         assert "WARNING" not in process.errors
         assert not path.exists()
     assert main(["backup", "--url", f"unix:{path}", str(tmp_path / "other")]) == 1
-    assert f"unix:{path} cannot be read" in capsys.readouterr().err
+    assert f"unix:{path} cannot be reached" in capsys.readouterr().err
 
 
 async def test_streams_over_a_socket(tmp_path: Path, path: Path) -> None:

@@ -177,6 +177,11 @@ def _as_sentences(node: str) -> Iterator[None]:
         yield
     except TimeoutError:
         raise BackupFailed(f"{node} did not respond in time.") from None
+    except (ConnectionRefusedError, FileNotFoundError, socket.gaierror) as error:
+        raise BackupFailed(
+            f"{node} cannot be reached: {error.strerror}. Is a node running there? Name another"
+            " with --url."
+        ) from None
     except (OSError, http.client.HTTPException) as error:
         raise BackupFailed(f"{node} cannot be read: {_one_line(str(error))}.") from None
 

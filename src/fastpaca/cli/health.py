@@ -42,13 +42,27 @@ def run(args: argparse.Namespace) -> int:
             body = response.read(1024).decode(errors="replace")
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        print(f"fastpaca: the node does not respond: {reason}.", file=sys.stderr)
+        print(f"fastpaca: {_name(settings)} does not respond: {reason}.", file=sys.stderr)
         return 1
     if response.status != http.client.OK:
-        print(f"fastpaca: the node is not ready: {response.status} {body}", file=sys.stderr)
+        print(f"fastpaca: {_refusal(settings, response.status, body)}", file=sys.stderr)
         return 1
     print("ready")
     return 0
+
+
+def _name(settings: Settings) -> str:
+    """Name the node by its address."""
+    if settings.socket_path is not None:
+        return f"the node at unix:{settings.socket_path}"
+    return f"the node at {_ANY.get(settings.host, settings.host)} port {settings.port}"
+
+
+def _refusal(settings: Settings, status: int, body: str) -> str:
+    """Say why a response is not that of a node that is ready."""
+    if not body.startswith('{"'):
+        return f"{_name(settings)} is not a fastpaca node: it returned status {status}."
+    return f"{_name(settings)} is not ready: {status} {body}"
 
 
 def _connection(settings: Settings) -> http.client.HTTPConnection:

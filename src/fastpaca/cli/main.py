@@ -13,21 +13,53 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from importlib import import_module
+from typing import Final
 
 from fastpaca import __version__
 from fastpaca.settings import SETTINGS, Setting, SettingsError
 
+_HEALTH: Final = {
+    "host": "the address of the node, or unix: and the path of its socket",
+    "port": "the port of the node",
+}
+"""What the settings of an address mean to `health`."""
+
+_STORE: Final = {
+    "data_dir": "the data directory of a node on SQLite",
+    "store": "sqlite for the data directory, or the address of a PostgreSQL database, which other"
+    " users of the machine can see, so prefer FASTPACA_STORE",
+}
+"""What the settings of a store mean to `export` and `import`."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in *argv*, by default that of the process, and return its exit code."""
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args, unknown = parser.parse_known_args(argv)
+    if args.command is None:
+        parser.print_help(sys.stderr)
+        return 2
+    if unknown:
+        parser.error(_unknown(args.command, unknown[0]))
     try:
         exit_code: int = args.run(args)
     except SettingsError as error:
         print(f"fastpaca: {error}", file=sys.stderr)
         return 2
     return exit_code
+
+
+def _unknown(command: str, argument: str) -> str:
+    """Say that *command* has no such argument, and name the one that may have been meant."""
+    flags = [setting.flag for setting in SETTINGS] if command == "serve" else []
+    closest = get_close_matches(argument.partition("=")[0], flags, 1)
+    hint = f"; did you mean {closest[0]}?" if closest else "."
+    return (
+        f"{command} has no argument {argument}{hint}"
+        f" `fastpaca {command} --help` lists all arguments."
+    )
 
 
 def _run(name: str) -> Callable[[argparse.Namespace], int]:
@@ -59,10 +91,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fastpaca",
         description="Stores the conversations of LLM applications.",
+        epilog="`fastpaca serve` starts a node on 127.0.0.1:4000 that keeps its data in"
+        " ./fastpaca-data. `fastpaca COMMAND --help` describes a command.",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"fastpaca {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"fastpaca {__version__}",
+        help="show the version and exit",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     _add_serve(commands)
     _add_health(commands)
     _add_backup(commands)
@@ -84,7 +123,8 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.set_defaults(run=_run("serve"))
 
 
-def _add_flag(parser: argparse.ArgumentParser, setting: Setting) -> None:
+def _add_flag(parser: argparse.ArgumentParser, setting: Setting, meaning: str = "") -> None:
+    """Add the flag of *setting*; *meaning* is what it means to a command other than `serve`."""
     default = f", default {setting.default}" if setting.default else ""
     # A switch needs no value: --metrics-public is --metrics-public=true.
     is_switch = setting.default in {"true", "false"}
@@ -94,7 +134,7 @@ def _add_flag(parser: argparse.ArgumentParser, setting: Setting) -> None:
         metavar=setting.metavar,
         nargs="?" if is_switch else None,
         const="true" if is_switch else None,
-        help=f"{setting.help} ({setting.variable}{default})",
+        help=f"{meaning or setting.help} ({setting.variable}{default})",
     )
 
 
@@ -107,8 +147,8 @@ def _add_health(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         allow_abbrev=False,
     )
     for setting in SETTINGS:
-        if setting.name in ("host", "port"):
-            _add_flag(parser, setting)
+        if meaning := _HEALTH.get(setting.name):
+            _add_flag(parser, setting, meaning)
     parser.set_defaults(run=_run("health"))
 
 
@@ -216,5 +256,5 @@ def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def _add_store_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `serve` that name the store; the environment has all other settings."""
     for setting in SETTINGS:
-        if setting.name in ("store", "data_dir"):
-            _add_flag(parser, setting)
+        if meaning := _STORE.get(setting.name):
+            _add_flag(parser, setting, meaning)

@@ -40,7 +40,8 @@ def run(args: argparse.Namespace) -> int:
         work = migrate_archive(usable(settings.archive_url, settings.archive_source))
     else:
         raise SettingsError(
-            "There is nothing to migrate: FASTPACA_STORE names no PostgreSQL database."
+            "There is nothing to migrate: the store is not a PostgreSQL database. Name one in"
+            " FASTPACA_STORE; a node on SQLite migrates its data directory when it starts."
         )
     try:
         done = asyncio.run(work)

@@ -106,7 +106,10 @@ async def opened(settings: Settings, *, may_create: bool) -> AsyncIterator[Store
     """
     if not may_create:
         if settings.store == "sqlite" and not (settings.data_dir / DATABASE_NAME).is_file():
-            raise StoreRefused(f"There is no {DATABASE_NAME} in {settings.data_dir}.")
+            raise StoreRefused(
+                f"There is no {DATABASE_NAME} in {settings.data_dir}; name the data directory with"
+                " --data-dir, or a database with FASTPACA_STORE."
+            )
         settings = replace(settings, migrate_on_boot=False)
     store = store_of(settings)
     try:

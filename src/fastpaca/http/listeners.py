@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import stat
 from collections.abc import Iterator
@@ -16,6 +17,13 @@ BACKLOG: Final = 1024
 
 CONNECT_SECONDS: Final = 1.0
 """How long to wait for a process that may listen on an existing Unix socket."""
+
+_ADVICE: Final = {
+    errno.EADDRINUSE: "; stop the program that uses it, or choose another port",
+    errno.EADDRNOTAVAIL: "; this machine does not have that address",
+    errno.EACCES: "; ports below 1024 need special rights, so choose a higher one",
+}
+"""What an operator can do."""
 
 FILES_KEPT_FREE: Final = 256
 """File descriptors that connections leave to everything else."""
@@ -116,7 +124,8 @@ def _sentences(address: str, host: str = "") -> Iterator[None]:
         raise CannotListen(f"the host {host} has no address on this machine.") from None
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise CannotListen(f"cannot listen on {address}: {reason}.") from None
+        advice = _ADVICE.get(error.errno or 0, "")
+        raise CannotListen(f"cannot listen on {address}: {reason}{advice}.") from None
 
 
 def with_port(host: str, port: int) -> str:

@@ -78,8 +78,10 @@ class DataDirectory:
             raise StoreRefused(f"The data directory {self._path} is in use by {holder}.") from None
         except OSError as error:
             self.release()
+            is_file = isinstance(error, FileExistsError | NotADirectoryError)
+            reason = "it is not a directory" if is_file else error.strerror
             raise StoreRefused(
-                f"The data directory {self._path} cannot be used: {error.strerror}."
+                f"The data directory {self._path} cannot be used: {reason}."
             ) from error
 
     def release(self) -> None:
