@@ -23,6 +23,7 @@ from fastpaca import (
     VersionConflict,
 )
 from fastpaca.client.values import MessageFrame
+from fastpaca.store.sqlite.store import SqliteStore
 from tests.kit.messages import assistant, system, tool, user
 from tests.kit.process import DidNotStart, started
 
@@ -299,3 +300,26 @@ async def test_a_second_opener_of_an_async_client_is_refused(tmp_path: Path) -> 
         with pytest.raises(CannotOpen, match="in use"):
             async with AsyncFastpaca.local(tmp_path, **QUICK):
                 pass
+
+
+def test_only_keys_of_the_caller_are_looked_up(
+    client: Fastpaca, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A key that the client has just made can't be known; one that the caller gives is found again.
+    """
+    looked_up: list[str] = []
+    look_up = SqliteStore.idempotency_records
+
+    async def noted(store: SqliteStore, keys: list[str]) -> Any:
+        looked_up.extend(keys)
+        return await look_up(store, keys)
+
+    monkeypatch.setattr(SqliteStore, "idempotency_records", noted)
+    context = client.context("c", budget=8000)
+    context.append(user("a"))
+    assert looked_up == []
+    first = context.append(user("b"), idempotency_key="mine")
+    assert context.append(user("b"), idempotency_key="mine") == first
+    assert looked_up == ["mine", "mine"]
+    assert context.info().last_seq == 2

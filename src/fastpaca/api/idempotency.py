@@ -13,6 +13,14 @@ from fastpaca.http.messages import Headers
 from fastpaca.ids import KEY_CHARS_MAX, is_idempotency_key
 from fastpaca.offload import HASH, offload
 
+NEW_KEY: Final = b":new-key"
+"""
+A header by which a client in this process says that it has just made its key.
+
+Then the key need not be looked up. No client on a network can say so: no name of a header has a
+colon.
+"""
+
 _REPLAYED: Final[Headers] = (*JSON_TYPE, (b"idempotent-replayed", b"true"))
 
 
@@ -37,7 +45,7 @@ async def keyed(request: Request, place: str, body: bytes) -> Keyed | None:
     # No id contains a NUL, so that no two requests look alike.
     fingerprint = sha256(f"{request.method}\0{request.context_id}\0{place}\0".encode())
     await offload(HASH, len(body), partial(fingerprint.update, body))
-    return Keyed(text, fingerprint.digest())
+    return Keyed(text, fingerprint.digest(), NEW_KEY in request.headers)
 
 
 def response(status: int, written: Written) -> Response:

@@ -21,10 +21,15 @@ T = TypeVar("T")
 
 
 class Send(NamedTuple):
-    """Send a request and read the whole response, until *deadline*. Reply: as `Outcome`."""
+    """
+    Send a request and read the whole response, until *deadline*. Reply: as `Outcome`.
+
+    *is_first* says that this request was not sent before.
+    """
 
     request: ClientRequest
     deadline: float
+    is_first: bool = False
 
 
 class Open(NamedTuple):
@@ -97,7 +102,7 @@ def exchange(request: ClientRequest, timeouts: Timeouts, retries: Retries) -> Fl
     deadline = (yield Now()) + timeouts.total_seconds
     attempt = 0
     while True:
-        outcome = yield Send(request, deadline)
+        outcome = yield Send(request, deadline, attempt == 0)
         if isinstance(outcome, ClientResponse) and outcome.is_success:
             return outcome
         error = outcome.error if isinstance(outcome, NoResponse) else error_of(outcome)
@@ -113,9 +118,15 @@ def exchange(request: ClientRequest, timeouts: Timeouts, retries: Retries) -> Fl
         yield Wait(seconds)
 
 
+class NewKey(str):
+    """An Idempotency-Key that the client made: no earlier request had it."""
+
+    __slots__ = ()
+
+
 def key_or_new(key: str | None) -> Flow[str]:
     """Return *key*, or a new random one for None."""
     if key is not None:
         return checked_key(key)
     number: int = yield RandomInt()
-    return f"{number:032x}"
+    return NewKey(f"{number:032x}")

@@ -22,7 +22,7 @@ from typing import Any, Final, TypeVar
 
 from fastpaca.client.connections import AsyncConnections, Connections, Interruptible
 from fastpaca.client.errors import CannotOpen, ConnectionFailed, TimedOut
-from fastpaca.client.flow import NoResponse, Open, Outcome, Send
+from fastpaca.client.flow import NewKey, NoResponse, Open, Outcome, Send
 from fastpaca.client.links import AsyncPieces, Pieces
 from fastpaca.client.options import Timeouts
 from fastpaca.client.processes import this_process
@@ -30,6 +30,7 @@ from fastpaca.client.requests import ClientRequest
 from fastpaca.client.responses import ClientResponse
 
 try:
+    from fastpaca.api.idempotency import NEW_KEY
     from fastpaca.http.messages import Chunks, Head, HttpResponse, ReadyRequest
     from fastpaca.node import Node
     from fastpaca.settings import Settings
@@ -100,14 +101,20 @@ class LocalNode:
     async def send(self, effect: Send) -> Outcome:
         """Send a request and return the whole response."""
         left = max(effect.deadline - time.monotonic(), 0.001)
-        response = await self._responded(effect.request, min(left, self._timeouts.read_seconds))
+        head = _head(effect.request)
+        if effect.is_first and isinstance(effect.request.key, NewKey):
+            head.headers[NEW_KEY] = b""
+        seconds = min(left, self._timeouts.read_seconds)
+        response = await self._responded(head, effect.request.body, seconds)
         if isinstance(response, NoResponse):
             return response
         return await _whole(response)
 
     async def stream(self, effect: Open) -> tuple[Outcome, LocalPieces | None]:
         """Send a request; return its response, and its body if that is to be read."""
-        response = await self._responded(effect.request, self._timeouts.read_seconds)
+        head = _head(effect.request)
+        seconds = self._timeouts.read_seconds
+        response = await self._responded(head, effect.request.body, seconds)
         if isinstance(response, NoResponse):
             return response, None
         if response.status != 200 or isinstance(response.body, bytes):
@@ -115,9 +122,11 @@ class LocalNode:
         pieces = LocalPieces(response, response.body, self._streams)
         return ClientResponse(response.status, _headers(response)), pieces
 
-    async def _responded(self, request: ClientRequest, seconds: float) -> HttpResponse | NoResponse:
+    async def _responded(
+        self, head: Head, body: bytes | None, seconds: float
+    ) -> HttpResponse | NoResponse:
         """
-        Return the application's response to *request*.
+        Return the application's response to a request.
 
         It is carried out by a task of its own: a caller that is cancelled stops waiting for it, as
         a client on a network does.
@@ -126,7 +135,7 @@ class LocalNode:
             return _CLOSED
         if not self._is_open:
             await self.open()
-        responding = self._node.app.respond(ReadyRequest(_head(request), request.body or b""))
+        responding = self._node.app.respond(ReadyRequest(head, body or b""))
         task = asyncio.ensure_future(responding)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -239,7 +239,8 @@ class Engine:
         if context_id in batch.postponed or self._queue.is_parked(context_id):
             self._queue.enqueue(write)
             return
-        if write.keyed is not None and not self._records.reaches_back_to(write.looked_up_at):
+        is_looked_up = write.keyed is None or write.keyed.is_new
+        if not is_looked_up and not self._records.reaches_back_to(write.looked_up_at):
             self._queue.look_up(write)
             return
         stage = batch.stages.get(context_id)

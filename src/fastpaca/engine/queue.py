@@ -85,7 +85,7 @@ class WriteQueue:
         self.ops += 1
         self._bytes += write.size
         self._contexts.pin(write.context_id)
-        if write.keyed is None:
+        if write.keyed is None or write.keyed.is_new:
             self.enqueue(write)
         else:
             self.look_up(write)

@@ -15,10 +15,15 @@ from fastpaca.store.base import IdempotencyRecord
 
 
 class Keyed(msgspec.Struct, frozen=True, gc=False):
-    """An idempotency key, and a hash of the method, path and body that it came with."""
+    """
+    An idempotency key, and a hash of the method, path and body that it came with.
+
+    A key that *is_new* was never used before, so it is not looked up.
+    """
 
     key: str
     fingerprint: bytes
+    is_new: bool = False
 
 
 class Written(msgspec.Struct, frozen=True, gc=False):
