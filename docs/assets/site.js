@@ -1,5 +1,5 @@
 // What scrolls sideways can be reached by keyboard, also where the theme changes its mind.
-const scrolling = 'pre > code, .md-typeset__scrollwrap';
+const scrolling = 'pre > code, .md-typeset__scrollwrap, p:has(> img)';
 
 function reach() {
   for (const box of document.querySelectorAll(scrolling)) {
