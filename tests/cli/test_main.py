@@ -1,6 +1,7 @@
 """The command itself: its help, its subcommands, and what it says when something is missing."""
 
 import importlib.metadata
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,18 @@ def test_mistyped_flag_is_recognised(capsys: pytest.CaptureFixture[str]) -> None
     error = capsys.readouterr().err
     assert "serve has no argument --prot; did you mean --port?" in error
     assert "`fastpaca serve --help`" in error
+
+
+def test_database_that_is_away_is_named_with_advice(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Where nothing listens, the command says what to check, and ends with code 1.
+    """
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # it does not listen, so connections are refused
+        address = f"postgresql://nobody@127.0.0.1:{taken.getsockname()[1]}/x"
+        assert main(["migrate", "--store", address]) == 1
+    error = capsys.readouterr().err
+    assert "Connection refused. Check that it runs, and the host and port" in error
 
 
 def test_module_is_the_command() -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
@@ -126,7 +127,11 @@ class PostgresConnections:
         except BadAddress as error:
             raise StoreRefused(f"The address of the database cannot be used: {error}.") from None
         except FAILURES as error:
-            raise StoreRefused(f"The database cannot be used: {described(error)}.") from error
+            is_away = isinstance(error, ConnectionRefusedError | socket.gaierror)
+            advice = " Check that it runs, and the host and port in its address." if is_away else ""
+            raise StoreRefused(
+                f"The database cannot be used: {described(error)}.{advice}"
+            ) from error
         self._is_pooled = connection.is_pooled
         return connection
 

@@ -61,6 +61,8 @@ def described(error: BaseException) -> str:
         return f"{error.args[0] if error.args else type(error).__name__} ({error.sqlstate})"
     if isinstance(error, Unreachable | TlsFailed):
         return str(error)
+    if isinstance(error, ConnectionRefusedError):
+        return "Connection refused"  # asyncio puts its own words in place of these
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
