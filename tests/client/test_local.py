@@ -7,7 +7,7 @@ import gc
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from fastpaca import (
 )
 from fastpaca.client.values import MessageFrame
 from fastpaca.store.sqlite.store import SqliteStore
+from tests.kit.http import until
 from tests.kit.messages import assistant, system, tool, user
 from tests.kit.process import DidNotStart, started
 
@@ -224,6 +225,63 @@ async def test_a_reader_that_is_cancelled_lets_go(tmp_path: Path) -> None:
         with pytest.raises(asyncio.CancelledError):
             await reading
         assert (await context.append(user("on"))).seq == 1
+
+
+async def test_calls_that_are_cancelled_leave_nothing_behind(tmp_path: Path) -> None:
+    """
+    However far a call has come, its response is released: the memory it counts in, and its stream.
+    """
+    async with AsyncFastpaca.local(tmp_path, **QUICK) as client:
+        context = await client.context("c", budget=8000)
+        for steps in range(12):
+            await _cancelled(context.append(user("x" * 100_000)), steps)
+            await _cancelled(anext(context.stream(cursor=0)), steps)
+        await _is_released(client)
+
+
+async def test_a_stream_that_is_dropped_is_closed(tmp_path: Path) -> None:
+    """
+    Who only lets go of a stream, without closing it, does not follow forever.
+    """
+    async with AsyncFastpaca.local(tmp_path, **QUICK) as client:
+        stream = (await client.context("c", budget=8000)).stream(cursor=0)
+        await anext(stream)
+        del stream
+        await _is_released(client)
+
+
+async def _cancelled(call: Awaitable[object], steps: int) -> None:
+    """Cancel *call* after *steps* turns of the event loop."""
+    calling = asyncio.ensure_future(call)
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    calling.cancel()
+    await asyncio.wait([calling])
+
+
+async def _is_released(client: AsyncFastpaca) -> None:
+    """Wait until no response of the client's node is held, and nobody follows."""
+    link: Any = client._link
+    node = (await link._connections.current())._node
+
+    def is_released() -> bool:
+        gc.collect()
+        return (node.engine.hub.followers, node.app._memory._bytes) == (0, 0)
+
+    await until(is_released)
+
+
+def test_a_dropped_stream_of_a_thread_is_closed(client: Fastpaca) -> None:
+    """
+    The same for a stream that is read outside of the node's loop.
+    """
+    stream = client.context("c", budget=8000).stream(cursor=0)
+    next(stream)
+    link: Any = client._link
+    node = link._connections.current().node._node
+    del stream
+    gc.collect()
+    asyncio.run(until(lambda: node.engine.hub.followers == 0))
 
 
 def test_an_async_client_opens_with_each_loop_and_closes_with_it(tmp_path: Path) -> None:

@@ -50,6 +50,25 @@ def test_a_body_comes_in_pieces_and_ends() -> None:
     assert driver.receive(b"de" + GET) == [Body(b"de"), End()]
 
 
+def test_small_chunks_are_one_piece() -> None:
+    """
+    What arrives together is passed on together, so a byte in a chunk of its own costs no event.
+    """
+    driver = Driver()
+    assert head_in(driver.receive(CHUNKED)).has_body
+    assert driver.receive(b"1\r\na\r\n" * 10_000) == [Body(b"a" * 10_000)]
+    driver.machine.taken(10_000)
+    assert driver.receive(b"1\r\nb\r\n" * 3 + b"0\r\n\r\n") == [Body(b"bbb"), End()]
+
+
+def test_a_length_may_have_any_number_of_zeros() -> None:
+    """
+    Zeros in front of a length change nothing, however many there are.
+    """
+    events = Driver().receive(post(2, "A: b").replace(b": 2", b": " + b"0" * 5000 + b"2") + b"ab")
+    assert (body_in(events), is_ended(events)) == (b"ab", True)
+
+
 def test_chunks_are_joined_and_trailers_dropped() -> None:
     """
     A body in chunks reads like any other, and what follows it changes nothing of its head.

@@ -181,6 +181,21 @@ def test_a_timer_that_fires_too_early_changes_nothing() -> None:
 # --- the end ----------------------------------------------------------------------------------
 
 
+def test_a_last_response_that_is_not_read_is_dropped() -> None:
+    """
+    A connection that closes after its last response waits for a client only while it reads.
+    """
+    driver = Driver(BOUNDS)
+    driver.receive(get("/", "Connection: close"))
+    driver.respond()
+    assert (driver.closing(), driver.seconds_left) == (Closing.SENT, 60)
+    driver.wait(60, unsent=1000)
+    driver.wait(60, unsent=900)
+    assert driver.closing() is Closing.SENT
+    driver.wait(60, unsent=801)
+    assert driver.closing() is Closing.ABORT
+
+
 def test_a_client_that_has_sent_all_gets_its_responses() -> None:
     """
     A client may end its side once its requests are out; the last response closes the connection.

@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from weakref import WeakSet
 
 from fastpaca.client.connections import AsyncConnections, Connections, Interruptible
 from fastpaca.client.errors import CannotOpen, ConnectionFailed, TimedOut
@@ -68,7 +69,7 @@ class LocalNode:
         self._opening = asyncio.Lock()
         self._is_open = False
         self._tasks: set[asyncio.Task[HttpResponse]] = set()
-        self._streams: set[LocalPieces] = set()
+        self._streams: WeakSet[LocalPieces] = WeakSet()
         self.is_closed = False
 
     async def open(self) -> None:
@@ -139,7 +140,11 @@ class LocalNode:
         task = asyncio.ensure_future(responding)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        done, _ = await asyncio.wait((task,), timeout=min(seconds, threading.TIMEOUT_MAX))
+        try:
+            done, _ = await asyncio.wait((task,), timeout=min(seconds, threading.TIMEOUT_MAX))
+        except asyncio.CancelledError:
+            task.add_done_callback(_drop)
+            raise
         if not done:
             task.add_done_callback(_drop)
             return NoResponse(TimedOut("No response came in time (the node took too long)."))
@@ -177,18 +182,23 @@ def _drop(task: asyncio.Task[HttpResponse]) -> None:
     """Release a response that its caller no longer waits for."""
     if task.cancelled() or task.exception() is not None:
         return
-    response = task.result()
+    _leave(task.result())
+
+
+def _leave(response: HttpResponse) -> None:
+    """Release a response of which nothing more is read."""
     if not isinstance(response.body, bytes):
         response.body.close()
     _end(response)
 
 
 class LocalPieces:
-    """The body of a stream, on the node's event loop."""
+    """The body of a stream, on the node's event loop; dropping it closes it, as for a socket."""
 
-    def __init__(self, response: HttpResponse, body: Chunks, streams: set[LocalPieces]) -> None:
+    def __init__(self, response: HttpResponse, body: Chunks, streams: WeakSet[LocalPieces]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._process = this_process()
         self._response = response
-        self._body = body
         self._chunks: AsyncIterator[bytes] = body.chunks()
         self._streams = streams
         self._is_open = True
@@ -203,12 +213,17 @@ class LocalPieces:
         if self._is_open:
             self._is_open = False
             self._streams.discard(self)
-            self._body.close()
-            _end(self._response)
+            _leave(self._response)
 
     async def aclose(self) -> None:
         """Stop reading."""
         self.leave()
+
+    def __del__(self) -> None:
+        """Stop reading; any thread may free this."""
+        if self._is_open and self._process == this_process():
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(_leave, self._response)
 
 
 class AsyncLocalLink:

@@ -100,7 +100,7 @@ _UNTIL_CLOSED: Final = -3
 class Body(NamedTuple):
     """A piece of the body of the current request."""
 
-    piece: bytes
+    piece: bytes | bytearray
 
 
 class End(NamedTuple):
@@ -252,7 +252,7 @@ class Connection:
         self._now = now
         self._is_eof = True
         if self._writing is CLOSED or self._reading is BODY:
-            self.wants_close = Closing.SENT
+            self._close_when_sent()
         elif not self.owes_response:
             self._close()
         else:
@@ -265,7 +265,7 @@ class Connection:
             self._read_no_more()
         elif self._writing is not CLOSED:
             self._writing = WRITES[self._writing][WriteStep.CLOSE]
-            self.wants_close = Closing.SENT
+            self._close_when_sent()
 
     def _read_no_more(self) -> None:
         """Make the newest request the last."""
@@ -444,7 +444,8 @@ class Connection:
         head = _Incoming(parser.get_method().decode(), path, query, headers, self._repeated)
         length = headers.get(b"content-length")
         head.has_body = length not in _NO_LENGTH or b"transfer-encoding" in headers
-        head.length = int(length) if length else None
+        # Without its zeros it is short: Python converts no number of more than 4300 digits.
+        head.length = int(length.lstrip(b"0") or b"0") if length else None
         head.is_old = is_old
         head.wants_continue = not is_old and headers.get(b"expect", b"").lower() == b"100-continue"
         head.wants_socket = upgrades and self._checked_socket(head.method)
@@ -511,8 +512,15 @@ class Connection:
         assert self._newest is not None
         self._newest.wants_continue = False
         if self._waiting or (self._writing in _OWED and not self._is_released):
-            self._events.append(Body(piece))
             self._held += len(piece)
+            events = self._events
+            if not (events and isinstance(last := events[-1], Body)):
+                events.append(Body(piece))
+            # Many small chunks must neither be many events nor be copied again for each.
+            elif isinstance(last.piece, bytearray):
+                last.piece.extend(piece)
+            else:
+                events[-1] = Body(bytearray(last.piece) + piece)
 
     def on_message_complete(self) -> None:
         """End a request."""
@@ -524,7 +532,7 @@ class Connection:
             if newest.has_body:
                 self._events.append(_END)
         elif self._writing is CLOSED:
-            self.wants_close = Closing.SENT
+            self._close_when_sent()
         else:
             self._wait(self._bounds.idle_seconds)
 
@@ -542,7 +550,7 @@ class Connection:
         self._has_unread = True
         self._wait_until = NEVER
         if self._writing is CLOSED:
-            self.wants_close = Closing.SENT
+            self._close_when_sent()
         elif was_in_body and not self._take_back():
             self._abort()  # the response has begun: the client must not take it for complete
         else:
@@ -724,7 +732,12 @@ class Connection:
             self.wants_close = Closing.LINGER
             self._wait(self._bounds.linger_seconds)
         else:
-            self.wants_close = Closing.SENT
+            self._close_when_sent()
+
+    def _close_when_sent(self) -> None:
+        """Close once the client has everything; one that stops reading has as long as any other."""
+        self.wants_close = Closing.SENT
+        self._wait(self._bounds.unread_seconds)
 
 
 def _size(events: list[Event]) -> int:

@@ -22,7 +22,7 @@ from fastpaca.http.connection import Body, Connection, End, Refused
 from fastpaca.http.messages import Application, Chunks, ClientGone, Head, HttpResponse
 from fastpaca.http.socket_request import SocketRequest
 from fastpaca.http.states import OPEN, Closing
-from fastpaca.http.websocket import WebSocket, accepted
+from fastpaca.http.websocket import BROKEN, WebSocket, accepted
 
 logger = logging.getLogger(__name__)
 
@@ -179,6 +179,8 @@ class Protocol(asyncio.Protocol):
         elif excess > 0:
             error = Unavailable("Too many connections; try again in a second.")
             self._machine.refuse(error, self._loop.time())
+        elif self._server.is_stopping:  # it was accepted just before
+            self._machine.drain(self._loop.time())
         self._advance()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
@@ -193,10 +195,8 @@ class Protocol(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Keep a connection that the client ended on its side until all responses are sent."""
         self._machine.receive_eof(self._loop.time())
-        is_kept = self._machine.wants_close is OPEN
-        if is_kept:
-            self._advance()
-        return is_kept
+        self._advance()
+        return self._machine.wants_close is OPEN
 
     def drain(self) -> None:
         """Close as soon as all responses are sent."""
@@ -275,6 +275,7 @@ class Protocol(asyncio.Protocol):
         response: HttpResponse | None = None
         try:
             response = await self._server.app.respond(request)
+            await self._writable()  # a client may ask for much that it never reads
             body = response.body
             if request.is_gone:
                 if not isinstance(body, bytes):
@@ -368,9 +369,13 @@ class Protocol(asyncio.Protocol):
         head = accepted(request.head, response.headers, self._server.date_line)
         connection = WebSocket(self._transport, self._server, body.close)
         connection.begin(head, rest)
-        async for chunk in body.chunks():
-            if not await connection.send(chunk):
-                return
+        try:
+            async for chunk in body.chunks():
+                if not await connection.send(chunk):
+                    return
+        except BaseException:
+            connection.close(BROKEN)
+            raise
         connection.close(body.close_code)
 
     def _refuse(self, event: Refused) -> None:

@@ -48,7 +48,7 @@ class SocketRequest:
         self.has_ended = not head.has_body  # all has come
         self.is_gone = False
         self._connection = connection
-        self._body = b""
+        self._body: bytes | bytearray = b""
         self._waiter: asyncio.Future[None] | None = None
         self._on_disconnect: Callable[[], None] | None = None
 
@@ -61,7 +61,7 @@ class SocketRequest:
             self._body = b""
             self._connection.taken(len(body))
         self.is_whole = self.has_ended
-        return body
+        return bytes(body)
 
     async def wait(self) -> None:
         """
@@ -86,9 +86,14 @@ class SocketRequest:
 
     # --- for the connection ---
 
-    def feed(self, piece: bytes) -> None:
+    def feed(self, piece: bytes | bytearray) -> None:
         """Add a piece of the body."""
-        self._body = self._body + piece if self._body else piece
+        if not self._body:
+            self._body = piece
+        elif isinstance(self._body, bytearray):
+            self._body += piece
+        else:
+            self._body = bytearray(self._body) + piece
         self._wake()
 
     def finish(self) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 GOING_AWAY: Final = 1001
 FLOODING: Final = 1008
+BROKEN: Final = 1011
 SILENT: Final = 4408
 TOO_SLOW: Final = 4409
 
