@@ -11,7 +11,7 @@ from fastpaca.http.bounds import ConnectionBounds
 from fastpaca.http.connection import Disconnected
 from fastpaca.http.messages import Head
 from fastpaca.http.states import Closing
-from tests.http.driver import CHUNKED, GET, SOCKET, Driver, get, head_in, post, refused_in
+from tests.http.driver import CHUNKED, GET, OLD, SOCKET, Driver, get, head_in, post, refused_in
 
 BOUNDS = ConnectionBounds(
     head_seconds=10, idle_seconds=70, unread_seconds=60, unread_bytes=100, linger_seconds=5
@@ -208,6 +208,18 @@ def test_a_client_that_has_sent_all_gets_its_responses() -> None:
     assert head_in(driver.events()).path == b"/2"
     assert b"connection: close" in driver.respond()
     assert driver.closing() is Closing.SENT
+
+
+@pytest.mark.parametrize("request_", [GET, OLD])
+def test_a_client_that_ends_its_side_leaves_a_stream(request_: bytes) -> None:
+    """
+    A response without a length ends when its client may be gone, not at the next failed write.
+    """
+    driver = Driver()
+    driver.receive(request_)
+    driver.begin(length=None)
+    assert driver.receive_eof() == [Disconnected()]
+    assert driver.closing() is Closing.ABORT
 
 
 @pytest.mark.parametrize("begun", [b"", b"G"])

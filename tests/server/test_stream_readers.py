@@ -219,6 +219,16 @@ async def test_event_stream_that_nobody_reads_is_cut_off() -> None:
             await it.is_left_clean()
 
 
+async def test_event_stream_whose_client_closes_is_left_at_once() -> None:
+    """
+    A place among the streams is free as soon as its client has closed, without a frame to fail.
+    """
+    async with world() as it, listening(it.served.port, "?cursor=0") as client:
+        assert b'"cursor":0' in await asyncio.wait_for(client.reader.readuntil(b'"cursor":0'), 30)
+        client.writer.write_eof()
+        await it.is_left_clean()
+
+
 # --- those who say too much, or nothing -----------------------------------------------------------
 
 

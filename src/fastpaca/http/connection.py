@@ -95,6 +95,7 @@ _OWED: Final = frozenset({OWING, SENDING})
 _NO_BODY: Final = -1
 _CHUNKED: Final = -2
 _UNTIL_CLOSED: Final = -3
+_STREAMS: Final = frozenset({_CHUNKED, _UNTIL_CLOSED})
 
 
 class Body(NamedTuple):
@@ -248,11 +249,17 @@ class Connection:
             self._parse_in_pieces(memoryview(data))
 
     def receive_eof(self, now: float) -> None:
-        """Note that the client ended its side. Responses that are owed are still sent."""
+        """
+        Note that the client ended its side. Responses that are owed are still sent.
+
+        A stream has no end, and a client that closes looks the same: it would be sent to for long.
+        """
         self._now = now
         self._is_eof = True
         if self._writing is CLOSED or self._reading is BODY:
             self._close_when_sent()
+        elif self._writing is SENDING and self._framing in _STREAMS:
+            self._abort()
         elif not self.owes_response:
             self._close()
         else:
