@@ -239,6 +239,22 @@ async def test_calls_that_are_cancelled_leave_nothing_behind(tmp_path: Path) -> 
         await _is_released(client)
 
 
+async def test_closing_while_a_call_opens_the_data_closes_it(tmp_path: Path) -> None:
+    """
+    A node that is being opened when its client is closed does not stay open.
+    """
+    client = AsyncFastpaca.local(tmp_path, **QUICK)
+    link: Any = client._link
+    node = await link._connections.current()
+    calling = asyncio.ensure_future(_info(client))
+    await until(node._opening.locked)
+    await client.aclose()
+    with pytest.raises(ClientClosed):
+        await calling
+    async with AsyncFastpaca.local(tmp_path, **QUICK) as later:
+        await later.context("c", budget=8000)
+
+
 async def test_a_stream_that_is_dropped_is_closed(tmp_path: Path) -> None:
     """
     Who only lets go of a stream, without closing it, does not follow forever.

@@ -80,7 +80,7 @@ class LocalNode:
             CannotOpen: The data is in use or can't be used.
         """
         async with self._opening:
-            if self._is_open:
+            if self._is_open or self.is_closed:
                 return
             try:
                 await self._node.start()
@@ -91,13 +91,14 @@ class LocalNode:
     async def aclose(self) -> None:
         """End all streams, finish the writes that were accepted, and close the data."""
         self.is_closed = True
-        for stream in list(self._streams):
-            await stream.aclose()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        if self._is_open:
-            self._is_open = False
-            await self._node.stop()
+        async with self._opening:  # a call may be opening the data
+            for stream in list(self._streams):
+                await stream.aclose()
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+            if self._is_open:
+                self._is_open = False
+                await self._node.stop()
 
     async def send(self, effect: Send) -> Outcome:
         """Send a request and return the whole response."""
@@ -132,10 +133,10 @@ class LocalNode:
         It is carried out by a task of its own: a caller that is cancelled stops waiting for it, as
         a client on a network does.
         """
-        if self.is_closed:
-            return _CLOSED
         if not self._is_open:
             await self.open()
+        if self.is_closed:
+            return _CLOSED
         responding = self._node.app.respond(ReadyRequest(head, body or b""))
         task = asyncio.ensure_future(responding)
         self._tasks.add(task)
