@@ -255,6 +255,20 @@ async def test_closing_while_a_call_opens_the_data_closes_it(tmp_path: Path) -> 
         await later.context("c", budget=8000)
 
 
+async def test_a_call_that_is_cancelled_while_it_opens_the_data_releases_it(tmp_path: Path) -> None:
+    """
+    The next call opens the data again.
+    """
+    client = AsyncFastpaca.local(tmp_path, **QUICK)
+    link: Any = client._link
+    node = await link._connections.current()
+    calling = asyncio.ensure_future(_info(client))
+    await until(node._opening.locked)
+    await _cancelled(calling, 3)
+    await _info(client)
+    await client.aclose()
+
+
 async def test_a_stream_that_is_dropped_is_closed(tmp_path: Path) -> None:
     """
     Who only lets go of a stream, without closing it, does not follow forever.

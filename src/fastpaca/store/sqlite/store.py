@@ -121,7 +121,7 @@ class SqliteStore:
             StoreRefused: It is in use by another process, was written by a newer release, or can't
                 be used.
         """
-        connections = await asyncio.to_thread(self._connect)
+        connections = await self._connected()
         first, second, *others = connections
         readers = Threads("reader", others)
         wal = Wal(second, self._wal_bytes_max, readers.outlast, self._writer.lose_trust)
@@ -129,6 +129,17 @@ class SqliteStore:
         self._writer.start(first, wal)
         self._open = _Open(readers, wal, connections)
         self._erasing = asyncio.create_task(self._erase_what_is_left())
+
+    async def _connected(self) -> list[apsw.Connection]:
+        """Connect in a thread; a caller that is cancelled leaves the directory as it was."""
+        connecting = asyncio.get_running_loop().run_in_executor(None, self._connect)
+        try:
+            return await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            await asyncio.wait([connecting])  # a thread cannot be interrupted
+            if connecting.exception() is None:
+                self._release(connecting.result())
+            raise
 
     def _connect(self) -> list[apsw.Connection]:
         """Return connections for the writer, for checkpoints, and for the readers."""
