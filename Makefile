@@ -67,12 +67,14 @@ sim: $(DEV) ## simulate random histories, failures and followers (SEED=…, RUNS
 fuzz: $(DEV) ## attack the API with random input (SEED=…, RUNS=…)
 	$(PYTEST) -n auto --dist worksteal --timeout=0 tests/fuzz $(if $(SEED),--seed=$(SEED)) $(if $(RUNS),--runs=$(RUNS)) $(ARGS)
 
-acceptance: $(DEV) $(PEERS) ## replay all the real conversations against a running node, and judge every window
+acceptance: $(DEV) $(PEERS) $(EXAMPLES) ## replay all the real conversations against a running node, and judge every window
 	$(BIN)/python -m tests.acceptance $(ARGS)
 	PYTHONPATH=$(PEERS) $(BIN)/python -m tests.validity $(CUTS)
+	$(BIN)/python -m tests.formats
 
-validity: $(DEV) $(PEERS) ## print which windows of real conversations providers refuse, and what cuts cost
+validity: $(DEV) $(PEERS) $(EXAMPLES) ## print which windows of real conversations providers refuse, and what cuts cost
 	PYTHONPATH=$(PEERS) $(BIN)/python -m tests.validity $(CUTS) $(ARGS)
+	$(BIN)/python -m tests.formats
 
 runtimes: $(DEV) $(SDK) ## try the TypeScript SDK on Deno, Bun and the oldest Node (downloads 300 MB)
 	$(NPM)/runtimes ci --silent --ignore-scripts

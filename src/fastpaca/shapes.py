@@ -445,6 +445,7 @@ Part = Mapping[str, Any]
 """A part: a JSON object, decoded as far as the table needs."""
 
 _BY_KEY: Final = {row.word: row for row in ROWS if row.by is By.KEY}
+_DATA_WORDS: Final = frozenset(_BY_KEY)
 _BY_TOOL_CALL_ID: Final = [row for row in ROWS if row.by is By.TOOL_CALL_ID]
 _BY_TYPE: Final = {
     word: [row for row in ROWS if row.by is By.TYPE and row.word == word]
@@ -482,10 +483,11 @@ MESSAGE_KEYS: Final = frozenset(
 def row_of(part: Part) -> Row | None:
     """Return the row of *part*; None if it is not a call, a result or an approval."""
     kind: str = part["type"]
-    for key in part:
-        row = _BY_KEY.get(key)
-        if row is not None and isinstance(part[key], Mapping):
-            return row
+    if not _DATA_WORDS.isdisjoint(part):
+        for key in part:
+            row = _BY_KEY.get(key)
+            if row is not None and isinstance(part[key], Mapping):
+                return row
     is_ui = isinstance(part.get("toolCallId"), str)
     if is_ui:
         for row in _BY_TOOL_CALL_ID:
@@ -605,16 +607,21 @@ def joined(
             part_references, list(_tool_references_of_keys(role, part_references, keys))
         )
     )
-    answers = any(reference.answers for reference in tool_references)
-    is_seen = bool(shapes.strip(_PAGE))
     reading = Reading(
         shapes=shapes,
         tool_references=tool_references,
-        opens_turn=role in USER_ROLES and is_seen and not answers,
+        opens_turn=opens_turn(role, shapes, tool_references),
         reasoning_keys=tuple(key for key in REASONING_KEYS if keys.get(key)),
         has_other_keys=not _ACCOUNTED_KEYS.issuperset(keys),
     )
     return placed(reading, role)
+
+
+def opens_turn(role: str, shapes: bytes, tool_references: Sequence[ToolReference]) -> bool:
+    """Return whether a message opens a turn: its user says something that answers nothing."""
+    if role not in USER_ROLES or not shapes.strip(_PAGE):
+        return False
+    return not any(reference.answers for reference in tool_references)
 
 
 def placed(reading: Reading, role: str) -> Reading:

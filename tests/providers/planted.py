@@ -10,7 +10,7 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from tests.providers import anthropic, gemini, openai_chat, openai_responses
+from tests.providers import anthropic, bedrock, gemini, openai_chat, openai_responses
 from tests.providers.violation import Violation
 
 Listed = list[dict[str, Any]]
@@ -236,10 +236,100 @@ GEMINI_FAULTS = (
     Planted(gemini.SIGNATURE_MISSING, lambda m: m[3]["parts"][0].pop("thoughtSignature")),
 )
 
+
+def _tool_use(call_id: str, **keys: Any) -> dict[str, Any]:
+    return {"toolUse": {"toolUseId": call_id, "name": "look_up", "input": {}, **keys}}
+
+
+def _tool_result(call_id: str, **keys: Any) -> dict[str, Any]:
+    return {"toolResult": {"toolUseId": call_id, "content": [{"text": "found"}], **keys}}
+
+
+def _document(**keys: Any) -> dict[str, Any]:
+    source = {"bytes": "JVBERi0="}
+    return {"document": {"format": "pdf", "name": "A plan (new)", "source": source, **keys}}
+
+
+_PICTURE = {"image": {"format": "png", "source": {"bytes": "iVBORw0="}}}
+_REASONING = {"reasoningContent": {"reasoningText": {"text": "Hm.", "signature": "c2ln"}}}
+
+BEDROCK: Listed = [
+    {"role": "user", "content": [{"text": "How far is it?"}, _document(), _PICTURE]},
+    {"role": "assistant", "content": [_REASONING, {"text": "Hm."}, _tool_use("b1")]},
+    {"role": "user", "content": [_tool_result("b1"), {"cachePoint": {"type": "default"}}]},
+    {"role": "assistant", "content": [_tool_use("b2"), _tool_use("b3")]},
+    {
+        "role": "user",
+        "content": [
+            _tool_result("b2", content=[{"json": {"km": 12}}, _document(), _PICTURE]),
+            _tool_result("b3", status="error"),
+            {"text": "And back?"},
+        ],
+    },
+]
+
+BEDROCK_FAULTS = (
+    Planted("no-messages", lambda m: m.clear()),
+    Planted("role", lambda m: m[0].update(role="system")),
+    Planted("first-role", lambda m: m.pop(0)),
+    Planted("not-merged", lambda m: m.insert(0, {"role": "user", "content": [{"text": "Oh"}]})),
+    Planted("ends-with-assistant", lambda m: m.pop()),
+    Planted("content-form", lambda m: m[0].update(content="How far is it?")),
+    Planted("content-form", lambda m: m[0]["content"].append("How far is it?")),
+    Planted("empty-content", lambda m: m[2].update(content=[])),
+    Planted("block-member", lambda m: m[0]["content"][0].update(type="text")),
+    Planted("block-member", lambda m: m[4]["content"].append({"json": {}})),
+    Planted("block-member", lambda m: m[0]["content"].append({})),
+    Planted("user-member", lambda m: m[1]["content"].insert(0, _PICTURE)),
+    Planted("user-member", lambda m: m[1]["content"].insert(1, _document())),
+    Planted("user-member", lambda m: m[3]["content"].insert(0, _tool_result("b1"))),
+    Planted("assistant-member", lambda m: m[4]["content"].append(_tool_use("b4"))),
+    Planted("assistant-member", lambda m: m[0]["content"].insert(0, _REASONING)),
+    Planted("blank-text", lambda m: m[4]["content"][2].update(text=" \n")),
+    Planted("blank-text", lambda m: m[2]["content"][0]["toolResult"]["content"][0].update(text="")),
+    Planted("media-format", lambda m: m[0]["content"][2]["image"].update(format="jpg")),
+    Planted("media-format", lambda m: m[0]["content"][1]["document"].update(format="png")),
+    Planted("media-source", lambda m: m[0]["content"][2]["image"].update(source={})),
+    Planted("media-source", lambda m: m[0]["content"][2]["image"]["source"].update(text="a")),
+    Planted("document-name", lambda m: m[0]["content"][1]["document"].update(name="plan.pdf")),
+    Planted("document-name", lambda m: m[0]["content"][1]["document"].update(name="a  plan")),
+    Planted("document-name", lambda m: m[0]["content"][1]["document"].update(name="a" * 201)),
+    Planted("document-alone", lambda m: m[0]["content"].pop(0)),
+    Planted("ends-in-reasoning", lambda m: m[1]["content"].append(_REASONING)),
+    Planted("call-id", lambda m: m[1]["content"][2]["toolUse"].update(toolUseId="b.1")),
+    Planted("call-id", lambda m: m[1]["content"][2]["toolUse"].update(toolUseId="b" * 65)),
+    Planted("call-name", lambda m: m[1]["content"][2]["toolUse"].update(name="look up")),
+    Planted("call-input", lambda m: m[1]["content"][2]["toolUse"].update(input="{}")),
+    Planted(
+        bedrock.REPEATED_ID,
+        lambda m: m.extend(
+            [
+                {"role": "assistant", "content": [_tool_use("b1")]},
+                {"role": "user", "content": [_tool_result("b1")]},
+            ]
+        ),
+    ),
+    Planted("unanswered-call", lambda m: m[4]["content"].pop(1)),
+    Planted("unanswered-call", lambda m: m[2]["content"].pop(0)),
+    Planted("orphan-result", lambda m: m[1]["content"].pop(2)),
+    Planted("orphan-result", lambda m: m[4]["content"].insert(2, _tool_result("b9"))),
+    Planted("orphan-result", lambda m: m[4]["content"].insert(2, _tool_result("b1"))),
+    Planted("repeated-result", lambda m: m[4]["content"].insert(2, _tool_result("b3"))),
+    Planted("results-first", lambda m: m[2]["content"].insert(0, {"text": "Here"})),
+    Planted("result-form", lambda m: m[2]["content"][0]["toolResult"].update(content="found")),
+    Planted("empty-error", lambda m: m[4]["content"][1]["toolResult"].update(content=[])),
+    Planted("result-status", lambda m: m[4]["content"][1]["toolResult"].update(status="failed")),
+    Planted(
+        "result-member",
+        lambda m: m[2]["content"][0]["toolResult"]["content"].append({"audio": {}}),
+    ),
+)
+
 PROVIDERS = {
     "anthropic": Provider(anthropic.violations, ANTHROPIC, ANTHROPIC_FAULTS),
     "openai-chat": Provider(openai_chat.violations, CHAT, CHAT_FAULTS),
     "openai-responses": Provider(openai_responses.violations, RESPONSES, RESPONSES_FAULTS),
     "gemini": Provider(gemini.violations, GEMINI, GEMINI_FAULTS),
+    "bedrock": Provider(bedrock.violations, BEDROCK, BEDROCK_FAULTS),
 }
 """By name: each validator with what it must accept and what it must refuse."""

@@ -238,6 +238,31 @@ def _anthropic_block(piece: Piece) -> Message | None:
     return piece.value if isinstance(piece.value, Mapping) else None
 
 
+def for_bedrock(turns: Sequence[Turn]) -> Rendered:
+    """Return what is sent to Converse: as for Anthropic, without what only Anthropic knows."""
+    known = [
+        Turn(turn.side, [piece for piece in turn.pieces if piece.kind in _BEDROCK_KINDS])
+        for turn in turns
+    ]
+    rendered = for_anthropic(known)
+    for message in rendered.messages:
+        message["content"] = [_bedrock_block(block) for block in message["content"]]
+    return rendered
+
+
+_BEDROCK_KINDS: Final = ("text", "call", "result")
+
+
+def _bedrock_block(block: Message) -> Message:
+    if block["type"] == "tool_use":
+        named = {"toolUseId": block["id"], "name": block["name"], "input": block["input"]}
+        return {"toolUse": named}
+    if block["type"] == "tool_result":
+        content = [{"text": _as_text(block["content"])}]
+        return {"toolResult": {"toolUseId": block["tool_use_id"], "content": content}}
+    return {"text": block["text"]}
+
+
 def for_openai_chat(turns: Sequence[Turn]) -> Rendered:
     """Return what is sent to the Chat Completions API; it is sent no reasoning."""
     rendered = Rendered([], [])

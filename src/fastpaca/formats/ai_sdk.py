@@ -1,0 +1,321 @@
+"""
+UI messages of the Vercel AI SDK: `parts`, in which a call and its result are one.
+
+A result from another message joins the part of its call. Every call of a finished step has its
+result, since `convertToModelMessages` refuses one without. Instructions stand apart, since version
+7 refuses a message of the system. A message without an id gets `seq-<n>`.
+
+Source: https://ai-sdk.dev/docs/reference/ai-sdk-core/ui-message and the schemas of the package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any, Final
+
+from fastpaca.formats import incoming, media
+from fastpaca.formats.arrangement import Arrangement, Turn
+from fastpaca.formats.blocks import Block
+from fastpaca.formats.incoming import Incoming, Rules
+from fastpaca.formats.items import (
+    CallItem,
+    CompactionItem,
+    Item,
+    MediaItem,
+    PageOnlyItem,
+    Part,
+    ReasoningItem,
+    ResultItem,
+    TextItem,
+)
+from fastpaca.formats.reading import ASSISTANT, STEP_START, SYSTEM, USER, Said
+from fastpaca.formats.report import (
+    ADDED_LAST,
+    DROPPED_BLANK,
+    DROPPED_THINKING,
+    INSTRUCTIONS_AS_TEXT,
+    LAST_TEXT,
+    Findings,
+)
+from fastpaca.formats.writing import BlockWriter, Ids, Json, Options, WrittenList
+from fastpaca.shapes import ANSWERED_STATES
+
+NAME: Final = "ai-sdk"
+
+_MORE: Final = "providerMetadata"
+
+BLOCKS: Final = {
+    "text": Block.of({"text": '"'}, f"state {_MORE}"),
+    "reasoning": Block.of({"text": '"'}, f"id state {_MORE}"),
+    "custom": Block.of({"kind": '"'}, _MORE),
+    "source-url": Block.of({"sourceId": '"', "url": '"'}, f"title {_MORE}"),
+    "source-document": Block.of(
+        {"sourceId": '"', "mediaType": '"', "title": '"'}, f"filename {_MORE}"
+    ),
+    "file": Block.of({"mediaType": '"', "url": '"'}, f"filename providerReference {_MORE}"),
+    "reasoning-file": Block.of({"mediaType": '"', "url": '"'}, _MORE),
+    "steering-message": Block.of({"id": '"', "parts": "["}),
+    "dynamic-tool": Block.of({"toolCallId": '"', "toolName": '"', "state": '"'}),
+    STEP_START: Block.of({}),
+}
+"""Parts of a UI message, besides typed tools and data. Citations have a form of their own here."""
+
+RULES: Final = Rules(
+    name=NAME,
+    roles=("user", "assistant", "system"),
+    key="parts",
+    forms=("list",),
+    keys={"id": '"?', "metadata": "{?"},
+    blocks=BLOCKS,
+)
+"""What comes in."""
+
+SIGNERS: Final = ("anthropic", "bedrock", "vertexAnthropic")
+"""Providers whose signatures are bound to what stood before them."""
+
+_STREAMING: Final = "input-streaming"
+
+
+def read(text: bytes, field: str) -> Incoming:
+    """
+    Read a UI message.
+
+    Raises:
+        InvalidRequest: It is none.
+    """
+    return incoming.read_message(text, RULES, field)
+
+
+def write(
+    arrangement: Arrangement,
+    said: Sequence[Said],
+    report: Findings,
+    options: Options,
+    system: Sequence[Said],
+) -> WrittenList:
+    """Write UI messages, and the instructions."""
+    writer = _Messages(BlockWriter(NAME, BLOCKS, said, report, options))
+    written = writer.write(arrangement)
+    texts = [item.text for one in system for item in one.items if isinstance(item, TextItem)]
+    written.system = "\n\n".join(text for text in texts if text.strip()) or None
+    return written
+
+
+class _Messages:
+    def __init__(self, writer: BlockWriter) -> None:
+        self._writer = writer
+        self._report = writer.report
+        self._ids = Ids(writer, r".+", r"(?!)", 1_000)
+        self._messages: list[Json] = []
+        self._at = -1  # the message that was written last
+
+    def write(self, arrangement: Arrangement) -> WrittenList:
+        messages = self._messages
+        stable = -1
+        for index, turn in enumerate(arrangement.turns):
+            before = len(messages)
+            if self._write_plain(turn):
+                pass
+            elif turn.side in (ASSISTANT, USER, SYSTEM):
+                for at, items in _by_message(turn.items):
+                    goes_on = at == self._at
+                    self._message(at, turn, items)
+                    if goes_on and index >= arrangement.settled and stable < 0:
+                        stable = before - 1
+            if index >= arrangement.settled and stable < 0:
+                stable = self._first_of(arrangement.turns, index, before)
+        stable = len(messages) if stable < 0 else stable
+        if self._report.seqs and not messages:
+            parts = [{"type": "text", "text": LAST_TEXT}]
+            messages.append({"id": "added", "role": USER, "parts": parts})
+            self._report.repair(ADDED_LAST)
+        return WrittenList(messages, stable)
+
+    def _write_plain(self, turn: Turn) -> bool:
+        """Write a turn that is one message and nothing but a text."""
+        item = turn.items[0]
+        said = self._writer.said[item.at]
+        if not said.is_plain or len(turn.items) > 1 or turn.side not in (ASSISTANT, USER):
+            return False
+        if not said.items[0].part["text"]:
+            return False
+        message: Json = {"id": self._id(said), "role": said.side}
+        if said.message.get("metadata"):
+            message["metadata"] = said.message["metadata"]
+        message["parts"] = [item.part]
+        self._messages.append(message)
+        self._at = item.at
+        return True
+
+    def _first_of(self, turns: Sequence[Turn], index: int, before: int) -> int:
+        """Return the first message that the turn at *index* changes: its results join calls."""
+        if index and turns[index].side not in (ASSISTANT, USER, SYSTEM):
+            calls = len({item.at for item in turns[index - 1].items})
+            return max(0, before - calls)
+        return before
+
+    def _message(self, at: int, turn: Turn, items: Sequence[Item]) -> None:
+        said = self._writer.said[at]
+        side = said.side if said.side is not SYSTEM else USER
+        parts: list[Json] = []
+        for item in items:
+            part = self._part(item)
+            if part is not None:
+                parts.append(part)
+        if said.side is SYSTEM and parts:
+            self._report.repair(INSTRUCTIONS_AS_TEXT, at)
+        if at == self._at and self._messages:
+            last = self._messages[-1]["parts"]
+            if parts and parts[0].get("type") != STEP_START and said.format != NAME:
+                last.append({"type": STEP_START})
+            last += parts
+            return
+        if not parts and (side is USER or said.parts):
+            self._report.blank(at)
+            return
+        if turn.side is ASSISTANT and any(isinstance(item, CallItem) for item in items):
+            side = ASSISTANT
+        message: Json = {"id": self._id(said), "role": side}
+        if said.message.get("metadata"):
+            message["metadata"] = said.message["metadata"]
+        message["parts"] = parts
+        if not said.is_plain:
+            self._writer.keys_of(said, frozenset())
+        self._messages.append(message)
+        self._at = at
+
+    def _id(self, said: Said) -> str:
+        known = said.message.get("id")
+        if isinstance(known, str) and known:
+            return known
+        return f"summary-{said.at}" if said.seq is None else f"seq-{said.seq}"
+
+    def _part(self, item: Item) -> Json | None:
+        part = item.part
+        if isinstance(item, TextItem) and item.is_plain and item.text:
+            return part
+        if isinstance(item, CallItem):
+            return self._call(item)
+        if isinstance(item, ResultItem):
+            if not item.is_served or item.call is None or item.call.part is not part:
+                self._writer.lost(item)
+            return None
+        if isinstance(item, ReasoningItem):
+            return self._reasoning(item)
+        if part and (self._writer.owns(item) or _is_data(item)):
+            return part
+        if isinstance(item, (TextItem, CompactionItem)):
+            text = self._writer.text_of(item) if isinstance(item, TextItem) else item.text
+            if text.strip():
+                return {"type": "text", "text": text}
+            if isinstance(item, TextItem):
+                self._report.repair(DROPPED_BLANK, item.at)
+                return None
+        if isinstance(item, MediaItem):
+            block = _media_part(item)
+            if block is not None:
+                return block
+            if item.text:
+                return {"type": "text", "text": item.text}
+        self._writer.lost(item)
+        return None
+
+    def _reasoning(self, item: ReasoningItem) -> Json | None:
+        part = item.part
+        if part and self._writer.owns(item):
+            if item.at < self._writer.options.intact_from and _is_bound(part):
+                self._report.repair_once(DROPPED_THINKING, item.at)
+                return None
+            return part
+        if item.text.strip():
+            return {"type": "reasoning", "text": item.text}
+        self._writer.lost(item)
+        return None
+
+    def _call(self, call: CallItem) -> Json | None:
+        if _is_ui(call.part):
+            return self._ui_call(call)
+        if call.is_served:
+            self._writer.lost(call)
+            return None
+        call_id = self._ids.of(call)
+        given = self._given(call)
+        part: Json = {
+            "type": "dynamic-tool",
+            "toolName": self._ids.name(call),
+            "toolCallId": call_id,
+        }
+        if call.result is None:
+            return {**part, "state": "input-available", "input": given}
+        return {**part, **self._came_to(call.result, given)}
+
+    def _given(self, call: CallItem) -> Any:
+        if isinstance(call.arguments, str) and not call.is_free:
+            try:
+                return self._writer.options.decode(call.arguments or "{}")
+            except (ValueError, RecursionError):
+                return call.arguments
+        return {} if call.arguments is None else call.arguments
+
+    def _came_to(self, result: ResultItem, given: Any) -> Json:
+        if result.is_error:
+            text = self._writer.result_text(result)
+            return {"state": "output-error", "input": given, "errorText": text}
+        return {"state": "output-available", "input": given, "output": _output(result.value)}
+
+    def _ui_call(self, call: CallItem) -> Json:
+        part, result = call.part, call.result
+        if part["state"] in ANSWERED_STATES or result is None:
+            written = dict(part)
+            if "input" not in part and part["state"] != "input-streaming":
+                written["input"] = {} if call.arguments is None else call.arguments
+            if part["state"] == "output-available":
+                written.setdefault("output", None)
+            return written
+        written = {key: value for key, value in part.items() if key not in _OPEN_KEYS}
+        given = part.get("input", part.get("rawInput", {}))
+        return {**written, **self._came_to(result, given)}
+
+
+_OPEN_KEYS: Final = frozenset({"state", "approval", "rawInput", "inputEncoding"})
+"""Keys that a part loses when it is closed."""
+
+
+def _is_ui(part: Part) -> bool:
+    return isinstance(part.get("toolCallId"), str) and isinstance(part.get("state"), str)
+
+
+def _by_message(items: Sequence[Item]) -> list[tuple[int, Sequence[Item]]]:
+    if len(items) == 1:
+        return [(items[0].at, items)]
+    return [(at, list(listed)) for at, listed in groupby(items, lambda item: item.at)]
+
+
+def _is_data(item: Item) -> bool:
+    return isinstance(item, PageOnlyItem) and item.part["type"].startswith("data-")
+
+
+def _is_bound(part: Part) -> bool:
+    metadata = part.get("providerMetadata")
+    return isinstance(metadata, dict) and any(
+        isinstance(metadata.get(name), dict) for name in SIGNERS
+    )
+
+
+def _output(value: Any) -> Any:
+    """Take the envelope off that a model message of the AI SDK has around its output."""
+    if isinstance(value, dict) and value.keys() == {"type", "value"}:
+        return value["value"]
+    return value
+
+
+def _media_part(item: MediaItem) -> Json | None:
+    url = media.data_url(item) or item.url
+    if not url.startswith("data:") and "://" not in url:  # it must be one, says the package
+        return None
+    kind = "application/octet-stream" if item.kind == "file" else f"{item.kind}/*"
+    part = {"type": "file", "mediaType": item.media_type or kind, "url": url}
+    if item.name:
+        part["filename"] = item.name
+    return part

@@ -1,0 +1,1 @@
+"""What providers' formats take in, and what they put out."""

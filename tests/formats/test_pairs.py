@@ -1,0 +1,78 @@
+"""Results are bound to their calls as `Pairing` binds them for windows."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from fastpaca.formats import reading
+from fastpaca.formats.items import CallItem
+from fastpaca.formats.pairs import Pairs, bind_neighbours
+from fastpaca.formats.reading import Said
+from tests.formats.histories import history
+from tests.kit.messages import assistant, call, result, tool, user
+
+
+def read(messages: list[dict[str, Any]]) -> list[Said]:
+    return [reading.read(at, message) for at, message in enumerate(messages)]
+
+
+def bonds(said: list[Said]) -> list[tuple[object, ...]]:
+    """Return what is known of every call."""
+    return [
+        (
+            item.at,
+            item.place,
+            item.is_running,
+            item.is_settled,
+            None if item.result is None else (item.result.at, item.result.place),
+        )
+        for one in said
+        for item in one.items
+        if isinstance(item, CallItem)
+    ]
+
+
+def both_ways(messages: list[dict[str, Any]]) -> tuple[bool, list[Any], list[Any]]:
+    """Bind a conversation by its neighbours, and by all rules; return if the first was enough."""
+    quick, thorough = read(messages), read(messages)
+    is_enough = bind_neighbours(quick)
+    Pairs(thorough).bind()
+    return is_enough, bonds(quick), bonds(thorough)
+
+
+def clean(seed: int) -> list[dict[str, Any]]:
+    """Return a conversation in which results follow right after their calls."""
+    rng = Random(seed)
+    messages = [user("Hi")]
+    for step in range(rng.randint(1, 6)):
+        ids = rng.sample(["a", "b", "c"], rng.randint(1, 3))
+        messages.append(assistant("So.", *[call(one, name="f") for one in ids]))
+        rng.shuffle(ids)
+        done = ids if step < 5 else ids[:1]
+        if rng.random() < 0.5:
+            messages.append(tool(*map(result, done)))
+        else:
+            messages += [tool(result(one)) for one in done]
+        if done == ids and rng.random() < 0.4:
+            messages += [assistant("Well."), user("And?")]
+    return messages
+
+
+def test_neighbours_are_bound_as_by_all_rules() -> None:
+    """
+    Where every result follows right after its call no search is needed, and it changes nothing.
+    """
+    for seed in range(200):
+        is_enough, quick, thorough = both_ways(clean(seed))
+        assert is_enough
+        assert quick == thorough, seed
+
+
+def test_what_is_broken_is_left_to_the_rules() -> None:
+    """
+    In random conversations the short way is taken only where it comes to the same.
+    """
+    for seed in range(300):
+        is_enough, quick, thorough = both_ways(history(seed, size=seed % 6 + 1))
+        assert not is_enough or quick == thorough, seed
