@@ -6,7 +6,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-CONTRACTS = ("pure", "batch")
+CONTRACTS = ("pure", "batch", "http-machine")
 
 tools = tomllib.loads(Path("pyproject.toml").read_text())["tool"]
 modules = [
