@@ -176,9 +176,8 @@ class Layout:
         sums = self.groups.sums
         while first > self.pinned and _may_stand_before(self.entries[first - 1]):
             before = floor_of(self.places, first - 1)
-            if before != first - 1 and not self.entries[first - 1].is_task:
-                break
-            if before < self.pinned or TASK_SHARE * (sums[last] - sums[before]) > budget:
+            is_tied = before != first - 1 and not self.entries[first - 1].is_task
+            if is_tied or before < self.pinned or TASK_SHARE * (sums[last] - sums[before]) > budget:
                 break
             first = before
         self._task_starts[turn, last] = first
