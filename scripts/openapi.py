@@ -19,7 +19,7 @@ import yaml
 
 from fastpaca import __version__, errors
 from fastpaca.api import errors as api_errors
-from fastpaca.api import frames, responses
+from fastpaca.api import frames, renderings, responses
 from fastpaca.api.errors import STATUS, body
 
 FOLDER: Final = Path(__file__).parents[1] / "src/fastpaca/api/openapi"
@@ -79,7 +79,7 @@ def schemas() -> Spec:
     """Return the schemas of all structs, each named like its struct, but for `JSON` at its end."""
     structs = [
         value
-        for module in (responses, frames, api_errors)
+        for module in (responses, renderings, frames, api_errors)
         for name, value in vars(module).items()
         if name.endswith("JSON")
     ]

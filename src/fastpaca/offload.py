@@ -81,6 +81,9 @@ REWRITE: Final = Work(byte_ns=20, item_us=3)
 FIT: Final = Work(byte_ns=17, item_us=2.5)
 """Fit a window to a budget: find the cut, and shorten long texts."""
 
+RENDER: Final = Work(byte_ns=80, item_us=60)
+"""Render a window for a provider, up to three times: to price repairs, and before and after."""
+
 REBUILD: Final = Work(byte_ns=20, item_us=10)
 """Rebuild a window from stored rows."""
 

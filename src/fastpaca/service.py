@@ -19,9 +19,11 @@ from fastpaca.context.events import Appended
 from fastpaca.context.explain import Explanation, Fate
 from fastpaca.context.message import Entry
 from fastpaca.context.ops import Append, Compact, Counted, Delete, PatchMetadata, Purge, Put
+from fastpaca.context.window import Window
 from fastpaca.engine import Engine, Keyed, ResponseWriter, Written
 from fastpaca.errors import ContextNotFound, InvalidRequest
-from fastpaca.offload import COUNT, FIT, LOOK_BACK, offload
+from fastpaca.formats import Form, RenderedView, rendered_view
+from fastpaca.offload import COUNT, FIT, LOOK_BACK, RENDER, offload
 from fastpaca.references import references
 from fastpaca.store.base import CompactionRow, ContextRow, MessageRow
 from fastpaca.stream.follower import Follower
@@ -137,14 +139,25 @@ class Service:
         view = partial(context.view, budget_tokens)
         return await offload(FIT, window.text_bytes, view, items=len(window))
 
-    async def explained(self, context: ContextState, view: WindowView) -> list[Fate]:
+    async def rendered(
+        self, context: ContextState, budget_tokens: int | None, form: Form
+    ) -> RenderedView:
+        """Return the LLM context in the form of a provider, fitted as in `view`."""
+        window = context.window
+        render = partial(rendered_view, context, budget_tokens, form)
+        return await offload(RENDER, window.text_bytes, render, items=len(window))
+
+    async def explained(
+        self, context: ContextState, view: WindowView, window: Window
+    ) -> list[Fate]:
         """
         Return what happened to each message of the log in a *view* of *context*.
+
+        *window* is the window that was fitted.
 
         Raises:
             ContextNotFound: It was purged meanwhile.
         """
-        window = context.window
         begin = partial(Explanation, window, view.entries, context.last_seq)
         explanation = await offload(FIT, window.text_bytes, begin, items=len(window))
         before = context.version + 1

@@ -31,6 +31,7 @@ class Row(NamedTuple):
     counts: bytes
     version: int
     at_us: int
+    origin: str
 
 
 class Conversation:
@@ -75,13 +76,15 @@ class Conversation:
     def _write(self, event: Appended) -> None:
         entry = event.entry
         assert entry.seq == len(self.log) + 1, "the log has no holes"
-        row = Row(event.draft.body, encode_counts(entry.counts), entry.version, event.at_us)
+        draft, counts = event.draft, encode_counts(entry.counts)
+        row = Row(draft.body, counts, entry.version, event.at_us, draft.origin)
         self.log.append(row)
 
     def _rewrite(self, event: Compacted) -> None:
         self.stored = event.window.encode()
         for one in event.replacement:
-            row = Row(one.draft.body, encode_counts(one.counts), event.version, event.at_us)
+            draft, counts = one.draft, encode_counts(one.counts)
+            row = Row(draft.body, counts, event.version, event.at_us, draft.origin)
             self.synthetics[event.version, one.position] = row
 
     def say(self, *messages: Mapping[str, Any]) -> tuple[Event, ...]:
@@ -104,7 +107,8 @@ class Conversation:
         """Give the entry of the log at *seq*, as it was appended."""
         row = self.log[seq - 1]
         draft = parse(row.body, "message")
-        return log_entry(draft, decode_counts(row.counts), seq, row.version, row.at_us)
+        counts = decode_counts(row.counts)
+        return log_entry(draft, counts, seq, row.version, row.at_us, row.origin)
 
     def between(self, from_seq: int, to_seq: int) -> list[Entry]:
         """Give the entries of the log between two seqs, inclusive."""
@@ -118,7 +122,7 @@ class Conversation:
         row = self.synthetics[version, position]
         draft = parse(row.body, "message")
         counts = decode_counts(row.counts)
-        return synthetic_entry(draft, counts, version, position, (0, 0), row.at_us)
+        return synthetic_entry(draft, counts, version, position, (0, 0), row.at_us, row.origin)
 
     def cold(self) -> ContextState:
         """Make the context again of what the store holds, as after a restart."""
@@ -177,6 +181,7 @@ def image(window: Window) -> tuple[Any, ...]:
         window.cut_calls,
         window.pinned,
         window.opened_at,
+        window.through,
     )
 
 

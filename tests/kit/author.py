@@ -23,6 +23,9 @@ ALL = 10**9
 
 BEGINNING_US = 1_700_000_000_000_000
 
+ORIGINS = ("", "/string", "anthropic/list", "ai-sdk/")
+"""How messages come, in turn."""
+
 _commit_numbers = itertools.count(1)
 
 
@@ -88,6 +91,7 @@ class Author:
                 body=text,
                 counts=b"\x94%d" % number,
                 at_us=BEGINNING_US + self.row.version + number,
+                origin=ORIGINS[(last + number) % len(ORIGINS)],
             )
             for number, text in enumerate(texts, 1)
         ]
@@ -113,7 +117,9 @@ class Author:
         """Rewrite the window as *runs*, with *synthetics* as the messages of a replacement."""
         version = self.row.version + 1
         rows = [
-            SyntheticRow(version, position, text, b"\x95", BEGINNING_US)
+            SyntheticRow(
+                version, position, text, b"\x95", BEGINNING_US, ORIGINS[position % len(ORIGINS)]
+            )
             for position, text in enumerate(synthetics)
         ]
         compaction = self.compaction(version, runs)

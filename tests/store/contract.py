@@ -31,7 +31,7 @@ from fastpaca.store.base import (
 )
 from tests.context.conversation import image
 from tests.context.telling import Told, tell
-from tests.kit.author import ALL, BEGINNING_US, Author, answer, body, create
+from tests.kit.author import ALL, BEGINNING_US, ORIGINS, Author, answer, body, create
 
 MakeStore = Callable[[], Store]
 
@@ -163,6 +163,25 @@ class LoadContract:
         assert snapshot is not None
         assert snapshot.messages == author.log
         assert [row.body for row in snapshot.messages] == bodies
+
+    @on_store
+    async def test_messages_come_back_with_their_origins(self, store: Store) -> None:
+        """How each message came is part of its row, wherever the row is read."""
+        (author,) = await create(store, "c")
+        summaries = author.compact([Run(0, 0, replacement=1, first=0, last=3)], [b"{}"] * 4)
+        await store.commit([summaries])
+        await store.commit([author.append(count=4)])
+        snapshot = await store.load("c")
+        assert snapshot is not None
+        assert {row.origin for row in snapshot.messages} == set(ORIGINS)
+        assert [row.origin for row in snapshot.synthetics] == list(ORIGINS)
+        bounds = PageBounds(ALL, ALL)
+        assert await store.messages("c", 1, 4, bounds) == author.log
+        assert await store.messages_before("c", 5, bounds) == author.log
+        assert (await store.changes("c", 1, 5, bounds)).messages == author.log
+        diff = await store.load_since("c", Have(1, 0, [], frozenset()))
+        assert diff is not None
+        assert diff.messages == author.log
 
     @on_store
     async def test_without_compaction_the_window_needs_the_whole_log(self, store: Store) -> None:

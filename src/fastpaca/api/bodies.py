@@ -21,6 +21,7 @@ from fastpaca.context.context import METADATA_BYTES_MAX
 from fastpaca.context.draft import Draft, parse, plain
 from fastpaca.context.ops import PatchMetadata, Put
 from fastpaca.errors import InvalidRequest
+from fastpaca.formats import parse_message
 
 BATCH_MAX: Final = 1000
 """The most messages of one append."""
@@ -93,15 +94,15 @@ def parse_patch_metadata(body: bytes) -> PatchMetadata:
     return PatchMetadata({k: None if v == b"null" else v for k, v in changes.items()})
 
 
-def parse_append(body: bytes) -> Drafts:
+def parse_append(body: bytes, format_: str | None = None) -> Drafts:
     """
-    Parse the body of `POST /v1/contexts/{id}/messages`.
+    Parse the body of `POST /v1/contexts/{id}/messages`, with messages in a format, if it is named.
 
     Raises:
         InvalidRequest: It cannot be used; the error names the field.
     """
     text = jsontext.minified(body)
-    if text.startswith(_MESSAGE):
+    if format_ is None and text.startswith(_MESSAGE):
         # The fast path: a plain message and nothing else.
         draft = plain(text[len(_MESSAGE) : -1])
         if draft is not None:
@@ -110,18 +111,18 @@ def parse_append(body: bytes) -> Drafts:
     if_version = _if_version(members)
     if "messages" not in members:
         one = _required(members, "message", "Send a message, or a list of messages.")
-        return Drafts([parse(one, "message")], if_version, is_batch=False)
+        return Drafts([_draft(one, "message", format_)], if_version, is_batch=False)
     if "message" in members:
         raise InvalidRequest("Send either message or messages, not both.", "messages")
     texts = jsontext.items(members["messages"], "messages")
     if not 1 <= len(texts) <= BATCH_MAX:
         raise InvalidRequest(f"Send 1 to {BATCH_MAX} messages, not {len(texts)}.", "messages")
-    return Drafts(_drafts(texts, "messages"), if_version, is_batch=True)
+    return Drafts(_drafts(texts, "messages", format_), if_version, is_batch=True)
 
 
-def parse_compact(body: bytes) -> Drafts:
+def parse_compact(body: bytes, format_: str | None = None) -> Drafts:
     """
-    Parse the body of `POST /v1/contexts/{id}/compact`.
+    Parse the body of `POST /v1/contexts/{id}/compact`, with messages in a format, if it is named.
 
     Raises:
         InvalidRequest: It cannot be used; the error names the field.
@@ -133,7 +134,8 @@ def parse_compact(body: bytes) -> Drafts:
         raise InvalidRequest(
             f"Send at most {REPLACEMENT_MAX} messages, not {len(texts)}.", "replacement"
         )
-    return Drafts(_drafts(texts, "replacement"), _if_version(members), is_batch=True)
+    drafts = _drafts(texts, "replacement", format_)
+    return Drafts(drafts, _if_version(members), is_batch=True)
 
 
 def _members(text: bytes, known: tuple[str, ...]) -> jsontext.Members:
@@ -177,5 +179,11 @@ def _if_version(members: jsontext.Members) -> int | None:
     return None if text == b"null" else jsontext.integer(text, "if_version", 0)
 
 
-def _drafts(texts: Iterable[bytes], field: str) -> list[Draft]:
-    return [parse(text, f"{field}[{place}]") for place, text in enumerate(texts)]
+def _drafts(texts: Iterable[bytes], field: str, format_: str | None) -> list[Draft]:
+    return [_draft(text, f"{field}[{place}]", format_) for place, text in enumerate(texts)]
+
+
+def _draft(text: bytes, field: str, format_: str | None) -> Draft:
+    if format_ is None:
+        return parse(text, field, parse_message)
+    return parse_message(text, field, format_)

@@ -24,12 +24,14 @@ colon.
 _REPLAYED: Final[Headers] = (*JSON_TYPE, (b"idempotent-replayed", b"true"))
 
 
-async def keyed(request: Request, place: str, body: bytes) -> Keyed | None:
+async def keyed(
+    request: Request, place: str, body: bytes, format_: str | None = None
+) -> Keyed | None:
     """
     Return the key of *request*, if it has one, with a fingerprint of method, path and body.
 
     The path counts as the context id and the *place* below it, so that it does not matter which
-    characters were percent-encoded.
+    characters were percent-encoded. The format counts too, since it says what the body means.
 
     Raises:
         InvalidRequest: The key is not 1 to 255 printable ASCII characters.
@@ -44,6 +46,8 @@ async def keyed(request: Request, place: str, body: bytes) -> Keyed | None:
         )
     # No id contains a NUL, so that no two requests look alike.
     fingerprint = sha256(f"{request.method}\0{request.context_id}\0{place}\0".encode())
+    if format_ is not None:
+        fingerprint.update(f"{format_}\0".encode())
     await offload(HASH, len(body), partial(fingerprint.update, body))
     return Keyed(text, fingerprint.digest(), NEW_KEY in request.headers)
 

@@ -31,10 +31,10 @@ class Messages:
 
     async def append(self, request: Request) -> Response:
         """Append a message, or a list of them, all or none."""
-        query.parse(request.query, ())
+        format_ = query.message_format(query.parse(request.query, ("format",)))
         body = await self._bodies.read(request)
-        keyed = await idempotency.keyed(request, PLACE, body)
-        sent = await offload(PARSE, len(body), partial(bodies.parse_append, body))
+        keyed = await idempotency.keyed(request, PLACE, body, format_)
+        sent = await offload(PARSE, len(body), partial(bodies.parse_append, body, format_))
         del body  # a large one need not be here until the commit
         shape = responses.appended_batch if sent.is_batch else responses.appended
         written = await self._service.append(

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, cast
 from urllib.parse import unquote_to_bytes
 
 from fastpaca.context import jsontext
 from fastpaca.errors import InvalidRequest
+from fastpaca.formats import FORMATS, OPEN_CALLS, PARTS, Form, OpenCalls
 from fastpaca.ids import ID_BYTES_MAX
 
 PAGE_MAX: Final = 10_000
 """The most entries of a page."""
 
 PAGE_DEFAULT: Final = 100
+
+FORMAT_NAMES: Final = (*FORMATS, PARTS)
+"""What messages can be sent and read as."""
 
 _INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,15}")
 _BROKEN_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
@@ -99,6 +104,43 @@ def flag(parameters: Parameters, name: str, *, default: bool = False) -> bool:
     if text not in ("true", "false"):
         raise InvalidRequest("Must be true or false.", name)
     return text == "true"
+
+
+def choice(parameters: Parameters, name: str, known: Sequence[str]) -> str | None:
+    """
+    Return the value, one of *known*; None if it is absent.
+
+    Raises:
+        InvalidRequest: It is none of them.
+    """
+    text = parameters.get(name)
+    if text is not None and text not in known:
+        raise InvalidRequest(f"Must be one of {', '.join(known)}.", name)
+    return text
+
+
+def message_format(parameters: Parameters) -> str | None:
+    """
+    Return the name of the format of messages; None for the form that they are stored in.
+
+    Raises:
+        InvalidRequest: There is no such format.
+    """
+    name = choice(parameters, "format", FORMAT_NAMES)
+    return None if name == PARTS else name
+
+
+def form(parameters: Parameters) -> Form | None:
+    """
+    Return the form of a view; None for the messages as they are stored.
+
+    Raises:
+        InvalidRequest: There is no such form.
+    """
+    name = message_format(parameters)
+    open_calls = choice(parameters, "open_calls", OPEN_CALLS)
+    cache = flag(parameters, "cache")
+    return None if name is None else Form(name, cast("OpenCalls", open_calls or "close"), cache)
 
 
 def part_of_id(parameters: Parameters, name: str) -> str:

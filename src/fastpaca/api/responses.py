@@ -26,6 +26,7 @@ from fastpaca.context.message import decode_counts, timestamp
 from fastpaca.context.persisted import Persisted
 from fastpaca.context.window import WindowSegment
 from fastpaca.engine.rows import context_row
+from fastpaca.formats import own_path
 from fastpaca.store.base import CompactionRow, ContextRow, MessageRow
 
 # --- what fields are made of ------------------------------------------------------------------
@@ -131,7 +132,7 @@ class WarningJSON(Struct, frozen=True, gc=False):
         one_of(*oddities.CODES),
         doc(
             "A result without an open call; a call or result with an empty id; an unknown type"
-            " that ends like that of a call or result."
+            " that ends like that of a call or result, or that the named format does not know."
         ),
     ]
     field: Annotated[str, doc("Where it is in the request, such as `message.parts[0]`.")]
@@ -194,7 +195,10 @@ def appended_batch(_context: ContextState, events: Sequence[Event]) -> bytes:
 def _appended(event: Appended, field: str) -> AppendedJSON:
     entry = event.entry
     assert entry.seq is not None
-    warnings = [WarningJSON(oddity.code, field + oddity.path) for oddity in event.oddities]
+    origin = event.draft.origin
+    warnings = [
+        WarningJSON(oddity.code, field + own_path(origin, oddity.path)) for oddity in event.oddities
+    ]
     return AppendedJSON(entry.seq, entry.version, entry.tokens, warnings or UNSET)
 
 
@@ -263,6 +267,13 @@ class ViewJSON(Struct, frozen=True, gc=False):
     token_budget: Annotated[Ordinal, doc("The budget that was applied.")]
     window_tokens: Annotated[Count, doc("Sum over the stored window.")]
     fit: Annotated[str, one_of("whole", "dropped", "cut", "empty"), doc("The result of fitting.")]
+    stable_messages: Annotated[
+        Count,
+        doc(
+            "How many messages at the front the next view will begin with, unless the window is"
+            " rewritten or cut anew."
+        ),
+    ]
     explained: Annotated[
         Annotated[list[ExplainedJSON], Meta(max_length=explain.RANGES_MAX + 1)] | UnsetType,
         doc("With `explain`: what became of each message of the log, oldest first."),
@@ -311,23 +322,29 @@ class CompactionPageJSON(Struct, frozen=True, gc=False):
 
 def view(view: WindowView, explained: Sequence[Fate] | None = None) -> bytes:
     """Write one read of the LLM context, *explained* if it is to be."""
-    ranges = UNSET if explained is None else [ExplainedJSON(*piece) for piece in explained]
     return encode(
         ViewJSON(
             version=view.version,
             messages=[Raw(entry.body) for entry in view.entries],
             used_tokens=view.used_tokens,
             needs_compaction=view.needs_compaction,
-            segments=_segments(view.segments),
+            segments=listed_segments(view.segments),
             token_budget=view.token_budget,
             window_tokens=view.window_tokens,
             fit=view.fit,
-            explained=ranges,
+            stable_messages=view.stable_messages,
+            explained=explained_ranges(explained),
         )
     )
 
 
-def _segments(segments: Iterable[WindowSegment]) -> list[SegmentJSON]:
+def explained_ranges(explained: Sequence[Fate] | None) -> list[ExplainedJSON] | UnsetType:
+    """Return what became of messages, if it was asked for."""
+    return UNSET if explained is None else [ExplainedJSON(*piece) for piece in explained]
+
+
+def listed_segments(segments: Iterable[WindowSegment]) -> list[SegmentJSON]:
+    """Return the segments of a view."""
     return [SegmentJSON(*segment) for segment in segments]
 
 
@@ -355,7 +372,7 @@ def _compaction(row: CompactionRow) -> CompactionJSON:
         range=seq_range(row.from_seq, row.to_seq),
         used_tokens_before=row.tokens_before,
         used_tokens_after=row.tokens_after,
-        segments=_segments(Persisted.decode(row.window).segments),
+        segments=listed_segments(Persisted.decode(row.window).segments),
         at=timestamp(row.at_us).decode(),
     )
 

@@ -10,6 +10,7 @@ from typing import Final
 from fastpaca.api.request import Response
 from fastpaca.context import Config, ContextState, Manual
 from fastpaca.context.config import policy_text
+from fastpaca.formats import FORMAT_RULES, Form
 
 VIEW_RULES: Final = 1
 """
@@ -28,22 +29,28 @@ VIEW_OVERHEAD_BYTES: Final = 1000
 """What keeping a view takes in addition to its text."""
 
 
+_Key = tuple[str, int | None, Form | None]
+
+
 class Views:
     """
     The newest views, as they were sent.
 
-    A view is a function of a context's state and a budget, and the revision numbers the states of a
-    context: a view holds for as long as the context has the revision that it was made of.
+    A view is a function of a context's state, a budget and a form, and the revision numbers the
+    states of a context: a view holds for as long as the context has the revision that it was made
+    of.
     """
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
-        self._kept: OrderedDict[tuple[str, int | None], tuple[int, Response, int]] = OrderedDict()
+        self._kept: OrderedDict[_Key, tuple[int, Response, int]] = OrderedDict()
         self._bytes = 0
 
-    def get(self, context: ContextState, budget_tokens: int | None) -> Response | None:
+    def get(
+        self, context: ContextState, budget_tokens: int | None, form: Form | None
+    ) -> Response | None:
         """Return the view of exactly this state, if it is kept."""
-        key = (context.id, budget_tokens)
+        key = (context.id, budget_tokens, form)
         entry = self._kept.get(key)
         if entry is None or entry[0] != context.revision:
             return None
@@ -51,10 +58,15 @@ class Views:
         return entry[1]
 
     def put(
-        self, context: ContextState, budget_tokens: int | None, response: Response, size: int
+        self,
+        context: ContextState,
+        budget_tokens: int | None,
+        form: Form | None,
+        response: Response,
+        size: int,
     ) -> None:
         """Keep a view, and drop the least recently used ones."""
-        key = (context.id, budget_tokens)
+        key = (context.id, budget_tokens, form)
         if key in self._kept:
             self._bytes -= self._kept.pop(key)[2]
         if size > VIEW_BYTES_MAX:
@@ -66,18 +78,24 @@ class Views:
             self._bytes -= self._kept.popitem(last=False)[1][2]
 
 
-def etag(context: ContextState, budget_tokens: int | None, *, explain: bool = False) -> bytes:
+def etag(
+    context: ContextState,
+    budget_tokens: int | None,
+    form: Form | None = None,
+    *,
+    explain: bool = False,
+) -> bytes:
     """
     Return the tag of the view that a read of *context* returns, without making the view.
 
     It names everything that a view depends on: the state of the conversation (its versions, and
     the times that distinguish it from another state that a restored backup gave the same versions),
-    the budget and how it is applied, the configuration, whether the view is explained, and the
-    rules of this release.
+    the budget and how it is applied, the configuration, the form, whether the view is explained,
+    and the rules of this release.
     """
     config = context.config
     is_whole = budget_tokens is None and isinstance(config.policy, Manual)
-    return b'"%x-%x-%x-%x-%d%b%b%b"' % (
+    return b'"%x-%x-%x-%x-%d%b%b%b%b"' % (
         context.created_at_us,
         context.version,
         context.spoken_at_us,
@@ -86,7 +104,12 @@ def etag(context: ContextState, budget_tokens: int | None, *, explain: bool = Fa
         b"w" if is_whole else b"f",
         _config_tag(config),
         b"x" if explain else b"",
+        b"" if form is None else _form_tag(form),
     )
+
+
+def _form_tag(form: Form) -> bytes:
+    return f"-{form.format}-{form.open_calls}-{form.cache:d}-{FORMAT_RULES}".encode()
 
 
 # Typed, since policies are tuples and two kinds of the same values would count as equal.

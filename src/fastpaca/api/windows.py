@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from fastpaca.api import bodies, idempotency, query, responses
+from fastpaca.api import bodies, idempotency, query, renderings, responses
 from fastpaca.api.limits import RequestBodies
 from fastpaca.api.request import JSON_TYPE, Request, Response
 from fastpaca.api.views import VIEWS_BYTES_MAX, Views, etag, is_known
 from fastpaca.context import ContextState
+from fastpaca.formats import Form
 from fastpaca.http.messages import Headers
 from fastpaca.offload import PARSE, WRITE_WINDOWS, offload
 from fastpaca.service import Service
@@ -18,7 +19,15 @@ from fastpaca.store.base import CompactionRow
 
 PLACE: Final = "compact"
 
-_READ: Final = ("budget_tokens", "if_version", "at_version", "explain")
+_READ: Final = (
+    "budget_tokens",
+    "if_version",
+    "at_version",
+    "explain",
+    "format",
+    "open_calls",
+    "cache",
+)
 
 
 class Windows:
@@ -33,47 +42,65 @@ class Windows:
         """Read the window, current or past, fitted to the budget of the call or the context."""
         if not request.query and b"if-none-match" not in request.headers:  # most reads
             context = await self._service.get(request.context_id)
-            return self._views.get(context, None) or await self._made(context, None)
+            return self._views.get(context, None, None) or await self._made(context, None, None)
         parameters = query.parse(request.query, _READ)
         budget_tokens = query.integer(parameters, "budget_tokens", 1)
         if_version = query.integer(parameters, "if_version", 0)
         at_version = query.integer(parameters, "at_version", 0)
         explain = query.flag(parameters, "explain")
+        form = query.form(parameters)
         current = context = await self._service.get(request.context_id)
         context.check_version(if_version)
         if at_version is not None:
             context = await self._service.at_version(current, at_version)
         if_none_match = request.headers.get(b"if-none-match")
-        tag = etag(context, budget_tokens, explain=explain)
+        tag = etag(context, budget_tokens, form, explain=explain)
         if if_none_match is not None and is_known(tag, if_none_match):
             return Response(304, headers=((b"etag", tag),))
         if explain:
-            return Response(200, await self._explained(context, budget_tokens), _headers(tag))
+            body = await self._explained(context, budget_tokens, form)
+            return Response(200, body, _headers(tag))
         if context is not current:  # a past state has the revision of the current one
-            return await self._made(context, budget_tokens, is_kept=False)
-        kept = self._views.get(context, budget_tokens)
-        return kept or await self._made(context, budget_tokens)
+            return await self._made(context, budget_tokens, form, is_kept=False)
+        kept = self._views.get(context, budget_tokens, form)
+        return kept or await self._made(context, budget_tokens, form)
 
     async def _made(
-        self, context: ContextState, budget_tokens: int | None, *, is_kept: bool = True
+        self,
+        context: ContextState,
+        budget_tokens: int | None,
+        form: Form | None,
+        *,
+        is_kept: bool = True,
     ) -> Response:
         """Return a new view of *context*; keep it for later reads of the same revision."""
-        body = responses.view(await self._service.view(context, budget_tokens))
-        response = Response(200, body, _headers(etag(context, budget_tokens)))
+        if form is None:
+            body = responses.view(await self._service.view(context, budget_tokens))
+        else:
+            rendered = await self._service.rendered(context, budget_tokens, form)
+            body = renderings.rendered(rendered.view, rendered.rendering)
+        response = Response(200, body, _headers(etag(context, budget_tokens, form)))
         if is_kept:
-            self._views.put(context, budget_tokens, response, len(body))
+            self._views.put(context, budget_tokens, form, response, len(body))
         return response
 
-    async def _explained(self, context: ContextState, budget_tokens: int | None) -> bytes:
-        view = await self._service.view(context, budget_tokens)
-        return responses.view(view, await self._service.explained(context, view))
+    async def _explained(
+        self, context: ContextState, budget_tokens: int | None, form: Form | None
+    ) -> bytes:
+        if form is None:
+            view = await self._service.view(context, budget_tokens)
+            fates = await self._service.explained(context, view, context.window)
+            return responses.view(view, fates)
+        rendered = await self._service.rendered(context, budget_tokens, form)
+        fates = await self._service.explained(context, rendered.view, rendered.window)
+        return renderings.rendered(rendered.view, rendered.rendering, fates)
 
     async def compact(self, request: Request) -> Response:
         """Replace the window."""
-        query.parse(request.query, ())
+        format_ = query.message_format(query.parse(request.query, ("format",)))
         body = await self._bodies.read(request)
-        keyed = await idempotency.keyed(request, PLACE, body)
-        sent = await offload(PARSE, len(body), partial(bodies.parse_compact, body))
+        keyed = await idempotency.keyed(request, PLACE, body, format_)
+        sent = await offload(PARSE, len(body), partial(bodies.parse_compact, body, format_))
         del body  # a large one need not be here until the commit
         written = await self._service.compact(
             request.context_id, sent.drafts, sent.if_version, responses.compacted, keyed

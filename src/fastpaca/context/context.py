@@ -30,7 +30,7 @@ from fastpaca.context.events import (
     MetadataChanged,
     Stored,
 )
-from fastpaca.context.fit import WHOLE, Fitted, fit
+from fastpaca.context.fit import Fitted, fit, whole
 from fastpaca.context.message import Counts, Entry, as_appended, log_entry, scaled, synthetic_entry
 from fastpaca.context.oddities import unpaired
 from fastpaca.context.ops import Append, Compact, Counted, Delete, Op, PatchMetadata, Purge, Put
@@ -65,6 +65,8 @@ class WindowView(NamedTuple):
         segments: The segments of *entries*.
         token_budget: The budget that was applied.
         fit: What fitting did: `whole`, `dropped`, `cut` or `empty`.
+        stable_messages: How many of *entries* at the front the next view will begin with, unless
+            the window is rewritten or cut anew.
     """
 
     version: int
@@ -75,6 +77,7 @@ class WindowView(NamedTuple):
     segments: list[WindowSegment]
     token_budget: int
     fit: str
+    stable_messages: int
 
 
 class ContextState(msgspec.Struct, frozen=True, gc=False):
@@ -152,13 +155,20 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
             return self._patch_metadata(op, now_us)
         return self._touched(now_us, status=Status.TOMBSTONED), (ContextTombstoned(),)
 
+    def budget(self, budget_tokens: int | None) -> tuple[int, bool]:
+        """Return the budget of a read that asks for *budget_tokens*, and whether it binds."""
+        if budget_tokens is not None:
+            return budget_tokens, True
+        return self.config.token_budget, not isinstance(self.config.policy, Manual)
+
     def view(self, budget_tokens: int | None = None) -> WindowView:
         """Return the window fitted to *budget_tokens*, or to the context's own token budget."""
-        budget = self.config.token_budget if budget_tokens is None else budget_tokens
-        if budget_tokens is None and isinstance(self.config.policy, Manual):
-            fitted = Fitted(self.window.entries, self.window.tokens, WHOLE)
-        else:
-            fitted = fit(self.window, self.config, budget)
+        budget, binds = self.budget(budget_tokens)
+        fitted = fit(self.window, self.config, budget) if binds else whole(self.window)
+        return self.view_of(fitted, budget)
+
+    def view_of(self, fitted: Fitted, budget: int) -> WindowView:
+        """Return the view of what was *fitted* to *budget*."""
         return WindowView(
             version=self.version,
             entries=fitted.entries,
@@ -168,6 +178,7 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
             segments=segments(fitted.entries),
             token_budget=budget,
             fit=fitted.fit,
+            stable_messages=fitted.stable,
         )
 
     def check_version(self, if_version: int | None) -> None:
@@ -193,7 +204,7 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
             draft, counts = message.draft, message.counts
             if factor != 1:
                 counts = scaled(counts, factor, draft.token_count)
-            entry = log_entry(draft, counts, seq, version, at_us)
+            entry = log_entry(draft, counts, seq, version, at_us, draft.origin)
             oddities = draft.oddities
             if draft.reading.tool_references:
                 window, late = window.admission(entry)
@@ -207,6 +218,7 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
             if is_due(window, self.config):
                 smaller = compact(window, self.config)
                 if smaller is not window:
+                    smaller.through = seq
                     events.append(self._compacted(window, smaller, version, seq, at_us))
                     window = smaller
         assert version - self.version == seq - self.last_seq == len(op.messages)
@@ -243,7 +255,7 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
         at_us = max(now_us, self.spoken_at_us)
         version = self.version + 1
         entries, stored = self._placed(op.replacement, version, at_us)
-        after = replaced(self.window, entries)
+        after = replaced(self.window, entries, self.last_seq)
         references = [entry for entry in entries if entry.seq is not None]
         event = self._compacted(self.window, after, version, self.last_seq, at_us, references)
         changed = self._touched(at_us, version=version, window=after, spoken_at_us=at_us)
@@ -270,8 +282,9 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
                 covers = (covered + 1, ends[position])
                 counts = self._scaled(item.draft, item.counts)
                 stored.append(Stored(position, item.draft, counts))
+                draft, origin = item.draft, item.draft.origin
                 entries.append(
-                    synthetic_entry(item.draft, counts, version, position, covers, at_us)
+                    synthetic_entry(draft, counts, version, position, covers, at_us, origin)
                 )
         return entries, stored
 

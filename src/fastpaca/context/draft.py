@@ -7,7 +7,7 @@ what its parts and keys mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, Final, Literal
 
@@ -66,6 +66,8 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
         token_count: The caller's own count of its tokens, or None.
         seq: The seq that the caller sent, or None; only a compaction uses it.
         oddities: What is odd about it, without regard to other messages.
+        origin: How it came: the format and the form of its content, such as `anthropic/string`;
+            empty if it came with parts. No part of what it says.
     """
 
     role: str
@@ -76,13 +78,19 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     token_count: int | None
     seq: int | None
     oddities: tuple[Oddity, ...] = ()
+    origin: str = ""
 
 
-def parse(text: bytes, field: str) -> Draft:
+def parse(
+    text: bytes, field: str, parse_content: Callable[[bytes, str], Draft] | None = None
+) -> Draft:
     """
     Parse and check one message, given as minified JSON.
 
-    *field* is the path of the message in the request, for error messages.
+    Args:
+        text: The message.
+        field: Its path in the request, for error messages.
+        parse_content: Parses a message that has `content` in place of parts, if it may.
 
     Raises:
         InvalidRequest: It is not a message; the error names the field and what is expected.
@@ -92,6 +100,8 @@ def parse(text: bytes, field: str) -> Draft:
         return draft
     jsontext.check_depth(text, field)
     message = jsontext.members(text, KNOWN_KEYS, field)
+    if parse_content is not None and "parts" not in message and "content" in message:
+        return parse_content(text, field)
     role = _role(message, field)
     parts, read_shapes, part_references, oddities = _parts(message, field)
     token_count, seq = message.get("token_count"), message.get("seq")

@@ -45,27 +45,45 @@ _SKIPPED: Final = frozenset({Shape.GONE, Shape.PAGE})
 
 
 class Fitted(NamedTuple):
-    """The entries of a view, the sum of their tokens, and what fitting did."""
+    """
+    What is left of a window after fitting.
+
+    Attributes:
+        entries: The entries of the view.
+        used_tokens: The sum of their tokens.
+        fit: What fitting did.
+        stable: How many of them at the front the next view begins with, unless the window is
+            rewritten or cut anew: none if the newest block was shortened.
+        through: The last seq of the log when the window was last rewritten or cut for this budget.
+    """
 
     entries: Sequence[Entry]
     used_tokens: int
     fit: str
+    stable: int
+    through: int
+
+
+def whole(window: Window) -> Fitted:
+    """Return all of *window*."""
+    return Fitted(window.entries, window.tokens, WHOLE, window.size, window.through)
 
 
 def fit(window: Window, config: Config, token_budget: int) -> Fitted:
     """Fit *window* to *token_budget*; the result never has more tokens."""
     if window.tokens <= token_budget:
-        return Fitted(window.entries, window.tokens, WHOLE)
+        return whole(window)
     groups = window.take_groups()
     layout = Layout(groups, window.shared, window.size, window.pinned)
-    base, cut = replayed(layout, config, token_budget)
+    base, cut, end = replayed(layout, config, token_budget)
     kept = [(index, _as_task(index, entry, cut)) for index, entry in kept_by(layout, base, cut)]
     used = sum([entry.tokens for _, entry in kept])
     if used <= token_budget:
-        fitted = Fitted([entry for _, entry in kept], used, DROPPED)
+        through = max(window.through, window.shared[end - 1].covers_to if end else 0)
+        fitted = Fitted([entry for _, entry in kept], used, DROPPED, len(kept), through)
     else:
         squeezed = _squeezed(layout, base, cut, kept, token_budget, config.token_factor)
-        fitted = _fitted(squeezed)
+        fitted = _fitted(squeezed, window.shared[window.size - 1].covers_to)
     window.give_groups(groups)
     assert fitted.used_tokens <= token_budget
     return fitted
@@ -77,13 +95,17 @@ def _as_task(index: int, entry: Entry, cut: Cut) -> Entry:
     return replace(entry, is_task=True) if is_task and not entry.is_task else entry
 
 
-def replayed(layout: Layout, config: Config, token_budget: int) -> tuple[Base, Cut]:
-    """Return the cut that trims under *token_budget* would have made, entry by entry."""
+def replayed(layout: Layout, config: Config, token_budget: int) -> tuple[Base, Cut, int]:
+    """
+    Return the cut that trims under *token_budget* would have made, entry by entry.
+
+    The number says how many entries there were when it was made; 0 if there was no trim.
+    """
     sums, compactions = layout.groups.sums, layout.groups.compactions
     end = layout.pinned
     base = layout.base(end)
     ceiling = config.ceiling(token_budget, base.tokens)
-    cut = Cut(base.first, NO_TASK)
+    cut, cut_at = Cut(base.first, NO_TASK), 0
     while True:
         always = layout.tokens(base, cut, end) - (sums[end] - sums[cut.start])
         # The next entry that takes the tokens above the ceiling, or changes what is pinned.
@@ -92,7 +114,7 @@ def replayed(layout: Layout, config: Config, token_budget: int) -> tuple[Base, C
         if at < len(compactions):
             after = min(after, compactions[at] + 1)
         if after > layout.size:
-            return base, cut
+            return base, cut, cut_at
         assert after > end  # or this would not end
         end = after
         now = layout.base(end)
@@ -105,7 +127,7 @@ def replayed(layout: Layout, config: Config, token_budget: int) -> tuple[Base, C
         cut, kept = Cut(start, task), cut.task
         if 10 * layout.tokens(base, cut, end) > 9 * ceiling:
             cut = cut_for_tokens(layout, base, start, end, config, token_budget, kept)
-        cut = moved_to_user(layout, base, cut, end, config)
+        cut, cut_at = moved_to_user(layout, base, cut, end, config), end
 
 
 class Piece(NamedTuple):
@@ -116,11 +138,11 @@ class Piece(NamedTuple):
     is_shortened: bool = False
 
 
-def _fitted(pieces: Iterable[Piece]) -> Fitted:
+def _fitted(pieces: Iterable[Piece], through: int) -> Fitted:
     ordered = sorted(pieces, key=lambda piece: piece.at)
     entries = [piece.entry for piece in ordered]
     what = CUT if any(piece.is_shortened for piece in ordered) else DROPPED
-    return Fitted(entries, _total(ordered), what if entries else EMPTY)
+    return Fitted(entries, _total(ordered), what if entries else EMPTY, 0, through)
 
 
 def _total(pieces: Iterable[Piece]) -> int:

@@ -85,6 +85,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         covers_to: The last seq it stands for.
         without: Places of all that was ever taken out of it, ascending; see `shapes.ToolReference`.
         is_task: Whether it stayed as the task, because a cut fell into the turn that it opened.
+        origin: How it came; see `Draft.origin`.
     """
 
     seq: int | None
@@ -98,6 +99,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     covers_to: int
     without: tuple[int, ...] = ()
     is_task: bool = False
+    origin: str = ""
 
     @property
     def tokens(self) -> int:
@@ -115,8 +117,14 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         return self.reading.opens_turn
 
 
-def log_entry(draft: Draft, counts: Counts, seq: int, version: int, at_us: int) -> Entry:
-    """Return the entry of *draft* in the log. *at_us* is microseconds since 1970, UTC."""
+def log_entry(
+    draft: Draft, counts: Counts, seq: int, version: int, at_us: int, origin: str = ""
+) -> Entry:
+    """
+    Return the entry of *draft* in the log. *at_us* is microseconds since 1970, UTC.
+
+    *origin* is how the message came, which the draft of a stored message does not know.
+    """
     return Entry(
         seq=seq,
         version=version,
@@ -127,6 +135,7 @@ def log_entry(draft: Draft, counts: Counts, seq: int, version: int, at_us: int) 
         reading=draft.reading,
         covers_from=seq,
         covers_to=seq,
+        origin=origin,
     )
 
 
@@ -138,9 +147,19 @@ def as_appended(entry: Entry) -> Entry:
 
 
 def synthetic_entry(
-    draft: Draft, counts: Counts, version: int, position: int, covers: tuple[int, int], at_us: int
+    draft: Draft,
+    counts: Counts,
+    version: int,
+    position: int,
+    covers: tuple[int, int],
+    at_us: int,
+    origin: str = "",
 ) -> Entry:
-    """Return an entry that is only in the window, and stands for the seqs *covers*, inclusive."""
+    """
+    Return an entry that is only in the window, and stands for the seqs *covers*, inclusive.
+
+    *at_us* and *origin* are as in `log_entry`.
+    """
     return Entry(
         seq=None,
         version=version,
@@ -151,6 +170,7 @@ def synthetic_entry(
         reading=draft.reading,
         covers_from=covers[0],
         covers_to=covers[1],
+        origin=origin,
     )
 
 

@@ -199,7 +199,7 @@ def rebuild(
         entries += _reduced(whole, run) if run.gone or run.without else whole
     for index in range(*stored.task):
         entries[index] = replace(entries[index], is_task=True)
-    window = Window.of(entries, stored.cut_calls, stored.pinned, stored.opened_at)
+    window = Window.of(entries, stored.cut_calls, stored.pinned, stored.opened_at, stored.through)
     for entry in log(stored.through + 1, last_seq):
         window = window.admit(entry)
     return window

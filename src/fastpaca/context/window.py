@@ -25,7 +25,7 @@ from fastpaca.context.pinned import follows_pinned, pinned_run
 from fastpaca.context.removal import taken_out
 from fastpaca.shapes import Side, ToolReference
 
-ENTRY_BYTES: Final = 330
+ENTRY_BYTES: Final = 338
 """What an entry takes in memory besides its JSON text: the entry, its place, counts and reading."""
 
 PART_BYTES: Final = 17
@@ -66,6 +66,8 @@ class Window(msgspec.Struct, eq=False, gc=False):
         cut_calls: Calls that left the window, by seq.
         pinned: How many entries at the beginning no policy may touch.
         opened_at: Seq of the newest message that opened a turn when the window was last rewritten.
+        through: The last seq of the log then; what stands before later messages is as it was when
+            they were appended.
         groups: The groups of its entries, as far as they were read, or None.
         stuck: Why it can't shrink, if known.
         seen: The groups that reads use, if any. A read takes them out, since reads and changes of
@@ -79,6 +81,7 @@ class Window(msgspec.Struct, eq=False, gc=False):
     cut_calls: tuple[CutCall, ...] = ()
     pinned: int = 0
     opened_at: int = 0
+    through: int = 0
     groups: Groups | None = None
     stuck: Stuck | None = None
     seen: list[Groups] = []
@@ -89,6 +92,7 @@ class Window(msgspec.Struct, eq=False, gc=False):
         cut_calls: tuple[CutCall, ...] = (),
         pinned: int = 0,
         opened_at: int = 0,
+        through: int = 0,
     ) -> Window:
         """Make a window of *entries*."""
         listed = list(entries)
@@ -100,6 +104,7 @@ class Window(msgspec.Struct, eq=False, gc=False):
             cut_calls=cut_calls,
             pinned=pinned,
             opened_at=opened_at,
+            through=through,
         )
 
     def __len__(self) -> int:
@@ -217,6 +222,7 @@ class Window(msgspec.Struct, eq=False, gc=False):
             cut_calls=self.cut_calls if cut_calls is None else cut_calls,
             pinned=self.pinned + pins,
             opened_at=self.opened_at,
+            through=self.through,
             groups=groups,
             stuck=stuck,
             seen=seen,
@@ -262,9 +268,9 @@ def weight_of(entry: Entry) -> int:
     return weight
 
 
-def replaced(before: Window, entries: Sequence[Entry]) -> Window:
+def replaced(before: Window, entries: Sequence[Entry], last_seq: int) -> Window:
     """
-    Return a window of exactly these *entries*, which replaces *before*.
+    Return a window of exactly these *entries*, which replaces *before* at *last_seq* of the log.
 
     A call that is not among them counts as cut, unless a synthetic message makes it again.
     """
@@ -292,7 +298,8 @@ def replaced(before: Window, entries: Sequence[Entry]) -> Window:
             call.cut for call in calls if seq is None or (seq, call.reference.place) not in there
         ]
     left = [call for call in cut if (call.is_request, call.id) not in again or not call.id]
-    return Window.of(entries, newest_calls(left), pinned_run(entries), pairing.opened_at)
+    pinned = pinned_run(entries)
+    return Window.of(entries, newest_calls(left), pinned, pairing.opened_at, last_seq)
 
 
 class WindowSegment(NamedTuple):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from heapq import merge
+from sys import intern
 
 import msgspec
 
@@ -103,7 +104,12 @@ def _message_row(event: Appended) -> MessageRow:
     entry = event.entry
     assert entry.seq is not None
     return MessageRow(
-        entry.seq, entry.version, event.draft.body, encode_counts(entry.counts), event.at_us
+        entry.seq,
+        entry.version,
+        event.draft.body,
+        encode_counts(entry.counts),
+        event.at_us,
+        event.draft.origin,
     )
 
 
@@ -115,6 +121,7 @@ def _synthetic_rows(event: Compacted) -> list[SyntheticRow]:
             stored.draft.body,
             encode_counts(stored.counts),
             event.at_us,
+            stored.draft.origin,
         )
         for stored in event.replacement
     ]
@@ -238,7 +245,12 @@ def _window(
 def log_entry_of(row: MessageRow) -> Entry:
     """Return the entry of a message of the log, as it was appended."""
     return log_entry(
-        parse(row.body, "message"), decode_counts(row.counts), row.seq, row.version, row.at_us
+        parse(row.body, "message"),
+        decode_counts(row.counts),
+        row.seq,
+        row.version,
+        row.at_us,
+        intern(row.origin),  # there are few different ones
     )
 
 
@@ -250,6 +262,7 @@ def _synthetic(row: SyntheticRow) -> Entry:
         row.position,
         (0, 0),  # `rebuild` fills in what it covers
         row.at_us,
+        intern(row.origin),
     )
 
 

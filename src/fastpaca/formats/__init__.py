@@ -17,8 +17,10 @@ How the room is built, in the order of reading:
 - One file per format: its blocks, what it takes in, and how it writes. `merging.py` is shared by
   those whose user and model speak in turn, `writing.py` by all.
 - `incoming.py`: reads a provider's own messages, by tables of the formats.
+- `received.py`: the same, checked and ready to be appended.
 - `report.py`: repairs and losses, by code.
 - `rendering.py`: all of it, one after the other.
+- `fitted.py`: the same for a view of a context, within its budget.
 """
 
 from __future__ import annotations
@@ -28,15 +30,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from fastpaca.context import jsontext
-from fastpaca.errors import InvalidRequest
 from fastpaca.formats.arrangement import OPEN_CALLS, OpenCalls
-from fastpaca.formats.incoming import Incoming, read_content
+from fastpaca.formats.fitted import Form, RenderedView, rendered_view
+from fastpaca.formats.incoming import Incoming
+from fastpaca.formats.received import PARTS, format_named, own_path, parse_message, read_text
 from fastpaca.formats.rendering import (
     FORMAT_RULES,
     FORMATS,
     RESERVED_TOKENS,
-    Format,
     Rendering,
     decoded,
     rendered,
@@ -45,29 +46,12 @@ from fastpaca.formats.rendering import (
 from fastpaca.formats.report import LOSSES, REPAIRS, Loss, Repair
 from fastpaca.formats.writing import Options
 
-PARTS = "parts"
-"""The name of the form that messages are stored in."""
-
 
 class ReadMessage(NamedTuple):
     """A message with `parts`, and the origin: how it came."""
 
     message: dict[str, Any]
     origin: str
-
-
-def read_text(text: bytes, format_: str | None, field: str) -> Incoming:
-    """
-    Read a message that was appended in a format, given as minified JSON.
-
-    Without a format, or with `parts`, a message may bring `content` in place of its parts.
-
-    Raises:
-        InvalidRequest: There is no such format, or the message is none of it.
-    """
-    if format_ is None or format_ == PARTS:
-        return read_content(text, field)
-    return _known(format_).read(text, field)
 
 
 def read(
@@ -110,19 +94,12 @@ def render(
     Raises:
         InvalidRequest: There is no such format.
     """
-    _known(format_)
+    format_named(format_)
     messages = _member(view, "messages") if not isinstance(view, (list, tuple)) else view
     if intact_from is None:
         intact_from = 0 if _is_whole(messages, _member(view, "fit")) else len(messages)
     options = Options(open_calls=open_calls, cache=cache, intact_from=intact_from)
     return rendered(messages, format_, options, origins)
-
-
-def _known(format_: str) -> Format:
-    rules = FORMATS.get(format_)
-    if rules is None:
-        raise InvalidRequest(jsontext.unknown_key_message(format_, [*FORMATS, PARTS]), "format")
-    return rules
 
 
 def _member(view: Any, name: str) -> Any:
@@ -143,17 +120,23 @@ __all__ = [
     "PARTS",
     "REPAIRS",
     "RESERVED_TOKENS",
+    "Form",
     "Incoming",
     "Loss",
     "OpenCalls",
     "Options",
     "ReadMessage",
+    "RenderedView",
     "Rendering",
     "Repair",
     "decoded",
+    "format_named",
+    "own_path",
+    "parse_message",
     "read",
     "read_text",
     "render",
     "rendered",
+    "rendered_view",
     "surcharges",
 ]

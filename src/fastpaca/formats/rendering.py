@@ -24,7 +24,7 @@ from fastpaca.formats import (
     reading,
 )
 from fastpaca.formats.arrangement import Arrangement, arranged
-from fastpaca.formats.incoming import Incoming
+from fastpaca.formats.incoming import Incoming, Rules
 from fastpaca.formats.items import PageOnlyItem, TextItem
 from fastpaca.formats.pairs import pair
 from fastpaca.formats.reading import Said
@@ -40,23 +40,29 @@ class Format(msgspec.Struct, frozen=True):
     A provider's form of a whole list of messages.
 
     Attributes:
+        rules: What it takes.
         read: Reads one of its messages, or items.
         write: Writes a list.
         has_system: Whether instructions stand apart from the messages.
     """
 
+    rules: Rules
     read: Callable[[bytes, str], Incoming]
     write: Write
     has_system: bool
 
 
 FORMATS: Final[Mapping[str, Format]] = {
-    openai_chat.NAME: Format(openai_chat.read, openai_chat.write, has_system=False),
-    openai_responses.NAME: Format(openai_responses.read, openai_responses.write, has_system=False),
-    anthropic.NAME: Format(anthropic.read, anthropic.write, has_system=True),
-    gemini.NAME: Format(gemini.read, gemini.write, has_system=True),
-    bedrock.NAME: Format(bedrock.read, bedrock.write, has_system=True),
-    ai_sdk.NAME: Format(ai_sdk.read, ai_sdk.write, has_system=True),
+    openai_chat.NAME: Format(
+        openai_chat.RULES, openai_chat.read, openai_chat.write, has_system=False
+    ),
+    openai_responses.NAME: Format(
+        openai_responses.RULES, openai_responses.read, openai_responses.write, has_system=False
+    ),
+    anthropic.NAME: Format(anthropic.RULES, anthropic.read, anthropic.write, has_system=True),
+    gemini.NAME: Format(gemini.RULES, gemini.read, gemini.write, has_system=True),
+    bedrock.NAME: Format(bedrock.RULES, bedrock.read, bedrock.write, has_system=True),
+    ai_sdk.NAME: Format(ai_sdk.RULES, ai_sdk.read, ai_sdk.write, has_system=True),
 }
 """By name."""
 

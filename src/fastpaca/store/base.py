@@ -65,13 +65,17 @@ class ContextRow(msgspec.Struct, frozen=True, gc=False):
 
 
 class MessageRow(NamedTuple):
-    """A message of a log: JSON text as in `Draft.body`, counts as from `encode_counts`."""
+    """
+    A message of a log: JSON text as in `Draft.body`, counts as from `encode_counts`, and how it
+    came, as in `Draft.origin`.
+    """
 
     seq: int
     version: int
     body: bytes
     counts: bytes
     at_us: int
+    origin: str = ""
 
 
 class SyntheticRow(NamedTuple):
@@ -82,6 +86,7 @@ class SyntheticRow(NamedTuple):
     body: bytes
     counts: bytes
     at_us: int
+    origin: str = ""
 
 
 class CompactionRow(NamedTuple):

@@ -42,6 +42,7 @@ LINE_BYTES_MAX: Final = 1_100_000_000
 
 Natural = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Positive = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+Origin = Annotated[str, Meta(pattern="^([a-z-]+|)(/[a-z-]*|)$", max_length=64)]
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 
@@ -83,7 +84,7 @@ class ContextLine(_Line, tag="context", frozen=True, gc=False):
     spoken_at_us: Natural
 
 
-class MessageLine(_Line, tag="message", frozen=True, gc=False):
+class MessageLine(_Line, tag="message", frozen=True, gc=False, omit_defaults=True):
     """A message of the log, as `MessageRow`."""
 
     seq: Positive
@@ -91,9 +92,10 @@ class MessageLine(_Line, tag="message", frozen=True, gc=False):
     at_us: Natural
     counts: bytes
     body: Raw
+    origin: Origin = ""
 
 
-class SyntheticLine(_Line, tag="synthetic", frozen=True, gc=False):
+class SyntheticLine(_Line, tag="synthetic", frozen=True, gc=False, omit_defaults=True):
     """A message of a replacement, as `SyntheticRow`."""
 
     version: Positive
@@ -101,6 +103,7 @@ class SyntheticLine(_Line, tag="synthetic", frozen=True, gc=False):
     at_us: Natural
     counts: bytes
     body: Raw
+    origin: Origin = ""
 
 
 class CompactionLine(_Line, tag="compaction", frozen=True, gc=False):

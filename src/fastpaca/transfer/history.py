@@ -198,11 +198,12 @@ def lines(page: HistoryPage) -> list[HistoryLine]:
 
 
 def _message_line(row: MessageRow) -> MessageLine:
-    return MessageLine(row.seq, row.version, row.at_us, row.counts, Raw(row.body))
+    return MessageLine(row.seq, row.version, row.at_us, row.counts, Raw(row.body), row.origin)
 
 
 def _synthetic_line(row: SyntheticRow) -> SyntheticLine:
-    return SyntheticLine(row.version, row.position, row.at_us, row.counts, Raw(row.body))
+    body = Raw(row.body)
+    return SyntheticLine(row.version, row.position, row.at_us, row.counts, body, row.origin)
 
 
 def _compaction_line(row: CompactionRow) -> CompactionLine:
@@ -261,12 +262,14 @@ class PageBuilder:
 
 def message_row(line: MessageLine) -> MessageRow:
     """Return the row of a message of the log."""
-    return MessageRow(line.seq, line.version, bytes(line.body), line.counts, line.at_us)
+    body = bytes(line.body)
+    return MessageRow(line.seq, line.version, body, line.counts, line.at_us, line.origin)
 
 
 def synthetic_row(line: SyntheticLine) -> SyntheticRow:
     """Return the row of a message of a replacement."""
-    return SyntheticRow(line.version, line.position, bytes(line.body), line.counts, line.at_us)
+    body = bytes(line.body)
+    return SyntheticRow(line.version, line.position, body, line.counts, line.at_us, line.origin)
 
 
 def _compaction_row(line: CompactionLine) -> CompactionRow:

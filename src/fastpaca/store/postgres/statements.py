@@ -152,7 +152,7 @@ NEWS: Final = Statement(
     "once for each such change that a node meets",
     f"""
 SELECT {_ROW.replace("c.metadata", "CASE WHEN coalesce(m.number, 1) = 1 THEN c.metadata END")},
-    k."window", m.seq, m.version, m.body, m.counts, m.at_us
+    k."window", m.seq, m.version, m.body, m.counts, m.at_us, m.origin
 FROM fastpaca.contexts AS c LEFT JOIN LATERAL (
     SELECT found."window" FROM fastpaca.compactions AS found
     WHERE found.context_id = $1 AND found.version > $2
@@ -171,7 +171,7 @@ LOG: Final = Statement(
     "the messages that a window needs",
     "once for each loaded context",
     f"""
-SELECT m.seq, m.version, m.body, m.counts, m.at_us
+SELECT m.seq, m.version, m.body, m.counts, m.at_us, m.origin
 FROM unnest($2::bigint[], $3::bigint[]) AS between_them (first, last)
 JOIN fastpaca.messages AS m ON m.context_id = $1
     AND m.seq >= between_them.first AND m.seq <= between_them.last
@@ -186,7 +186,7 @@ REPLACEMENTS: Final = Statement(
     "the summaries that a window needs",
     "once for each loaded context that has any",
     f"""
-SELECT s.version, s.position, s.body, s.counts, s.at_us
+SELECT s.version, s.position, s.body, s.counts, s.at_us, s.origin
 FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS between_them (version, first, last)
 JOIN fastpaca.synthetics AS s ON s.context_id = $1 AND s.version = between_them.version
     AND s.position >= between_them.first AND s.position <= between_them.last
@@ -201,7 +201,7 @@ PAGE: Final = Statement(
     "a page of a log, forwards",
     "once for each such request",
     f"""
-SELECT seq, version, body, counts, at_us FROM (
+SELECT seq, version, body, counts, at_us, origin FROM (
     SELECT *,
         row_number() OVER (ORDER BY seq) AS number,
         sum(octet_length(body)) OVER (ORDER BY seq) AS total
@@ -221,7 +221,7 @@ PAGE_BEFORE: Final = Statement(
     "a page of a log, backwards",
     "once for each such request",
     f"""
-SELECT seq, version, body, counts, at_us FROM (
+SELECT seq, version, body, counts, at_us, origin FROM (
     SELECT *,
         row_number() OVER (ORDER BY seq DESC) AS number,
         sum(octet_length(body)) OVER (ORDER BY seq DESC) AS total
@@ -283,7 +283,7 @@ CHANGED_MESSAGES: Final = Statement(
     "the messages between two versions",
     "once for each page that a stream catches up with",
     f"""
-SELECT seq, version, body, counts, at_us FROM (
+SELECT seq, version, body, counts, at_us, origin FROM (
     SELECT *,
         row_number() OVER (ORDER BY seq) AS number,
         sum(octet_length(body)) OVER (ORDER BY seq) - octet_length(body) AS before
@@ -304,7 +304,7 @@ CHANGED_HEADS: Final = Statement(
     "the same without bodies",
     "once for each page of a stream without messages",
     f"""
-SELECT seq, version, ''::bytea, ''::bytea, at_us FROM fastpaca.messages
+SELECT seq, version, ''::bytea, ''::bytea, at_us, origin FROM fastpaca.messages
 WHERE context_id = $1 AND version > $2 AND version <= $3 AND seq >= $5 AND seq <= $6
     AND {TAKES_WRITES}
 ORDER BY seq LIMIT $4
@@ -455,6 +455,7 @@ INSERT_MESSAGES: Final = _inserting(
         "body": "bytea",
         "counts": "bytea",
         "at_us": "bigint",
+        "origin": "text",
     },
     keys=2,
 )
@@ -469,6 +470,7 @@ INSERT_SYNTHETICS: Final = _inserting(
         "body": "bytea",
         "counts": "bytea",
         "at_us": "bigint",
+        "origin": "text",
     },
     keys=3,
 )

@@ -65,18 +65,18 @@ FROM compactions WHERE context = ? AND version <= ? ORDER BY version DESC LIMIT 
 
 # As the fields of MessageRow.
 LOG: Final = """
-SELECT seq, version, body, counts, at_us FROM messages
+SELECT seq, version, body, counts, at_us, origin FROM messages
 WHERE context = ? AND seq BETWEEN ? AND ? ORDER BY seq
 """
 
 # As the fields of SyntheticRow.
 _REPLACEMENT: Final = """
-SELECT version, position, body, counts, at_us FROM synthetics
+SELECT version, position, body, counts, at_us, origin FROM synthetics
 WHERE context = ? AND version = ? AND position BETWEEN ? AND ? ORDER BY position
 """
 
 _PAGE: Final = """
-SELECT seq, version, body, counts, at_us FROM messages
+SELECT seq, version, body, counts, at_us, origin FROM messages
 WHERE context = (SELECT context FROM ids WHERE id = ?) AND seq BETWEEN ? AND ?
 ORDER BY seq LIMIT ?
 """
@@ -85,7 +85,7 @@ ORDER BY seq LIMIT ?
 _HEADS: Final = _PAGE.replace("body, counts", "x'', x''")
 
 _PAGE_BEFORE: Final = """
-SELECT seq, version, body, counts, at_us FROM messages
+SELECT seq, version, body, counts, at_us, origin FROM messages
 WHERE context = (SELECT context FROM ids WHERE id = ?) AND seq < ?
 ORDER BY seq DESC LIMIT ?
 """

@@ -73,13 +73,13 @@ CLEAR_METADATA: Final = "UPDATE metadata SET context = NULL, body = NULL WHERE c
 INSERT_METADATA: Final = "INSERT INTO metadata (context, body) VALUES (?, ?)"
 
 INSERT_MESSAGE: Final = """
-INSERT INTO messages (place, context, seq, version, body, counts, at_us)
-VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO messages (place, context, seq, version, body, counts, at_us, origin)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 INSERT_SYNTHETIC: Final = """
-INSERT INTO synthetics (context, version, position, body, counts, at_us)
-VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO synthetics (context, version, position, body, counts, at_us, origin)
+VALUES (?, ?, ?, ?, ?, ?, ?)
 """
 
 INSERT_COMPACTION: Final = """

@@ -41,14 +41,14 @@ WHERE place = ? AND NOT EXISTS (SELECT 1 FROM contexts WHERE key = answers.conte
 """
 
 _ERASE_MESSAGE: Final = """
-UPDATE messages SET context = NULL, seq = NULL, version = NULL, at_us = NULL, counts = NULL,
-    body = NULL
+UPDATE messages SET context = NULL, seq = NULL, version = NULL, at_us = NULL, origin = NULL,
+    counts = NULL, body = NULL
 WHERE place = ?
 """
 
 _ERASE_SYNTHETIC: Final = """
-UPDATE synthetics SET context = NULL, version = NULL, position = NULL, at_us = NULL, counts = NULL,
-    body = NULL
+UPDATE synthetics SET context = NULL, version = NULL, position = NULL, at_us = NULL, origin = NULL,
+    counts = NULL, body = NULL
 WHERE place = ?
 """
 

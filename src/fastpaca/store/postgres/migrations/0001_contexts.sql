@@ -39,6 +39,7 @@ CREATE TABLE fastpaca.messages (
     seq bigint NOT NULL,
     version bigint NOT NULL,
     at_us bigint NOT NULL,
+    origin text NOT NULL,
     counts bytea NOT NULL,
     body bytea NOT NULL,
     PRIMARY KEY (context_id, seq)
@@ -49,6 +50,7 @@ CREATE TABLE fastpaca.synthetics (
     version bigint NOT NULL,
     position bigint NOT NULL,
     at_us bigint NOT NULL,
+    origin text NOT NULL,
     counts bytea NOT NULL,
     body bytea NOT NULL,
     PRIMARY KEY (context_id, version, position)

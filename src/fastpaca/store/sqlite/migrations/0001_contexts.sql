@@ -90,6 +90,7 @@ CREATE TABLE messages (
     seq INTEGER,
     version INTEGER,
     at_us INTEGER,
+    origin TEXT,
     counts BLOB,
     body BLOB
 ) STRICT;
@@ -102,6 +103,7 @@ CREATE TABLE synthetics (
     version INTEGER,
     position INTEGER,
     at_us INTEGER,
+    origin TEXT,
     counts BLOB,
     body BLOB
 ) STRICT;
