@@ -188,15 +188,15 @@ async def test_kept_views_are_bounded() -> None:
             contexts.append(await node.service.get(name))
         answer = Response(200, b"kept")
         a, b, c = contexts
-        views.put(a, None, answer, 1000)
-        views.put(b, None, answer, 1000)
-        assert views.get(a, None) == answer
-        views.put(c, None, answer, 1000)
-        assert views.get(b, None) is None
-        assert views.get(a, None) == views.get(c, None) == answer
-        assert views.get(a, 5) is None
-        views.put(a, None, answer, VIEW_BYTES_MAX + 1)
-        assert views.get(a, None) is None
+        views.put(a, None, None, answer, 1000)
+        views.put(b, None, None, answer, 1000)
+        assert views.get(a, None, None) == answer
+        views.put(c, None, None, answer, 1000)
+        assert views.get(b, None, None) is None
+        assert views.get(a, None, None) == views.get(c, None, None) == answer
+        assert views.get(a, 5, None) is None
+        views.put(a, None, None, answer, VIEW_BYTES_MAX + 1)
+        assert views.get(a, None, None) is None
 
 
 async def test_large_windows_are_answered_whole(client: httpx.AsyncClient) -> None:

@@ -105,6 +105,7 @@ def view_of(messages: Sequence[Json], version: int = 0, **fields: Any) -> View:
         token_budget=10,
         window_tokens=len(found),
         fit=fields.pop("fit", "whole"),
+        stable_messages=0,
     )
 
 

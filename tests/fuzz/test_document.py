@@ -112,7 +112,7 @@ def described(address: str) -> BaseSchema:
     # What is ruled out may also be too large.
     found.config.checks.negative_data_rejection.expected_statuses = ["4xx"]
     found.hook("map_body")(lambda _, body: whole(body))
-    found.hook("map_query")(lambda _, query: ascending(query))
+    found.hook("map_query")(lambda context, query: described_form(context, ascending(query)))
     return found.exclude(operation_id=list(ENDLESS))
 
 
@@ -130,6 +130,13 @@ def ascending(query: Any) -> Any:
     first, last = (query.get(name) for name in ("from_seq", "to_seq")) if query else (None, None)
     if isinstance(first, int) and isinstance(last, int) and first > last > 0:
         del query["to_seq"]
+    return query
+
+
+def described_form(context: Any, query: Any) -> Any:
+    """Leave out the `format` of a body, whose messages are described in their stored form only."""
+    if query and context.operation.method.upper() == "POST":
+        query.pop("format", None)
     return query
 
 

@@ -41,6 +41,7 @@ TRIMMED: Final[dict[str, Json]] = {
 PLAIN_IDS: Final = (
     *("agent/late", "manual", "manual/over", "cut", "cut/pinned", "counts", "numbers", "keyed"),
     *("changed", "empty", "é/ü %2F?#", "x" * 128, "y" * 129, LONG_ID, "deleted"),
+    "formats",
 )
 IDS: Final = (*TRIMMED, *PLAIN_IDS, "purged", "z" * 300, UNFINISHED, "never was")
 """Every context that is read, those that are not there included."""
@@ -177,6 +178,7 @@ def life() -> list[Ask]:
     _owners(told)
     _sizes(told)
     _configurations(told)
+    _formats(told)
     _ends(told)
     return told.asks
 
@@ -235,6 +237,18 @@ def _configurations(told: _Teller) -> None:
     told.put("changed", policy={"strategy": "manual"}, token_budget=2**53 - 1, trigger_ratio=1)
     told.patch("changed", {"v": None, "w": {"é": [1.50, "\u0000"]}})
     told.patch("changed", {"w2": 2**64})
+
+
+def _formats(told: _Teller) -> None:
+    """Append messages as providers have them, and summarise in the same way."""
+    told.put("formats")
+    told.append("formats", {"role": "system", "content": "Be kind."})
+    told.append("formats", {"role": "user", "content": [{"type": "text", "text": "Hello"}]})
+    made = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    told.append("formats", {"role": "assistant", "content": None, "tool_calls": [made]})
+    answered = {"role": "user", "parts": [{"functionResponse": {"name": "look", "response": {}}}]}
+    shown = json.dumps({"message": answered}, separators=(",", ":"))
+    told.raw("POST", f"{target('formats')}/messages?format=gemini", shown)
 
 
 def _ends(told: _Teller) -> None:

@@ -87,6 +87,7 @@ export interface LlmContext {
   token_budget: number;
   window_tokens: number;
   fit: 'whole' | 'dropped' | 'cut' | 'empty';
+  stable_messages: number;
   /** What happened to each message of the log, if the read asked for it. */
   explained?: Explained[];
 }

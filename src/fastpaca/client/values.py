@@ -156,6 +156,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     token_budget: int
     window_tokens: int
     fit: str
+    stable_messages: int
     explained: list[Explained] | None = None
 
 
