@@ -22,7 +22,7 @@ from fastpaca.context.ops import Append, Compact, Counted, Delete, PatchMetadata
 from fastpaca.context.window import Window
 from fastpaca.engine import Engine, Keyed, ResponseWriter, Written
 from fastpaca.errors import ContextNotFound, InvalidRequest
-from fastpaca.formats import Form, RenderedView, rendered_view
+from fastpaca.formats import AskedFormat, RenderedView, rendered_view
 from fastpaca.offload import COUNT, FIT, LOOK_BACK, RENDER, offload
 from fastpaca.references import references
 from fastpaca.store.base import CompactionRow, ContextRow, MessageRow
@@ -140,11 +140,11 @@ class Service:
         return await offload(FIT, window.text_bytes, view, items=len(window))
 
     async def rendered(
-        self, context: ContextState, budget_tokens: int | None, form: Form
+        self, context: ContextState, budget_tokens: int | None, asked: AskedFormat
     ) -> RenderedView:
         """Return the LLM context in the form of a provider, fitted as in `view`."""
         window = context.window
-        render = partial(rendered_view, context, budget_tokens, form)
+        render = partial(rendered_view, context, budget_tokens, asked)
         return await offload(RENDER, window.text_bytes, render, items=len(window))
 
     async def explained(

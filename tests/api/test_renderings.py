@@ -27,11 +27,16 @@ def sim_runs() -> int:
     return 12
 
 
-async def rendered(client: httpx.AsyncClient, name: str, **params: Any) -> Json:
-    """Read the view in a format, and check what holds for each."""
+async def read(client: httpx.AsyncClient, name: str, **params: Any) -> httpx.Response:
+    """Read the view in a format."""
     response = await client.get(f"{PATH}/context", params={"format": name, **params})
     assert response.status_code == 200, response.text
-    view: Json = response.json()
+    return response
+
+
+async def rendered(client: httpx.AsyncClient, name: str, **params: Any) -> Json:
+    """Read the view in a format, and check what holds for each."""
+    view: Json = (await read(client, name, **params)).json()
     assert 0 <= view["stable_messages"] <= len(view["messages"])
     if name in VALIDATORS and view["fit"] != "empty":
         assert VALIDATORS[name](view["messages"]) == [], (name, params)
@@ -88,22 +93,19 @@ def test_renderings_are_the_same_after_a_restart(sim_seeds: range) -> None:
     as are those of every past version and those that are explained.
     """
 
-    async def read(client: httpx.AsyncClient, last: int) -> list[bytes]:
-        queries = [{}, {"budget_tokens": 90}, {"explain": "true"}, {"at_version": last // 2}]
-        return [
-            (await client.get(f"{PATH}/context", params={"format": name, **query})).content
-            for name in NAMES
-            for query in queries
-        ]
+    async def all_forms(client: httpx.AsyncClient, last: int) -> list[bytes]:
+        queries: list[dict[str, Any]] = [{}, {"budget_tokens": 90}]
+        queries += [{"explain": "true"}, {"at_version": last // 2}]
+        return [(await read(client, name, **query)).content for name in NAMES for query in queries]
 
     async def play(seed: int) -> None:
         store = MemoryStore()
         async with running(composed(store)) as client:
             await appended(client, seed)
             last = (await client.get(PATH)).json()["version"]
-            hot = await read(client, last)
+            hot = await all_forms(client, last)
         async with running(composed(store)) as client:
-            assert await read(client, last) == hot, seed
+            assert await all_forms(client, last) == hot, seed
 
     for seed in sim_seeds:
         asyncio.run(play(seed))
@@ -114,13 +116,13 @@ async def test_past_rendering_is_that_of_its_time(client: httpx.AsyncClient) -> 
     A rendering at a version is the one that was read when this was the current version.
     """
     await create(client, token_budget=400)
-    seen: dict[int, tuple[Json, Json]] = {}
+    seen: dict[int, dict[str, Json]] = {}
     for message in history(3, 30):
         version = (await append(client, {**message, "seq": None}))[0]["version"]
-        seen[version] = (await rendered(client, "anthropic"), await rendered(client, "gemini"))
+        seen[version] = {name: (await read(client, name)).json() for name in NAMES}
     for version, views in seen.items():
-        for name, view in zip(("anthropic", "gemini"), views, strict=True):
-            assert await rendered(client, name, at_version=version) == view
+        for name, view in views.items():
+            assert (await read(client, name, at_version=version)).json() == view
 
 
 async def test_explained_rendering(client: httpx.AsyncClient) -> None:
@@ -186,7 +188,7 @@ async def test_stable_messages_of_renderings(client: httpx.AsyncClient) -> None:
     for message in history(8, 30):
         await append(client, {**message, "seq": None})
         for name in NAMES:
-            view = (await client.get(f"{PATH}/context", params={"format": name})).json()
+            view = (await read(client, name)).json()
             if name in before:
                 stable = before[name]["stable_messages"]
                 assert view["messages"][:stable] == before[name]["messages"][:stable]

@@ -36,6 +36,10 @@ RAW = (
 """A message whose values a careless reader would change."""
 
 
+CONTENT = '{"message":{"role":"user","content":"How far?"}}'
+"""A message that is stored with its origin."""
+
+
 def nothing(*_: int) -> None:
     """Report to nobody."""
 
@@ -75,7 +79,7 @@ class _Life:
             messages = [self._talk.next() for _ in range(self._rng.randint(2, 9))]
             await self._send("POST", "/messages", {"messages": messages})
         elif draw < 0.75:
-            await self._send("POST", "/messages", RAW)
+            await self._send("POST", "/messages", self._rng.choice((RAW, CONTENT)))
         elif draw < 0.87:
             await self._send("POST", "/compact", {"replacement": await self._replacement()})
         elif draw < 0.95:

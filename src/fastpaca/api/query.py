@@ -9,7 +9,7 @@ from urllib.parse import unquote_to_bytes
 
 from fastpaca.context import jsontext
 from fastpaca.errors import InvalidRequest
-from fastpaca.formats import FORMATS, OPEN_CALLS, PARTS, Form, OpenCalls
+from fastpaca.formats import FORMATS, OPEN_CALLS, PARTS, AskedFormat, OpenCalls
 from fastpaca.ids import ID_BYTES_MAX
 
 PAGE_MAX: Final = 10_000
@@ -130,7 +130,7 @@ def message_format(parameters: Parameters) -> str | None:
     return None if name == PARTS else name
 
 
-def form(parameters: Parameters) -> Form | None:
+def asked_format(parameters: Parameters) -> AskedFormat | None:
     """
     Return the form of a view; None for the messages as they are stored.
 
@@ -140,7 +140,9 @@ def form(parameters: Parameters) -> Form | None:
     name = message_format(parameters)
     open_calls = choice(parameters, "open_calls", OPEN_CALLS)
     cache = flag(parameters, "cache")
-    return None if name is None else Form(name, cast("OpenCalls", open_calls or "close"), cache)
+    return (
+        None if name is None else AskedFormat(name, cast("OpenCalls", open_calls or "close"), cache)
+    )
 
 
 def part_of_id(parameters: Parameters, name: str) -> str:

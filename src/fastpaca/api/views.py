@@ -10,7 +10,7 @@ from typing import Final
 from fastpaca.api.request import Response
 from fastpaca.context import Config, ContextState, Manual
 from fastpaca.context.config import policy_text
-from fastpaca.formats import FORMAT_RULES, Form
+from fastpaca.formats import FORMAT_RULES, AskedFormat
 
 VIEW_RULES: Final = 1
 """
@@ -29,14 +29,14 @@ VIEW_OVERHEAD_BYTES: Final = 1000
 """What keeping a view takes in addition to its text."""
 
 
-_Key = tuple[str, int | None, Form | None]
+_Key = tuple[str, int | None, AskedFormat | None]
 
 
 class Views:
     """
     The newest views, as they were sent.
 
-    A view is a function of a context's state, a budget and a form, and the revision numbers the
+    A view is a function of a context's state, a budget and a format, and the revision numbers the
     states of a context: a view holds for as long as the context has the revision that it was made
     of.
     """
@@ -47,10 +47,10 @@ class Views:
         self._bytes = 0
 
     def get(
-        self, context: ContextState, budget_tokens: int | None, form: Form | None
+        self, context: ContextState, budget_tokens: int | None, asked: AskedFormat | None
     ) -> Response | None:
         """Return the view of exactly this state, if it is kept."""
-        key = (context.id, budget_tokens, form)
+        key = (context.id, budget_tokens, asked)
         entry = self._kept.get(key)
         if entry is None or entry[0] != context.revision:
             return None
@@ -61,12 +61,12 @@ class Views:
         self,
         context: ContextState,
         budget_tokens: int | None,
-        form: Form | None,
+        asked: AskedFormat | None,
         response: Response,
         size: int,
     ) -> None:
         """Keep a view, and drop the least recently used ones."""
-        key = (context.id, budget_tokens, form)
+        key = (context.id, budget_tokens, asked)
         if key in self._kept:
             self._bytes -= self._kept.pop(key)[2]
         if size > VIEW_BYTES_MAX:
@@ -81,7 +81,7 @@ class Views:
 def etag(
     context: ContextState,
     budget_tokens: int | None,
-    form: Form | None = None,
+    asked: AskedFormat | None = None,
     *,
     explain: bool = False,
 ) -> bytes:
@@ -90,7 +90,7 @@ def etag(
 
     It names everything that a view depends on: the state of the conversation (its versions, and
     the times that distinguish it from another state that a restored backup gave the same versions),
-    the budget and how it is applied, the configuration, the form, whether the view is explained,
+    the budget and how it is applied, the configuration, the format, whether the view is explained,
     and the rules of this release.
     """
     config = context.config
@@ -104,12 +104,12 @@ def etag(
         b"w" if is_whole else b"f",
         _config_tag(config),
         b"x" if explain else b"",
-        b"" if form is None else _form_tag(form),
+        b"" if asked is None else _format_tag(asked),
     )
 
 
-def _form_tag(form: Form) -> bytes:
-    return f"-{form.format}-{form.open_calls}-{form.cache:d}-{FORMAT_RULES}".encode()
+def _format_tag(asked: AskedFormat) -> bytes:
+    return f"-{asked.format}-{asked.open_calls}-{asked.cache:d}-{FORMAT_RULES}".encode()
 
 
 # Typed, since policies are tuples and two kinds of the same values would count as equal.

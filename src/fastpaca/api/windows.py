@@ -11,7 +11,7 @@ from fastpaca.api.limits import RequestBodies
 from fastpaca.api.request import JSON_TYPE, Request, Response
 from fastpaca.api.views import VIEWS_BYTES_MAX, Views, etag, is_known
 from fastpaca.context import ContextState
-from fastpaca.formats import Form
+from fastpaca.formats import AskedFormat
 from fastpaca.http.messages import Headers
 from fastpaca.offload import PARSE, WRITE_WINDOWS, offload
 from fastpaca.service import Service
@@ -48,50 +48,50 @@ class Windows:
         if_version = query.integer(parameters, "if_version", 0)
         at_version = query.integer(parameters, "at_version", 0)
         explain = query.flag(parameters, "explain")
-        form = query.form(parameters)
+        asked = query.asked_format(parameters)
         current = context = await self._service.get(request.context_id)
         context.check_version(if_version)
         if at_version is not None:
             context = await self._service.at_version(current, at_version)
         if_none_match = request.headers.get(b"if-none-match")
-        tag = etag(context, budget_tokens, form, explain=explain)
+        tag = etag(context, budget_tokens, asked, explain=explain)
         if if_none_match is not None and is_known(tag, if_none_match):
             return Response(304, headers=((b"etag", tag),))
         if explain:
-            body = await self._explained(context, budget_tokens, form)
+            body = await self._explained(context, budget_tokens, asked)
             return Response(200, body, _headers(tag))
         if context is not current:  # a past state has the revision of the current one
-            return await self._made(context, budget_tokens, form, is_kept=False)
-        kept = self._views.get(context, budget_tokens, form)
-        return kept or await self._made(context, budget_tokens, form)
+            return await self._made(context, budget_tokens, asked, is_kept=False)
+        kept = self._views.get(context, budget_tokens, asked)
+        return kept or await self._made(context, budget_tokens, asked)
 
     async def _made(
         self,
         context: ContextState,
         budget_tokens: int | None,
-        form: Form | None,
+        asked: AskedFormat | None,
         *,
         is_kept: bool = True,
     ) -> Response:
         """Return a new view of *context*; keep it for later reads of the same revision."""
-        if form is None:
+        if asked is None:
             body = responses.view(await self._service.view(context, budget_tokens))
         else:
-            rendered = await self._service.rendered(context, budget_tokens, form)
+            rendered = await self._service.rendered(context, budget_tokens, asked)
             body = renderings.rendered(rendered.view, rendered.rendering)
-        response = Response(200, body, _headers(etag(context, budget_tokens, form)))
+        response = Response(200, body, _headers(etag(context, budget_tokens, asked)))
         if is_kept:
-            self._views.put(context, budget_tokens, form, response, len(body))
+            self._views.put(context, budget_tokens, asked, response, len(body))
         return response
 
     async def _explained(
-        self, context: ContextState, budget_tokens: int | None, form: Form | None
+        self, context: ContextState, budget_tokens: int | None, asked: AskedFormat | None
     ) -> bytes:
-        if form is None:
+        if asked is None:
             view = await self._service.view(context, budget_tokens)
             fates = await self._service.explained(context, view, context.window)
             return responses.view(view, fates)
-        rendered = await self._service.rendered(context, budget_tokens, form)
+        rendered = await self._service.rendered(context, budget_tokens, asked)
         fates = await self._service.explained(context, rendered.view, rendered.window)
         return renderings.rendered(rendered.view, rendered.rendering, fates)
 

@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from fastpaca.formats.arrangement import OPEN_CALLS, OpenCalls
-from fastpaca.formats.fitted import Form, RenderedView, rendered_view
+from fastpaca.formats.fitted import AskedFormat, RenderedView, rendered_view
 from fastpaca.formats.incoming import Incoming
 from fastpaca.formats.received import PARTS, format_named, own_path, parse_message, read_text
 from fastpaca.formats.rendering import (
@@ -120,7 +120,7 @@ __all__ = [
     "PARTS",
     "REPAIRS",
     "RESERVED_TOKENS",
-    "Form",
+    "AskedFormat",
     "Incoming",
     "Loss",
     "OpenCalls",

@@ -1,5 +1,5 @@
 """
-A view of a window in a provider's form, within its budget.
+A view of a window in the form of a provider, within its budget.
 
 Repairs cost tokens, so the window is fitted with what they may add to each entry, in the replay
 that finds the cut too. The cost of a repair is stated for a token factor of 1, as that of a marker.
@@ -29,9 +29,9 @@ from fastpaca.formats.rendering import (
 from fastpaca.formats.writing import Options
 
 
-class Form(NamedTuple):
+class AskedFormat(NamedTuple):
     """
-    The form that a reader asks for.
+    The format that a reader asks for, with its parameters.
 
     Attributes:
         format: The name of the format.
@@ -60,20 +60,22 @@ class RenderedView(NamedTuple):
     window: Window
 
 
-def rendered_view(context: ContextState, budget_tokens: int | None, form: Form) -> RenderedView:
+def rendered_view(
+    context: ContextState, budget_tokens: int | None, asked: AskedFormat
+) -> RenderedView:
     """Return the view of *context* for *budget_tokens*, rendered; never above a budget."""
     window, factor = context.window, context.config.token_factor
     budget, binds = context.budget(budget_tokens)
     if not binds or window.tokens <= budget:
-        everything = _costed(whole(window), form, factor)
+        everything = _costed(whole(window), asked, factor)
         if not binds or everything.fitted.used_tokens <= budget:
             return _viewed(context, budget, everything, window)
-    priced, added = _priced(window, form, factor)
+    priced, added = _priced(window, asked, factor)
     reserved = math.ceil(RESERVED_TOKENS * factor)
     while True:
         left = _fitted_to(context, priced, budget - reserved)
         raw_tokens = left.used_tokens - sum([added[_place(entry)] for entry in left.entries])
-        costed = _costed(left._replace(used_tokens=raw_tokens), form, factor)
+        costed = _costed(left._replace(used_tokens=raw_tokens), asked, factor)
         excess = costed.fitted.used_tokens - budget
         if excess <= 0:
             return _viewed(context, budget, costed, priced)
@@ -87,12 +89,12 @@ class _Costed(NamedTuple):
     rendering: Rendering
 
 
-def _costed(left: Fitted, form: Form, factor: float) -> _Costed:
+def _costed(left: Fitted, asked: AskedFormat, factor: float) -> _Costed:
     entries = left.entries
     rendering = rendered(
         _messages(entries),
-        form.format,
-        _options(form, _intact_from(entries, left.through)),
+        asked.format,
+        _options(asked, _intact_from(entries, left.through)),
         _origins(entries),
     )
     added = math.ceil(rendering.added_tokens * factor)
@@ -112,10 +114,12 @@ def _fitted_to(context: ContextState, window: Window, budget: int) -> Fitted:
     return fit(window, context.config, budget)
 
 
-def _priced(window: Window, form: Form, factor: float) -> tuple[Window, dict[tuple[int, int], int]]:
+def _priced(
+    window: Window, asked: AskedFormat, factor: float
+) -> tuple[Window, dict[tuple[int, int], int]]:
     """Return *window* with what repairs may add to its entries, and that by the place of each."""
     entries = window.entries
-    added = surcharges(_messages(entries), form.format, _options(form, 0), _origins(entries))
+    added = surcharges(_messages(entries), asked.format, _options(asked, 0), _origins(entries))
     scaled = [math.ceil(tokens * factor) for tokens in added]
     priced = Window.of(
         map(_dearer, entries, scaled),
@@ -157,7 +161,7 @@ def _origins(entries: Sequence[Entry]) -> list[str]:
     return [entry.origin for entry in entries]
 
 
-def _options(form: Form, intact_from: int) -> Options:
+def _options(asked: AskedFormat, intact_from: int) -> Options:
     return Options(
-        open_calls=form.open_calls, cache=form.cache, intact_from=intact_from, decode=exactly
+        open_calls=asked.open_calls, cache=asked.cache, intact_from=intact_from, decode=exactly
     )
