@@ -65,7 +65,7 @@ class RenderedViewJSON(Struct, frozen=True, gc=False):
         Count,
         doc(
             "How many messages at the front the next rendering will begin with, byte for byte,"
-            " unless the window is rewritten or cut anew."
+            " unless the window is rewritten or cut again."
         ),
     ]
     repairs: Annotated[

@@ -271,7 +271,7 @@ class ViewJSON(Struct, frozen=True, gc=False):
         Count,
         doc(
             "How many messages at the front the next view will begin with, unless the window is"
-            " rewritten or cut anew."
+            " rewritten or cut again."
         ),
     ]
     explained: Annotated[

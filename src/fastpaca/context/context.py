@@ -66,7 +66,7 @@ class WindowView(NamedTuple):
         token_budget: The budget that was applied.
         fit: What fitting did: `whole`, `dropped`, `cut` or `empty`.
         stable_messages: How many of *entries* at the front the next view will begin with, unless
-            the window is rewritten or cut anew.
+            the window is rewritten or cut again.
     """
 
     version: int

@@ -53,7 +53,7 @@ class Fitted(NamedTuple):
         used_tokens: The sum of their tokens.
         fit: What fitting did.
         stable: How many of them at the front the next view begins with, unless the window is
-            rewritten or cut anew: none if the newest block was shortened.
+            rewritten or cut again: none if the newest block was shortened.
         through: The last seq of the log when the window was last rewritten or cut for this budget.
     """
 
