@@ -28,7 +28,9 @@ ITEMS: Final = {
     "CompactionJSON": "compactions",
     "Explained": "ranges",
     "NewMessage": "messages",
+    "Loss": "losses",
     "Part": "objects, each with a string `type`",
+    "Repair": "repairs",
     "Segment": "segments",
     "WindowMessage": "messages",
 }
