@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from fastpaca.context import LastN, Manual, SkipParts
+from fastpaca.context import LastN, Manual, SkipParts, shortening
 from fastpaca.context.cut_calls import CUT_CALLS_MAX, CutCall
+from fastpaca.context.groups import Groups
 from fastpaca.context.ops import Put
 from fastpaca.context.persisted import Persisted, Run, persisted, ranges
 from fastpaca.context.window import TOOL_REFERENCE_BYTES, Window, WindowSegment, segments, weight_of
@@ -292,3 +293,19 @@ def test_a_restart_in_the_middle_of_everything(policy: LastN | SkipParts) -> Non
             if talk.context.last_seq % 5 == 0:
                 talk.restart()
     assert len(talk.trims()) > 8
+
+
+def test_nothing_is_newest_without_entries() -> None:
+    """
+    The newest block of no entries begins at the start.
+    """
+    assert Groups(()).newest() == 0
+
+
+def test_short_arguments_are_not_cut() -> None:
+    """
+    Of the arguments of a call in a key, only strings that a marker makes shorter are offered.
+    """
+    call = {"function": {"name": "f", "arguments": json.dumps({"a": "short", "b": "x" * 500})}}
+    offered = shortening._arguments_in_key("tool_calls", json.dumps([call]).encode())
+    assert [path[-1] for path, _ in offered] == ["b"]

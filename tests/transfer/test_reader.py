@@ -8,6 +8,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,6 +79,15 @@ def test_a_context_has_no_other_id(case: Any) -> None:
     if isinstance(case["id"], str):
         with pytest.raises(BadLine, match="has an id that "):
             check_context(_context(repeated(case, "id")))
+
+
+def test_json_that_no_store_writes_is_refused() -> None:
+    """
+    White space in the JSON of a context was put there by somebody else.
+    """
+    line = msgspec.structs.replace(_context("c"), metadata=Raw(b'{"a": 1}'))
+    with pytest.raises(BadLine, match="white space"):
+        check_context(line)
 
 
 def _context(context_id: str) -> ContextLine:
