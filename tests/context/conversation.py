@@ -181,7 +181,6 @@ def image(window: Window) -> tuple[Any, ...]:
         window.cut_calls,
         window.pinned,
         window.opened_at,
-        window.through,
     )
 
 

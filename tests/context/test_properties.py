@@ -205,6 +205,18 @@ def test_a_window_stored_at_any_moment_rebuilds(rng: Random) -> None:
 
 @given(seeds)
 @the_same_every_time
+def test_a_window_knows_how_far_it_was_rewritten(rng: Random) -> None:
+    """
+    A window that grew and one that was rebuilt know the same last seq of their last rewrite.
+    """
+    for told in tell(rng, 30):
+        talk = told.conversation
+        stored = Persisted() if talk.stored is None else Persisted.decode(talk.stored)
+        assert talk.window.through == talk.cold().window.through == stored.through
+
+
+@given(seeds)
+@the_same_every_time
 def test_policies_may_follow_each_other(rng: Random) -> None:
     """
     Policies of every kind, one after the other on the same window, still part nothing.

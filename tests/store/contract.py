@@ -920,7 +920,8 @@ def whole(context: ContextState) -> tuple[Any, ...]:
     """All that there is to know of a context, to compare."""
     values = [getattr(context, name) for name in context.__struct_fields__ if name != "window"]
     policy = type(context.config.policy)
-    return *values, policy, image(context.window), context.window.pinned
+    window = context.window
+    return *values, policy, image(window), window.pinned, window.through
 
 
 def story(rng: Random, context_id: str) -> Iterator[tuple[Told, Change]]:
