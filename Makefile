@@ -39,6 +39,7 @@ test: $(DEV) $(SERVERS) $(SDK) $(EXAMPLES) $(BROWSER) $(SITE) ## run the tests
 
 coverage: $(DEV) ## report what `make test ARGS='--cov --cov-report='` reached, and fail if it was too little
 	$(BIN)/coverage report --fail-under=95
+	$(BIN)/coverage report --fail-under=95 --include='src/fastpaca/formats/*'
 	$(BIN)/coverage report --fail-under=100 --include="$$($(BIN)/python scripts/pure.py)"
 
 check: $(DEV) $(SDK) $(EXAMPLES) $(BROWSER) $(SITE) ## check format, lint, types, the direction of imports and the documentation

@@ -32,6 +32,7 @@ class View:
     token_budget: int
     window_tokens: int
     fit: str
+    stable_messages: int = 0
 
     @property
     def seqs(self) -> list[int]:

@@ -253,7 +253,7 @@ async def test_open_calls(client: httpx.AsyncClient) -> None:
     await append(client, user("Look"), assistant(call("a")), user("And?"))
     closed = await view(client, format="anthropic")
     assert {"code": "closed_call", "seq": 2, "call": "a"} in closed["repairs"]
-    assert closed["used_tokens"] == closed["window_tokens"] + 32
+    assert closed["used_tokens"] == closed["window_tokens"] + 48
     dropped = await view(client, format="anthropic", open_calls="drop")
     assert "dropped_call" in [repair["code"] for repair in dropped["repairs"]]
     kept = await view(client, format="anthropic", open_calls="keep")

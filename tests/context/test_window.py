@@ -306,6 +306,7 @@ def test_short_arguments_are_not_cut() -> None:
     """
     Of the arguments of a call in a key, only strings that a marker makes shorter are offered.
     """
-    call = {"function": {"name": "f", "arguments": json.dumps({"a": "short", "b": "x" * 500})}}
+    texts = {"escaped": "\x01" * 30, "long": "x" * 500}
+    call = {"function": {"name": "f", "arguments": json.dumps(texts)}}
     offered = shortening._arguments_in_key("tool_calls", json.dumps([call]).encode())
-    assert [path[-1] for path, _ in offered] == ["b"]
+    assert [path[-1] for path, _ in offered] == ["long"]

@@ -7,7 +7,7 @@ import pytest
 from fastpaca.errors import HeadersTooLarge, InvalidRequest, Unavailable
 from fastpaca.http.bounds import ConnectionBounds
 from fastpaca.http.connection import Body, Disconnected, End, Refused
-from fastpaca.http.messages import Head
+from fastpaca.http.messages import Head, ReadyRequest
 from fastpaca.http.states import Closing
 from tests.http.driver import (
     BROKEN,
@@ -436,3 +436,15 @@ def test_a_websocket_is_opened_only_when_nothing_is_owed() -> None:
     driver.receive(GET + SOCKET)
     driver.respond()
     assert isinstance(refused_in(driver.events()).error, InvalidRequest)
+
+
+def test_a_caller_that_has_left_is_told_at_once() -> None:
+    """
+    Whoever asks to be told after a caller has left is told at once.
+    """
+    told: list[str] = []
+    request = ReadyRequest(Head("GET", b"/"))
+    request.on_disconnect(lambda: told.append("then"))
+    request.leave()
+    request.on_disconnect(lambda: told.append("at once"))
+    assert told == ["then", "at once"]

@@ -235,8 +235,7 @@ class Groups:
                 self._take_back(self._speaker)
                 return
         if self._is_held and kind is _PASSED:
-            if self._is_free(place, entry, is_tied=is_tied):
-                self._withheld.append(place)
+            self._withheld += [place] if self._is_free(place, entry, is_tied=is_tied) else []
             return
         if self._withheld:
             for withheld in self._withheld:
