@@ -308,5 +308,6 @@ def test_short_arguments_are_not_cut() -> None:
     """
     texts = {"escaped": "\x01" * 30, "long": "x" * 500}
     call = {"function": {"name": "f", "arguments": json.dumps(texts)}}
-    offered = shortening._arguments_in_key("tool_calls", json.dumps([call]).encode())
+    plain = {"function": {"name": "g", "arguments": "short"}}
+    offered = shortening._arguments_in_key("tool_calls", json.dumps([plain, call]).encode())
     assert [path[-1] for path, _ in offered] == ["long"]
