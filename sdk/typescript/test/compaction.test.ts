@@ -98,7 +98,14 @@ function view(
   texts: string[],
   more: object = {},
 ): { status: number; body: string } {
-  const rest = { needs_compaction: true, fit: 'whole', stable_messages: 0, window_tokens: 100, version, ...more };
+  const rest = {
+    needs_compaction: true,
+    fit: 'whole',
+    stable_messages: 0,
+    window_tokens: 100,
+    version,
+    ...more,
+  };
   return {
     status: 200,
     body: `{"messages":[${texts.join(',')}],${JSON.stringify(rest).slice(1)}`,
