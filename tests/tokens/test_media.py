@@ -339,11 +339,11 @@ def test_a_part_of_a_million_values_is_judged_string_by_string(unit: str) -> Non
 
 
 @pytest.mark.parametrize("char", ['\\"', "\\\\", "\\u4f60"])
-def test_a_string_of_megabytes_of_escapes_takes_linear_time(char: str) -> None:
+def test_a_string_of_a_megabyte_of_escapes_takes_linear_time(char: str) -> None:
     """
     Nor does it matter what a long string is made of.
     """
-    part = f'{{"type":"x","data":"{"A" * 300}{char * (4_000_000 // len(char))}"}}'.encode()
+    part = f'{{"type":"x","data":"{"A" * 300}{char * (1_000_000 // len(char))}"}}'.encode()
     start = time.process_time()
     assert without_media(part, CharsCounter()) == StrippedPart(part, 0)
     assert time.process_time() - start < 5
