@@ -7,6 +7,7 @@ message, that the user comes first and last, and what is stable of such a list i
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -42,7 +43,7 @@ class Merged(msgspec.Struct, eq=False, gc=False):
     holds_results: bool = False
 
 
-class Blocks:
+class Blocks(ABC):
     """What a format says of its blocks; `Merger` asks it."""
 
     first: ClassVar[Json]
@@ -52,14 +53,14 @@ class Blocks:
     results_alone: ClassVar[bool] = False
     """Whether nothing may stand in a message with results."""
 
+    @abstractmethod
     def write(self, _side: str, item: Item, /) -> Sequence[Json]:
         """Return *item* as blocks of a message of that side; nothing if it is not said."""
-        raise NotImplementedError
 
-    def finish_reply(self, message: Merged, turn: Turn) -> None:
+    def finish_reply(self, message: Merged, turn: Turn) -> None:  # noqa: B027 - most need nothing
         """Put right what the blocks of a *turn* of the assistant, now in *message*, need."""
 
-    def finish_question(self, message: Merged, turn: Turn) -> None:
+    def finish_question(self, message: Merged, turn: Turn) -> None:  # noqa: B027 - most need nothing
         """Put right what the blocks of a *turn* of the user, now in *message*, need."""
 
 
