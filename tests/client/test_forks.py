@@ -148,12 +148,18 @@ def get(url: str) -> httpx.Response:
 
 @contextmanager
 def preloaded(directory: Path, environment: dict[str, str]) -> Iterator[str]:
-    """Run the application of `preloaded.py` under gunicorn; its address."""
+    """
+    Run the application of `preloaded.py` under gunicorn; its address.
+
+    Its workers take one request at a time: while one waits for another process to join in, the next
+    request can't go to the same worker.
+    """
     log = directory / "gunicorn.log"
     options = [
         "--preload",
         "--workers=3",
-        "--threads=2",
+        "--worker-class=sync",
+        "--timeout=0",
         "--bind=127.0.0.1:0",
         "--no-control-socket",
     ]

@@ -108,7 +108,10 @@ class Wal:
             frames, copied = writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
         except (apsw.Error, MemoryError):
             return  # the next check will succeed
-        self._bytes = max(frames, 0) * FRAME_BYTES
+        length = max(frames, 0) * FRAME_BYTES
+        if length < self._bytes:  # SQLite itself restarts a log of which all is copied
+            self._note_restart()
+        self._bytes = length
         self._bytes_to_copy = max(frames - copied, 0) * FRAME_BYTES
         news = self._bytes_to_copy - self._bytes_left
         if news >= self._bytes_worth_copying and not self._is_awake:
