@@ -164,7 +164,7 @@ def test_a_missing_directory_is_a_sentence(tmp_path: Path, path: Path) -> None:
     """
     Directories are not made: whose they should be is not for a node to say.
     """
-    missing = pytest.raises(DidNotStart, match="no such file or directory")
+    missing = pytest.raises(DidNotStart, match="no such file or directory; create its directory")
     with missing as caught, listening(tmp_path, path.parent / "deeper" / "socket"):
         pass
     assert caught.value.code == 1

@@ -10,6 +10,7 @@ import pytest
 
 from fastpaca.store.base import CommitFailed, PageBounds, ReadFailed, StoreRefused
 from fastpaca.store.postgres.address import shown
+from fastpaca.store.postgres.errors import advice, described
 from fastpaca.store.postgres.operations import migrate
 from fastpaca.store.postgres.store import PostgresStore
 from tests.kit.author import ALL, create
@@ -52,6 +53,25 @@ async def test_other_encodings_are_refused(fast_server: Server) -> None:
         assert "LATIN1" in await refusal(store)
     finally:
         await asyncio.to_thread(fast_server.drop_database, name)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("fastpaca@/missing", "Create it, or correct the name"),
+        ("missing@/postgres", "Check the user and password"),
+    ],
+)
+async def test_refused_login_says_what_to_do(fast_server: Server, address: str, said: str) -> None:
+    """Who mistypes a user or a database reads what the server says, and what to check."""
+    dsn = f"postgresql://{address}?host={fast_server.directory}"
+    assert said in await refusal(PostgresStore(dsn, allow_unsafe=True))
+
+
+def test_silence_says_what_to_do() -> None:
+    """A server that does not respond is named in words, not by the class of an error."""
+    assert described(TimeoutError()) == "no response in time"
+    assert "Check that it runs" in advice(TimeoutError())
 
 
 async def test_server_that_only_reads_is_refused(safe_dsn: str) -> None:

@@ -111,7 +111,7 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
         said = await asyncio.to_thread(in_another_process, tmp_path)
         assert said == (
             f"refused: The data directory {tmp_path} is in use by another fastpaca process"
-            f" (pid {os.getpid()})."
+            f" (pid {os.getpid()}); stop it, or use another directory."
         )
         with pytest.raises(StoreRefused, match="in use by this process already"):
             await SqliteStore(tmp_path).open()
@@ -144,13 +144,15 @@ def test_database_of_another_program_is_refused(tmp_path: Path) -> None:
     """A database that happens to have our name is not ours."""
     with closing(sqlite3.connect(tmp_path / "fastpaca.db")) as connection:
         connection.execute("CREATE TABLE theirs (x)")
-    assert "another program" in refusal(tmp_path)
+    assert "another program. Use another directory." in refusal(tmp_path)
 
 
 def test_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     """What is not a database is left alone."""
     (tmp_path / "fastpaca.db").write_bytes(b"Dear diary, " * 1000)
-    assert "is not a database" in refusal(tmp_path)
+    said = refusal(tmp_path)
+    assert "is not a database" in said
+    assert "Restore a backup." in said
     assert (tmp_path / "fastpaca.db").read_bytes().startswith(b"Dear diary")
 
 
@@ -162,6 +164,20 @@ def test_damaged_database_is_refused(tmp_path: Path) -> None:
     content[100:4096] = os.urandom(3996)
     path.write_bytes(content)
     assert "damaged" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (apsw.FullError("full"), "Free space on its disk."),
+        (apsw.IOError("disk I/O error"), "Check its disk."),
+        (apsw.CantOpenError("unable to open"), "write to the directory and its files."),
+        (apsw.SchemaChangeError("schema"), ")."),
+    ],
+)
+def test_refusal_says_what_to_do(error: apsw.Error, said: str, tmp_path: Path) -> None:
+    """An operator reads what SQLite says, and what to do if that follows from it."""
+    assert DataDirectory(tmp_path, None, "FULL").refusal(error).endswith(said)
 
 
 def test_empty_file_is_a_new_database(tmp_path: Path) -> None:

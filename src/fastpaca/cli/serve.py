@@ -111,7 +111,7 @@ def _counter(settings: Settings) -> TokenCounter:
     try:
         return counter_for(settings.token_estimator)
     except ValueError as error:
-        raise SettingsError(f"The token estimator cannot be used: {error}") from None
+        raise SettingsError(f"FASTPACA_TOKEN_ESTIMATOR cannot be used: {error}") from None
 
 
 class NodeProcess:

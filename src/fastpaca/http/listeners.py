@@ -6,7 +6,7 @@ import contextlib
 import errno
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +23,13 @@ _ADVICE: Final = {
     errno.EADDRNOTAVAIL: "; this machine does not have that address",
     errno.EACCES: "; ports below 1024 need special rights, so choose a higher one",
 }
-"""What an operator can do."""
+"""What an operator can do about an address."""
+
+_SOCKET_ADVICE: Final = {
+    errno.ENOENT: "; create its directory first",
+    errno.EACCES: "; the user that runs the node must be able to write to its directory",
+}
+"""What an operator can do about a Unix socket."""
 
 FILES_KEPT_FREE: Final = 256
 """File descriptors that connections leave to everything else."""
@@ -47,7 +53,7 @@ def unix_socket(path: Path) -> Iterator[socket.socket]:
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with contextlib.closing(listener):
-        with _sentences(f"unix:{path}"):
+        with _sentences(f"unix:{path}", advice=_SOCKET_ADVICE):
             _clear(path)
             listener.bind(str(path))
             made = path.stat()
@@ -116,16 +122,16 @@ def listen(listener: socket.socket, host: str) -> None:
 
 
 @contextlib.contextmanager
-def _sentences(address: str, host: str = "") -> Iterator[None]:
+def _sentences(address: str, host: str = "", advice: Mapping[int, str] = _ADVICE) -> Iterator[None]:
     """Turn errors of the address into sentences for the operator."""
     try:
         yield
     except socket.gaierror:
-        raise CannotListen(f"the host {host} has no address on this machine.") from None
+        raise CannotListen(f"the host {host} has no address; correct its name.") from None
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        advice = _ADVICE.get(error.errno or 0, "")
-        raise CannotListen(f"cannot listen on {address}: {reason}{advice}.") from None
+        hint = advice.get(error.errno or 0, "")
+        raise CannotListen(f"cannot listen on {address}: {reason}{hint}.") from None
 
 
 def with_port(host: str, port: int) -> str:

@@ -169,7 +169,7 @@ class Settings:
     )
     node_name: str = _row(
         "FASTPACA_NODE_NAME", "", parsing.node_name, "NAME",
-        "the name of this node (default: the host name)",
+        "the name of this node; the host name by default",
         unset=socket.gethostname() or "localhost",
     )
     log_level: Literal["debug", "info", "warning", "error"] = _row(

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
@@ -24,7 +23,7 @@ import asyncpg
 
 from fastpaca.store.base import CommitFailed, StoreRefused
 from fastpaca.store.postgres.address import Address, BadAddress, Host, address_of
-from fastpaca.store.postgres.errors import FAILURES, Unreachable, described
+from fastpaca.store.postgres.errors import FAILURES, Unreachable, advice, described
 from fastpaca.store.postgres.primary import READ_ONLY, read_only
 from fastpaca.store.postgres.session import CONNECT_SECONDS, Session, connect
 
@@ -127,10 +126,8 @@ class PostgresConnections:
         except BadAddress as error:
             raise StoreRefused(f"The address of the database cannot be used: {error}.") from None
         except FAILURES as error:
-            is_away = isinstance(error, ConnectionRefusedError | socket.gaierror)
-            advice = " Check that it runs, and the host and port in its address." if is_away else ""
             raise StoreRefused(
-                f"The database cannot be used: {described(error)}.{advice}"
+                f"The database cannot be used: {described(error)}.{advice(error)}"
             ) from error
         self._is_pooled = connection.is_pooled
         return connection
@@ -173,7 +170,10 @@ class PostgresConnections:
     async def _check(self, connection: Any) -> None:
         encoding = connection.get_settings().server_encoding
         if encoding != "UTF8":
-            raise StoreRefused(f"The database has the encoding {encoding}; it must be UTF8.")
+            raise StoreRefused(
+                f"The database has the encoding {encoding}; it must be UTF8. Create another one"
+                " with `createdb --encoding=UTF8 --template=template0`."
+            )
         is_read_only, fsync, commit = await connection.fetchrow(_CHECK, timeout=CONNECT_SECONDS)
         if is_read_only:
             raise read_only()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Final
 
 import asyncpg
@@ -19,6 +20,21 @@ FAILURES: Final = (
 
 TIES: Final = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 """The transaction lost against a concurrent one, and certainly changed nothing."""
+
+
+_AWAY: Final = " Check that it runs, and the host and port in its address."
+_LOGIN: Final = " Check the user and password in its address, and the server's pg_hba.conf."
+
+_ADVICE: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (asyncpg.InvalidAuthorizationSpecificationError, _LOGIN),
+    (asyncpg.InvalidCatalogNameError, " Create it, or correct the name in its address."),
+    (asyncpg.TooManyConnectionsError, " Raise max_connections there, or lower DB_POOL_SIZE."),
+    (asyncpg.PostgresConnectionError, _AWAY),
+    (ConnectionRefusedError, _AWAY),
+    (socket.gaierror, _AWAY),
+    (TimeoutError, _AWAY),
+)
+"""What an operator can do about a database that a node can't connect to."""
 
 
 class Unreachable(Exception):
@@ -63,6 +79,13 @@ def described(error: BaseException) -> str:
         return str(error)
     if isinstance(error, ConnectionRefusedError):
         return "Connection refused"  # asyncio puts its own words in place of these
+    if isinstance(error, TimeoutError) and not str(error):
+        return "no response in time"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def advice(error: BaseException) -> str:
+    """Return what to do about an *error* of connecting, as a sentence to append; or nothing."""
+    return next((text for kind, text in _ADVICE if isinstance(error, kind)), "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -81,7 +82,7 @@ class DataDirectory:
             is_file = isinstance(error, FileExistsError | NotADirectoryError)
             reason = "it is not a directory" if is_file else error.strerror
             raise StoreRefused(
-                f"The data directory {self._path} cannot be used: {reason}."
+                f"The data directory {self._path} cannot be used: {reason}.{_advice(error)}"
             ) from error
 
     def release(self) -> None:
@@ -127,7 +128,7 @@ class DataDirectory:
             return "another fastpaca process"
         if int(text) == os.getpid():
             return "this process already: by another client or on another event loop"
-        return f"another fastpaca process (pid {text.decode()})"
+        return f"another fastpaca process (pid {text.decode()}); stop it, or use another directory"
 
     def prepare(self, cache_bytes: int) -> apsw.Connection:
         """
@@ -147,7 +148,9 @@ class DataDirectory:
         except apsw.Error as error:
             raise StoreRefused(self.refusal(error)) from error
         except OSError as error:
-            raise StoreRefused(f"{self.database} cannot be used: {error.strerror}.") from error
+            raise StoreRefused(
+                f"{self.database} cannot be used: {error.strerror}.{_advice(error)}"
+            ) from error
         return connection
 
     def connect(self, cache_bytes: int = READER_CACHE_BYTES) -> apsw.Connection:
@@ -177,7 +180,9 @@ class DataDirectory:
         self._copy_log(connection)
         is_new = connection.execute("SELECT count(*) FROM sqlite_schema").get == 0
         if not is_new and connection.pragma("application_id") != APPLICATION_ID:
-            raise StoreRefused(f"{self.database} belongs to another program.")
+            raise StoreRefused(
+                f"{self.database} belongs to another program. Use another directory."
+            )
         todo = pending(migrations("fastpaca.store.sqlite"), connection.pragma("user_version"))
         if is_new:
             connection.pragma("page_size", PAGE_BYTES)
@@ -222,12 +227,24 @@ class DataDirectory:
     def refusal(self, error: apsw.Error) -> str:
         """Return a sentence that says why the database can't be used."""
         if isinstance(error, apsw.NotADBError):
-            return f"{self.database} is not a database, or its start is damaged."
+            return f"{self.database} is not a database, or its start is damaged. Restore a backup."
         if isinstance(error, apsw.CorruptError):
             return f"{self.database} is damaged ({described(error)}). Restore a backup."
         if isinstance(error, apsw.BusyError):
-            return f"{self.database} is held open by another program."
-        return f"{self.database} cannot be used: {described(error)}."
+            return f"{self.database} is held open by another program; end that program."
+        return f"{self.database} cannot be used: {described(error)}.{_advice(error)}"
+
+
+def _advice(error: OSError | apsw.Error) -> str:
+    """Return what to do about *error*, as a sentence to append; nothing if that is not known."""
+    number = getattr(error, "errno", None)
+    if isinstance(error, apsw.FullError) or number in {errno.ENOSPC, errno.EDQUOT}:
+        return " Free space on its disk."
+    if isinstance(error, apsw.IOError) or number == errno.EIO:
+        return " Check its disk."
+    if isinstance(error, OSError | apsw.ReadOnlyError | apsw.CantOpenError):
+        return " The user that runs the node must be able to write to the directory and its files."
+    return ""
 
 
 def _identity(descriptor: int) -> tuple[int, int]:
