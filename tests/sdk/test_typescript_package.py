@@ -162,7 +162,7 @@ def test_the_pages_of_the_client_have_typescript() -> None:
     """
     A first conversation and the pages about the client can be followed in TypeScript.
     """
-    assert {"docs/quickstart.md", "docs/typescript-sdk.md"} <= set(WITH_TYPESCRIPT)
+    assert {"docs/quickstart.md", "docs/getting-started.md"} <= set(WITH_TYPESCRIPT)
 
 
 @pytest.mark.parametrize("path", WITH_TYPESCRIPT)
