@@ -15,9 +15,6 @@ WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 
 ALL = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 
-UNPINNED = {"pypa/gh-action-pypi-publish@release/v1"}
-"""Its maintainers publish it on this branch, and advise to name that."""
-
 
 def steps(path: Path) -> Iterator[dict[str, Any]]:
     for job in yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values():
@@ -48,9 +45,27 @@ def test_actions_are_pinned(path: Path) -> None:
     An action of somebody else is named by its commit, with the release that this is beside it.
     """
     text = path.read_text(encoding="utf-8")
-    for used in {step["uses"] for step in steps(path) if "uses" in step} - UNPINNED:
+    for used in {step["uses"] for step in steps(path) if "uses" in step}:
         assert re.search(rf"{re.escape(used)} # v\d+\.\d+\.\d+$", text, re.MULTILINE), used
         assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", used), used
+
+
+@ALL
+def test_workflows_only_read(path: Path) -> None:
+    """
+    A job may write only what it says itself, and that is what it publishes.
+    """
+    assert yaml.safe_load(path.read_text(encoding="utf-8"))["permissions"] == {"contents": "read"}
+
+
+def test_npm_takes_what_is_published() -> None:
+    """
+    The package names its repository, which its provenance is checked against, before it is made;
+    and it is published from a path that npm can't take for a repository.
+    """
+    release = (ROOT / ".github/workflows/release.yml").read_text(encoding="utf-8")
+    assert 0 < release.index("npm pkg set") < release.index("run: make dist")
+    assert re.search(r"npm publish .* \./dist/", release)
 
 
 def test_every_supported_version_is_tested() -> None:

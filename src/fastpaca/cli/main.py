@@ -80,7 +80,7 @@ def _missing_package(error: ModuleNotFoundError) -> int:
     if error.name is None or error.name.partition(".")[0] == "fastpaca":
         raise error
     print(
-        f"fastpaca: the server needs packages that are not installed ({error.name} is missing);"
+        f"fastpaca: this command needs packages that are not installed ({error.name} is missing);"
         " install them with: pip install 'fastpaca[server]'",
         file=sys.stderr,
     )
