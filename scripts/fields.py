@@ -50,7 +50,7 @@ class Tables:
         """Return the table of the fields of a schema."""
         found = self._components["schemas"][name]
         required = set(found.get("required", ()))
-        is_sent = "patternProperties" in found or name == "NewMessage"
+        is_sent = "patternProperties" in found or name in ("NewMessage", "Usage")
         rows = [
             (f"`{field}`", type_of(schema), *self._cells(schema, is_sent, field in required))
             for field, schema in found["properties"].items()
@@ -112,7 +112,8 @@ def type_of(schema: Spec) -> str:
 def bounds(schema: Spec) -> str:
     """Say between which values a number must be; the ends of what JSON can hold go unsaid."""
     if "exclusiveMinimum" in schema:
-        return f" above {schema['exclusiveMinimum']}, at most {schema['maximum']}"
+        most = f", at most {schema['maximum']}" if "maximum" in schema else ""
+        return f" above {schema['exclusiveMinimum']}{most}"
     low, high = schema.get("minimum"), schema.get("maximum")
     if low is None or low < 0:
         return ""

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from fastpaca.client.values import CompactResult as CompactResult
     from fastpaca.client.values import ContextFrame as ContextFrame
     from fastpaca.client.values import ContextInfo as ContextInfo
+    from fastpaca.client.values import ContextUsage as ContextUsage
     from fastpaca.client.values import Explained as Explained
     from fastpaca.client.values import Frame as Frame
     from fastpaca.client.values import GapFrame as GapFrame
@@ -90,6 +91,7 @@ _ROOMS: Final = {
         "CompactionFrame",
         "ContextFrame",
         "ContextInfo",
+        "ContextUsage",
         "Explained",
         "Frame",
         "GapFrame",

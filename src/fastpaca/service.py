@@ -19,6 +19,7 @@ from fastpaca.context.events import Appended
 from fastpaca.context.explain import Explanation, Fate
 from fastpaca.context.message import Entry
 from fastpaca.context.ops import Append, Compact, Counted, Delete, PatchMetadata, Purge, Put
+from fastpaca.context.usage import Usage
 from fastpaca.context.window import Window
 from fastpaca.engine import Engine, Keyed, ResponseWriter, Written
 from fastpaca.errors import ContextNotFound, InvalidRequest
@@ -78,9 +79,10 @@ class Service:
         if_version: int | None,
         write_response: ResponseWriter,
         keyed: Keyed | None,
+        usage: Usage | None = None,
     ) -> Written:
-        """Append messages, all or none."""
-        op = Append(await self._counted(drafts), if_version)
+        """Append messages, all or none; *usage* is what the call cost that gave the last one."""
+        op = Append(await self._counted(drafts), if_version, usage)
         written = await self._engine.write(context_id, op, write_response, keyed)
         for event in written.events:
             if isinstance(event, Appended):
@@ -89,6 +91,8 @@ class Service:
                     event.entry.tokens,
                     counted_by_client=event.draft.token_count is not None,
                 )
+        if usage is not None and written.events:
+            self._metrics.note_reported(usage.by_kind)
         return written
 
     async def tail(self, context_id: str, offset: int, limit: int) -> Sequence[MessageRow]:

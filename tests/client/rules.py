@@ -13,6 +13,15 @@ from fastpaca.client.responses import ClientResponse
 
 RULES = Path(__file__).parent.parent / "wire" / "rules"
 
+NO_USAGE = {
+    "input_tokens": 0,
+    "cached_input_tokens": 0,
+    "cache_write_tokens": 0,
+    "output_tokens": 0,
+    "counted_ratio": None,
+}
+"""What a context shows of which nothing was reported."""
+
 CONTEXT = json.dumps(
     {
         "id": "demo",
@@ -24,6 +33,7 @@ CONTEXT = json.dumps(
         "metadata": {},
         "version": 0,
         "last_seq": 0,
+        "usage": NO_USAGE,
         "created_at": "2026-01-05T09:30:00Z",
         "updated_at": "2026-01-05T09:30:00Z",
     }

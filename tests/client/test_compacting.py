@@ -17,7 +17,7 @@ from fastpaca.client.responses import ClientResponse
 from fastpaca.client.values import CompactResult, View
 from tests.client import cuts
 from tests.client.driven import Hand, answer
-from tests.client.rules import rules
+from tests.client.rules import NO_USAGE, rules
 from tests.context import strategies
 from tests.context.oracle import pairs
 from tests.kit.messages import assistant, call, result, system, tool, user
@@ -171,6 +171,7 @@ def configured(budget: int = 10) -> ClientResponse:
         "metadata": {},
         "version": 5,
         "last_seq": 5,
+        "usage": NO_USAGE,
         "created_at": moment,
         "updated_at": moment,
     }

@@ -13,7 +13,7 @@ from fastpaca import ContextNotFound, FastpacaError, Retries, Timeouts, Unexpect
 from fastpaca.client.calls import Calls
 from fastpaca.client.values import Frame
 from tests.client.driven import CUT, Hand, answer
-from tests.client.rules import rules
+from tests.client.rules import NO_USAGE, rules
 from tests.client.stories import check_shown, plain
 
 OPENED = answer(200, b"", content_type="text/event-stream; charset=utf-8")
@@ -207,6 +207,7 @@ def test_now_is_one_moment() -> None:
         "metadata": {},
         "version": 7,
         "last_seq": 7,
+        "usage": NO_USAGE,
         "created_at": "2026-01-05T09:30:00Z",
         "updated_at": "2026-01-05T09:30:00Z",
     }

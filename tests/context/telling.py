@@ -11,9 +11,10 @@ from fastpaca.context import Config, Manual
 from fastpaca.context.context import ContextState
 from fastpaca.context.events import Compacted
 from fastpaca.context.message import Entry
-from fastpaca.context.ops import Append, Compact, PatchMetadata
+from fastpaca.context.ops import Append, Compact, Counted, PatchMetadata
 from fastpaca.context.persisted import persisted
 from fastpaca.context.policies import compact, is_due
+from fastpaca.context.usage import Usage
 from fastpaca.context.window import Window, segments
 from fastpaca.errors import FastpacaError
 from tests.context.conversation import Conversation, image
@@ -89,10 +90,16 @@ class Told:
         made = counted(message)
         window = self.conversation.window
         self.source.append(message, window.entries)
-        self.conversation.apply(Append((made,)))
+        self.conversation.apply(Append((made,), None, self._usage(made)))
         logged = self.conversation.logged(self.context.last_seq)
         self.before = window.admit(logged).entries
         self.windows[self.context.version] = self.conversation.window
+
+    def _usage(self, made: Counted) -> Usage | None:
+        """Report of every answer, and draw nothing for it, so that stories stay what they were."""
+        if made.draft.role != "assistant":
+            return None
+        return Usage(100 + 20 * self.context.last_seq, 9, model="m")
 
     def _append_many(self) -> None:
         for _ in range(self.rng.randint(2, 5)):

@@ -14,6 +14,7 @@ from fastpaca.api import bodies, query
 from fastpaca.api.openapi.document import openapi_bytes
 from fastpaca.context import jsontext
 from fastpaca.context.config import TOKEN_FACTOR_MAX, Config, LastN, SkipParts
+from fastpaca.context.usage import MODEL_CHARS_MAX
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "openapi.py"
 DOCUMENT = json.loads(openapi_bytes())
@@ -53,6 +54,11 @@ SKIP_PARTS = "schemas/Policy/oneOf/1/properties/config/properties"
         ("schemas/Append/properties/messages/maxItems", bodies.BATCH_MAX),
         ("schemas/Compact/properties/replacement/maxItems", bodies.REPLACEMENT_MAX),
         ("schemas/Append/patternProperties", {f"^({'|'.join(sorted(bodies.ECHOED_KEYS))})$": True}),
+        (
+            "schemas/ContextChanges/patternProperties",
+            {f"^({'|'.join(sorted(bodies.ECHOED_CONTEXT_KEYS))})$": True},
+        ),
+        ("schemas/Usage/properties/model/maxLength", MODEL_CHARS_MAX),
         (f"{CHANGES}/token_budget/default", Config().token_budget),
         (f"{CHANGES}/trigger_ratio/default", Config().trigger_ratio),
         (f"{CHANGES}/token_factor/default", Config().token_factor),

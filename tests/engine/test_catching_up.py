@@ -9,6 +9,7 @@ import pytest
 
 from fastpaca.context.message import Entry
 from fastpaca.context.ops import Append, Compact, Counted, Op, PatchMetadata, Purge, Put
+from fastpaca.context.usage import Usage
 from fastpaca.engine import Engine, rows
 from fastpaca.errors import ContextNotFound
 from tests.context.story import Talk, drawn_put
@@ -152,7 +153,9 @@ async def drawn(rng: Random, talk: Talk, engine: Engine) -> Op:
     """Draw what happens to a context next."""
     draw = rng.random()
     if draw < 0.75:
-        return Append(tuple(counted(talk.next()) for _ in range(rng.choice((1, 1, 1, 2, 5)))))
+        messages = tuple(counted(talk.next()) for _ in range(rng.choice((1, 1, 1, 2, 5))))
+        usage = Usage(rng.randrange(10_000), 1, model=rng.choice("ab"))
+        return Append(messages, None, usage if rng.random() < 0.5 else None)
     if draw < 0.87:
         return await replacement(rng, talk, engine)
     return drawn_put(rng) if draw < 0.97 else PatchMetadata({"n": b"%d" % rng.randrange(9)})

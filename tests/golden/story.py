@@ -41,7 +41,7 @@ TRIMMED: Final[dict[str, Json]] = {
 PLAIN_IDS: Final = (
     *("agent/late", "manual", "manual/over", "cut", "cut/pinned", "counts", "numbers", "keyed"),
     *("changed", "empty", "é/ü %2F?#", "x" * 128, "y" * 129, LONG_ID, "deleted"),
-    "formats",
+    *("formats", "calls"),
 )
 IDS: Final = (*TRIMMED, *PLAIN_IDS, "purged", "z" * 300, UNFINISHED, "never was")
 """Every context that is read, those that are not there included."""
@@ -179,6 +179,7 @@ def life() -> list[Ask]:
     _sizes(told)
     _configurations(told)
     _formats(told)
+    _calls(told)
     _ends(told)
     return told.asks
 
@@ -251,6 +252,17 @@ def _formats(told: _Teller) -> None:
     told.raw("POST", f"{target('formats')}/messages?format=gemini", shown)
 
 
+def _calls(told: _Teller) -> None:
+    """Report what calls cost: enough of them for a ratio, then a trim and another model."""
+    told.put("calls", token_budget=900)
+    for number in range(24):
+        usage = {"input_tokens": 500 + 40 * number, "output_tokens": 9, "model": "m-1"}
+        told.append("calls", user(f"Question {number}"), assistant("An answer."), usage=usage)
+    told.append("calls", assistant("x" * 2000), usage={"input_tokens": 1600, "output_tokens": 600})
+    last = {"input_tokens": 1700, "cached_input_tokens": 900, "cache_write_tokens": 5}
+    told.append("calls", assistant("Done."), usage={**last, "output_tokens": 2, "model": "m-2"})
+
+
 def _ends(told: _Teller) -> None:
     """Name contexts in every way, retry requests, and delete and purge."""
     for name in ("empty", "é/ü %2F?#", "x" * 128, "y" * 129, LONG_ID):
@@ -266,7 +278,8 @@ def _ends(told: _Teller) -> None:
     told.delete("deleted")
     for name in ("purged", "z" * 300, UNFINISHED):
         told.put(name, metadata={"secret": SECRET})
-        told.append(name, user(SECRET), assistant(SECRET), key=f"k-{name[:9]}")
+        usage = {"input_tokens": 1, "output_tokens": 1, "model": SECRET}
+        told.append(name, user(SECRET), assistant(SECRET), key=f"k-{name[:9]}", usage=usage)
         told.compact(name, user(f"Summary: {SECRET}"))
         told.delete(name, "?purge=true")
 
@@ -325,6 +338,8 @@ def sequel() -> list[Ask]:
     told.append("agent/late", assistant("End. ", token_count=40))
     told.append("cut", user("And again. ", token_count=500))
     told.append("counts", user("small", token_count=1))
+    usage = {"input_tokens": 1790, "output_tokens": 2, "model": "m-2"}
+    told.append("calls", user("More?"), assistant("No."), usage=usage)
     told.append("manual/over", user("Line 10", token_count=3))
     told.compact("manual/over", logged(10, 12, user("Line 10")), user("New summary", token_count=4))
     told.put("changed", policy={"strategy": "skip_parts"}, token_budget=90, trigger_ratio=0.6)

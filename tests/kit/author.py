@@ -26,6 +26,16 @@ BEGINNING_US = 1_700_000_000_000_000
 ORIGINS = ("", "/string", "anthropic/list", "ai-sdk/")
 """How messages come, in turn."""
 
+USAGES = (
+    b"",
+    b'{"input_tokens":7,"output_tokens":0}',
+    b'{"input_tokens":9,"output_tokens":1,"model":"m"}',
+)
+"""What calls cost, in turn; most calls are not reported."""
+
+TOTALS = b'[7,0,0,0,0,0,0,2,0,7,""]'
+"""What a row has of reports, once messages were appended."""
+
 _commit_numbers = itertools.count(1)
 
 
@@ -76,11 +86,13 @@ class Author:
         count: int = 0,
         size: int = 0,
         trims: Mapping[int, Iterable[Run]] | None = None,
+        usage: bytes | None = None,
     ) -> Change:
         """
         Append *bodies*, or *count* messages of about *size* bytes.
 
-        *trims* are rewrites of the window, by the number of the message that causes them.
+        *trims* are rewrites of the window, by the number of the message that causes them. Each
+        message has a report of its own, which is *usage* if it is given.
         """
         last = self.row.last_seq
         texts = bodies or [body(last + number, size) for number in range(1, count + 1)]
@@ -92,6 +104,7 @@ class Author:
                 counts=b"\x94%d" % number,
                 at_us=BEGINNING_US + self.row.version + number,
                 origin=ORIGINS[(last + number) % len(ORIGINS)],
+                usage=USAGES[(last + number) % len(USAGES)] if usage is None else usage,
             )
             for number, text in enumerate(texts, 1)
         ]
@@ -100,6 +113,7 @@ class Author:
             "version": self.row.version + len(messages),
             "last_seq": last + len(messages),
             "spoken_at_us": BEGINNING_US + self.row.version + len(messages),
+            "usage": TOTALS,
         }
         compactions = [
             self.compaction(self.row.version + number, runs, last + number)

@@ -31,7 +31,17 @@ from fastpaca.store.base import (
 )
 from tests.context.conversation import image
 from tests.context.telling import Told, tell
-from tests.kit.author import ALL, BEGINNING_US, ORIGINS, Author, answer, body, create
+from tests.kit.author import (
+    ALL,
+    BEGINNING_US,
+    ORIGINS,
+    TOTALS,
+    USAGES,
+    Author,
+    answer,
+    body,
+    create,
+)
 
 MakeStore = Callable[[], Store]
 
@@ -163,6 +173,23 @@ class LoadContract:
         assert snapshot is not None
         assert snapshot.messages == author.log
         assert [row.body for row in snapshot.messages] == bodies
+
+    @on_store
+    async def test_reports_come_back_with_their_messages(self, store: Store) -> None:
+        """A report is part of the row of its message, and the sums are part of the context's."""
+        (author,) = await create(store, "c")
+        assert (await store.contexts("", "", 1))[0].usage == b"[]"
+        await store.commit([author.append(count=3)])
+        snapshot = await store.load("c")
+        assert snapshot is not None
+        assert snapshot.row == author.row
+        assert snapshot.row.usage == TOTALS
+        assert {row.usage for row in snapshot.messages} == set(USAGES)
+        await store.commit([author.describe(b'{"a":1}')])
+        assert await store.contexts("", "", 1) == [author.row]
+        bounds = PageBounds(ALL, ALL)
+        assert (await store.changes("c", 0, 3, bounds)).messages == author.log
+        assert await store.messages("c", 1, 3, bounds) == author.log
 
     @on_store
     async def test_messages_come_back_with_their_origins(self, store: Store) -> None:

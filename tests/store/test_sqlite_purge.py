@@ -64,7 +64,8 @@ class Churn:
             runs = [Run(1, 1, replacement=author.row.version + 1)]
             return author.compact(runs, [text * rng.choice([3, 900])], kept)
         sizes = [rng.choice([1, 5, 40, 90, 600, 5000]) for _ in range(rng.randint(1, 6))]
-        return author.append(*(text * size for size in sizes), records=kept)
+        usage = b'{"input_tokens":1,"output_tokens":1,"model":"%s"}' % text
+        return author.append(*(text * size for size in sizes), records=kept, usage=usage)
 
     def deaths(self) -> list[Change]:
         chosen = self.rng.sample(sorted(self.alive), len(self.alive) // 3)

@@ -13,6 +13,7 @@ from msgspec import Raw
 from fastpaca.context.config import LastN, policy_text
 from fastpaca.context.message import Counts, encode_counts
 from fastpaca.context.persisted import Persisted, Run
+from fastpaca.context.usage import UsageTotals
 from fastpaca.store.base import CompactionRow, MessageRow
 from fastpaca.store.sqlite.store import WRITER_CACHE_BYTES
 from fastpaca.transfer.format import FORMAT, ContextLine, HeaderLine, HistoryLine, encode
@@ -65,6 +66,7 @@ def _state(messages: int) -> ContextLine:
         created_at_us=1,
         updated_at_us=messages,
         spoken_at_us=messages,
+        usage=UsageTotals(),
     )
 
 

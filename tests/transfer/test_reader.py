@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
+from fastpaca.context.usage import UsageTotals
 from fastpaca.store.memory import MemoryStore
 from fastpaca.transfer.format import BadLine, ContextLine, check_context
 from fastpaca.transfer.reader import ExportReader
@@ -104,6 +105,7 @@ def _context(context_id: str) -> ContextLine:
         created_at_us=0,
         updated_at_us=0,
         spoken_at_us=0,
+        usage=UsageTotals(),
     )
 
 

@@ -63,6 +63,7 @@ class _Life:
         self._rng = rng
         self._path = f"/v1/contexts/{quote(name, safe='')}"
         self._talk = Talk(rng)
+        self._tokens = 0
 
     async def live(self, steps: int) -> None:
         await self._put()
@@ -74,7 +75,11 @@ class _Life:
     async def _step(self) -> None:
         draw = self._rng.random()
         if draw < 0.6:
-            await self._send("POST", "/messages", {"message": self._talk.next()})
+            body = {"message": self._talk.next()}
+            if body["message"]["role"] == "assistant":
+                self._tokens += 40
+                body["usage"] = {"input_tokens": self._tokens, "output_tokens": 9, "model": "m"}
+            await self._send("POST", "/messages", body)
         elif draw < 0.7:
             messages = [self._talk.next() for _ in range(self._rng.randint(2, 9))]
             await self._send("POST", "/messages", {"messages": messages})

@@ -39,7 +39,24 @@ export interface Policy {
   config?: Record<string, unknown>;
 }
 
-/** A context's configuration, version and last seq. */
+/** What was reported of the model calls of a context. */
+export interface ContextUsage {
+  /** The tokens of all prompts; includes the next two. */
+  input_tokens: number;
+  /** Those that were read from the provider's cache. */
+  cached_input_tokens: number;
+  /** Those that were written to it. */
+  cache_write_tokens: number;
+  /** The tokens of all answers. */
+  output_tokens: number;
+  /**
+   * Counted tokens for each token that the provider billed; null until 20 pairs of reports could
+   * be compared.
+   */
+  counted_ratio: number | null;
+}
+
+/** A context's configuration, version and last seq, and what was reported of its calls. */
 export interface ContextInfo {
   id: string;
   status: 'active' | 'tombstoned';
@@ -50,6 +67,7 @@ export interface ContextInfo {
   metadata: Record<string, unknown>;
   version: number;
   last_seq: number;
+  usage: ContextUsage;
   created_at: string;
   updated_at: string;
 }

@@ -20,6 +20,7 @@ from fastpaca.context.config import parse_factor, parse_policy, parse_ratio
 from fastpaca.context.context import METADATA_BYTES_MAX
 from fastpaca.context.draft import Draft, parse, plain
 from fastpaca.context.ops import PatchMetadata, Put
+from fastpaca.context.usage import Usage, parse_usage
 from fastpaca.errors import InvalidRequest
 from fastpaca.formats import parse_message
 
@@ -37,12 +38,15 @@ ECHOED_KEYS: Final = frozenset(
 )
 """Fields that only the server decides; ignored in a body."""
 
+ECHOED_CONTEXT_KEYS: Final = ECHOED_KEYS | {"usage"}
+"""The same in the body of a context; other bodies have a `usage` of their own, or none."""
+
 _MESSAGE: Final = b'{"message":'
 """How the body of an append of one message begins."""
 
 _PUT_KEYS: Final = ("token_budget", "trigger_ratio", "token_factor", "policy", "metadata")
 _PATCH_KEYS: Final = ("metadata",)
-_APPEND_KEYS: Final = ("message", "messages", "if_version")
+_APPEND_KEYS: Final = ("message", "messages", "usage", "if_version")
 _COMPACT_KEYS: Final = ("replacement", "if_version")
 
 T = TypeVar("T")
@@ -56,11 +60,13 @@ class Drafts(msgspec.Struct, frozen=True, gc=False):
         drafts: The messages.
         if_version: The version that they rely on, or None.
         is_batch: Whether they were sent as a list.
+        usage: What the call cost that gave the last of them, or None.
     """
 
     drafts: list[Draft]
     if_version: int | None
     is_batch: bool
+    usage: Usage | None = None
 
 
 def parse_put(body: bytes) -> Put:
@@ -70,7 +76,7 @@ def parse_put(body: bytes) -> Put:
     Raises:
         InvalidRequest: It cannot be used; the error names the field.
     """
-    members = _members(jsontext.minified(body or b"{}"), _PUT_KEYS)
+    members = _members(jsontext.minified(body or b"{}"), _PUT_KEYS, ECHOED_CONTEXT_KEYS)
     return Put(
         token_budget=_parsed(members, "token_budget", _positive),
         trigger_ratio=_parsed(members, "trigger_ratio", parse_ratio),
@@ -87,7 +93,7 @@ def parse_patch_metadata(body: bytes) -> PatchMetadata:
     Raises:
         InvalidRequest: It cannot be used; the error names the field.
     """
-    members = _members(jsontext.minified(body), _PATCH_KEYS)
+    members = _members(jsontext.minified(body), _PATCH_KEYS, ECHOED_CONTEXT_KEYS)
     metadata = _metadata(_required(members, "metadata", 'Send the changes: {"metadata": {…}}.'))
     # Every key means something here, so none may be sent twice.
     changes = jsontext.members(metadata, None, "metadata")
@@ -108,16 +114,17 @@ def parse_append(body: bytes, format_: str | None = None) -> Drafts:
         if draft is not None:
             return Drafts([draft], None, is_batch=False)
     members = _members(text, _APPEND_KEYS)
-    if_version = _if_version(members)
+    if_version, usage = _if_version(members), _parsed(members, "usage", parse_usage)
     if "messages" not in members:
         one = _required(members, "message", "Send a message, or a list of messages.")
-        return Drafts([_draft(one, "message", format_)], if_version, is_batch=False)
+        return Drafts([_draft(one, "message", format_)], if_version, is_batch=False, usage=usage)
     if "message" in members:
         raise InvalidRequest("Send either message or messages, not both.", "messages")
     texts = jsontext.items(members["messages"], "messages")
     if not 1 <= len(texts) <= BATCH_MAX:
         raise InvalidRequest(f"Send 1 to {BATCH_MAX} messages, not {len(texts)}.", "messages")
-    return Drafts(_drafts(texts, "messages", format_), if_version, is_batch=True)
+    drafts = _drafts(texts, "messages", format_)
+    return Drafts(drafts, if_version, is_batch=True, usage=usage)
 
 
 def parse_compact(body: bytes, format_: str | None = None) -> Drafts:
@@ -138,12 +145,14 @@ def parse_compact(body: bytes, format_: str | None = None) -> Drafts:
     return Drafts(drafts, _if_version(members), is_batch=True)
 
 
-def _members(text: bytes, known: tuple[str, ...]) -> jsontext.Members:
+def _members(
+    text: bytes, known: tuple[str, ...], echoed: frozenset[str] = ECHOED_KEYS
+) -> jsontext.Members:
     if text[:1] != b"{":
         raise InvalidRequest(f"The body must be an object, not {jsontext.kind_of(text)}.")
     members = jsontext.members(text, known, None)
     for key in members:
-        if key not in known and key not in ECHOED_KEYS:
+        if key not in known and key not in echoed:
             raise InvalidRequest(jsontext.unknown_key_message(key, known), key)
     return members
 

@@ -38,7 +38,7 @@ class Messages:
         del body  # a large one need not be here until the commit
         shape = responses.appended_batch if sent.is_batch else responses.appended
         written = await self._service.append(
-            request.context_id, sent.drafts, sent.if_version, shape, keyed
+            request.context_id, sent.drafts, sent.if_version, shape, keyed, sent.usage
         )
         return idempotency.response(201, written)
 

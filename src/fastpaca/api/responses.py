@@ -18,7 +18,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from fastpaca.api.query import PAGE_MAX
-from fastpaca.context import ContextState, WindowView, explain, jsontext, message, oddities
+from fastpaca.context import ContextState, WindowView, explain, jsontext, message, oddities, usage
 from fastpaca.context.config import STRATEGIES, TOKEN_FACTOR_MAX
 from fastpaca.context.events import Appended, Event
 from fastpaca.context.explain import Fate
@@ -58,6 +58,22 @@ encode: Final = msgspec.json.Encoder().encode
 # --- contexts ---------------------------------------------------------------------------------
 
 
+class ContextUsageJSON(Struct, frozen=True, gc=False):
+    """What was reported of the model calls of a context."""
+
+    input_tokens: Annotated[Count, doc("Sum of the reported `input_tokens`.")]
+    cached_input_tokens: Annotated[Count, doc("Sum of the reported `cached_input_tokens`.")]
+    cache_write_tokens: Annotated[Count, doc("Sum of the reported `cache_write_tokens`.")]
+    output_tokens: Annotated[Count, doc("Sum of the reported `output_tokens`.")]
+    counted_ratio: Annotated[
+        Annotated[float, Meta(gt=0)] | None,
+        doc(
+            "Counted tokens for each token that the provider billed; null until"
+            f" {usage.PAIRS_MIN} pairs of reports could be compared."
+        ),
+    ]
+
+
 class ContextJSON(Struct, frozen=True, gc=False):
     """A context."""
 
@@ -84,6 +100,9 @@ class ContextJSON(Struct, frozen=True, gc=False):
         ),
     ]
     last_seq: Annotated[Count, doc("Seq of the newest message; 0 if there is none.")]
+    usage: Annotated[
+        ContextUsageJSON, doc("What was reported of model calls; each sum ends at 2^53-1.")
+    ]
     created_at: Annotated[Time, doc("UTC.")]
     updated_at: Annotated[Time, doc("When anything in it last changed, UTC.")]
 
@@ -115,9 +134,21 @@ def listed(row: ContextRow) -> bytes:
             metadata=Raw(row.metadata),
             version=row.version,
             last_seq=row.last_seq,
+            usage=_usage(row),
             created_at=timestamp(row.created_at_us).decode(),
             updated_at=timestamp(row.updated_at_us).decode(),
         )
+    )
+
+
+def _usage(row: ContextRow) -> ContextUsageJSON:
+    totals = usage.UsageTotals.decode(row.usage)
+    return ContextUsageJSON(
+        totals.input_tokens,
+        totals.cached_input_tokens,
+        totals.cache_write_tokens,
+        totals.output_tokens,
+        totals.counted_ratio,
     )
 
 

@@ -58,13 +58,13 @@ _IS_IDENTITY: Final = "SELECT true FROM fastpaca_archive WHERE identity = $1 FOR
 
 _INSERT: Final = """
 INSERT INTO messages (context_id, seq, version, role, parts, metadata, token_count, inserted_at,
-    origin, counts, body)
+    origin, usage, counts, body)
 SELECT context_id, seq, version, role, parts::json, metadata::json, token_count, inserted_at,
-    origin, counts, body
+    origin, usage::json, counts, body
 FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[],
-    $7::bigint[], $8::timestamptz[], $9::text[], $10::bytea[], $11::bytea[])
+    $7::bigint[], $8::timestamptz[], $9::text[], $10::text[], $11::bytea[], $12::bytea[])
     AS new (context_id, seq, version, role, parts, metadata, token_count, inserted_at, origin,
-    counts, body)
+    usage, counts, body)
 ON CONFLICT DO NOTHING
 RETURNING context_id, seq
 """
@@ -84,12 +84,14 @@ def _messages(order: str, content: str) -> str:
     # Each range is read by the index, and only as far as needed; the database ends the page by the
     # sum of sizes.
     return f"""
-SELECT seq, version, body, counts, inserted_at, origin FROM (
+SELECT seq, version, body, counts, inserted_at, origin, usage FROM (
     SELECT *, sum(octet_length(body)) OVER (ORDER BY seq {order}) - octet_length(body) AS before
     FROM (
         SELECT found.* FROM unnest($2::bigint[], $3::bigint[]) AS wanted (first, last)
         CROSS JOIN LATERAL (
-            SELECT m.seq, m.version, {content}, m.inserted_at, m.origin FROM messages AS m
+            SELECT m.seq, m.version, {content}, m.inserted_at, m.origin,
+                m.usage::text
+            FROM messages AS m
             WHERE m.context_id = $1 AND m.seq >= wanted.first AND m.seq <= wanted.last
             ORDER BY m.seq {order} LIMIT $4
         ) AS found
@@ -179,10 +181,16 @@ class PostgresArchive:
         new = {(name, seq) for name, seq in inserted}
         old = [one for one in rows if (one.context_id, one.row.seq) not in new]
         if old:
-            _, _, versions, _, _, _, _, times, _, counts, bodies = await _columns(old)
-            names, seqs = [one.context_id for one in old], [one.row.seq for one in old]
+            again = await _columns(old)
             different = await connection.fetch(
-                _DIFFERENT, names, seqs, versions, times, counts, bodies, timeout=self._timeout
+                _DIFFERENT,
+                again.context_ids,
+                again.seqs,
+                again.versions,
+                again.times,
+                again.counts,
+                again.bodies,
+                timeout=self._timeout,
             )
             if different:
                 raise _Conflict(dict(map(tuple, different)))
@@ -205,8 +213,16 @@ class PostgresArchive:
         async with self._connection(reads=True) as connection:
             rows = await fetched(connection, sql, *values, timeout=self._timeout)
         return [
-            MessageRow(seq, version, body, counts, (at - _EPOCH) // _MICROSECOND, origin)
-            for seq, version, body, counts, at, origin in rows
+            MessageRow(
+                seq,
+                version,
+                body,
+                counts,
+                (at - _EPOCH) // _MICROSECOND,
+                origin,
+                (usage or "").encode(),
+            )
+            for seq, version, body, counts, at, origin, usage in rows
         ]
 
     async def erase(self, context_ids: Sequence[str]) -> None:
@@ -280,6 +296,7 @@ class _Columns(NamedTuple):
     token_counts: list[int | None]
     times: list[datetime]
     origins: list[str]
+    usages: list[str | None]
     counts: list[bytes]
     bodies: list[bytes]
 
@@ -301,7 +318,7 @@ async def _columns(rows: Sequence[LogRow]) -> _Columns:
 
 
 def _made_columns(rows: Sequence[LogRow]) -> _Columns:
-    columns = _Columns([], [], [], [], [], [], [], [], [], [], [])
+    columns = _Columns(*([] for _ in _Columns._fields))
     for context_id, row in rows:
         values = (
             context_id,
@@ -311,6 +328,7 @@ def _made_columns(rows: Sequence[LogRow]) -> _Columns:
             _tokens(row.counts),
             _EPOCH + row.at_us * _MICROSECOND,
             row.origin,
+            row.usage.decode() or None,
             row.counts,
             row.body,
         )

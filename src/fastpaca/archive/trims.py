@@ -48,7 +48,8 @@ WHERE context = ? AND seq BETWEEN ? AND ? AND place <= ? ORDER BY seq LIMIT ?
 _EMPTY: Final = """
 UPDATE messages SET
     context = iif(EXISTS (SELECT 1 FROM answers WHERE place = messages.place), context, NULL),
-    seq = NULL, version = NULL, at_us = NULL, origin = NULL, counts = NULL, body = NULL
+    seq = NULL, version = NULL, at_us = NULL, origin = NULL, usage = NULL, counts = NULL,
+    body = NULL
 WHERE place = ?
 """
 
@@ -66,7 +67,7 @@ _HEADS: Final = LOG.replace("body, counts", "x'', x''")
 
 # As the fields of MessageRow.
 _BACKWARD: Final = """
-SELECT seq, version, body, counts, at_us, origin FROM messages
+SELECT seq, version, body, counts, at_us, origin, usage FROM messages
 WHERE context = ? AND seq BETWEEN ? AND ? ORDER BY seq DESC
 """
 

@@ -71,8 +71,28 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     config: dict[str, Any]
 
 
+class ContextUsage(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What was reported of the model calls of a context.
+
+    Attributes:
+        input_tokens: The tokens of all prompts; includes the next two.
+        cached_input_tokens: Those that were read from the provider's cache.
+        cache_write_tokens: Those that were written to it.
+        output_tokens: The tokens of all answers.
+        counted_ratio: Counted tokens for each token that the provider billed; None until 20 pairs
+            of reports could be compared.
+    """
+
+    input_tokens: int
+    cached_input_tokens: int
+    cache_write_tokens: int
+    output_tokens: int
+    counted_ratio: float | None
+
+
 class ContextInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A context's configuration, version and last seq."""
+    """A context's configuration, version and last seq, and what was reported of its calls."""
 
     id: str
     status: str
@@ -83,6 +103,7 @@ class ContextInfo(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any]
     version: int
     last_seq: int
+    usage: ContextUsage
     created_at: datetime
     updated_at: datetime
 

@@ -7,9 +7,8 @@ events that a store must write. A refused op raises and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from itertools import islice
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
@@ -36,7 +35,14 @@ from fastpaca.context.oddities import unpaired
 from fastpaca.context.ops import Append, Compact, Counted, Delete, Op, PatchMetadata, Purge, Put
 from fastpaca.context.persisted import persisted
 from fastpaca.context.policies import compact, is_above_trigger, is_due
-from fastpaca.context.window import Window, WindowSegment, replaced, segments
+from fastpaca.context.usage import Usage, UsageTotals
+from fastpaca.context.window import (
+    Window,
+    WindowSegment,
+    changed_range,
+    replaced,
+    segments,
+)
 
 METADATA_BYTES_MAX: Final = 256 * 1024
 """The most bytes of a context's metadata: they are read and written as a whole."""
@@ -96,6 +102,7 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
         updated_at_us: When it was last changed in any way.
         spoken_at_us: When its log or window last changed.
         window: The LLM context, before it is fitted.
+        usage: What was reported of the calls that gave its messages.
     """
 
     id: str
@@ -109,6 +116,7 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
     updated_at_us: int
     spoken_at_us: int
     window: Window
+    usage: UsageTotals = UsageTotals()
 
     @property
     def needs_compaction(self) -> bool:
@@ -199,6 +207,7 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
         events: list[Event] = []
         seq, version, window = self.last_seq, self.version, self.window
         factor = self.config.token_factor
+        admitted, newest = window, seq + len(op.messages)
         for message in op.messages:
             seq, version = seq + 1, version + 1
             draft, counts = message.draft, message.counts
@@ -214,7 +223,9 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
                 window = window.grown(entry)
                 if window.groups is not None:
                     window.grouped()  # message by message, so that no later one costs more
-            events.append(Appended(entry, draft, at_us, oddities))
+            usage = op.usage if seq == newest else None
+            events.append(Appended(entry, draft, at_us, oddities, usage))
+            admitted = window
             if is_due(window, self.config):
                 smaller = compact(window, self.config)
                 if smaller is not window:
@@ -223,9 +234,21 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
                     window = smaller
         assert version - self.version == seq - self.last_seq == len(op.messages)
         changed = self._touched(
-            at_us, version=version, last_seq=seq, window=window, spoken_at_us=at_us
+            at_us,
+            version=version,
+            last_seq=seq,
+            window=window,
+            spoken_at_us=at_us,
+            usage=self._reported(op.usage, admitted, seq),
         )
         return changed, tuple(events)
+
+    def _reported(self, usage: Usage | None, admitted: Window, seq: int) -> UsageTotals:
+        """Return the totals with *usage*; the window *admitted* ends with its message, *seq*."""
+        if usage is None:
+            return self.usage
+        budget, binds = self.budget(None)
+        return self.usage.reported(usage, admitted, seq, budget if binds else None)
 
     def _compacted(
         self,
@@ -236,7 +259,7 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
         at_us: int,
         references: Sequence[Entry] = (),
     ) -> Compacted:
-        from_seq, to_seq = _changed_range(before, after, references)
+        from_seq, to_seq = changed_range(before, after, references)
         assert (from_seq is None) == (to_seq is None)
         return Compacted(
             version=version,
@@ -307,7 +330,10 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
             metadata = op.metadata
         if not events:
             return self, ()
-        return self._touched(now_us, config=config, metadata=metadata), tuple(events)
+        is_recounted = config.token_factor != self.config.token_factor
+        usage = self.usage.recounted() if is_recounted else self.usage
+        changed = self._touched(now_us, config=config, metadata=metadata, usage=usage)
+        return changed, tuple(events)
 
     def _patch_metadata(
         self, op: PatchMetadata, now_us: int
@@ -338,7 +364,12 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
         if self.status is Status.PURGED:
             return self, ()
         changed = self._touched(
-            now_us, status=Status.PURGED, metadata=b"{}", window=Window(), config=Config()
+            now_us,
+            status=Status.PURGED,
+            metadata=b"{}",
+            window=Window(),
+            config=Config(),
+            usage=UsageTotals(),
         )
         return changed, (ContextPurged(),)
 
@@ -392,40 +423,3 @@ def _ends(replacement: tuple[Entry | Counted, ...], last_seq: int) -> list[int]:
             end = item.seq - 1
         ends[position] = end
     return ends
-
-
-def _changed_range(
-    before: Window, after: Window, references: Sequence[Entry]
-) -> tuple[int | None, int | None]:
-    """
-    Return the first and last seq whose place in the window has changed.
-
-    *references* are the entries of *after* that may not have been in *before*: none after a trim.
-    """
-    spans = [_span_of_others(before.shared, before.size, {entry.body for entry in after})]
-    if references:
-        bodies = {entry.body for entry in before}
-        spans.append(_span_of_others(references, len(references), bodies))
-    changed = [span for span in spans if span is not None]
-    if not changed:
-        return None, None
-    return min(first for first, _ in changed), max(last for _, last in changed)
-
-
-def _span_of_others(
-    entries: Sequence[Entry], size: int, bodies: Collection[bytes]
-) -> tuple[int, int] | None:
-    """
-    Return the range covered by those of the first *size* entries that have none of *bodies*.
-
-    Entries are in the order of the log, so the search ends at the first one from either end.
-    """
-
-    def is_other(entry: Entry) -> bool:
-        return entry.body not in bodies and entry.covers_from <= entry.covers_to
-
-    first = next(filter(is_other, islice(entries, size)), None)
-    if first is None:
-        return None
-    last = next(filter(is_other, map(entries.__getitem__, range(size - 1, -1, -1))))
-    return first.covers_from, last.covers_to

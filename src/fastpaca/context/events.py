@@ -8,6 +8,7 @@ from fastpaca.context.draft import Draft
 from fastpaca.context.message import Counts, Entry
 from fastpaca.context.oddities import Oddity
 from fastpaca.context.persisted import Persisted
+from fastpaca.context.usage import Usage
 
 
 class Created(msgspec.Struct, frozen=True, gc=False):
@@ -39,12 +40,14 @@ class Appended(msgspec.Struct, frozen=True, gc=False):
         draft: The message as the caller sent it.
         at_us: When, in microseconds since 1970, UTC.
         oddities: What is odd about it.
+        usage: What the call cost that gave it, if that was reported.
     """
 
     entry: Entry
     draft: Draft
     at_us: int
     oddities: tuple[Oddity, ...] = ()
+    usage: Usage | None = None
 
 
 class Stored(msgspec.Struct, frozen=True, gc=False):

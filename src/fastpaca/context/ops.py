@@ -10,6 +10,7 @@ import msgspec
 from fastpaca.context.config import Policy
 from fastpaca.context.draft import Draft
 from fastpaca.context.message import Counts, Entry
+from fastpaca.context.usage import Usage
 
 
 class Put(msgspec.Struct, frozen=True, gc=False):
@@ -44,10 +45,15 @@ class Counted(msgspec.Struct, frozen=True, gc=False):
 
 
 class Append(msgspec.Struct, frozen=True, gc=False):
-    """Append *messages* in order, all or none, if *if_version* is None or the current version."""
+    """
+    Append *messages* in order, all or none, if *if_version* is None or the current version.
+
+    *usage* is what the call cost that gave the last message.
+    """
 
     messages: tuple[Counted, ...]
     if_version: int | None = None
+    usage: Usage | None = None
 
 
 class Compact(msgspec.Struct, frozen=True, gc=False):

@@ -8,7 +8,7 @@ those calls.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -300,6 +300,43 @@ def replaced(before: Window, entries: Sequence[Entry], last_seq: int) -> Window:
     left = [call for call in cut if (call.is_request, call.id) not in again or not call.id]
     pinned = pinned_run(entries)
     return Window.of(entries, newest_calls(left), pinned, pairing.opened_at, last_seq)
+
+
+def changed_range(
+    before: Window, after: Window, references: Sequence[Entry]
+) -> tuple[int | None, int | None]:
+    """
+    Return the first and last seq whose place in the window has changed.
+
+    *references* are the entries of *after* that may not have been in *before*: none after a trim.
+    """
+    spans = [_span_of_others(before.shared, before.size, {entry.body for entry in after})]
+    if references:
+        bodies = {entry.body for entry in before}
+        spans.append(_span_of_others(references, len(references), bodies))
+    changed = [span for span in spans if span is not None]
+    if not changed:
+        return None, None
+    return min(first for first, _ in changed), max(last for _, last in changed)
+
+
+def _span_of_others(
+    entries: Sequence[Entry], size: int, bodies: Collection[bytes]
+) -> tuple[int, int] | None:
+    """
+    Return the range covered by those of the first *size* entries that have none of *bodies*.
+
+    Entries are in the order of the log, so the search ends at the first one from either end.
+    """
+
+    def is_other(entry: Entry) -> bool:
+        return entry.body not in bodies and entry.covers_from <= entry.covers_to
+
+    first = next(filter(is_other, islice(entries, size)), None)
+    if first is None:
+        return None
+    last = next(filter(is_other, map(entries.__getitem__, range(size - 1, -1, -1))))
+    return first.covers_from, last.covers_to
 
 
 class WindowSegment(NamedTuple):

@@ -28,6 +28,7 @@ from fastpaca.context.message import (
     synthetic_entry,
 )
 from fastpaca.context.persisted import Persisted, rebuild
+from fastpaca.context.usage import UsageTotals
 from fastpaca.context.window import Window
 from fastpaca.store.base import (
     Change,
@@ -97,6 +98,7 @@ def context_row(context: ContextState, commit_id: bytes) -> ContextRow:
         created_at_us=context.created_at_us,
         updated_at_us=context.updated_at_us,
         spoken_at_us=context.spoken_at_us,
+        usage=context.usage.encode(),
     )
 
 
@@ -110,6 +112,7 @@ def _message_row(event: Appended) -> MessageRow:
         encode_counts(entry.counts),
         event.at_us,
         event.draft.origin,
+        b"" if event.usage is None else event.usage.encode(),
     )
 
 
@@ -158,6 +161,7 @@ def state(row: ContextRow, window: Window) -> ContextState:
         updated_at_us=row.updated_at_us,
         spoken_at_us=row.spoken_at_us,
         window=window,
+        usage=UsageTotals.decode(row.usage),
     )
 
 

@@ -46,6 +46,7 @@ class ContextRow(msgspec.Struct, frozen=True, gc=False):
         created_at_us: Microseconds since 1970, UTC, as all times are.
         updated_at_us: When anything in it last changed.
         spoken_at_us: When its log or window last changed.
+        usage: What was reported of model calls, as from `UsageTotals.encode`.
     """
 
     id: str
@@ -62,12 +63,13 @@ class ContextRow(msgspec.Struct, frozen=True, gc=False):
     created_at_us: int
     updated_at_us: int
     spoken_at_us: int
+    usage: bytes = b"[]"
 
 
 class MessageRow(NamedTuple):
     """
-    A message of a log: JSON text as in `Draft.body`, counts as from `encode_counts`, and how it
-    came, as in `Draft.origin`.
+    A message of a log: JSON text as in `Draft.body`, counts as from `encode_counts`, how it came
+    (`Draft.origin`), and what its call cost, as from `Usage.encode`; empty if not reported.
     """
 
     seq: int
@@ -76,6 +78,7 @@ class MessageRow(NamedTuple):
     counts: bytes
     at_us: int
     origin: str = ""
+    usage: bytes = b""
 
 
 class SyntheticRow(NamedTuple):
@@ -284,8 +287,7 @@ class ReadFailed(Exception):
     """
     The store could not be read; a retry may help.
 
-    *message* is for the log and may quote a database. *told* is a sentence for the caller, if there
-    is more to say than that the store can't be read.
+    *message* is for the log and may quote a database; *told* is a sentence for callers, or empty.
     """
 
     def __init__(self, message: str, *, told: str = "") -> None:

@@ -12,7 +12,7 @@ import platform
 import sys
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Final
@@ -35,6 +35,9 @@ from fastpaca.telemetry.prometheus import (
 
 ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool"})
 """Roles with a label of their own; all others count as `other`."""
+
+REPORTED_KINDS: Final = ("input", "cached_input", "cache_write", "output")
+"""The kinds of tokens that callers report; the first includes the next two."""
 
 SECONDS_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 
@@ -154,6 +157,14 @@ class Metrics:
             "Tokens that compactions removed from windows.",
             registry=registry,
         )
+        self.reported_tokens = Counter(
+            "fastpaca_reported_tokens_total",
+            "Tokens that callers reported as billed; input includes cached_input and cache_write.",
+            ["kind"],
+            registry=registry,
+        )
+        for kind in REPORTED_KINDS:
+            self.reported_tokens.labels(kind)  # so that each is there from the start
         self.ready = Gauge(
             "fastpaca_ready",
             "1 while the node serves requests, 0 while /health/ready returns 503.",
@@ -173,6 +184,11 @@ class Metrics:
             "Open streams: WebSockets and server-sent events.",
             registry=registry,
         )
+
+    def note_reported(self, tokens: Mapping[str, int]) -> None:
+        """Record the *tokens* that a caller reported of a model call, by their kind."""
+        for kind, count in tokens.items():
+            self.reported_tokens.labels(kind).inc(count)
 
     def note_build(self, release: str) -> None:
         """Record which *release* this is."""

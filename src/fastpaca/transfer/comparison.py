@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import zip_longest
 
+import msgspec
+
 from fastpaca.store.base import CompactionRow, MessageRow, SyntheticRow
 from fastpaca.transfer.format import ContextLine, encode
 from fastpaca.transfer.history import HistoryPage
@@ -20,8 +22,8 @@ def context_difference(expected: ContextLine, actual: ContextLine) -> str | None
     if encode(expected) == encode(actual):
         return None
     for field in ContextLine.__struct_fields__:
-        in_file, in_store = getattr(expected, field), getattr(actual, field)
-        if _bytes(in_file) != _bytes(in_store):
+        in_file, in_store = _text(getattr(expected, field)), _text(getattr(actual, field))
+        if in_file != in_store:
             return f"its {field} is {_quoted(in_store)}, and {_quoted(in_file)} in the file"
     raise AssertionError
 
@@ -50,11 +52,11 @@ def _difference_of_rows(noun: str, expected: Sequence[Row], actual: Sequence[Row
     raise AssertionError
 
 
-def _bytes(value: object) -> object:
-    return value if isinstance(value, int | float | str) else bytes(value)  # type: ignore[call-overload]  # raw JSON
+def _text(value: object) -> object:
+    """Return *value*, JSON as a text."""
+    return value if isinstance(value, int | float | str) else msgspec.json.encode(value).decode()
 
 
 def _quoted(value: object) -> str:
-    text = value if isinstance(value, int | float | str) else _bytes(value)
-    quoted = repr(text.decode() if isinstance(text, bytes) else text)
+    quoted = repr(value)
     return quoted if len(quoted) <= QUOTED_CHARS_MAX else f"{quoted[:QUOTED_CHARS_MAX]}…"

@@ -31,6 +31,7 @@ from fastpaca.context.config import parse_policy
 from fastpaca.context.draft import parse
 from fastpaca.context.message import decode_counts
 from fastpaca.context.persisted import Persisted
+from fastpaca.context.usage import Usage, UsageTotals
 from fastpaca.errors import InvalidRequest
 from fastpaca.ids import id_fault
 
@@ -82,6 +83,7 @@ class ContextLine(_Line, tag="context", frozen=True, gc=False):
     created_at_us: Natural
     updated_at_us: Natural
     spoken_at_us: Natural
+    usage: UsageTotals
 
 
 class MessageLine(_Line, tag="message", frozen=True, gc=False, omit_defaults=True):
@@ -93,6 +95,7 @@ class MessageLine(_Line, tag="message", frozen=True, gc=False, omit_defaults=Tru
     counts: bytes
     body: Raw
     origin: Origin = ""
+    usage: Usage | None = None
 
 
 class SyntheticLine(_Line, tag="synthetic", frozen=True, gc=False, omit_defaults=True):

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from msgspec import Raw
 
 from fastpaca.context.persisted import Persisted
+from fastpaca.context.usage import Usage, UsageTotals
 from fastpaca.store.base import (
     CompactionRow,
     ContextRow,
@@ -163,6 +164,7 @@ def context_line(row: ContextRow) -> ContextLine:
         created_at_us=row.created_at_us,
         updated_at_us=row.updated_at_us,
         spoken_at_us=row.spoken_at_us,
+        usage=UsageTotals.decode(row.usage),
     )
 
 
@@ -183,6 +185,7 @@ def context_row(line: ContextLine, revision: int, commit_id: bytes) -> ContextRo
         created_at_us=line.created_at_us,
         updated_at_us=line.updated_at_us,
         spoken_at_us=line.spoken_at_us,
+        usage=line.usage.encode(),
     )
 
 
@@ -198,7 +201,9 @@ def lines(page: HistoryPage) -> list[HistoryLine]:
 
 
 def _message_line(row: MessageRow) -> MessageLine:
-    return MessageLine(row.seq, row.version, row.at_us, row.counts, Raw(row.body), row.origin)
+    usage = Usage.decode(row.usage) if row.usage else None
+    body = Raw(row.body)
+    return MessageLine(row.seq, row.version, row.at_us, row.counts, body, row.origin, usage)
 
 
 def _synthetic_line(row: SyntheticRow) -> SyntheticLine:
@@ -263,7 +268,8 @@ class PageBuilder:
 def message_row(line: MessageLine) -> MessageRow:
     """Return the row of a message of the log."""
     body = bytes(line.body)
-    return MessageRow(line.seq, line.version, body, line.counts, line.at_us, line.origin)
+    usage = b"" if line.usage is None else line.usage.encode()
+    return MessageRow(line.seq, line.version, body, line.counts, line.at_us, line.origin, usage)
 
 
 def synthetic_row(line: SyntheticLine) -> SyntheticRow:

@@ -103,6 +103,7 @@ class PostgresBatch:
                 row.created_at_us,
                 row.updated_at_us,
                 row.spoken_at_us,
+                row.usage,
             )
         )
 

@@ -24,12 +24,12 @@ COMMIT_IDS_KEPT: Final = 8
 PIECE_ROWS: Final = 1000
 """The most rows that a transaction erases or forgets."""
 
-PARAMETERS_MAX: Final = 1920
+PARAMETERS_MAX: Final = 2048
 """
 The most parameters of a statement.
 
 The protocol allows 32,767. But asyncpg keeps only statements of up to 15 KiB prepared, and each
-parameter takes up to 7 bytes: `$1920, `.
+parameter takes up to 7 bytes: `$2048, `.
 """
 
 
@@ -119,7 +119,7 @@ def _inserting(
 _ROW: Final = f"""
 c.id, c.status, c.token_budget, c.trigger_ratio, c.token_factor, c.policy, c.metadata, c.version,
 c.last_seq, c.revision, substring(c.commit_ids FROM 1 FOR {COMMIT_ID_BYTES}), c.created_at_us,
-c.updated_at_us, c.spoken_at_us
+c.updated_at_us, c.spoken_at_us, c.usage
 """
 
 # As the fields of CompactionRow.
@@ -152,7 +152,7 @@ NEWS: Final = Statement(
     "once for each such change that a node meets",
     f"""
 SELECT {_ROW.replace("c.metadata", "CASE WHEN coalesce(m.number, 1) = 1 THEN c.metadata END")},
-    k."window", m.seq, m.version, m.body, m.counts, m.at_us, m.origin
+    k."window", m.seq, m.version, m.body, m.counts, m.at_us, m.origin, m.usage
 FROM fastpaca.contexts AS c LEFT JOIN LATERAL (
     SELECT found."window" FROM fastpaca.compactions AS found
     WHERE found.context_id = $1 AND found.version > $2
@@ -171,7 +171,7 @@ LOG: Final = Statement(
     "the messages that a window needs",
     "once for each loaded context",
     f"""
-SELECT m.seq, m.version, m.body, m.counts, m.at_us, m.origin
+SELECT m.seq, m.version, m.body, m.counts, m.at_us, m.origin, m.usage
 FROM unnest($2::bigint[], $3::bigint[]) AS between_them (first, last)
 JOIN fastpaca.messages AS m ON m.context_id = $1
     AND m.seq >= between_them.first AND m.seq <= between_them.last
@@ -201,7 +201,7 @@ PAGE: Final = Statement(
     "a page of a log, forwards",
     "once for each such request",
     f"""
-SELECT seq, version, body, counts, at_us, origin FROM (
+SELECT seq, version, body, counts, at_us, origin, usage FROM (
     SELECT *,
         row_number() OVER (ORDER BY seq) AS number,
         sum(octet_length(body)) OVER (ORDER BY seq) AS total
@@ -221,7 +221,7 @@ PAGE_BEFORE: Final = Statement(
     "a page of a log, backwards",
     "once for each such request",
     f"""
-SELECT seq, version, body, counts, at_us, origin FROM (
+SELECT seq, version, body, counts, at_us, origin, usage FROM (
     SELECT *,
         row_number() OVER (ORDER BY seq DESC) AS number,
         sum(octet_length(body)) OVER (ORDER BY seq DESC) AS total
@@ -283,7 +283,7 @@ CHANGED_MESSAGES: Final = Statement(
     "the messages between two versions",
     "once for each page that a stream catches up with",
     f"""
-SELECT seq, version, body, counts, at_us, origin FROM (
+SELECT seq, version, body, counts, at_us, origin, usage FROM (
     SELECT *,
         row_number() OVER (ORDER BY seq) AS number,
         sum(octet_length(body)) OVER (ORDER BY seq) - octet_length(body) AS before
@@ -304,7 +304,7 @@ CHANGED_HEADS: Final = Statement(
     "the same without bodies",
     "once for each page of a stream without messages",
     f"""
-SELECT seq, version, ''::bytea, ''::bytea, at_us, origin FROM fastpaca.messages
+SELECT seq, version, ''::bytea, ''::bytea, at_us, origin, usage FROM fastpaca.messages
 WHERE context_id = $1 AND version > $2 AND version <= $3 AND seq >= $5 AND seq <= $6
     AND {TAKES_WRITES}
 ORDER BY seq LIMIT $4
@@ -384,14 +384,16 @@ UPDATE fastpaca.contexts AS c SET
     created_at_us = n.created_at_us,
     updated_at_us = n.updated_at_us,
     spoken_at_us = n.spoken_at_us,
+    usage = n.usage,
     must_erase = n.status = 'purged'
 FROM unnest(
     $1::bytea[], $2::bigint[], $3::text[], $4::bigint[], $5::double precision[],
     $6::double precision[], $7::bytea[], $8::bytea[], $9::bigint[], $10::bigint[], $11::bigint[],
-    $12::bytea[], $13::bigint[], $14::bigint[], $15::bigint[]
+    $12::bytea[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bytea[]
 ) AS n (
     context_id, expected_revision, status, token_budget, trigger_ratio, token_factor, policy,
-    metadata, version, last_seq, revision, commit_id, created_at_us, updated_at_us, spoken_at_us
+    metadata, version, last_seq, revision, commit_id, created_at_us, updated_at_us, spoken_at_us,
+    usage
 )
 WHERE c.context_id = n.context_id AND c.revision = n.expected_revision AND c.status <> 'purged'
 """
@@ -426,6 +428,7 @@ INSERT_CONTEXTS: Final = _inserting(
         "created_at_us": "bigint",
         "updated_at_us": "bigint",
         "spoken_at_us": "bigint",
+        "usage": "bytea",
     },
     keys=1,
     end=" RETURNING context_id",
@@ -456,6 +459,7 @@ INSERT_MESSAGES: Final = _inserting(
         "counts": "bytea",
         "at_us": "bigint",
         "origin": "text",
+        "usage": "bytea",
     },
     keys=2,
 )

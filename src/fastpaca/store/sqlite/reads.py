@@ -39,7 +39,7 @@ _KEYS: Final = "SELECT id, context FROM ids WHERE id IN (SELECT value FROM carra
 # As the fields of ContextRow after the id.
 _STATE: Final = """
 SELECT key, status, token_budget, trigger_ratio, token_factor, policy, metadata, version, last_seq,
-    revision, commit_id, created_at_us, updated_at_us, spoken_at_us
+    revision, commit_id, created_at_us, updated_at_us, spoken_at_us, usage
 FROM states WHERE key = (SELECT context FROM ids WHERE id = ?)
 """
 
@@ -65,7 +65,7 @@ FROM compactions WHERE context = ? AND version <= ? ORDER BY version DESC LIMIT 
 
 # As the fields of MessageRow.
 LOG: Final = """
-SELECT seq, version, body, counts, at_us, origin FROM messages
+SELECT seq, version, body, counts, at_us, origin, usage FROM messages
 WHERE context = ? AND seq BETWEEN ? AND ? ORDER BY seq
 """
 
@@ -76,7 +76,7 @@ WHERE context = ? AND version = ? AND position BETWEEN ? AND ? ORDER BY position
 """
 
 _PAGE: Final = """
-SELECT seq, version, body, counts, at_us, origin FROM messages
+SELECT seq, version, body, counts, at_us, origin, usage FROM messages
 WHERE context = (SELECT context FROM ids WHERE id = ?) AND seq BETWEEN ? AND ?
 ORDER BY seq LIMIT ?
 """
@@ -85,7 +85,7 @@ ORDER BY seq LIMIT ?
 _HEADS: Final = _PAGE.replace("body, counts", "x'', x''")
 
 _PAGE_BEFORE: Final = """
-SELECT seq, version, body, counts, at_us, origin FROM messages
+SELECT seq, version, body, counts, at_us, origin, usage FROM messages
 WHERE context = (SELECT context FROM ids WHERE id = ?) AND seq < ?
 ORDER BY seq DESC LIMIT ?
 """
@@ -113,7 +113,7 @@ WITH page AS MATERIALIZED (
     SELECT id, context FROM ids WHERE id > ? AND id >= ? AND id < ? ORDER BY id LIMIT ?
 )
 SELECT page.id, status, token_budget, trigger_ratio, token_factor, policy, metadata, version,
-    last_seq, revision, commit_id, created_at_us, updated_at_us, spoken_at_us
+    last_seq, revision, commit_id, created_at_us, updated_at_us, spoken_at_us, usage
 FROM page CROSS JOIN states ON states.key = page.context ORDER BY page.id
 """
 

@@ -34,11 +34,11 @@ INSERT_ERASURE: Final = "INSERT INTO erasures VALUES (?)"
 
 UPDATE_CONTEXT: Final = """
 UPDATE contexts SET version = ?, last_seq = ?, revision = ?, is_tombstoned = ?, updated_at_us = ?,
-    spoken_at_us = ?, commit_id = ?
+    spoken_at_us = ?, commit_id = ?, usage = ?
 WHERE key = ? AND revision = ?
 """
 
-INSERT_CONTEXT: Final = "INSERT INTO contexts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+INSERT_CONTEXT: Final = "INSERT INTO contexts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 INSERT_CONTEXT_ID: Final = "INSERT INTO context_ids VALUES (?, ?)"
 
@@ -73,8 +73,8 @@ CLEAR_METADATA: Final = "UPDATE metadata SET context = NULL, body = NULL WHERE c
 INSERT_METADATA: Final = "INSERT INTO metadata (context, body) VALUES (?, ?)"
 
 INSERT_MESSAGE: Final = """
-INSERT INTO messages (place, context, seq, version, body, counts, at_us, origin)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO messages (place, context, seq, version, body, counts, at_us, origin, usage)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 INSERT_SYNTHETIC: Final = """
@@ -216,6 +216,7 @@ class SqliteBatch:
                 row.updated_at_us,
                 row.spoken_at_us,
                 row.commit_id,
+                row.usage,
             )
         )
         return self._key
@@ -232,6 +233,7 @@ class SqliteBatch:
                 row.updated_at_us,
                 row.spoken_at_us,
                 row.commit_id,
+                row.usage,
                 key,
                 change.expected_revision,
             )

@@ -42,7 +42,7 @@ WHERE place = ? AND NOT EXISTS (SELECT 1 FROM contexts WHERE key = answers.conte
 
 _ERASE_MESSAGE: Final = """
 UPDATE messages SET context = NULL, seq = NULL, version = NULL, at_us = NULL, origin = NULL,
-    counts = NULL, body = NULL
+    usage = NULL, counts = NULL, body = NULL
 WHERE place = ?
 """
 

@@ -26,6 +26,7 @@ CREATE TABLE fastpaca.contexts (
     created_at_us bigint NOT NULL,
     updated_at_us bigint NOT NULL,
     spoken_at_us bigint NOT NULL,
+    usage bytea NOT NULL,
     must_erase boolean NOT NULL DEFAULT false, -- purged, but rows of it may be left in the other tables
     PRIMARY KEY (context_id)
 ) WITH (fillfactor = 80);
@@ -40,6 +41,7 @@ CREATE TABLE fastpaca.messages (
     version bigint NOT NULL,
     at_us bigint NOT NULL,
     origin text NOT NULL,
+    usage bytea NOT NULL,
     counts bytea NOT NULL,
     body bytea NOT NULL,
     PRIMARY KEY (context_id, seq)

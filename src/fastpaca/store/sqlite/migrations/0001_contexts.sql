@@ -23,7 +23,8 @@ CREATE TABLE contexts (
     created_at_us INTEGER NOT NULL,
     updated_at_us INTEGER NOT NULL,
     spoken_at_us INTEGER NOT NULL,
-    commit_id BLOB NOT NULL
+    commit_id BLOB NOT NULL,
+    usage BLOB NOT NULL -- sums of numbers, and a hash
 ) STRICT;
 
 -- Ids in byte order: UTF-8, filled up with NUL (which no id holds) to 128 or to 512 bytes.
@@ -77,7 +78,8 @@ SELECT
     contexts.commit_id,
     contexts.created_at_us,
     contexts.updated_at_us,
-    contexts.spoken_at_us
+    contexts.spoken_at_us,
+    contexts.usage
 FROM contexts
 JOIN configurations ON configurations.context = contexts.key
 JOIN metadata ON metadata.context = contexts.key;
@@ -91,6 +93,7 @@ CREATE TABLE messages (
     version INTEGER,
     at_us INTEGER,
     origin TEXT,
+    usage BLOB,
     counts BLOB,
     body BLOB
 ) STRICT;
