@@ -19,8 +19,9 @@ from tests.client import cuts
 from tests.client.driven import Hand, answer
 from tests.client.rules import NO_USAGE, rules
 from tests.context import strategies
-from tests.context.oracle import pairs
 from tests.kit.messages import assistant, call, result, system, tool, user
+from tests.rules.judge import pairing_of
+from tests.rules.reading import read
 
 # --- where it is cut ---
 
@@ -125,8 +126,9 @@ def test_no_cut_parts_a_call_from_its_result(
     assert found.old
     kept = len(messages) - len(found.old)
     assert kept < trigger or not seen.messages[found.cut :]
-    for asked, answered_by in pairs(messages):
-        assert (asked.seq <= found.cut) == (answered_by.seq <= found.cut)
+    for made in pairing_of([read(message) for message in messages]).calls:
+        for spot in made.answers:
+            assert (made.spot.number < found.cut) == (spot.number < found.cut)
 
 
 def test_a_summary_is_a_text_a_message_or_several() -> None:

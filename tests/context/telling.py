@@ -18,7 +18,7 @@ from fastpaca.context.usage import Usage
 from fastpaca.context.window import Window, segments
 from fastpaca.errors import FastpacaError
 from tests.context.conversation import Conversation, image
-from tests.context.oracle import (
+from tests.context.promises import (
     Source,
     check_pairs,
     check_sums,
@@ -71,7 +71,7 @@ class Told:
         """Let something happen."""
         draw = self.rng.random()
         self.before = None
-        self.source.note(self.window)
+        self.source.see(self.window)
         if draw < 0.78:
             self._append()
         elif draw < 0.84:
@@ -89,7 +89,7 @@ class Told:
         message = self._talk.next()
         made = counted(message)
         window = self.conversation.window
-        self.source.append(message, window.entries)
+        self.source.send(message)
         self.conversation.apply(Append((made,), None, self._usage(made)))
         logged = self.conversation.logged(self.context.last_seq)
         self.before = window.admit(logged).entries
@@ -104,13 +104,13 @@ class Told:
     def _append_many(self) -> None:
         for _ in range(self.rng.randint(2, 5)):
             # One by one, so that the source sees each window; batches have a test of their own.
-            self.source.note(self.window)
+            self.source.see(self.window)
             self._append()
 
     def _compact(self) -> None:
         replacement = self._replacement()
         event = self.conversation.compact(*replacement)
-        self.source.replace(event.version, replacement)
+        self.source.swap(event.version, replacement)
         self.windows[self.context.version] = self.conversation.window
 
     def _replacement(self) -> list[int | Message]:
@@ -133,9 +133,9 @@ class Told:
 
     def _again(self) -> Message:
         """A message of the log as somebody else tells it."""
-        if not self.source.log:
+        if not self.source.sent:
             return self._talk.summary()
-        return {**self.rng.choice(self.source.log), "retold": True}
+        return {**self.rng.choice(self.source.sent), "retold": True}
 
 
 def tell(rng: Random, ops: int) -> Iterator[Told]:
@@ -162,8 +162,8 @@ def views_fit(told: Told) -> None:
 def log_is_untouched(told: Told) -> None:
     """The log holds exactly what was sent, in order, value for value."""
     rows = told.conversation.log
-    assert len(rows) == len(told.source.log) == told.context.last_seq
-    for row, sent in zip(rows, told.source.log, strict=True):
+    assert len(rows) == len(told.source.sent) == told.context.last_seq
+    for row, sent in zip(rows, told.source.sent, strict=True):
         expected = {key: value for key, value in sent.items() if key != "token_count"}
         expected.setdefault("metadata", {})
         assert row.body == encoded(expected)
@@ -216,7 +216,9 @@ def refusals_leave_no_trace(told: Told) -> None:
     context, before = told.context, image(told.conversation.window)
     stale = context.version + 1
     with pytest.raises(FastpacaError):
-        context.apply(Append((counted(told.source.log[-1]),) if told.source.log else (), stale), 1)
+        context.apply(
+            Append((counted(told.source.sent[-1]),) if told.source.sent else (), stale), 1
+        )
     with pytest.raises(FastpacaError):
         context.apply(Compact((), stale), 1)
     lost = counted(user("lost"))

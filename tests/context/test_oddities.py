@@ -14,11 +14,12 @@ from fastpaca.context.events import Appended
 from fastpaca.context.oddities import EMPTY_CALL_ID, UNKNOWN_SHAPE, UNPAIRED_RESULT, unpaired
 from fastpaca.shapes import By, Side
 from tests.context.conversation import Conversation
-from tests.context.oracle import Spot, pairs
 from tests.context.story import Talk
 from tests.context.strategies import seeds, the_same_every_time
 from tests.kit.messages import Message, assistant, call, counted, result, system, tool, user
+from tests.rules.judge import pairing_of
 from tests.rules.meaning import WHOLE
+from tests.rules.reading import read
 
 
 def warned(talk: Conversation, *messages: Message) -> list[list[tuple[str, str]]]:
@@ -185,14 +186,16 @@ def test_results_are_warned_of_exactly_if_they_bind_nothing(rng: Random) -> None
     """
     drawn, talk = Talk(rng), Conversation(Manual(), 10_000_000)
     log = [drawn.next() for _ in range(25)]
-    bound = {spot for _, spot in pairs(log)}
+    said = [read(message) for message in log]
+    answers = [spot for call in pairing_of(said).calls for spot in call.answers]
+    bound = {(spot.number + 1, said[spot.number].items[spot.at].places[0]) for spot in answers}
     for seq, message in enumerate(log, start=1):
         (odd,) = warned(talk, message)
         expected = {
             unpaired(reference).path
             for reference in counted(message).draft.reading.tool_references
             if reference.answers
-            and Spot(seq, reference.place if reference.place >= 0 else WHOLE) not in bound
+            and (seq, reference.place if reference.place >= 0 else WHOLE) not in bound
         }
         assert {path for code, path in odd if code == UNPAIRED_RESULT} == expected
         if rng.random() < 0.2:

@@ -2,7 +2,7 @@
 What must hold whatever is sent: random stories, and after every op of each a look at one rule.
 
 The stories are in `story.py`, the rules in `telling.py`, and what they are checked against, worked
-out from the messages alone, in `oracle.py`. The simulation tells longer stories and checks all
+out from the messages alone, in `promises.py`. The simulation tells longer stories and checks all
 rules.
 """
 
@@ -23,7 +23,7 @@ from fastpaca.context.persisted import Persisted, persisted
 from fastpaca.context.policies import compact
 from fastpaca.errors import InvalidRequest
 from tests.context.conversation import Conversation, image
-from tests.context.oracle import check_sums
+from tests.context.promises import check_sums
 from tests.context.story import BUDGETS, Talk, drawn_policy, drawn_put
 from tests.context.strategies import messages, seeds, sources, the_same_every_time
 from tests.context.telling import (
@@ -173,7 +173,7 @@ def test_versions_and_seqs_count(rng: Random) -> None:
     for told in tell(rng, 30):
         appended = [row.version for row in told.conversation.log]
         replaced = told.replacements()
-        assert told.context.last_seq == len(told.source.log) == len(appended)
+        assert told.context.last_seq == len(told.source.sent) == len(appended)
         assert told.context.version == len(appended) + len(replaced)
         assert sorted(appended + replaced) == list(range(1, told.context.version + 1))
         assert appended == sorted(appended)

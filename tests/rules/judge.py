@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from tests.kit.messages import encoded
 from tests.rules.meaning import WHOLE, Json, Place, Said
-from tests.rules.pairing import Pairing, Spot
+from tests.rules.pairing import Call, Pairing, Spot
 
 MARKER: Final = re.compile(r"\[\.\.\. \d+ tokens left out \.\.\.\]")
 ARGUMENTS: Final = ("arguments", "args", "input", "payload", "action", "rawInput")
@@ -58,13 +58,17 @@ def shown(said: Sequence[Said], messages: Iterable[Mapping[str, Any]]) -> list[S
     found = []
     for message in messages:
         number = message["seq"] - 1
-        places = {part["n"] for part in message["parts"]}
-        places |= {f"tool_calls.{call['n']}" for call in message.get("tool_calls", ())}
-        places |= {WHOLE, *message}
-        items = said[number].items
-        left = frozenset(at for at, item in enumerate(items) if places.issuperset(item.places))
-        found.append(Shown(number, dict(message), left))
+        found.append(Shown(number, dict(message), items_left(said[number], message)))
     return found
+
+
+def items_left(said: Said, message: Mapping[str, Any]) -> frozenset[int]:
+    """Find what is left of *said*, which has numbers, in *message* as it came back."""
+    calls = message.get("tool_calls")
+    listed = [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+    places = {WHOLE, *message, *(part["n"] for part in message["parts"])}
+    places |= {f"tool_calls.{call['n']}" for call in listed}
+    return frozenset(at for at, item in enumerate(said.items) if places.issuperset(item.places))
 
 
 def left_of(said: Said, message: Mapping[str, Any]) -> frozenset[int]:
@@ -107,32 +111,43 @@ def complaints(
     there = {Spot(one.number, at) for one in view for at in one.items}
     yield from parted(pairing, there)
     for one in view:
-        source = said[one.number]
-        gone = frozenset(range(len(source.items))) - one.items
-        if source.is_emptied(gone):
-            yield f"message {one.number + 1} was emptied and kept"
-        for fault in differences(source.without(gone), one.message):
-            yield f"message {one.number + 1}: {fault}"
-        if not may_be_cut and _own(source.without(gone)) != _own(one.message):
-            yield f"message {one.number + 1} was shortened"
-        whole = list(map(encoded, one.message["parts"]))
-        for item in (source.items[at] for at in one.items):
-            places = item.places if item.kind == "reasoning" and item.is_in_parts else ()
-            if any(encoded(source.message["parts"][place]) not in whole for place in places):
-                yield f"message {one.number + 1} has reasoning that was shortened"
+        yield from faults(said[one.number], one, may_be_cut=may_be_cut)
 
 
-def parted(pairing: Pairing, there: set[Spot]) -> Iterator[str]:
-    """Say which calls are without their results, and which results without their calls."""
+def faults(said: Said, one: Shown, *, may_be_cut: bool) -> Iterator[str]:
+    """Say what is wrong with a message of a view; *said* is what it was."""
+    gone = frozenset(range(len(said.items))) - one.items
+    if said.is_emptied(gone):
+        yield f"message {one.number + 1} was emptied and kept"
+    for fault in differences(said.without(gone), one.message):
+        yield f"message {one.number + 1}: {fault}"
+    if not may_be_cut and _own(said.without(gone)) != _own(one.message):
+        yield f"message {one.number + 1} was shortened"
+    whole = list(map(encoded, one.message["parts"]))
+    for item in (said.items[at] for at in one.items):
+        places = item.places if item.kind == "reasoning" and item.is_in_parts else ()
+        if any(encoded(said.message["parts"][place]) not in whole for place in places):
+            yield f"message {one.number + 1} has reasoning that was shortened"
+
+
+def parted(
+    pairing: Pairing, there: set[Spot], binds: Callable[[Call, Spot], bool] = lambda *_: True
+) -> Iterator[str]:
+    """
+    Say which calls are without their results, and which results without their calls.
+
+    *binds* tells whether a call must hold together with what stands at a spot.
+    """
     for call in pairing.calls:
         for spot in call.answers:
-            if (call.spot in there) != (spot in there):
+            if (call.spot in there) != (spot in there) and binds(call, spot):
                 yield f"{call.spot} and its result {spot} are parted"
         for spot in call.strays:
-            if spot in there and call.spot not in there:
+            if spot in there and call.spot not in there and binds(call, spot):
                 yield f"{spot} has lost its call {call.spot}"
         for request in call.requests:
-            if request.spot in there and call.spot not in there:
+            is_lost = request.spot in there and call.spot not in there
+            if is_lost and binds(call, request.spot):
                 yield f"{request.spot} has lost the call {call.spot} that it is about"
 
 

@@ -132,9 +132,9 @@ class Said:
                 for index, call in enumerate(self.message["tool_calls"])
                 if f"tool_calls.{index}" not in places
             ]
-            left.pop("tool_calls")
-            if any(isinstance(call, dict) for call in calls):
-                left["tool_calls"] = calls
+            left["tool_calls"] = calls
+            if not any(isinstance(call, dict) for call in calls):
+                del left["tool_calls"]
         return left
 
     def as_synthetic(self) -> Said:
