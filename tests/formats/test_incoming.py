@@ -92,6 +92,19 @@ def test_item_is_one_message(item: dict[str, Any], role: str) -> None:
     assert read(item, "openai-responses").message == {"role": role, "parts": [item]}
 
 
+def test_count_and_metadata_of_an_item_are_of_the_message() -> None:
+    """
+    They are the caller's, and the provider would refuse them in an item.
+    """
+    item = {"type": "function_call_output", "call_id": "c", "output": "so"}
+    own = {"token_count": 7, "metadata": {"k": 1}}
+    assert read({**item, **own}, "openai-responses").message == {
+        "role": "tool",
+        "parts": [item],
+        **own,
+    }
+
+
 BAD: list[tuple[str, Any, str]] = [
     ("openai-chat", {"role": "human", "content": "Hi"}, "role"),
     ("openai-chat", {"content": "Hi"}, "role"),

@@ -88,8 +88,11 @@ def read(text: bytes, field: str) -> Incoming:
     else:
         row = shapes.row_of({"type": kind, **_strings(members)})
         role = "tool" if row is not None and row.side in _ANSWERS else ASSISTANT
+    # These are of the message, and no item of the provider has them.
+    own = {key: value for key, value in members.items() if key in ("token_count", "metadata")}
+    item = jsontext.without(text, tuple(own)) if own else text
     return Incoming(
-        jsontext.joined({"role": b'"%b"' % role.encode(), "parts": b"[" + text + b"]"}),
+        jsontext.joined({"role": b'"%b"' % role.encode(), "parts": b"[" + item + b"]", **own}),
         f"{NAME}/{ITEM_FORM}",
     )
 
