@@ -48,6 +48,11 @@ FRAMEWORKS: Final = {
 }
 """What each is imported as."""
 
+PROVIDERS: Final = re.compile(
+    r"\b(?:anthropic|bedrock|gemini|openai)\.|^import boto3", re.MULTILINE
+)
+"""What talks to a provider, for which no package is installed and no model is there."""
+
 FLOOR_TESTS: Final = (
     "tests/client/test_golden.py",
     "tests/client/test_local.py",
@@ -236,6 +241,7 @@ def script(environment: Environment, address: str) -> str:
     blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     if not environment.extra:
         blocks = [block for block in blocks if ".local(" not in block]
+    blocks = [block for block in blocks if not PROVIDERS.search(block)]
     assert len(blocks) > 5, "the page has lost its code"
     imports = [f"import {module}\n" for module in environment.imports]
     return "".join([*imports, *blocks]).replace(SHOWN_NODE, address)

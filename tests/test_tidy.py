@@ -92,7 +92,9 @@ ON_BOTH_SIDES: Final = {
     "CompactionFrame",
     "ContextFrame",
     "GapFrame",
+    "Loss",
     "MessageFrame",
+    "Repair",
     "ResetFrame",
     "TombstonedFrame",
 }

@@ -35,8 +35,8 @@ from fastpaca.errors import UnsupportedMediaType as UnsupportedMediaType
 from fastpaca.errors import VersionConflict as VersionConflict
 
 if TYPE_CHECKING:
-    from fastpaca.client.aio import AsyncContext as AsyncContext
     from fastpaca.client.aio import AsyncFastpaca as AsyncFastpaca
+    from fastpaca.client.aio_context import AsyncContext as AsyncContext
     from fastpaca.client.errors import CannotCompact as CannotCompact
     from fastpaca.client.errors import CannotOpen as CannotOpen
     from fastpaca.client.errors import ClientClosed as ClientClosed
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from fastpaca.client.errors import UnexpectedResponse as UnexpectedResponse
     from fastpaca.client.options import Retries as Retries
     from fastpaca.client.options import Timeouts as Timeouts
-    from fastpaca.client.sync import Context as Context
     from fastpaca.client.sync import Fastpaca as Fastpaca
+    from fastpaca.client.sync_context import Context as Context
     from fastpaca.client.values import AppendResult as AppendResult
     from fastpaca.client.values import AppendWarning as AppendWarning
     from fastpaca.client.values import Compaction as Compaction
@@ -59,19 +59,24 @@ if TYPE_CHECKING:
     from fastpaca.client.values import Explained as Explained
     from fastpaca.client.values import Frame as Frame
     from fastpaca.client.values import GapFrame as GapFrame
+    from fastpaca.client.values import Loss as Loss
     from fastpaca.client.values import Message as Message
     from fastpaca.client.values import MessageFrame as MessageFrame
     from fastpaca.client.values import Policy as Policy
+    from fastpaca.client.values import ProviderView as ProviderView
     from fastpaca.client.values import Range as Range
+    from fastpaca.client.values import Repair as Repair
     from fastpaca.client.values import ResetFrame as ResetFrame
     from fastpaca.client.values import Segment as Segment
+    from fastpaca.client.values import TokenUsage as TokenUsage
     from fastpaca.client.values import TombstonedFrame as TombstonedFrame
     from fastpaca.client.values import View as View
 
 __version__ = "0.1.0"
 
 _ROOMS: Final = {
-    "fastpaca.client.aio": ("AsyncContext", "AsyncFastpaca"),
+    "fastpaca.client.aio": ("AsyncFastpaca",),
+    "fastpaca.client.aio_context": ("AsyncContext",),
     "fastpaca.client.errors": (
         "CannotCompact",
         "CannotOpen",
@@ -81,7 +86,8 @@ _ROOMS: Final = {
         "TimedOut",
         "UnexpectedResponse",
     ),
-    "fastpaca.client.sync": ("Context", "Fastpaca"),
+    "fastpaca.client.sync": ("Fastpaca",),
+    "fastpaca.client.sync_context": ("Context",),
     "fastpaca.client.options": ("Retries", "Timeouts"),
     "fastpaca.client.values": (
         "AppendWarning",
@@ -95,12 +101,16 @@ _ROOMS: Final = {
         "Explained",
         "Frame",
         "GapFrame",
+        "Loss",
         "Message",
         "MessageFrame",
         "Policy",
+        "ProviderView",
         "Range",
+        "Repair",
         "ResetFrame",
         "Segment",
+        "TokenUsage",
         "TombstonedFrame",
         "View",
     ),

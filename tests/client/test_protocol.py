@@ -15,6 +15,7 @@ import fastpaca
 from fastpaca import FastpacaError, InvalidRequest, Message, Retries, Timeouts, UnexpectedResponse
 from fastpaca.api.routes import decode_id
 from fastpaca.client import requests, responses
+from fastpaca.client.appending import read_appended
 from fastpaca.client.calls import Calls
 from fastpaca.client.flow import Send
 from fastpaca.client.http_requests import RESPONSE_BYTES_MAX, HttpRequests
@@ -168,11 +169,11 @@ def test_a_count_is_of_one_message() -> None:
     It does not change the caller's message, and several have their own.
     """
     message = {"role": "user", "parts": []}
-    body = requests.append("c", message, None, 0, "k").body
+    body = requests.append("c", read_appended(message, None, None), None, 0, "k").body
     assert body == b'{"message":{"role":"user","parts":[],"token_count":0}}'
     assert message == {"role": "user", "parts": []}
     with pytest.raises(InvalidRequest) as refused:
-        requests.append("c", [message], None, 3, "k")
+        requests.append("c", read_appended([message], None, None), None, 3, "k")
     assert refused.value.field == "token_count"
 
 

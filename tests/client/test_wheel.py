@@ -18,6 +18,7 @@ pytestmark = pytest.mark.slow
 
 SCRIPT = """
 import importlib.util
+import json
 import sys
 
 import fastpaca
@@ -35,19 +36,74 @@ with Fastpaca({address!r}) as client:
             context.append({{"role": "user", "parts": []}}, if_version=0)
         except VersionConflict as conflict:
             assert conflict.found == 1
+        assert context.append("Hi").seq == 2
+        view = context.context()
+        assert context.context(format="gemini").messages[0]["parts"] == [{{"text": "Hi"}}]
         context.delete()
-        assert [frame.type for frame in context.stream(cursor=0)] == ["message", "tombstoned"]
+        frames = [frame.type for frame in context.stream(cursor=0)]
+        assert frames == ["message", "message", "tombstoned"]
 
 for name in ("apsw", "asyncpg", "httptools", "prometheus_client", "toktok", "uvloop"):
     assert importlib.util.find_spec(name) is None, name
 rooms = {{name.split(".")[1] for name in sys.modules if name.startswith("fastpaca.")}}
 assert rooms <= {{"client", "context", "errors", "ids", "ranges", "shapes"}}, rooms
 
+from fastpaca.formats import FORMATS, read, render
+
+for name in FORMATS:
+    rendered = render(view, name)
+    decoded = json.loads(json.dumps(view.messages))
+    assert rendered == render({{"messages": decoded, "fit": view.fit}}, name)
+    assert rendered == render(decoded, name)
+    assert "Hi" in json.dumps(rendered.messages[0])
+content = read({{"role": "user", "parts": [{{"text": "Hi"}}]}}, "gemini").message
+assert content["parts"] == [{{"type": "text", "text": "Hi"}}]
+for name in ("anthropic", "google", "openai", "pydantic"):
+    assert importlib.util.find_spec(name) is None, name
+
 try:
     Fastpaca.local("data")
 except ImportError as error:
     print(error)
 """
+
+TYPED = """
+from typing import Any, assert_type
+
+from fastpaca import AppendResult, AsyncContext, Context, ProviderView, TokenUsage, View
+
+JSON = dict[str, Any]
+
+
+def use(chat: Context, message: JSON) -> None:
+    usage = TokenUsage(input_tokens=1, output_tokens=2)
+    assert_type(chat.append("Hi", if_version=0), AppendResult)
+    assert_type(chat.append({"role": "user", "content": "Hi"}, token_count=3), AppendResult)
+    assert_type(chat.append([message], usage=usage), list[AppendResult])
+    assert_type(chat.append(message, format="anthropic"), AppendResult)
+    assert_type(chat.append([message], format="anthropic"), list[AppendResult])
+    assert_type(chat.append({"role": "user", "content": "Hi"}, format="openai-chat"), AppendResult)
+    assert_type(chat.append([message], format="openai-responses"), list[AppendResult])
+    assert_type(chat.append("Hi", format="gemini"), AppendResult)
+    assert_type(chat.context(), View)
+    view = chat.context(format="anthropic", cache=True)
+    assert_type(view, ProviderView[JSON, list[JSON]])
+    assert_type(chat.context(format="openai-chat"), ProviderView[JSON, None])
+    assert_type(chat.context(format="openai-responses"), ProviderView[JSON, None])
+    assert_type(chat.context(format="gemini"), ProviderView[JSON, JSON | None])
+    assert_type(view.used_tokens, int)
+    assert_type(view.repairs[0].code, str)
+    chat.compact(view.messages, format="anthropic")
+    chat.append(7)  # type: ignore[call-overload]
+    chat.append("Hi", format="antropic")  # type: ignore[call-overload]
+    chat.context(format="antropic")  # type: ignore[call-overload]
+
+
+async def awaited(chat: AsyncContext) -> None:
+    view = await chat.context(format="gemini")
+    assert_type(await chat.append(view.messages, format="gemini"), list[AppendResult])
+"""
+"""What a type checker says of formats where no package of a provider is installed."""
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +165,15 @@ def test_its_types_are_shipped(interpreter: Path) -> None:
     """
     (packages,) = interpreter.parents[1].glob("lib/python*/site-packages")
     assert (packages / "fastpaca" / "py.typed").exists()
+
+
+def test_messages_are_json_where_a_package_is_missing(interpreter: Path, tmp_path: Path) -> None:
+    """
+    A strict type checker has no complaint, and knows the rest; `typed.py` has the packages.
+    """
+    (tmp_path / "typed.py").write_text(TYPED)
+    cache = ("--cache-dir", tmp_path / "cache", "--config-file", "")
+    run(
+        *(sys.executable, "-m", "mypy", "--strict", *cache),
+        *("--python-executable", interpreter, tmp_path / "typed.py"),
+    )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ import fastpaca
 from fastpaca import Context, Fastpaca, Retries, Timeouts, errors
 from fastpaca.client import errors as client_errors
 from fastpaca.client import values
-from tests.docs.pages import Page, page, pages
+from tests.docs.pages import ROOT, Page, page, pages
+from tests.kit.providers import Providers, providers
 
 SHOWN_NODE = "http://127.0.0.1:4000"
 
@@ -33,16 +36,44 @@ def test_the_pages_of_the_client_have_code() -> None:
     assert {"README.md", "docs/python-sdk.md", "docs/retries.md"} <= names
 
 
+BOTO3 = """
+from tests.kit.provided import BEDROCK
+
+
+class client:
+    def __init__(self, name):
+        assert name == "bedrock-runtime"
+
+    def converse(self, modelId, messages, system):
+        assert isinstance(system, list)
+        assert all(isinstance(block, dict) for one in messages for block in one["content"])
+        return BEDROCK
+"""
+"""What boto3 does; it is not installed here, and no package of another provider is like it."""
+
+
+@pytest.fixture(scope="module")
+def models() -> Iterator[Providers]:
+    """The providers that the pages talk to."""
+    with providers() as served:
+        yield served
+
+
 @pytest.mark.parametrize("found", WITH_PYTHON, ids=repr)
-def test_code_runs_as_it_stands(found: Page, fresh_node: str, tmp_path: Path) -> None:
+def test_code_runs_as_it_stands(
+    found: Page, fresh_node: str, models: Providers, tmp_path: Path
+) -> None:
     """
     The blocks of a page, pasted one after the other, run against a new node without a complaint.
     """
     text = "\n".join(block.text for block in found.blocks if block.language == "python")
     script = tmp_path / "page.py"
     script.write_text(text.replace(SHOWN_NODE, fresh_node))
+    (tmp_path / "boto3.py").write_text(BOTO3)
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-W", "error", "-W", "ignore::ResourceWarning", script],
+        env={**os.environ, **models.environment, "PYTHONPATH": path},
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -130,6 +161,12 @@ def test_fields_of_values_are_named() -> None:
     The page names what the values of a context hold.
     """
     text = page("python-sdk").text
-    for kind in (values.ContextInfo, values.Compaction, values.View):
+    for kind in (
+        values.ContextInfo,
+        values.Compaction,
+        values.View,
+        values.ProviderView,
+        values.TokenUsage,
+    ):
         for name in kind.__struct_fields__:
             assert f"`{name}`" in text, (kind.__name__, name)

@@ -1,28 +1,22 @@
-"""The client for asyncio: `AsyncFastpaca`, and the handle `AsyncContext`."""
+"""The client for asyncio: `AsyncFastpaca`."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Generator, Mapping
 from pathlib import Path
-from typing import Any, Self, overload
+from typing import Any, Self
 
+from fastpaca.client.aio_context import AsyncContext
 from fastpaca.client.aio_driver import AsyncDriver, AsyncStream
 from fastpaca.client.calls import Calls
-from fastpaca.client.compacting import KEEP_LAST, Summary
 from fastpaca.client.connections import AsyncConnections, AsyncHttpClients, MakeAsyncTransport
 from fastpaca.client.flow import Flow
 from fastpaca.client.http_requests import BASE_URL, DEFAULT_ESTIMATOR, HttpRequests
 from fastpaca.client.links import AsyncHttpLink, AsyncLink
 from fastpaca.client.options import Retries, Timeouts
-from fastpaca.client.requests import path_of
 from fastpaca.client.values import (
-    AppendResult,
-    Compaction,
-    CompactResult,
     ContextInfo,
-    Message,
     Policy,
-    View,
 )
 
 
@@ -166,164 +160,3 @@ class PendingContext:
 
     async def __aexit__(self, *_: object) -> None:
         """Do nothing: the context stays as it is."""
-
-
-class AsyncContext:
-    """
-    A handle of one conversation, returned by `AsyncFastpaca.context`. It needs no closing.
-
-    Attributes:
-        id: The context's id.
-    """
-
-    def __init__(
-        self,
-        context_id: str,
-        driver: AsyncDriver,
-        calls: Calls,
-        stream: Callable[[Flow[None]], AsyncStream],
-    ) -> None:
-        path_of(context_id)
-        self.id = context_id
-        self._driver = driver
-        self._calls = calls
-        self._stream = stream
-
-    def __repr__(self) -> str:
-        """Show the id."""
-        return f"{type(self).__name__}({self.id!r})"
-
-    async def opened(self, configuring: Flow[ContextInfo] | None) -> Self:
-        """Return the handle, once *configuring* is done."""
-        if configuring is not None:
-            await self._driver.run(configuring)
-        return self
-
-    async def configure(
-        self,
-        *,
-        budget: int | None = None,
-        trigger: float | None = None,
-        policy: Policy | Mapping[str, Any] | str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> ContextInfo:
-        """Create the context, or change the settings that are given."""
-        return await self._driver.run(
-            self._calls.configure(self.id, budget, trigger, policy, metadata)
-        )
-
-    async def info(self) -> ContextInfo:
-        """Read the context's configuration, version and last seq."""
-        return await self._driver.run(self._calls.info(self.id))
-
-    async def patch_metadata(self, changes: Mapping[str, Any]) -> ContextInfo:
-        """Merge *changes* into the context's metadata; a value of None removes its key."""
-        return await self._driver.run(self._calls.patch_metadata(self.id, changes))
-
-    async def delete(self, *, purge: bool = False) -> None:
-        """Make the context read-only; with *purge*, erase it permanently."""
-        await self._driver.run(self._calls.delete(self.id, purge=purge))
-
-    @overload
-    async def append(
-        self,
-        message: Mapping[str, Any],
-        *,
-        if_version: int | None = None,
-        token_count: int | None = None,
-        idempotency_key: str | None = None,
-    ) -> AppendResult: ...
-
-    @overload
-    async def append(
-        self,
-        message: Sequence[Mapping[str, Any]],
-        *,
-        if_version: int | None = None,
-        idempotency_key: str | None = None,
-    ) -> list[AppendResult]: ...
-
-    async def append(
-        self,
-        message: Mapping[str, Any] | Sequence[Mapping[str, Any]],
-        *,
-        if_version: int | None = None,
-        token_count: int | None = None,
-        idempotency_key: str | None = None,
-    ) -> AppendResult | list[AppendResult]:
-        """Append a message, or a list of 1 to 1000, all or none; see `Context.append`."""
-        return await self._driver.run(
-            self._calls.append(self.id, message, if_version, token_count, idempotency_key)
-        )
-
-    async def get_tail(
-        self, *, offset: int | None = None, limit: int | None = None
-    ) -> list[Message]:
-        """Skip the *offset* (0) newest messages and read the next *limit* (100), oldest first."""
-        return await self._driver.run(self._calls.tail(self.id, offset, limit))
-
-    def messages(
-        self,
-        *,
-        from_seq: int | None = None,
-        to_seq: int | None = None,
-        limit: int | None = None,
-    ) -> AsyncIterator[Message]:
-        """Iterate over the log, in pages of *limit* (100) messages; see `Context.messages`."""
-        return self._driver.iterate(self._calls.messages(self.id, from_seq, to_seq, limit))
-
-    async def context(
-        self,
-        *,
-        budget_tokens: int | None = None,
-        if_version: int | None = None,
-        at_version: int | None = None,
-        explain: bool = False,
-    ) -> View:
-        """Read the LLM context: the messages to send to a model; see `Context.context`."""
-        return await self._driver.run(
-            self._calls.view(self.id, budget_tokens, if_version, at_version, explain=explain)
-        )
-
-    async def at_version(self, version: int, *, budget_tokens: int | None = None) -> View:
-        """Read the LLM context as it was after *version*, fitted by the current configuration."""
-        return await self._driver.run(self._calls.view(self.id, budget_tokens, None, version))
-
-    async def compact(
-        self,
-        replacement: Sequence[Mapping[str, Any]],
-        *,
-        if_version: int | None = None,
-        idempotency_key: str | None = None,
-    ) -> CompactResult:
-        """Set the window to exactly *replacement*; see `Context.compact`."""
-        return await self._driver.run(
-            self._calls.compact(self.id, replacement, if_version, idempotency_key)
-        )
-
-    async def compact_if_needed(
-        self,
-        summarise: Callable[[list[Message]], Summary | Awaitable[Summary]],
-        *,
-        keep_last: int = KEEP_LAST,
-    ) -> CompactResult | None:
-        """
-        Replace old messages with a summary, if the window is above its trigger.
-
-        See `Context.compact_if_needed`; here, *summarise* may also return an awaitable.
-        """
-        return await self._driver.run(self._calls.compact_if_needed(self.id, summarise, keep_last))
-
-    def compactions(
-        self, *, after: int | None = None, limit: int | None = None
-    ) -> AsyncIterator[Compaction]:
-        """Iterate over the rewrites of the window after the version *after*, oldest first."""
-        return self._driver.iterate(self._calls.compactions(self.id, after, limit))
-
-    def stream(self, *, cursor: int | None = None, include_messages: bool = True) -> AsyncStream:
-        """
-        Follow the context: an iterator of frames that reconnects, and ends with its deletion.
-
-        See `Context.stream`.
-        """
-        return self._stream(self._calls.stream(self.id, cursor, include_messages=include_messages))

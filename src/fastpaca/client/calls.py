@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from fastpaca.client import compacting, requests, responses
+from fastpaca.client.appending import read_appended, read_listed
 from fastpaca.client.errors import UnexpectedResponse
 from fastpaca.client.flow import Flow, Invoke, Yield, exchange, key_or_new
 from fastpaca.client.following import Position, follow
 from fastpaca.client.options import Retries, Timeouts
+from fastpaca.client.provider_views import for_package
 from fastpaca.client.requests import ClientRequest, path_of
 from fastpaca.client.responses import BodyReader, ClientResponse
 from fastpaca.client.values import (
@@ -23,9 +25,10 @@ from fastpaca.client.values import (
     ContextInfo,
     Message,
     Policy,
+    ProviderView,
     View,
 )
-from fastpaca.errors import VersionConflict
+from fastpaca.errors import InvalidRequest, VersionConflict
 
 T = TypeVar("T")
 
@@ -123,15 +126,18 @@ class Calls:
     def append(
         self,
         context_id: str,
-        messages: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        message: object,
         if_version: int | None,
         token_count: int | None,
         key: str | None,
+        format_: str | None = None,
+        usage: object = None,
     ) -> Flow[AppendResult | list[AppendResult]]:
-        """Append one message or several."""
+        """Append one message or several, or the response of a provider."""
         key = yield from key_or_new(key)
-        request = requests.append(context_id, messages, if_version, token_count, key)
-        if isinstance(messages, Mapping):
+        appending = read_appended(message, format_, usage)
+        request = requests.append(context_id, appending, if_version, token_count, key)
+        if not appending.is_batch:
             return (yield from self._read(request, responses.appended))
         return (yield from self._read(request, responses.batch)).results
 
@@ -178,16 +184,56 @@ class Calls:
         )
         return (yield from self._read(request, responses.view))
 
+    def context(
+        self,
+        context_id: str,
+        format_: str | None,
+        budget_tokens: int | None,
+        if_version: int | None,
+        at_version: int | None,
+        *,
+        explain: bool,
+        open_calls: str | None,
+        cache: bool,
+    ) -> Flow[View | ProviderView[Any, Any]]:
+        """
+        Read the LLM context, in a format if one is named.
+
+        Raises:
+            InvalidRequest: There is no format for *open_calls* or *cache*.
+        """
+        if format_ in (None, "parts"):
+            if open_calls is not None or cache:
+                raise InvalidRequest("Name the format of a provider.", "format")
+            return (
+                yield from self.view(
+                    context_id, budget_tokens, if_version, at_version, explain=explain
+                )
+            )
+        request = requests.get(
+            path_of(context_id, "context"),
+            budget_tokens=budget_tokens,
+            if_version=if_version,
+            at_version=at_version,
+            explain=explain or None,
+            format=format_,
+            open_calls=open_calls,
+            cache=cache or None,
+        )
+        return for_package((yield from self._read(request, responses.provider_view)))
+
     def compact(
         self,
         context_id: str,
-        replacement: Sequence[Mapping[str, Any]],
+        replacement: Sequence[object],
         if_version: int | None,
         key: str | None = None,
+        format_: str | None = None,
     ) -> Flow[CompactResult]:
         """Replace the window."""
         key = yield from key_or_new(key)
-        request = requests.compact(context_id, replacement, if_version, key)
+        messages = read_listed(replacement, "replacement")
+        request = requests.compact(context_id, messages, if_version, key, format_)
         return (yield from self._read(request, responses.compacted))
 
     def compactions(self, context_id: str, after: int | None, limit: int | None) -> Flow[None]:

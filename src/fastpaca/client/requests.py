@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 import msgspec
 
+from fastpaca.client.appending import Appending
+from fastpaca.client.provider_objects import as_json
 from fastpaca.client.values import Policy
 from fastpaca.errors import InvalidRequest
 from fastpaca.ids import KEY_CHARS_MAX, id_fault, is_header_value, is_idempotency_key
@@ -126,7 +128,7 @@ def delete(context_id: str, *, purge: bool) -> ClientRequest:
 
 def append(
     context_id: str,
-    messages: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+    appending: Appending,
     if_version: int | None,
     token_count: int | None,
     key: str,
@@ -137,24 +139,31 @@ def append(
     Raises:
         InvalidRequest: There is one *token_count* for several messages.
     """
-    fields: dict[str, Any]
-    if isinstance(messages, Mapping):
-        counted = {} if token_count is None else {"token_count": token_count}
-        fields = {"message": {**messages, **counted}}
-    elif token_count is not None:
+    if token_count is not None and appending.is_batch:
         raise InvalidRequest("Set token_count in each of several messages.", "token_count")
+    fields: dict[str, Any]
+    if appending.is_batch:
+        fields = {"messages": appending.messages}
     else:
-        fields = {"messages": list(messages)}
-    body = encode(fields | _present({"if_version": if_version}))
-    return ClientRequest("POST", path_of(context_id, "messages"), body, key)
+        (message,) = appending.messages
+        fields = {"message": {**message, **_present({"token_count": token_count})}}
+    others = {"usage": appending.usage, "if_version": if_version}
+    body = encode(fields | _present(others), as_json)
+    path = path_of(context_id, "messages") + _query({"format": appending.format})
+    return ClientRequest("POST", path, body, key)
 
 
 def compact(
-    context_id: str, replacement: Sequence[Mapping[str, Any]], if_version: int | None, key: str
+    context_id: str,
+    replacement: Sequence[Mapping[str, Any]],
+    if_version: int | None,
+    key: str,
+    format_: str | None = None,
 ) -> ClientRequest:
     """Replace the window."""
-    fields = {"replacement": list(replacement), **_present({"if_version": if_version})}
-    return ClientRequest("POST", path_of(context_id, "compact"), encode(fields), key)
+    fields = {"replacement": replacement, **_present({"if_version": if_version})}
+    path = path_of(context_id, "compact") + _query({"format": format_})
+    return ClientRequest("POST", path, encode(fields, as_json), key)
 
 
 def checked_key(key: str) -> str:
@@ -198,9 +207,15 @@ def is_api_key(text: object) -> bool:
     return isinstance(text, str) and _API_KEY.fullmatch(text) is not None
 
 
-def encode(value: object) -> bytes:
+def _strictly(item: object) -> object:
+    if isinstance(item, Mapping):
+        return dict(item)
+    raise TypeError(f"{type(item).__name__} is not a JSON type")
+
+
+def encode(value: object, as_json: Callable[[object], object] = _strictly) -> bytes:
     """
-    Write *value* as JSON.
+    Write *value* as JSON; *as_json* says what to write in place of an object of another type.
 
     Raises:
         InvalidRequest: JSON can't represent it: NaN, a lone surrogate, an object of another type.
@@ -214,22 +229,19 @@ def encode(value: object) -> bytes:
             return 0
         if isinstance(item, msgspec.Struct):
             return msgspec.to_builtins(item)
-        if isinstance(item, Mapping):
-            return dict(item)
-        raise TypeError(f"{type(item).__name__} is not a JSON type")
+        return as_json(item)
 
     try:
         text = json.dumps(
             value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=plain
         )
-        return _DECIMAL_ENCODER.encode(value) if has_decimals else text.encode()
+        if not has_decimals:
+            return text.encode()
+        # Two encoders are faster than a check of each value: `json` refuses what `msgspec` would
+        # change (NaN becomes null), and `msgspec` writes the decimals that `json` can't.
+        return msgspec.json.Encoder(enc_hook=as_json, decimal_format="number").encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidRequest(f"This cannot be sent as JSON: {error}.") from error
-
-
-# Two encoders are faster than a check of each value: `json` refuses what `msgspec` would change
-# (NaN becomes null), and `msgspec` writes the decimals that `json` can't.
-_DECIMAL_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 
 def _present(fields: dict[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from fastpaca.client.values import (
     ContextInfo,
     Frame,
     Message,
+    ProviderView,
     View,
 )
 from fastpaca.errors import FastpacaError
@@ -141,6 +142,7 @@ compacted: Final[BodyReader[CompactResult]] = BodyReader(CompactResult)
 messages_page: Final[BodyReader[MessagesPage]] = BodyReader(MessagesPage)
 compactions_page: Final[BodyReader[CompactionsPage]] = BodyReader(CompactionsPage)
 view: Final[BodyReader[View]] = BodyReader(View)
+provider_view: Final[BodyReader[ProviderView[Any, Any]]] = BodyReader(ProviderView[Any, Any])
 
 
 class LaterFrame(msgspec.Struct, frozen=True):

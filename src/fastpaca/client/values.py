@@ -8,9 +8,12 @@ keep every field, because their content belongs to the caller.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import msgspec
+
+MessageT = TypeVar("MessageT")
+SystemT = TypeVar("SystemT")
 
 
 class Message(dict[str, Any]):
@@ -130,6 +133,25 @@ class AppendResult(msgspec.Struct, frozen=True, kw_only=True):
     warnings: list[AppendWarning] = []
 
 
+class TokenUsage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """
+    What a provider billed for one call.
+
+    Attributes:
+        input_tokens: Everything that was billed as input, read from a cache or not.
+        output_tokens: Everything that was billed as output, reasoning included.
+        cached_input_tokens: How many of the input tokens were read from a cache.
+        cache_write_tokens: How many of the input tokens were written to a cache.
+        model: The model.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    cached_input_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    model: str | None = None
+
+
 class CompactResult(msgspec.Struct, frozen=True, kw_only=True):
     """The version that a compaction made."""
 
@@ -178,6 +200,60 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     window_tokens: int
     fit: str
     stable_messages: int
+    explained: list[Explained] | None = None
+
+
+class Repair(msgspec.Struct, frozen=True):
+    """
+    What was put right in a list of messages, so that a provider accepts it.
+
+    Attributes:
+        code: What was done.
+        seq: The message it was made for; None for a summary or the whole list.
+        call: The id of the call.
+    """
+
+    code: str
+    seq: int | None = None
+    call: str | None = None
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """What a provider has no form for: a code, and the seq of the message that said more."""
+
+    code: str
+    seq: int | None = None
+
+
+class ProviderView(msgspec.Struct, Generic[MessageT, SystemT], frozen=True, kw_only=True):
+    """
+    What one read of the LLM context in a format returns.
+
+    Attributes:
+        format: The format.
+        messages: The provider's messages, oldest first, to be sent as they are.
+        system: The instructions, where the provider wants them apart; empty if there are none.
+        used_tokens: The tokens of the messages, with what the repairs add at most.
+        stable_messages: How many messages at the front the next view will begin with, byte for
+            byte, unless the window is rewritten.
+        repairs: What was put right, so that the provider accepts it.
+        losses: What the provider has no form for.
+        explained: None unless the read asked for it.
+    """
+
+    version: int
+    format: str
+    messages: list[MessageT]
+    system: SystemT = None  # type: ignore[assignment]  # absent if a format has none of its own
+    used_tokens: int
+    needs_compaction: bool
+    segments: list[Segment]
+    token_budget: int
+    window_tokens: int
+    fit: str
+    stable_messages: int
+    repairs: list[Repair]
+    losses: list[Loss]
     explained: list[Explained] | None = None
 
 

@@ -1,0 +1,156 @@
+"""
+What a provider billed for a call, read from its report. Pure.
+
+Providers count differently, and this is one meaning for all: `input_tokens` is everything that was
+billed as input, whether it was read from a cache, written to one or neither. So reads and writes of
+a cache are added where a provider reports them apart (Anthropic, Bedrock), and are not where they
+are in its sum already (OpenAI, Gemini).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from fastpaca.client.provider_objects import fields_of
+from fastpaca.client.values import TokenUsage
+from fastpaca.errors import InvalidRequest
+
+Fields = Mapping[str, Any]
+
+_FIELD: Final = "usage"
+
+
+def read_usage(usage: object, format_: str = "", model: str | None = None) -> TokenUsage:
+    """
+    Read a *usage*: a `TokenUsage`, a mapping of its fields, or a provider's own report.
+
+    Args:
+        usage: The report.
+        format_: The format of the provider, if it is known; otherwise the fields tell.
+        model: The model, if the report does not say.
+
+    Raises:
+        InvalidRequest: It is none of these.
+    """
+    if isinstance(usage, TokenUsage):
+        return usage
+    fields = fields_of(usage)
+    if not format_ and fields and fields.keys() <= _OWN:
+        return _own(fields)
+    for name, (tells, reader) in _READERS.items():
+        if name == format_ or (not format_ and tells & fields.keys()):
+            read = reader(fields)
+            return msgspec.structs.replace(read, model=read.model or model)
+    unknown = sorted(fields.keys() - _OWN) or [type(usage).__name__]
+    raise InvalidRequest(
+        f"A usage has {', '.join(sorted(_OWN))}, or is the report of a provider; not {unknown[0]}.",
+        _FIELD,
+    )
+
+
+_OWN: Final = frozenset(field.encode_name for field in msgspec.structs.fields(TokenUsage))
+
+
+def _own(fields: Fields) -> TokenUsage:
+    try:
+        return msgspec.convert(fields, TokenUsage)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"This is not a usage: {error}.", _FIELD) from error
+
+
+def _count(fields: Fields, *names: str) -> int | None:
+    """Return the first count that *fields* has under *names*; None if there is none."""
+    for name in names:
+        value = fields.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise InvalidRequest("A count of tokens is an integer, 0 or more.", f"{_FIELD}.{name}")
+        return value
+    return None
+
+
+def _needed(fields: Fields, *names: str) -> int:
+    count = _count(fields, *names)
+    if count is None:
+        raise InvalidRequest(f"A usage needs {names[0]!r}.", f"{_FIELD}.{names[0]}")
+    return count
+
+
+def _openai_chat(fields: Fields) -> TokenUsage:
+    details = fields_of(fields.get("prompt_tokens_details"))
+    return TokenUsage(
+        input_tokens=_needed(fields, "prompt_tokens"),
+        output_tokens=_needed(fields, "completion_tokens"),
+        cached_input_tokens=_count(details, "cached_tokens"),
+        cache_write_tokens=_count(details, "cache_write_tokens"),
+    )
+
+
+def _openai_responses(fields: Fields) -> TokenUsage:
+    details = fields_of(fields.get("input_tokens_details"))
+    return TokenUsage(
+        input_tokens=_needed(fields, "input_tokens"),
+        output_tokens=_needed(fields, "output_tokens"),
+        cached_input_tokens=_count(details, "cached_tokens"),
+        cache_write_tokens=_count(details, "cache_write_tokens"),
+    )
+
+
+def _anthropic(fields: Fields) -> TokenUsage:
+    read = _count(fields, "cache_read_input_tokens")
+    written = _count(fields, "cache_creation_input_tokens")
+    return TokenUsage(
+        input_tokens=_needed(fields, "input_tokens") + (read or 0) + (written or 0),
+        output_tokens=_needed(fields, "output_tokens"),
+        cached_input_tokens=read,
+        cache_write_tokens=written,
+    )
+
+
+def _gemini(fields: Fields) -> TokenUsage:
+    # The prompt includes what was cached; what tools brought in and what was thought stand apart.
+    prompt = _needed(fields, "promptTokenCount", "prompt_token_count")
+    tools = _count(fields, "toolUsePromptTokenCount", "tool_use_prompt_token_count")
+    said = _count(fields, "candidatesTokenCount", "candidates_token_count")
+    thought = _count(fields, "thoughtsTokenCount", "thoughts_token_count")
+    return TokenUsage(
+        input_tokens=prompt + (tools or 0),
+        output_tokens=(said or 0) + (thought or 0),
+        cached_input_tokens=_count(fields, "cachedContentTokenCount", "cached_content_token_count"),
+    )
+
+
+def _bedrock(fields: Fields) -> TokenUsage:
+    read = _count(fields, "cacheReadInputTokens")
+    written = _count(fields, "cacheWriteInputTokens")
+    return TokenUsage(
+        input_tokens=_needed(fields, "inputTokens") + (read or 0) + (written or 0),
+        output_tokens=_needed(fields, "outputTokens"),
+        cached_input_tokens=read,
+        cache_write_tokens=written,
+    )
+
+
+_READERS: Final[Mapping[str, tuple[frozenset[str], Callable[[Fields], TokenUsage]]]] = {
+    "openai-chat": (frozenset({"prompt_tokens"}), _openai_chat),
+    "openai-responses": (frozenset({"input_tokens_details"}), _openai_responses),
+    "anthropic": (
+        frozenset(
+            {
+                "cache_creation",
+                "cache_creation_input_tokens",
+                "cache_read_input_tokens",
+                "server_tool_use",
+                "service_tier",
+            }
+        ),
+        _anthropic,
+    ),
+    "gemini": (frozenset({"promptTokenCount", "prompt_token_count"}), _gemini),
+    "bedrock": (frozenset({"inputTokens"}), _bedrock),
+}
+"""By format: fields that no other report has, and what reads it."""

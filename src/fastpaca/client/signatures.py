@@ -1,0 +1,115 @@
+"""
+What `append`, `context` and `compact` take and return, by format. For type checkers alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypedDict
+
+from fastpaca.client.values import ProviderView, TokenUsage
+
+if TYPE_CHECKING:
+    from fastpaca.client.provider_types import (
+        ChatCompletionMessage,
+        ChatCompletionMessageParam,
+        Content,
+        ContentDict,
+        MessageParam,
+        ResponseInputItemParam,
+        ResponseOutputItem,
+        TextBlockParam,
+    )
+
+    ChatMessage: TypeAlias = ChatCompletionMessageParam | ChatCompletionMessage
+    ResponsesItem: TypeAlias = ResponseInputItemParam | ResponseOutputItem
+    GeminiContent: TypeAlias = ContentDict | Content
+
+    ChatView: TypeAlias = ProviderView[ChatCompletionMessageParam, None]
+    ResponsesView: TypeAlias = ProviderView[ResponseInputItemParam, None]
+    AnthropicView: TypeAlias = ProviderView[MessageParam, list[TextBlockParam]]
+    GeminiView: TypeAlias = ProviderView[ContentDict, ContentDict | None]
+
+JSONMessage: TypeAlias = Mapping[str, object]
+"""A message as JSON, also one of a provider; boto3 and the AI SDK have no types of their own."""
+
+BedrockView: TypeAlias = "ProviderView[Any, list[Any]]"
+AISDKView: TypeAlias = "ProviderView[dict[str, Any], str | None]"
+
+FormatName: TypeAlias = Literal[
+    "parts", "openai-chat", "openai-responses", "anthropic", "gemini", "bedrock", "ai-sdk"
+]
+"""The name of a format; `parts` is that of a node, the default."""
+
+OpenCalls: TypeAlias = Literal["close", "drop", "keep"]
+"""What becomes of calls that will not get their result any more."""
+
+
+class MessageObject(Protocol):
+    """A message of a provider's package that has `role` and `content`."""
+
+    @property
+    def role(self) -> str: ...
+
+    @property
+    def content(self) -> object: ...
+
+
+class HasChoices(Protocol):
+    """A response of OpenAI Chat."""
+
+    @property
+    def choices(self) -> Sequence[object]: ...
+
+
+class HasCandidates(Protocol):
+    """A response of Gemini."""
+
+    @property
+    def candidates(self) -> Sequence[object] | None: ...
+
+
+class HasOutput(Protocol):
+    """A response of OpenAI Responses."""
+
+    @property
+    def output(self) -> Sequence[object]: ...
+
+
+if TYPE_CHECKING:
+    AnyMessage: TypeAlias = (
+        JSONMessage | MessageObject | ChatMessage | ResponsesItem | MessageParam | GeminiContent
+    )
+
+AnyUsage: TypeAlias = TokenUsage | Mapping[str, Any] | object
+"""A usage: of fastpaca, or the report of a provider."""
+
+
+class BatchOptions(TypedDict, total=False):
+    """The options of an append of several messages."""
+
+    usage: AnyUsage | None
+    if_version: int | None
+    idempotency_key: str | None
+
+
+class AppendOptions(BatchOptions, total=False):
+    """The options of an append of one message."""
+
+    token_count: int | None
+
+
+class ViewOptions(TypedDict, total=False):
+    """The options of a read of the LLM context."""
+
+    budget_tokens: int | None
+    if_version: int | None
+    at_version: int | None
+    explain: bool
+
+
+class ProviderViewOptions(ViewOptions, total=False):
+    """The options of a read of the LLM context in a format."""
+
+    open_calls: OpenCalls
+    cache: bool
