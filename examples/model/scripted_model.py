@@ -52,7 +52,7 @@ def answer(messages: Sequence[Json]) -> str:
     if not said:
         return "Nothing was said."
     if text(messages[0]).lower().startswith(SUMMARISE):
-        lines = [line for line in said[-1].splitlines() if line]
+        lines = [f"{one['role']}: {text(one)}" for one in messages[1:-1]]
         return f"{len(lines)} lines, from “{opening(lines[0])}” to “{opening(lines[-1])}”."
     count = f"{len(messages)} messages" if len(messages) > 1 else "1 message"
     return (

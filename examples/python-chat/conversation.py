@@ -10,6 +10,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from openai import APIError, AsyncOpenAI, OpenAIError
+from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletionMessageParam
 
 from fastpaca import (
@@ -17,13 +18,15 @@ from fastpaca import (
     AsyncFastpaca,
     ContextFrame,
     FastpacaError,
-    Message,
     MessageFrame,
+    ProviderView,
     VersionConflict,
-    View,
 )
 
 SYSTEM_PROMPT: Final = "You are a friendly assistant. Answer briefly."
+
+SENT: Final = frozenset({"kept", "task", "cut", "stripped"})
+"""What became of a message that the model is sent; the system prompt is `pinned`."""
 
 Event = dict[str, Any]
 
@@ -45,6 +48,7 @@ class Draft:
 
     id: str
     text: str = ""
+    usage: CompletionUsage | None = None
     error: str | None = None
 
 
@@ -72,7 +76,7 @@ class Conversation:
         """Create the context if it is new, with the system prompt at its beginning."""
         context = await self._fastpaca.context(self._name, budget=self._budget)
         if (await context.info()).version == 0:
-            prompt = {"role": "system", "parts": [{"type": "text", "text": SYSTEM_PROMPT}]}
+            prompt = {"role": "system", "content": SYSTEM_PROMPT}
             with suppress(VersionConflict):  # another process was first
                 await context.append(prompt, if_version=0)
         return context
@@ -113,8 +117,7 @@ class Conversation:
         Raises:
             Busy: An answer is being written. Nothing was appended.
         """
-        message = {"id": message_id, "role": "user", "parts": [{"type": "text", "text": text}]}
-        await self._begin(message)
+        await self._begin({"id": message_id, "role": "user", "content": text})
 
     async def answer(self) -> None:
         """
@@ -148,17 +151,20 @@ class Conversation:
         """Ask the model, and append its answer when that is complete. Half an answer is none."""
         reason: str | None = "The answer was not written."
         try:
-            view = await context.context(budget_tokens=self._budget)
-            async for piece in self._ask(view):
+            view = await context.context(
+                format="openai-chat", budget_tokens=self._budget, explain=True
+            )
+            async for piece in self._ask(view.messages, draft):
                 draft.text += piece
                 self._tell()
             await context.append(
                 {
                     "id": draft.id,
                     "role": "assistant",
-                    "parts": [{"type": "text", "text": draft.text}],
+                    "content": draft.text,
                     "metadata": {"sent": what_was_sent(view)},
-                }
+                },
+                usage=draft.usage,
             )
             reason = None
         except (OpenAIError, FastpacaError) as error:
@@ -166,16 +172,20 @@ class Conversation:
         finally:
             self._end(draft, reason)
 
-    async def _ask(self, view: View) -> AsyncIterator[str]:
+    async def _ask(
+        self, messages: list[ChatCompletionMessageParam], draft: Draft
+    ) -> AsyncIterator[str]:
         """Send the LLM context to the model, and give its answer piece by piece."""
         chunks = await self._model.chat.completions.create(
             model=self._model_name,
-            messages=[to_openai(message) for message in view.messages],
+            messages=messages,
             stream=True,
+            stream_options={"include_usage": True},
         )
         finished = False
         async with chunks:
             async for chunk in chunks:
+                draft.usage = chunk.usage
                 for choice in chunk.choices:
                     finished = finished or choice.finish_reason is not None
                     if choice.delta.content:
@@ -212,23 +222,11 @@ class Conversation:
         self._tell()
 
 
-def to_openai(message: Message) -> ChatCompletionMessageParam:
-    """Write a message in the provider's form; only text is said here."""
-    text = "".join(part["text"] for part in message.parts if part["type"] == "text")
-    match message.role:
-        case "system":
-            return {"role": "system", "content": text}
-        case "assistant":
-            return {"role": "assistant", "content": text}
-        case _:
-            return {"role": "user", "content": text}
-
-
-def what_was_sent(view: View) -> dict[str, int]:
+def what_was_sent(view: ProviderView[Any, Any]) -> dict[str, int]:
     """Tell how much of the conversation the model was sent; pages show it under the answer."""
-    said = [one.seq for one in view.messages if one.seq is not None and one.role != "system"]
+    sent = [found.from_seq for found in view.explained or () if found.state in SENT]
     return {
         "messages": len(view.messages),
         "tokens": view.used_tokens,
-        "from_seq": min(said, default=1),
+        "from_seq": min(sent, default=1),
     }

@@ -22,10 +22,12 @@ from typing import Final
 from openai import AsyncOpenAI, OpenAIError
 
 from fastpaca import AsyncContext, AsyncFastpaca, ContextFrame, FastpacaError, Message
+from fastpaca.formats import render
 
 INSTRUCTION: Final = (
     "Summarise this part of a conversation. Keep names, facts, decisions and open questions."
 )
+REQUEST: Final = "Write the summary of everything above."
 INTRODUCTION: Final = "Summary of the conversation so far: "
 
 RETRY_SECONDS: Final = 2.0
@@ -84,16 +86,11 @@ class Summariser:
             model=self._model_name,
             messages=[
                 {"role": "system", "content": INSTRUCTION},
-                {"role": "user", "content": "\n".join(map(line, messages))},
+                *render(messages, "openai-chat").messages,
+                {"role": "user", "content": REQUEST},
             ],
         )
         return INTRODUCTION + (answer.choices[0].message.content or "")
-
-
-def line(message: Message) -> str:
-    """Write a message as one line of what is to be summarised."""
-    text = " ".join(part["text"] for part in message.parts if part["type"] == "text")
-    return f"{message.role}: {' '.join(text.split())}"
 
 
 async def work(options: argparse.Namespace) -> None:

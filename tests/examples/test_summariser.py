@@ -60,11 +60,11 @@ def test_window_is_summarised_while_the_conversation_goes_on(
     world.model.let_out(None)
     eventually(lambda: list(context.compactions()), "a compaction")
 
-    instruction, (role, asked) = world.model.prompts[0]
+    instruction, *asked, request = world.model.prompts[0]
     assert instruction[0] == "system"
-    assert role == "user"
+    assert request[0] == "user"
     log = log_of(context)
-    assert asked.splitlines() == [f"{role}: {text}" for role, text in log[1:9]]
+    assert asked == log[1:9]
     summary = (
         f"{INTRODUCTION}8 lines, from “user: Message number 1 of a …”"
         " to “assistant: Message number 8 of a …”."
@@ -76,7 +76,7 @@ def test_window_is_summarised_while_the_conversation_goes_on(
 
     talk(context, 12, 18)
     eventually(lambda: len(list(context.compactions())) == 2, "a second compaction")
-    assert world.model.prompts[1][1][1].splitlines()[0] == f"user: {summary}"
+    assert world.model.prompts[1][1] == ("user", summary)
     window = window_of(context)
     assert window[0] == log[0]
     assert [text for _, text in window].count(summary) == 0
