@@ -13,13 +13,14 @@ from fastpaca.archive.postgres import PostgresArchive
 from fastpaca.store.base import CommitUnknown, MessageRow, ReadFailed
 from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.testing import composed, running
-from tests.archive.world import archived, archived_rows, fragile, opened
+from tests.archive.world import archived, archived_rows, fragile
 from tests.kit.app import append, create, error_of
 from tests.kit.author import create as create_in
 from tests.kit.files import files_with
 from tests.kit.messages import user
 from tests.kit.postgres import Server, until_waiting
 from tests.kit.proxy import proxied
+from tests.kit.stores import opened
 from tests.store import contract
 
 PURGE = "/v1/contexts/SECRET-id?purge=true"
@@ -72,7 +73,7 @@ async def test_purge_waits_for_the_archive(tmp_path: Path, fast_dsn: str) -> Non
 async def test_writer_erases_what_is_left(tmp_path: Path, fast_dsn: str) -> None:
     """A purge that nobody asks for again is done by the writer."""
     archive = fragile(fast_dsn)
-    async with opened(tmp_path, archive) as store:
+    async with opened(archived(tmp_path, archive)) as store:
         (author,) = await create_in(store, "SECRET-id")
         await store.commit([author.append(count=3)])
         await store.writer.catch_up()
@@ -93,7 +94,7 @@ async def test_writer_erases_what_is_left(tmp_path: Path, fast_dsn: str) -> None
 async def test_neighbours_of_a_purge_are_not_in_doubt(tmp_path: Path, fast_dsn: str) -> None:
     """If the archive fails, only the purge of a commit is unknown; the rest was written."""
     archive = fragile(fast_dsn)
-    async with opened(tmp_path, archive) as store:
+    async with opened(archived(tmp_path, archive)) as store:
         one, two, three = await create_in(store, "one", "two", "three")
         archive.is_down = True
         for purge in (one.purge(), three.purge()):  # it turns out to be down, and it is known
@@ -107,7 +108,7 @@ async def test_neighbours_of_a_purge_are_not_in_doubt(tmp_path: Path, fast_dsn: 
 async def test_purge_comes_behind_a_flush_that_has_read_it(tmp_path: Path, fast_dsn: str) -> None:
     """What was read for the archive before the purge does not land after it."""
     archive = fragile(fast_dsn)
-    async with opened(tmp_path, archive) as store:
+    async with opened(archived(tmp_path, archive)) as store:
         (author,) = await create_in(store, "c")
         await store.commit([author.append(count=3)])
         archive.gate.clear()
@@ -125,7 +126,7 @@ async def test_purge_comes_behind_a_flush_that_has_read_it(tmp_path: Path, fast_
 async def test_commit_does_not_wait_for_ever(tmp_path: Path, fast_dsn: str) -> None:
     """An archive that hangs holds up one purge for two seconds; all is done when it answers."""
     archive = fragile(fast_dsn)
-    async with opened(tmp_path, archive) as store:
+    async with opened(archived(tmp_path, archive)) as store:
         author, other = await create_in(store, "c", "other")
         await store.commit([author.append(count=3)])
         archive.gate.clear()
@@ -182,7 +183,7 @@ async def test_many_rows_are_erased_in_pieces(fast_dsn: str) -> None:
 
 async def test_purge_without_the_archiver_is_made_up_for(tmp_path: Path, fast_dsn: str) -> None:
     """A node that ran without its archive for a while erases there what was purged meanwhile."""
-    async with opened(tmp_path, fast_dsn, tail_keep=10) as store:
+    async with opened(archived(tmp_path, fast_dsn, tail_keep=10)) as store:
         one, two = await create_in(store, "SECRET-1", "two")
         await store.commit([one.append(count=2), two.append(count=2)])
         await store.writer.catch_up()
@@ -191,7 +192,7 @@ async def test_purge_without_the_archiver_is_made_up_for(tmp_path: Path, fast_ds
     await plain.commit([one.purge()])
     await plain.close()
     assert len(await archived_rows(fast_dsn)) == 4
-    async with opened(tmp_path, fast_dsn, tail_keep=10) as store:
+    async with opened(archived(tmp_path, fast_dsn, tail_keep=10)) as store:
         await store.writer.catch_up()
         assert [name for name, _, _ in await archived_rows(fast_dsn)] == ["two"] * 2
     assert files_with(tmp_path, b"SECRET") == []

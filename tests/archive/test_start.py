@@ -13,12 +13,13 @@ from fastpaca.cli.main import main
 from fastpaca.store.base import StoreRefused
 from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.testing import composed, running
-from tests.archive.world import archived, archived_rows, local_seqs, opened
+from tests.archive.world import archived, archived_rows, local_seqs
 from tests.kit.app import append, create
 from tests.kit.author import create as created
 from tests.kit.messages import assistant, user
 from tests.kit.postgres import run_sql, until
 from tests.kit.process import started
+from tests.kit.stores import opened
 
 
 def environment(dsn: str) -> dict[str, str]:
@@ -71,7 +72,7 @@ async def test_node_starts_while_the_archive_is_down(tmp_path: Path) -> None:
 
 async def test_trimmed_data_needs_its_archive(tmp_path: Path, fast_dsn: str) -> None:
     """Without the archiver such data is not served; as long as nothing was trimmed it is."""
-    async with opened(tmp_path, fast_dsn, tail_keep=5) as store:
+    async with opened(archived(tmp_path, fast_dsn, tail_keep=5)) as store:
         (author,) = await created(store, "c")
         await store.commit([author.append(count=5)])
         await store.commit([author.compact([])])
@@ -79,7 +80,7 @@ async def test_trimmed_data_needs_its_archive(tmp_path: Path, fast_dsn: str) -> 
     plain = SqliteStore(tmp_path)
     await plain.open()
     await plain.close()
-    async with opened(tmp_path, fast_dsn, tail_keep=4) as store:
+    async with opened(archived(tmp_path, fast_dsn, tail_keep=4)) as store:
         await store.commit([author.compact([])])
         await store.writer.catch_up()
     assert len(local_seqs(tmp_path)) == 4

@@ -15,10 +15,11 @@ from fastpaca.archive.store import ArchivedStore
 from fastpaca.context.persisted import Run
 from fastpaca.store.base import PageBounds, ReadFailed
 from fastpaca.store.sqlite.store import SqliteStore
-from tests.archive.world import archived_rows, fragile, local_seqs, opened
+from tests.archive.world import archived, archived_rows, fragile, local_seqs
 from tests.kit.author import ALL, Author, answer, create
 from tests.kit.http import until
 from tests.kit.postgres import run_sql
+from tests.kit.stores import opened
 from tests.store.contract import MIB
 
 Row = tuple[str, int, bytes]
@@ -36,7 +37,7 @@ async def forgotten(store: ArchivedStore, *authors: Author) -> None:
 
 async def test_all_is_archived_and_the_tail_is_kept(tmp_path: Path, fast_dsn: str) -> None:
     """The archive has every message once; here stay the newest of each context and its window."""
-    async with opened(tmp_path, fast_dsn, tail_keep=3) as store:
+    async with opened(archived(tmp_path, fast_dsn, tail_keep=3)) as store:
         one, two, three = await create(store, "one", "two", "three")
         for _ in range(5):
             await store.commit([one.append(count=2), two.append(count=1), three.append(count=2)])
@@ -62,7 +63,7 @@ async def test_what_comes_behind_a_flush_is_not_trimmed_by_it(
     tmp_path: Path, fast_dsn: str
 ) -> None:
     """What was committed since stays, although neither the window nor the tail keeps it."""
-    async with opened(tmp_path, fast_dsn) as store:
+    async with opened(archived(tmp_path, fast_dsn)) as store:
         (author,) = await create(store, "c")
         await store.commit([author.append(count=3)])
         assert not await store.writer._archive_some()
@@ -76,7 +77,7 @@ async def test_what_comes_behind_a_flush_is_not_trimmed_by_it(
 async def test_batches_are_bounded_in_rows_and_bytes(tmp_path: Path, fast_dsn: str) -> None:
     """A batch has so many messages, and 16 MiB; one that is larger goes alone."""
     archive = fragile(fast_dsn)
-    async with opened(tmp_path, archive, batch_rows=4) as store:
+    async with opened(archived(tmp_path, archive, batch_rows=4)) as store:
         (author,) = await create(store, "c")
         await store.commit([author.append(count=10)])
         await store.commit([author.append(count=4, size=9 * MIB)])
@@ -94,7 +95,7 @@ async def test_old_data_is_archived_from_its_beginning(tmp_path: Path, fast_dsn:
     for _ in range(3):
         await plain.commit([author.append(count=5) for author in authors])
     await plain.close()
-    async with opened(tmp_path, fast_dsn, batch_rows=4) as store:
+    async with opened(archived(tmp_path, fast_dsn, batch_rows=4)) as store:
         await store.writer.catch_up()
         assert await archived_rows(fast_dsn) == rows_of(*authors)
 
@@ -103,7 +104,7 @@ async def test_appends_go_on_while_the_archive_is_down(tmp_path: Path, fast_dsn:
     """Down at the start, in between, and over a restart: nothing is lost, and nothing trimmed."""
     archive = fragile(fast_dsn)
     archive.is_down = True
-    async with opened(tmp_path, archive) as store:
+    async with opened(archived(tmp_path, archive)) as store:
         (author,) = await create(store, "c")
         await store.commit([author.append(count=5)])
         await forgotten(store, author)
@@ -118,11 +119,11 @@ async def test_appends_go_on_while_the_archive_is_down(tmp_path: Path, fast_dsn:
         with pytest.raises(ArchiveFailed):
             await store.writer.catch_up()
         assert len(local_seqs(tmp_path)) == 5
-    async with opened(tmp_path, archive) as store:
+    async with opened(archived(tmp_path, archive)) as store:
         await store.commit([author.append(count=2)])
         assert await archived_rows(fast_dsn) == rows_of(author)[:5]
         assert await store.messages("c", 6, ALL, PageBounds(99, ALL)) == author.log[5:]
-    async with opened(tmp_path, fast_dsn) as store:
+    async with opened(archived(tmp_path, fast_dsn)) as store:
         await store.writer.catch_up()
         assert await archived_rows(fast_dsn) == rows_of(author)
         assert await store.messages("c", 1, ALL, PageBounds(99, ALL)) == author.log
@@ -135,7 +136,7 @@ async def test_writer_tries_again_by_itself(
     archive = fragile(fast_dsn)
     archive.is_down = True
     caplog.set_level(logging.INFO)
-    async with opened(tmp_path, archive, kind=ArchivedStore) as store:
+    async with opened(archived(tmp_path, archive, kind=ArchivedStore)) as store:
         (author,) = await create(store, "c")
         await store.commit([author.append(count=5)])
         await until(lambda: "is falling behind" in caplog.text)
@@ -148,7 +149,7 @@ async def test_writer_tries_again_by_itself(
 async def test_what_is_sent_again_is_there_once(tmp_path: Path, fast_dsn: str) -> None:
     """A crash before the place is noted repeats inserts, which changes nothing."""
     archive = fragile(fast_dsn)
-    async with opened(tmp_path, archive) as store:
+    async with opened(archived(tmp_path, archive)) as store:
         (author,) = await create(store, "c")
         await store.commit([author.append(count=5)])
         await store.writer.catch_up()
@@ -183,7 +184,7 @@ async def test_other_content_halts_its_context_alone(
     tmp_path: Path, fast_dsn: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What stands before it is archived, nothing of it is trimmed, and others go on."""
-    async with opened(tmp_path, fast_dsn) as store:
+    async with opened(archived(tmp_path, fast_dsn)) as store:
         bad, good = await halted(store, fast_dsn)
         for _ in range(2):
             await store.writer.catch_up()
@@ -201,16 +202,16 @@ async def test_other_content_halts_its_context_alone(
 
 async def test_halted_context_is_tried_again_at_a_start(tmp_path: Path, fast_dsn: str) -> None:
     """Once the other content is gone, the next start archives and trims what was left."""
-    async with opened(tmp_path, fast_dsn) as store:
+    async with opened(archived(tmp_path, fast_dsn)) as store:
         bad, good = await halted(store, fast_dsn)
         await store.writer.catch_up()
         await store.commit([bad.append(count=5)])
         await store.writer.catch_up()
-    async with opened(tmp_path, fast_dsn, batch_rows=2) as store:
+    async with opened(archived(tmp_path, fast_dsn, batch_rows=2)) as store:
         await store.writer.catch_up()
         assert len(local_seqs(tmp_path)) == len(bad.log)
     await run_sql(fast_dsn, "DELETE FROM messages WHERE context_id = 'bad' AND seq = 4")
-    async with opened(tmp_path, fast_dsn, batch_rows=2) as store:
+    async with opened(archived(tmp_path, fast_dsn, batch_rows=2)) as store:
         await store.writer.catch_up()
         assert await archived_rows(fast_dsn) == rows_of(bad, good)
         await forgotten(store, bad)
@@ -223,11 +224,11 @@ async def test_halted_context_is_tried_again_at_a_start(tmp_path: Path, fast_dsn
 async def test_any_difference_is_a_conflict(tmp_path: Path, fast_dsn: str, change: str) -> None:
     """A message that differs in whatever is given back is not the same message."""
     values: dict[str, Any] = {"body": b"{}", "counts": b"", "version": 9, "at_us": 1}
-    async with opened(tmp_path / "one", fast_dsn) as store:
+    async with opened(archived(tmp_path / "one", fast_dsn)) as store:
         (author,) = await create(store, "c")
         await store.commit([author.append(count=2)])
         await store.writer.catch_up()
-    async with opened(tmp_path / "two", fast_dsn) as store:
+    async with opened(archived(tmp_path / "two", fast_dsn)) as store:
         (author,) = await create(store, "c")
         appended = author.append(count=2)
         first, second = appended.messages
@@ -245,12 +246,12 @@ async def test_another_archive_after_a_trim_is_not_trusted(
     tmp_path: Path, fast_dsn: str, safe_dsn: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nothing is archived there, and reads of what was trimmed fail; the rest goes on."""
-    async with opened(tmp_path, fast_dsn) as store:
+    async with opened(archived(tmp_path, fast_dsn)) as store:
         (author,) = await create(store, "c")
         await store.commit([author.append(count=3)])
         await forgotten(store, author)
         await store.writer.catch_up()
-    async with opened(tmp_path, safe_dsn) as store:
+    async with opened(archived(tmp_path, safe_dsn)) as store:
         await store.commit([author.append(count=1)])
         with pytest.raises(ArchiveFailed, match="not the archive"):
             await store.writer.catch_up()
@@ -259,7 +260,7 @@ async def test_another_archive_after_a_trim_is_not_trusted(
         assert await store.messages("c", 4, 4, PageBounds(9, ALL)) == author.log[3:]
         assert await archived_rows(safe_dsn) == []
     assert "starting without the archive: it is not the archive" in caplog.text
-    async with opened(tmp_path, fast_dsn) as store:
+    async with opened(archived(tmp_path, fast_dsn)) as store:
         await store.writer.catch_up()
         assert await store.messages("c", 1, 4, PageBounds(9, ALL)) == author.log
 
@@ -268,18 +269,18 @@ async def test_another_archive_before_a_trim_begins_anew(
     tmp_path: Path, fast_dsn: str, safe_dsn: str
 ) -> None:
     """As long as all is here, an archive may be exchanged for an empty one."""
-    async with opened(tmp_path, fast_dsn, tail_keep=10) as store:
+    async with opened(archived(tmp_path, fast_dsn, tail_keep=10)) as store:
         (author,) = await create(store, "c")
         await store.commit([author.append(count=3)])
         await store.writer.catch_up()
-    async with opened(tmp_path, safe_dsn, tail_keep=10) as store:
+    async with opened(archived(tmp_path, safe_dsn, tail_keep=10)) as store:
         await store.writer.catch_up()
         assert await archived_rows(safe_dsn) == rows_of(author)
 
 
 async def test_archive_that_becomes_another_is_noticed(tmp_path: Path, fast_dsn: str) -> None:
     """A database that was put in the place of the archive is neither written to nor read from."""
-    async with opened(tmp_path, fast_dsn) as store:
+    async with opened(archived(tmp_path, fast_dsn)) as store:
         (author,) = await create(store, "c")
         await store.commit([author.append(count=3)])
         await forgotten(store, author)
@@ -307,7 +308,7 @@ def samples(store: ArchivedStore) -> dict[str, float]:
 async def test_metrics_tell_how_far_the_archive_is_behind(tmp_path: Path, fast_dsn: str) -> None:
     """What waits is counted as it comes and goes, and counted again after a restart."""
     archive = fragile(fast_dsn)
-    async with opened(tmp_path, archive, tail_keep=2) as store:
+    async with opened(archived(tmp_path, archive, tail_keep=2)) as store:
         one, two = await create(store, "one", "two")
         await store.commit([one.append(count=5), two.append(count=3)])
         await forgotten(store, one, two)
@@ -334,7 +335,7 @@ async def test_metrics_tell_how_far_the_archive_is_behind(tmp_path: Path, fast_d
         await store.commit([one.purge()])
         assert samples(store)["fastpaca_archive_tail_size"] == 5
     archive.is_down = True
-    async with opened(tmp_path, archive, tail_keep=2) as store:
+    async with opened(archived(tmp_path, archive, tail_keep=2)) as store:
         await until(lambda: samples(store)["fastpaca_archive_tail_size"] == 5)
         assert samples(store)["fastpaca_archive_pending_rows"] == 3
 
@@ -343,7 +344,7 @@ async def test_answers_outlive_the_message_and_go_with_a_purge(
     tmp_path: Path, fast_dsn: str
 ) -> None:
     """An answer is found after its message was trimmed, and is gone with its context or in time."""
-    async with opened(tmp_path, fast_dsn) as store:
+    async with opened(archived(tmp_path, fast_dsn)) as store:
         stays, goes = await create(store, "stays", "goes")
         kept, lost = answer("kept", 5), answer("lost", 5)
         await store.commit([stays.append(count=2, records=[kept])])

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import apsw
 
@@ -55,19 +53,6 @@ def archived(
         Pace(0.001, batch_rows, tail_keep),
         ArchiveMetrics(now_us),
     )
-
-
-@asynccontextmanager
-async def opened(
-    directory: Path, archive: str | Archive, **options: Any
-) -> AsyncIterator[ArchivedStore]:
-    """Open such a store, and close it."""
-    store = archived(directory, archive, **options)
-    await store.open()
-    try:
-        yield store
-    finally:
-        await store.close()
 
 
 class Fragile:

@@ -14,9 +14,9 @@ from fastpaca.engine import Engine, rows
 from fastpaca.errors import ContextNotFound
 from tests.context.story import Talk, drawn_put
 from tests.engine.nodes import SharedStore, as_after_a_restart, nodes
-from tests.engine.world import settle
 from tests.engine.world import versions as shape
 from tests.kit.messages import append, counted
+from tests.kit.stores import settle
 from tests.store.contract import whole
 
 SEEDS = 12

@@ -22,7 +22,8 @@ from fastpaca.errors import (
     VersionConflict,
 )
 from fastpaca.store.base import Change, CommitBlocked, CommitFailed, CommitUnknown, ReadFailed
-from tests.engine.world import World, settle, started
+from tests.engine.world import World, started
+from tests.kit.stores import settle
 
 
 async def test_answer_comes_after_the_commit(world: World) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -70,9 +69,3 @@ async def started(world: World) -> AsyncIterator[World]:
         world.store.gate.set()
         world.store.load_gate.set()
         await world.engine.stop()
-
-
-async def settle() -> None:
-    """Let every task run that can."""
-    for _ in range(20):
-        await asyncio.sleep(0)

@@ -1,12 +1,32 @@
-"""A store that a test holds up, or lets fail."""
+"""Stores for a while, and a store that a test holds up, or lets fail."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import TypeVar
 
-from fastpaca.store.base import Change, Condition, IdempotencyRecord, Snapshot
+from fastpaca.store.base import Change, Condition, IdempotencyRecord, Snapshot, Store
 from fastpaca.store.memory import MemoryStore
+
+AnyStore = TypeVar("AnyStore", bound=Store)
+
+
+@asynccontextmanager
+async def opened(store: AnyStore) -> AsyncIterator[AnyStore]:
+    """Open *store* for a while, and close it whatever happens."""
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def settle() -> None:
+    """Let every task run that can."""
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 class ScriptedStore(MemoryStore):

@@ -13,6 +13,7 @@ from fastpaca.errors import FastpacaError
 from fastpaca.http.bounds import ConnectionBounds
 from fastpaca.http.messages import HttpRequest, HttpResponse
 from tests.kit.http import Served, connected, serving, until
+from tests.kit.stores import settle
 from tests.server.sockets import SMALL, following
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n"
@@ -80,8 +81,7 @@ async def test_responses_that_are_not_read_are_not_piled_up() -> None:
         async with asyncio.timeout(30):
             while app.responses < 2:  # noqa: ASYNC110  # nothing announces it
                 await asyncio.sleep(0.002)
-        for _ in range(20):
-            await asyncio.sleep(0)
+        await settle()
         assert (app.responses, app.sent) == (2, 1)
 
 

@@ -17,6 +17,7 @@ from tests.kit.author import ALL, answer, create
 from tests.kit.pgbouncer import running_pgbouncer
 from tests.kit.postgres import Server, database_of, locked, run_sql, until_waiting
 from tests.kit.proxy import proxied
+from tests.kit.stores import opened
 from tests.store.contract import loaded_row
 from tests.store.test_postgres_connections import until_reached
 
@@ -37,15 +38,9 @@ READS: Final[dict[str, Callable[[PostgresStore, str], Awaitable[Any]]]] = {
 """All that a store reads, of a context."""
 
 
-@asynccontextmanager
-async def opened(dsn: str, **options: Any) -> AsyncIterator[PostgresStore]:
-    """Open a store, and close it whatever happens."""
-    store = PostgresStore(dsn, allow_unsafe=True, **options)
-    await store.open()
-    try:
-        yield store
-    finally:
-        await store.close()
+def store_at(dsn: str, **options: Any) -> PostgresStore:
+    """Make a store that takes any server."""
+    return PostgresStore(dsn, allow_unsafe=True, **options)
 
 
 @asynccontextmanager
@@ -80,7 +75,7 @@ async def test_no_read_rests_on_a_server_that_takes_no_writes(
     Whatever is asked for, and whether it is there or not, a server that takes no writes is not
     believed, on connections from before; as soon as it takes them again, it is.
     """
-    async with opened(fast_dsn) as store:
+    async with opened(store_at(fast_dsn)) as store:
         await fill(store)
         before = {name: await read(store, "there") for name, read in READS.items()}
         async with fenced(fast_server):
@@ -95,7 +90,7 @@ async def test_first_read_after_a_fence_fails(
     fast_server: Server, fast_dsn: str, what: str
 ) -> None:
     """Each read notices by itself, on a connection that has done the same read before."""
-    async with opened(fast_dsn) as store:
+    async with opened(store_at(fast_dsn)) as store:
         await fill(store)
         await READS[what](store, "there")
         async with fenced(fast_server):
@@ -115,7 +110,7 @@ async def test_no_read_rests_on_one_behind_a_pooler(fast_server: Server, fast_ds
         async with fenced(fast_server):
             with pytest.raises(StoreRefused, match="25006"):
                 await PostgresStore(dsn, allow_unsafe=True).open()
-        async with opened(dsn) as store:
+        async with opened(store_at(dsn)) as store:
             await fill(store)
             async with fenced(fast_server):
                 await see_that_all_reads_fail(store)
@@ -134,8 +129,8 @@ async def test_one_address_that_leads_elsewhere(safe_server: Server, fast_server
     try:
         async with (
             proxied(safe_server) as proxy,
-            opened(fast_server.dsn(database)) as other,
-            opened(safe_server.dsn(database, proxy.directory), connections=5) as store,
+            opened(store_at(fast_server.dsn(database))) as other,
+            opened(store_at(safe_server.dsn(database, proxy.directory), connections=5)) as store,
         ):
             (author,) = await create(store, "c")
             await asyncio.gather(*(store.load("c") for _ in range(50)))
@@ -158,7 +153,7 @@ async def test_one_address_that_leads_elsewhere(safe_server: Server, fast_server
 async def test_connections_in_use_are_given_up_too(fast_server: Server, fast_dsn: str) -> None:
     """A connection that was in use while another one noticed is not used again."""
     ours = f"SELECT pid FROM pg_stat_activity WHERE datname = '{database_of(fast_dsn)}'"
-    async with opened(fast_dsn, connections=3) as store:
+    async with opened(store_at(fast_dsn, connections=3)) as store:
         await fill(store)
         async with locked(fast_dsn, "fastpaca.answers"):
             waiting = asyncio.create_task(store.idempotency_records(["k"]))
@@ -184,8 +179,8 @@ async def test_host_that_takes_no_writes_is_passed_over(
     hosts = f"{safe_server.directory},{fast_server.directory}"
     try:
         async with (
-            opened(fast_server.dsn(database)) as other,
-            opened(f"postgresql://fastpaca@/{database}?host={hosts}") as store,
+            opened(store_at(fast_server.dsn(database))) as other,
+            opened(store_at(f"postgresql://fastpaca@/{database}?host={hosts}")) as store,
         ):
             await create(store, "c")
             (author,) = await create(other, "c")

@@ -25,7 +25,8 @@ from tests.kit.postgres import (
     until_waiting,
 )
 from tests.kit.proxy import Proxy, proxied
-from tests.store.test_postgres_primary import fenced, opened
+from tests.kit.stores import opened
+from tests.store.test_postgres_primary import fenced, store_at
 
 OFTEN: Final = 0.01
 """How long after one look the next one begins in these tests."""
@@ -162,7 +163,7 @@ async def test_use_by_requests_counts(fast_server: Server, fast_dsn: str) -> Non
 async def test_requests_that_succeed_are_noted(fast_dsn: str) -> None:
     """Whatever is read or written shows that the database is of use."""
     clock = ManualClock()
-    async with opened(fast_dsn, look_seconds=3600, now=clock.monotonic) as store:
+    async with opened(store_at(fast_dsn, look_seconds=3600, now=clock.monotonic)) as store:
         for request in (lambda: create(store, "c"), lambda: store.revisions(["c"])):
             clock.advance(PATIENCE_SECONDS + 1)
             assert store.condition.reason is not None
@@ -173,7 +174,9 @@ async def test_requests_that_succeed_are_noted(fast_dsn: str) -> None:
 async def test_readers_that_wait_are_no_trouble(fast_dsn: str) -> None:
     """While readers hold all connections that they may have, a look takes that of the writers."""
     clock = ManualClock()
-    async with opened(fast_dsn, connections=2, look_seconds=OFTEN, now=clock.monotonic) as store:
+    async with opened(
+        store_at(fast_dsn, connections=2, look_seconds=OFTEN, now=clock.monotonic)
+    ) as store:
         async with locked(fast_dsn, "fastpaca.answers"):
             reads = [asyncio.create_task(store.idempotency_records(["k"])) for _ in range(5)]
             await until_waiting(fast_dsn)
@@ -214,7 +217,10 @@ async def test_time_is_that_of_the_database(fast_dsn: str) -> None:
     """Nodes whose own clocks differ have one time, however long they are open."""
     await run_script(fast_dsn, SHADOW.format(database=database_of(fast_dsn), body=AHEAD))
     clock = ManualClock()
-    async with opened(fast_dsn) as one, opened(fast_dsn, now=clock.monotonic) as other:
+    async with (
+        opened(store_at(fast_dsn)) as one,
+        opened(store_at(fast_dsn, now=clock.monotonic)) as other,
+    ):
         ((there,),) = await run_sql(fast_dsn, f"SELECT extract(epoch FROM {AHEAD})")
         for store in (one, other):
             assert abs(store.clock() - int(there * 1_000_000)) < MINUTE_US

@@ -28,6 +28,7 @@ from fastpaca.stream.subscription import (
 )
 from tests.kit.http import until
 from tests.kit.messages import append, counted, user
+from tests.kit.stores import settle
 
 AT_ONCE = 0.001
 """Seconds that stand for those of a real hub."""
@@ -110,12 +111,6 @@ async def taken(follower: Follower, count: int) -> list[str]:
             found += [text.decode() for text in await follower.next()]
     assert len(found) == count, found
     return found
-
-
-async def settled() -> None:
-    """Let everything run that can."""
-    for _ in range(20):
-        await asyncio.sleep(0)
 
 
 async def test_live_changes_come_from_memory() -> None:
@@ -278,7 +273,7 @@ async def test_unreadable_store_is_asked_again() -> None:
         await story.follow()
     story.append("three", told=False)
     story.hub.ring("c")
-    await settled()
+    await settle()
     story.unreadable = False
     found: list[bytes] = []
     while found[-1:] != [b"context 3"]:
@@ -320,7 +315,7 @@ async def test_many_are_woken_a_few_at_a_time() -> None:
     for follower in followers:
         await taken(follower, 1)
     tasks = [asyncio.create_task(follower.next()) for follower in followers]
-    await settled()
+    await settle()
     story.append("one")
     done = [0]
     while done[-1] < len(tasks):
@@ -381,7 +376,7 @@ async def test_old_news_changes_nothing() -> None:
     assert state is not None
     assert state.version == 2
     next_frames = asyncio.create_task(follower.next())
-    await settled()
+    await settle()
     assert not next_frames.done()
     follower.close()
     assert await next_frames == []
@@ -396,7 +391,7 @@ async def test_erased_content_is_not_given_any_more() -> None:
     follower = await story.follow(0)
     story.gate.clear()
     next_frames = asyncio.create_task(follower.next())
-    await settled()
+    await settle()
     assert story.reads == [(0, 2)]
     story.commit(Purge())
     story.gate.set()
@@ -452,9 +447,9 @@ async def test_follower_that_leaves_while_it_reads_just_ends() -> None:
     follower = await story.follow(0)
     story.gate.clear()
     next_frames = asyncio.create_task(follower.next())
-    await settled()
+    await settle()
     follower.close()
-    await settled()
+    await settle()
     story.gate.set()
     await next_frames
     assert not next_frames.cancelled()
@@ -479,7 +474,7 @@ async def test_nothing_is_left_of_those_who_leave() -> None:
     for follower in followers:
         follower.close()
         follower.close()
-    await settled()
+    await settle()
     assert not story.hub.channels
     assert story.hub.followers == 0
     assert asyncio.all_tasks() == before
@@ -497,7 +492,7 @@ async def test_end_of_a_node_is_told_to_all() -> None:
     waiting, behind = await story.follow(), await story.follow()
     await taken(waiting, 1)
     next_frames = asyncio.create_task(waiting.next())
-    await settled()
+    await settle()
     story.hub.stop()
     with pytest.raises(Stopping):
         await next_frames

@@ -16,7 +16,8 @@ from pathlib import Path
 from fastpaca.store.base import Change, PageBounds
 from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.transfer.history import PAGE
-from tests.transfer.world import imported, opened
+from tests.kit.stores import opened
+from tests.transfer.world import imported
 
 BOUNDS = PageBounds(3, PAGE.bytes)
 

@@ -18,7 +18,8 @@ from fastpaca.transfer.history import HistoryBroken
 from fastpaca.transfer.reader import ExportReader
 from tests.kit.author import Author
 from tests.kit.messages import HELLO
-from tests.transfer.world import differences, exported, imported, nothing, opened, save
+from tests.kit.stores import opened
+from tests.transfer.world import differences, exported, imported, nothing, save
 
 HEADER = HeaderLine(FORMAT, "0.0.0", "somewhere", "")
 

@@ -21,8 +21,9 @@ from fastpaca.testing import ManualClock, composed, running
 from fastpaca.transfer.history import PAGE, row_of
 from fastpaca.transfer.importer import ImportRefused
 from tests.kit.messages import HELLO, assistant
+from tests.kit.stores import opened
 from tests.transfer.killed import BOUNDS
-from tests.transfer.world import differences, exported, imported, live, opened, save
+from tests.transfer.world import differences, exported, imported, live, save
 
 SEEDS = 2
 

@@ -17,7 +17,8 @@ from fastpaca.store.sqlite.store import SqliteStore
 from fastpaca.transfer.history import PAGE
 from tests.golden import make, story
 from tests.kit.postgres import Server
-from tests.transfer.world import differences, everything, exported, imported, live, opened, save
+from tests.kit.stores import opened
+from tests.transfer.world import differences, everything, exported, imported, live, save
 
 
 @settings(max_examples=8)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,6 +23,7 @@ from fastpaca.transfer.importer import Imported, Importer
 from fastpaca.transfer.reader import ExportReader
 from fastpaca.transfer.verify import Verification
 from tests.context.story import BUDGETS, RATIOS, Talk, drawn_policy
+from tests.kit.stores import opened
 
 NAMES = ("a", "a/ü %2F?#", "é" * 256, "😀", "z" * 129)
 
@@ -118,16 +117,6 @@ class _Life:
         headers = {"content-type": "application/json"} if isinstance(body, str) else {}
         answer = await self._client.request(method, self._path + path, headers=headers, **how)
         assert answer.status_code < 300, answer.text
-
-
-@asynccontextmanager
-async def opened(store: Store) -> AsyncIterator[Store]:
-    """Open *store* for a while."""
-    await store.open()
-    try:
-        yield store
-    finally:
-        await store.close()
 
 
 async def exported(store: Store, prefix: str = "") -> bytes:
