@@ -80,10 +80,13 @@ def dsn_of(proxy: Proxy, server: Server, dsn: str) -> str:
     return server.dsn(database_of(dsn), proxy.directory)
 
 
-async def test_database_that_is_away(fast_server: Server, fast_dsn: str) -> None:
+async def test_database_that_is_away(
+    fast_server: Server, fast_dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """
     It has been of use until it went away, and may be away for five seconds; after that the store
-    says so, without a request that would have noticed, until it is of use again.
+    says so, without a request that would have noticed, until it is of use again. The log says why,
+    once.
     """
     async with (
         proxied(fast_server) as proxy,
@@ -96,6 +99,12 @@ async def test_database_that_is_away(fast_server: Server, fast_dsn: str) -> None
         assert it.watch.condition == Condition()
         reason = await it.reason_after(1, "reached")
         assert reason == "The database has been unusable for 6 seconds: it cannot be reached."
+
+        async def is_logged() -> bool:
+            return any(one.startswith("not ready: The database") for one in caplog.messages)
+
+        await until(is_logged)
+        assert sum(one.count("cannot be used") for one in caplog.messages) == 1
         proxy.accepts = True
         await it.until_well()
 

@@ -115,7 +115,8 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "serve",
         help="start a node",
-        description="Start a node. Each flag overrides the environment variable named in its help.",
+        description="Start a node. Each flag overrides the environment variable named in its help."
+        " Other users of the machine can see flags, so pass secrets in variables or files.",
         allow_abbrev=False,
     )
     for setting in SETTINGS:

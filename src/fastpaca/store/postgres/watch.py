@@ -214,7 +214,7 @@ class Watch:
         reason, is_partial = self.condition
         is_in_trouble = reason is not None and not is_partial
         if is_in_trouble and not self._is_told:
-            logger.warning("not ready, the database cannot be used: %s", trouble)
+            logger.warning("not ready: %s", trouble)
         elif self._is_told and not is_in_trouble:
             logger.warning("ready again, the database can be used")
         self._is_told = is_in_trouble
