@@ -602,19 +602,32 @@ def joined(
     role: str, shapes: bytes, part_references: Sequence[ToolReference], keys: Mapping[str, Any]
 ) -> Reading:
     """Return the reading of a message from those of its parts, its role and its *keys*."""
-    tool_references = tuple(
-        _joined_references(
-            part_references, list(_tool_references_of_keys(role, part_references, keys))
-        )
-    )
+    tool_references = tool_references_of(role, part_references, keys)
     reading = Reading(
         shapes=shapes,
         tool_references=tool_references,
         opens_turn=opens_turn(role, shapes, tool_references),
-        reasoning_keys=tuple(key for key in REASONING_KEYS if keys.get(key)),
+        reasoning_keys=reasoning_keys_of(keys),
         has_other_keys=not _ACCOUNTED_KEYS.issuperset(keys),
     )
     return placed(reading, role)
+
+
+def tool_references_of(
+    role: str, part_references: Sequence[ToolReference], keys: Mapping[str, Any]
+) -> tuple[ToolReference, ...]:
+    """Return all tool references of a message: those of its parts, then those of its *keys*."""
+    key_references = _tool_references_of_keys(role, part_references, keys)
+    if not part_references or not key_references:
+        return (*part_references, *key_references)
+    return tuple(_joined_references(part_references, key_references))
+
+
+def reasoning_keys_of(keys: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return which of the *keys* of a message hold reasoning."""
+    if keys.keys().isdisjoint(REASONING_KEYS):
+        return ()
+    return tuple([key for key in REASONING_KEYS if keys.get(key)])
 
 
 def opens_turn(role: str, shapes: bytes, tool_references: Sequence[ToolReference]) -> bool:
@@ -657,31 +670,36 @@ def is_counted(key: str) -> bool:
 
 def _tool_references_of_keys(
     role: str, part_references: Sequence[ToolReference], keys: Mapping[str, Any]
-) -> Iterator[ToolReference]:
+) -> list[ToolReference]:
+    references: list[ToolReference] = []
     listed = keys.get(CALLS_KEY)
-    for index, call in enumerate(listed if isinstance(listed, Sequence) else ()):
-        if isinstance(call, Mapping):
+    for index, call in enumerate(listed if isinstance(listed, _LIST) else ()):
+        if isinstance(call, _OBJECT):
             function = call.get("function")
-            named = function if isinstance(function, Mapping) else call
-            name = _string(named.get("name"))
-            yield ToolReference(CALLS_PLACE - index, Side.CALL, _string(call.get("id")), name)
+            named = function if isinstance(function, _OBJECT) else call
+            place, name = CALLS_PLACE - index, _string(named.get("name"))
+            references.append(ToolReference(place, _CALL, _string(call.get("id")), name))
     legacy = keys.get(CALL_KEY)
-    if isinstance(legacy, Mapping):
-        yield ToolReference(CALL_KEY_PLACE, Side.CALL, "", _string(legacy.get("name")))
+    if isinstance(legacy, _OBJECT):
+        name = _string(legacy.get("name"))
+        references.append(ToolReference(CALL_KEY_PLACE, _CALL, "", name))
     if role in RESULT_ROLES:
         answered = _string(keys.get(RESULT_ID_KEY))
         if answered or not any(reference.answers for reference in part_references):
-            yield ToolReference(WHOLE_PLACE, Side.RESULT, answered, _first(keys, RESULT_NAME_KEYS))
+            name = _first(keys, RESULT_NAME_KEYS)
+            references.append(ToolReference(WHOLE_PLACE, _RESULT, answered, name))
+    return references
+
+
+# Most values are of the first type of each pair, which is asked for much faster than the second.
+_LIST: Final = (list, Sequence)
+_OBJECT: Final = (dict, Mapping)
 
 
 def _joined_references(
     part_references: Sequence[ToolReference], key_references: Sequence[ToolReference]
 ) -> Iterator[ToolReference]:
     """Join references of parts and keys; what both say is one reference, at the part's place."""
-    if not part_references or not key_references:
-        yield from part_references
-        yield from key_references
-        return
     waiting: dict[object, list[ToolReference]] = {}
     for reference in key_references:
         waiting.setdefault(_identity(reference), []).append(reference)

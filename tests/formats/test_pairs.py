@@ -69,6 +69,31 @@ def test_neighbours_are_bound_as_by_all_rules() -> None:
         assert quick == thorough, seed
 
 
+def in_keys(message: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return *message* with its calls and results in keys, as OpenAI Chat has them."""
+    ids = [part["tool_call_id"] for part in message["parts"] if part["type"] == "tool_result"]
+    if ids:
+        return [{"role": "tool", "parts": [], "tool_call_id": one} for one in ids]
+    calls = [
+        {"id": one["tool_call_id"], "type": "function", "function": {"name": "f", "arguments": ""}}
+        for one in message["parts"]
+        if one["type"] == "tool_call"
+    ]
+    texts = [part for part in message["parts"] if part["type"] == "text"]
+    return [{**message, "parts": texts} | ({"tool_calls": calls} if calls else {})]
+
+
+def test_neighbours_in_keys_are_bound_as_by_all_rules() -> None:
+    """
+    It makes no difference whether calls and results stand in parts or in keys.
+    """
+    for seed in range(100):
+        messages = [message for one in clean(seed) for message in in_keys(one)]
+        is_enough, quick, thorough = both_ways(messages)
+        assert is_enough
+        assert quick == thorough, seed
+
+
 def test_what_is_broken_is_left_to_the_rules() -> None:
     """
     In random conversations the short way is taken only where it comes to the same.

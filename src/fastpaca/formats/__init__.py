@@ -10,8 +10,8 @@ are pure, and depend only on msgspec:
 
 How the room is built, in the order of reading:
 
-- `items.py`: what a message can say; `reading.py` reads it, by the table of shapes, and `keys.py`
-  what stands in keys next to the parts.
+- `items.py`: what a message can say; `reading.py` reads it, by the table of shapes: `parts.py` what
+  stands in a part, and `keys.py` what stands in keys next to the parts.
 - `pairs.py` binds results to their calls; `arrangement.py` puts them in the order providers take.
 - `blocks.py`: how a format says what its blocks hold.
 - One file per format: its blocks, what it takes in, and how it writes. `merging.py` is shared by

@@ -15,7 +15,7 @@ from itertools import groupby
 from typing import Any, Final
 
 from fastpaca.formats import incoming, media
-from fastpaca.formats.arrangement import Arrangement, Turn
+from fastpaca.formats.arrangement import RESULTS, Arrangement, Turn
 from fastpaca.formats.blocks import Block
 from fastpaca.formats.incoming import Incoming, Rules
 from fastpaca.formats.items import (
@@ -115,9 +115,9 @@ class _Messages:
         stable = -1
         for index, turn in enumerate(arrangement.turns):
             before = len(messages)
-            if self._write_plain(turn):
-                pass
-            elif turn.side in (ASSISTANT, USER, SYSTEM):
+            if turn.side is not SYSTEM and self._writer.is_plain(turn.items):
+                self._write_plain(turn)
+            elif turn.side is not RESULTS:
                 for at, items in _by_message(turn.items):
                     goes_on = at == self._at
                     self._message(at, turn, items)
@@ -132,25 +132,28 @@ class _Messages:
             self._report.repair(ADDED_LAST)
         return WrittenList(messages, stable)
 
-    def _write_plain(self, turn: Turn) -> bool:
-        """Write a turn that is one message and nothing but a text."""
-        item = turn.items[0]
-        said = self._writer.said[item.at]
-        if not said.is_plain or len(turn.items) > 1 or turn.side not in (ASSISTANT, USER):
-            return False
-        if not said.items[0].part["text"]:
-            return False
-        message: Json = {"id": self._id(said), "role": said.side}
-        if said.message.get("metadata"):
-            message["metadata"] = said.message["metadata"]
-        message["parts"] = [item.part]
+    def _write_plain(self, turn: Turn) -> None:
+        """Write a turn of messages that are one text each, as most are."""
+        for item in turn.items:
+            said = self._writer.said[item.at]
+            self._add(said, said.side, [item.part])
+
+    def _add(self, said: Said, role: str, parts: list[Json]) -> None:
+        """Write a message with *parts*."""
+        known = said.message
+        message_id = known.get("id")
+        if not (isinstance(message_id, str) and message_id):
+            message_id = f"summary-{said.at}" if said.seq is None else f"seq-{said.seq}"
+        message: Json = {"id": message_id, "role": role}
+        if known.get("metadata"):
+            message["metadata"] = known["metadata"]
+        message["parts"] = parts
         self._messages.append(message)
-        self._at = item.at
-        return True
+        self._at = said.at
 
     def _first_of(self, turns: Sequence[Turn], index: int, before: int) -> int:
         """Return the first message that the turn at *index* changes: its results join calls."""
-        if index and turns[index].side not in (ASSISTANT, USER, SYSTEM):
+        if index and turns[index].side is RESULTS:
             calls = len({item.at for item in turns[index - 1].items})
             return max(0, before - calls)
         return before
@@ -174,30 +177,18 @@ class _Messages:
         if not parts and (side is USER or said.parts):
             self._report.blank(at)
             return
-        if turn.side is ASSISTANT and any(isinstance(item, CallItem) for item in items):
+        if turn.side is ASSISTANT and side is not ASSISTANT and _has_call(items):
             side = ASSISTANT
-        message: Json = {"id": self._id(said), "role": side}
-        if said.message.get("metadata"):
-            message["metadata"] = said.message["metadata"]
-        message["parts"] = parts
-        if not said.is_plain:
-            self._writer.keys_of(said, frozenset())
-        self._messages.append(message)
-        self._at = at
-
-    def _id(self, said: Said) -> str:
-        known = said.message.get("id")
-        if isinstance(known, str) and known:
-            return known
-        return f"summary-{said.at}" if said.seq is None else f"seq-{said.seq}"
+        self._writer.keys_of(said, frozenset())
+        self._add(said, side, parts)
 
     def _part(self, item: Item) -> Json | None:
         part = item.part
-        if isinstance(item, TextItem) and item.is_plain and item.text:
+        if type(item) is TextItem and item.is_plain:
             return part
-        if isinstance(item, CallItem):
+        if type(item) is CallItem:
             return self._call(item)
-        if isinstance(item, ResultItem):
+        if type(item) is ResultItem:
             if not item.is_served or item.call is None or item.call.part is not part:
                 self._writer.lost(item)
             return None
@@ -284,6 +275,10 @@ _OPEN_KEYS: Final = frozenset({"state", "approval", "rawInput", "inputEncoding"}
 
 def _is_ui(part: Part) -> bool:
     return isinstance(part.get("toolCallId"), str) and isinstance(part.get("state"), str)
+
+
+def _has_call(items: Sequence[Item]) -> bool:
+    return any(type(item) is CallItem for item in items)
 
 
 def _by_message(items: Sequence[Item]) -> list[tuple[int, Sequence[Item]]]:

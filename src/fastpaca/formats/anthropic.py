@@ -129,8 +129,8 @@ def write(
 
 def _message(message: Merged, said: Sequence[Said]) -> Json:
     content: Any = message.blocks
-    if len(message.sources) == 1:
-        content = restored(said[message.sources[0]], content)
+    if message.at >= 0 and not message.is_merged:
+        content = restored(said[message.at], content)
     return {"role": message.role, "content": content}
 
 
@@ -147,16 +147,14 @@ class _AnthropicBlocks(Blocks):
         """Write the instructions."""
         return [block for one in said for item in one.items for block in self.write("system", item)]
 
-    def write(self, side: str, item: Item, /) -> Sequence[Json]:
-        if isinstance(item, TextItem):
-            if item.is_plain and not item.is_blank:
-                return [item.part]
-            return self._text(item)
-        if isinstance(item, ResultItem):
+    def write(self, side: str, item: Item, /) -> list[Json]:
+        if type(item) is TextItem:
+            return [item.part] if item.is_plain else self._text(item)
+        if type(item) is ResultItem:
             return self._result(item)
-        if isinstance(item, CallItem):
+        if type(item) is CallItem:
             return self._call(item)
-        if isinstance(item, ReasoningItem):
+        if type(item) is ReasoningItem:
             return self._thinking(side, item)
         if self._writer.owns(item):
             return [item.part] if self._is_said(item) else []
@@ -176,7 +174,7 @@ class _AnthropicBlocks(Blocks):
             return part.get("content") != ""
         return True
 
-    def _text(self, item: TextItem) -> Sequence[Json]:
+    def _text(self, item: TextItem) -> list[Json]:
         if item.is_blank:
             self._report.repair(DROPPED_BLANK, item.at)
             return []
@@ -184,7 +182,7 @@ class _AnthropicBlocks(Blocks):
             return [item.part]
         return [{"type": "text", "text": self._writer.text_of(item)}]
 
-    def _thinking(self, side: str, item: ReasoningItem) -> Sequence[Json]:
+    def _thinking(self, side: str, item: ReasoningItem) -> list[Json]:
         part = item.part
         if part.get("type") not in _THINKING or not self._writer.owns(item) or side != ASSISTANT:
             self._writer.lost(item)
@@ -195,7 +193,7 @@ class _AnthropicBlocks(Blocks):
             return []
         return [part]
 
-    def _call(self, call: CallItem) -> Sequence[Json]:
+    def _call(self, call: CallItem) -> list[Json]:
         if call.is_served:
             if self._owns_pair(call):
                 return [call.part]
@@ -203,7 +201,7 @@ class _AnthropicBlocks(Blocks):
             return []
         call_id, name = self._ids.of(call), self._ids.name(call)
         part = call.part
-        if call.is_plain and call_id == call.id and name == call.name and _has_input(call):
+        if call.plain_in == NAME and call_id == call.id and name == call.name and _has_input(call):
             return [part]
         if part.get("type") == "tool_use" and self._writer.owns(call) and _has_input(call):
             if call_id == call.id and name == call.name:
@@ -219,7 +217,7 @@ class _AnthropicBlocks(Blocks):
             return owns(call)
         return owns(result) and call.part["id"] == result.part["tool_use_id"]
 
-    def _result(self, result: ResultItem) -> Sequence[Json]:
+    def _result(self, result: ResultItem) -> list[Json]:
         part = result.part
         assert result.call is not None
         if result.is_served:
@@ -228,7 +226,8 @@ class _AnthropicBlocks(Blocks):
             self._writer.lost(result)
             return []
         call_id = self._ids.of(result.call)
-        if result.is_plain and isinstance(result.value, str) and call_id == part["tool_use_id"]:
+        is_text = result.plain_in == NAME and isinstance(result.value, str)
+        if is_text and call_id == result.id:
             return [part]
         owns = self._writer.owns(result)
         if owns and part["type"] == "tool_result":

@@ -78,8 +78,7 @@ class Arrangement(msgspec.Struct, eq=False):
 def arranged(said: Sequence[Said], report: Findings, open_calls: OpenCalls) -> Arrangement:
     """Put what was *said*, once `pair` has bound its calls and results, into turns."""
     arranger = _Arranger(report, open_calls)
-    for one in said:
-        arranger.read(one)
+    arranger.read(said)
     return arranger.finish()
 
 
@@ -93,55 +92,46 @@ class _Arranger:
         self._last_spoken = -1  # the last turn that was no approval alone
         self._settled: int | None = None
 
-    def read(self, said: Said) -> None:
-        reading = said.reading
-        if not reading.tool_references and not reading.reasoning_keys:
-            self._read_plain(said)
-            return
+    def read(self, said: Sequence[Said]) -> None:
+        turns = self._turns
+        for one in said:
+            if one.is_itemised:
+                self._read_items(one)
+            elif one.side is ASSISTANT or (not one.is_plain and _is_page_only(one.items)):
+                self._run += one.items
+            else:
+                if self._run:
+                    self._close()
+                turns.append(Turn(one.side, one.items))
+                self._last_spoken = len(turns) - 1
+
+    def _read_items(self, said: Said) -> None:
+        """Read a message with calls, results or reasoning item by item."""
         side, has_steps = said.side, None
         for item in said.items:
-            if isinstance(item, ResultItem):
+            if type(item) is ResultItem:
                 self._read_result(item)
                 if self._has_result and has_steps is None:
                     has_steps = any(part["type"] == STEP_START for part in said.parts)
-            elif isinstance(item, ApprovalItem) and item.answers and item.request is None:
+            elif type(item) is ApprovalItem and item.answers and item.request is None:
                 self._report.repair(DROPPED_RESULT, item.at)
-            elif side is ASSISTANT or isinstance(item, CallItem):
-                self._read_of_assistant(item, has_steps=has_steps is True)
+            elif side is ASSISTANT or type(item) is CallItem:
+                if self._has_result and _begins_step(item, has_steps=has_steps is True):
+                    self._close()
+                if type(item) is not CallItem or not self._is_dropped(item):
+                    self._run.append(item)
             else:
                 self._read_of_others(side, item)
         if self._has_result:
             self._close()
 
-    def _read_plain(self, said: Said) -> None:
-        if said.side is ASSISTANT or (not said.is_plain and _is_page_only(said.items)):
-            self._run += said.items
-        else:
-            if self._run:
-                self._close()
-            self._turns.append(Turn(said.side, list(said.items)))
-            self._last_spoken = len(self._turns) - 1
-
-    def _read_of_assistant(self, item: Item, *, has_steps: bool) -> None:
-        if self._has_result and (
-            item.part.get("type") == STEP_START
-            if has_steps
-            else isinstance(item, (TextItem, ReasoningItem))
-        ):
-            self._close()
-        if isinstance(item, CallItem) and self._is_dropped(item):
-            return
-        self._run.append(item)
-
     def _is_dropped(self, call: CallItem) -> bool:
         """Return whether *call* is dropped, since its result has not come and never will."""
         if call.is_replaced:
             return True
-        if (
-            call.result is not None
-            or call.is_running
-            or not (call.is_served or self._open_calls == "drop")
-        ):
+        if call.result is not None or call.is_running:
+            return False
+        if not (call.is_served or self._open_calls == "drop"):
             return False
         if call.is_served and self._open_calls == "keep":
             return False
@@ -190,9 +180,9 @@ class _Arranger:
         self._turns.append(Turn(ASSISTANT, run))
         here = len(self._turns) - 1
         self._last_spoken = here
-        results = []
+        results: list[Item] = []
         for call in run:
-            if not isinstance(call, CallItem):
+            if type(call) is not CallItem:
                 continue
             if not call.is_settled:  # how it is written may depend on its result
                 self._unsettle(here)
@@ -204,9 +194,9 @@ class _Arranger:
         if results:
             if len(results) > 1:
                 results.sort(key=_source)
-            self._turns.append(Turn(RESULTS, list(results)))
+            self._turns.append(Turn(RESULTS, results))
             self._last_spoken = here + 1
-        elif at_end and any(isinstance(item, CallItem) for item in run):
+        elif at_end and any(type(item) is CallItem for item in run):
             self._unsettle(here)
 
     def _result_of(self, call: CallItem) -> ResultItem | None:
@@ -230,10 +220,18 @@ class _Arranger:
         return Arrangement(turns, len(turns) if self._settled is None else self._settled)
 
 
+def _begins_step(item: Item, *, has_steps: bool) -> bool:
+    """Return whether *item*, after a result in the same message, begins the next step."""
+    if has_steps:
+        return item.part.get("type") == STEP_START
+    return isinstance(item, (TextItem, ReasoningItem))
+
+
 def _is_page_only(items: Sequence[Item]) -> bool:
     return all(isinstance(item, PageOnlyItem) for item in items)
 
 
-def _source(result: ResultItem) -> tuple[bool, int, int]:
+def _source(result: Item) -> tuple[bool, int, int]:
     """Results stand in the order in which they came; what was added comes last."""
+    assert isinstance(result, ResultItem)
     return result.is_added, result.at, result.place

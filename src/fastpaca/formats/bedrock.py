@@ -135,16 +135,14 @@ class _BedrockBlocks(Blocks):
         self._report = writer.report
         self._ids = Ids(writer, r"[a-zA-Z0-9_-]{1,64}", is_unique=True)
 
-    def write(self, side: str, item: Item, /) -> Sequence[Json]:
-        if isinstance(item, TextItem):
-            if item.is_plain and not item.is_blank:
-                return [{"text": item.text}]
-            return self._text(item)
-        if isinstance(item, CallItem) and not item.is_served:
+    def write(self, side: str, item: Item, /) -> list[Json]:
+        if type(item) is TextItem:
+            return [{"text": item.text}] if item.is_plain else self._text(item)
+        if type(item) is CallItem and not item.is_served:
             return self._call(item)
-        if isinstance(item, ResultItem) and not item.is_served:
+        if type(item) is ResultItem and not item.is_served:
             return self._result(item)
-        if isinstance(item, ReasoningItem):
+        if type(item) is ReasoningItem:
             return self._reasoning(side, item)
         if isinstance(item, MediaItem):
             block = self._media(item) if side != ASSISTANT else None
@@ -157,13 +155,13 @@ class _BedrockBlocks(Blocks):
         self._writer.lost(item)
         return []
 
-    def _text(self, item: TextItem) -> Sequence[Json]:
+    def _text(self, item: TextItem) -> list[Json]:
         if item.is_blank:
             self._report.repair(DROPPED_BLANK, item.at)
             return []
         return [{"text": item.text if self._writer.owns(item) else self._writer.text_of(item)}]
 
-    def _reasoning(self, side: str, item: ReasoningItem) -> Sequence[Json]:
+    def _reasoning(self, side: str, item: ReasoningItem) -> list[Json]:
         if not self._writer.owns(item) or side != ASSISTANT:
             self._writer.lost(item)
             return []
@@ -172,9 +170,9 @@ class _BedrockBlocks(Blocks):
             return []
         return [_untyped(item.part)]
 
-    def _call(self, call: CallItem) -> Sequence[Json]:
+    def _call(self, call: CallItem) -> list[Json]:
         call_id, name = self._ids.of(call), self._ids.name(call)
-        if self._writer.owns(call):
+        if not call.plain_in and self._writer.owns(call):
             used = {**call.part["toolUse"], "toolUseId": call_id, "name": name}
             if not isinstance(used.get("input"), dict):
                 used["input"] = self._writer.arguments_object(call)
@@ -182,10 +180,11 @@ class _BedrockBlocks(Blocks):
         given = self._writer.arguments_object(call)
         return [{"toolUse": {"toolUseId": call_id, "name": name, "input": given}}]
 
-    def _result(self, result: ResultItem) -> Sequence[Json]:
+    def _result(self, result: ResultItem) -> list[Json]:
         assert result.call is not None
         call_id = self._ids.of(result.call)
-        if self._writer.owns(result) and _is_result(result.part["toolResult"]):
+        is_own = not result.plain_in and self._writer.owns(result)
+        if is_own and _is_result(result.part["toolResult"]):
             held = {**result.part["toolResult"], "toolUseId": call_id}
             held["content"] = self._own_contents(result, held)
             return [{**_untyped(result.part), "toolResult": held}]

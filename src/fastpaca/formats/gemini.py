@@ -12,6 +12,7 @@ https://ai.google.dev/gemini-api/docs/thought-signatures.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, ClassVar, Final
 
 from fastpaca.context import jsontext
@@ -38,7 +39,7 @@ from fastpaca.formats.report import (
     LAST_TEXT,
     Findings,
 )
-from fastpaca.formats.writing import BlockWriter, Ids, Json, Options, WrittenList
+from fastpaca.formats.writing import BlockWriter, Ids, Json, Options, WrittenList, is_said
 
 NAME: Final = "gemini"
 
@@ -176,8 +177,8 @@ def write(
 ) -> WrittenList:
     """Write the contents of a request, and its instruction."""
     blocks = _GeminiBlocks(BlockWriter(NAME, BLOCKS, said, report, options))
-    for before, turn in zip(arrangement.turns, arrangement.turns[1:], strict=False):
-        if turn.side is RESULTS:
+    for before, turn in pairwise(arrangement.turns):
+        if turn.side is RESULTS and len(turn.items) > 1:
             _put_in_order(before, turn)
     merger = Merger(blocks, report)
     merged = merger.write(arrangement)
@@ -202,7 +203,7 @@ def _put_in_order(calls: Turn, results: Turn) -> None:
 def _held(part: Part, kind: str) -> Mapping[str, Any]:
     """Return what *part* holds under a data key of that type; nothing if it has none."""
     for key in _KEYS_OF[kind]:
-        if isinstance(part.get(key), dict):
+        if key in part and isinstance(part[key], dict):
             return part[key]  # type: ignore[no-any-return]  # it is JSON
     return {}
 
@@ -224,14 +225,12 @@ class _GeminiBlocks(Blocks):
         self._report = writer.report
         self._ids = Ids(writer, r".*", r"[^a-zA-Z0-9_.:-]", 64)
 
-    def write(self, _side: str, item: Item, /) -> Sequence[Json]:
-        if isinstance(item, TextItem):
-            if item.is_plain and not item.is_blank:
-                return [{"text": item.text}]
-            return self._text(item)
-        if isinstance(item, CallItem) and not item.is_served:
+    def write(self, _side: str, item: Item, /) -> list[Json]:
+        if type(item) is TextItem:
+            return [{"text": item.text}] if item.is_plain else self._text(item)
+        if type(item) is CallItem and not item.is_served:
             return self._call(item)
-        if isinstance(item, ResultItem) and not item.is_served:
+        if type(item) is ResultItem and not item.is_served:
             return self._result(item)
         if self._writer.owns(item) and not _is_empty(item):
             return [_untyped(item.part)]
@@ -244,7 +243,7 @@ class _GeminiBlocks(Blocks):
         self._writer.lost(item)
         return []
 
-    def _text(self, item: TextItem) -> Sequence[Json]:
+    def _text(self, item: TextItem) -> list[Json]:
         part = item.part
         is_signed = any(part.get(key) for key in _SIGNATURES)
         if item.is_blank and not is_signed:
@@ -254,26 +253,28 @@ class _GeminiBlocks(Blocks):
             return [_untyped(part)]
         return [{"text": self._writer.text_of(item)}]
 
-    def _call(self, call: CallItem) -> Sequence[Json]:
+    def _call(self, call: CallItem) -> list[Json]:
         name = self._ids.name(call)
-        if self._writer.owns(call):
+        if not call.plain_in and self._writer.owns(call):
             return [_named(call.part, "functionCall", name)]
         given = self._writer.arguments_object(call)
         return [{"functionCall": {"name": name, "args": given}}]
 
-    def _result(self, result: ResultItem) -> Sequence[Json]:
+    def _result(self, result: ResultItem) -> list[Json]:
         assert result.call is not None
-        name = self._ids.name(result.call)
-        if self._writer.owns(result):
+        call, name = result.call, self._ids.name(result.call)
+        if not result.plain_in and self._writer.owns(result):
             return [_named(result.part, "functionResponse", name)]
         response = {"name": name, "response": self._response(result)}
-        call_id = _held(result.call.part, "functionCall").get("id")
+        call_id = None if call.plain_in else _held(call.part, "functionCall").get("id")
         if call_id:
             response["id"] = call_id
         return [{"functionResponse": response}]
 
     def _response(self, result: ResultItem) -> Mapping[str, Any]:
         value = result.value
+        if is_said(value) and not result.is_error:
+            return {"output": value}
         if isinstance(value, dict) and not result.is_error and not _is_output(value):
             return value
         key = "error" if result.is_error else "output"
@@ -281,14 +282,19 @@ class _GeminiBlocks(Blocks):
 
     def finish_reply(self, message: Merged, turn: Turn) -> None:
         """Let the first call of a step be signed."""
-        for place, part in enumerate(message.blocks):
-            if _held(part, "functionCall"):
+        for part in message.blocks:
+            if isinstance(part.get("functionCall") or part.get("function_call"), dict):
                 if not (part.get(_SIGNATURES[0]) or part.get(_SIGNATURES[1])):
-                    signed = {**part, _SIGNATURES[0]: FOREIGN_SIGNATURE}
-                    message.blocks[place] = signed
-                    at = next(item.at for item in turn.items if isinstance(item, CallItem))
-                    self._report.repair_once(ADDED_SIGNATURE, at)
+                    part[_SIGNATURES[0]] = FOREIGN_SIGNATURE
+                    self._report.repair_once(ADDED_SIGNATURE, _first_call(turn).at)
                 return
+
+
+def _first_call(turn: Turn) -> Item:
+    for item in turn.items:
+        if type(item) is CallItem:
+            return item
+    raise AssertionError("a step with a call has one")
 
 
 def _is_empty(item: Item) -> bool:

@@ -88,8 +88,10 @@ class CallItem(Item):
         is_replaced: Whether a later part says it again.
         is_settled: Whether no later message can change how it was answered.
         out_id: Its id in the rendering.
+        out_type: Its type in the rendering, if it keeps the one that it came with.
         turn: The index of the turn that holds its result.
-        is_plain: Whether its part is a `tool_use` with nothing but an id, a name and the arguments.
+        plain_in: The format of which its part is a call with nothing but an id, a name and the
+            arguments; empty if it is in none.
     """
 
     id: str
@@ -102,8 +104,9 @@ class CallItem(Item):
     is_replaced: bool = False
     is_settled: bool = True
     out_id: str = ""
+    out_type: str = ""
     turn: int = -1
-    is_plain: bool = False
+    plain_in: str = ""
 
 
 class ResultItem(Item):
@@ -111,6 +114,7 @@ class ResultItem(Item):
     What a call came to.
 
     Attributes:
+        id: What binds it to its call; empty if it has none.
         name: The tool, if the result names it.
         value: A string, a list of blocks, or any other JSON value.
         is_error: Whether the tool failed.
@@ -118,9 +122,11 @@ class ResultItem(Item):
         is_whole: Whether its message is the result as a whole.
         is_added: Whether a repair has added it.
         call: The call that it answers; None if it answers none.
-        is_plain: Whether its part is a `tool_result` with nothing but an id and the value.
+        plain_in: The format of which its part is a result with nothing but an id and the value;
+            empty if it is in none.
     """
 
+    id: str = ""
     name: str = ""
     value: Any = None
     is_error: bool = False
@@ -128,7 +134,7 @@ class ResultItem(Item):
     is_whole: bool = False
     is_added: bool = False
     call: CallItem | None = None
-    is_plain: bool = False
+    plain_in: str = ""
 
 
 class ApprovalItem(Item):

@@ -4,8 +4,8 @@ What a message says in keys of its own, next to its parts: reasoning, calls, and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from fastpaca import shapes
 from fastpaca.formats.items import (
@@ -18,7 +18,7 @@ from fastpaca.formats.items import (
     ResultItem,
     TextItem,
 )
-from fastpaca.shapes import Reading, ToolReference
+from fastpaca.shapes import ToolReference
 
 
 def with_keys(
@@ -26,27 +26,49 @@ def with_keys(
     message: Mapping[str, Any],
     keys: Mapping[str, Any],
     items: list[Item],
-    reading: Reading,
+    references: Sequence[ToolReference],
+    reasoning_keys: Sequence[str],
 ) -> list[Item]:
     """Add what stands in the *keys* of a message: reasoning before, calls after its parts."""
-    first: list[Item] = [
-        ReasoningItem(at=at, key=key, text=keys[key] if isinstance(keys[key], str) else "")
-        for key in reading.reasoning_keys
-    ]
-    last = _said_in_keys(at, keys)
-    for reference in reading.tool_references:
+    first: list[Item] = []
+    for key in reasoning_keys:
+        text = keys[key] if isinstance(keys[key], str) else ""
+        first.append(ReasoningItem(at=at, key=key, text=text))
+    last = [] if _SAID.isdisjoint(keys) else _said_in_keys(at, keys)
+    for reference in references:
         if reference.place == shapes.WHOLE_PLACE:
-            own = [item for item in items if isinstance(item, (ResultItem, CallItem, ApprovalItem))]
-            rest = [item.part for item in items if item not in own]
-            value = _whole_value(rest)
-            result = ResultItem(
-                at=at, place=reference.place, name=reference.name, value=value, is_whole=True
-            )
-            result.is_error = message.get("is_error") is True or message.get("status") == "error"
-            return [*first, *own, result]
+            return [*first, *_whole(at, message, items, reference)]
         if reference.place < shapes.WHOLE_PLACE:
             last.append(_call_in_key(at, keys, reference))
     return [*first, *items, *last]
+
+
+_SAID: Final = frozenset({"refusal", "audio"})
+
+
+def _whole(
+    at: int, message: Mapping[str, Any], items: Sequence[Item], reference: ToolReference
+) -> Iterator[Item]:
+    """Read a message that is a result as a whole, after what its parts say of calls."""
+    value: list[Part] = []
+    for item in items:
+        if type(item) in _BOUND:
+            yield item
+        else:
+            value.append(item.part)
+    is_error = message.get("is_error") is True or message.get("status") == "error"
+    yield ResultItem(
+        at=at,
+        place=reference.place,
+        id=reference.id,
+        name=reference.name,
+        value=_whole_value(value),
+        is_error=is_error,
+        is_whole=True,
+    )
+
+
+_BOUND: Final = (ResultItem, CallItem, ApprovalItem)
 
 
 def _said_in_keys(at: int, keys: Mapping[str, Any]) -> list[Item]:
@@ -60,10 +82,10 @@ def _said_in_keys(at: int, keys: Mapping[str, Any]) -> list[Item]:
     return items
 
 
-def _whole_value(parts: Sequence[Part]) -> Any:
+def _whole_value(parts: list[Part]) -> Any:
     if len(parts) == 1 and parts[0]["type"] == "text" and isinstance(parts[0].get("text"), str):
         return parts[0]["text"]
-    return list(parts)
+    return parts
 
 
 def _call_in_key(at: int, keys: Mapping[str, Any], reference: ToolReference) -> CallItem:
@@ -75,7 +97,6 @@ def _call_in_key(at: int, keys: Mapping[str, Any], reference: ToolReference) -> 
     function, custom = part.get("function"), part.get("custom")
     is_free = isinstance(custom, dict)
     named = custom if is_free else function if isinstance(function, dict) else part
-    given = next((named[key] for key in ("arguments", "input", "args") if key in named), None)
     name = named.get("name")
     return CallItem(
         at=at,
@@ -83,6 +104,10 @@ def _call_in_key(at: int, keys: Mapping[str, Any], reference: ToolReference) -> 
         part=part,
         id=reference.id,
         name=name if isinstance(name, str) else "",
-        arguments=given,
+        arguments=next((named[key] for key in _ARGUMENTS if key in named), None),
         is_free=is_free,
     )
+
+
+_ARGUMENTS: Final = ("arguments", "input", "args")
+"""Keys of the arguments of a call, of which the first that is there counts."""

@@ -33,13 +33,15 @@ class Merged(msgspec.Struct, eq=False, gc=False):
     Attributes:
         role: `user` or `assistant`.
         blocks: What it holds.
-        sources: The messages that it was made of, by index, each once.
+        at: The message that it was made of, by index; -1 if it was added.
+        is_merged: Whether it was made of others, too.
         holds_results: Whether there are results in it.
     """
 
     role: str
     blocks: list[Json]
-    sources: list[int]
+    at: int = -1
+    is_merged: bool = False
     holds_results: bool = False
 
 
@@ -54,8 +56,8 @@ class Blocks(ABC):
     """Whether nothing may stand in a message with results."""
 
     @abstractmethod
-    def write(self, _side: str, item: Item, /) -> Sequence[Json]:
-        """Return *item* as blocks of a message of that side; nothing if it is not said."""
+    def write(self, _side: str, item: Item, /) -> list[Json]:
+        """Return *item* as new blocks of a message of that side; none if it is not said."""
 
     def finish_reply(self, message: Merged, turn: Turn) -> None:  # noqa: B027 - most need nothing
         """Put right what the blocks of a *turn* of the assistant, now in *message*, need."""
@@ -69,108 +71,114 @@ class Merger:
 
     def __init__(self, blocks: Blocks, report: Findings) -> None:
         self._blocks = blocks
+        self._block = blocks.write
         self._report = report
+        self._sources: set[int] = set()  # what the last message was made of, if it was merged
         self.messages: list[Merged] = []
         self.stable = 0
 
     def write(self, arrangement: Arrangement) -> list[Merged]:
         """Write all turns; `stable` is how many messages never change then."""
         turns, settled = arrangement.turns, arrangement.settled
-        for turn in turns[:settled]:
-            self._write(turn)
+        self._write_all(turns[:settled])
         # The last message may still be merged with the next one.
         self.stable = max(0, len(self.messages) - 1)
-        for turn in turns[settled:]:
-            self._write(turn)
+        self._write_all(turns[settled:])
         if settled == len(turns):
             self.stable = max(0, len(self.messages) - 1)
         if self._report.seqs:
             self._complete(arrangement)
         return self.messages
 
+    def _write_all(self, turns: Sequence[Turn]) -> None:
+        messages = self.messages
+        for turn in turns:
+            role = ASSISTANT if turn.side is ASSISTANT else USER
+            if len(turn.items) == 1 and (not messages or messages[-1].role is not role):
+                self._write_item(turn, role, turn.items[0])
+            else:
+                self._write(turn)
+
+    def _write_item(self, turn: Turn, role: str, item: Item) -> None:
+        """Write a turn of one item that begins a message, as most are."""
+        blocks = self._block(turn.side, item)
+        if blocks:
+            message = Merged(role, blocks, item.at)
+            self.messages.append(message)
+            self._sources.clear()
+            if type(item) is not TextItem or turn.side is SYSTEM:  # a text needs nothing more
+                self._finish(message, turn)
+
     def _write(self, turn: Turn) -> None:
-        side, write = turn.side, self._blocks.write
-        if len(turn.items) == 1:
-            self._write_item(turn, turn.items[0])
-            return
+        side = turn.side
         message: Merged | None = None
-        sources: list[int] = []
+        at = -1
         for item in turn.items:
-            blocks = write(side, item)
+            blocks = self._block(side, item)
             if not blocks:
                 continue
             if message is None:
-                message = self._message(turn, item.at)
-                sources = message.sources
-            elif item.at != sources[-1] and side is not RESULTS:
-                self._report.repair(MERGED, item.at)
-            if not sources or item.at != sources[-1]:
-                sources.append(item.at)
+                message = self._message(side, item.at)
+            elif item.at != at:
+                self._merge(message, item.at)
+                if side is not RESULTS:
+                    self._report.repair(MERGED, item.at)
+            at = item.at
             message.blocks += blocks
         if message is not None:
             self._finish(message, turn)
 
-    def _write_item(self, turn: Turn, item: Item) -> None:
-        """Write a turn of one item, as most are."""
-        side, messages = turn.side, self.messages
-        blocks = self._blocks.write(side, item)
-        if not blocks:
-            return
+    def _message(self, side: str, at: int) -> Merged:
+        """Return the last message if what stands at index *at* continues it, or a new one."""
         role = ASSISTANT if side is ASSISTANT else USER
-        if not messages or messages[-1].role != role:
-            message = Merged(role, [*blocks], [item.at])
-            messages.append(message)
-        else:
-            message = self._message(turn, item.at)
-            if not message.sources or item.at != message.sources[-1]:
-                message.sources.append(item.at)
-            message.blocks += blocks
-        if side is RESULTS:
-            message.holds_results = True
-        elif side is SYSTEM or type(item) is not TextItem:  # a text needs nothing to be put right
-            self._finish(message, turn)
-
-    def _finish(self, message: Merged, turn: Turn) -> None:
-        side = turn.side
-        if side is RESULTS:
-            message.holds_results = True
-        elif side is ASSISTANT:
-            self._blocks.finish_reply(message, turn)
-            if not message.blocks:
-                self.messages.remove(message)
-                for at in message.sources:
-                    self._report.blank(at)
-        else:
-            self._blocks.finish_question(message, turn)
-            if side is SYSTEM:
-                self._report.repair_once(INSTRUCTIONS_AS_TEXT, turn.items[0].at)
-
-    def _message(self, turn: Turn, at: int) -> Merged:
-        """Return the message that continues, or a new one."""
-        role = ASSISTANT if turn.side is ASSISTANT else USER
-        last = self.messages[-1] if self.messages else None
-        if last is not None and last.role == role:
-            is_apart = self._blocks.results_alone and (last.holds_results or turn.side is RESULTS)
-            if not is_apart:
-                if at not in last.sources:
+        if self.messages:
+            last = self.messages[-1]
+            if last.role is role and not (
+                self._blocks.results_alone and (last.holds_results or side is RESULTS)
+            ):
+                if self._merge(last, at):
                     self._report.repair(MERGED, at)
                 return last
-        message = Merged(role, [], [])
+        message = Merged(role, [], at)
         self.messages.append(message)
+        self._sources.clear()
         return message
+
+    def _merge(self, last: Merged, at: int) -> bool:
+        """Note that the last message also says what stands at index *at*; return if it is new."""
+        if at == last.at or at in self._sources:
+            return False
+        last.is_merged = True
+        self._sources.add(at)
+        return True
+
+    def _finish(self, message: Merged, turn: Turn) -> None:
+        if turn.side is RESULTS:
+            message.holds_results = True
+        elif turn.side is ASSISTANT:
+            self._blocks.finish_reply(message, turn)
+            if not message.blocks:
+                self.messages.pop()
+                for at in sorted({message.at, *self._sources}):
+                    self._report.blank(at)
+                self._sources.clear()
+        else:
+            self._blocks.finish_question(message, turn)
+            if turn.side is SYSTEM:
+                self._report.repair_once(INSTRUCTIONS_AS_TEXT, turn.items[0].at)
 
     def _complete(self, arrangement: Arrangement) -> None:
         messages = self.messages
         if not messages:
-            messages.append(Merged(USER, [self._blocks.last], []))
+            messages.append(Merged(USER, [self._blocks.last]))
             self._report.repair(ADDED_LAST)
             return
         if messages[0].role != USER:
-            messages.insert(0, Merged(USER, [self._blocks.first], []))
+            messages.insert(0, Merged(USER, [self._blocks.first]))
             self._report.repair(ADDED_FIRST)
             self.stable += 1
         if messages[-1].role != USER and not _waits(arrangement):
-            messages.append(Merged(USER, [self._blocks.last], []))
+            messages.append(Merged(USER, [self._blocks.last]))
             self._report.repair(ADDED_LAST)
 
 

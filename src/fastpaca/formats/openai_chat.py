@@ -22,6 +22,7 @@ from fastpaca.formats.items import (
     CompactionItem,
     Item,
     MediaItem,
+    Part,
     ResultItem,
     TextItem,
 )
@@ -128,12 +129,9 @@ class _Chat:
         for index, turn in enumerate(arrangement.turns):
             if index == arrangement.settled:
                 stable = len(messages)
-            first = self._writer.said[turn.items[0].at]
-            if first.is_plain and len(turn.items) == 1:
-                messages.append(_plain_message(first, turn.side))
-            elif first.is_plain and self._is_plain(turn):
-                listed = [self._writer.said[item.at] for item in turn.items]
-                messages += [_plain_message(said, turn.side) for said in listed]
+            if self._writer.is_plain(turn.items):
+                for item in turn.items:
+                    self._write_plain(item, turn.side, messages)
             elif turn.side is RESULTS:
                 messages += map(self._result, turn.items)
             elif turn.side is ASSISTANT:
@@ -148,15 +146,18 @@ class _Chat:
             self._report.repair(ADDED_LAST)
         return WrittenList(messages, stable)
 
-    def _is_plain(self, turn: Turn) -> bool:
-        """Return whether each message of a turn is one text and no more."""
-        return all(self._writer.said[item.at].is_plain for item in turn.items)
+    def _write_plain(self, item: Item, side: str, messages: list[Json]) -> None:
+        """Write a message that is one plain text."""
+        said, part = self._writer.said[item.at], item.part
+        content = [part] if said.form == "list" else part["text"]
+        role = said.message["role"] if side is SYSTEM else side
+        messages.append({"role": role, "content": content})
 
     def _replies(self, turn: Turn) -> Iterator[Json]:
         """Write a run of the assistant's: one message for each of its own, if that can be."""
         self._ids.begin_turn()
         self._legacy = None
-        calls = [item for item in turn.items if isinstance(item, CallItem) and not item.is_served]
+        calls = [item for item in turn.items if type(item) is CallItem and not item.is_served]
         if len(calls) == 1 and calls[0].place == shapes.CALL_KEY_PLACE:
             self._legacy = calls[0]
         if turn.items[0].at == turn.items[-1].at:
@@ -165,7 +166,7 @@ class _Chat:
                 yield message
             return
         listed = [(at, list(items)) for at, items in groupby(turn.items, lambda item: item.at)]
-        early_calls = any(isinstance(item, CallItem) for _, items in listed[:-1] for item in items)
+        early_calls = any(type(item) is CallItem for _, items in listed[:-1] for item in items)
         if early_calls:
             for at, items in listed[1:]:
                 if any(map(_is_said, items)):
@@ -182,7 +183,7 @@ class _Chat:
         blocks, calls = self._said(side, items)
         keys = self._writer.keys_of(said, MESSAGE_KEYS)
         has_legacy = self._legacy is not None and self._legacy in items
-        if not has_legacy and keys.get(shapes.CALL_KEY):
+        if keys and not has_legacy and keys.get(shapes.CALL_KEY):
             del keys[shapes.CALL_KEY]
         has_call = bool(calls) or has_legacy
         if not blocks and not has_call and isinstance(keys.get("refusal"), str):
@@ -190,7 +191,7 @@ class _Chat:
         message: Json = {"role": said.message["role"] if side is SYSTEM else side}
         if blocks or _has_content(said):
             message["content"] = restored(said, blocks)
-        if message.get("content") in (None, []) and not has_call:
+        if not has_call and message.get("content") in (None, []):
             self._report.blank(at)
             return None
         if keys:
@@ -206,7 +207,7 @@ class _Chat:
         blocks: list[Json] = []
         calls: list[Json] = []
         for item in items:
-            if not isinstance(item, CallItem):
+            if type(item) is not CallItem:
                 block = self._block(side, item)
                 if block is not None:
                     blocks.append(block)
@@ -218,7 +219,7 @@ class _Chat:
 
     def _block(self, side: str, item: Item) -> Json | None:
         part = item.part
-        if isinstance(item, TextItem) and item.is_plain:
+        if type(item) is TextItem and item.is_plain:
             return part
         if not part and not isinstance(item, (TextItem, MediaItem)):
             return None  # reasoning in a key goes with the keys of the message
@@ -253,11 +254,16 @@ class _Chat:
     def _call(self, call: CallItem) -> Json:
         call_id, name = self._ids.of(call), self._ids.name(call)
         part = call.part
-        is_own = call.place <= shapes.CALLS_PLACE and any(one.fits(part) for one in CALLS)
-        if is_own and part.get("id") == call_id and name == call.name:
+        if part.get("id") == call_id and name == call.name and self._is_own(call):
             return part
         function = {"name": name, "arguments": self._writer.arguments_text(call)}
         return {"id": call_id, "type": "function", "function": function}
+
+    def _is_own(self, call: CallItem) -> bool:
+        """Return whether *call* stood under `tool_calls`, and has the form of such a call."""
+        if call.plain_in == NAME:
+            return True
+        return call.place <= shapes.CALLS_PLACE and any(block.fits(call.part) for block in CALLS)
 
     def _result(self, item: Item) -> Json:
         assert isinstance(item, ResultItem)
@@ -267,34 +273,26 @@ class _Chat:
             content = self._writer.result_text(item)
             return {"role": "function", "name": item.call.name, "content": content}
         call_id = self._ids.of(item.call)
-        if item.is_whole:
-            message: Json = {"role": said.message["role"], shapes.RESULT_ID_KEY: call_id}
-            blocks = [
-                part
-                for part in said.parts
-                if part["type"] == "text" and isinstance(part.get("text"), str)
-            ]
-            if len(blocks) == len(said.parts) and said.message["role"] == "tool":
-                content = restored(said, blocks)
-                if content in (None, []):
-                    self._report.repair(FILLED_RESULT, item.at)
-                    content = NO_OUTPUT_TEXT
-                message["content"] = content
-                keys = self._writer.keys_of(said, MESSAGE_KEYS)
-                for key in ("content", shapes.RESULT_ID_KEY):
-                    keys.pop(key, None)
-                return message | keys
+        if item.is_whole and said.message["role"] == "tool" and _are_texts(said.parts):
+            content = restored(said, said.parts)
+            if content in (None, []):
+                self._report.repair(FILLED_RESULT, item.at)
+                content = NO_OUTPUT_TEXT
+            keys = self._writer.keys_of(said, MESSAGE_KEYS)
+            keys.pop("content", None)
+            keys.pop(shapes.RESULT_ID_KEY, None)
+            return {"role": "tool", shapes.RESULT_ID_KEY: call_id, "content": content, **keys}
         if item.is_error and not item.is_added:
             self._report.loss(ERROR_FLAG, item.at)
         content = self._writer.result_text(item)
         return {"role": "tool", shapes.RESULT_ID_KEY: call_id, "content": content}
 
 
-def _plain_message(said: Said, side: str) -> Json:
-    """Write a message that is a text and no more."""
-    role = said.message["role"] if side is SYSTEM else side
-    part = said.items[0].part
-    return {"role": role, "content": [part] if said.form == "list" else part["text"]}
+def _are_texts(parts: Sequence[Part]) -> bool:
+    for part in parts:
+        if part["type"] != "text" or not isinstance(part.get("text"), str):
+            return False
+    return True
 
 
 def _has_content(said: Said) -> bool:

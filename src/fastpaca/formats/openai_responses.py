@@ -53,6 +53,9 @@ TYPED: Final = "typed-"
 
 _TOOL_ENDINGS: Final = ("_call", "_call_output", "tool_search_output")
 
+_FORMS: Final = ("null", "string", "list")
+"""Forms of messages that may hold nothing."""
+
 _FREE_OUTPUTS: Final = {
     "function_call": "function_call_output",
     "custom_tool_call": "custom_tool_call_output",
@@ -135,9 +138,8 @@ class _Responses:
         for index, turn in enumerate(arrangement.turns):
             if index == arrangement.settled:
                 stable = len(self._items)
-            plain = self._plain(turn)
-            if plain:
-                self._items += plain
+            if self._is_plain(turn):
+                self._write_plain(turn)
             else:
                 self._write_turn(turn)
         stable = len(self._items) if stable < 0 else stable
@@ -148,24 +150,28 @@ class _Responses:
             self._report.repair(ADDED_LAST)
         return WrittenList(self._items, stable)
 
-    def _plain(self, turn: Turn) -> list[Json]:
-        """Write messages of other forms that are one text each; nothing if there are any others."""
-        items: list[Json] = []
+    def _is_plain(self, turn: Turn) -> bool:
+        """Return whether a turn is messages of other forms that are one plain text each."""
         for item in turn.items:
             said = self._writer.said[item.at]
-            if not said.is_plain or said.format == NAME or item.part["text"].strip() == "":
-                return []
+            if not said.is_plain or said.format == NAME:
+                return False
+        return True
+
+    def _write_plain(self, turn: Turn) -> None:
+        for item in turn.items:
+            said = self._writer.said[item.at]
             content: Any = item.part["text"]
             if said.form == "list" and said.side is not ASSISTANT:
                 content = [{"type": "input_text", "text": content}]
             role = said.message["role"]
             role = role if role in RULES.roles else said.side
-            items.append({"type": MESSAGE, "role": role, "content": content})
-        return items
+            self._items.append({"type": MESSAGE, "role": role, "content": content})
 
     def _write_turn(self, turn: Turn) -> None:
         side = USER if turn.side not in (ASSISTANT, SYSTEM) else turn.side
         previous, start = -1, len(self._items)
+        has_reasoning = False
         self._keeps_ids = True
         if side is ASSISTANT:
             self._ids.begin_turn()
@@ -174,12 +180,12 @@ class _Responses:
                 self._flush(previous, side)
                 self._keeps_ids = self._goes_on(item, is_first=previous < 0)
                 previous = item.at
-            if isinstance(item, ReasoningItem):
-                self._keeps_ids = True
-            if isinstance(item, TextItem) and item.part.get("type") == MESSAGE:
+            if type(item) is ReasoningItem:
+                self._keeps_ids = has_reasoning = True
+            if type(item) is TextItem and item.part.get("type") == MESSAGE:
                 self._flush(previous, side)
                 self._items.append(self._without_id(item, {**item.part}))
-            elif isinstance(item, (TextItem, MediaItem)):
+            elif type(item) is TextItem or type(item) is MediaItem:
                 block = self._block(side, item)
                 if block is not None:
                     self._blocks.append(block)
@@ -189,7 +195,7 @@ class _Responses:
                 self._flush(previous, side)
                 self._write_item(item)
         self._flush(previous, side)
-        if side is ASSISTANT:
+        if has_reasoning and side is ASSISTANT:
             self._drop_reasoning(start, turn)
 
     def _drop_reasoning(self, start: int, turn: Turn) -> None:
@@ -223,11 +229,8 @@ class _Responses:
         if at < 0:
             return
         said = self._writer.said[at]
-        if not blocks:
-            if said.form not in ("null", "string", "list") or said.parts:
-                return
-            if said.format != NAME:
-                return
+        if not blocks and (said.parts or said.form not in _FORMS or said.format != NAME):
+            return
         role = said.message["role"] if said.message["role"] in RULES.roles else side
         written: Json = {}
         is_own = said.format == NAME
@@ -253,7 +256,7 @@ class _Responses:
 
     def _block(self, side: str, item: TextItem | MediaItem) -> Json | None:
         part = item.part
-        if isinstance(item, TextItem) and item.is_plain and not item.is_blank:
+        if type(item) is TextItem and item.is_plain:
             return {"type": "input_text", "text": item.text}
         if part and self._writer.owns(item):
             is_output = part["type"] in ("output_text", "refusal")
@@ -276,9 +279,9 @@ class _Responses:
         return {"type": "input_text", "text": text}
 
     def _write_item(self, item: Item) -> None:
-        if isinstance(item, CallItem) and not item.is_served:
+        if type(item) is CallItem and not item.is_served:
             self._items.append(self._call(item))
-        elif isinstance(item, ResultItem) and not item.is_served:
+        elif type(item) is ResultItem and not item.is_served:
             self._items.append(self._result(item))
         elif isinstance(item, CompactionItem) and item.text.strip() and not self._is_item(item):
             text = {"type": "input_text", "text": item.text}
@@ -325,6 +328,7 @@ class _Responses:
         call_id, name = self._ids.of(call), self._ids.name(call)
         part = call.part
         if self._is_item(call) and self._keeps_form(call):
+            call.out_type = part["type"]
             written = dict(part)
             written["call_id"] = call_id
             if "name" in part:
@@ -347,17 +351,10 @@ class _Responses:
         call = result.call
         call_id = self._ids.of(call)
         part = result.part
-        is_native = self._is_item(call) and self._keeps_form(call)
-        kind = call.part["type"] if is_native else "function_call"
-        if self._is_item(result) and is_native and part["type"] == _output_of(kind):
-            key = (
-                "call_id"
-                if "call_id" in part
-                else "id"
-                if kind == "local_shell_call"
-                else "call_id"
-            )
-            return {**part, key: call_id}
+        kind = call.out_type or "function_call"
+        if call.out_type and self._is_item(result) and part["type"] == _output_of(kind):
+            names_id = kind == "local_shell_call" and "call_id" not in part
+            return {**part, "id" if names_id else "call_id": call_id}
         if result.is_error and not result.is_added:
             self._report.loss(ERROR_FLAG, result.at)
         output = self._output(result)

@@ -26,7 +26,7 @@ from fastpaca.context.pairing import Pairing
 from fastpaca.formats.items import ApprovalItem, CallItem, ResultItem
 from fastpaca.formats.reading import ASSISTANT, Said
 from fastpaca.formats.report import DENIED_TEXT
-from fastpaca.shapes import Side, ToolReference
+from fastpaca.shapes import Reading, Side, ToolReference
 
 _NO_COUNTS: Final = Counts(0, 0, (), ())
 
@@ -50,13 +50,11 @@ def bind_neighbours(said: Sequence[Said]) -> bool:
     waiting: dict[str, CallItem] = {}
     bound: list[tuple[CallItem, ResultItem]] = []
     for one in said:
-        if not one.reading.tool_references:
-            if waiting:
+        if one.is_itemised:
+            if not _goes_on(one, waiting, bound):
                 return False
-        elif not _goes_on(one, waiting, bound):
+        elif waiting:
             return False
-    if any(call.is_served or result.is_served for call, result in bound):
-        return False
     for call, result in bound:
         call.result, result.call = result, call
     for call in waiting.values():
@@ -68,35 +66,30 @@ def _goes_on(
     one: Said, waiting: dict[str, CallItem], bound: list[tuple[CallItem, ResultItem]]
 ) -> bool:
     """Read a message of calls alone, or of results of *waiting* ones; return false if it is not."""
-    references, items = one.reading.tool_references, one.items
-    answers = references[0].side is _RESULT
-    if bool(waiting) != answers:
+    if one.by_table is not None and not _is_simple(one.by_table):
         return False
-    if len(items) > len(references):
-        if one.reading.holds_summary:
-            return False
-        items = [item for item in items if isinstance(item, _BOUND)]
-    if len(items) != len(references):
-        return False
-    for reference, item in zip(references, items, strict=True):
-        key = reference.id
-        if item.place != reference.place or reference.also or not key:
-            return False
-        if answers:
-            if key not in waiting or not isinstance(item, ResultItem):
+    answers = bool(waiting)
+    for item in one.items:
+        if type(item) is CallItem:
+            if answers or item.id in waiting:
                 return False
-            bound.append((waiting.pop(key), item))
-        else:
-            is_call = reference.side is _CALL and not reference.alias
-            if key in waiting or not is_call or not isinstance(item, CallItem):
+            waiting[item.id] = item
+        elif type(item) is ResultItem:
+            call = waiting.pop(item.id, None)
+            if not answers or call is None or call.is_served or item.is_served:
                 return False
-            waiting[key] = item
+            bound.append((call, item))
     return True
 
 
-_CALL: Final = Side.CALL
-_RESULT: Final = Side.RESULT
-_BOUND: Final = (CallItem, ResultItem, ApprovalItem)
+def _is_simple(reading: Reading) -> bool:
+    """Return whether a message holds nothing but calls and results with an id, each once."""
+    for reference in reading.tool_references:
+        if reference.side is not Side.CALL and reference.side is not Side.RESULT:
+            return False
+        if not reference.id or reference.alias or reference.also:
+            return False
+    return bool(reading.tool_references) and not reading.holds_summary
 
 
 Place = tuple[int, int]
@@ -112,7 +105,7 @@ class Pairs:
         self.results: dict[Place, ResultItem] = {}
         self._approvals: dict[Place, ApprovalItem] = {}
         for one in said:
-            if one.reading.tool_references:
+            if one.is_itemised:
                 self._add(one)
 
     def _add(self, said: Said) -> None:

@@ -1,37 +1,28 @@
 """
 One reading of a message, by the table of shapes: what it says, in the words of `items.py`.
 
-A part that only the table can tell is read by its row: what binds a call, how its tool is named and
-which keys hold what it was given. So a provider that joins the table is read at once.
+Most messages are nothing but texts, or calls and results in one of two forms, so these are told
+first, and read as their rows say without asking the table. For all others the table is asked, part
+by part and key by key.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
 import msgspec
 
 from fastpaca import shapes
-from fastpaca.formats import media
-from fastpaca.formats.items import (
-    ApprovalItem,
-    CallItem,
-    CompactionItem,
-    Item,
-    MediaItem,
-    OpaqueItem,
-    PageOnlyItem,
-    Part,
-    ReasoningItem,
-    ResultItem,
-    TextItem,
-)
+from fastpaca.formats.items import CallItem, Item, Part, ResultItem, TextItem
 from fastpaca.formats.keys import with_keys
-from fastpaca.formats.report import DENIED_TEXT
-from fastpaca.shapes import By, Reading, Row, Shape, Side, ToolReference
+from fastpaca.formats.parts import item_of, tool_items
+from fastpaca.shapes import Reading, Shape, Side, ToolReference
 
 USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
+
+OPENAI_CHAT, ANTHROPIC = "openai-chat", "anthropic"
+"""The formats that need not be named when a message is appended."""
 
 STEP_START: Final = "step-start"
 
@@ -41,17 +32,18 @@ _SIDES: Final = (
     | dict.fromkeys(shapes.USER_ROLES, USER)
 )
 
-_PLAIN_ROLES: Final = frozenset(_SIDES)
-"""Roles of which no message is a result as a whole."""
+_PLAIN_KEYS: Final = shapes.STRUCTURAL_KEYS | {"id"}
+"""Keys of a message that say nothing."""
+
+_KEYS_OF_CALLS: Final = _PLAIN_KEYS | {shapes.CALLS_KEY}
+_KEYS_OF_RESULT: Final = _PLAIN_KEYS | {shapes.RESULT_ID_KEY}
 
 _PLAIN: Final = {
     USER: Reading(bytes([Shape.TEXT]), opens_turn=True),
     ASSISTANT: Reading(bytes([Shape.TEXT])),
     SYSTEM: Reading(bytes([Shape.TEXT])),
 }
-
-_SERVED_TYPES: Final = ("builtin-tool-", "server_tool_", "mcp_tool_")
-"""Beginnings of types of calls that a provider runs itself, and of their results."""
+"""What the table says of one plain text, as far as calls and turns go."""
 
 
 class Said(msgspec.Struct, eq=False, gc=False):
@@ -65,12 +57,14 @@ class Said(msgspec.Struct, eq=False, gc=False):
         message: The message itself.
         parts: Its parts.
         items: What it says, in order.
-        reading: What the table says of it.
         form: How its content came: `string`, `list`, `null`; empty if it came as parts, or had
             none.
         format: The format that it was appended in; empty if none was named.
-        is_plain: Whether it is one text of a part without other keys, and none of its own keys says
-            anything.
+        is_plain: Whether it is one plain text, and none of its own keys says anything.
+        is_itemised: Whether its items are bound and arranged one by one: it has calls, results or
+            approvals, or reasoning in a key.
+        has_keys: Whether it has keys of its own, those aside that only say its calls or its result.
+        by_table: What the table says of it, if it had to be asked.
     """
 
     at: int
@@ -79,16 +73,27 @@ class Said(msgspec.Struct, eq=False, gc=False):
     message: Mapping[str, Any]
     parts: Sequence[Part]
     items: list[Item]
-    reading: Reading
     form: str = ""
     format: str = ""
     is_plain: bool = False
+    is_itemised: bool = False
+    has_keys: bool = False
+    by_table: Reading | None = None
+
+    @property
+    def reading(self) -> Reading:
+        """What the table says of it, as far as calls and turns go."""
+        if self.by_table is not None:
+            return self.by_table
+        if self.is_plain:
+            return _PLAIN[self.side]
+        return shapes.read(self.message["role"], self.parts, keys_of(self.message))
 
     def speaks(self, dialect: str) -> bool:
         """Whether the message was appended as one of the format *dialect*."""
         if self.format:
             return self.format == dialect
-        return self.form != "" and dialect in ("openai-chat", "anthropic")
+        return self.form != "" and dialect in (OPENAI_CHAT, ANTHROPIC)
 
 
 def read(at: int, message: Mapping[str, Any], origin: str = "") -> Said:
@@ -97,297 +102,187 @@ def read(at: int, message: Mapping[str, Any], origin: str = "") -> Said:
 
     Args:
         at: Its index in the view.
-        message: The message, decoded.
+        message: The message, decoded. One without a `seq` is taken for the message of the log at
+            its place.
         origin: How it came: what `incoming.read` has returned with it.
     """
     role, parts = message["role"], message["parts"]
+    seq = message["seq"] if "seq" in message else at + 1
+    side = _SIDES.get(role)
     format_ = form = ""
     if origin:
         format_, _, form = origin.rpartition("/")
-    side = _SIDES.get(role, USER)
-    has_plain_keys = _PLAIN_KEYS.issuperset(message)
-    if has_plain_keys and len(parts) == 1 and role in _PLAIN_ROLES:
+    has_keys = not _PLAIN_KEYS.issuperset(message)
+    items: list[Item] = []
+    if has_keys:
+        if format_ not in ("", OPENAI_CHAT) or not _read_common_keys(at, message, items):
+            return _read_by_table(at, seq, message, form, format_)
+        side = side or USER
+        return Said(at, seq, side, message, parts, items, form, format_, is_itemised=True)
+    if len(parts) == 1 and side is not None:  # as most have
         part = parts[0]
         if part["type"] == "text" and len(part) == 2 and isinstance(text := part.get("text"), str):
-            plain: list[Item] = [TextItem(at=at, part=part, text=text, is_plain=True)]
-            reading, seq = _PLAIN[side], message.get("seq")
-            return Said(at, seq, side, message, parts, plain, reading, form, format_, is_plain=True)
-    items: list[Item] = []
-    references: list[ToolReference] = []
-    read_shapes = bytearray()
+            is_plain = text != "" and not text.isspace()
+            items.append(TextItem(at=at, part=part, text=text, is_plain=is_plain))
+            return Said(at, seq, side, message, parts, items, form, format_, is_plain)
+    is_itemised = False
     for place, part in enumerate(parts):
-        read_shapes.append(_read_part(at, place, part, items, references))
-    read_so = bytes(read_shapes)
-    answers = False
-    for reference in references:
-        answers = answers or reference.side is _RESULT or reference.side is _RESPONSE
-    if has_plain_keys and (answers or role in _PLAIN_ROLES):
-        is_task = not answers and shapes.opens_turn(role, read_so, references)
-        reading = Reading(read_so, tuple(references), is_task)
-    else:
-        keys = {
-            key: value
-            for key, value in message.items()
-            if value and key not in shapes.STRUCTURAL_KEYS
-        }
-        reading = shapes.joined(role, read_so, references, keys)
-        items = with_keys(at, message, keys, items, reading)
-    return Said(at, message.get("seq"), side, message, parts, items, reading, form, format_)
-
-
-def _read_part(
-    at: int, place: int, part: Part, items: list[Item], references: list[ToolReference]
-) -> Shape:
-    """Add what *part* says to the lists, and return what it is."""
-    kind = part["type"]
-    if kind == "text" and len(part) == 2 and isinstance(text := part.get("text"), str):
-        item = TextItem(at=at, place=place, part=part, text=text, is_plain=True)
+        item = _common_item(at, place, part)
+        if item is None:
+            return _read_by_table(at, seq, message, form, format_)
         items.append(item)
-        return Shape.BLANK if item.is_blank else Shape.TEXT
-    common = _common_tool_item(at, place, kind, part)
-    if common is not None:
-        items.append(common)
-        if type(common) is CallItem:
-            references.append(ToolReference(place, _CALL, common.id, common.name))
-            return _CALL_SHAPE
-        references.append(ToolReference(place, _RESULT, part["tool_use_id"]))
-        return _RESULT_SHAPE
-    row = shapes.row_of(part)
-    shape = shapes.shape_of(part, row)
-    if row is None:
-        items.append(_item(at, place, part, shape))
-    else:
-        reference = shapes.tool_reference_of(place, part, row)
-        references.append(reference)
-        items += _tool_items(at, part, row, reference)
-    return shape
+        is_itemised = is_itemised or type(item) is not TextItem
+    if side is None:
+        if not any(type(item) is ResultItem for item in items):  # it may be a result as a whole
+            return _read_by_table(at, seq, message, form, format_)
+        side = USER
+    return Said(at, seq, side, message, parts, items, form, format_, is_itemised=is_itemised)
 
 
-def _common_tool_item(at: int, place: int, kind: str, part: Part) -> CallItem | ResultItem | None:
+def _common_item(at: int, place: int, part: Part) -> Item | None:
     """
-    Read the commonest calls and results, with nothing but what they need, as their rows say.
+    Read a text, a call or a result with nothing but what it needs, as the row of such a part says.
 
-    None of all others: the table is asked.
+    Most parts are like that. None for all others: the table is asked.
     """
-    if kind == "tool_use":
+    kind = part["type"]
+    if kind == "text":
+        if len(part) == 2 and isinstance(text := part.get("text"), str):
+            is_plain = text != "" and not text.isspace()
+            return TextItem(at=at, place=place, part=part, text=text, is_plain=is_plain)
+    elif kind == "tool_use":
         call_id, name = part.get("id"), part.get("name")
-        if len(part) == 4 and "input" in part and _is_name(call_id) and _is_name(name):
+        is_named = isinstance(call_id, str) and call_id and isinstance(name, str) and name
+        if is_named and len(part) == 4 and "input" in part:
             return CallItem(
                 at=at,
                 place=place,
                 part=part,
-                id=call_id,
-                name=name,
+                id=part["id"],
+                name=part["name"],
                 arguments=part["input"],
-                is_plain=True,
+                plain_in=ANTHROPIC,
             )
-    elif (
-        kind == "tool_result"
-        and len(part) == 3
-        and "content" in part
-        and _is_name(part.get("tool_use_id"))
-    ):
-        return ResultItem(at=at, place=place, part=part, value=part["content"], is_plain=True)
+    elif kind == "tool_result" and len(part) == 3 and "content" in part:
+        call_id, value = part.get("tool_use_id"), part["content"]
+        if call_id and isinstance(call_id, str):
+            return ResultItem(
+                at=at, place=place, part=part, id=call_id, value=value, plain_in=ANTHROPIC
+            )
     return None
 
 
-def _is_name(value: object) -> TypeGuard[str]:
-    return type(value) is str and value != ""
+def _read_common(item: Item, references: list[ToolReference]) -> Shape:
+    """Return what the part of a common *item* is, and add what it does to calls."""
+    if type(item) is CallItem:
+        references.append(ToolReference(item.place, Side.CALL, item.id, item.name))
+        return Shape.CALL
+    if type(item) is ResultItem:
+        references.append(ToolReference(item.place, Side.RESULT, item.id))
+        return Shape.RESULT
+    return Shape.TEXT if type(item) is TextItem and item.is_plain else Shape.BLANK
 
 
-_CALL, _RESULT, _RESPONSE = Side.CALL, Side.RESULT, Side.RESPONSE
-_CALL_SHAPE, _RESULT_SHAPE = Shape.CALL, Shape.RESULT
+def _has_text(part: Part, key: str) -> bool:
+    """Return whether there is a string under *key* that is not empty."""
+    value = part.get(key)
+    return isinstance(value, str) and value != ""
 
 
-_PLAIN_KEYS: Final = shapes.STRUCTURAL_KEYS | {"id"}
-"""Keys of a message that say nothing."""
-
-
-def contents(at: int, value: Any) -> list[Item]:
-    """
-    Read what a result holds: texts and media, other values as their JSON.
-    """
-    if isinstance(value, str):
-        return [TextItem(at=at, text=value)] if value else []
-    if value is None:
-        return []
-    if isinstance(value, dict):
-        value = _unwrapped(value)
-        if isinstance(value, str):
-            return [TextItem(at=at, text=value)] if value else []
-    if isinstance(value, list) and value and all(map(_is_block, value)):
-        return [_content(at, block) for block in value]
-    if isinstance(value, list) and not value:
-        return []
-    return [TextItem(at=at, text=_as_json(value))]
-
-
-def _unwrapped(value: Mapping[str, Any]) -> Any:
-    """Take the envelope of a result off: of the AI SDK `{type, value}`, of Gemini `{output}`."""
-    if set(value) == {"type", "value"}:
-        return value["value"]
-    for key in ("output", "result"):
-        if set(value) == {key}:
-            return value[key]
-    return value
-
-
-def _is_block(value: Any) -> bool:
-    if not isinstance(value, dict):
-        return False
-    if isinstance(value.get("type"), str):
-        return True
-    return len(value) == 1 and next(iter(value)) in _BEDROCK_BLOCKS
-
-
-_BEDROCK_BLOCKS: Final = frozenset({"text", "json", "image", "document", "video"})
-"""Keys of the blocks of a result of Bedrock's, which have no type."""
-
-
-def _content(at: int, block: Part) -> Item:
-    if "type" not in block:
-        key = next(iter(block))
-        if key == "json":
-            return TextItem(at=at, part=block, text=_as_json(block[key]))
-        block = {"type": key, **block}
-    row = shapes.row_of(block)
-    item = _item(at, 0, block, shapes.shape_of(block, row)) if row is None else None
-    if isinstance(item, (TextItem, MediaItem)):
-        return item
-    return TextItem(at=at, part=block, text=_as_json(block))
-
-
-def _as_json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def _item(at: int, place: int, part: Part, shape: Shape) -> Item:
-    """Read a part that is neither call nor result."""
-    kind = part["type"]
-    if shape in (Shape.TEXT, Shape.BLANK):
-        key = shapes.TEXT_KEYS[kind]
-        if key and isinstance(part.get(key), str):
-            return TextItem(
-                at=at, place=place, part=part, text=part[key], is_refusal=key == "refusal"
-            )
-        if not key:
-            return TextItem(at=at, place=place, part=part, text=_nested_text(part))
-    elif shape in (Shape.REASONING, Shape.REASONING_ITEM):
-        return ReasoningItem(at=at, place=place, part=part, text=_thought(part))
-    elif shape is Shape.MEDIA:
-        item = media.read(at, part)
-        if item is not None:
-            item.place = place
-            return item
-    elif shape is Shape.COMPACTION:
-        text = part.get("content")
-        text = text if isinstance(text, str) else ""
-        return CompactionItem(at=at, place=place, part=part, text=text)
-    elif shape is Shape.PAGE:
-        return PageOnlyItem(at=at, place=place, part=part)
-    return OpaqueItem(at=at, place=place, part=part)
-
-
-def _nested_text(part: Part) -> str:
-    content = part.get("content")
-    if isinstance(content, str):
-        return content
-    return "\n\n".join(
-        item.text for item in contents(0, content) if isinstance(item, TextItem) and item.text
+def _read_by_table(
+    at: int, seq: int | None, message: Mapping[str, Any], form: str, format_: str
+) -> Said:
+    role, parts = message["role"], message["parts"]
+    items: list[Item] = []
+    in_parts: list[ToolReference] = []
+    read_shapes = bytearray()
+    for place, part in enumerate(parts):
+        common = _common_item(at, place, part)
+        if common is not None:
+            items.append(common)
+            read_shapes.append(_read_common(common, in_parts))
+            continue
+        row = shapes.row_of(part)
+        shape = shapes.shape_of(part, row)
+        read_shapes.append(shape)
+        if row is None:
+            items.append(item_of(at, place, part, shape))
+        else:
+            reference = shapes.tool_reference_of(place, part, row)
+            in_parts.append(reference)
+            items += tool_items(at, part, row, reference)
+    has_keys = not _PLAIN_KEYS.issuperset(message)
+    keys = keys_of(message) if has_keys else {}
+    references = shapes.tool_references_of(role, in_parts, keys)
+    reasoning_keys = shapes.reasoning_keys_of(keys)
+    if keys or len(references) > len(in_parts):
+        items = with_keys(at, message, keys, items, references, reasoning_keys)
+    return Said(
+        at,
+        seq,
+        _SIDES.get(role, USER),
+        message,
+        parts,
+        items,
+        form,
+        format_,
+        is_itemised=bool(references or reasoning_keys),
+        has_keys=has_keys,
+        by_table=_reading(role, bytes(read_shapes), references),
     )
 
 
-def _thought(part: Part) -> str:
-    """Return what can be read of reasoning."""
-    for key in ("text", "thinking"):
-        if isinstance(part.get(key), str):
-            return str(part[key])
-    held = part.get("reasoningContent")
-    if isinstance(held, dict) and isinstance(held.get("reasoningText"), dict):
-        return str(held["reasoningText"].get("text", ""))
-    summary = part.get("summary")
-    if isinstance(summary, list):
-        texts = [one.get("text", "") for one in summary if isinstance(one, dict)]
-        return "\n\n".join(text for text in texts if isinstance(text, str))
-    return ""
+def _read_common_keys(at: int, message: Mapping[str, Any], items: list[Item]) -> bool:
+    """
+    Read a message of texts with the commonest keys into *items*, as the table says: with calls of
+    OpenAI Chat that hold only what they need, or with the id of the call whose result it is.
 
-
-def _tool_items(at: int, part: Part, row: Row, reference: ToolReference) -> list[Item]:
-    """Read a part that is a call, a result, both, or about an approval."""
-    held: Part = part[row.word] if row.by is By.KEY else part
-    if reference.side is Side.REQUEST or reference.side is Side.RESPONSE:
-        answers = reference.side is Side.RESPONSE
-        return [ApprovalItem(at=at, place=reference.place, part=part, answers=answers)]
-    is_served = _is_served(part, row)
-    items: list[Item] = []
-    if reference.side is not Side.RESULT:
-        keys = row.arguments if row.side is Side.BOTH else row.values
-        given = _first_of(held, keys)
+    Return false for all others: then *items* may hold anything, and the table is asked.
+    """
+    parts = message["parts"]
+    for place, part in enumerate(parts):
+        item = _common_item(at, place, part)
+        if type(item) is not TextItem:
+            return False
+        items.append(item)
+    if message["role"] == "tool":
+        call_id = message.get(shapes.RESULT_ID_KEY)
+        if not (isinstance(call_id, str) and call_id and _KEYS_OF_RESULT.issuperset(message)):
+            return False
+        value = parts[0]["text"] if len(parts) == 1 else parts
+        place = shapes.WHOLE_PLACE
+        items[:] = [ResultItem(at=at, place=place, id=call_id, value=value, is_whole=True)]
+        return True
+    calls = message.get(shapes.CALLS_KEY)
+    if not (calls and isinstance(calls, list) and _KEYS_OF_CALLS.issuperset(message)):
+        return False
+    for index, call in enumerate(calls):
+        if not (isinstance(call, dict) and len(call) == 3 and call.get("type") == "function"):
+            return False
+        function = call.get("function")
+        if not (isinstance(function, dict) and len(function) == 2 and _has_text(call, "id")):
+            return False
+        if not (_has_text(function, "name") and isinstance(function.get("arguments"), str)):
+            return False
         items.append(
             CallItem(
                 at=at,
-                place=reference.place,
-                part=part,
-                id=reference.id,
-                name=reference.name or _tool_of(part["type"]),
-                arguments=given,
-                is_served=is_served,
-                is_free=part["type"] == "custom_tool_call",
+                place=shapes.CALLS_PLACE - index,
+                part=call,
+                id=call["id"],
+                name=function["name"],
+                arguments=function["arguments"],
+                plain_in=OPENAI_CHAT,
             )
         )
-    if reference.side is Side.RESULT or (reference.side is Side.BOTH and not reference.is_open):
-        result = ResultItem(
-            at=at,
-            place=reference.place,
-            part=part,
-            name=reference.name,
-            value=_value(held, row),
-            is_error=_is_error(part, held),
-            is_served=is_served,
-        )
-        items.append(result)
-    return items
+    return True
 
 
-def _tool_of(kind: str) -> str:
-    """Name the tool of a call that only its type tells, such as `shell_call`."""
-    return kind.removesuffix("_call").removesuffix("_tool_use") or "tool"
+def keys_of(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of a message with a value that may say anything."""
+    return {key: message[key] for key in message.keys() - _PLAIN_KEYS if message[key]}
 
 
-def _is_served(part: Part, row: Row) -> bool:
-    if row.side is Side.BOTH:
-        return row.has_state is None or part.get("providerExecuted") is True
-    if part.get("providerExecuted") is True or part.get("execution") == "server":
-        return True
-    kind: str = part["type"]
-    if kind.startswith(_SERVED_TYPES):
-        return True
-    return row.by is By.SUFFIX and row.provider == "Anthropic"
-
-
-def _value(held: Part, row: Row) -> Any:
-    if held.get("state") == "output-denied":
-        approval = held.get("approval")
-        reason = approval.get("reason") if isinstance(approval, dict) else None
-        return reason if isinstance(reason, str) and reason else DENIED_TEXT
-    return _first_of(held, row.values)
-
-
-def _first_of(held: Part, keys: Sequence[str]) -> Any:
-    """Return what stands under the first of *keys* that is there."""
-    for key in keys:
-        if key in held:
-            return held[key]
-    return None
-
-
-def _is_error(part: Part, held: Part) -> bool:
-    output = part.get("output")
-    return (
-        part.get("is_error") is True
-        or part.get("isError") is True
-        or held.get("status") == "error"
-        or part.get("state") in ("output-error", "output-denied")
-        or part["type"] in ("tool-error", "retry-prompt")
-        or (isinstance(output, dict) and str(output.get("type")).startswith("error"))
-    )
+def _reading(role: str, read_shapes: bytes, references: Sequence[ToolReference]) -> Reading:
+    opens_turn = shapes.opens_turn(role, read_shapes, references)
+    return Reading(read_shapes, tuple(references), opens_turn)

@@ -177,13 +177,9 @@ _values: Final = msgspec.json.Decoder(float_hook=_as_written)
 
 
 def _read(messages: Sequence[Mapping[str, Any]], origins: Sequence[str]) -> list[Said]:
-    said = []
-    for at, message in enumerate(messages):
-        one = reading.read(at, message, origins[at] if origins else "")
-        if "seq" not in message:
-            one.seq = at + 1
-        said.append(one)
-    return said
+    if not origins:
+        return [reading.read(at, message) for at, message in enumerate(messages)]
+    return [reading.read(at, message, origins[at]) for at, message in enumerate(messages)]
 
 
 _NOTHING: Final = Counts(0, 0, (), ())

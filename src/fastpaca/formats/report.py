@@ -105,7 +105,7 @@ LOSSES: Final[dict[str, str]] = {
 """By code, what was not said."""
 
 
-class Repair(msgspec.Struct, frozen=True, omit_defaults=True):
+class Repair(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One repair: its code, the seq of the message it was made for, and the id of the call."""
 
     code: str
@@ -113,7 +113,7 @@ class Repair(msgspec.Struct, frozen=True, omit_defaults=True):
     call: str | None = None
 
 
-class Loss(msgspec.Struct, frozen=True):
+class Loss(msgspec.Struct, frozen=True, gc=False):
     """One loss: its code, and the seq of the message that said more; null of a summary."""
 
     code: str

@@ -27,7 +27,8 @@ from fastpaca.formats.items import (
     ResultItem,
     TextItem,
 )
-from fastpaca.formats.reading import Said, contents
+from fastpaca.formats.parts import contents
+from fastpaca.formats.reading import Said
 from fastpaca.formats.report import (
     APPROVAL,
     ARGUMENTS,
@@ -126,8 +127,15 @@ class BlockWriter:
         kind = part.get("type")
         block = self.blocks.get(kind) if isinstance(kind, str) else None
         if block is None:
-            return isinstance(item, OpaqueItem) and said.speaks(self.name)
+            return type(item) is OpaqueItem and said.speaks(self.name)
         return block.fits(part)
+
+    def is_plain(self, items: Sequence[Item]) -> bool:
+        """Return whether *items* are messages that are one plain text each."""
+        said = self.said
+        if len(items) == 1:  # as most turns have
+            return said[items[0].at].is_plain
+        return all(said[item.at].is_plain for item in items)
 
     def lost(self, item: Item) -> None:
         """Note that *item* is not said."""
@@ -205,17 +213,16 @@ class BlockWriter:
 
     def keys_of(self, said: Said, known: frozenset[str]) -> Json:
         """Return the keys of a message, its role and parts aside, that are sent with it."""
-        message = said.message
-        if len(message) < _PLAIN_LENGTH and message.keys() <= _PLAIN_KEYS:
-            return {}
+        kept: Json = {}
+        if not said.has_keys:
+            return kept
         is_own = said.speaks(self.name)
-        kept = {
-            key: value
-            for key, value in message.items()
-            if key not in OWN_KEYS and (is_own or key in known)
-        }
-        for key in message.keys() - kept.keys() - _SAID_ELSEWHERE:
-            if message[key]:
+        for key, value in said.message.items():
+            if key in OWN_KEYS:
+                continue
+            if is_own or key in known:
+                kept[key] = value
+            elif value and key not in _SAID_ELSEWHERE:
                 self.report.loss(KEYS, said.at)
         return kept
 
@@ -306,12 +313,8 @@ _SAID_KEYS: Final = frozenset(
 )
 """Keys of a text that are said, noted as a loss of their own, or no content."""
 
-_PLAIN_KEYS: Final = shapes.STRUCTURAL_KEYS | {"id"}
-_PLAIN_LENGTH: Final = len(_PLAIN_KEYS) + 1
-
 _SAID_ELSEWHERE: Final = (
-    OWN_KEYS
-    | shapes.BOOKKEEPING_KEYS
+    shapes.BOOKKEEPING_KEYS
     | shapes.MESSAGE_KEYS
     | {"content", "type", "refusal", "audio", "phase", "status", "is_error"}
 )
