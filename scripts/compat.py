@@ -14,7 +14,8 @@ Builds the wheel and installs it into fresh environments:
 
 In each, `pip check` has no complaint, the frameworks are imported, and the code of
 `docs/python-sdk.md` runs as it stands, `local` included. It talks to a node that was started from
-the same environment, or from `floors` if that has no server.
+the same environment, or if that has no server, from the last one that had; with `--only`, from this
+source tree.
 
 Needs the network. uv resolves and installs, and is put into an environment of its own.
 """
@@ -281,7 +282,7 @@ def main() -> int:
         Path(directory).chmod(0o755)  # when root runs this, PostgreSQL runs as somebody else
         tools = Tools(Path(directory), arguments.python)
         say(f"built {tools.wheel.name}, for Python {arguments.python}")
-        server = Path()
+        server = Path(sys.executable).parent  # until one of the environments has a server
         for environment in environments(tools):
             if arguments.only and environment.name not in arguments.only:
                 continue

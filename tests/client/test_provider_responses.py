@@ -75,7 +75,19 @@ def test_a_usage_that_is_given_counts_before_that_of_the_response() -> None:
     given = TokenUsage(input_tokens=1, output_tokens=2)
     assert read(response("anthropic"), usage=given).usage == given
     assert read("Hi", usage={"prompt_tokens": 1, "completion_tokens": 2}).usage == given
-    assert read(response("openai-chat", {"usage": None})).usage is None
+
+
+def test_a_response_may_report_no_usage() -> None:
+    """
+    Servers that imitate a provider report what they like; what was said is appended all the same.
+    """
+    for name, key in (("openai-chat", "usage"), ("gemini", "usageMetadata")):
+        assert read(response(name, {key: None})).usage is None
+    for usage in ({}, {"total_tokens": 5}, {"prompt_tokens": 5, "completion_tokens": None}):
+        assert read({**CHAT, "usage": usage}).usage is None
+    with pytest.raises(InvalidRequest) as refused:
+        read({**CHAT, "usage": {"prompt_tokens": "5", "completion_tokens": 1}})
+    assert refused.value.field == "usage.prompt_tokens"
 
 
 def test_a_response_may_be_of_another_class() -> None:

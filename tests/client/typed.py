@@ -16,7 +16,7 @@ from google.genai.types import Content, ContentDict
 from openai.types.chat import ChatCompletionMessageParam
 from openai.types.responses import ResponseInputItemParam
 
-from fastpaca import AppendResult, AsyncContext, Context, ProviderView, View
+from fastpaca import AppendResult, AsyncContext, Context, ProviderView, TokenUsage, View
 from fastpaca.client.signatures import FormatName
 
 
@@ -28,6 +28,9 @@ def plain_messages(chat: Context, anything: dict[str, Any]) -> None:
     assert_type(chat.append([anything, anything]), list[AppendResult])
     assert_type(chat.append("Hi", format="gemini"), AppendResult)
     chat.append([anything], token_count=3)  # type: ignore[call-overload]  # one for several
+    chat.append("Hi", usage=TokenUsage(input_tokens=1, output_tokens=2))
+    chat.append([anything], usage={"prompt_tokens": 1, "completion_tokens": 2})
+    chat.append("Hi", usage=7)  # type: ignore[call-overload]  # no usage
     chat.append(7)  # type: ignore[call-overload]  # no message
     chat.append("Hi", format="antropic")  # type: ignore[call-overload]  # no format
 
@@ -89,6 +92,7 @@ def gemini(chat: Context, client: genai.Client) -> None:
         model="m", contents=view.messages, config={"system_instruction": view.system}
     )
     assert_type(chat.append(response), AppendResult)
+    chat.append(Content(role="model"), format="gemini", usage=response.usage_metadata)
     assert_type(chat.append(Content(role="user"), format="gemini"), AppendResult)
     assert_type(
         chat.append({"role": "user", "parts": [{"text": "Hi"}]}, format="gemini"), AppendResult

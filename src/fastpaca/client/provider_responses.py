@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from fastpaca.client.provider_objects import fields_of
-from fastpaca.client.provider_usage import read_usage
+from fastpaca.client.provider_usage import is_reported, read_usage
 from fastpaca.client.values import TokenUsage
 from fastpaca.errors import InvalidRequest
 
@@ -73,7 +73,8 @@ def _refused(reason: str) -> InvalidRequest:
 
 
 def _billed(usage: object, format_: str, model: object) -> TokenUsage | None:
-    if not fields_of(usage):
+    """Read the usage of a response; None if the provider, or what imitates it, reports none."""
+    if not is_reported(usage, format_):
         return None
     return read_usage(usage, format_, model if isinstance(model, str) else None)
 

@@ -10,7 +10,7 @@ are in its sum already (OpenAI, Gemini).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -30,7 +30,7 @@ def read_usage(usage: object, format_: str = "", model: str | None = None) -> To
     Args:
         usage: The report.
         format_: The format of the provider, if it is known; otherwise the fields tell.
-        model: The model, if the report does not say.
+        model: The model; no report of a provider says it.
 
     Raises:
         InvalidRequest: It is none of these.
@@ -40,10 +40,9 @@ def read_usage(usage: object, format_: str = "", model: str | None = None) -> To
     fields = fields_of(usage)
     if not format_ and fields and fields.keys() <= _OWN:
         return _own(fields)
-    for name, (tells, reader) in _READERS.items():
-        if name == format_ or (not format_ and tells & fields.keys()):
-            read = reader(fields)
-            return msgspec.structs.replace(read, model=read.model or model)
+    for name, reader in _READERS.items():
+        if name == format_ or (not format_ and reader.tells & fields.keys()):
+            return msgspec.structs.replace(reader.read(fields), model=model)
     unknown = sorted(fields.keys() - _OWN) or [type(usage).__name__]
     raise InvalidRequest(
         f"A usage has {', '.join(sorted(_OWN))}, or is the report of a provider; not {unknown[0]}.",
@@ -135,10 +134,40 @@ def _bedrock(fields: Fields) -> TokenUsage:
     )
 
 
-_READERS: Final[Mapping[str, tuple[frozenset[str], Callable[[Fields], TokenUsage]]]] = {
-    "openai-chat": (frozenset({"prompt_tokens"}), _openai_chat),
-    "openai-responses": (frozenset({"input_tokens_details"}), _openai_responses),
-    "anthropic": (
+def is_reported(usage: object, format_: str) -> bool:
+    """Return whether a *usage* has the counts that each report of a format has."""
+    fields = fields_of(usage)
+    return all(
+        any(fields.get(name) is not None for name in names) for names in _READERS[format_].counts
+    )
+
+
+class _ReportReader(NamedTuple):
+    """
+    Reads the report of a provider.
+
+    Attributes:
+        counts: The counts that each report has, with the names that each may have.
+        tells: Fields that no other report has.
+        read: Reads it.
+    """
+
+    counts: tuple[tuple[str, ...], ...]
+    tells: frozenset[str]
+    read: Callable[[Fields], TokenUsage]
+
+
+_READERS: Final[Mapping[str, _ReportReader]] = {
+    "openai-chat": _ReportReader(
+        (("prompt_tokens",), ("completion_tokens",)), frozenset({"prompt_tokens"}), _openai_chat
+    ),
+    "openai-responses": _ReportReader(
+        (("input_tokens",), ("output_tokens",)),
+        frozenset({"input_tokens_details"}),
+        _openai_responses,
+    ),
+    "anthropic": _ReportReader(
+        (("input_tokens",), ("output_tokens",)),
         frozenset(
             {
                 "cache_creation",
@@ -150,7 +179,12 @@ _READERS: Final[Mapping[str, tuple[frozenset[str], Callable[[Fields], TokenUsage
         ),
         _anthropic,
     ),
-    "gemini": (frozenset({"promptTokenCount", "prompt_token_count"}), _gemini),
-    "bedrock": (frozenset({"inputTokens"}), _bedrock),
+    "gemini": _ReportReader(
+        (("promptTokenCount", "prompt_token_count"),),
+        frozenset({"promptTokenCount", "prompt_token_count"}),
+        _gemini,
+    ),
+    "bedrock": _ReportReader(
+        (("inputTokens",), ("outputTokens",)), frozenset({"inputTokens"}), _bedrock
+    ),
 }
-"""By format: fields that no other report has, and what reads it."""

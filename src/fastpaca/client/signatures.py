@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypedDict
 
-from fastpaca.client.values import ProviderView, TokenUsage
+from fastpaca.client.values import ProviderView
 
 if TYPE_CHECKING:
     from fastpaca.client.provider_types import (
@@ -81,8 +81,36 @@ if TYPE_CHECKING:
         JSONMessage | MessageObject | ChatMessage | ResponsesItem | MessageParam | GeminiContent
     )
 
-AnyUsage: TypeAlias = TokenUsage | Mapping[str, Any] | object
-"""A usage: of fastpaca, or the report of a provider."""
+
+class HasInputTokens(Protocol):
+    """A usage: a `TokenUsage`, or the report of OpenAI Responses or Anthropic."""
+
+    @property
+    def input_tokens(self) -> int: ...
+
+    @property
+    def output_tokens(self) -> int: ...
+
+
+class HasPromptTokens(Protocol):
+    """The report of OpenAI Chat."""
+
+    @property
+    def prompt_tokens(self) -> int: ...
+
+    @property
+    def completion_tokens(self) -> int: ...
+
+
+class HasPromptTokenCount(Protocol):
+    """The report of Gemini."""
+
+    @property
+    def prompt_token_count(self) -> int | None: ...
+
+
+AnyUsage: TypeAlias = Mapping[str, Any] | HasInputTokens | HasPromptTokens | HasPromptTokenCount
+"""A usage, as a value, as its fields, or as the report of a provider."""
 
 
 class BatchOptions(TypedDict, total=False):
