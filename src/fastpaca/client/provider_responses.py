@@ -59,6 +59,8 @@ def read_response(fields: Fields) -> ProviderResponse | None:
     Raises:
         InvalidRequest: It is a part of a response, says nothing, or has several choices.
     """
+    if "role" in fields and "usage" not in fields:  # most messages, and no response
+        return None
     kind = fields.get("object")
     if kind == "chat.completion.chunk":
         raise _refused("This is a piece of a stream. Append the whole message once it is complete.")
