@@ -1,16 +1,18 @@
 """
-What holds of every window and every view, whatever led to it: promises, and no prediction.
+What holds of every window and every view of a random story.
 
-`tests/rules/model.py` says exactly what a window keeps, where replacements part nothing. Random
-stories replace windows by anything, and change policies in between. There it only reads along: it
-knows what every message means and which result answers which call, is shown each window, and what
-became of it is judged by what it must never lose.
+The model of the rules says exactly what an append leaves (`tests/rules/model.py`), until the story
+replaces its window. It may do so by anything, parts of pairs among it, which the rules leave open.
+From then on the model reads along: it knows what every message means and which result answers which
+call, is shown each window, and what became of that is judged by what it must never lose. So are
+views, cuts of any policy, and every window besides.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from copy import copy
 from itertools import groupby
 from math import floor
 
@@ -25,7 +27,7 @@ from tests.rules.model import Model, Settings
 from tests.rules.pairing import Call, Spot
 from tests.rules.reading import read
 from tests.rules.stripping import Kept
-from tests.rules.told import cost
+from tests.rules.told import cost, settings_of
 
 
 class Source(Model):
@@ -36,12 +38,14 @@ class Source(Model):
         excused: Which messages a replacement may have parted: those with a lower number.
         is_loose: Whether there was one, or others than the assistant make calls: which of these
             takes a result without an id depends on what was cut since.
+        predicted: What the append that was noted last leaves; None if nobody can tell.
     """
 
     def __init__(self) -> None:
         super().__init__(Settings(0), cost)
         self.excused = 0
         self.is_loose = False
+        self.predicted: list[Kept] | None = None
         self._numbers: dict[object, int] = {}
         self._items: dict[tuple[int, bytes], frozenset[int]] = {}
 
@@ -52,16 +56,25 @@ class Source(Model):
 
     def see(self, window: Sequence[Entry]) -> None:
         """Take what has become of the window for what is there."""
+        self.predicted = None
         pinned = self._pinned_numbers()
-        self._set([self._kept(entry) for entry in window])
+        self._set(self.kept(window))
         self.pinned = sum(kept.number in pinned for kept in self.window)
 
-    def send(self, message: Message) -> None:
-        """Note a message that is about to be appended."""
-        said = _said(message)
-        self.admit(said)
+    def send(self, message: Message, config: Config) -> None:
+        """Note a message that is about to be appended under *config*."""
+        said, settings = _said(message), settings_of(config)
         calls = any(item.kind in ASKS for item in said.items)
         self.is_loose |= calls and said.role not in ASSISTANTS
+        self.admit(said)
+        if self.is_loose:
+            return
+        after = copy(self)
+        if settings is not None:
+            after._settings = settings
+            after.trim()
+            self._task = after._task
+        self.predicted = after.window
 
     def swap(self, version: int, replacement: Sequence[int | Message]) -> None:
         """Note that *replacement* stands in place of the window: seqs, and messages of its own."""
@@ -111,9 +124,16 @@ class Source(Model):
     def _pinned_numbers(self) -> set[int]:
         return {kept.number for kept in self.window[: self.pinned]}
 
-    def _kept(self, entry: Entry) -> Kept:
-        gone = frozenset(range(len(self.meant(entry).items))) - self.left(entry)
-        return Kept(self.number(entry), gone, entry.tokens)
+    def kept(self, window: Sequence[Entry]) -> list[Kept]:
+        """Return what *window* keeps, as the model says it."""
+        return [
+            Kept(
+                self.number(entry),
+                frozenset(range(len(self.meant(entry).items))) - self.left(entry),
+                entry.tokens,
+            )
+            for entry in window
+        ]
 
 
 def _said(message: Message) -> Said:

@@ -89,7 +89,7 @@ class Told:
         message = self._talk.next()
         made = counted(message)
         window = self.conversation.window
-        self.source.send(message)
+        self.source.send(message, self.context.config)
         self.conversation.apply(Append((made,), None, self._usage(made)))
         logged = self.conversation.logged(self.context.last_seq)
         self.before = window.admit(logged).entries
@@ -197,6 +197,12 @@ def trims_keep_promises(told: Told) -> None:
         assert compact(seen_afresh, config) is seen_afresh
 
 
+def appends_leave_what_the_rules_keep(told: Told) -> None:
+    """An append leaves the messages and parts that the rules name, and no others."""
+    if told.source.predicted is not None:
+        assert told.source.kept(told.window) == told.source.predicted
+
+
 def policies_keep_promises(told: Told) -> None:
     """Any policy may be applied to any window, and a second time changes nothing."""
     policy = drawn_policy(told.rng)
@@ -235,6 +241,7 @@ CHECKS: tuple[Callable[[Told], None], ...] = (
     windows_hold_together,
     views_fit,
     trims_keep_promises,
+    appends_leave_what_the_rules_keep,
     policies_keep_promises,
     refusals_leave_no_trace,
 )

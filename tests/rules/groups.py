@@ -150,6 +150,8 @@ class Groups:
 
     def _newest(self, end: int) -> int:
         """Return the number of the newest message of the log before the place *end*."""
+        if end == len(self.window):
+            return self.log[-1]  # it may have gone, with a text that is skipped
         numbers = [kept.number for kept in self.window[:end]]
         return max((n for n in numbers if not self.said[n].is_synthetic), default=-1)
 

@@ -103,16 +103,19 @@ class Model(Groups):
 
     def append(self, said: Said) -> None:
         """Take in a message, and trim the window if that asks for it."""
-        if not self.admit(said):
-            return
+        self.admit(said)
+        self.trim()
+
+    def trim(self) -> None:
+        """Trim the window if it asks for that."""
         before: Sequence[Kept] = ()
         # What a first trim has taken away may have held other things together.
         while self.window != before and self._is_due():
             before = self.window
             self._trim()
 
-    def admit(self, said: Said) -> bool:
-        """Take in a message; tell whether anything of it is left for the window."""
+    def admit(self, said: Said) -> None:
+        """Take in a message, or what is left of it: results that bind nothing stay out."""
         number = len(self.said)
         self.said.append(said)
         self.log.append(number)
@@ -126,12 +129,11 @@ class Model(Groups):
         gone = frozenset(at for at in range(len(said.items)) if self._has_lost_call(number, at))
         if said.is_emptied(gone):
             self._joins_pinned &= not self.window
-            return False
+            return
         joins = self._joins_pinned and self.pinned == len(self.window)
         self._joins_pinned = joins and said.role in INSTRUCTIONS
         self.pinned += self._joins_pinned
         self._set([*self.window, Kept(number, gone, self._costs(number, gone))])
-        return True
 
     def add_synthetic(self, said: Said) -> None:
         """Let a message that stands for what it replaces be the newest of the window."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from fastpaca.context import LastN, Manual, Policy, SkipParts
+from fastpaca.context import Config, LastN, Manual, Policy, SkipParts
 from fastpaca.context.context import WindowView
 from fastpaca.context.draft import Draft, parse
 from fastpaca.context.message import Counts
@@ -119,6 +119,16 @@ def policy_of(settings: Settings) -> Policy:
     if settings.skip_kinds is None:
         return LastN(*rest)
     return SkipParts(settings.skip_kinds, *rest)
+
+
+def settings_of(config: Config) -> Settings | None:
+    """Return the settings that describe *config*; None if nothing trims."""
+    policy = config.policy
+    if isinstance(policy, Manual):
+        return None
+    kinds = policy.skip_kinds if isinstance(policy, SkipParts) else None
+    trims = (policy.limit, policy.target_ratio, policy.start_on_user, kinds)
+    return Settings(config.token_budget, config.trigger_ratio, *trims)
 
 
 def cost(said: Said, gone: frozenset[int], count: Callable[[Draft], Counts] = count) -> int:
