@@ -17,7 +17,13 @@ import {
   toUIMessageStream,
   type UIMessage,
 } from 'ai';
-import { type Client, type Context, FastpacaError, type Message, VersionConflict } from 'fastpaca';
+import {
+  type Client,
+  type Context,
+  FastpacaError,
+  type LogMessage,
+  VersionConflict,
+} from 'fastpaca';
 
 const SYSTEM_PROMPT = 'You are a friendly assistant. Answer briefly.';
 
@@ -33,7 +39,7 @@ export function createChat({ fastpaca, model, budget }: ChatOptions) {
   async function open(id: string): Promise<Context> {
     const context = await fastpaca.context(id, { budget });
     if ((await context.info()).version === 0) {
-      const prompt = { role: 'system', parts: [{ type: 'text', text: SYSTEM_PROMPT }] };
+      const prompt = { role: 'system', content: SYSTEM_PROMPT };
       await context.append(prompt, { ifVersion: 0 }).catch((error) => {
         if (!(error instanceof VersionConflict)) throw error; // another request was first
       });
@@ -59,14 +65,11 @@ export function createChat({ fastpaca, model, budget }: ChatOptions) {
     const context = await open(id);
     await context.append(message, { idempotencyKey: `${id}/${message.id}` });
 
-    const view = await context.context({ budgetTokens: budget });
-    const isInstruction = (one: Message) => one.role === 'system';
+    const view = await context.context({ format: 'ai-sdk', budgetTokens: budget });
     const result = streamText({
       model,
-      instructions: view.messages.filter(isInstruction).map(textOf).join('\n') || undefined,
-      messages: await convertToModelMessages(
-        view.messages.filter((one) => !isInstruction(one)).map(toUIMessage),
-      ),
+      instructions: view.system,
+      messages: await convertToModelMessages(view.messages),
     });
 
     const stream = toUIMessageStream({
@@ -78,7 +81,7 @@ export function createChat({ fastpaca, model, budget }: ChatOptions) {
         // Half an answer is none. A stream that ended too early is `completed`, but `interrupted`.
         if (outcome.status !== 'completed' || finishReason === 'interrupted') return;
         const idempotencyKey = `${id}/${responseMessage.id}`;
-        await context.append(responseMessage, { idempotencyKey });
+        await context.append(responseMessage, { idempotencyKey, usage: await result.usage });
       },
       onError: (error) => (error instanceof Error ? error.message : 'The model did not answer.'),
     });
@@ -96,13 +99,9 @@ async function asked(request: Request): Promise<{ id?: unknown; message?: UIMess
   return { id: body?.id, ...(validated.success && { message: validated.data[0] }) };
 }
 
-/** Make a message for the AI SDK of one of fastpaca: they are the same, but for names of its own. */
-function toUIMessage({ id, role, parts, seq, metadata }: Message): UIMessage {
+/** Return a message of the log as a page shows it: as it came, without fastpaca's own fields. */
+function toUIMessage({ id, role, parts, seq, metadata }: LogMessage): UIMessage {
   return { id: id ?? `seq-${seq}`, role, parts, metadata } as UIMessage;
-}
-
-function textOf(message: Message): string {
-  return message.parts.map((part) => (part.type === 'text' ? part['text'] : '')).join('');
 }
 
 function refused(error: string, status = 400): Response {

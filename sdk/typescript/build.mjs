@@ -1,7 +1,7 @@
 // Compiles src/ twice, for `import` and for `require`, into dist/ or the folder that is named.
 
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -33,5 +33,6 @@ for (const [name, { type, flags }] of Object.entries(forms)) {
     stdio: 'inherit',
   });
   mkdirSync(folder, { recursive: true });
+  copyFileSync(join(home, 'src', 'peers.d.ts'), join(folder, 'peers.d.ts'));
   writeFileSync(join(folder, 'package.json'), `${JSON.stringify({ type })}\n`);
 }

@@ -75,6 +75,8 @@ def test_route_streams_and_appends_the_answer(world: World, route: str, context:
     assert [part["type"] for part in answering.parts] == ["step-start", "text"]
     text = "You said: “What is an alpaca?” I was sent 2 messages, of which the oldest says: "
     assert log_of(context)[-1] == ("assistant", text + "“What is an alpaca?”")
+    usage = context.info().usage
+    assert usage.input_tokens > 0 < usage.output_tokens
     shown = httpx.get(route, params={"id": context.id}).json()
     assert shown == [
         {"id": one.id, "role": one.role, "parts": one.parts, "metadata": one.metadata}

@@ -11,6 +11,7 @@ import pytest
 import fastpaca
 from tests.docs.pages import Page, pages
 from tests.sdk.npm import ROOT, SDK, node, tsc
+from tests.sdk.packages import with_fakes, with_packages
 
 NODE_OF_DOCS = "http://127.0.0.1:4000"
 
@@ -46,7 +47,14 @@ def test_the_tarball_holds_what_runs_and_nothing_else(tarball: Path) -> None:
     assert beside == {"package.json", "README.md", "LICENSE"}
     for form in ("esm", "cjs"):
         assert {f"dist/{form}/index.js", f"dist/{form}/index.d.ts"} <= names
-    assert not {"dependencies", "peerDependencies", "optionalDependencies"} & set(about)
+    assert not {"dependencies", "optionalDependencies"} & set(about)
+    # Providers' packages are found if they are there, at any version, and never installed.
+    peers = about["peerDependencies"]
+    assert set(peers.values()) == {"*"}
+    assert about["peerDependenciesMeta"] == {name: {"optional": True} for name in peers}
+    assert peers.keys() <= about["devDependencies"].keys()
+    for form in ("esm", "cjs"):
+        assert f"dist/{form}/peers.d.ts" in names
     assert about["version"] == fastpaca.__version__
     assert about["license"] == "Apache-2.0"
     assert (SDK / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
@@ -151,6 +159,104 @@ def test_its_types_are_strict(module: str, form: str, library: str, project: Pat
     )
 
 
+PROVIDED = """
+import { createClient } from 'fastpaca';
+const ctx = await (createClient({ baseUrl: 'http://127.0.0.1:4000' })).context('formats');
+type Is<A> = <T>() => T extends A ? 1 : 2;
+type Same<A, B> = Is<A> extends Is<B> ? true : false;
+const check = <A, B>(is: Same<A, B>): boolean => is;
+const chat = await ctx.context({ format: 'openai-chat' });
+const items = await ctx.context({ format: 'openai-responses' });
+const claude = await ctx.context({ format: 'anthropic' });
+const gemini = await ctx.context({ format: 'gemini' });
+const bedrock = await ctx.context({ format: 'bedrock' });
+const ui = await ctx.context({ format: 'ai-sdk' });
+await ctx.append('Hi', { usage: { input_tokens: 1, output_tokens: 1 } });
+await ctx.append({ role: 'user', content: 'Hi' });
+await ctx.append([{ role: 'user', content: [{ type: 'text', text: 'Hi' }] }]);
+await ctx.append({ role: 'user', content: 'Hi' }, { format: 'anthropic' });
+await ctx.append(chat.messages, { format: 'openai-chat' });
+await ctx.append(items.messages, { format: 'openai-responses' });
+await ctx.append(claude.messages, { format: 'anthropic' });
+await ctx.append(gemini.messages, { format: 'gemini' });
+await ctx.append(bedrock.messages, { format: 'bedrock' });
+await ctx.append(ui.messages, { format: 'ai-sdk' });
+// @ts-expect-error: no such format
+await ctx.context({ format: 'openai' });
+// @ts-expect-error: a parameter of formats
+await ctx.context({ openCalls: 'drop' });
+// @ts-expect-error: this is neither a message nor a response
+await ctx.append({ text: 'Hi' });
+"""
+
+WITHOUT_PACKAGES = """
+type Json = Record<string, unknown>;
+check<(typeof chat.messages)[0], Json>(true);
+check<(typeof items.messages)[0], Json>(true);
+check<(typeof claude.messages)[0], Json>(true);
+check<typeof claude.system, Json[]>(true);
+check<(typeof gemini.messages)[0], Json>(true);
+check<(typeof bedrock.messages)[0], Json>(true);
+check<(typeof ui.messages)[0], Json>(true);
+await ctx.append({ role: 'user', anything: 1 }, { format: 'gemini' });
+"""
+
+WITH_PACKAGES = """
+import type { ResponseInputItem } from 'openai/resources/responses/responses';
+import type { ChatCompletionMessageParam } from 'openai/resources/chat/completions';
+import type { MessageParam, TextBlockParam } from '@anthropic-ai/sdk/resources/messages';
+import type { Message } from '@aws-sdk/client-bedrock-runtime';
+import type { Content } from '@google/genai' with { 'resolution-mode': 'import' };
+import type { UIMessage } from 'ai' with { 'resolution-mode': 'import' };
+check<(typeof chat.messages)[0], ChatCompletionMessageParam>(true);
+check<(typeof items.messages)[0], ResponseInputItem>(true);
+check<(typeof claude.messages)[0], MessageParam>(true);
+check<typeof claude.system, TextBlockParam[]>(true);
+check<(typeof gemini.messages)[0], Content>(true);
+check<(typeof bedrock.messages)[0], Message>(true);
+check<(typeof ui.messages)[0], UIMessage>(true);
+// @ts-expect-error: no message of Gemini has such a key
+await ctx.append({ role: 'user', anything: 1 }, { format: 'gemini' });
+"""
+
+
+def _checked_provided(folder: Path, script: str, module: str, form: str, *flags: str) -> None:
+    body = PROVIDED.replace("const ctx", "export async function run() {\nconst ctx", 1) + "}\n"
+    lines = script.splitlines(keepends=True)
+    imports = "".join(line for line in lines if line.startswith("import "))
+    rest = "".join(line for line in lines if not line.startswith("import "))
+    file = folder / f"provided-{module}.{form}"
+    file.write_text(imports + body.removesuffix("}\n") + rest + "}\n", encoding="utf-8")
+    resolution = "bundler" if module == "preserve" else module
+    common = ("--lib", "es2022,dom", "--types", "", "--ignoreConfig")
+    modules = ("--module", module, "--moduleResolution", resolution)
+    tsc(*CHECKED, *common, *modules, *flags, file.name, cwd=folder)
+
+
+@pytest.mark.parametrize("module", ["node16", "preserve"])
+@pytest.mark.parametrize("form", ["mts", "cts"])
+def test_without_a_providers_package_its_messages_are_objects(
+    module: str, form: str, project: Path
+) -> None:
+    """
+    A strict project that has none of the packages is type-checked, declarations included.
+    """
+    _checked_provided(project, WITHOUT_PACKAGES, module, form)
+
+
+@pytest.mark.parametrize("module", ["node16", "preserve"])
+@pytest.mark.parametrize("form", ["mts", "cts"])
+def test_with_a_providers_package_its_messages_are_the_packages_own(
+    module: str, form: str, tarball: Path, tmp_path: Path
+) -> None:
+    """
+    In a project that has the packages, the types of each format are exactly theirs.
+    """
+    folder = with_packages(tarball, tmp_path)
+    # Their own declarations are not as strict as this.
+    _checked_provided(folder, WITH_PACKAGES, module, form, "--skipLibCheck")
+
+
 WITH_TYPESCRIPT = [
     page.name
     for page in [*pages(), Page(ROOT / "sdk/typescript/README.md")]
@@ -166,16 +272,23 @@ def test_the_pages_of_the_client_have_typescript() -> None:
 
 
 @pytest.mark.parametrize("path", WITH_TYPESCRIPT)
-def test_what_a_page_shows_runs(path: str, project: Path, fresh_node: str) -> None:
+def test_what_a_page_shows_runs(
+    path: str, tarball: Path, fresh_node: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """
     The TypeScript of a page, pasted in its order into one strict module, is sound and runs.
+
+    It is checked with the packages of providers, and runs with packages that need no network.
     """
     blocks = [block.text for block in Page(ROOT / path).blocks if block.language == "ts"]
     assert blocks
     name = path.replace("/", "-").removesuffix(".md") + ".mts"
-    _run(project, name, "\n".join(blocks), fresh_node)
+    script = "\n".join(blocks)
+    _run(with_fakes(tarball, tmp_path_factory.mktemp("run")), name, script, fresh_node)
+    folder = with_packages(tarball, tmp_path_factory.mktemp("checked"))
+    (folder / name).write_text(script, encoding="utf-8")
     flags = ("--module", "nodenext", "--lib", "es2022,dom", "--types", "", "--ignoreConfig")
-    tsc(*CHECKED, *flags, name, cwd=project)
+    tsc(*CHECKED, *flags, "--skipLibCheck", name, cwd=folder)
 
 
 def _run(project: Path, name: str, script: str, address: str) -> str:

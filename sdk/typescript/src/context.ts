@@ -12,7 +12,19 @@ import {
   triggerOf,
   windowOf,
 } from './compaction.js';
+import { appendingOf, listedOf } from './appending.js';
+import { restoreBytes } from './bytes.js';
 import { VersionConflict } from './errors.js';
+import type {
+  BatchResponse,
+  Format,
+  MessageIn,
+  MessageOf,
+  OpenCalls,
+  PlainMessage,
+  ProviderView,
+  SingleResponse,
+} from './formats.js';
 import { checkKey, pathOf, queryOf, refused, textOf, valueOf } from './protocol.js';
 import { Stream, type StreamOptions } from './stream.js';
 import type { CallOptions, Transport } from './transport.js';
@@ -22,9 +34,9 @@ import type {
   ContextInfo,
   LlmContext,
   LogMessage,
-  NewMessage,
   Policy,
 } from './types.js';
+import type { TokenUsage } from './usage.js';
 
 /** The configuration of a context; an absent setting keeps its value, or has the node's default. */
 export interface ContextOptions extends CallOptions {
@@ -44,7 +56,16 @@ export interface WriteOptions extends CallOptions {
   idempotencyKey?: string | undefined;
 }
 
-export interface AppendOptions extends WriteOptions {
+/** The options of an append of several messages. */
+export interface BatchOptions extends WriteOptions {
+  /** The format of the messages; that of a response is known. */
+  format?: Format | 'parts' | undefined;
+  /** What the provider billed for the call that gave the last message; also its own report. */
+  usage?: TokenUsage | object | undefined;
+}
+
+/** The options of an append of one message. */
+export interface AppendOptions extends BatchOptions {
   /** The token count of the message, in place of the node's own. */
   tokenCount?: number | undefined;
 }
@@ -58,6 +79,21 @@ export interface ReadOptions extends CallOptions {
   atVersion?: number | undefined;
   /** Fill in `explained`: what happened to each message of the log. */
   explain?: boolean | undefined;
+}
+
+/** The options of a read in a format. */
+export interface ProviderReadOptions<F extends Format> extends ReadOptions {
+  /** The format of the messages. */
+  format: F;
+  /** What becomes of calls that will not get their result any more; `close` by default. */
+  openCalls?: OpenCalls | undefined;
+  /** Mark what Anthropic's prompt cache should keep. */
+  cache?: boolean | undefined;
+}
+
+export interface CompactOptions extends WriteOptions {
+  /** The format of the replacement. */
+  format?: Format | 'parts' | undefined;
 }
 
 export interface TailOptions extends CallOptions {
@@ -88,6 +124,10 @@ export interface CompactIfNeededOptions extends CallOptions {
   keepLast?: number | undefined;
 }
 
+/** The options of any read of the LLM context. */
+type AnyReadOptions = ReadOptions &
+  Partial<Omit<ProviderReadOptions<Format>, 'format'>> & { format?: Format | 'parts' | undefined };
+
 /** How many of the newest messages to keep by default. */
 export const KEEP_LAST = 20;
 
@@ -107,47 +147,100 @@ export class Context {
     this.#path = pathOf(id);
   }
 
-  /** Append a message, or up to 1000, all or none. Retries never append twice. */
-  async append<M extends NewMessage>(message: M, options?: AppendOptions): Promise<AppendResult>;
-  async append<M extends NewMessage>(
-    messages: readonly M[],
-    options?: WriteOptions,
+  /**
+   * Append a message, or up to 1000, all or none. Retries never append twice.
+   *
+   * A message is a text of the user, an object with `role` and `parts` or `content`, one of the
+   * provider that `format` names, or the response of a provider, which brings its usage.
+   */
+  async append<M extends PlainMessage | SingleResponse>(
+    message: M | string,
+    options?: AppendOptions & { format?: 'parts' | undefined },
+  ): Promise<AppendResult>;
+  async append<M extends BatchResponse>(
+    response: M,
+    options?: BatchOptions & { format?: 'parts' | undefined },
   ): Promise<AppendResult[]>;
+  async append<M extends PlainMessage>(
+    messages: readonly M[],
+    options?: BatchOptions & { format?: 'parts' | undefined },
+  ): Promise<AppendResult[]>;
+  async append<F extends Format>(
+    messages: readonly MessageIn<F>[],
+    options: BatchOptions & { format: F },
+  ): Promise<AppendResult[]>;
+  async append<F extends Format>(
+    message: MessageIn<F> | string,
+    options: AppendOptions & { format: F },
+  ): Promise<AppendResult>;
   async append(
-    appended: NewMessage | readonly NewMessage[],
+    appended: unknown,
     options: AppendOptions = {},
   ): Promise<AppendResult | AppendResult[]> {
     const { ifVersion: if_version, tokenCount } = options;
-    if (isMessage(appended)) {
+    const { messages, isBatch, format, usage } = appendingOf(
+      appended,
+      options.format,
+      options.usage,
+    );
+    const path = `/messages${queryOf({ format })}`;
+    if (!isBatch) {
+      const [said] = messages;
       const message =
-        tokenCount === undefined ? appended : { ...appended, token_count: tokenCount };
-      return this.#write<AppendResult>('/messages', 'seq', { message, if_version }, options);
+        tokenCount === undefined ? said : { ...(said as object), token_count: tokenCount };
+      return this.#write<AppendResult>(path, 'seq', { message, usage, if_version }, options);
     }
     if (tokenCount !== undefined) {
       throw refused('Set token_count in each of several messages.', 'tokenCount');
     }
-    const body = { messages: appended, if_version };
     type Batch = { results: AppendResult[] };
-    return (await this.#write<Batch>('/messages', 'results', body, options)).results;
+    const body = { messages, usage, if_version };
+    return (await this.#write<Batch>(path, 'results', body, options)).results;
   }
 
-  /** Read the LLM context: the messages to send to a model. */
-  async context(options: ReadOptions = {}): Promise<LlmContext> {
-    return this.#read<LlmContext>(this.#windowPath(options), 'messages', options);
+  /** Read the LLM context: the messages to send to a model, in the format of its provider. */
+  async context(options?: ReadOptions & { format?: 'parts' | undefined }): Promise<LlmContext>;
+  async context<F extends Format, M = MessageOf[F]>(
+    options: ProviderReadOptions<F>,
+  ): Promise<ProviderView<F, M>>;
+  async context(options: AnyReadOptions = {}): Promise<LlmContext | ProviderView<Format>> {
+    const path = this.#windowPath(options);
+    if (options.format === undefined || options.format === 'parts') {
+      if (options.openCalls !== undefined || options.cache) {
+        throw refused('Name the format of a provider.', 'format');
+      }
+      return this.#read<LlmContext>(path, 'messages', options);
+    }
+    const view = await this.#read<ProviderView<Format>>(path, 'messages', options);
+    if (view.format === 'bedrock') restoreBytes(view.messages);
+    if (view.format === 'anthropic' || view.format === 'bedrock') view.system ??= [];
+    return view;
   }
 
   /** Read the LLM context as it was after *version*. */
   async atVersion(version: number, options: ReadOptions = {}): Promise<LlmContext> {
-    return this.context({ ...options, atVersion: version });
+    return this.context({ ...options, atVersion: version, format: undefined });
   }
 
   /** Set the window to exactly *replacement*; the log doesn't change. */
-  async compact<M extends NewMessage>(
+  async compact<M extends PlainMessage>(
     replacement: readonly M[],
-    options: WriteOptions = {},
+    options?: CompactOptions & { format?: 'parts' | undefined },
+  ): Promise<{ version: number }>;
+  async compact<F extends Format>(
+    replacement: readonly MessageIn<F>[],
+    options: CompactOptions & { format: F },
+  ): Promise<{ version: number }>;
+  async compact(
+    replacement: readonly unknown[],
+    options: CompactOptions = {},
   ): Promise<{ version: number }> {
-    const body = { replacement, if_version: options.ifVersion };
-    return this.#write('/compact', 'version', body, options);
+    const format = options.format === 'parts' ? undefined : options.format;
+    const body = {
+      replacement: listedOf(replacement, 'replacement'),
+      if_version: options.ifVersion,
+    };
+    return this.#write(`/compact${queryOf({ format })}`, 'version', body, options);
   }
 
   /**
@@ -300,12 +393,15 @@ export class Context {
     return windowOf(context, response.text);
   }
 
-  #windowPath(options: ReadOptions): string {
+  #windowPath(options: AnyReadOptions): string {
     const query = {
       budget_tokens: options.budgetTokens,
       if_version: options.ifVersion,
       at_version: options.atVersion,
       explain: options.explain || undefined,
+      format: options.format === 'parts' ? undefined : options.format,
+      open_calls: options.openCalls,
+      cache: options.cache || undefined,
     };
     return `/context${queryOf(query)}`;
   }
@@ -323,8 +419,4 @@ export class Context {
     const request = { method: 'POST', path: this.#path + path, body, key } as const;
     return this.#transport.value(request, name, options);
   }
-}
-
-function isMessage(appended: NewMessage | readonly NewMessage[]): appended is NewMessage {
-  return !Array.isArray(appended);
 }

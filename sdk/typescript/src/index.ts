@@ -9,10 +9,13 @@ export type { Summarise, Summary } from './compaction.js';
 export {
   Context,
   type AppendOptions,
+  type BatchOptions,
   type CompactIfNeededOptions,
+  type CompactOptions,
   type CompactionsOptions,
   type ContextOptions,
   type MessagesOptions,
+  type ProviderReadOptions,
   type ReadOptions,
   type TailOptions,
   type WriteOptions,
@@ -41,8 +44,22 @@ export {
   UnsupportedMediaType,
   VersionConflict,
 } from './errors.js';
+export type {
+  BatchResponse,
+  Format,
+  JsonMessage,
+  Loss,
+  MessageIn,
+  MessageOf,
+  OpenCalls,
+  PlainMessage,
+  ProviderView,
+  Repair,
+  SingleResponse,
+} from './formats.js';
 export type { Retries, Some, Timeouts } from './options.js';
 export type { Json } from './protocol.js';
 export { Stream, type StreamOptions } from './stream.js';
 export type { CallOptions, Platform } from './transport.js';
 export type * from './types.js';
+export type { TokenUsage } from './usage.js';

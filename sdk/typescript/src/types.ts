@@ -16,6 +16,12 @@ export interface NewMessage {
   token_count?: number;
 }
 
+/** A message with `content` in place of parts, as OpenAI Chat and Anthropic have it. */
+export interface ContentMessage {
+  role: string;
+  content: unknown;
+}
+
 /** A message of the log; `seq` is null for a synthetic one in an LLM context. */
 export interface Message {
   seq: number | null;
