@@ -57,6 +57,7 @@ fix: $(DEV) $(SDK) $(EXAMPLES) ## put right what format and lint can put right
 	$(BIN)/python scripts/shapes.py
 	$(BIN)/python scripts/openapi.py
 	$(BIN)/python scripts/fields.py
+	$(BIN)/python scripts/programs.py
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(NPM) run --silent fix

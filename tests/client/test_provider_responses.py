@@ -68,6 +68,61 @@ def test_a_response_is_its_messages_and_its_usage(name: str, is_json: bool) -> N
     )
 
 
+def test_a_message_of_openai_that_was_streamed_can_be_sent_again() -> None:
+    """
+    The package puts more into it than a request may have.
+    """
+    message = CHAT["choices"][0]["message"]
+    (call,) = message["tool_calls"]
+    streamed = {**message, "annotations": None, "tool_calls": [{**call, "index": 0}]}
+    choices = [{**CHAT["choices"][0], "message": streamed}]
+    without = {key: value for key, value in message.items() if key != "annotations"}
+    for value in ({**CHAT, "choices": choices}, response("openai-chat", {"choices": choices})):
+        assert plain(read(value).messages) == [without]
+
+
+PIECES: list[dict[str, Any]] = [
+    {"candidates": [{"content": {"role": "model", "parts": [{"text": "Hm.", "thought": True}]}}]},
+    {"candidates": [{"content": {"role": "model", "parts": [{"text": "Let "}]}}]},
+    {"candidates": [{"content": {"role": "model", "parts": [{"text": "me see."}]}}]},
+    {"candidates": [{"content": {"parts": GEMINI["candidates"][0]["content"]["parts"][1:]}}]},
+    {
+        "candidates": [
+            {"content": {"parts": [{"text": "", "thoughtSignature": "c2ln"}]}, "finishReason": None}
+        ]
+    },
+    {"candidates": [{"index": 0, "finishReason": "STOP"}], "modelVersion": "gemini-3-pro"},
+    {"usageMetadata": GEMINI["usageMetadata"]},
+]
+
+
+@pytest.mark.parametrize("is_json", [False, True], ids=["objects", "json"])
+def test_the_chunks_of_a_stream_of_gemini_are_one_message(is_json: bool) -> None:
+    """
+    Texts that follow each other become one; thoughts and signed parts stay apart.
+    """
+    chunks = PIECES if is_json else [GenerateContentResponse.model_validate(one) for one in PIECES]
+    got = read(chunks)
+    (message,) = plain(got.messages)
+    texts = [part.get("text") for part in message["parts"]]
+    assert texts == ["Hm.", "Let me see.", None, ""]
+    assert message["role"] == "model"
+    assert message["parts"][3]["thoughtSignature"] == "c2ln"
+    assert (got.format, got.is_batch) == ("gemini", False)
+    assert got.usage is not None
+    assert (got.usage.input_tokens, got.usage.model) == (100, "gemini-3-pro")
+
+
+def test_a_stream_of_gemini_that_was_cut_is_refused() -> None:
+    """
+    No chunk says why it ended; or there is nothing but a usage.
+    """
+    with pytest.raises(InvalidRequest, match="no finishReason"):
+        read(PIECES[:3])
+    with pytest.raises(InvalidRequest, match="has 0 candidates"):
+        read(PIECES[-1:])
+
+
 def test_a_usage_that_is_given_counts_before_that_of_the_response() -> None:
     """
     The caller may know better.

@@ -27,7 +27,7 @@ def plain_messages(chat: Context, anything: dict[str, Any]) -> None:
     assert_type(chat.append(anything), AppendResult)
     assert_type(chat.append([anything, anything]), list[AppendResult])
     assert_type(chat.append("Hi", format="gemini"), AppendResult)
-    chat.append([anything], token_count=3)  # type: ignore[call-overload]  # one for several
+    chat.append([anything], token_count=3)  # type: ignore[list-item]  # one for several
     chat.append("Hi", usage=TokenUsage(input_tokens=1, output_tokens=2))
     chat.append([anything], usage={"prompt_tokens": 1, "completion_tokens": 2})
     chat.append("Hi", usage=7)  # type: ignore[call-overload]  # no usage

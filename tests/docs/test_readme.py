@@ -32,11 +32,11 @@ def test_number_of_a_promise_stands_on_the_page_that_proves_it(row: list[str]) -
 
 def test_readme_is_read_in_two_minutes() -> None:
     """
-    The README has at most 90 lines, and its program at most twenty.
+    The README has at most 100 lines, and its program at most forty, as it is in its file.
     """
-    assert README.text.count("\n") <= 90
+    assert README.text.count("\n") <= 100
     (program,) = (block.text for block in README.blocks if block.language == "python")
-    assert len(program.splitlines()) <= 20
+    assert len(program.splitlines()) <= 40
 
 
 def test_pictures_of_the_readme_exist() -> None:

@@ -141,7 +141,7 @@ class AsyncContext:
     @overload
     async def append(
         self,
-        message: HasChoices | HasCandidates,
+        message: HasChoices | HasCandidates | Sequence[HasCandidates],
         *,
         format: Literal["parts"] | None = None,
         **options: Unpack[AppendOptions],

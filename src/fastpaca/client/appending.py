@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from fastpaca.client.provider_objects import fields_of, is_provider_object
-from fastpaca.client.provider_responses import ProviderResponse, read_response
+from fastpaca.client.provider_responses import ProviderResponse, is_gemini, read_response
+from fastpaca.client.provider_streams import joined
 from fastpaca.client.provider_usage import read_usage
 from fastpaca.client.values import TokenUsage
 from fastpaca.errors import InvalidRequest
@@ -41,7 +42,8 @@ def read_appended(message: object, format_: str | None, usage: object) -> Append
     Read what a caller appends.
 
     Args:
-        message: A text of the user, a message, a list of messages, or a provider's response.
+        message: A text of the user, a message, a list of messages, a provider's response, or a
+            list of the chunks of a stream of Gemini.
         format_: The format of the messages; that of a response is known.
         usage: What the caller knows of the usage; it counts before that of a response.
 
@@ -60,6 +62,9 @@ def read_appended(message: object, format_: str | None, usage: object) -> Append
         said = [fields_of(one) for one in response.messages]
         return Appending(said, response.is_batch, response.format, given or response.usage)
     if isinstance(message, Iterable) and not isinstance(message, bytes | bytearray | memoryview):
+        message = list(message)
+        if message and all(_is_object(one) and is_gemini(fields_of(one)) for one in message):
+            return read_appended(joined([fields_of(one) for one in message]), format_, usage)
         return Appending(read_listed(message, "messages"), True, format_, given)
     raise _unknown(message, "message")
 

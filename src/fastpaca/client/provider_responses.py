@@ -70,6 +70,14 @@ def read_response(fields: Fields) -> ProviderResponse | None:
     return None
 
 
+def is_gemini(fields: Fields) -> bool:
+    """Return whether *fields* are those of a response of Gemini, or of a chunk of its stream."""
+    return "role" not in fields and not _GEMINI.isdisjoint(fields)
+
+
+_GEMINI: Final = frozenset({"candidates", "promptFeedback", "prompt_feedback", "usageMetadata"})
+
+
 def _refused(reason: str) -> InvalidRequest:
     return InvalidRequest(reason, _FIELD)
 
@@ -101,7 +109,25 @@ def _openai_chat(fields: Fields, format_: str) -> ProviderResponse:
     choice = _only(fields.get("choices"), "choices", "the message of the one you chose")
     _check_finished(choice, "finish_reason")
     usage = _billed(fields.get("usage"), format_, fields.get("model"))
-    return ProviderResponse(format_, [choice.get("message")], usage)
+    return ProviderResponse(format_, [_of_stream(fields_of(choice.get("message")))], usage)
+
+
+def _of_stream(message: Fields) -> Fields:
+    """
+    Omit what the package of OpenAI has added to a message of Chat while it streamed.
+
+    That is None for `annotations`, and the `index` of each call: a request may have neither.
+    """
+    said = {
+        key: value for key, value in message.items() if key != "annotations" or value is not None
+    }
+    calls = message.get("tool_calls")
+    if isinstance(calls, Sequence):
+        listed = map(fields_of, calls)
+        said["tool_calls"] = [
+            {key: value for key, value in call.items() if key != "index"} for call in listed
+        ]
+    return said
 
 
 def _openai_responses(fields: Fields, format_: str) -> ProviderResponse:
@@ -126,7 +152,10 @@ def _gemini(fields: Fields, format_: str) -> ProviderResponse:
     candidate = _only(fields.get("candidates"), "candidates", "the content of the one you chose")
     reason = candidate.get("finishReason", candidate.get("finish_reason"))
     if reason is None:
-        raise _refused("This is a piece of a stream: its candidate has no finishReason.")
+        raise _refused(
+            "This is a piece of a stream: its candidate has no finishReason. Append a list of all"
+            " its chunks."
+        )
     content = fields_of(candidate.get("content"))
     if not content.get("parts"):
         raise _refused(f"The candidate has no content; its finishReason is {_word(reason)}.")
@@ -157,10 +186,7 @@ _READERS: Final[
         _anthropic,
     ),
     "gemini": (
-        lambda fields: (
-            "role" not in fields
-            and not {"candidates", "promptFeedback", "prompt_feedback"}.isdisjoint(fields)
-        ),
+        is_gemini,
         _gemini,
     ),
     "bedrock": (

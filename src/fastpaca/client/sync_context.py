@@ -140,7 +140,7 @@ class Context:
     @overload
     def append(
         self,
-        message: HasChoices | HasCandidates,
+        message: HasChoices | HasCandidates | Sequence[HasCandidates],
         *,
         format: Literal["parts"] | None = None,
         **options: Unpack[AppendOptions],
