@@ -16,6 +16,7 @@ import pytest
 from fastpaca.cli.main import main
 from fastpaca.store.sqlite.store import SqliteStore
 from tests.kit.postgres import Server
+from tests.kit.stores import opened
 from tests.transfer.world import everything, live
 
 ROOT = Path(__file__).parents[2]
@@ -188,14 +189,10 @@ async def test_data_of_a_running_node_is_refused(file: Path, lived: Path, refuse
     """
     A data directory that a process holds is neither read nor written.
     """
-    store = SqliteStore(lived)
-    await store.open()
-    try:
+    async with opened(SqliteStore(lived)):
         for argv in (["export"], ["import", str(file)]):
             said = await asyncio.to_thread(refused, *argv, "--data-dir", str(lived))
             assert "is in use by this process already" in said
-    finally:
-        await store.close()
 
 
 def test_export_makes_no_store(here: Path, refused: Said) -> None:

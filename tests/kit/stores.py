@@ -16,8 +16,8 @@ AnyStore = TypeVar("AnyStore", bound=Store)
 @asynccontextmanager
 async def opened(store: AnyStore) -> AsyncIterator[AnyStore]:
     """Open *store* for a while, and close it whatever happens."""
-    await store.open()
     try:
+        await store.open()
         yield store
     finally:
         await store.close()

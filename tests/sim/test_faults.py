@@ -22,6 +22,7 @@ import pytest
 from fastpaca.store.base import CommitFailed
 from fastpaca.store.sqlite.store import SqliteStore
 from tests.kit.faulty import sqlite_error
+from tests.kit.stores import opened
 from tests.sim.disk import Disk
 from tests.sim.story import Story, all_keys, check_batches, content, content_after
 
@@ -66,12 +67,8 @@ async def fail_once(folder: Path, seed: int) -> str:
 async def _check_found(folder: Path, story: Story) -> None:
     recorder = story.store
     keys = all_keys(recorder.commits)
-    store = SqliteStore(folder)
-    await store.open()
-    try:
+    async with opened(SqliteStore(folder)) as store:
         found = await content(store, keys)
-    finally:
-        await store.close()
     for landed in _subsets(recorder.unknown):
         numbers = sorted([*recorder.succeeded, *landed])
         with contextlib.suppress(CommitFailed):  # what came later rests on one that must be there

@@ -13,6 +13,7 @@ import random
 from pathlib import Path
 
 from fastpaca.store.sqlite.store import SqliteStore
+from tests.kit.stores import opened
 from tests.sim.disk import Disk
 from tests.sim.story import Story, all_keys, check_batches, content, content_after
 
@@ -55,12 +56,8 @@ async def _lose_power_once(folder: Path, seed: int, synchronous: str) -> None:
 async def _check_found(after: Path, story: Story, confirmed: int) -> None:
     commits = story.store.commits
     keys = all_keys(commits)
-    store = SqliteStore(after)
-    await store.open()
-    try:
+    async with opened(SqliteStore(after)) as store:
         found = await content(store, keys)
-    finally:
-        await store.close()
     for count in range(confirmed, len(commits) + 1):
         if found == await content_after(commits[:count], keys):
             return

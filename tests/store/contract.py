@@ -42,6 +42,7 @@ from tests.kit.author import (
     body,
     create,
 )
+from tests.kit.stores import opened
 
 MakeStore = Callable[[], Store]
 
@@ -57,11 +58,8 @@ def on_store(
         asyncio.run(_run(self, make_store()))
 
     async def _run(self: object, store: Store) -> None:
-        await store.open()
-        try:
+        async with opened(store):
             await test(self, store)
-        finally:
-            await store.close()
 
     run.__name__ = test.__name__
     run.__doc__ = test.__doc__

@@ -16,6 +16,7 @@ from fastpaca.store.postgres.store import PostgresStore
 from tests.kit.author import ALL, Author
 from tests.kit.postgres import Server, database_of, run_sql, until, until_found, until_waiting
 from tests.kit.proxy import Proxy, proxied
+from tests.kit.stores import opened
 from tests.store.contract import loaded_row
 
 COMMIT = b"COMMIT\0"
@@ -61,20 +62,12 @@ class World:
 async def world(server: Server, dsn: str, resolve_seconds: float = 30) -> AsyncIterator[World]:
     """Open both stores on one database, in which one context exists."""
     database = database_of(dsn)
-    other = PostgresStore(dsn)
-    async with proxied(server) as proxy:
-        store = PostgresStore(
-            server.dsn(database, proxy.directory), resolve_seconds=resolve_seconds
-        )
-        await other.open()
-        await store.open()
-        opened = World(proxy, store, other)
-        await other.commit([opened.old.create()])
-        try:
-            yield opened
-        finally:
-            await store.close()
-            await other.close()
+    async with opened(PostgresStore(dsn)) as other, proxied(server) as proxy:
+        near = PostgresStore(server.dsn(database, proxy.directory), resolve_seconds=resolve_seconds)
+        async with opened(near) as store:
+            it = World(proxy, store, other)
+            await other.commit([it.old.create()])
+            yield it
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -17,6 +17,7 @@ from fastpaca.store.base import StoreRefused
 from fastpaca.store.postgres.store import PostgresStore
 from tests.kit.certificates import Authority, Certificate, encrypted, hashed
 from tests.kit.postgres import run_sql
+from tests.kit.stores import opened
 from tests.store.test_postgres_address import HONOURED, PASSED_OVER
 from tests.store.tls import TlsServer
 
@@ -55,13 +56,11 @@ async def changed(tls_server: TlsServer) -> Iterator[TlsServer]:  # type: ignore
 
 async def asked(dsn: str, sql: str = IS_ENCRYPTED) -> object:
     """Open a store as a node does, and ask something on one of its connections."""
-    store = PostgresStore(dsn, allow_unsafe=True)
-    try:
-        await store.open()
-        async with store._database.connections.writer() as connection:
-            return await connection.fetchval(sql)
-    finally:
-        await store.close()
+    async with (
+        opened(PostgresStore(dsn, allow_unsafe=True)) as store,
+        store._database.connections.writer() as connection,
+    ):
+        return await connection.fetchval(sql)
 
 
 async def refusal(dsn: str) -> str:

@@ -17,6 +17,7 @@ from fastpaca.store.sqlite.wal import WAL_BYTES_MAX
 from tests.kit.author import ALL, Author, answer, create
 from tests.kit.faulty import Faults, faulty_vfs, sqlite_error
 from tests.kit.files import copy_as_after_kill, files_with
+from tests.kit.stores import opened
 from tests.store.contract import MIB, loaded_row
 
 DISK_FULL = sqlite_error(apsw.FullError, apsw.SQLITE_FULL)
@@ -42,13 +43,9 @@ async def faulty_store(
 
 async def found_again(directory: Path, context_id: str) -> int | None:
     """Open the store as the next process would, and give the last seq of a context."""
-    store = SqliteStore(directory)
-    await store.open()
-    try:
+    async with opened(SqliteStore(directory)) as store:
         snapshot = await store.load(context_id)
         return None if snapshot is None else snapshot.row.last_seq
-    finally:
-        await store.close()
 
 
 async def write_on(store: SqliteStore, author: Author) -> None:
