@@ -59,7 +59,7 @@ class Turn(msgspec.Struct, eq=False, gc=False):
     """Items that are sent together; *side* is `user`, `assistant`, `system` or `results`."""
 
     side: str
-    items: list[Item]
+    items: Sequence[Item]
 
 
 class Arrangement(msgspec.Struct, eq=False):
@@ -88,6 +88,7 @@ class _Arranger:
         self._open_calls = open_calls
         self._turns: list[Turn] = []
         self._run: list[Item] = []
+        self._spoken: list[Item] = []  # the items of the last turn, if it may go on
         self._has_result = False  # of a part of the run that holds a call as well
         self._last_spoken = -1  # the last turn that was no approval alone
         self._settled: int | None = None
@@ -146,10 +147,11 @@ class _Arranger:
             return
         self._close()
         last = self._turns[-1] if self._turns else None
-        if last is not None and last.side == side and last.items[-1].at == item.at:
-            last.items.append(item)
+        if last is not None and last.items is self._spoken and self._spoken[-1].at == item.at:
+            self._spoken.append(item)
         else:
-            self._turns.append(Turn(side, [item]))
+            self._spoken = [item]
+            self._turns.append(Turn(side, self._spoken))
         if not isinstance(item, ApprovalItem):
             self._last_spoken = len(self._turns) - 1
 

@@ -195,8 +195,9 @@ def _put_in_order(calls: Turn, results: Turn) -> None:
     made = [item for item in calls.items if isinstance(item, CallItem)]
     if not all(_held(call.part, "functionCall").get("id") for call in made):
         order = {id(call): place for place, call in enumerate(made)}
-        results.items.sort(
-            key=lambda item: order.get(id(item.call), 0) if isinstance(item, ResultItem) else 0
+        results.items = sorted(
+            results.items,
+            key=lambda item: order.get(id(item.call), 0) if isinstance(item, ResultItem) else 0,
         )
 
 

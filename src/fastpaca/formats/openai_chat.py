@@ -165,7 +165,8 @@ class _Chat:
             if message is not None:
                 yield message
             return
-        listed = [(at, list(items)) for at, items in groupby(turn.items, lambda item: item.at)]
+        runs = groupby(turn.items, lambda item: item.at)
+        listed: list[tuple[int, Sequence[Item]]] = [(at, list(items)) for at, items in runs]
         early_calls = any(type(item) is CallItem for _, items in listed[:-1] for item in items)
         if early_calls:
             for at, items in listed[1:]:

@@ -72,7 +72,7 @@ class Said(msgspec.Struct, eq=False, gc=False):
     side: str
     message: Mapping[str, Any]
     parts: Sequence[Part]
-    items: list[Item]
+    items: Sequence[Item]
     form: str = ""
     format: str = ""
     is_plain: bool = False
@@ -113,8 +113,8 @@ def read(at: int, message: Mapping[str, Any], origin: str = "") -> Said:
     if origin:
         format_, _, form = origin.rpartition("/")
     has_keys = not _PLAIN_KEYS.issuperset(message)
-    items: list[Item] = []
     if has_keys:
+        items: list[Item] = []
         if format_ not in ("", OPENAI_CHAT) or not _read_common_keys(at, message, items):
             return _read_by_table(at, seq, message, form, format_)
         side = side or USER
@@ -123,8 +123,13 @@ def read(at: int, message: Mapping[str, Any], origin: str = "") -> Said:
         part = parts[0]
         if part["type"] == "text" and len(part) == 2 and isinstance(text := part.get("text"), str):
             is_plain = text != "" and not text.isspace()
-            items.append(TextItem(at=at, part=part, text=text, is_plain=is_plain))
-            return Said(at, seq, side, message, parts, items, form, format_, is_plain)
+            said = (TextItem(at=at, part=part, text=text, is_plain=is_plain),)
+            return Said(at, seq, side, message, parts, said, form, format_, is_plain)
+        item = _common_item(at, 0, part)
+        if item is None:
+            return _read_by_table(at, seq, message, form, format_)
+        return Said(at, seq, side, message, parts, (item,), form, format_, is_itemised=True)
+    items = []
     is_itemised = False
     for place, part in enumerate(parts):
         item = _common_item(at, place, part)
