@@ -101,19 +101,21 @@ class Merger:
 
     def _write_item(self, turn: Turn, role: str, item: Item) -> None:
         """Write a turn of one item that begins a message, as most are."""
-        blocks = self._block(turn.side, item)
+        side = turn.side
+        blocks = self._block(side, item)
         if blocks:
-            message = Merged(role, blocks, item.at)
+            message = Merged(role, blocks, item.at, holds_results=side is RESULTS)
             self.messages.append(message)
             self._sources.clear()
-            if type(item) is not TextItem or turn.side is SYSTEM:  # a text needs nothing more
+            if side is SYSTEM or (type(item) is not TextItem and side is not RESULTS):
                 self._finish(message, turn)
 
     def _write(self, turn: Turn) -> None:
         side = turn.side
         message: Merged | None = None
-        at = -1
+        at, is_text = -1, side is not SYSTEM
         for item in turn.items:
+            is_text = is_text and type(item) is TextItem
             blocks = self._block(side, item)
             if not blocks:
                 continue
@@ -125,7 +127,11 @@ class Merger:
                     self._report.repair(MERGED, item.at)
             at = item.at
             message.blocks += blocks
-        if message is not None:
+        if message is None:
+            return
+        if side is RESULTS:
+            message.holds_results = True
+        elif not is_text:
             self._finish(message, turn)
 
     def _message(self, side: str, at: int) -> Merged:
@@ -153,9 +159,8 @@ class Merger:
         return True
 
     def _finish(self, message: Merged, turn: Turn) -> None:
-        if turn.side is RESULTS:
-            message.holds_results = True
-        elif turn.side is ASSISTANT:
+        """Put right what else than texts the blocks of a turn, now in *message*, hold."""
+        if turn.side is ASSISTANT:
             self._blocks.finish_reply(message, turn)
             if not message.blocks:
                 self.messages.pop()

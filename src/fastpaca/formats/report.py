@@ -148,8 +148,9 @@ class Findings:
 
     def repair_once(self, code: str, at: int) -> None:
         """Note a repair once for a message, however often it is made in it."""
-        if (code, at) not in self._noted:
-            self._noted.add((code, at))
+        note = (code, at)
+        if note not in self._noted:
+            self._noted.add(note)
             self.repair(code, at)
 
     def blank(self, at: int) -> None:
