@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, Final
 
-from fastpaca.formats import incoming, media
+from fastpaca.formats import media
 from fastpaca.formats.arrangement import RESULTS, Arrangement, Turn
 from fastpaca.formats.blocks import Block
-from fastpaca.formats.incoming import Incoming, Rules
+from fastpaca.formats.incoming import Rules
 from fastpaca.formats.items import (
     CallItem,
     CompactionItem,
@@ -36,9 +36,8 @@ from fastpaca.formats.report import (
     DROPPED_THINKING,
     INSTRUCTIONS_AS_TEXT,
     LAST_TEXT,
-    Findings,
 )
-from fastpaca.formats.writing import BlockWriter, Ids, Json, Options, WrittenList
+from fastpaca.formats.writing import BlockWriter, Ids, Json, WrittenList
 from fastpaca.shapes import ANSWERED_STATES
 
 NAME: Final = "ai-sdk"
@@ -77,26 +76,9 @@ SIGNERS: Final = ("anthropic", "bedrock", "vertexAnthropic")
 _STREAMING: Final = "input-streaming"
 
 
-def read(text: bytes, field: str) -> Incoming:
-    """
-    Read a UI message.
-
-    Raises:
-        InvalidRequest: It is none.
-    """
-    return incoming.read_message(text, RULES, field)
-
-
-def write(
-    arrangement: Arrangement,
-    said: Sequence[Said],
-    report: Findings,
-    options: Options,
-    system: Sequence[Said],
-) -> WrittenList:
+def write(writer: BlockWriter, arrangement: Arrangement, system: Sequence[Said]) -> WrittenList:
     """Write UI messages, and the instructions."""
-    writer = _Messages(BlockWriter(NAME, BLOCKS, said, report, options))
-    written = writer.write(arrangement)
+    written = _Messages(writer).write(arrangement)
     texts = [item.text for one in system for item in one.items if isinstance(item, TextItem)]
     written.system = "\n\n".join(text for text in texts if text.strip()) or None
     return written

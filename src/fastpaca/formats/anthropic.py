@@ -16,10 +16,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
-from fastpaca.formats import cache_marks, incoming
+from fastpaca.formats import cache_marks
 from fastpaca.formats.arrangement import Arrangement, Turn
 from fastpaca.formats.blocks import Block
-from fastpaca.formats.incoming import Incoming, Rules
+from fastpaca.formats.incoming import Rules
 from fastpaca.formats.items import (
     CallItem,
     CompactionItem,
@@ -39,9 +39,8 @@ from fastpaca.formats.report import (
     FIRST_TEXT,
     LAST_TEXT,
     NO_OUTPUT_TEXT,
-    Findings,
 )
-from fastpaca.formats.writing import BlockWriter, Ids, Json, Options, WrittenList, is_said, restored
+from fastpaca.formats.writing import BlockWriter, Ids, Json, WrittenList, is_said, restored
 
 NAME: Final = "anthropic"
 
@@ -98,30 +97,13 @@ PDF: Final = "application/pdf"
 _THINKING: Final = frozenset({"thinking", "redacted_thinking"})
 
 
-def read(text: bytes, field: str) -> Incoming:
-    """
-    Read a message.
-
-    Raises:
-        InvalidRequest: It is none.
-    """
-    return incoming.read_message(text, RULES, field)
-
-
-def write(
-    arrangement: Arrangement,
-    said: Sequence[Said],
-    report: Findings,
-    options: Options,
-    system: Sequence[Said],
-) -> WrittenList:
+def write(writer: BlockWriter, arrangement: Arrangement, system: Sequence[Said]) -> WrittenList:
     """Write the messages of a request, and its `system`."""
-    blocks = _AnthropicBlocks(BlockWriter(NAME, BLOCKS, said, report, options))
-    merger = Merger(blocks, report)
-    merged = merger.write(arrangement)
-    messages = [_message(one, said) for one in merged]
-    instructions = blocks.system(system)
-    if options.cache:
+    blocks = _AnthropicBlocks(writer)
+    merger = Merger(blocks, writer.report)
+    messages = [_message(one, writer.said) for one in merger.write(arrangement)]
+    instructions = blocks.instructions(system)
+    if writer.options.cache:
         cache_marks.set_in_system(instructions)
         cache_marks.set_in_messages(messages[: merger.stable])
     return WrittenList(messages, merger.stable, instructions or None)
@@ -139,13 +121,8 @@ class _AnthropicBlocks(Blocks):
     last: ClassVar[Json] = {"type": "text", "text": LAST_TEXT}
 
     def __init__(self, writer: BlockWriter) -> None:
-        self._writer = writer
-        self._report = writer.report
+        super().__init__(writer)
         self._ids = Ids(writer, r"[a-zA-Z0-9_-]+", name_max=128, is_unique=True)
-
-    def system(self, said: Sequence[Said]) -> list[Json]:
-        """Write the instructions."""
-        return [block for one in said for item in one.items for block in self.write("system", item)]
 
     def write(self, side: str, item: Item, /) -> list[Json]:
         if type(item) is TextItem:
@@ -259,20 +236,7 @@ class _AnthropicBlocks(Blocks):
     def _contents(self, result: ResultItem) -> Any:
         if is_said(result.value):
             return result.value
-        blocks: list[Json] = []
-        for item in self._writer.result_contents(result):
-            if item.part and self._writer.owns(item):
-                blocks.append(item.part)
-            elif isinstance(item, TextItem):
-                blocks.append({"type": "text", "text": item.text})
-            elif isinstance(item, MediaItem):
-                block = media_block(item)
-                if block is not None:
-                    blocks.append(block)
-                elif item.text:
-                    blocks.append({"type": "text", "text": item.text})
-                else:
-                    self._writer.lost(item)
+        blocks = self._writer.result_blocks(result, "text", media_block)
         if not blocks:
             self._report.repair(FILLED_RESULT, result.at)
             return NO_OUTPUT_TEXT

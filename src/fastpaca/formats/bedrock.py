@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 from fastpaca.context import jsontext
-from fastpaca.formats import incoming, media
+from fastpaca.formats import media
 from fastpaca.formats.arrangement import Arrangement, Turn
 from fastpaca.formats.blocks import Block
-from fastpaca.formats.incoming import Incoming, Rules
+from fastpaca.formats.incoming import Rules
 from fastpaca.formats.items import (
     CallItem,
     CompactionItem,
@@ -41,9 +41,8 @@ from fastpaca.formats.report import (
     FIRST_TEXT,
     LAST_TEXT,
     NO_OUTPUT_TEXT,
-    Findings,
 )
-from fastpaca.formats.writing import BlockWriter, Ids, Json, Options, WrittenList, is_said
+from fastpaca.formats.writing import BlockWriter, Ids, Json, WrittenList, is_said
 
 NAME: Final = "bedrock"
 
@@ -99,31 +98,12 @@ RULES: Final = Rules(
 """What comes in."""
 
 
-def read(text: bytes, field: str) -> Incoming:
-    """
-    Read a message.
-
-    Raises:
-        InvalidRequest: It is none.
-    """
-    return incoming.read_message(text, RULES, field)
-
-
-def write(
-    arrangement: Arrangement,
-    said: Sequence[Said],
-    report: Findings,
-    options: Options,
-    system: Sequence[Said],
-) -> WrittenList:
+def write(writer: BlockWriter, arrangement: Arrangement, system: Sequence[Said]) -> WrittenList:
     """Write the messages of a request, and its `system`."""
-    blocks = _BedrockBlocks(BlockWriter(NAME, BLOCKS, said, report, options))
-    merger = Merger(blocks, report)
+    blocks = _BedrockBlocks(writer)
+    merger = Merger(blocks, writer.report)
     messages = [{"role": one.role, "content": one.blocks} for one in merger.write(arrangement)]
-    instructions = [
-        block for one in system for item in one.items for block in blocks.write("system", item)
-    ]
-    return WrittenList(messages, merger.stable, instructions or None)
+    return WrittenList(messages, merger.stable, blocks.instructions(system) or None)
 
 
 class _BedrockBlocks(Blocks):
@@ -131,8 +111,7 @@ class _BedrockBlocks(Blocks):
     last: ClassVar[Json] = {"text": LAST_TEXT}
 
     def __init__(self, writer: BlockWriter) -> None:
-        self._writer = writer
-        self._report = writer.report
+        super().__init__(writer)
         self._ids = Ids(writer, r"[a-zA-Z0-9_-]{1,64}", is_unique=True)
 
     def write(self, side: str, item: Item, /) -> list[Json]:

@@ -37,9 +37,8 @@ from fastpaca.formats.report import (
     DROPPED_BLANK,
     FIRST_TEXT,
     LAST_TEXT,
-    Findings,
 )
-from fastpaca.formats.writing import BlockWriter, Ids, Json, Options, WrittenList, is_said
+from fastpaca.formats.writing import BlockWriter, Ids, Json, WrittenList, is_said
 
 NAME: Final = "gemini"
 
@@ -168,25 +167,18 @@ def read(text: bytes, field: str) -> Incoming:
     return incoming.read_message(text, RULES, field)
 
 
-def write(
-    arrangement: Arrangement,
-    said: Sequence[Said],
-    report: Findings,
-    options: Options,
-    system: Sequence[Said],
-) -> WrittenList:
+def write(writer: BlockWriter, arrangement: Arrangement, system: Sequence[Said]) -> WrittenList:
     """Write the contents of a request, and its instruction."""
-    blocks = _GeminiBlocks(BlockWriter(NAME, BLOCKS, said, report, options))
+    blocks = _GeminiBlocks(writer)
     for before, turn in pairwise(arrangement.turns):
         if turn.side is RESULTS and len(turn.items) > 1:
             _put_in_order(before, turn)
-    merger = Merger(blocks, report)
-    merged = merger.write(arrangement)
+    merger = Merger(blocks, writer.report)
     contents = [
         {"role": "model" if one.role is ASSISTANT else "user", "parts": one.blocks}
-        for one in merged
+        for one in merger.write(arrangement)
     ]
-    parts = [part for one in system for item in one.items for part in blocks.write("system", item)]
+    parts = blocks.instructions(system)
     return WrittenList(contents, merger.stable, {"parts": parts} if parts else None)
 
 
@@ -222,8 +214,7 @@ class _GeminiBlocks(Blocks):
     results_alone = True
 
     def __init__(self, writer: BlockWriter) -> None:
-        self._writer = writer
-        self._report = writer.report
+        super().__init__(writer)
         self._ids = Ids(writer, r".*", r"[^a-zA-Z0-9_.:-]", 64)
 
     def write(self, _side: str, item: Item, /) -> list[Json]:

@@ -15,7 +15,7 @@ import msgspec
 
 from fastpaca.formats.arrangement import RESULTS, Arrangement, Turn
 from fastpaca.formats.items import CallItem, Item, TextItem
-from fastpaca.formats.reading import ASSISTANT, SYSTEM, USER
+from fastpaca.formats.reading import ASSISTANT, SYSTEM, USER, Said
 from fastpaca.formats.report import (
     ADDED_FIRST,
     ADDED_LAST,
@@ -23,7 +23,7 @@ from fastpaca.formats.report import (
     MERGED,
     Findings,
 )
-from fastpaca.formats.writing import Json
+from fastpaca.formats.writing import BlockWriter, Json
 
 
 class Merged(msgspec.Struct, eq=False, gc=False):
@@ -54,6 +54,15 @@ class Blocks(ABC):
     """What one says that was added at the end."""
     results_alone: ClassVar[bool] = False
     """Whether nothing may stand in a message with results."""
+
+    def __init__(self, writer: BlockWriter) -> None:
+        self._writer = writer
+        self._report = writer.report
+
+    def instructions(self, system: Sequence[Said]) -> list[Json]:
+        """Return the blocks of the instructions, where they stand apart."""
+        items = [item for one in system for item in one.items]
+        return [block for item in items for block in self.write(SYSTEM, item)]
 
     @abstractmethod
     def write(self, _side: str, item: Item, /) -> list[Json]:

@@ -13,10 +13,10 @@ from itertools import groupby
 from typing import Final
 
 from fastpaca import shapes
-from fastpaca.formats import incoming, media
+from fastpaca.formats import media
 from fastpaca.formats.arrangement import RESULTS, Arrangement, Turn
 from fastpaca.formats.blocks import Block
-from fastpaca.formats.incoming import Incoming, Rules
+from fastpaca.formats.incoming import Rules
 from fastpaca.formats.items import (
     CallItem,
     CompactionItem,
@@ -34,9 +34,8 @@ from fastpaca.formats.report import (
     LAST_TEXT,
     MERGED,
     NO_OUTPUT_TEXT,
-    Findings,
 )
-from fastpaca.formats.writing import BlockWriter, Ids, Json, Options, WrittenList, restored
+from fastpaca.formats.writing import BlockWriter, Ids, Json, WrittenList, restored
 
 NAME: Final = "openai-chat"
 
@@ -92,26 +91,10 @@ _BLOCK_TYPES: Final = {
 _AUDIO: Final = ("wav", "mp3")
 
 
-def read(text: bytes, field: str) -> Incoming:
-    """
-    Read a message.
-
-    Raises:
-        InvalidRequest: It is none.
-    """
-    return incoming.read_message(text, RULES, field)
-
-
-def write(
-    arrangement: Arrangement,
-    said: Sequence[Said],
-    report: Findings,
-    options: Options,
-    system: Sequence[Said],
-) -> WrittenList:
+def write(writer: BlockWriter, arrangement: Arrangement, system: Sequence[Said]) -> WrittenList:
     """Write the messages of a request."""
     assert not system  # instructions stand in the list
-    return _Chat(BlockWriter(NAME, BLOCKS, said, report, options)).write(arrangement)
+    return _Chat(writer).write(arrangement)
 
 
 class _Chat:

@@ -40,9 +40,8 @@ from fastpaca.formats.report import (
     DROPPED_THINKING,
     ERROR_FLAG,
     LAST_TEXT,
-    Findings,
 )
-from fastpaca.formats.writing import BlockWriter, Ids, Json, Options, WrittenList, is_said, restored
+from fastpaca.formats.writing import BlockWriter, Ids, Json, WrittenList, is_said, restored
 
 NAME: Final = "openai-responses"
 
@@ -111,16 +110,10 @@ def _strings(members: jsontext.Members) -> dict[str, str]:
     }
 
 
-def write(
-    arrangement: Arrangement,
-    said: Sequence[Said],
-    report: Findings,
-    options: Options,
-    system: Sequence[Said],
-) -> WrittenList:
+def write(writer: BlockWriter, arrangement: Arrangement, system: Sequence[Said]) -> WrittenList:
     """Write the items of a request."""
     assert not system  # instructions stand in the list
-    return _Responses(BlockWriter(NAME, CONTENT | ITEMS, said, report, options)).write(arrangement)
+    return _Responses(writer).write(arrangement)
 
 
 class _Responses:
@@ -264,12 +257,9 @@ class _Responses:
             if is_own or (not is_output and side is not ASSISTANT):
                 return part
         if isinstance(item, MediaItem):
-            block = _media_block(item) if side is USER else None
-            if block is not None:
+            block = self._media_block(item, can_show=side is USER)
+            if block is not None or not item.text:
                 return block
-            self._writer.lost(item)
-            if not item.text:
-                return None
             text = item.text
         else:
             text = self._writer.text_of(item)
@@ -277,6 +267,13 @@ class _Responses:
             self._report.repair(DROPPED_BLANK, item.at)
             return None
         return {"type": "input_text", "text": text}
+
+    def _media_block(self, item: MediaItem, *, can_show: bool = True) -> Json | None:
+        """Write media; if there is no form for them here, note that."""
+        block = _media_block(item) if can_show else None
+        if block is None:
+            self._writer.lost(item)
+        return block
 
     def _write_item(self, item: Item) -> None:
         if type(item) is CallItem and not item.is_served:
@@ -363,19 +360,7 @@ class _Responses:
     def _output(self, result: ResultItem) -> Any:
         if is_said(result.value):
             return result.value
-        blocks: list[Json] = []
-        for item in self._writer.result_contents(result):
-            if item.part and self._writer.owns(item):
-                blocks.append(item.part)
-            elif isinstance(item, TextItem):
-                blocks.append({"type": "input_text", "text": item.text})
-            elif isinstance(item, MediaItem):
-                block = _media_block(item)
-                if block is None:
-                    self._writer.lost(item)
-                    block = {"type": "input_text", "text": item.text} if item.text else None
-                if block is not None:
-                    blocks.append(block)
+        blocks = self._writer.result_blocks(result, "input_text", self._media_block)
         if all(block["type"] in ("input_text", "text") for block in blocks):
             return "\n\n".join(block["text"] for block in blocks)
         return blocks

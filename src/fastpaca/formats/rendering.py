@@ -24,15 +24,16 @@ from fastpaca.formats import (
     reading,
 )
 from fastpaca.formats.arrangement import Arrangement, arranged
-from fastpaca.formats.incoming import Incoming, Rules
+from fastpaca.formats.incoming import Incoming, Rules, read_message
 from fastpaca.formats.items import PageOnlyItem, TextItem
 from fastpaca.formats.pairs import pair
 from fastpaca.formats.reading import Said
 from fastpaca.formats.report import ADDED_FIRST, ADDED_LAST, REPAIRS, Findings, Loss, Repair
-from fastpaca.formats.writing import Options, WrittenList
+from fastpaca.formats.writing import BlockWriter, Options, WrittenList
 from fastpaca.shapes import INSTRUCTION_ROLES, Reading
 
-Write = Callable[[Arrangement, Sequence[Said], Findings, Options, Sequence[Said]], WrittenList]
+Write = Callable[[BlockWriter, Arrangement, Sequence[Said]], WrittenList]
+"""Writes a list, and the instructions that stand apart."""
 
 
 class Format(msgspec.Struct, frozen=True):
@@ -41,28 +42,40 @@ class Format(msgspec.Struct, frozen=True):
 
     Attributes:
         rules: What it takes.
-        read: Reads one of its messages, or items.
         write: Writes a list.
         has_system: Whether instructions stand apart from the messages.
+        reads: Reads one of its messages, or items, if these are not read by its rules alone.
     """
 
     rules: Rules
-    read: Callable[[bytes, str], Incoming]
     write: Write
     has_system: bool
+    reads: Callable[[bytes, str], Incoming] | None = None
+
+    def read(self, text: bytes, field: str) -> Incoming:
+        """
+        Read one of its messages, or items.
+
+        Raises:
+            InvalidRequest: It is none; the error names the field and what would be right.
+        """
+        if self.reads is not None:
+            return self.reads(text, field)
+        return read_message(text, self.rules, field)
 
 
 FORMATS: Final[Mapping[str, Format]] = {
-    openai_chat.NAME: Format(
-        openai_chat.RULES, openai_chat.read, openai_chat.write, has_system=False
-    ),
+    openai_chat.NAME: Format(openai_chat.RULES, openai_chat.write, has_system=False),
     openai_responses.NAME: Format(
-        openai_responses.RULES, openai_responses.read, openai_responses.write, has_system=False
+        openai_responses.RULES,
+        openai_responses.write,
+        has_system=False,
+        reads=openai_responses.read,
     ),
-    anthropic.NAME: Format(anthropic.RULES, anthropic.read, anthropic.write, has_system=True),
-    gemini.NAME: Format(gemini.RULES, gemini.read, gemini.write, has_system=True),
-    bedrock.NAME: Format(bedrock.RULES, bedrock.read, bedrock.write, has_system=True),
-    ai_sdk.NAME: Format(ai_sdk.RULES, ai_sdk.read, ai_sdk.write, has_system=True),
+    anthropic.NAME: Format(anthropic.RULES, anthropic.write, has_system=True),
+    gemini.NAME: Format(gemini.RULES, gemini.write, has_system=True, reads=gemini.read),
+    bedrock.NAME: Format(bedrock.RULES, bedrock.write, has_system=True),
+    ai_sdk.NAME: Format(ai_sdk.RULES, ai_sdk.write, has_system=True),
 }
 """By name."""
 
@@ -148,14 +161,15 @@ def _written(
     options: Options,
     origins: Sequence[str],
 ) -> tuple[WrittenList, Findings]:
-    rules = FORMATS[format_]
+    form = FORMATS[format_]
     said = _read(messages, origins)
     report = Findings([one.seq for one in said])
-    split = _pinned(said) if rules.has_system else 0
+    split = _pinned(said) if form.has_system else 0
     rest = said[split:]
     pair(rest)
     arrangement = arranged(rest, report, options.open_calls)
-    return rules.write(arrangement, said, report, options, said[:split]), report
+    writer = BlockWriter(format_, form.rules.blocks, said, report, options)
+    return form.write(writer, arrangement, said[:split]), report
 
 
 def decoded(texts: Sequence[bytes]) -> list[dict[str, Any]]:

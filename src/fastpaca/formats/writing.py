@@ -196,6 +196,22 @@ class BlockWriter:
             kept = [TextItem(at=result.at, text=NO_OUTPUT_TEXT)]
         return kept
 
+    def result_blocks(
+        self, result: ResultItem, kind: str, media_block: Callable[[MediaItem], Json | None]
+    ) -> list[Json]:
+        """Return what *result* holds as blocks: texts of a *kind*, and media as *media_block*."""
+        blocks: list[Json] = []
+        for item in self.result_contents(result):
+            if item.part and self.owns(item):
+                blocks.append(item.part)
+            elif isinstance(item, MediaItem) and (block := media_block(item)) is not None:
+                blocks.append(block)
+            elif isinstance(item, (TextItem, MediaItem)) and item.text:
+                blocks.append({"type": kind, "text": item.text})
+            else:
+                self.lost(item)
+        return blocks
+
     def result_text(self, result: ResultItem) -> str:
         """Return what *result* holds as one text."""
         if is_said(result.value):
