@@ -32,6 +32,7 @@ ITEMS: Final = {
     "Part": "objects, each with a string `type`",
     "Repair": "repairs",
     "Segment": "segments",
+    "SentMessage": "messages",
     "WindowMessage": "messages",
 }
 """What a list of a schema is called."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import yaml
@@ -21,6 +21,8 @@ from fastpaca import __version__, errors
 from fastpaca.api import errors as api_errors
 from fastpaca.api import frames, renderings, responses
 from fastpaca.api.errors import STATUS, body
+from fastpaca.formats import FORMATS
+from fastpaca.formats.incoming import Rules
 
 FOLDER: Final = Path(__file__).parents[1] / "src/fastpaca/api/openapi"
 METHODS: Final = ("get", "put", "post", "patch", "delete")
@@ -40,6 +42,90 @@ EXAMPLES: Final = {
 
 Spec = dict[str, Any]
 
+SCHEMAS: Final = "#/components/schemas/"
+
+VALUES: Final[dict[str, Spec]] = {
+    "string": {"type": "string"},
+    "list": {"type": "array"},
+    "null": {"type": "null"},
+}
+"""Schemas of the forms that content may have."""
+
+TYPES: Final = {'"': "string", "{": "object", "[": "array", "t": "boolean", "?": "null"}
+"""Types of what keys may hold, as the tables of formats write them."""
+
+
+class Provider(NamedTuple):
+    """
+    How a provider's messages are described.
+
+    Attributes:
+        message: The name of the schema of one of them.
+        view: The name of the schema of a view in its format.
+        meaning: What a message is.
+        required: Which keys every message has.
+        system: The schema of instructions that stand apart; None if they stand in the list.
+        item: The schema of what else may stand in the list.
+    """
+
+    message: str
+    view: str
+    meaning: str
+    required: tuple[str, ...] = ("role", "content")
+    system: Spec | None = None
+    item: Spec | None = None
+
+
+PROVIDERS: Final = {
+    "openai-chat": Provider(
+        "OpenAIChatMessage",
+        "OpenAIChatView",
+        "A message of OpenAI Chat.",
+        required=("role",),
+    ),
+    "openai-responses": Provider(
+        "OpenAIResponsesItem",
+        "OpenAIResponsesView",
+        "An item of OpenAI Responses: a message, or what its type says.",
+        item={
+            "type": "object",
+            "properties": {"type": {"type": "string", "not": {"const": "message"}}},
+            "required": ["type"],
+        },
+    ),
+    "anthropic": Provider(
+        "AnthropicMessage",
+        "AnthropicView",
+        "A message of Anthropic.",
+        system={"type": "array", "items": {"$ref": f"{SCHEMAS}Part"}},
+    ),
+    "gemini": Provider(
+        "GeminiContent",
+        "GeminiView",
+        "A content of Gemini.",
+        required=("parts",),
+        system={
+            "type": "object",
+            "properties": {"parts": {"type": "array", "items": {"type": "object"}}},
+            "required": ["parts"],
+        },
+    ),
+    "bedrock": Provider(
+        "BedrockMessage",
+        "BedrockView",
+        "A message of Bedrock's Converse.",
+        system={"type": "array", "items": {"type": "object"}},
+    ),
+    "ai-sdk": Provider(
+        "AISDKMessage",
+        "AISDKView",
+        "A UI message of the AI SDK.",
+        required=("role", "parts"),
+        system={"type": "string"},
+    ),
+}
+"""By format."""
+
 
 def document() -> Spec:
     """Make the document."""
@@ -50,7 +136,8 @@ def document() -> Spec:
     meanings: dict[str, str] = spec["x-errors"]
     components = spec["components"]
     spec["info"]["version"] = __version__
-    components["schemas"] = dict(sorted((components["schemas"] | schemas()).items()))
+    components["schemas"] |= schemas() | provider_schemas()
+    components["schemas"] = dict(sorted(components["schemas"].items()))
     found = list(components["responses"].values())
     for response in found:
         if codes := response.pop("x-errors", ()):
@@ -85,6 +172,47 @@ def schemas() -> Spec:
     ]
     found = msgspec.json.schema_components(structs, ref_template="{name}")[1]
     return {name.removesuffix("JSON"): tidied(schema) for name, schema in found.items()}
+
+
+def provider_schemas() -> Spec:
+    """Return the schemas of each provider's own messages, and of views in its format."""
+    found: Spec = {}
+    for format_, provider in PROVIDERS.items():
+        found[provider.message] = message_schema(FORMATS[format_].rules, provider)
+        own = {
+            "format": {"const": format_},
+            "messages": {"type": "array", "items": {"$ref": f"{SCHEMAS}{provider.message}"}},
+        }
+        if provider.system is not None:
+            own["system"] = provider.system
+        found[provider.view] = {
+            "description": f"The LLM context in the format `{format_}`.",
+            "allOf": [{"$ref": f"{SCHEMAS}RenderedView"}, {"type": "object", "properties": own}],
+        }
+    return found
+
+
+def message_schema(rules: Rules, provider: Provider) -> Spec:
+    """Return the schema of one message: what its format asks of it, and open for more."""
+    block = {"$ref": f"{SCHEMAS}Part"} if rules.type_of is None else {"type": "object"}
+    forms = [
+        VALUES[form] | ({"items": block} if form == "list" else {}) for form in rules.forms if form
+    ]
+    content = forms[0] if len(forms) == 1 else {"anyOf": forms}
+    properties: Spec = {"role": {"type": "string", "enum": list(rules.roles)}, rules.key: content}
+    for key, kinds in rules.keys.items():
+        if "." not in key:
+            types = [TYPES[kind] for kind in kinds]
+            properties[key] = {"type": types[0] if len(types) == 1 else types}
+    message: Spec = {
+        "type": "object",
+        "description": f"{provider.meaning} Keys that are not named here are the provider's.",
+        "properties": properties,
+        "required": [key for key in ("role", rules.key) if key in provider.required],
+    }
+    if provider.item is not None:
+        message = {"description": message.pop("description"), "anyOf": [message, provider.item]}
+    return message
 
 
 def tidied(schema: Any) -> Any:

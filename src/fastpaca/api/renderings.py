@@ -9,18 +9,8 @@ from typing import Annotated, Any, TypeVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from fastpaca.api.responses import (
-    Count,
-    ExplainedJSON,
-    Ordinal,
-    SegmentJSON,
-    doc,
-    encode,
-    explained_ranges,
-    listed_segments,
-    one_of,
-)
-from fastpaca.context import WindowView, explain
+from fastpaca.api.responses import Count, Ordinal, ViewJSON, doc, encode, facts, one_of
+from fastpaca.context import WindowView
 from fastpaca.context.explain import Fate
 from fastpaca.formats import FORMATS, LOSSES, REPAIRS, Rendering
 
@@ -44,10 +34,9 @@ class LossJSON(Struct, frozen=True, gc=False):
     seq: Annotated[Ordinal | None, doc("The message that said more; null for a summary.")]
 
 
-class RenderedViewJSON(Struct, frozen=True, gc=False):
+class RenderedViewJSON(ViewJSON, frozen=True, gc=False, kw_only=True):
     """The LLM context in the form of a provider."""
 
-    version: Annotated[Count, doc("The version that was read.")]
     format: Annotated[str, one_of(*FORMATS), doc("The format.")]
     messages: Annotated[
         list[Annotated[Any, Meta(extra_json_schema={"type": "object"})]],
@@ -56,11 +45,6 @@ class RenderedViewJSON(Struct, frozen=True, gc=False):
     used_tokens: Annotated[
         Count, doc("Sum over the returned messages, with what the repairs add at most.")
     ]
-    needs_compaction: Annotated[bool, doc("Whether the stored window is above its trigger.")]
-    segments: Annotated[list[SegmentJSON], doc("The runs of the returned messages, in order.")]
-    token_budget: Annotated[Ordinal, doc("The budget that was applied.")]
-    window_tokens: Annotated[Count, doc("Sum over the stored window.")]
-    fit: Annotated[str, one_of("whole", "dropped", "cut", "empty"), doc("The result of fitting.")]
     stable_messages: Annotated[
         Count,
         doc(
@@ -79,10 +63,6 @@ class RenderedViewJSON(Struct, frozen=True, gc=False):
             " belong into `messages`."
         ),
     ] = UNSET
-    explained: Annotated[
-        Annotated[list[ExplainedJSON], Meta(max_length=explain.RANGES_MAX + 1)] | UnsetType,
-        doc("With `explain`: what became of each message of the log, oldest first."),
-    ] = UNSET
 
 
 def rendered(
@@ -91,23 +71,15 @@ def rendered(
     """Write one read of the LLM context in the form of a provider."""
     return encode(
         RenderedViewJSON(
-            version=view.version,
             format=rendering.format,
             messages=rendering.messages,
-            used_tokens=view.used_tokens,
-            needs_compaction=view.needs_compaction,
-            segments=listed_segments(view.segments),
-            token_budget=view.token_budget,
-            window_tokens=view.window_tokens,
-            fit=view.fit,
-            stable_messages=view.stable_messages,
             repairs=[
                 RepairJSON(one.code, _or_unset(one.seq), _or_unset(one.call))
                 for one in rendering.repairs
             ],
             losses=[LossJSON(one.code, one.seq) for one in rendering.losses],
             system=UNSET if rendering.system is None else rendering.system,
-            explained=explained_ranges(explained),
+            **facts(view, explained),
         )
     )
 

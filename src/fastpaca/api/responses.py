@@ -12,7 +12,7 @@ document; see `openapi/openapi.yaml` for everything that is not a struct.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
@@ -353,25 +353,24 @@ class CompactionPageJSON(Struct, frozen=True, gc=False):
 
 def view(view: WindowView, explained: Sequence[Fate] | None = None) -> bytes:
     """Write one read of the LLM context, *explained* if it is to be."""
-    return encode(
-        ViewJSON(
-            version=view.version,
-            messages=[Raw(entry.body) for entry in view.entries],
-            used_tokens=view.used_tokens,
-            needs_compaction=view.needs_compaction,
-            segments=listed_segments(view.segments),
-            token_budget=view.token_budget,
-            window_tokens=view.window_tokens,
-            fit=view.fit,
-            stable_messages=view.stable_messages,
-            explained=explained_ranges(explained),
-        )
-    )
+    messages = [Raw(entry.body) for entry in view.entries]
+    return encode(ViewJSON(messages=messages, **facts(view, explained)))
 
 
-def explained_ranges(explained: Sequence[Fate] | None) -> list[ExplainedJSON] | UnsetType:
-    """Return what became of messages, if it was asked for."""
-    return UNSET if explained is None else [ExplainedJSON(*piece) for piece in explained]
+def facts(view: WindowView, explained: Sequence[Fate] | None) -> dict[str, Any]:
+    """Return what a view says besides its messages, by field."""
+    ranges = None if explained is None else [ExplainedJSON(*piece) for piece in explained]
+    return {
+        "version": view.version,
+        "used_tokens": view.used_tokens,
+        "needs_compaction": view.needs_compaction,
+        "segments": listed_segments(view.segments),
+        "token_budget": view.token_budget,
+        "window_tokens": view.window_tokens,
+        "fit": view.fit,
+        "stable_messages": view.stable_messages,
+        "explained": UNSET if ranges is None else ranges,
+    }
 
 
 def listed_segments(segments: Iterable[WindowSegment]) -> list[SegmentJSON]:
