@@ -132,6 +132,8 @@ class Load:
         else:
             messages = self._batch(chance, 1)
             body = {"message": messages[0]}
+        if messages[0]["metadata"]["batch"] % 2:  # the others are as small as requests get
+            body["usage"] = {"input_tokens": 10, "output_tokens": len(messages)}
         known = self.known[context_id]
         known.sent |= {message["id"]: message for message in messages}
         return Write(context_id, "messages", body, tuple(m["id"] for m in messages), key)
@@ -281,6 +283,9 @@ class Load:
         known.log, known.version = log, found["version"]
         self._check_batches(log)
         self._check_versions(known)
+        reported = [m["metadata"]["batch"] for m in log if m["metadata"]["batch"] % 2]
+        assert found["usage"]["input_tokens"] == 10 * len(set(reported)), "a report is lost"
+        assert found["usage"]["output_tokens"] == len(reported)
 
     def _check_batches(self, log: list[dict[str, Any]]) -> None:
         """Messages that were sent together stand together, all of them."""
