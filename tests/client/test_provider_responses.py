@@ -113,6 +113,24 @@ def test_the_chunks_of_a_stream_of_gemini_are_one_message(is_json: bool) -> None
     assert (got.usage.input_tokens, got.usage.model) == (100, "gemini-3-pro")
 
 
+@pytest.mark.parametrize("is_json", [False, True], ids=["object", "json"])
+def test_parts_of_gemini_that_hold_nothing_are_left_out(is_json: bool) -> None:
+    """
+    The package makes them of parts that are newer than itself; the rest is appended all the same.
+    """
+    candidate = GEMINI["candidates"][0]
+
+    def answered(*parts: dict[str, Any]) -> Any:
+        changed = {**candidate, "content": {"role": "model", "parts": list(parts)}}
+        made = {**GEMINI, "candidates": [changed]}
+        return made if is_json else GenerateContentResponse.model_validate(made)
+
+    (message,) = plain(read(answered({}, {"text": "Hi"})).messages)
+    assert message == {"role": "model", "parts": [{"text": "Hi"}]}
+    with pytest.raises(InvalidRequest, match="has no content"):
+        read(answered({}))
+
+
 def test_a_stream_of_gemini_that_was_cut_is_refused() -> None:
     """
     No chunk says why it ended; or there is nothing but a usage.

@@ -157,11 +157,13 @@ def _gemini(fields: Fields, format_: str) -> ProviderResponse:
             " its chunks."
         )
     content = fields_of(candidate.get("content"))
-    if not content.get("parts"):
+    # The package leaves nothing of a part that is of a newer kind than itself.
+    parts = [part for part in map(fields_of, content.get("parts") or ()) if part]
+    if not parts:
         raise _refused(f"The candidate has no content; its finishReason is {_word(reason)}.")
     model = fields.get("modelVersion", fields.get("model_version"))
     report = fields.get("usageMetadata", fields.get("usage_metadata"))
-    message = {"role": "model", **content}
+    message = {"role": "model", **content, "parts": parts}
     return ProviderResponse(format_, [message], _billed(report, format_, model))
 
 
