@@ -8,6 +8,7 @@ import pytest
 
 from fastpaca.errors import InvalidRequest
 from fastpaca.formats import read, read_text
+from tests.formats.samples import Appended
 
 TEXT = {"type": "text", "text": "Hi"}
 
@@ -72,6 +73,22 @@ def test_gemini_parts_get_a_type() -> None:
     types = [part["type"] for part in read(message, "gemini").message["parts"]]
     assert types == ["thought", "text", "functionCall", "hologram"]
     assert read({"parts": [{"text": "Hi"}]}, "gemini").message["role"] == "user"
+
+
+@pytest.mark.parametrize("role", ["user", "function", "tool"])
+def test_responses_to_calls_of_gemini_have_any_role_of_the_user(role: str) -> None:
+    """
+    The guide of the official package gives them the role `tool`, and the API takes it.
+    """
+    asked = {"role": "user", "parts": [{"text": "How far?"}]}
+    called = {
+        "role": "model",
+        "parts": [{"functionCall": {"name": "f", "args": {}}, "thoughtSignature": "c2ln"}],
+    }
+    told = {"role": role, "parts": [{"functionResponse": {"name": "f", "response": {"km": 1}}}]}
+    rendering = Appended([asked, called, told], "gemini").rendered("gemini")
+    assert rendering.messages == [asked, called, {**told, "role": "user"}]
+    assert (rendering.repairs, rendering.losses) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -149,7 +166,9 @@ BAD: list[tuple[str, Any, str]] = [
     ),
     ("gemini", {"role": "assistant", "parts": [{"text": "Hi"}]}, "role"),
     ("gemini", {"role": "user", "parts": "Hi"}, "parts"),
+    ("anthropic", {"role": "user", "content": [{"type": "", "text": "Hi"}]}, "content[0].type"),
     ("gemini", {"role": "user", "parts": [{}]}, "parts[0]"),
+    ("gemini", {"role": "user", "parts": [{"type": "image"}]}, "parts[0]"),
     ("gemini", {"role": "user", "parts": [{"text": 1}]}, "parts[0].text"),
     (
         "gemini",

@@ -8,7 +8,7 @@ import pytest
 
 from fastpaca.formats import render
 from fastpaca.formats.report import CLOSED_TEXT
-from tests.formats.samples import NAMES, VALIDATORS
+from tests.formats.samples import NAMES, VALIDATORS, Appended
 from tests.kit.messages import assistant, call, result, system, tool, user
 
 Json = dict[str, Any]
@@ -133,6 +133,80 @@ def test_running_step_is_never_closed(name: str, open_calls: Any) -> None:
         assert not {"closed_call", "dropped_call", "added_last"} & {
             repair.code for repair in rendering.repairs
         }
+
+
+PAUSED: list[Json] = [
+    {"role": "user", "content": "How far is it?"},
+    {
+        "role": "assistant",
+        "content": [
+            {"type": "text", "text": "I look it up."},
+            {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"query": "a"}},
+        ],
+    },
+]
+"""A reply of Anthropic's that has paused (`pause_turn`), and is sent again to go on."""
+
+
+def test_a_paused_reply_goes_on_where_it_was_made_and_nowhere_else() -> None:
+    """
+    Its provider gets it back as it is. Others can't say the call, so they are asked to go on.
+    """
+    paused = Appended(PAUSED, "anthropic")
+    own = paused.rendered("anthropic")
+    assert own.messages == PAUSED
+    assert own.repairs == []
+    for name in ("gemini", "bedrock"):
+        rendering = paused.rendered(name)
+        assert VALIDATORS[name](rendering.messages) == []
+        assert [repair.code for repair in rendering.repairs] == ["added_last"]
+        assert [loss.code for loss in rendering.losses] == ["served_call"]
+
+
+SPOKEN: Json = {"id": "audio_1", "data": "UklGRg==", "expires_at": 9, "transcript": "Twelve."}
+
+
+@pytest.mark.parametrize("audio", [SPOKEN, {"id": "audio_1"}], ids=["answered", "sent"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_spoken_reply_is_said_or_lost_and_never_silently_gone(name: str, audio: Json) -> None:
+    """
+    OpenAI Chat gets its id back. Others get the transcript; that the recording is gone is a loss.
+    """
+    question = {"role": "user", "content": "How far is it?"}
+    reply = {"role": "assistant", "content": None, "audio": audio}
+    spoken = Appended([question, reply, question], "openai-chat")
+    rendering = spoken.rendered(name)
+    if name == "openai-chat":
+        sent = {"role": "assistant", "content": None, "audio": {"id": "audio_1"}}
+        assert rendering.messages == [question, sent, question]
+        assert (rendering.repairs, rendering.losses) == ([], [])
+        return
+    assert [(loss.code, loss.seq) for loss in rendering.losses] == [("media", 2)]
+    assert ("Twelve." in str(rendering.messages)) == ("transcript" in audio)
+
+
+@pytest.mark.parametrize("kind", [None, "", "function"])
+def test_a_call_that_a_stream_left_without_a_type_gets_it(kind: str | None) -> None:
+    """
+    Servers that imitate OpenAI leave it out of their pieces, or empty.
+    """
+    made = {"id": "c1", "type": kind, "function": {"name": "f", "arguments": "{}"}}
+    called = {"role": "assistant", "content": None, "tool_calls": [made]}
+    told = {"role": "tool", "tool_call_id": "c1", "content": "12 km"}
+    asked = {"role": "user", "content": "How far is it?"}
+    rendering = Appended([asked, called, told], "openai-chat").rendered("openai-chat")
+    called["tool_calls"] = [{**made, "type": "function"}]
+    assert rendering.messages == [asked, called, told]
+
+
+def test_a_recording_without_an_id_is_a_loss() -> None:
+    """
+    There is nothing that a request could name it by.
+    """
+    reply = {"role": "assistant", "content": "Twelve.", "audio": {"transcript": "Twelve."}}
+    rendering = Appended([reply], "openai-chat").rendered("openai-chat")
+    assert rendering.messages == [{"role": "assistant", "content": "Twelve."}]
+    assert [loss.code for loss in rendering.losses] == ["media"]
 
 
 @pytest.mark.parametrize("name", NAMES)

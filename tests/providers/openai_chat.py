@@ -49,7 +49,12 @@ def _of_message(index: int, message: Mapping[str, Any]) -> Iterator[Violation]:
     if isinstance(content, list) and len(mappings(content)) != len(content):
         yield Violation("content-form", index, -1, "A part is no object.")
     has_call = message.get("tool_calls") is not None or message.get("function_call") is not None
-    if content in (None, []) and not (role == "assistant" and has_call):
+    has_audio = isinstance(audio := message.get("audio"), Mapping) and audio.keys() == {"id"}
+    if message.get("audio") is not None and not has_audio:
+        yield Violation(
+            "recording", index, -1, "A recording is named by its id, and by nothing else."
+        )
+    if content in (None, []) and not (role == "assistant" and (has_call or has_audio)):
         yield Violation("content-required", index, -1, "There is no content.")
     for place, part in enumerate(mappings(content)):
         kind = part.get("type")

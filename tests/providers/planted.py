@@ -136,6 +136,8 @@ CHAT: Listed = [
     _told("c1"),
     {"role": "assistant", "content": "Far."},
     {"role": "user", "content": "And back?"},
+    {"role": "assistant", "content": None, "audio": {"id": "audio_1"}},
+    {"role": "user", "content": "Thank you."},
 ]
 
 CHAT_FAULTS = (
@@ -161,6 +163,7 @@ CHAT_FAULTS = (
     Planted("orphan-result", lambda m: m.insert(5, _told("c9"))),
     Planted("repeated-result", lambda m: m.insert(5, _told("c2"))),
     Planted("result-id", lambda m: m[4].pop("tool_call_id")),
+    Planted("recording", lambda m: m[6].update(audio={"id": "a1", "transcript": "Far."})),
 )
 
 RESPONSES: Listed = [

@@ -190,7 +190,7 @@ class _Messages:
             if block is not None:
                 return block
             if item.text:
-                return {"type": "text", "text": item.text}
+                return {"type": "text", "text": self._writer.spoken(item)}
         self._writer.lost(item)
         return None
 

@@ -140,7 +140,7 @@ class _AnthropicBlocks(Blocks):
             if block is not None:
                 return [block]
         if isinstance(item, (MediaItem, CompactionItem)) and item.text.strip():
-            return [{"type": "text", "text": item.text}]
+            return [{"type": "text", "text": self._writer.spoken(item)}]
         self._writer.lost(item)
         return []
 

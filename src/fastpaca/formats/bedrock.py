@@ -130,7 +130,7 @@ class _BedrockBlocks(Blocks):
         elif self._writer.owns(item):
             return [_untyped(item.part)]
         if isinstance(item, (MediaItem, CompactionItem)) and item.text.strip():
-            return [{"text": item.text}]
+            return [{"text": self._writer.spoken(item)}]
         self._writer.lost(item)
         return []
 

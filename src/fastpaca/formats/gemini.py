@@ -145,7 +145,7 @@ BLOCKS: Final = {
 
 RULES: Final = Rules(
     name=NAME,
-    roles=("user", "model", "function"),
+    roles=("user", "model", "function", "tool"),
     key="parts",
     forms=("list",),
     blocks=BLOCKS,
@@ -231,7 +231,7 @@ class _GeminiBlocks(Blocks):
             if block is not None:
                 return [block]
         if isinstance(item, (MediaItem, CompactionItem)) and item.text.strip():
-            return [{"text": item.text}]
+            return [{"text": self._writer.spoken(item)}]
         self._writer.lost(item)
         return []
 

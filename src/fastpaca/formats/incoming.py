@@ -118,13 +118,16 @@ def _parts(content: bytes, rules: Rules, field: str) -> tuple[bytes, str]:
 def _block(block: bytes, rules: Rules, field: str) -> bytes:
     """Check a block, and let it have a type."""
     members = jsontext.members(block, ("type",), field)
-    if rules.type_of is not None and "type" not in members:
-        kind = rules.type_of(members)
-        if not kind:
+    if rules.type_of is not None:
+        if members.keys() <= {"type", ""}:  # which is no key of the provider's
             raise InvalidRequest("The block is empty.", field)
-        check_block(members, kind, rules, field)
-        return b'{"type":' + msgspec.json.encode(kind) + b"," + block[1:]
+        if "type" not in members:
+            kind = rules.type_of(members)
+            check_block(members, kind, rules, field)
+            return b'{"type":' + msgspec.json.encode(kind) + b"," + block[1:]
     kind = jsontext.string(required(members, "type", '"', field), f"{field}.type")
+    if not kind and rules.name:
+        raise InvalidRequest("Must not be empty.", f"{field}.type")
     check_block(members, kind, rules, field)
     return block
 

@@ -77,8 +77,9 @@ def _said_in_keys(at: int, keys: Mapping[str, Any]) -> list[Item]:
     if isinstance(keys.get("refusal"), str):
         items.append(TextItem(at=at, text=keys["refusal"], is_refusal=True))
     audio = keys.get("audio")
-    if isinstance(audio, dict) and isinstance(audio.get("transcript"), str):
-        items.append(MediaItem(at=at, kind="audio", text=audio["transcript"]))
+    if isinstance(audio, dict):
+        said = audio.get("transcript")
+        items.append(MediaItem(at=at, kind="audio", text=said if isinstance(said, str) else ""))
     return items
 
 

@@ -191,13 +191,21 @@ class Merger:
             messages.insert(0, Merged(USER, [self._blocks.first]))
             self._report.repair(ADDED_FIRST)
             self.stable += 1
-        if messages[-1].role != USER and not _waits(arrangement):
+        if messages[-1].role != USER and not _waits(arrangement, messages[-1]):
             messages.append(Merged(USER, [self._blocks.last]))
             self._report.repair(ADDED_LAST)
 
 
-def _waits(arrangement: Arrangement) -> bool:
-    """Return whether the last turn holds a call whose result is still to come."""
+def _waits(arrangement: Arrangement, last: Merged) -> bool:
+    """
+    Return whether the last turn holds a call whose result is still to come.
+
+    One that a provider runs itself counts only if it is said in the *last* message: a reply that
+    paused for it goes on only there.
+    """
     return any(
-        isinstance(item, CallItem) and item.result is None for item in arrangement.turns[-1].items
+        isinstance(item, CallItem)
+        and item.result is None
+        and (not item.is_served or any(block is item.part for block in last.blocks))
+        for item in arrangement.turns[-1].items
     )

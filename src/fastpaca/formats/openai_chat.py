@@ -32,6 +32,7 @@ from fastpaca.formats.report import (
     ERROR_FLAG,
     FILLED_RESULT,
     LAST_TEXT,
+    MEDIA,
     MERGED,
     NO_OUTPUT_TEXT,
 )
@@ -59,6 +60,8 @@ CALLS: Final = (
     Block.of({"type": '"', "custom": "{", "custom.name": '"', "custom.input": '"'}, "id index"),
 )
 """Every call under `tool_calls`; accumulators of streams leave an `index` in it."""
+
+_CALL_TYPES: Final = ("function", "custom")
 
 MESSAGE_KEYS: Final = frozenset(
     {"name", "refusal", "audio", "annotations", "function_call", *shapes.REASONING_KEYS}
@@ -169,13 +172,13 @@ class _Chat:
         has_legacy = self._legacy is not None and self._legacy in items
         if keys and not has_legacy and keys.get(shapes.CALL_KEY):
             del keys[shapes.CALL_KEY]
-        has_call = bool(calls) or has_legacy
-        if not blocks and not has_call and isinstance(keys.get("refusal"), str):
+        may_be_silent = bool(calls) or has_legacy or self._has_recording(at, keys)
+        if not blocks and not may_be_silent and isinstance(keys.get("refusal"), str):
             blocks.append({"type": "refusal", "refusal": keys.pop("refusal")})
         message: Json = {"role": said.message["role"] if side is SYSTEM else side}
         if blocks or _has_content(said):
             message["content"] = restored(said, blocks)
-        if not has_call and message.get("content") in (None, []):
+        if not may_be_silent and message.get("content") in (None, []):
             self._report.blank(at)
             return None
         if keys:
@@ -185,6 +188,17 @@ class _Chat:
         if calls:
             message[shapes.CALLS_KEY] = calls
         return message
+
+    def _has_recording(self, at: int, keys: Json) -> bool:
+        """Leave of a recording its id, which is all that a request may hold of it."""
+        audio = keys.get("audio")
+        if isinstance(audio, dict) and isinstance(audio.get("id"), str) and audio["id"]:
+            keys["audio"] = {"id": audio["id"]}
+            return True
+        if audio:
+            self._report.loss(MEDIA, at)
+            del keys["audio"]
+        return False
 
     def _said(self, side: str, items: Sequence[Item]) -> tuple[list[Json], list[Json]]:
         """Write what a message says, and its calls."""
@@ -247,7 +261,9 @@ class _Chat:
         """Return whether *call* stood under `tool_calls`, and has the form of such a call."""
         if call.plain_in == NAME:
             return True
-        return call.place <= shapes.CALLS_PLACE and any(block.fits(call.part) for block in CALLS)
+        if call.place > shapes.CALLS_PLACE or call.part.get("type") not in _CALL_TYPES:
+            return False
+        return any(block.fits(call.part) for block in CALLS)
 
     def _result(self, item: Item) -> Json:
         assert isinstance(item, ResultItem)

@@ -26,6 +26,8 @@ from fastpaca.formats.items import (
     CompactionItem,
     Item,
     MediaItem,
+    OpaqueItem,
+    PageOnlyItem,
     Part,
     ReasoningItem,
     ResultItem,
@@ -184,12 +186,20 @@ class _Responses:
                     self._blocks.append(block)
                     if side is ASSISTANT and self._writer.said[item.at].format != NAME:
                         self._flush(previous, side)
+            elif self._is_unknown_block(item):
+                self._blocks.append(item.part)
             else:
                 self._flush(previous, side)
                 self._write_item(item)
         self._flush(previous, side)
         if has_reasoning and side is ASSISTANT:
             self._drop_reasoning(start, turn)
+
+    def _is_unknown_block(self, item: Item) -> bool:
+        """Return whether *item* stood in a message of this format, and is no item of its own."""
+        said = self._writer.said[item.at]
+        is_own = said.format == NAME and said.form != ITEM_FORM
+        return is_own and isinstance(item, (OpaqueItem, PageOnlyItem))
 
     def _drop_reasoning(self, start: int, turn: Turn) -> None:
         """Drop reasoning, from the item at *start* on, after which comes no reply."""

@@ -144,6 +144,12 @@ class BlockWriter:
             code = SERVED_CALL
         self.report.loss(code, item.at)
 
+    def spoken(self, item: MediaItem | CompactionItem) -> str:
+        """Return the text that stands for *item*; of a recording, that is not all it holds."""
+        if isinstance(item, MediaItem) and item.kind == "audio" and item.text:
+            self.lost(item)
+        return item.text
+
     def text_of(self, item: TextItem) -> str:
         """Return a text that is not this format's own, and note what goes with its block."""
         part = item.part
