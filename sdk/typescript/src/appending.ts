@@ -8,7 +8,7 @@
  * | OpenAI Chat | `object` is `chat.completion` |
  * | OpenAI Responses | `object` is `response` |
  * | Anthropic | `type` is `message`, and there are `content`, `model` and `usage` |
- * | Gemini | `candidates` or `promptFeedback`, and no `role` |
+ * | Gemini | `candidates` or `promptFeedback`, and no `role`; a list of chunks is one response |
  * | Bedrock | `output` with a `message` in it, and neither `role` nor `type` |
  * | AI SDK, result or step | `responseMessages`, or `messages` in `response` |
  * | AI SDK, end of a UI stream | `responseMessage` |
@@ -21,6 +21,7 @@
 import { withoutBytes } from './bytes.js';
 import type { Format } from './formats.js';
 import { refused } from './protocol.js';
+import { isGemini, joined } from './streams.js';
 import { type Fields, type TokenUsage, fieldsOf, isReported, usageOf } from './usage.js';
 
 /** What to append. */
@@ -45,6 +46,10 @@ export function appendingOf(
     return { messages, isBatch: false, format: named, usage: given };
   }
   if (Array.isArray(appended)) {
+    const chunks = appended.map(fieldsOf);
+    if (chunks.length > 0 && chunks.every(isGemini)) {
+      return appendingOf(joined(chunks), format, usage);
+    }
     const messages = listedOf(appended, 'messages');
     return { messages, isBatch: true, format: named, usage: given };
   }
@@ -92,7 +97,7 @@ function responseOf(fields: Fields): Appending | undefined {
     return ofAnthropic(fields);
   }
   if (has('role') || has('type')) return undefined;
-  if (has('candidates') || has('promptFeedback')) return ofGemini(fields);
+  if (isGemini(fields)) return ofGemini(fields);
   const output = fieldsOf(fields['output']);
   if (output['message'] !== undefined) return ofBedrock(fields, output['message']);
   if (has('responseMessage')) return ofUIStream(fields);
@@ -133,9 +138,11 @@ function mapped(value: unknown, map: (item: unknown) => unknown): unknown {
 function ofOpenAIChat(fields: Fields): Appending {
   const choice = onlyOf(fields['choices'], 'choices', 'the message of the one you chose');
   checkFinished(choice, 'finish_reason');
-  const { tool_calls, ...message } = without(choice['message'], 'parsed');
+  const { tool_calls, annotations, ...rest } = without(choice['message'], 'parsed');
+  const message =
+    annotations === null || annotations === undefined ? rest : { ...rest, annotations };
   const calls = mapped(tool_calls, (call) => {
-    const made = fieldsOf(call);
+    const made = without(call, 'index'); // only a stream has it
     const called = made['function'];
     return called ? { ...made, function: without(called, 'parsed_arguments') } : made;
   });
@@ -171,7 +178,10 @@ function ofGemini(fields: Fields): Appending {
   const candidate = onlyOf(fields['candidates'], 'candidates', 'the content of the one you chose');
   const { finishReason } = candidate;
   if (finishReason === undefined || finishReason === null) {
-    throw unusable('This is a piece of a stream: its candidate has no finishReason.');
+    throw unusable(
+      'This is a piece of a stream: its candidate has no finishReason.' +
+        ' Append a list of all its chunks.',
+    );
   }
   const content = fieldsOf(candidate['content']);
   if (!Array.isArray(content['parts']) || content['parts'].length === 0) {

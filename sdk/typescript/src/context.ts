@@ -23,6 +23,7 @@ import type {
   OpenCalls,
   PlainMessage,
   ProviderView,
+  GeminiResponse,
   SingleResponse,
 } from './formats.js';
 import { checkKey, pathOf, queryOf, refused, textOf, valueOf } from './protocol.js';
@@ -165,6 +166,10 @@ export class Context {
     messages: readonly M[],
     options?: BatchOptions & { format?: 'parts' | undefined },
   ): Promise<AppendResult[]>;
+  async append<M extends GeminiResponse>(
+    chunks: readonly M[],
+    options?: AppendOptions & { format?: 'parts' | undefined },
+  ): Promise<AppendResult>;
   async append<F extends Format>(
     messages: readonly MessageIn<F>[],
     options: BatchOptions & { format: F },

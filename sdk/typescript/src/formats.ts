@@ -97,8 +97,8 @@ interface AnthropicResponse {
   usage: object;
 }
 
-/** The response of Gemini. */
-interface GeminiResponse {
+/** The response of Gemini, or a chunk of its stream. */
+export interface GeminiResponse {
   candidates?: readonly unknown[];
   modelVersion?: string;
 }

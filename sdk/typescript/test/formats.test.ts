@@ -234,6 +234,45 @@ test('the response of each provider is appended with its usage', async () => {
   });
 });
 
+test('what the package of OpenAI adds while it streams is not sent again', async () => {
+  const [choice] = CHAT.choices;
+  const { parsed: _, ...message } = choice!.message;
+  const made = { name: 'look', arguments: '{"parsed":1}' };
+  const [call] = message.tool_calls;
+  const streamed = { ...message, annotations: null, tool_calls: [{ ...call!, index: 0 }] };
+  const { body } = await sent({ ...CHAT, choices: [{ ...choice!, message: streamed }] });
+  assert.deepEqual(body['message'], { ...message, tool_calls: [{ ...call!, function: made }] });
+});
+
+test('the chunks of a stream of Gemini are one message', async () => {
+  const said = (...parts: object[]) => ({ candidates: [{ content: { role: 'model', parts } }] });
+  const call = { functionCall: { name: 'look', args: {} }, thoughtSignature: 'c2ln' };
+  const { modelVersion, usageMetadata } = GEMINI;
+  const chunks = [
+    said({ text: 'Hm. ', thought: true }),
+    said({ text: 'Look.', thought: true }),
+    said({ text: 'Let ' }),
+    said({ text: 'me see.' }),
+    said(call),
+    { candidates: [{ index: 0, finishReason: 'STOP' }], modelVersion },
+    { usageMetadata },
+  ];
+  const { format, body } = await sent(chunks);
+  assert.equal(format, 'gemini');
+  assert.deepEqual(body['message'], {
+    role: 'model',
+    parts: [{ text: 'Hm. Look.', thought: true }, { text: 'Let me see.' }, call],
+  });
+  assert.deepEqual(body['usage'], {
+    input_tokens: 42,
+    output_tokens: 12,
+    cached_input_tokens: 16,
+    model: 'gemini-2.5-pro',
+  });
+  await refusedAs(chunks.slice(0, 4), 'message', /no finishReason/);
+  await refusedAs([{ usageMetadata }], 'message', /has 0 candidates/);
+});
+
 test('results of earlier releases of the AI SDK are appended, and UI streams at their end', async () => {
   const { responseMessages: messages, ...rest } = AI_SDK;
   const totalUsage = { inputTokens: 100, outputTokens: 9, cachedInputTokens: 50 };

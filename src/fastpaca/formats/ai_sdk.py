@@ -35,6 +35,7 @@ from fastpaca.formats.report import (
     DROPPED_BLANK,
     DROPPED_THINKING,
     INSTRUCTIONS_AS_TEXT,
+    KEYS,
     LAST_TEXT,
 )
 from fastpaca.formats.writing import BlockWriter, Ids, Json, WrittenList
@@ -178,13 +179,10 @@ class _Messages:
             return self._reasoning(item)
         if part and (self._writer.owns(item) or _is_data(item)):
             return part
-        if isinstance(item, (TextItem, CompactionItem)):
-            text = self._writer.text_of(item) if isinstance(item, TextItem) else item.text
-            if text.strip():
-                return {"type": "text", "text": text}
-            if isinstance(item, TextItem):
-                self._report.repair(DROPPED_BLANK, item.at)
-                return None
+        if isinstance(item, TextItem):
+            return self._text(item)
+        if isinstance(item, CompactionItem) and item.text.strip():
+            return {"type": "text", "text": item.text}
         if isinstance(item, MediaItem):
             block = _media_part(item)
             if block is not None:
@@ -194,14 +192,27 @@ class _Messages:
         self._writer.lost(item)
         return None
 
+    def _text(self, item: TextItem) -> Json | None:
+        more = _model_options(item.part)
+        text = item.text if more else self._writer.text_of(item)
+        if not text.strip():
+            self._report.repair(DROPPED_BLANK, item.at)
+            return None
+        return {"type": "text", "text": text, **({_MORE: more} if more else {})}
+
     def _reasoning(self, item: ReasoningItem) -> Json | None:
         part = item.part
-        if part and self._writer.owns(item):
+        more = _model_options(part)
+        if more:
+            part = {"type": "reasoning", "text": item.text, _MORE: more}
+        if more or (part and self._writer.owns(item)):
             if item.at < self._writer.options.intact_from and _is_bound(part):
                 self._report.repair_once(DROPPED_THINKING, item.at)
                 return None
-            return part
+            return dict(part)
         if item.text.strip():
+            if any(part[key] for key in part.keys() - _READABLE):
+                self._report.loss(KEYS, item.at)  # it was signed, or sealed
             return {"type": "reasoning", "text": item.text}
         self._writer.lost(item)
         return None
@@ -219,6 +230,8 @@ class _Messages:
             "toolName": self._ids.name(call),
             "toolCallId": call_id,
         }
+        if more := _model_options(call.part):
+            part["callProviderMetadata"] = more
         if call.result is None:
             return {**part, "state": "input-available", "input": given}
         return {**part, **self._came_to(call.result, given)}
@@ -251,6 +264,9 @@ class _Messages:
         return {**written, **self._came_to(result, given)}
 
 
+_READABLE: Final = frozenset({"type", "text", "thinking", "thought", "summary", "id", "status"})
+"""Keys of reasoning whose content is in its text, or says nothing elsewhere."""
+
 _OPEN_KEYS: Final = frozenset({"state", "approval", "rawInput", "inputEncoding"})
 """Keys that a part loses when it is closed."""
 
@@ -271,6 +287,17 @@ def _by_message(items: Sequence[Item]) -> list[tuple[int, Sequence[Item]]]:
 
 def _is_data(item: Item) -> bool:
     return isinstance(item, PageOnlyItem) and item.part["type"].startswith("data-")
+
+
+def _model_options(part: Part) -> Json | None:
+    """
+    Return what only the provider understands of a part of a model message of the AI SDK.
+
+    A UI message has it under another name, `providerMetadata`. Signatures and ids of items are in
+    it, so a part that loses it may be refused.
+    """
+    more = part.get("providerOptions")
+    return more if isinstance(more, dict) and "state" not in part else None
 
 
 def _is_bound(part: Part) -> bool:
