@@ -93,7 +93,7 @@ def type_of(schema: Spec) -> str:
         return " or ".join(type_of(one) for one in schema["anyOf"])
     if "enum" in schema:
         return alternatives([f"`{value}`" for value in schema["enum"]])
-    kind: str | list[str] = schema.get("type", "object")
+    kind: str | list[str] = schema.get("type", "object" if "$ref" in schema else "any")
     if isinstance(kind, list):
         return " or ".join(type_of(schema | {"type": one}) for one in kind)
     if kind == "null":

@@ -1,6 +1,6 @@
 /** An agent on Anthropic Messages: it streams, thinks, calls tools, and keeps its conversation. */
 
-import { createInterface } from 'node:readline/promises';
+import { createInterface } from 'node:readline';
 import Anthropic from '@anthropic-ai/sdk';
 import { type Context, createClient } from 'fastpaca';
 import { description, name, parameters, tools } from './tools.ts';
@@ -33,10 +33,11 @@ export async function answer(chat: Context): Promise<void> {
 }
 
 if (import.meta.main) {
-  const terminal = createInterface({ input: process.stdin, output: process.stdout });
   const chat = await createClient().context('support/1', { budget: 4_000 });
-  for (;;) {
-    await chat.append(await terminal.question('\n> '));
+  process.stdout.write('> ');
+  for await (const said of createInterface({ input: process.stdin })) {
+    await chat.append(said);
     await answer(chat);
+    process.stdout.write('\n> ');
   }
 }

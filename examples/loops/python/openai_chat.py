@@ -34,6 +34,6 @@ def answer(chat: Context) -> None:
 
 if __name__ == "__main__":
     conversation = Fastpaca().context("support/1", budget=4_000)
-    while True:
-        conversation.append(input("\n> "))
+    while said := input("\n> "):
+        conversation.append(said)
         answer(conversation)

@@ -95,6 +95,6 @@ def answer(chat: str) -> None:
 
 
 if __name__ == "__main__":
-    while True:
-        append("support/1", question(input("\n> ")))
+    while said := input("\n> "):
+        append("support/1", question(said))
         answer("support/1")

@@ -60,7 +60,7 @@ class RenderedViewJSON(ViewJSON, frozen=True, gc=False, kw_only=True):
         Any,
         doc(
             "The instructions, in the form of the provider; absent if there are none, or if they"
-            " belong into `messages`."
+            " belong in `messages`."
         ),
     ] = UNSET
 

@@ -6,7 +6,7 @@ parts, and `render` turns the messages of a view into the list that a provider a
 are pure, and depend only on msgspec:
 
     rendering = render(view, "anthropic")
-    client.messages.create(system=rendering.system, messages=rendering.messages, …)
+    client.messages.create(system=rendering.system or [], messages=rendering.messages, …)
 
 How the room is built, in the order of reading:
 
