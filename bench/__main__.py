@@ -212,6 +212,7 @@ SECTIONS = {
     "foreign": foreign.appends_beside_a_reader,
     "memory": memory.memory_of_many_contexts,
     "rendering": rendering.rendering_against_json,
+    "rendered": rendering.cached_rendering_against_window,
     "bodies": bodies.memory_after_large_bodies,
     "stalls": stalls.stalls_of_requests,
     "neighbours": stalls.neighbours_of_requests,

@@ -54,12 +54,13 @@ class Windows:
         if at_version is not None:
             context = await self._service.at_version(current, at_version)
         if_none_match = request.headers.get(b"if-none-match")
-        tag = etag(context, budget_tokens, asked, explain=explain)
-        if if_none_match is not None and is_known(tag, if_none_match):
-            return Response(304, headers=((b"etag", tag),))
-        if explain:
-            body = await self._explained(context, budget_tokens, asked)
-            return Response(200, body, _headers(tag))
+        if if_none_match is not None or explain:
+            tag = etag(context, budget_tokens, asked, explain=explain)
+            if if_none_match is not None and is_known(tag, if_none_match):
+                return Response(304, headers=((b"etag", tag),))
+            if explain:
+                body = await self._explained(context, budget_tokens, asked)
+                return Response(200, body, _headers(tag))
         if context is not current:  # a past state has the revision of the current one
             return await self._made(context, budget_tokens, asked, is_kept=False)
         kept = self._views.get(context, budget_tokens, asked)
