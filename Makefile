@@ -41,7 +41,6 @@ test: $(DEV) $(SERVERS) $(SDK) $(EXAMPLES) $(LOOPS) $(BROWSER) $(SITE) ## run th
 
 coverage: $(DEV) ## report what `make test ARGS='--cov --cov-report='` reached, and fail if it was too little
 	$(BIN)/coverage report --fail-under=95
-	$(BIN)/coverage report --fail-under=95 --include='src/fastpaca/formats/*'
 	$(BIN)/coverage report --fail-under=100 --include="$$($(BIN)/python scripts/pure.py)"
 
 check: $(DEV) $(SDK) $(EXAMPLES) $(LOOPS) $(BROWSER) $(SITE) ## check format, lint, types, the direction of imports and the documentation

@@ -107,7 +107,7 @@ class _Messages:
                     if goes_on and index >= arrangement.settled and stable < 0:
                         stable = before - 1
             if index >= arrangement.settled and stable < 0:
-                stable = self._first_of(arrangement.turns, index, before)
+                stable = before  # a turn of results, which join their calls, is never the first
         stable = len(messages) if stable < 0 else stable
         if self._report.seqs and not messages:
             parts = [{"type": "text", "text": LAST_TEXT}]
@@ -133,13 +133,6 @@ class _Messages:
         message["parts"] = parts
         self._messages.append(message)
         self._at = said.at
-
-    def _first_of(self, turns: Sequence[Turn], index: int, before: int) -> int:
-        """Return the first message that the turn at *index* changes: its results join calls."""
-        if index and turns[index].side is RESULTS:
-            calls = len({item.at for item in turns[index - 1].items})
-            return max(0, before - calls)
-        return before
 
     def _message(self, at: int, turn: Turn, items: Sequence[Item]) -> None:
         said = self._writer.said[at]

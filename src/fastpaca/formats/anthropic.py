@@ -122,7 +122,7 @@ class _AnthropicBlocks(Blocks):
 
     def __init__(self, writer: BlockWriter) -> None:
         super().__init__(writer)
-        self._ids = Ids(writer, r"[a-zA-Z0-9_-]+", name_max=128, is_unique=True)
+        self._ids = Ids(writer, r"[a-zA-Z0-9_-]+", name_max=128)
 
     def write(self, side: str, item: Item, /) -> list[Json]:
         if type(item) is TextItem:
@@ -237,9 +237,6 @@ class _AnthropicBlocks(Blocks):
         if is_said(result.value):
             return result.value
         blocks = self._writer.result_blocks(result, "text", media_block)
-        if not blocks:
-            self._report.repair(FILLED_RESULT, result.at)
-            return NO_OUTPUT_TEXT
         if len(blocks) == 1 and len(blocks[0]) == 2 and blocks[0]["type"] == "text":
             return blocks[0]["text"]
         return blocks

@@ -112,7 +112,7 @@ class _BedrockBlocks(Blocks):
 
     def __init__(self, writer: BlockWriter) -> None:
         super().__init__(writer)
-        self._ids = Ids(writer, r"[a-zA-Z0-9_-]{1,64}", is_unique=True)
+        self._ids = Ids(writer, r"[a-zA-Z0-9_-]{1,64}")
 
     def write(self, side: str, item: Item, /) -> list[Json]:
         if type(item) is TextItem:
@@ -186,16 +186,13 @@ class _BedrockBlocks(Blocks):
             return [{"text": result.value}]
         blocks: list[Json] = []
         for item in self._writer.result_contents(result):
-            if isinstance(item, TextItem):
+            block = self._media(item) if isinstance(item, MediaItem) else None
+            if block is not None:
+                blocks.append(block)
+            elif isinstance(item, (TextItem, MediaItem)) and item.text:
                 blocks.append({"text": item.text})
-            elif isinstance(item, MediaItem):
-                block = self._media(item)
-                if block is None and item.text:
-                    block = {"text": item.text}
-                if block is not None:
-                    blocks.append(block)
-                else:
-                    self._writer.lost(item)
+            else:
+                self._writer.lost(item)
         if not blocks:
             self._report.repair(FILLED_RESULT, result.at)
             blocks = [{"text": NO_OUTPUT_TEXT}]

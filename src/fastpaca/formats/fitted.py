@@ -71,15 +71,11 @@ def rendered_view(
         if not binds or everything.fitted.used_tokens <= budget:
             return _viewed(context, budget, everything, window)
     priced, added = _priced(window, asked, factor)
-    reserved = math.ceil(RESERVED_TOKENS * factor)
-    while True:
-        left = _fitted_to(context, priced, budget - reserved)
-        raw_tokens = left.used_tokens - sum([added[_place(entry)] for entry in left.entries])
-        costed = _costed(left._replace(used_tokens=raw_tokens), asked, factor)
-        excess = costed.fitted.used_tokens - budget
-        if excess <= 0:
-            return _viewed(context, budget, costed, priced)
-        reserved += excess  # until nothing is left, and nothing is to be repaired
+    left = _fitted_to(context, priced, budget - math.ceil(RESERVED_TOKENS * factor))
+    raw_tokens = left.used_tokens - sum([added[_place(entry)] for entry in left.entries])
+    costed = _costed(left._replace(used_tokens=raw_tokens), asked, factor)
+    assert costed.fitted.used_tokens <= budget, "a repair costs more than `surcharges` says"
+    return _viewed(context, budget, costed, priced)
 
 
 class _Costed(NamedTuple):

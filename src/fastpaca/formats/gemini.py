@@ -95,7 +95,7 @@ THOUGHT: Final = "thought"
 FOREIGN_SIGNATURE: Final = "skip_thought_signature_validator"
 """Stands for the signature of a call that Gemini did not make; from the page on signatures."""
 
-_SIGNATURES: Final = ("thoughtSignature", "thought_signature")
+_SIGNATURE, _SIGNATURE_IN_PYTHON = "thoughtSignature", "thought_signature"
 
 
 def _type_of(members: jsontext.Members) -> str:
@@ -237,7 +237,7 @@ class _GeminiBlocks(Blocks):
 
     def _text(self, item: TextItem) -> list[Json]:
         part = item.part
-        is_signed = any(part.get(key) for key in _SIGNATURES)
+        is_signed = part.get(_SIGNATURE) or part.get(_SIGNATURE_IN_PYTHON)
         if item.is_blank and not is_signed:
             self._report.repair(DROPPED_BLANK, item.at)
             return []
@@ -276,17 +276,15 @@ class _GeminiBlocks(Blocks):
         """Let the first call of a step be signed."""
         for part in message.blocks:
             if isinstance(part.get("functionCall") or part.get("function_call"), dict):
-                if not (part.get(_SIGNATURES[0]) or part.get(_SIGNATURES[1])):
-                    part[_SIGNATURES[0]] = FOREIGN_SIGNATURE
-                    self._report.repair_once(ADDED_SIGNATURE, _first_call(turn).at)
+                if not (part.get(_SIGNATURE) or part.get(_SIGNATURE_IN_PYTHON)):
+                    part[_SIGNATURE] = FOREIGN_SIGNATURE
+                    call = next(filter(_is_call, turn.items))
+                    self._report.repair_once(ADDED_SIGNATURE, call.at)
                 return
 
 
-def _first_call(turn: Turn) -> Item:
-    for item in turn.items:
-        if type(item) is CallItem:
-            return item
-    raise AssertionError("a step with a call has one")
+def _is_call(item: Item) -> bool:
+    return type(item) is CallItem
 
 
 def _is_empty(item: Item) -> bool:

@@ -161,7 +161,7 @@ def _bind(
         again = calls[at, reference.place]
         if again.arguments is None:
             again.arguments = call.arguments
-    elif (at, reference.place) in results:
+    else:
         call.result = results[at, reference.place]
         call.result.call = call
 

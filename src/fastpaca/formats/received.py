@@ -64,9 +64,7 @@ def parse_message(text: bytes, field: str, format_: str | None = None) -> Draft:
     try:
         draft = parse(incoming.text, field)
     except InvalidRequest as error:
-        where = error.field
-        if where is not None and where.startswith(field):
-            where = field + own_path(origin, where.removeprefix(field))
+        where = field + own_path(origin, (error.field or field).removeprefix(field))
         raise InvalidRequest(str(error), where) from None
     oddities = draft.oddities
     if format_ is not None:

@@ -9,7 +9,7 @@ their codes, too.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -163,8 +163,3 @@ class Findings:
         if (code, at) not in self._noted:
             self._noted.add((code, at))
             self.losses.append(Loss(code, self.seqs[at]))
-
-
-def as_json(listed: Sequence[Repair] | Sequence[Loss]) -> Any:
-    """Return repairs or losses as JSON values."""
-    return msgspec.to_builtins(listed)

@@ -205,7 +205,10 @@ class BlockWriter:
     def result_blocks(
         self, result: ResultItem, kind: str, media_block: Callable[[MediaItem], Json | None]
     ) -> list[Json]:
-        """Return what *result* holds as blocks: texts of a *kind*, and media as *media_block*."""
+        """
+        Return what *result* holds as blocks: texts of a *kind*, and media as *media_block* writes
+        them; if that is nothing, a text that says so.
+        """
         blocks: list[Json] = []
         for item in self.result_contents(result):
             if item.part and self.owns(item):
@@ -216,6 +219,9 @@ class BlockWriter:
                 blocks.append({"type": kind, "text": item.text})
             else:
                 self.lost(item)
+        if not blocks:
+            self.report.repair(FILLED_RESULT, result.at)
+            blocks.append({"type": kind, "text": NO_OUTPUT_TEXT})
         return blocks
 
     def result_text(self, result: ResultItem) -> str:
@@ -251,14 +257,13 @@ class BlockWriter:
 
 class Ids:
     """
-    Ids and names that a provider takes.
+    Ids and names that a provider takes; no id is used twice, unless a turn begins.
 
     Args:
         writer: Of the format.
         id_pattern: What an id must look like.
         name_chars: What the name of a tool may not hold.
         name_max: How long it may be.
-        is_unique: Whether no id may be used twice in a list; else none in one turn.
     """
 
     def __init__(
@@ -267,14 +272,11 @@ class Ids:
         id_pattern: str,
         name_chars: str = r"[^a-zA-Z0-9_-]",
         name_max: int = 64,
-        *,
-        is_unique: bool = False,
     ) -> None:
         self._writer = writer
         self._takes = re.compile(id_pattern).fullmatch
         self._refused = re.compile(name_chars)
         self._name_max = name_max
-        self._is_unique = is_unique
         self._used: set[str] = set()
         self._names: dict[str, str] = {}
 
@@ -291,9 +293,8 @@ class Ids:
         return call_id
 
     def begin_turn(self) -> None:
-        """Note that a turn of the assistant begins."""
-        if not self._is_unique:
-            self._used.clear()
+        """Let ids be used again, where a provider wants them to differ within a turn only."""
+        self._used.clear()
 
     def name(self, call: CallItem) -> str:
         """Return the name of the tool of *call*."""
