@@ -12,7 +12,8 @@ How the room is built, in the order of reading:
 
 - `items.py`: what a message can say; `reading.py` reads it, by the table of shapes: `parts.py` what
   stands in a part, and `keys.py` what stands in keys next to the parts.
-- `pairs.py` binds results to their calls; `arrangement.py` puts them in the order providers take.
+- `pairs.py` binds results to their calls; `arrangement.py` puts them in the order providers take,
+  and `torn.py` says which thinking no longer follows what it followed.
 - `blocks.py`: how a format says what its blocks hold.
 - One file per format: its blocks, what it takes in, and how it writes. `merging.py` is shared by
   those whose user and model speak in turn, `writing.py` by all.

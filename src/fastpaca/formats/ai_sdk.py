@@ -199,7 +199,8 @@ class _Messages:
         if more:
             part = {"type": "reasoning", "text": item.text, _MORE: more}
         if more or (part and self._writer.owns(item)):
-            if item.at < self._writer.options.intact_from and _is_bound(part):
+            is_torn = item.is_torn or item.at < self._writer.options.intact_from
+            if is_torn and _is_bound(part):
                 self._report.repair_once(DROPPED_THINKING, item.at)
                 return None
             return dict(part)

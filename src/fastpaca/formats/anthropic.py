@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
-from fastpaca.formats import cache_marks
+from fastpaca.formats import cache_marks, torn
 from fastpaca.formats.arrangement import Arrangement, Turn
 from fastpaca.formats.blocks import Block
 from fastpaca.formats.incoming import Rules
@@ -100,6 +100,7 @@ _THINKING: Final = frozenset({"thinking", "redacted_thinking"})
 def write(writer: BlockWriter, arrangement: Arrangement, system: Sequence[Said]) -> WrittenList:
     """Write the messages of a request, and its `system`."""
     blocks = _AnthropicBlocks(writer)
+    torn.tear(arrangement.turns, writer.said, NAME)
     merger = Merger(blocks, writer.report)
     messages = [_message(one, writer.said) for one in merger.write(arrangement)]
     instructions = blocks.instructions(system)
@@ -165,7 +166,7 @@ class _AnthropicBlocks(Blocks):
             self._writer.lost(item)
             return []
         signed = part.get("signature") if part["type"] == "thinking" else part.get("data")
-        if not signed or item.at < self._writer.options.intact_from:
+        if not signed or item.is_torn or item.at < self._writer.options.intact_from:
             self._report.repair_once(DROPPED_THINKING, item.at)
             return []
         return [part]

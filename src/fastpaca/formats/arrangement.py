@@ -165,10 +165,18 @@ class _Arranger:
         elif call.turn >= 0:
             if self._last_spoken > call.turn or self._run:
                 self._report.repair(MOVED_RESULT, result.at, call.id)
+                self._tear(call.turn)
         elif call.part is result.part:
             self._has_result = True
         else:
             self._close()
+
+    def _tear(self, turn: int) -> None:
+        """Mark the thinking after a *turn* that changes: it was made when that said otherwise."""
+        later = [item for one in self._turns[turn + 1 :] for item in one.items]
+        for item in (*later, *self._run):
+            if type(item) is ReasoningItem:
+                item.is_torn = True
 
     def _close(self, *, at_end: bool = False) -> None:
         """End the run: what was said in it, and then the results of its calls."""

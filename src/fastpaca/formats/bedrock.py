@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 from fastpaca.context import jsontext
-from fastpaca.formats import media
+from fastpaca.formats import media, torn
 from fastpaca.formats.arrangement import Arrangement, Turn
 from fastpaca.formats.blocks import Block
 from fastpaca.formats.incoming import Rules
@@ -101,6 +101,7 @@ RULES: Final = Rules(
 def write(writer: BlockWriter, arrangement: Arrangement, system: Sequence[Said]) -> WrittenList:
     """Write the messages of a request, and its `system`."""
     blocks = _BedrockBlocks(writer)
+    torn.tear(arrangement.turns, writer.said, NAME)
     merger = Merger(blocks, writer.report)
     messages = [{"role": one.role, "content": one.blocks} for one in merger.write(arrangement)]
     return WrittenList(messages, merger.stable, blocks.instructions(system) or None)
@@ -144,7 +145,8 @@ class _BedrockBlocks(Blocks):
         if not self._writer.owns(item) or side != ASSISTANT:
             self._writer.lost(item)
             return []
-        if item.at < self._writer.options.intact_from and _is_signed(item.part[REASONING]):
+        is_torn = item.is_torn or item.at < self._writer.options.intact_from
+        if is_torn and _is_signed(item.part[REASONING]):
             self._report.repair_once(DROPPED_THINKING, item.at)
             return []
         return [_untyped(item.part)]

@@ -157,10 +157,12 @@ class ReasoningItem(Item):
     Attributes:
         text: What can be read of it.
         key: The key of the message that it stands in; empty if it is a part.
+        is_torn: Whether it was made after another beginning than the one that it has now.
     """
 
     text: str = ""
     key: str = ""
+    is_torn: bool = False
 
 
 class PageOnlyItem(Item):
