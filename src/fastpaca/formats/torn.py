@@ -39,10 +39,10 @@ def tear(turns: Iterable[Turn], said: Sequence[Said], name: str) -> None:
 
     Only messages that came in this format are judged: each is one reply of the provider.
     """
-    if all(one.by_table is None for one in said):  # then nobody has thought
+    if all(one.by_table is None for one in said):  # no message holds any thinking
         return
     has_begun = False
-    before: Item | None = None  # what the assistant said last, if nobody has spoken since
+    before: Item | None = None  # what the assistant said, with no user after it
     for turn in turns:
         if turn.side is not ASSISTANT:
             if any(map(_is_said, turn.items)):
@@ -54,8 +54,8 @@ def tear(turns: Iterable[Turn], said: Sequence[Said], name: str) -> None:
         for at, listed in groupby(turn.items, lambda item: item.at):
             items = list(listed)
             if said[at].speaks(name):
-                goes_on = has_begun if before is None else _goes_on(before, at)
-                _tear_reply(items, is_torn=not goes_on)
+                continues = has_begun if before is None else _continues(before, at)
+                _tear_reply(items, is_torn=not continues)
             before = next(filter(_is_said, reversed(items)), before)
 
 
@@ -68,8 +68,8 @@ def _tear_reply(items: Sequence[Item], *, is_torn: bool) -> None:
         led_to = led_to or _is_said(item)
 
 
-def _goes_on(before: Item, at: int) -> bool:
-    """Return whether the message at index *at* goes on with the reply that ended with *before*."""
+def _continues(before: Item, at: int) -> bool:
+    """Return whether the message at index *at* continues the reply that ended with *before*."""
     if before.at == at:
         return True
     if not (isinstance(before, CallItem) and before.is_served):
