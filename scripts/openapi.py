@@ -32,7 +32,10 @@ KINDS: Final = {kind.code: kind for kind in STATUS}
 EXAMPLES: Final = {
     error.code: error
     for error in (
-        errors.InvalidRequest("A part needs a type, such as 'text'.", "message.parts[2].type"),
+        errors.InvalidRequest(
+            "A part needs a type, such as 'text'; if it is a provider's own, name its format.",
+            "message.parts[2].type",
+        ),
         errors.ContextNotFound(),
         errors.VersionConflict(expected=83, found=84),
         errors.InternalError("The node failed on this request; find it in the log as 4f1c-2a."),

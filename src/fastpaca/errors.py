@@ -27,6 +27,10 @@ class FastpacaError(Exception):
         self.fields = {name: value for name, value in fields.items() if value is not None}
         super().__init__(self.message)
 
+    def __str__(self) -> str:
+        """What a traceback shows: the message, after the path of what was wrong."""
+        return f"{self.field}: {self.message}" if self.field else self.message
+
     @property
     def field(self) -> str | None:
         """The path of what was wrong in the request, if one can be named."""

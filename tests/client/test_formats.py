@@ -358,12 +358,28 @@ def test_what_belongs_to_a_format_needs_one(context: Context) -> None:
 
 def test_an_error_names_the_field_of_the_caller(context: Context) -> None:
     """
-    In the provider's own message.
+    In the provider's own message, and in the traceback too.
     """
     call: Any = context
     with pytest.raises(InvalidRequest) as refused:
         call.append({"role": "user", "content": [{"type": "text"}]}, format="anthropic")
     assert refused.value.field == "message.content[0].text"
+    assert str(refused.value) == f"message.content[0].text: {refused.value.message}"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": "function_call_output", "call_id": "c", "output": "It is late."},
+        {"role": "user", "parts": [{"text": "Hi"}]},
+    ],
+)
+def test_a_message_whose_format_was_forgotten_is_told_so(message: Any, context: Context) -> None:
+    """
+    An item of OpenAI Responses has no role, and a part of Gemini no type.
+    """
+    with pytest.raises(InvalidRequest, match="name its format"):
+        context.append(message)
 
 
 def test_a_replacement_may_be_in_a_format(context: Context) -> None:

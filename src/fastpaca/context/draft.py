@@ -218,7 +218,9 @@ _SHARED_BYTES_MAX: Final = 64
 def _role(message: jsontext.Members, field: str) -> str:
     if "role" not in message:
         raise InvalidRequest(
-            "A message needs a role, such as 'user' or 'assistant'.", f"{field}.role"
+            "A message needs a role, such as 'user' or 'assistant'; if it is a provider's own, name"
+            " its format.",
+            f"{field}.role",
         )
     role = jsontext.string(message["role"], f"{field}.role")
     if not role:
@@ -233,7 +235,9 @@ def _parts(
 ) -> tuple[tuple[Part, ...], bytes, tuple[ToolReference, ...], tuple[Oddity, ...]]:
     if "parts" not in message:
         raise InvalidRequest(
-            'A message needs parts, such as [{"type": "text", "text": "Hello"}].', f"{field}.parts"
+            'A message needs content, such as "Hello", or parts, such as'
+            ' [{"type": "text", "text": "Hello"}].',
+            f"{field}.parts",
         )
     bodies = jsontext.items(message["parts"], f"{field}.parts")
     if len(bodies) > PARTS_MAX:
@@ -261,7 +265,10 @@ def _part(
     """Read one part, and add what is odd about it to *oddities*."""
     members = jsontext.members(body, shapes.PART_KEYS, field)
     if "type" not in members:
-        raise InvalidRequest("A part needs a type, such as 'text'.", f"{field}.type")
+        raise InvalidRequest(
+            "A part needs a type, such as 'text'; if it is a provider's own, name its format.",
+            f"{field}.type",
+        )
     kind = jsontext.string(members["type"], f"{field}.type")
     if kind == "text" and len(members) == 2 and members.get("text", b"")[:1] == b'"':
         text = jsontext.string(members["text"], "text")

@@ -65,7 +65,7 @@ def parse_message(text: bytes, field: str, format_: str | None = None) -> Draft:
         draft = parse(incoming.text, field)
     except InvalidRequest as error:
         where = field + own_path(origin, (error.field or field).removeprefix(field))
-        raise InvalidRequest(str(error), where) from None
+        raise InvalidRequest(error.message, where) from None
     oddities = draft.oddities
     if format_ is not None:
         noticed = {oddity.path for oddity in oddities}

@@ -230,7 +230,7 @@ def check_context(line: ContextLine) -> None:
         for field in (line.policy, line.metadata):
             _check_minified(bytes(field))
     except InvalidRequest as error:
-        raise BadLine(f"is not valid: {error.field}: {error}") from None
+        raise BadLine(f"is not valid: {error}") from None
 
 
 def _check_minified(text: bytes) -> None:
@@ -250,7 +250,7 @@ def check_body(body: Raw, counts: bytes) -> None:
         draft = parse(text, "body")
         counted = decode_counts(counts)
     except InvalidRequest as error:
-        raise BadLine(f"is not valid: {error.field}: {error}") from None
+        raise BadLine(f"is not valid: {error}") from None
     except msgspec.DecodeError as error:
         raise BadLine(f"has counts that cannot be read: {error}") from None
     if draft.body != text:
