@@ -92,6 +92,8 @@ class _Arranger:
         self._has_result = False  # of a part of the run that holds a call as well
         self._last_spoken = -1  # the last turn that was no approval alone
         self._settled: int | None = None
+        self._torn: list[tuple[int, int]] = []  # ranges of turns that a moved result has changed
+        self._torn_in_run = 0  # how many items of the run such a change has been noted in
 
     def read(self, said: Sequence[Said]) -> None:
         turns = self._turns
@@ -173,10 +175,20 @@ class _Arranger:
 
     def _tear(self, turn: int) -> None:
         """Mark the thinking after a *turn* that changes: it was made when that said otherwise."""
-        later = [item for one in self._turns[turn + 1 :] for item in one.items]
-        for item in (*later, *self._run):
-            if type(item) is ReasoningItem:
-                item.is_torn = True
+        self._torn.append((turn + 1, len(self._turns)))
+        run = self._run
+        for index in range(self._torn_in_run, len(run)):
+            _mark(run[index])
+        self._torn_in_run = len(run)
+
+    def _mark_torn(self) -> None:
+        """Mark what stands in turns, each once: many results may be late."""
+        done = 0
+        for start, end in sorted(self._torn):
+            for turn in self._turns[max(start, done) : end]:
+                for item in turn.items:
+                    _mark(item)
+            done = max(done, end)
 
     def _close(self, *, at_end: bool = False) -> None:
         """End the run: what was said in it, and then the results of its calls."""
@@ -184,7 +196,7 @@ class _Arranger:
         run = self._run
         if not run:
             return
-        self._run = []
+        self._run, self._torn_in_run = [], 0
         self._turns.append(Turn(ASSISTANT, run))
         here = len(self._turns) - 1
         self._last_spoken = here
@@ -224,8 +236,14 @@ class _Arranger:
 
     def finish(self) -> Arrangement:
         self._close(at_end=True)
+        self._mark_torn()
         turns = self._turns
         return Arrangement(turns, len(turns) if self._settled is None else self._settled)
+
+
+def _mark(item: Item) -> None:
+    if type(item) is ReasoningItem:
+        item.is_torn = True
 
 
 def _begins_step(item: Item, *, has_steps: bool) -> bool:
