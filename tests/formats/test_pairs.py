@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from random import Random
 from typing import Any
 
@@ -10,6 +11,7 @@ from fastpaca.formats.items import CallItem
 from fastpaca.formats.pairs import Pairs, bind_neighbours
 from fastpaca.formats.reading import Said
 from tests.formats.histories import history
+from tests.formats.samples import Appended
 from tests.kit.messages import assistant, call, result, tool, user
 
 
@@ -101,3 +103,36 @@ def test_what_is_broken_is_left_to_the_rules() -> None:
     for seed in range(300):
         is_enough, quick, thorough = both_ways(history(seed, size=seed % 6 + 1))
         assert not is_enough or quick == thorough, seed
+
+
+def test_calls_that_a_provider_ran_cost_no_more_than_others() -> None:
+    """
+    One message may hold a hundred thousand of them: twice as many take twice the steps.
+    """
+    steps = [_steps(size) for size in (200, 400)]
+    assert steps[1] < 2.2 * steps[0]
+
+
+def _steps(size: int) -> int:
+    """Count the calls of functions that a reply takes with so many calls and their results."""
+    ids = [f"s{number}" for number in range(size)]
+    made = [
+        {"type": "server_tool_use", "id": one, "name": "web_search", "input": {}} for one in ids
+    ]
+    found = [{"type": "web_search_tool_result", "tool_use_id": one, "content": []} for one in ids]
+    reply = {"role": "assistant", "content": [*made, *found]}
+    appended = Appended([{"role": "user", "content": "Hi"}, reply], "anthropic")
+    count = 0
+
+    def step(*_: object) -> None:
+        nonlocal count
+        count += 1
+
+    before = sys.getprofile()
+    sys.setprofile(step)
+    try:
+        rendering = appended.rendered("anthropic")
+    finally:
+        sys.setprofile(before)
+    assert rendering.messages[1] == reply
+    return count

@@ -162,8 +162,9 @@ class _Arranger:
         if call is None:
             self._report.repair(DROPPED_RESULT, result.at)
         elif result.is_served:
-            assert call in self._run  # else it would be one like others: see `pairs.py`
-            self._run.append(result)
+            self._run.append(
+                result
+            )  # its call is there, or it would be one like others: `pairs.py`
         elif call.turn >= 0:
             if self._last_spoken > call.turn or self._run:
                 self._report.repair(MOVED_RESULT, result.at, call.id)

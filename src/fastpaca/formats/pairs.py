@@ -16,14 +16,14 @@ Decisions that the rules leave open:
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from fastpaca.context.cut_calls import ANSWERED, RUNNING
 from fastpaca.context.message import Counts, Entry
 from fastpaca.context.pairing import Pairing
-from fastpaca.formats.items import ApprovalItem, CallItem, ResultItem
+from fastpaca.formats.items import ApprovalItem, CallItem, Item, ResultItem
 from fastpaca.formats.reading import ASSISTANT, Said
 from fastpaca.formats.report import DENIED_TEXT
 from fastpaca.shapes import Reading, Side, ToolReference
@@ -170,24 +170,33 @@ def _unserve(said: Sequence[Said], calls: Iterable[CallItem]) -> None:
     """
     Let a call that a provider ran be one like others, unless its result follows in the same reply.
     """
-    for call in calls:
+    served = [
+        call
+        for call in calls
+        if call.result is not None
+        and call.part is not call.result.part
+        and (call.is_served or call.result.is_served)
+    ]
+    if not served:
+        return
+    # Where a reply ends: at a message of another, and at a result that its provider did not give.
+    ends = [one.at for one in said if one.side is not ASSISTANT or any(map(_is_told, one.items))]
+    for call in served:
         result = call.result
-        if result is None or call.part is result.part:
-            continue
-        if not (call.is_served or result.is_served):
-            continue
-        between = said[call.at - said[0].at : result.at - said[0].at + 1]
-        if not (
-            call.is_served
-            and result.is_served
-            and all(one.side is ASSISTANT for one in between)
-            and not any(
-                isinstance(item, ResultItem) and not item.is_served
-                for one in between
-                for item in one.items
-            )
-        ):
-            call.is_served = result.is_served = False
+        assert result is not None
+        if call.is_served and result.is_served:
+            place = bisect_left(ends, call.at)
+            if place == len(ends) or ends[place] > result.at:
+                continue
+        call.is_served = result.is_served = False
+        place = bisect_left(ends, result.at)
+        if place == len(ends) or ends[place] != result.at:
+            ends.insert(place, result.at)
+
+
+def _is_told(item: Item) -> bool:
+    """Return whether *item* is the result of a call that the provider did not run."""
+    return isinstance(item, ResultItem) and not item.is_served
 
 
 def _paired(said: Sequence[Said]) -> tuple[Pairing, list[int]]:
