@@ -6,12 +6,14 @@ import sys
 from random import Random
 from typing import Any
 
+import pytest
+
 from fastpaca.formats import reading
 from fastpaca.formats.items import CallItem
 from fastpaca.formats.pairs import Pairs, bind_neighbours
 from fastpaca.formats.reading import Said
 from tests.formats.histories import history
-from tests.formats.samples import Appended
+from tests.formats.samples import Appended, Json
 from tests.kit.messages import assistant, call, result, tool, user
 
 
@@ -105,23 +107,29 @@ def test_what_is_broken_is_left_to_the_rules() -> None:
         assert not is_enough or quick == thorough, seed
 
 
-def test_calls_that_a_provider_ran_cost_no_more_than_others() -> None:
+@pytest.mark.parametrize("kind", ["served calls", "reasoning"])
+def test_twice_as_much_takes_twice_the_steps(kind: str) -> None:
     """
-    One message may hold a hundred thousand of them: twice as many take twice the steps.
+    A message may hold a hundred thousand calls that a provider ran, and a window as many messages
+    of which nothing can be said.
     """
-    steps = [_steps(size) for size in (200, 400)]
+    steps = [_steps(kind, size) for size in (200, 400)]
     assert steps[1] < 2.2 * steps[0]
 
 
-def _steps(size: int) -> int:
-    """Count the calls of functions that a reply takes with so many calls and their results."""
-    ids = [f"s{number}" for number in range(size)]
-    made = [
-        {"type": "server_tool_use", "id": one, "name": "web_search", "input": {}} for one in ids
-    ]
-    found = [{"type": "web_search_tool_result", "tool_use_id": one, "content": []} for one in ids]
-    reply = {"role": "assistant", "content": [*made, *found]}
-    appended = Appended([{"role": "user", "content": "Hi"}, reply], "anthropic")
+def _steps(kind: str, size: int) -> int:
+    """Count the calls of functions that a rendering takes with *size* of that *kind*."""
+    ids = [f"i{number}" for number in range(size)]
+    asked: Json = {"role": "user", "content": "Hi"}
+    if kind == "reasoning":
+        listed = [{"type": "reasoning", "id": one, "summary": []} for one in ids]
+        appended = Appended([asked, *listed, asked], "openai-responses")
+    else:
+        call_: Json = {"type": "server_tool_use", "name": "web_search", "input": {}}
+        made = [{**call_, "id": one} for one in ids]
+        found = {"type": "web_search_tool_result", "content": []}
+        reply = [*made, *[{**found, "tool_use_id": one} for one in ids]]
+        appended = Appended([asked, {"role": "assistant", "content": reply}], "anthropic")
     count = 0
 
     def step(*_: object) -> None:
@@ -131,8 +139,8 @@ def _steps(size: int) -> int:
     before = sys.getprofile()
     sys.setprofile(step)
     try:
-        rendering = appended.rendered("anthropic")
+        rendering = appended.rendered("openai-chat")
     finally:
         sys.setprofile(before)
-    assert rendering.messages[1] == reply
+    assert rendering.losses
     return count

@@ -137,7 +137,7 @@ class Findings:
         self.repairs: list[Repair] = []
         self.losses: list[Loss] = []
         self.added_tokens: dict[int, int] = {}
-        self._noted: set[tuple[str, int]] = set()
+        self._noted: dict[int, set[str]] = {}  # by message, the codes that are said once
 
     def repair(self, code: str, at: int = -1, call: str = "") -> None:
         """Note that a repair was made for the message at index *at*, or for the whole list."""
@@ -148,18 +148,22 @@ class Findings:
 
     def repair_once(self, code: str, at: int) -> None:
         """Note a repair once for a message, however often it is made in it."""
-        note = (code, at)
-        if note not in self._noted:
-            self._noted.add(note)
+        if self._is_new(code, at):
             self.repair(code, at)
 
     def blank(self, at: int) -> None:
         """Note that the message at index *at* is dropped, if no loss says so already."""
-        if not any(lost == at for _, lost in self._noted):
+        if at not in self._noted:
             self.repair(DROPPED_BLANK, at)
 
     def loss(self, code: str, at: int) -> None:
         """Note that something of the message at index *at* is not said."""
-        if (code, at) not in self._noted:
-            self._noted.add((code, at))
+        if self._is_new(code, at):
             self.losses.append(Loss(code, self.seqs[at]))
+
+    def _is_new(self, code: str, at: int) -> bool:
+        """Note a code for a message; return whether it was not noted before."""
+        noted = self._noted.setdefault(at, set())
+        is_new = code not in noted
+        noted.add(code)
+        return is_new
