@@ -54,7 +54,7 @@ def tear(turns: Iterable[Turn], said: Sequence[Said], name: str) -> None:
         for at, listed in groupby(turn.items, lambda item: item.at):
             items = list(listed)
             if said[at].speaks(name):
-                continues = has_begun if before is None else _continues(before, at)
+                continues = has_begun if before is None else _continues(before)
                 _tear_reply(items, is_torn=not continues)
             before = next(filter(_is_said, reversed(items)), before)
 
@@ -68,13 +68,11 @@ def _tear_reply(items: Sequence[Item], *, is_torn: bool) -> None:
         led_to = led_to or _is_said(item)
 
 
-def _continues(before: Item, at: int) -> bool:
-    """Return whether the message at index *at* continues the reply that ended with *before*."""
-    if before.at == at:
-        return True
+def _continues(before: Item) -> bool:
+    """Return whether the reply that ended with *before* waited for a call of its provider."""
     if not (isinstance(before, CallItem) and before.is_served):
         return False
-    return before.result is None or before.result.at > before.at  # it paused for that call
+    return before.result is None or before.result.at > before.at
 
 
 def _is_said(item: Item) -> bool:
