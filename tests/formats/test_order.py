@@ -185,6 +185,19 @@ def test_a_spoken_reply_is_said_or_lost_and_never_silently_gone(name: str, audio
     assert ("Twelve." in str(rendering.messages)) == ("transcript" in audio)
 
 
+def test_what_a_stream_leaves_in_a_reply_is_not_sent() -> None:
+    """
+    The package puts together messages that a request may not have.
+    """
+    made = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    asked = {"role": "user", "content": "How far is it?"}
+    told = {"role": "tool", "tool_call_id": "c1", "content": "12 km"}
+    called = {"role": "assistant", "content": None, "refusal": None, "tool_calls": [made]}
+    left = {**called, "annotations": None, "tool_calls": [{**made, "index": 0}]}
+    rendering = Appended([asked, left, told], "openai-chat").rendered("openai-chat")
+    assert rendering.messages == [asked, called, told]
+
+
 @pytest.mark.parametrize("kind", [None, "", "function"])
 def test_a_call_that_a_stream_left_without_a_type_gets_it(kind: str | None) -> None:
     """

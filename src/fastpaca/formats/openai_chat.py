@@ -184,6 +184,8 @@ class _Chat:
         if keys:
             keys.pop("content", None)
             keys.pop(shapes.CALLS_KEY, None)
+            if "annotations" in keys and keys["annotations"] is None:  # a stream leaves that, too
+                del keys["annotations"]
             message.update(keys)
         if calls:
             message[shapes.CALLS_KEY] = calls
@@ -253,6 +255,8 @@ class _Chat:
         call_id, name = self._ids.of(call), self._ids.name(call)
         part = call.part
         if part.get("id") == call_id and name == call.name and self._is_own(call):
+            if "index" in part:  # which a stream leaves in it, and no request may have
+                return {key: value for key, value in part.items() if key != "index"}
             return part
         function = {"name": name, "arguments": self._writer.arguments_text(call)}
         return {"id": call_id, "type": "function", "function": function}
