@@ -55,7 +55,10 @@ def test_sixty_turns(program: Program, node: Process, tmp_path: Path) -> None:
     for turn in range(1, TURNS + 1):
         assert told.count(said_in(turn)) == 1
         assert told.count(f"Answer of turn {turn}. ") == (turn != CRASH_AT)
-    assert info.usage.output_tokens == 20 * sum(sent.fault is None for sent in provider.sent)
+    # The AI SDK runs tools itself: an answer whose tool has died is never there to be appended.
+    unheard = 1 if program.view == "ai-sdk" else 0
+    answers = sum(sent.fault is None for sent in provider.sent) - unheard
+    assert info.usage.output_tokens == 20 * answers
 
 
 @pytest.mark.slow
