@@ -80,31 +80,43 @@ def _needed(fields: Fields, *names: str) -> int:
 
 
 def _openai_chat(fields: Fields) -> TokenUsage:
-    details = fields_of(fields.get("prompt_tokens_details"))
-    return TokenUsage(
-        input_tokens=_needed(fields, "prompt_tokens"),
-        output_tokens=_needed(fields, "completion_tokens"),
-        cached_input_tokens=_count(details, "cached_tokens"),
-        cache_write_tokens=_count(details, "cache_write_tokens"),
-    )
+    return _with_details(fields, "prompt_tokens", "completion_tokens")
 
 
 def _openai_responses(fields: Fields) -> TokenUsage:
-    details = fields_of(fields.get("input_tokens_details"))
+    return _with_details(fields, "input_tokens", "output_tokens")
+
+
+def _with_details(fields: Fields, sent: str, said: str) -> TokenUsage:
+    """Read a report whose input includes what was cached, as its details say."""
+    details = fields_of(fields.get(f"{sent}_details"))
     return TokenUsage(
-        input_tokens=_needed(fields, "input_tokens"),
-        output_tokens=_needed(fields, "output_tokens"),
+        input_tokens=_needed(fields, sent),
+        output_tokens=_needed(fields, said),
         cached_input_tokens=_count(details, "cached_tokens"),
         cache_write_tokens=_count(details, "cache_write_tokens"),
     )
 
 
 def _anthropic(fields: Fields) -> TokenUsage:
-    read = _count(fields, "cache_read_input_tokens")
-    written = _count(fields, "cache_creation_input_tokens")
+    cached = ("cache_read_input_tokens", "cache_creation_input_tokens")
+    return _with_cached_apart(fields, "input_tokens", "output_tokens", *cached)
+
+
+def _bedrock(fields: Fields) -> TokenUsage:
+    cached = ("cacheReadInputTokens", "cacheWriteInputTokens")
+    return _with_cached_apart(fields, "inputTokens", "outputTokens", *cached)
+
+
+def _with_cached_apart(
+    fields: Fields, sent: str, said: str, read_name: str, written_name: str
+) -> TokenUsage:
+    """Read a report whose input does not include what was read from a cache or written to it."""
+    read = _count(fields, read_name)
+    written = _count(fields, written_name)
     return TokenUsage(
-        input_tokens=_needed(fields, "input_tokens") + (read or 0) + (written or 0),
-        output_tokens=_needed(fields, "output_tokens"),
+        input_tokens=_needed(fields, sent) + (read or 0) + (written or 0),
+        output_tokens=_needed(fields, said),
         cached_input_tokens=read,
         cache_write_tokens=written,
     )
@@ -120,17 +132,6 @@ def _gemini(fields: Fields) -> TokenUsage:
         input_tokens=prompt + (tools or 0),
         output_tokens=(said or 0) + (thought or 0),
         cached_input_tokens=_count(fields, "cachedContentTokenCount", "cached_content_token_count"),
-    )
-
-
-def _bedrock(fields: Fields) -> TokenUsage:
-    read = _count(fields, "cacheReadInputTokens")
-    written = _count(fields, "cacheWriteInputTokens")
-    return TokenUsage(
-        input_tokens=_needed(fields, "inputTokens") + (read or 0) + (written or 0),
-        output_tokens=_needed(fields, "outputTokens"),
-        cached_input_tokens=read,
-        cache_write_tokens=written,
     )
 
 
