@@ -278,7 +278,7 @@ PAGE_PREFIXES: Final = ("data-", "source-")
 """Parts that only a page shows: the AI SDK never sends them to a model."""
 
 STRUCTURAL_KEYS: Final = frozenset(
-    {"role", "parts", "metadata", "seq", "version", "token_count", "inserted_at"}
+    {"role", "parts", "metadata", "seq", "version", "revises", "token_count", "inserted_at"}
 )
 """Keys of a message that are counted elsewhere or are fastpaca's own."""
 

@@ -32,6 +32,7 @@ class Row(NamedTuple):
     version: int
     at_us: int
     origin: str
+    revises: int | None = None
 
 
 class Conversation:
@@ -77,7 +78,9 @@ class Conversation:
         entry = event.entry
         assert entry.seq == len(self.log) + 1, "the log has no holes"
         draft, counts = event.draft, encode_counts(entry.counts)
-        row = Row(draft.body, counts, entry.version, event.at_us, draft.origin)
+        row = Row(
+            draft.body, counts, entry.version, event.at_us, draft.origin, revises=entry.revises
+        )
         self.log.append(row)
 
     def _rewrite(self, event: Compacted) -> None:
@@ -108,7 +111,7 @@ class Conversation:
         row = self.log[seq - 1]
         draft = parse(row.body, "message")
         counts = decode_counts(row.counts)
-        return log_entry(draft, counts, seq, row.version, row.at_us, row.origin)
+        return log_entry(draft, counts, seq, row.version, row.at_us, row.origin, row.revises)
 
     def between(self, from_seq: int, to_seq: int) -> list[Entry]:
         """Give the entries of the log between two seqs, inclusive."""
@@ -127,15 +130,12 @@ class Conversation:
     def cold(self) -> ContextState:
         """Make the context again of what the store holds, as after a restart."""
         stored = Persisted() if self.stored is None else Persisted.decode(self.stored)
-        needed = {
-            seq for first, last in ranges(stored, len(self.log)) for seq in range(first, last + 1)
-        }
-
-        def between(from_seq: int, to_seq: int) -> list[Entry]:
-            assert needed.issuperset(range(from_seq, to_seq + 1)), "ranges() names all it needs"
-            return self.between(from_seq, to_seq)
-
-        window = rebuild(stored, between, self.replacement, len(self.log))
+        log = [
+            self.logged(seq)
+            for first, last in ranges(stored, len(self.log))
+            for seq in range(first, last + 1)
+        ]
+        window = rebuild(stored, log, self.replacement)
         return msgspec.structs.replace(self.context, window=window)
 
     def restart(self) -> None:
@@ -181,6 +181,8 @@ def image(window: Window) -> tuple[Any, ...]:
         window.cut_calls,
         window.pinned,
         window.opened_at,
+        window.path,
+        window.end,
     )
 
 

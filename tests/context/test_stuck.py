@@ -63,7 +63,7 @@ CHOICES = [counted(drawn(Random(seed))) for seed in range(400)]
 def looked_at(window: Window, talk: Conversation) -> Window:
     """Let the newest message in as the context did, with a window that knows nothing."""
     admitted = window.admit(talk.logged(talk.context.last_seq))
-    forgetful = Window.of(admitted, admitted.cut_calls, admitted.pinned, admitted.opened_at)
+    forgetful = admitted.apart()
     return compact(forgetful, talk.config) if is_due(forgetful, talk.config) else forgetful
 
 

@@ -183,7 +183,7 @@ def test_the_stored_form_of_a_trim() -> None:
     stored = persisted(talk.window, 6)
     assert stored == Persisted(6, (Run(1, 6, gone=(2, 5)),), (), 1, opened_at=6)
     assert ranges(stored, 6) == [(1, 6)]
-    assert ranges(stored, 9) == [(1, 6), (7, 9)]
+    assert ranges(stored, 9) == [(1, 9)]
 
 
 def test_the_stored_form_of_a_replacement() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from fastpaca.api.responses import Count, Ordinal, SeqRangeJSON, doc, encode, schema, seq_range
 from fastpaca.stream.subscription import (
@@ -28,12 +28,15 @@ Cursor = Annotated[Count, doc("What to resume from once you have processed this 
 
 
 class MessageFrameJSON(Struct, frozen=True, gc=False, tag_field="type", tag="message"):
-    """A message was appended."""
+    """A message was appended, or took the place of another."""
 
     version: Version
     seq: Annotated[Ordinal, doc("Its position in the log.")]
     message: Annotated[Raw, schema("Message")]
     cursor: Cursor
+    revises: Annotated[
+        Ordinal | UnsetType, doc("The place that it takes; absent if it was appended.")
+    ] = UNSET
 
 
 class CompactionFrameJSON(Struct, frozen=True, gc=False, tag_field="type", tag="compaction"):
@@ -91,7 +94,10 @@ def frame_json(frame: AnyFrame) -> Struct:
     """Return *frame* as it is sent."""
     match frame:
         case MessageFrame():
-            return MessageFrameJSON(frame.version, frame.seq, Raw(frame.body), frame.cursor)
+            revises = UNSET if frame.revises is None else frame.revises
+            return MessageFrameJSON(
+                frame.version, frame.seq, Raw(frame.body), frame.cursor, revises
+            )
         case ContextFrame():
             return ContextFrameJSON(
                 version=frame.version,

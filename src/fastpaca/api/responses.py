@@ -236,7 +236,7 @@ def _appended(event: Appended, field: str) -> AppendedJSON:
 def logged(row: MessageRow) -> Raw:
     """Return a message of the log as it is read."""
     tokens = decode_counts(row.counts).total
-    return Raw(message.render(row.body, row.seq, row.version, tokens, row.at_us))
+    return Raw(message.render(row.body, row.seq, row.version, tokens, row.at_us, row.revises))
 
 
 # --- the LLM context --------------------------------------------------------------------------

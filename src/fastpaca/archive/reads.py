@@ -230,7 +230,7 @@ class ArchivedReads:
             _check_whole(missing(gaps, runs(row.seq for row in back)))
         except ReadFailed as error:
             raise CommitFailed(str(error)) from error
-        return replace(change, messages=[*back, *change.messages])
+        return replace(change, restored=back)
 
 
 def _page_of(

@@ -25,7 +25,7 @@ class Call(msgspec.Struct, eq=False):
 
     Attributes:
         at: The index of its entry; `GHOST` if it was cut.
-        seq: Its seq in the log.
+        seq: The place of its message.
         reference: How its message refers to it.
         step: The step it belongs to.
         state: Running, stopped or answered; a call never runs again.

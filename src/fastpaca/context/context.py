@@ -30,9 +30,27 @@ from fastpaca.context.events import (
     Stored,
 )
 from fastpaca.context.fit import Fitted, fit, whole
-from fastpaca.context.message import Counts, Entry, as_appended, log_entry, scaled, synthetic_entry
+from fastpaca.context.message import (
+    Counts,
+    Entry,
+    as_appended,
+    log_entry,
+    says_the_same,
+    scaled,
+    synthetic_entry,
+)
 from fastpaca.context.oddities import unpaired
-from fastpaca.context.ops import Append, Compact, Counted, Delete, Op, PatchMetadata, Purge, Put
+from fastpaca.context.ops import (
+    Append,
+    Compact,
+    Counted,
+    Delete,
+    Op,
+    PatchMetadata,
+    Purge,
+    Put,
+    PutMessage,
+)
 from fastpaca.context.persisted import persisted
 from fastpaca.context.policies import compact, is_above_trigger, is_due
 from fastpaca.context.usage import Usage, UsageTotals
@@ -95,13 +113,13 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
         status: Whether it can be changed.
         config: Budget, trigger and policy.
         metadata: The caller's metadata, a JSON object as text.
-        version: Grows by one with each appended message and each compact call.
-        last_seq: The seq of the newest message; 0 for an empty log.
+        version: Grows by one with each appended or revised message and each compact call.
+        last_seq: The seq of the newest row; 0 for an empty log.
         revision: Grows by one with each commit; the engine counts it.
         created_at_us: When it was created, in microseconds since 1970, UTC.
         updated_at_us: When it was last changed in any way.
         spoken_at_us: When its log or window last changed.
-        window: The LLM context, before it is fitted.
+        window: The LLM context, before it is fitted, and the path.
         usage: What was reported of the calls that gave its messages.
     """
 
@@ -146,7 +164,8 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
             Tombstoned: The context was deleted for writing.
             Purged: The context was purged.
             VersionConflict: The op's *if_version* is not the current version.
-            InvalidRequest: A compaction refers to a message that is not in the log.
+            InvalidRequest: A compaction refers to a message that is not on the path, or a message
+                has another role than the one that it revises.
         """
         if isinstance(op, Purge):
             return self._purge(now_us)
@@ -155,6 +174,8 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
         self.check_writable()
         if isinstance(op, Append):
             return self._append(op, now_us)
+        if isinstance(op, PutMessage):
+            return self._put_message(op, now_us)
         if isinstance(op, Compact):
             return self._compact(op, now_us)
         if isinstance(op, Put):
@@ -212,7 +233,7 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
             seq, version = seq + 1, version + 1
             draft, counts = message.draft, message.counts
             if factor != 1:
-                counts = scaled(counts, factor, draft.token_count)
+                counts = self._scaled(draft, counts)
             entry = log_entry(draft, counts, seq, version, at_us, draft.origin)
             oddities = draft.oddities
             if draft.reading.tool_references:
@@ -226,12 +247,8 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
             usage = op.usage if seq == newest else None
             events.append(Appended(entry, draft, at_us, oddities, usage))
             admitted = window
-            if is_due(window, self.config):
-                smaller = compact(window, self.config)
-                if smaller is not window:
-                    smaller.through = seq
-                    events.append(self._compacted(window, smaller, version, seq, at_us))
-                    window = smaller
+            window, trims = self._trimmed(window, version, seq, at_us)
+            events += trims
         assert version - self.version == seq - self.last_seq == len(op.messages)
         changed = self._touched(
             at_us,
@@ -242,6 +259,54 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
             usage=self._reported(op.usage, admitted, seq),
         )
         return changed, tuple(events)
+
+    def _trimmed(
+        self, window: Window, version: int, last_seq: int, at_us: int
+    ) -> tuple[Window, Sequence[Compacted]]:
+        """Shrink *window* if that is due; return it, and what was done."""
+        if not is_due(window, self.config):
+            return window, ()
+        smaller = compact(window, self.config)
+        if smaller is window:
+            return window, ()
+        smaller.through = last_seq
+        return smaller, (self._compacted(window, smaller, version, last_seq, at_us),)
+
+    def _put_message(self, op: PutMessage, now_us: int) -> tuple[ContextState, tuple[Event, ...]]:
+        self.check_version(op.if_version)
+        if op.current is None:
+            return self._append(Append((op.message,), usage=op.usage), now_us)
+        if op.message.draft.role != op.current.role:
+            raise errors.InvalidRequest(
+                f"A revision keeps its role: this message has the role {op.current.role!r}.",
+                "message.role",
+            )
+        if says_the_same(op.message.draft, op.current):
+            return self, ()
+        return self._revise(op.current, op.message, op.usage, now_us)
+
+    def _revise(
+        self, current: Entry, message: Counted, usage: Usage | None, now_us: int
+    ) -> tuple[ContextState, tuple[Event, ...]]:
+        """Let *message* take the place of *current*, a message on the path."""
+        assert self.window.path.holds(current.place)
+        at_us = max(now_us, self.spoken_at_us)
+        seq, version, draft = self.last_seq + 1, self.version + 1, message.draft
+        counts = self._scaled(draft, message.counts)
+        place, origin = current.place, draft.origin
+        entry = log_entry(draft, counts, seq, version, at_us, origin, place)
+        window, late = self.window.revised(entry)
+        appended = Appended(entry, draft, at_us, (*draft.oddities, *map(unpaired, late)), usage)
+        window, trims = self._trimmed(window, version, seq, at_us)
+        changed = self._touched(
+            at_us,
+            version=version,
+            last_seq=seq,
+            window=window,
+            spoken_at_us=at_us,
+            usage=self.usage if usage is None else self.usage.added(usage),
+        )
+        return changed, (appended, *trims)
 
     def _reported(self, usage: Usage | None, admitted: Window, seq: int) -> UsageTotals:
         """Return the totals with *usage*; the window *admitted* ends with its message, *seq*."""
@@ -290,16 +355,16 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
         """Return the entries of *replacement*, and the synthetic messages among them to store."""
         entries: list[Entry] = []
         stored: list[Stored] = []
-        ends = _ends(replacement, self.last_seq)
+        ends = _ends(replacement, self.window.end)
         covered = 0
         for position, item in enumerate(replacement):
             if isinstance(item, Entry):
-                if item.seq is None or not covered < item.seq <= self.last_seq:
+                if item.seq is None or not self._may_follow(item, covered):
                     raise errors.InvalidRequest(
-                        "References must name messages of the log, in ascending order.",
+                        "References must name messages on the path, in its order.",
                         f"replacement[{position}].seq",
                     )
-                covered = item.seq
+                covered = item.place
                 entries.append(as_appended(item))
             else:
                 covers = (covered + 1, ends[position])
@@ -310,6 +375,12 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
                     synthetic_entry(draft, counts, version, position, covers, at_us, origin)
                 )
         return entries, stored
+
+    def _may_follow(self, reference: Entry, place: int) -> bool:
+        """Return whether *reference* may come after a reference to the message at *place*."""
+        path = self.window.path
+        is_there = path.holds(reference.place) and path.holds(reference.seq or 0)
+        return is_there and place < reference.place <= self.window.end
 
     def _scaled(self, draft: Draft, counts: Counts) -> Counts:
         return scaled(counts, self.config.token_factor, draft.token_count)
@@ -413,13 +484,13 @@ def _same_config(left: Config, right: Config) -> bool:
     return left == right and type(left.policy) is type(right.policy)
 
 
-def _ends(replacement: tuple[Entry | Counted, ...], last_seq: int) -> list[int]:
-    """Return for each message the last seq before the next reference after it."""
-    end = last_seq
+def _ends(replacement: tuple[Entry | Counted, ...], last_place: int) -> list[int]:
+    """Return for each message the last place before the next reference after it."""
+    end = last_place
     ends = [0] * len(replacement)
     for position in range(len(replacement) - 1, -1, -1):
         item = replacement[position]
         if isinstance(item, Entry) and item.seq is not None:
-            end = item.seq - 1
+            end = item.place - 1
         ends[position] = end
     return ends

@@ -22,7 +22,7 @@ class CutCall(NamedTuple):
     A call that left the window.
 
     Attributes:
-        seq: Its seq in the log.
+        seq: The place of its message.
         id: Its id; empty if it has none.
         name: The name of its tool.
         state: `answered`, `running` or `stopped`.

@@ -19,7 +19,7 @@ from fastpaca.context.oddities import EMPTY_CALL_ID, Oddity, oddity_of_part
 from fastpaca.errors import InvalidRequest
 from fastpaca.shapes import Reading, Shape, ToolReference
 
-ADDED_KEYS: Final = frozenset({"seq", "version", "inserted_at", "token_count"})
+ADDED_KEYS: Final = frozenset({"seq", "version", "revises", "inserted_at", "token_count"})
 """Keys that the log sets. From a caller, all but `token_count` are ignored."""
 
 PARTS_MAX: Final = 10_000
@@ -27,6 +27,9 @@ PARTS_MAX: Final = 10_000
 
 CALLS_IN_KEYS_MAX: Final = 1_000
 """The most calls in the keys of a message; providers allow 128."""
+
+MESSAGE_ID_BYTES_MAX: Final = 512
+"""The longest id by which a message is found; longer ones are kept, but nothing finds them."""
 
 KNOWN_KEYS: Final = ADDED_KEYS.union({"role", "parts", "id", "metadata"}, shapes.MESSAGE_KEYS)
 """Keys of a message that mean something here, so each may appear only once."""
@@ -68,6 +71,7 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
         oddities: What is odd about it, without regard to other messages.
         origin: How it came: the format and the form of its content, such as `anthropic/string`;
             empty if it came with parts. No part of what it says.
+        message_id: The caller's id by which it is found; empty if it has none that can be.
     """
 
     role: str
@@ -79,6 +83,7 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     seq: int | None
     oddities: tuple[Oddity, ...] = ()
     origin: str = ""
+    message_id: str = ""
 
 
 def parse(
@@ -134,7 +139,18 @@ def parse(
         oddities=(*oddities, *_oddities_of_keys(message, decoded, reading))
         if counted
         else oddities,
+        message_id=_message_id(message),
     )
+
+
+def _message_id(message: jsontext.Members) -> str:
+    text = message.get("id", b"")
+    return findable_id(jsontext.string(text, "id")) if text[:1] == b'"' else ""
+
+
+def findable_id(message_id: str) -> str:
+    """Return *message_id* if a message can be found by it, else an empty string."""
+    return message_id if len(message_id.encode()) <= MESSAGE_ID_BYTES_MAX else ""
 
 
 def _oddities_of_keys(
@@ -157,11 +173,12 @@ class _Text(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 class _Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """A message with only a role, texts and metadata."""
+    """A message with only a role, texts, metadata and an id."""
 
     role: str
     parts: list[_Text]
     metadata: msgspec.Raw = msgspec.Raw()
+    id: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
 _plain_decoder = msgspec.json.Decoder(_Plain)
@@ -169,7 +186,7 @@ _plain_decoder = msgspec.json.Decoder(_Plain)
 
 def plain(text: bytes) -> Draft | None:
     """
-    Parse a message with only a role, texts and metadata, as most have, in one pass.
+    Parse a message with only a role, texts, metadata and an id, as most have, in one pass.
 
     *text* is minified. None if the message has, or might have, anything else; then call `parse`,
     which returns the same drafts but is slower.
@@ -185,6 +202,12 @@ def plain(text: bytes) -> Draft | None:
         keys += 1 + metadata.count(b'":')
         if metadata[:1] != b"{" or not jsontext.is_shallow(metadata):
             return None
+    message_id = ""
+    if message.id is not msgspec.UNSET:
+        if message.id is None:
+            return None
+        keys += 1
+        message_id = findable_id(message.id)
     if text.count(b'":') != keys or not role or not 0 < len(texts) <= PARTS_MAX:
         return None
     return Draft(
@@ -197,6 +220,7 @@ def plain(text: bytes) -> Draft | None:
         ),
         token_count=None,
         seq=None,
+        message_id=message_id,
     )
 
 

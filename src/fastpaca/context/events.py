@@ -33,7 +33,7 @@ class ContextPurged(msgspec.Struct, frozen=True, gc=False):
 
 class Appended(msgspec.Struct, frozen=True, gc=False):
     """
-    A message was appended.
+    A message was appended, perhaps as a revision of another (`Entry.revises`).
 
     Attributes:
         entry: The message in the log.
@@ -65,8 +65,8 @@ class Compacted(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         version: Its version; for a trim, that of the append that caused it.
         strategy: The strategy that did it.
-        from_seq: The first seq whose place in the window changed; None if none did.
-        to_seq: The last such seq.
+        from_seq: The first place whose message in the window changed; None if none did.
+        to_seq: The last such place.
         tokens_before: The tokens of the window before.
         tokens_after: The tokens of the window after.
         window: The stored form of the new window.

@@ -54,7 +54,7 @@ class Fitted(NamedTuple):
         fit: What fitting did.
         stable: How many of them at the front the next view begins with, unless the window is
             rewritten or cut again: none if the newest block was shortened.
-        through: The last seq of the log when the window was last rewritten or cut for this budget.
+        through: The last place when the window was last rewritten, or cut for this budget.
     """
 
     entries: Sequence[Entry]

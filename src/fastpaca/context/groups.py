@@ -109,6 +109,13 @@ class Groups:
         assert self.size == len(self.turn) == len(self.newest_at) == len(self.sums) - 1
         return self
 
+    def come_to(self, entry: Entry) -> Groups:
+        """Read the cut calls before *entry*, which would be the next one."""
+        self._come_to(entry.covers_to)
+        self.pairing.come_to(entry.covers_to)
+        self.pairing.stand_at(entry.covers_to)
+        return self
+
     def finish_ghosts(self) -> Groups:
         """Read the cut calls after all entries."""
         self.pairing.finish()

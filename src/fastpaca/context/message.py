@@ -81,8 +81,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         body: The JSON text that readers receive.
         reading: What its remaining parts and keys are. Whether it opens a turn was decided when it
             was appended.
-        covers_from: The first seq it stands for; its own, for a message of the log.
-        covers_to: The last seq it stands for.
+        covers_from: The first place it stands for; its own, for a message of the log.
+        covers_to: The last place it stands for.
         without: Places of all that was ever taken out of it, ascending; see `shapes.ToolReference`.
         is_task: Whether it stayed as the task, because a cut fell into the turn that it opened.
         origin: How it came; see `Draft.origin`.
@@ -107,6 +107,17 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         return self.counts.total
 
     @property
+    def place(self) -> int:
+        """Where it stands on the path: the seq of its first row; of a message of the log only."""
+        assert self.seq is not None
+        return self.covers_to
+
+    @property
+    def revises(self) -> int | None:
+        """The place of the message that it revises, if it does."""
+        return self.covers_to if self.seq is not None and self.seq != self.covers_to else None
+
+    @property
     def tool_references(self) -> tuple[ToolReference, ...]:
         """Its remaining calls, results and approvals."""
         return self.reading.tool_references
@@ -118,23 +129,31 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
 
 def log_entry(
-    draft: Draft, counts: Counts, seq: int, version: int, at_us: int, origin: str = ""
+    draft: Draft,
+    counts: Counts,
+    seq: int,
+    version: int,
+    at_us: int,
+    origin: str = "",
+    revises: int | None = None,
 ) -> Entry:
     """
     Return the entry of *draft* in the log. *at_us* is microseconds since 1970, UTC.
 
-    *origin* is how the message came, which the draft of a stored message does not know.
+    *origin* is how the message came, which the draft of a stored message does not know. *revises*
+    is the place of the message that it revises, if it does.
     """
+    place = seq if revises is None else revises
     return Entry(
         seq=seq,
         version=version,
         position=0,
         role=draft.role,
         counts=counts,
-        body=render(draft.body, seq, version, counts.total, at_us),
+        body=render(draft.body, seq, version, counts.total, at_us, revises),
         reading=draft.reading,
-        covers_from=seq,
-        covers_to=seq,
+        covers_from=place,
+        covers_to=place,
         origin=origin,
     )
 
@@ -156,7 +175,7 @@ def synthetic_entry(
     origin: str = "",
 ) -> Entry:
     """
-    Return an entry that is only in the window, and stands for the seqs *covers*, inclusive.
+    Return an entry that is only in the window, and stands for the places *covers*, inclusive.
 
     *at_us* and *origin* are as in `log_entry`.
     """
@@ -174,12 +193,19 @@ def synthetic_entry(
     )
 
 
-def render(body: bytes, seq: int | None, version: int, tokens: int, at_us: int) -> bytes:
+def render(
+    body: bytes,
+    seq: int | None,
+    version: int,
+    tokens: int,
+    at_us: int,
+    revises: int | None = None,
+) -> bytes:
     """Return the JSON text that readers receive for the stored *body* of a message."""
-    place = b"null" if seq is None else b"%d" % seq
-    return b'{"seq":%b,"version":%d,%b,"token_count":%d,"inserted_at":"%b"}' % (
-        place,
+    return b'{"seq":%b,"version":%d,%b%b,"token_count":%d,"inserted_at":"%b"}' % (
+        b"null" if seq is None else b"%d" % seq,
         version,
+        b"" if revises is None else b'"revises":%d,' % revises,
         body[1:-1],
         tokens,
         timestamp(at_us),
@@ -189,6 +215,13 @@ def render(body: bytes, seq: int | None, version: int, tokens: int, at_us: int) 
 def unrendered(body: bytes) -> bytes:
     """Return the stored text of a message from the *body* that `render` returned."""
     return jsontext.without(body, ADDED_KEYS)
+
+
+def says_the_same(draft: Draft, original: Entry) -> bool:
+    """Return whether *draft* says the same as *original*, value for value."""
+    if draft.token_count is not None and draft.token_count != original.tokens:
+        return False
+    return jsontext.same_value(draft.body, unrendered(original.body))
 
 
 def timestamp(at_us: int) -> bytes:

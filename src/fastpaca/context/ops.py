@@ -56,15 +56,30 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     usage: Usage | None = None
 
 
+class PutMessage(msgspec.Struct, frozen=True, gc=False):
+    """
+    Make *message* the message of its id: append it, or let it revise *current*.
+
+    Nothing changes if both are equal. *current* is the entry of the newest message of the id on the
+    path, as it was appended; None if there is none. *usage* is what the call cost that gave it.
+    """
+
+    message: Counted
+    current: Entry | None = None
+    if_version: int | None = None
+    usage: Usage | None = None
+
+
 class Compact(msgspec.Struct, frozen=True, gc=False):
     """
     Replace the window with exactly *replacement*: references to the log and synthetic messages.
 
-    A reference is the entry of the log, as it was appended. References ascend.
+    A reference is the entry of a message on the path, as it was appended. References ascend by
+    place.
     """
 
     replacement: tuple[Entry | Counted, ...]
     if_version: int | None = None
 
 
-Op = Put | PatchMetadata | Delete | Purge | Append | Compact
+Op = Put | PatchMetadata | Delete | Purge | Append | PutMessage | Compact

@@ -119,6 +119,10 @@ class Pairing:
         ghost = self._ghosts.cut_calls[waiting[-1]].seq if waiting else math.inf
         return min(ghost, self.barrier or math.inf)
 
+    def stand_at(self, seq: int) -> None:
+        """Find calls up to *seq* from now on."""
+        self._seq = seq
+
     def finish(self) -> None:
         """Read the cut calls after all entries."""
         if self._ghosts_to_come:

@@ -2,17 +2,21 @@
 The stored form of a window.
 
 In memory a window is its entries. Its stored form is tiny: the list of its runs, since the log has
-the messages. `persisted` writes that form, and `rebuild` makes the same entries from it and the
+the messages. Runs range over places; where a message was revised, it says which row of the log
+stands there. `persisted` writes that form, and `rebuild` makes the same entries from it and the
 log, byte for byte, so a window survives a restart, an eviction, and a move to another node.
 
-A window only grows between two compactions, so a stored form says *through* which seq it was
-written; every later message of the log was simply admitted.
+Between two compactions, messages are only admitted and revised, so a stored form says *through*
+which seq it was written; every later row of the log was admitted, or took the place that it
+revises.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, groupby, pairwise
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -20,9 +24,10 @@ from msgspec.structs import replace
 
 from fastpaca.context.cut_calls import CutCall
 from fastpaca.context.message import Entry
+from fastpaca.context.path import WHOLE_LOG, Path
 from fastpaca.context.removal import taken_out
 from fastpaca.context.window import Window, WindowSegment
-from fastpaca.ranges import runs
+from fastpaca.ranges import Range, missing, runs, union
 
 RULES: Final = 1
 """The version of the rules by which messages are admitted to a window."""
@@ -36,11 +41,12 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     Consecutive entries, as they are stored.
 
     Attributes:
-        from_seq: The first seq it covers.
-        to_seq: The last seq it covers.
-        gone: Seqs in between that are not in the window: the first and last of each range, in turn.
-        without: What was taken out of its messages: for each its seq, or its position in the
-            replacement, and then ranges of places as in *gone*.
+        from_seq: The first place it covers.
+        to_seq: The last place it covers.
+        gone: Places in between that are not in the window: the first and last of each range, in
+            turn.
+        without: What was taken out of its messages: for each its place, or its position in the
+            replacement, and then ranges of places in the message, as in *gone*.
         replacement: For synthetic messages, the version of their replacement.
         first: The position of the first of them in the replacement.
         last: The position of the last.
@@ -67,6 +73,9 @@ class Persisted(msgspec.Struct, frozen=True, omit_defaults=True):
         opened_at: See `Window`.
         task: The half-open range of entries that stayed as the task.
         rules: The version of the rules by which later messages were admitted; 1 if absent.
+        revised: For messages that were revised, place and seq of the row that is in the window.
+        end: The last place of the path; that of *through* if absent.
+        path: The ranges of seqs on the path; the whole log if absent.
     """
 
     through: int = 0
@@ -76,6 +85,9 @@ class Persisted(msgspec.Struct, frozen=True, omit_defaults=True):
     opened_at: int = 0
     task: tuple[int, int] = (0, 0)
     rules: int = 1
+    revised: tuple[tuple[int, int], ...] = ()
+    end: int | None = None
+    path: tuple[Range, ...] | None = None
 
     @property
     def segments(self) -> list[WindowSegment]:
@@ -108,6 +120,15 @@ def persisted(window: Window, last_seq: int) -> Persisted:
         opened_at=window.opened_at,
         task=(task[0], task[-1] + 1) if task else (0, 0),
         rules=RULES,
+        revised=tuple(
+            [
+                (entry.covers_to, entry.seq)
+                for entry in window
+                if entry.seq is not None and entry.seq != entry.covers_to
+            ]
+        ),
+        end=None if window.end == last_seq else window.end,
+        path=None if window.path == WHOLE_LOG else tuple(window.path.ranges(last_seq)),
     )
 
 
@@ -126,7 +147,7 @@ def _stretches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
 def _follows(entry: Entry, last: Entry) -> bool:
     """Return whether *entry* may be in the same run as *last*, the entry before it."""
     if entry.seq is not None:
-        return last.seq is not None and entry.seq - last.seq <= GAP_MAX + 1
+        return last.seq is not None and entry.place - last.place <= GAP_MAX + 1
     return (
         last.seq is None
         and (entry.version, entry.position) == (last.version, last.position + 1)
@@ -156,7 +177,7 @@ def _run(run: Sequence[Entry]) -> Run:
 
 
 def _number(entry: Entry) -> int:
-    return entry.position if entry.seq is None else entry.seq
+    return entry.position if entry.seq is None else entry.place
 
 
 def number_ranges(numbers: Iterable[int]) -> list[int]:
@@ -172,25 +193,27 @@ def _numbers(flat: Sequence[int]) -> Iterator[int]:
 
 def rebuild(
     stored: Persisted,
-    log: Callable[[int, int], Sequence[Entry]],
+    log: Iterable[Entry],
     replacement: Callable[[int, int, int], Sequence[Entry]],
-    last_seq: int,
 ) -> Window:
     """
     Rebuild a window from its stored form.
 
     Args:
         stored: What `persisted` returned.
-        log: Returns the entries of the log between two seqs, inclusive, as they were appended.
+        log: The entries of the log that `ranges` names, as they were appended, in any order; there
+            may be more.
         replacement: Returns the synthetic entries of the replacement of a version, from one
             position to another, inclusive; what they cover is filled in here.
-        last_seq: The newest seq of the log now.
     """
     assert stored.rules == RULES, f"rules {stored.rules} of stored windows are unknown"
+    there, later = _as_it_was(stored, log)
+    places = [entry.covers_to for entry in there]
     entries: list[Entry] = []
     for run in stored.runs:
         if run.replacement is None:
-            whole = log(run.from_seq, run.to_seq)
+            start, end = bisect_left(places, run.from_seq), bisect_left(places, run.to_seq + 1)
+            whole: Sequence[Entry] = there[start:end]
         else:
             whole = [
                 replace(entry, covers_from=run.from_seq, covers_to=run.to_seq)
@@ -199,9 +222,43 @@ def rebuild(
         entries += _reduced(whole, run) if run.gone or run.without else whole
     for index in range(*stored.task):
         entries[index] = replace(entries[index], is_task=True)
-    window = Window.of(entries, stored.cut_calls, stored.pinned, stored.opened_at, stored.through)
-    for entry in log(stored.through + 1, last_seq):
-        window = window.admit(entry)
+    window = Window.of(
+        entries,
+        stored.cut_calls,
+        stored.pinned,
+        stored.opened_at,
+        stored.through,
+        WHOLE_LOG if stored.path is None else Path.of(stored.path, stored.through),
+        stored.through if stored.end is None else stored.end,
+    )
+    return grown(window, later)
+
+
+def _as_it_was(stored: Persisted, log: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """
+    Return the messages of *log* that were there when a window was *stored*, by place.
+
+    Return also the rows that came later, by seq.
+    """
+    revised = dict(stored.revised)
+    there: list[Entry] = []
+    later: list[Entry] = []
+    for entry in log:
+        if entry.seq is not None and entry.seq > stored.through:
+            later.append(entry)
+        elif entry.seq == revised.get(entry.covers_to, entry.covers_to):
+            there.append(entry)
+    return sorted(there, key=_place), sorted(later, key=_seq)
+
+
+_place: Final = attrgetter("covers_to")
+_seq: Final = attrgetter("seq")
+
+
+def grown(window: Window, rows: Iterable[Entry]) -> Window:
+    """Return *window* after these newer *rows* of the log, in order."""
+    for entry in rows:
+        window = window.admit(entry) if entry.revises is None else window.revised(entry)[0]
     return window
 
 
@@ -220,8 +277,10 @@ def _reduced(entries: Iterable[Entry], run: Run) -> Iterator[Entry]:
 
 
 def ranges(stored: Persisted, last_seq: int) -> list[tuple[int, int]]:
-    """Return the seqs of the log that rebuilding needs, as inclusive ranges."""
-    needed = [(run.from_seq, run.to_seq) for run in stored.runs if run.replacement is None]
+    """Return the seqs of the log that rebuilding needs, as the fewest inclusive ranges."""
+    places = [(run.from_seq, run.to_seq) for run in stored.runs if run.replacement is None]
+    needed = missing(places, [(place, place) for place, _ in stored.revised])
+    needed += [(seq, seq) for _, seq in stored.revised]
     if stored.through < last_seq:
         needed.append((stored.through + 1, last_seq))
-    return needed
+    return union(needed)

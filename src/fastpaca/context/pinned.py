@@ -33,12 +33,16 @@ def _leading_instructions(entries: Sequence[Entry], start: int) -> int:
     return index
 
 
-def follows_pinned(entry: Entry, last: Entry | None, size: int) -> bool:
-    """Return whether *entry* is pinned after *size* pinned entries, the last of which is *last*."""
+def follows_pinned(entry: Entry, last: Entry | None, size: int, end: int) -> bool:
+    """
+    Return whether *entry* is pinned after *size* pinned entries, the last of which is *last*.
+
+    *end* is the last place of the path before *entry*.
+    """
     if entry.role not in INSTRUCTION_ROLES:
         return False
     if last is None:
         return True
     is_lone_summary = size == 1 and last.seq is None
-    goes_on = last.covers_to + 1 == entry.covers_from
+    goes_on = last.covers_to == end
     return goes_on and (is_lone_summary or last.role in INSTRUCTION_ROLES)

@@ -156,7 +156,8 @@ def _cut(window: Window, layout: Layout, base: Base, cut: Cut) -> Window:
     entries = [_as_task(index, entry, cut) for index, entry in kept]
     pinned = sum(1 for index, _ in kept if index < window.pinned)
     cut_calls = calls_cut(layout, base, cut)
-    return Window.of(entries, cut_calls, pinned, layout.groups.pairing.opened_at)
+    opened_at = layout.groups.pairing.opened_at
+    return Window.of(entries, cut_calls, pinned, opened_at, path=window.path, end=window.end)
 
 
 def _are_the_same(kept: Sequence[tuple[int, Entry]], entries: Sequence[Entry]) -> bool:

@@ -49,7 +49,8 @@ def stripped(window: Window, kinds: Iterable[str]) -> Window:
             entries.append(left)
     pairing = groups.pairing
     cut_calls = pairing.gone(layout.size, choice.has_gone)
-    return Window.of(entries, cut_calls, window.pinned, pairing.opened_at)
+    opened_at = pairing.opened_at
+    return Window.of(entries, cut_calls, window.pinned, opened_at, path=window.path, end=window.end)
 
 
 def _end(layout: Layout) -> int:

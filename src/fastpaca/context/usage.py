@@ -22,6 +22,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from fastpaca.context import jsontext
+from fastpaca.context.message import Entry
 from fastpaca.context.window import Window
 from fastpaca.errors import InvalidRequest
 
@@ -130,8 +131,8 @@ class UsageTotals(msgspec.Struct, frozen=True, gc=False, array_like=True):
         pairs: How many pairs of reports were compared since `token_factor` was last changed.
         counted: The tokens that the node counted for the messages between the reports of each pair.
         growth: By how much the prompt grew between them.
-        seq: The seq of the message with the newest report; 0 if there is none.
-        answer_from: The first seq of the answer that it belongs to; 0 if the next report can't be
+        seq: The place of the message with the newest report; 0 if there is none.
+        answer_from: The first place of the answer that it belongs to; 0 if the next report can't be
             compared with it.
         prompt_tokens: The `input_tokens` of the newest report.
         model: A hash of the model of the newest report; empty if it named none. Stores keep no text
@@ -203,6 +204,21 @@ class UsageTotals(msgspec.Struct, frozen=True, gc=False, array_like=True):
             model,
         )
 
+    def added(self, usage: Usage) -> UsageTotals:
+        """
+        Add the report that came with a revision.
+
+        Its prompt held a part of the message that it revises, so it can't be compared with others.
+        """
+        return replace(
+            self,
+            input_tokens=_sum(self.input_tokens, usage.input_tokens),
+            cached_input_tokens=_sum(self.cached_input_tokens, usage.cached_input_tokens),
+            cache_write_tokens=_sum(self.cache_write_tokens, usage.cache_write_tokens),
+            output_tokens=_sum(self.output_tokens, usage.output_tokens),
+            answer_from=0,
+        )
+
     def recounted(self) -> UsageTotals:
         """Return the same sums without pairs: from now on, tokens are counted otherwise."""
         return replace(self, pairs=0, counted=0, growth=0, answer_from=0)
@@ -223,7 +239,7 @@ def _sum(total: int, tokens: int | None) -> int:
 
 def _answer_start(window: Window, seq: int, reported_seq: int) -> int:
     """
-    Return the index of the first message of the answer that ends with the message *seq*.
+    Return the index of the first message of the answer that ends with the new message *seq*.
 
     An answer may be several messages, such as the items of OpenAI's Responses: those of one role
     after the last report, whether they were appended together or one by one.
@@ -235,14 +251,14 @@ def _answer_start(window: Window, seq: int, reported_seq: int) -> int:
         return at
     first = max(at - BETWEEN_MAX, 0)
     role = listed[at - 1].role
-    while at > first and listed[at - 1].role == role and (listed[at - 1].seq or 0) > reported_seq:
+    while at > first and listed[at - 1].role == role and _place(listed[at - 1]) > reported_seq:
         at -= 1
     return at
 
 
 def _comparable_from(window: Window, start: int, token_budget: int | None) -> int:
     """
-    Return the first seq of the answer at index *start*, if its prompt was the window before it.
+    Return the first place of the answer at index *start*, if its prompt was the window before it.
 
     0 if the window was rewritten in the middle of the answer, or was above the budget before it:
     then the model has seen another window. The message before the answer may belong to it as well,
@@ -251,23 +267,28 @@ def _comparable_from(window: Window, start: int, token_budget: int | None) -> in
     answer = window.shared[start : window.size]
     if not answer:
         return 0
-    first_seq = answer[0].covers_from
-    is_dropped = not start or window.shared[start - 1].seq != first_seq - 1
-    if window.through >= first_seq - (is_dropped and first_seq > 1):
+    first = answer[0].covers_from
+    is_dropped = not start or _place(window.shared[start - 1]) != first - 1
+    if window.through >= first - (is_dropped and first > 1):
         return 0
     tokens = window.tokens - sum([entry.tokens for entry in answer])
-    return 0 if token_budget is not None and tokens > token_budget else first_seq
+    return 0 if token_budget is not None and tokens > token_budget else first
 
 
-def _counted_between(window: Window, from_seq: int, end: int) -> int:
+def _place(entry: Entry) -> int:
+    """Return the place of a message of the log, and 0 for a synthetic one."""
+    return 0 if entry.seq is None else entry.place
+
+
+def _counted_between(window: Window, from_place: int, end: int) -> int:
     """
-    Return the tokens counted for the entries from *from_seq* up to the index *end*, exclusive.
+    Return the tokens counted for the entries from *from_place* up to the index *end*, exclusive.
 
     They are the node's own counts even where a caller's `token_count` stands for the message, since
     `token_factor` acts on these alone. 0 if there are too many of them.
     """
     counted, at = 0, end
-    while at and (window.shared[at - 1].seq or 0) >= from_seq:
+    while at and _place(window.shared[at - 1]) >= from_place:
         at -= 1
         counted += window.shared[at].counts.counted
         if end - at > BETWEEN_MAX:

@@ -4,6 +4,9 @@ The window: the ordered entries of the LLM context, before it is fitted to one r
 A new message of the log is admitted at its end, with one exception: the result of a call that left
 the window stays out as well, since providers refuse results without calls. `cut_calls` remembers
 those calls.
+
+Entries stand in the order of their places on the path, and everything that sorts or looks for them
+goes by place: a message that was revised keeps its place, and its seq is that of its newest row.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from fastpaca.context.cut_calls import CutCall, newest_calls, with_result
 from fastpaca.context.groups import Groups
 from fastpaca.context.message import Entry
 from fastpaca.context.pairing import Pairing
+from fastpaca.context.path import WHOLE_LOG, Path
 from fastpaca.context.pinned import follows_pinned, pinned_run
 from fastpaca.context.removal import taken_out
 from fastpaca.shapes import Side, ToolReference
@@ -63,11 +67,14 @@ class Window(msgspec.Struct, eq=False, gc=False):
         size: How many entries there are.
         tokens: The sum of their tokens.
         weight: About how many bytes they take in memory.
-        cut_calls: Calls that left the window, by seq.
+        cut_calls: Calls that left the window, by place.
         pinned: How many entries at the beginning no policy may touch.
-        opened_at: Seq of the newest message that opened a turn when the window was last rewritten.
-        through: The last seq of the log then; what stands before later messages is as it was when
-            they were appended.
+        opened_at: Place of the newest message that opened a turn when the window was last
+            rewritten.
+        through: The last seq of the log then, or the last place when a message before others was
+            revised; what stands before later messages is as it was when they were appended.
+        path: Which messages of the log are on the path.
+        end: The last place of the path; 0 if it is empty.
         groups: The groups of its entries, as far as they were read, or None.
         stuck: Why it can't shrink, if known.
         seen: The groups that reads use, if any. A read takes them out, since reads and changes of
@@ -82,6 +89,8 @@ class Window(msgspec.Struct, eq=False, gc=False):
     pinned: int = 0
     opened_at: int = 0
     through: int = 0
+    path: Path = WHOLE_LOG
+    end: int = 0
     groups: Groups | None = None
     stuck: Stuck | None = None
     seen: list[Groups] = []
@@ -93,6 +102,8 @@ class Window(msgspec.Struct, eq=False, gc=False):
         pinned: int = 0,
         opened_at: int = 0,
         through: int = 0,
+        path: Path = WHOLE_LOG,
+        end: int = 0,
     ) -> Window:
         """Make a window of *entries*."""
         listed = list(entries)
@@ -105,6 +116,8 @@ class Window(msgspec.Struct, eq=False, gc=False):
             pinned=pinned,
             opened_at=opened_at,
             through=through,
+            path=path,
+            end=end,
         )
 
     def __len__(self) -> int:
@@ -194,11 +207,11 @@ class Window(msgspec.Struct, eq=False, gc=False):
         if reduced is not None:
             window = self.grown(reduced, cut_calls)
             return window, [*late, *window.grouped().pairing.unpaired]
-        if cut_calls is self.cut_calls:
-            return self, late
         groups, stuck = self.groups, self.stuck
         self.groups = self.stuck = None
-        return replace(self, cut_calls=cut_calls, groups=groups, stuck=stuck), late
+        place = entry.place
+        window = replace(self, cut_calls=cut_calls, end=place, groups=groups, stuck=stuck)
+        return window, late
 
     def grown(self, entry: Entry, cut_calls: tuple[CutCall, ...] | None = None) -> Window:
         """Return the window with the whole *entry* at its end."""
@@ -213,7 +226,7 @@ class Window(msgspec.Struct, eq=False, gc=False):
         else:
             seen = self.seen
         shared.append(entry)
-        pins = self.pinned == self.size and follows_pinned(entry, last, self.size)
+        pins = self.pinned == self.size and follows_pinned(entry, last, self.size, self.end)
         return Window(
             shared=shared,
             size=self.size + 1,
@@ -223,10 +236,74 @@ class Window(msgspec.Struct, eq=False, gc=False):
             pinned=self.pinned + pins,
             opened_at=self.opened_at,
             through=self.through,
+            path=self.path,
+            end=entry.covers_to,
             groups=groups,
             stuck=stuck,
             seen=seen,
         )
+
+    def revised(self, entry: Entry) -> tuple[Window, list[ToolReference]]:
+        """
+        Put *entry* where the message stands that it revises, and return its unpaired results too.
+
+        It has everything that was appended, except the results of calls that left the window. If
+        the message has left the window, nothing changes.
+        """
+        at = self._index(entry.place)
+        if at is None:
+            return self, []
+        pairing = self._groups_before(at, entry).pairing
+        places, answered, late = _of_cut_calls(pairing, entry)
+        cut_calls = self.cut_calls
+        for call in answered:
+            before = call.cut
+            call.consume()
+            cut_calls = with_result(cut_calls, before, call.cut)
+        made = [reference for reference in entry.tool_references if not reference.answers]
+        cut_calls = tuple([call for call in cut_calls if not _is_made_again(call, entry, made)])
+        left = taken_out(entry, places)
+        if left is not None and self.shared[at].is_task:
+            left = replace(left, is_task=True)
+        return self._with(at, left, cut_calls), late
+
+    def _index(self, place: int) -> int | None:
+        """Return the index of the message at *place*, or None."""
+        for at in range(self.size - 1, -1, -1):
+            entry = self.shared[at]
+            if entry.covers_to == place and entry.seq is not None:
+                return at
+        return None
+
+    def _groups_before(self, at: int, entry: Entry) -> Groups:
+        """Return the groups of the entries before *at*, where *entry* comes next."""
+        groups = Groups(self.shared[:at], min(self.pinned, at), self.cut_calls, self.opened_at)
+        return groups.read(at).come_to(entry)
+
+    def _with(self, at: int, entry: Entry | None, cut_calls: tuple[CutCall, ...]) -> Window:
+        """Return the window with *entry* at the index *at*, in place of what is there."""
+        entries = self.entries
+        entries[at : at + 1] = [] if entry is None else [entry]
+        return Window.of(
+            entries,
+            cut_calls,
+            self.pinned - (entry is None and at < self.pinned),
+            self.opened_at,
+            # Only what comes after the message has another beginning now.
+            self.through if at == self.size - 1 else max(self.through, self.end),
+            self.path,
+            self.end,
+        )
+
+
+def _is_made_again(call: CutCall, entry: Entry, made: Iterable[ToolReference]) -> bool:
+    """Return whether *entry* makes a *call* again that was cut from an earlier form of it."""
+    if call.seq != entry.place:
+        return False
+    return not call.id or any(
+        reference.id == call.id and (reference.side is Side.REQUEST) == call.is_request
+        for reference in made
+    )
 
 
 def _of_cut_calls(
@@ -276,7 +353,7 @@ def replaced(before: Window, entries: Sequence[Entry], last_seq: int) -> Window:
     """
     pairing = before.grouped().finish_ghosts().pairing
     there = {
-        (entry.seq, reference.place)
+        (None if entry.seq is None else entry.place, reference.place)
         for entry in entries
         if entry.tool_references
         for reference in entry.tool_references
@@ -290,23 +367,32 @@ def replaced(before: Window, entries: Sequence[Entry], last_seq: int) -> Window:
     }
     listed = before.shared
     # A call that was cut before is back if a reference brings its message back.
-    back = {entry.seq for entry in entries if entry.seq is not None and entry.tool_references}
+    back = {entry.place for entry in entries if entry.seq is not None and entry.tool_references}
     cut = [call for call in pairing.remembered() if call.seq not in back]
     for at, calls in pairing.calls.items():
-        seq = listed[at].seq
+        place = None if listed[at].seq is None else listed[at].place
         cut += [
-            call.cut for call in calls if seq is None or (seq, call.reference.place) not in there
+            call.cut
+            for call in calls
+            if place is None or (place, call.reference.place) not in there
         ]
     left = [call for call in cut if (call.is_request, call.id) not in again or not call.id]
-    pinned = pinned_run(entries)
-    return Window.of(entries, newest_calls(left), pinned, pairing.opened_at, last_seq)
+    return Window.of(
+        entries,
+        newest_calls(left),
+        pinned_run(entries),
+        pairing.opened_at,
+        last_seq,
+        before.path,
+        before.end,
+    )
 
 
 def changed_range(
     before: Window, after: Window, references: Sequence[Entry]
 ) -> tuple[int | None, int | None]:
     """
-    Return the first and last seq whose place in the window has changed.
+    Return the first and last place whose message in the window has changed.
 
     *references* are the entries of *after* that may not have been in *before*: none after a trim.
     """
@@ -326,7 +412,7 @@ def _span_of_others(
     """
     Return the range covered by those of the first *size* entries that have none of *bodies*.
 
-    Entries are in the order of the log, so the search ends at the first one from either end.
+    Entries are in the order of the path, so the search ends at the first one from either end.
     """
 
     def is_other(entry: Entry) -> bool:
@@ -340,7 +426,7 @@ def _span_of_others(
 
 
 class WindowSegment(NamedTuple):
-    """Consecutive entries of one kind, as in the API: `live` or `summary`."""
+    """Consecutive entries of one kind, as in the API: `live` or `summary`; ranges of places."""
 
     kind: str
     from_seq: int

@@ -15,8 +15,8 @@ import msgspec
 
 from fastpaca.context import ContextState, Manual, Status
 from fastpaca.context.events import Event
-from fastpaca.context.ops import Append, Compact, Op, PatchMetadata
-from fastpaca.engine.writes import PendingWrite, Written
+from fastpaca.context.ops import Append, Compact, Op, PatchMetadata, PutMessage
+from fastpaca.engine.writes import Keyed, PendingWrite, Written
 from fastpaca.errors import IdempotencyConflict
 from fastpaca.offload import APPLY, PARSE, REWRITE, Work
 from fastpaca.store.base import IdempotencyRecord
@@ -75,12 +75,29 @@ class Batch:
         keyed, context = write.keyed, stage.context
         if keyed is None or context is None or context.status is Status.PURGED:
             return None
-        record = self._records.get(keyed.key) or self._recent(keyed.key) or write.known
+        record = self._record(write, keyed)
         if record is None:
             return None
         if record.fingerprint != keyed.fingerprint:
             raise IdempotencyConflict
         return Written(context, (), record.response, replayed=True)
+
+    def _record(self, write: PendingWrite, keyed: Keyed) -> IdempotencyRecord | None:
+        return self._records.get(keyed.key) or self._recent(keyed.key) or write.known
+
+    def is_prepared(self, write: PendingWrite, stage: Stage) -> bool:
+        """
+        Return whether a write can be applied now.
+
+        One that has to be prepared can be applied only to the state that it was prepared for. But
+        what is refused or replayed in any case needs nothing.
+        """
+        context = stage.context
+        if write.prepare is None or context is None or context.status is not Status.ACTIVE:
+            return True
+        if write.keyed is not None and self._record(write, write.keyed) is not None:
+            return True
+        return write.prepared == context.revision and not stage.events
 
     def applied(
         self, write: PendingWrite, stage: Stage, after: ContextState, events: tuple[Event, ...]
@@ -108,7 +125,7 @@ def work(op: Op, size: int, context: ContextState) -> tuple[Work, int, int]:
     """
     if isinstance(op, PatchMetadata):
         return PARSE, len(context.metadata), 0
-    if not isinstance(op, Append | Compact):
+    if not isinstance(op, Append | PutMessage | Compact):
         return APPLY, 0, 0
     window, config = context.window, context.config
     if isinstance(op, Append):

@@ -111,6 +111,15 @@ class ContextStates:
         # A purged context never changes.
         return context.revision == revision or context.status is Status.PURGED
 
+    async def present(self, context_id: str) -> ContextState | None:
+        """
+        Return the state in memory, or load it; None if there is no such context.
+
+        Raises:
+            Unavailable: The store can't be read.
+        """
+        return self.cache.get(context_id) or await self.load(context_id)
+
     # --- loads --------------------------------------------------------------------------------
 
     async def load(self, context_id: str) -> ContextState | None:

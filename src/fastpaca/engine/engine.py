@@ -41,7 +41,7 @@ from fastpaca.engine.failures import READING, lost
 from fastpaca.engine.idempotency import IdempotencyRecords
 from fastpaca.engine.pages import Pages
 from fastpaca.engine.queue import QUEUE_OPS_MAX, WriteQueue
-from fastpaca.engine.writes import Keyed, PendingWrite, ResponseWriter, Written
+from fastpaca.engine.writes import Keyed, PendingWrite, Prepare, ResponseWriter, Written
 from fastpaca.errors import FastpacaError, Unavailable
 from fastpaca.offload import offload
 from fastpaca.store.base import PageBounds, Store
@@ -196,10 +196,17 @@ class Engine:
     # --- writes -------------------------------------------------------------------------------
 
     async def write(
-        self, context_id: str, op: Op, write_response: ResponseWriter, keyed: Keyed | None = None
+        self,
+        context_id: str,
+        op: Op,
+        write_response: ResponseWriter,
+        keyed: Keyed | None = None,
+        prepare: Prepare | None = None,
     ) -> Written:
         """
         Apply *op* to a context, and return once that is durable.
+
+        With *prepare*, the op that this returns is applied; *op* then only says how much it holds.
 
         Raises:
             FastpacaError: The op was refused (see `ContextState.apply`), and nothing has changed.
@@ -213,7 +220,7 @@ class Engine:
         if self._state != "ok":
             raise Unavailable(f"The server is {self._state}; try again.")
         future: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
-        self._queue.add(PendingWrite(context_id, op, write_response, keyed, future))
+        self._queue.add(PendingWrite(context_id, op, write_response, keyed, future, prepare))
         return await future
 
     async def _run_batch(self, writes: list[PendingWrite]) -> None:
@@ -250,7 +257,12 @@ class Engine:
                 batch.postponed.add(context_id)
                 self._queue.park(write)
                 return
-            stage = batch.stages[context_id] = Stage(context, context)
+            stage = Stage(context, context)
+        if not batch.is_prepared(write, stage):
+            batch.postponed.add(context_id)
+            self._queue.park(write, is_postponed=True)
+            return
+        batch.stages[context_id] = stage
         stage.outcomes.append((write, await self._outcome(write, stage, batch)))
 
     async def _outcome(

@@ -37,7 +37,9 @@ def changes_of(events: Iterable[Event]) -> list[VersionChange]:
             entry = event.entry
             assert entry.seq is not None
             changes.append(
-                VersionChange(entry.version, AppendedMessage(entry.seq, entry.body), None)
+                VersionChange(
+                    entry.version, AppendedMessage(entry.seq, entry.body, entry.revises), None
+                )
             )
         elif isinstance(event, Compacted):
             message = None
@@ -72,9 +74,10 @@ def page_of(after: int, rows: ChangesPage) -> Page:
 
 def _message(row: MessageRow) -> AppendedMessage:
     if not row.body:  # it was not read; no stored body is empty
-        return AppendedMessage(row.seq, b"")
+        return AppendedMessage(row.seq, b"", row.revises)
     tokens = decode_counts(row.counts).total
-    return AppendedMessage(row.seq, render(row.body, row.seq, row.version, tokens, row.at_us))
+    text = render(row.body, row.seq, row.version, tokens, row.at_us, row.revises)
+    return AppendedMessage(row.seq, text, row.revises)
 
 
 def _compaction(done: CompactionRow | Compacted) -> WindowRewrite:

@@ -2,8 +2,8 @@
 The queue: writes wait here until they have an outcome. It is bounded in number and in bytes.
 
 A write is *ready* unless it waits for one of two things: its idempotency key has to be looked up in
-the store, or its context is not in memory, and the write is *parked* until it is loaded. Ready and
-parked writes on one context keep their order, and no context delays another.
+the store, or it is *parked* until its context is loaded, and until it is prepared if it needs that.
+Ready and parked writes on one context keep their order, and no context delays another.
 
 Batches come from load and never from a timer: while one is running the next one fills, so an idle
 engine adds no delay.
@@ -12,16 +12,20 @@ engine adds no delay.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Final
 
+from fastpaca.context import ContextState, Status
 from fastpaca.engine.contexts import ContextStates
 from fastpaca.engine.failures import unreadable
 from fastpaca.engine.idempotency import IdempotencyRecords
 from fastpaca.engine.writes import PendingWrite, Written
 from fastpaca.errors import FastpacaError, RateLimited, Unavailable
 from fastpaca.store.base import PartialRead, ReadFailed
+
+logger = logging.getLogger(__name__)
 
 QUEUE_OPS_MAX: Final = 4096
 """The most writes without an outcome; more are refused with 429."""
@@ -67,6 +71,7 @@ class WriteQueue:
         self._parked: dict[str, list[PendingWrite]] = {}
         self._to_look_up: list[PendingWrite] = []
         self._running: asyncio.Task[None] | None = None
+        self._batch_has_ended = asyncio.Event()
         self._looking_up: asyncio.Task[None] | None = None
         self._jobs: set[asyncio.Task[None]] = set()
 
@@ -143,7 +148,11 @@ class WriteQueue:
         try:
             while self._ready:
                 size = min(len(self._ready), BATCH_OPS_MAX)
-                await self._run_batch([self._ready.popleft() for _ in range(size)])
+                try:
+                    await self._run_batch([self._ready.popleft() for _ in range(size)])
+                finally:
+                    self._batch_has_ended.set()
+                    self._batch_has_ended.clear()
         finally:
             self._running = None
 
@@ -153,24 +162,58 @@ class WriteQueue:
         """Return whether writes wait until a context is loaded."""
         return context_id in self._parked
 
-    def park(self, write: PendingWrite) -> None:
-        """Park a write until its context is loaded; later writes on the context wait after it."""
-        self._parked[write.context_id] = [write]
-        self.start(self._unpark(write.context_id))
+    def park(self, write: PendingWrite, *, is_postponed: bool = False) -> None:
+        """
+        Park a write until it is prepared; later writes on the context wait after it.
 
-    async def _unpark(self, context_id: str) -> None:
+        If it *is_postponed*, it also waits for the end of the batch that is running.
+        """
+        self._parked[write.context_id] = [write]
+        self.start(self._unpark(write.context_id, is_postponed=is_postponed))
+
+    async def _unpark(self, context_id: str, *, is_postponed: bool) -> None:
+        if is_postponed:
+            await self._batch_has_ended.wait()
         error: Unavailable | None = None
+        context: ContextState | None = None
         try:
-            if await self._contexts.load(context_id) is None:
+            context = await self._contexts.present(context_id)
+            if context is None:
                 self._contexts.record_absent(context_id)
         except Unavailable as raised:
             error = raised
+        failed: dict[PendingWrite, Exception] = {}
+        if context is not None and context.status is Status.ACTIVE:
+            failed = await self._prepared(context_id, context)
         parked = self._parked.pop(context_id)
         for write in parked:
-            if error is None:
+            outcome = error or failed.get(write)
+            if outcome is None:
                 self.enqueue(write)
             else:
-                self.settle(write, error)
+                self.settle(write, outcome)
+
+    async def _prepared(
+        self, context_id: str, context: ContextState
+    ) -> dict[PendingWrite, Exception]:
+        """Prepare the parked writes of a *context*, including those that come meanwhile."""
+        failed: dict[PendingWrite, Exception] = {}
+        done = 0
+        while done < len(self._parked[context_id]):
+            write = self._parked[context_id][done]
+            done += 1
+            if write.prepare is None:
+                continue
+            try:
+                write.op = await write.prepare(context)
+            except FastpacaError as error:
+                failed[write] = error
+            except Exception as error:  # a defect
+                logger.exception("an op could not be prepared", extra={"context_id": context_id})
+                failed[write] = error
+            else:
+                write.prepared = context.revision
+        return failed
 
     def start(self, job: Coroutine[Any, Any, None]) -> None:
         """Start a task that settles writes or makes them ready; `drain` waits for it."""

@@ -7,9 +7,8 @@ the context built from all of its rows.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from heapq import merge
+from itertools import chain
 from sys import intern
 
 import msgspec
@@ -27,7 +26,7 @@ from fastpaca.context.message import (
     log_entry,
     synthetic_entry,
 )
-from fastpaca.context.persisted import Persisted, rebuild
+from fastpaca.context.persisted import Persisted, grown, rebuild
 from fastpaca.context.usage import UsageTotals
 from fastpaca.context.window import Window
 from fastpaca.store.base import (
@@ -37,9 +36,11 @@ from fastpaca.store.base import (
     Diff,
     Have,
     IdempotencyRecord,
+    IdRow,
     MessageRow,
     Snapshot,
     SyntheticRow,
+    message_id_hash,
 )
 
 
@@ -54,11 +55,14 @@ def change(
     """
     config_changed = metadata_changed = False
     messages: list[MessageRow] = []
+    ids: list[IdRow] = []
     synthetics: list[SyntheticRow] = []
     compactions: list[CompactionRow] = []
     for event in events:
         if isinstance(event, Appended):
             messages.append(_message_row(event))
+            if event.draft.message_id and event.entry.revises is None:
+                ids.append(IdRow(message_id_hash(event.draft.message_id), event.entry.place))
         elif isinstance(event, Compacted):
             compactions.append(_compaction_row(event))
             synthetics += _synthetic_rows(event)
@@ -74,6 +78,7 @@ def change(
         config_changed=config_changed,
         metadata_changed=metadata_changed,
         messages=messages,
+        ids=ids,
         synthetics=synthetics,
         compactions=compactions,
         records=records,
@@ -113,6 +118,7 @@ def _message_row(event: Appended) -> MessageRow:
         event.at_us,
         event.draft.origin,
         b"" if event.usage is None else event.usage.encode(),
+        entry.revises,
     )
 
 
@@ -187,8 +193,7 @@ def rebuilt(snapshot: Snapshot) -> ContextState:
     if row.status == Status.PURGED:
         return _purged(row)
     log = map(log_entry_of, snapshot.messages)
-    window = _window(snapshot.window, log, map(_synthetic, snapshot.synthetics), row.last_seq)
-    return state(row, window)
+    return state(row, _window(snapshot.window, log, map(_synthetic, snapshot.synthetics)))
 
 
 def have(context: ContextState) -> Have:
@@ -200,7 +205,7 @@ def have(context: ContextState) -> Have:
             synthetics.add((entry.version, entry.position))
         else:
             seqs.append(entry.seq)
-    return Have(context.version, context.last_seq, ranges.runs(seqs), synthetics)
+    return Have(context.version, context.last_seq, ranges.runs(sorted(seqs)), synthetics)
 
 
 def updated(context: ContextState, diff: Diff) -> ContextState:
@@ -210,17 +215,13 @@ def updated(context: ContextState, diff: Diff) -> ContextState:
         return _purged(row)
     log = map(log_entry_of, diff.messages)
     if diff.window is None:
-        window = context.window.apart()
-        for newer in log:
-            window = window.admit(newer)
-        return state(row, window)
+        return state(row, grown(context.window.apart(), log))
     unchanged = _unchanged(context.window)
     logged = [as_appended(entry) for entry in unchanged if entry.seq is not None]
     synthetics = [entry for entry in unchanged if entry.seq is None]
     synthetics += map(_synthetic, diff.synthetics)
     # New rows may come before old entries: messages that were cut and are in the window again.
-    merged = merge(logged, log, key=lambda entry: entry.covers_to)
-    return state(row, _window(diff.window, merged, synthetics, row.last_seq))
+    return state(row, _window(diff.window, chain(logged, log), synthetics))
 
 
 def _unchanged(window: Window) -> list[Entry]:
@@ -228,22 +229,15 @@ def _unchanged(window: Window) -> list[Entry]:
     return [entry for entry in window if not entry.without]
 
 
-def _window(
-    text: bytes | None, log: Iterable[Entry], synthetics: Iterable[Entry], last_seq: int
-) -> Window:
+def _window(text: bytes | None, log: Iterable[Entry], synthetics: Iterable[Entry]) -> Window:
     """Build a window from its stored form; *log* and *synthetics* hold at least its entries."""
     stored = Persisted.decode(text) if text else Persisted()
-    logged = list(log)
-    seqs = [entry.covers_to for entry in logged]
     placed = {(entry.version, entry.position): entry for entry in synthetics}
-
-    def between(from_seq: int, to_seq: int) -> list[Entry]:
-        return logged[bisect_left(seqs, from_seq) : bisect_left(seqs, to_seq + 1)]
 
     def replacement(version: int, first: int, last: int) -> list[Entry]:
         return [placed[version, position] for position in range(first, last + 1)]
 
-    return rebuild(stored, between, replacement, last_seq)
+    return rebuild(stored, log, replacement)
 
 
 def log_entry_of(row: MessageRow) -> Entry:
@@ -255,6 +249,7 @@ def log_entry_of(row: MessageRow) -> Entry:
         row.version,
         row.at_us,
         intern(row.origin),  # there are few different ones
+        row.revises,
     )
 
 

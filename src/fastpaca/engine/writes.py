@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
 from fastpaca.context import ContextState
 from fastpaca.context.events import Event
 from fastpaca.context.message import Entry
-from fastpaca.context.ops import Append, Compact, Op
+from fastpaca.context.ops import Append, Compact, Op, PutMessage
 from fastpaca.store.base import IdempotencyRecord
 
 
@@ -46,6 +46,13 @@ class Written(msgspec.Struct, frozen=True, gc=False):
 ResponseWriter = Callable[[ContextState, tuple[Event, ...]], bytes]
 """Writes the body of a response, from the state after an op and the events of the op."""
 
+Prepare = Callable[[ContextState], Awaitable[Op]]
+"""
+Completes an op with what it needs to know of the committed state, such as messages of the log.
+
+The op is applied only to that state. If another write comes first, it is prepared again.
+"""
+
 
 class PendingWrite(msgspec.Struct, eq=False):
     """
@@ -57,6 +64,8 @@ class PendingWrite(msgspec.Struct, eq=False):
         write_response: Writes the response.
         keyed: Its idempotency key, if it has one.
         future: What the caller waits for.
+        prepare: Completes *op* before it is applied; None if it is complete.
+        prepared: The revision of the state that *op* was completed for.
         size: The bytes of its messages.
         known: The idempotency record that the store has for its key.
         looked_up_at: The number of commits at that lookup; see `IdempotencyRecords.commits`.
@@ -68,6 +77,8 @@ class PendingWrite(msgspec.Struct, eq=False):
     write_response: ResponseWriter
     keyed: Keyed | None
     future: asyncio.Future[Written]
+    prepare: Prepare | None = None
+    prepared: int | None = None
     size: int = 0
     known: IdempotencyRecord | None = None
     looked_up_at: int = 0
@@ -90,6 +101,8 @@ class PendingWrite(msgspec.Struct, eq=False):
 def _size(op: Op) -> int:
     if isinstance(op, Append):
         return sum(len(message.draft.body) for message in op.messages)
+    if isinstance(op, PutMessage):
+        return len(op.message.draft.body)
     if isinstance(op, Compact):
         return sum(
             len(item.body if isinstance(item, Entry) else item.draft.body)

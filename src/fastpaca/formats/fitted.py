@@ -106,7 +106,7 @@ def _viewed(context: ContextState, budget: int, costed: _Costed, window: Window)
 
 def _fitted_to(context: ContextState, window: Window, budget: int) -> Fitted:
     if budget <= 0:
-        return Fitted([], 0, EMPTY, 0, context.last_seq)
+        return Fitted([], 0, EMPTY, 0, context.window.end)
     return fit(window, context.config, budget)
 
 
@@ -123,6 +123,8 @@ def _priced(
         window.pinned,
         window.opened_at,
         window.through,
+        window.path,
+        window.end,
     )
     return priced, dict(zip(map(_place, entries), scaled, strict=True))
 
@@ -138,7 +140,7 @@ def _dearer(entry: Entry, tokens: int) -> Entry:
 
 def _place(entry: Entry) -> tuple[int, int]:
     """Return what tells an entry from all others of its window."""
-    return (entry.version, entry.position) if entry.seq is None else (0, entry.seq)
+    return (entry.version, entry.position) if entry.seq is None else (0, entry.place)
 
 
 def _intact_from(entries: Sequence[Entry], through: int) -> int:

@@ -52,7 +52,7 @@ class Said(msgspec.Struct, eq=False, gc=False):
 
     Attributes:
         at: Its index in the list.
-        seq: Its seq; None of a summary.
+        seq: The seq of its first row; None of a summary.
         side: `user`, `assistant` or `system`; any other speaker is on the user's side.
         message: The message itself.
         parts: Its parts.
@@ -108,6 +108,7 @@ def read(at: int, message: Mapping[str, Any], origin: str = "") -> Said:
     """
     role, parts = message["role"], message["parts"]
     seq = message["seq"] if "seq" in message else at + 1
+    seq = message.get("revises", seq)  # what is made of it stays the same over its revisions
     side = _SIDES.get(role)
     format_ = form = ""
     if origin:

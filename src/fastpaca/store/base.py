@@ -10,6 +10,7 @@ versions and times.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import msgspec
 
 from fastpaca.clock import Clock
+from fastpaca.ranges import Range
 
 COMMIT_ID_BYTES: Final = 16
 
@@ -25,6 +27,16 @@ COMMIT_ID_BYTES: Final = 16
 def new_commit_id() -> bytes:
     """Return an id that no other commit has."""
     return secrets.token_bytes(COMMIT_ID_BYTES)
+
+
+def message_id_hash(message_id: str) -> bytes:
+    """
+    Return what stores keep to find a message by its id.
+
+    It has one length and no text, so that nothing of an id is left after a purge. Collisions are
+    practically impossible.
+    """
+    return hashlib.blake2b(message_id.encode(), digest_size=16).digest()
 
 
 class ContextRow(msgspec.Struct, frozen=True, gc=False):
@@ -69,7 +81,8 @@ class ContextRow(msgspec.Struct, frozen=True, gc=False):
 class MessageRow(NamedTuple):
     """
     A message of a log: JSON text as in `Draft.body`, counts as from `encode_counts`, how it came
-    (`Draft.origin`), and what its call cost, as from `Usage.encode`; empty if not reported.
+    (`Draft.origin`), what its call cost, as from `Usage.encode`, empty if not reported, and the
+    place of the message that it revises, if it does.
     """
 
     seq: int
@@ -79,6 +92,19 @@ class MessageRow(NamedTuple):
     at_us: int
     origin: str = ""
     usage: bytes = b""
+    revises: int | None = None
+
+    @property
+    def place(self) -> int:
+        """Where it stands on the path: the seq of the first row of the message."""
+        return self.seq if self.revises is None else self.revises
+
+
+class IdRow(NamedTuple):
+    """The caller's id of a message, as from `message_id_hash`, and the place of the message."""
+
+    id_hash: bytes
+    place: int
 
 
 class SyntheticRow(NamedTuple):
@@ -131,8 +157,9 @@ class Change(msgspec.Struct, frozen=True, gc=False):
         expected_revision: The revision before the commit; 0 if the context is new.
         config_changed: Whether budget, trigger or policy change (true for a new context).
         metadata_changed: Whether the metadata changes (true for a new context).
-        messages: Appended messages, ascending, directly after the last ones. They may begin with
-            older messages that were trimmed from the store and are needed again.
+        messages: Appended and revised messages, ascending, directly after the last ones.
+        ids: The ids of appended messages that have one.
+        restored: Older messages that were trimmed from the store and are needed again, ascending.
         synthetics: Messages of new replacements.
         compactions: Rewrites of the window, in order; the current window is that of the last one.
         records: Idempotency records, at most one for each message and compaction here; their keys
@@ -144,6 +171,8 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     config_changed: bool = False
     metadata_changed: bool = False
     messages: Sequence[MessageRow] = ()
+    ids: Sequence[IdRow] = ()
+    restored: Sequence[MessageRow] = ()
     synthetics: Sequence[SyntheticRow] = ()
     compactions: Sequence[CompactionRow] = ()
     records: Sequence[IdempotencyRecord] = ()
@@ -390,6 +419,47 @@ class Store(Protocol):
         self, context_id: str, /, before_seq: int, bounds: PageBounds
     ) -> list[MessageRow]:
         """Read the newest messages before *before_seq*, in ascending order."""
+
+    async def path(
+        self,
+        context_id: str,
+        /,
+        ranges: Sequence[Range],
+        from_place: int,
+        to_place: int,
+        bounds: PageBounds,
+        *,
+        newest_first: bool = False,
+    ) -> list[MessageRow]:
+        """
+        Read the messages on the path from *from_place* to *to_place*, inclusive.
+
+        Args:
+            context_id: The id of the context.
+            ranges: The seqs on the path; see `Path.ranges`. Rows outside are as if they were not.
+            from_place: The first place.
+            to_place: The last place.
+            bounds: Where the page ends, in the order of reading.
+            newest_first: Whether to read and return from the last place to the first.
+        """
+
+    async def places_of_id(
+        self, context_id: str, /, id_hash: bytes, ranges: Sequence[Range], limit: int
+    ) -> list[int]:
+        """
+        Return the places of messages that were appended with an id, newest first.
+
+        Only those in *ranges* (ascending) count, and of these at most *limit*.
+        """
+
+    async def revisions_of(
+        self, context_id: str, /, places: Sequence[Range]
+    ) -> list[tuple[int, int]]:
+        """
+        Return which rows of the log revise a message at *places*: place and seq of each, ascending.
+
+        *places* are ascending ranges.
+        """
 
     async def changes(
         self,

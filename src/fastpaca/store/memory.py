@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice, takewhile
 from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
+from fastpaca.ranges import Range, contains
 from fastpaca.store.base import (
     Change,
     ChangesPage,
@@ -46,12 +47,20 @@ class _Rows:
     def __init__(self, row: ContextRow) -> None:
         self.row = row
         self.messages: list[MessageRow] = []
+        self.ids: dict[bytes, list[int]] = {}  # places by hash, ascending
+        self.revisions: dict[int, list[int]] = {}  # seqs by place, ascending
         self.synthetics: dict[tuple[int, int], SyntheticRow] = {}
         self.compactions: list[CompactionRow] = []
 
     def apply(self, change: Change) -> None:
         self.row = change.row
+        assert not change.restored, "nothing is ever trimmed here"
         self.messages += change.messages
+        for id_hash, place in change.ids:
+            self.ids.setdefault(id_hash, []).append(place)
+        for row in change.messages:
+            if row.revises is not None:
+                self.revisions.setdefault(row.revises, []).append(row.seq)
         self.synthetics |= {(row.version, row.position): row for row in change.synthetics}
         self.compactions += change.compactions
 
@@ -87,6 +96,13 @@ class _Rows:
     def log(self, from_seq: int, to_seq: int) -> list[MessageRow]:
         start = bisect_left(self.messages, from_seq, key=_SEQ)
         return self.messages[start : bisect_right(self.messages, to_seq, key=_SEQ)]
+
+    def path(self, ranges: Sequence[Range], places: range) -> Iterator[MessageRow]:
+        for place in places:
+            row = self.messages[place - 1]
+            if row.revises is None and contains(ranges, place):
+                seqs = [seq for seq in self.revisions.get(place, ()) if contains(ranges, seq)]
+                yield self.messages[seqs[-1] - 1] if seqs else row
 
     def rewrites(self, after_version: int, to_version: int) -> list[CompactionRow]:
         start = bisect_right(self.compactions, after_version, key=VERSION)
@@ -222,6 +238,38 @@ class MemoryStore:
         end = bisect_left(context.messages, before_seq, key=_SEQ) if context else 0
         rows = context.messages[max(end - bounds.rows, 0) : end] if context else []
         return bounded(reversed(rows), bounds.bytes)[::-1]
+
+    async def path(
+        self,
+        context_id: str,
+        ranges: Sequence[Range],
+        from_place: int,
+        to_place: int,
+        bounds: PageBounds,
+        *,
+        newest_first: bool = False,
+    ) -> list[MessageRow]:
+        """Read the messages on the path."""
+        context = self._contexts.get(context_id)
+        if context is None:
+            return []
+        places = range(max(from_place, 1), min(to_place, len(context.messages)) + 1)
+        rows = context.path(ranges, places[::-1] if newest_first else places)
+        return bounded(islice(rows, bounds.rows), bounds.bytes)
+
+    async def places_of_id(
+        self, context_id: str, id_hash: bytes, ranges: Sequence[Range], limit: int
+    ) -> list[int]:
+        """Return the places of an id."""
+        context = self._contexts.get(context_id)
+        places = reversed(context.ids.get(id_hash, ())) if context else ()
+        return list(islice((place for place in places if contains(ranges, place)), limit))
+
+    async def revisions_of(self, context_id: str, places: Sequence[Range]) -> list[tuple[int, int]]:
+        """Return which rows revise messages."""
+        context = self._contexts.get(context_id)
+        revised = sorted(context.revisions.items()) if context else ()
+        return [(place, seq) for place, seqs in revised if contains(places, place) for seq in seqs]
 
     async def changes(
         self,

@@ -8,7 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from fastpaca.context.persisted import Persisted, ranges
-from fastpaca.ranges import missing, union
+from fastpaca.ranges import missing
 from fastpaca.store.base import CompactionRow, ContextRow, Diff, Have, Snapshot
 
 
@@ -31,7 +31,7 @@ def needs(window: bytes | None, last_seq: int) -> Needs:
     replacements = [
         (run.replacement, run.first, run.last) for run in stored.runs if run.replacement is not None
     ]
-    return Needs(union(ranges(stored, last_seq)), sorted(replacements))
+    return Needs(ranges(stored, last_seq), sorted(replacements))
 
 
 def needs_besides(have: Have, window: bytes | None, last_seq: int) -> Needs:

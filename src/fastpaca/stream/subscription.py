@@ -99,10 +99,14 @@ class LatestState(msgspec.Struct, frozen=True, gc=False):
 
 
 class AppendedMessage(msgspec.Struct, frozen=True, gc=False):
-    """A message of the log: its *seq*, and its JSON text as responses have it."""
+    """
+    A message of the log: its *seq*, its JSON text as responses have it, and the place of the
+    message that it *revises*, if it does.
+    """
 
     seq: int
     body: bytes
+    revises: int | None = None
 
 
 class WindowRewrite(msgspec.Struct, frozen=True, gc=False):
@@ -152,12 +156,13 @@ class Page(msgspec.Struct, frozen=True, gc=False):
 
 
 class MessageFrame(msgspec.Struct, frozen=True, gc=False):
-    """A message was appended."""
+    """A message was appended; or it *revises* the message of that place."""
 
     version: int
     cursor: int
     seq: int
     body: bytes
+    revises: int | None = None
 
 
 class CompactionFrame(msgspec.Struct, frozen=True, gc=False):
@@ -337,7 +342,7 @@ class Subscription:
         last = before if self._is_context_due else version
         if (message := change.message) is not None and self.wants_messages:
             cursor = last if change.compaction is None else before
-            frames.append(MessageFrame(version, cursor, message.seq, message.body))
+            frames.append(MessageFrame(version, cursor, message.seq, message.body, message.revises))
         if (rewrite := change.compaction) is not None:
             frames.append(
                 CompactionFrame(
