@@ -159,7 +159,7 @@ def test_the_lint_refuses_what_it_does_not_know(sql: str) -> None:
 def test_rows_are_written_out_in_few_forms() -> None:
     """However many rows there are, few statements have to be prepared, and none is too long."""
     rows: list[tuple[object, ...]] = [
-        (b"id", seq, 1, b"body", b"counts", 1, "", b"") for seq in range(1, 1001)
+        (b"id", seq, 1, b"body", b"counts", 1, "", b"", None, b"hash") for seq in range(1, 1001)
     ]
     forms = set()
     for count in (1, 2, 3, 5, 100, 256, 257, 1000):

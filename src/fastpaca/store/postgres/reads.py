@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
+from fastpaca.ranges import Range, divide
 from fastpaca.store.base import (
     ChangesPage,
     CompactionRow,
@@ -163,6 +164,42 @@ class Reader:
             MessageRow._make, sql.PAGE_BEFORE, hashed(context_id), before_seq, *bounds
         )
 
+    async def path(
+        self,
+        context_id: str,
+        ranges: Sequence[Range],
+        from_place: int,
+        to_place: int,
+        bounds: PageBounds,
+        *,
+        newest_first: bool = False,
+    ) -> list[MessageRow]:
+        """Read the messages on the path."""
+        places, _ = divide([(from_place, to_place)], ranges)
+        if not places:
+            return []
+        return await self._rows(
+            MessageRow._make,
+            sql.PATH_BACKWARDS if newest_first else sql.PATH,
+            hashed(context_id),
+            *_columns(places),
+            *_columns(ranges),
+            *bounds,
+        )
+
+    async def places_of_id(
+        self, context_id: str, id_hash: bytes, ranges: Sequence[Range], limit: int
+    ) -> list[int]:
+        """Return the places of messages with an id, newest first."""
+        key = hashed(context_id)
+        rows = await self._fetched(sql.PLACES_OF_ID, key, id_hash, *_columns(ranges), limit)
+        return [place for (place,) in rows]
+
+    async def revisions_of(self, context_id: str, places: Sequence[Range]) -> list[tuple[int, int]]:
+        """Return which rows revise messages."""
+        rows = await self._fetched(sql.REVISIONS_OF, hashed(context_id), *_columns(places))
+        return [(place, seq) for place, seq in rows]
+
     async def changes(
         self,
         context_id: str,
@@ -252,6 +289,11 @@ async def _made(make: Callable[[Any], T], records: Sequence[Any]) -> list[T]:
         await asyncio.sleep(0)
         rows += map(make, records[start : start + ROWS_AT_ONCE])
     return rows
+
+
+def _columns(ranges: Sequence[Range]) -> tuple[list[int], list[int]]:
+    """Return the first and the last of each range."""
+    return [first for first, _ in ranges], [last for _, last in ranges]
 
 
 def _is_purged(state: _State) -> bool:

@@ -67,7 +67,9 @@ class PostgresBatch:
             if change.purges:
                 self.purges.append(context_id)
                 continue
-            messages += [(context_id, *row) for row in change.messages]
+            assert not change.restored, "nothing is ever trimmed here"
+            id_hashes = {row.place: row.id_hash for row in change.ids}
+            messages += [(context_id, *row, id_hashes.get(row.seq)) for row in change.messages]
             synthetics += [(context_id, *row) for row in change.synthetics]
             compactions += [(context_id, *row) for row in change.compactions]
             self.records += [self._record(context_id, change, row) for row in change.records]

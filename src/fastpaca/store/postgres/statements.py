@@ -127,6 +127,9 @@ _COMPACTION: Final = """
 k.version, k.strategy, k.from_seq, k.to_seq, k.tokens_before, k.tokens_after, k."window", k.at_us
 """
 
+# As the fields of MessageRow.
+_MESSAGE: Final = "m.seq, m.version, m.body, m.counts, m.at_us, m.origin, m.usage, m.revises"
+
 # The row, and the newest compaction up to a version.
 STATE: Final = Statement(
     "state",
@@ -152,7 +155,7 @@ NEWS: Final = Statement(
     "once for each such change that a node meets",
     f"""
 SELECT {_ROW.replace("c.metadata", "CASE WHEN coalesce(m.number, 1) = 1 THEN c.metadata END")},
-    k."window", m.seq, m.version, m.body, m.counts, m.at_us, m.origin, m.usage
+    k."window", {_MESSAGE}
 FROM fastpaca.contexts AS c LEFT JOIN LATERAL (
     SELECT found."window" FROM fastpaca.compactions AS found
     WHERE found.context_id = $1 AND found.version > $2
@@ -165,13 +168,12 @@ WHERE c.context_id = $1 AND {TAKES_WRITES} ORDER BY m.seq
 """,
 )
 
-# As the fields of MessageRow.
 LOG: Final = Statement(
     "log",
     "the messages that a window needs",
     "once for each loaded context",
     f"""
-SELECT m.seq, m.version, m.body, m.counts, m.at_us, m.origin, m.usage
+SELECT {_MESSAGE}
 FROM unnest($2::bigint[], $3::bigint[]) AS between_them (first, last)
 JOIN fastpaca.messages AS m ON m.context_id = $1
     AND m.seq >= between_them.first AND m.seq <= between_them.last
@@ -201,7 +203,7 @@ PAGE: Final = Statement(
     "a page of a log, forwards",
     "once for each such request",
     f"""
-SELECT seq, version, body, counts, at_us, origin, usage FROM (
+SELECT {_MESSAGE} FROM (
     SELECT *,
         row_number() OVER (ORDER BY seq) AS number,
         sum(octet_length(body)) OVER (ORDER BY seq) AS total
@@ -210,7 +212,7 @@ SELECT seq, version, body, counts, at_us, origin, usage FROM (
         WHERE context_id = $1 AND seq >= $2 AND seq <= $3
         ORDER BY seq LIMIT $4
     ) AS page
-) AS counted
+) AS m
 WHERE (total <= $5 OR number = 1) AND {TAKES_WRITES}
 ORDER BY seq
 """,
@@ -221,7 +223,7 @@ PAGE_BEFORE: Final = Statement(
     "a page of a log, backwards",
     "once for each such request",
     f"""
-SELECT seq, version, body, counts, at_us, origin, usage FROM (
+SELECT {_MESSAGE} FROM (
     SELECT *,
         row_number() OVER (ORDER BY seq DESC) AS number,
         sum(octet_length(body)) OVER (ORDER BY seq DESC) AS total
@@ -230,9 +232,97 @@ SELECT seq, version, body, counts, at_us, origin, usage FROM (
         WHERE context_id = $1 AND seq < $2
         ORDER BY seq DESC LIMIT $3
     ) AS page
-) AS counted
+) AS m
 WHERE (total <= $4 OR number = 1) AND {TAKES_WRITES}
 ORDER BY seq
+""",
+)
+
+
+def _in_ranges(seq: str, firsts: str, lasts: str) -> str:
+    """
+    Return the condition that *seq* is in one of the ascending ranges of two arrays.
+
+    It is a binary search, since a path has up to 1,000 ranges. Below the first of them, the index
+    is 0, and the condition NULL.
+    """
+    return f"{seq} <= ({lasts}::bigint[])[width_bucket({seq}, {firsts}::bigint[])]"
+
+
+def _path(order: str) -> str:
+    """
+    Return the statement that reads the path in *order*.
+
+    $2 and $3 are the first and last places of each range of the page, $4 and $5 the seqs of all
+    ranges of the path, since any later row may revise a message.
+
+    A range is read only until the page is full: the ranges are sorted before the join, and the rows
+    of each are found in order, so nothing has to be read before it can be sorted.
+    """
+    return f"""
+SELECT {_MESSAGE} FROM (
+    SELECT found.*, page.place,
+        row_number() OVER (ORDER BY page.place {order}) AS number,
+        sum(octet_length(found.body)) OVER (ORDER BY page.place {order}) AS total
+    FROM (
+        SELECT original.seq AS place
+        FROM (
+            SELECT * FROM unnest($2::bigint[], $3::bigint[]) AS bounds (first, last)
+            ORDER BY bounds.first {order}
+        ) AS places CROSS JOIN LATERAL (
+            SELECT found.seq FROM fastpaca.messages AS found
+            WHERE found.context_id = $1 AND found.revises IS NULL
+                AND found.seq >= places.first AND found.seq <= places.last
+            ORDER BY found.seq {order} LIMIT $6
+        ) AS original
+        ORDER BY places.first {order}, original.seq {order} LIMIT $6
+    ) AS page LEFT JOIN LATERAL (
+        SELECT found.seq FROM fastpaca.messages AS found
+        WHERE found.context_id = $1 AND found.revises = page.place
+            AND {_in_ranges("found.seq", "$4", "$5")}
+        ORDER BY found.seq DESC LIMIT 1
+    ) AS revision ON true
+    JOIN fastpaca.messages AS found ON found.context_id = $1
+        AND found.seq = coalesce(revision.seq, page.place)
+) AS m
+WHERE (total <= $7 OR number = 1) AND {TAKES_WRITES}
+ORDER BY m.place {order}
+"""
+
+
+PATH: Final = Statement(
+    "path", "a page of a path, forwards", "once for each such request", _path("ASC")
+)
+
+PATH_BACKWARDS: Final = Statement(
+    "path backwards", "a page of a path, newest first", "once for each such request", _path("DESC")
+)
+
+PLACES_OF_ID: Final = Statement(
+    "places of id",
+    "the messages on a path that have an id",
+    "once for each message that is put or read by its id",
+    f"""
+SELECT seq FROM fastpaca.messages
+WHERE context_id = $1 AND id_hash = $2 AND {_in_ranges("seq", "$3", "$4")} AND {TAKES_WRITES}
+ORDER BY seq DESC LIMIT $5
+""",
+)
+
+REVISIONS_OF: Final = Statement(
+    "revisions of",
+    "which messages were revised, and by which rows",
+    "once for each read by its id of a message that is not on the path",
+    f"""
+SELECT revision.revises, revision.seq
+FROM unnest($2::bigint[], $3::bigint[]) AS places (first, last)
+CROSS JOIN LATERAL (
+    SELECT found.revises, found.seq FROM fastpaca.messages AS found
+    WHERE found.context_id = $1 AND found.revises >= places.first AND found.revises <= places.last
+    ORDER BY found.revises, found.seq
+) AS revision
+WHERE {TAKES_WRITES}
+ORDER BY revision.revises, revision.seq
 """,
 )
 
@@ -283,7 +373,7 @@ CHANGED_MESSAGES: Final = Statement(
     "the messages between two versions",
     "once for each page that a stream catches up with",
     f"""
-SELECT seq, version, body, counts, at_us, origin, usage FROM (
+SELECT {_MESSAGE} FROM (
     SELECT *,
         row_number() OVER (ORDER BY seq) AS number,
         sum(octet_length(body)) OVER (ORDER BY seq) - octet_length(body) AS before
@@ -292,7 +382,7 @@ SELECT seq, version, body, counts, at_us, origin, usage FROM (
         WHERE context_id = $1 AND version > $2 AND version <= $3 AND seq >= $6 AND seq <= $7
         ORDER BY seq LIMIT $4
     ) AS page
-) AS counted
+) AS m
 WHERE (before <= $5 OR number <= 2) AND {TAKES_WRITES}
 ORDER BY seq
 """,
@@ -304,7 +394,8 @@ CHANGED_HEADS: Final = Statement(
     "the same without bodies",
     "once for each page of a stream without messages",
     f"""
-SELECT seq, version, ''::bytea, ''::bytea, at_us, origin, usage FROM fastpaca.messages
+SELECT seq, version, ''::bytea, ''::bytea, at_us, origin, usage, revises
+FROM fastpaca.messages
 WHERE context_id = $1 AND version > $2 AND version <= $3 AND seq >= $5 AND seq <= $6
     AND {TAKES_WRITES}
 ORDER BY seq LIMIT $4
@@ -460,6 +551,8 @@ INSERT_MESSAGES: Final = _inserting(
         "at_us": "bigint",
         "origin": "text",
         "usage": "bytea",
+        "revises": "bigint",
+        "id_hash": "bytea",
     },
     keys=2,
 )

@@ -40,12 +40,19 @@ CREATE TABLE fastpaca.messages (
     seq bigint NOT NULL,
     version bigint NOT NULL,
     at_us bigint NOT NULL,
+    revises bigint, -- the place of the message that it takes the place of
+    id_hash bytea, -- of the caller's id, if it has one and revises none: 16 bytes, so that no text is in an index
     origin text NOT NULL,
     usage bytea NOT NULL,
     counts bytea NOT NULL,
     body bytea NOT NULL,
     PRIMARY KEY (context_id, seq)
 );
+
+-- Most messages are in neither index, so that appending them costs no more.
+CREATE INDEX messages_by_place ON fastpaca.messages (context_id, revises, seq) WHERE revises IS NOT NULL;
+
+CREATE INDEX messages_by_id ON fastpaca.messages (context_id, id_hash, seq) WHERE id_hash IS NOT NULL;
 
 CREATE TABLE fastpaca.synthetics (
     context_id bytea NOT NULL,
