@@ -3,6 +3,8 @@ The state machine of one conversation.
 
 `ContextState` is a value. `apply` decides what an op does to it, and returns the next value and the
 events that a store must write. A refused op raises and changes nothing.
+
+The file is long because every op decides on the same value, and shares its last steps with others.
 """
 
 from __future__ import annotations

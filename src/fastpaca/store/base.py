@@ -6,6 +6,8 @@ sequence across contexts. The same port therefore fits a database that is sharde
 
 A store moves bytes and decides nothing. Every row is complete: the engine sets its ids, seqs,
 versions and times.
+
+The file is long because a port is one file: each row, and each promise of a store, with its words.
 """
 
 from __future__ import annotations
