@@ -172,6 +172,7 @@ class Reader:
         to_place: int,
         bounds: PageBounds,
         *,
+        skip: int = 0,
         newest_first: bool = False,
     ) -> list[MessageRow]:
         """Read the messages on the path."""
@@ -185,6 +186,7 @@ class Reader:
             *_columns(places),
             *_columns(ranges),
             *bounds,
+            skip,
         )
 
     async def places_of_id(

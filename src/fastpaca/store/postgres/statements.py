@@ -273,9 +273,9 @@ SELECT {_MESSAGE} FROM (
             SELECT found.seq FROM fastpaca.messages AS found
             WHERE found.context_id = $1 AND found.revises IS NULL
                 AND found.seq >= places.first AND found.seq <= places.last
-            ORDER BY found.seq {order} LIMIT $6
+            ORDER BY found.seq {order} LIMIT $6::bigint + $8::bigint
         ) AS original
-        ORDER BY places.first {order}, original.seq {order} LIMIT $6
+        ORDER BY places.first {order}, original.seq {order} LIMIT $6 OFFSET $8
     ) AS page LEFT JOIN LATERAL (
         SELECT found.seq FROM fastpaca.messages AS found
         WHERE found.context_id = $1 AND found.revises = page.place
