@@ -18,8 +18,9 @@ from fastpaca.context.context import WindowView, create
 from fastpaca.context.draft import parse
 from fastpaca.context.events import Appended, Compacted, Event
 from fastpaca.context.message import Entry, decode_counts, encode_counts, log_entry, synthetic_entry
-from fastpaca.context.ops import Append, Compact, Op, Put
+from fastpaca.context.ops import Append, Compact, Op, Put, PutMessage
 from fastpaca.context.persisted import Persisted, ranges, rebuild
+from fastpaca.context.usage import Usage
 from fastpaca.context.window import Window
 from tests.kit.messages import Message, counted
 
@@ -98,6 +99,39 @@ class Conversation:
         """Append *messages* in an op each."""
         for one in messages:
             self.say(one)
+
+    def put(
+        self,
+        message: Mapping[str, Any],
+        *,
+        if_version: int | None = None,
+        usage: Usage | None = None,
+    ) -> tuple[Event, ...]:
+        """Append *message*, or let it revise the newest one on the path that has its id."""
+        made = counted(message)
+        current = self.current(made.draft.message_id)
+        return self.apply(PutMessage(made, current, if_version, usage))
+
+    def revise(self, place: int, message: Mapping[str, Any]) -> tuple[Event, ...]:
+        """Let *message* take the place of the one at *place*, whatever their ids."""
+        return self.apply(PutMessage(counted(message), self.at(place)))
+
+    def current(self, message_id: str) -> Entry | None:
+        """Give the newest message on the path with that id, as it was appended."""
+        for place in reversed(self.places):
+            if parse(self.log[place - 1].body, "message").message_id == message_id != "":
+                return self.at(place)
+        return None
+
+    @property
+    def places(self) -> list[int]:
+        """The places of the path."""
+        return [seq for seq, row in enumerate(self.log, 1) if row.revises is None]
+
+    def at(self, place: int) -> Entry:
+        """Give the newest message at *place*, as it was appended."""
+        seqs = [seq for seq, row in enumerate(self.log, 1) if row.revises == place]
+        return self.logged(max(seqs, default=place))
 
     def compact(self, *replacement: int | Mapping[str, Any]) -> Compacted:
         """Replace the window; a number is the seq of a message of the log."""

@@ -52,6 +52,7 @@ members = st.sampled_from(
 
 @given(st.lists(members, min_size=1, max_size=4))
 @example([b'"role":"user"', PARTS])
+@example([b'"role":"user"', b'"id":"a"', PARTS])
 def test_plain_messages_are_the_same_read_in_one_go(found: list[bytes]) -> None:
     """
     What is read in one go is what comes of taking it apart, and nothing is read that is refused.

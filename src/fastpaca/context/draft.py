@@ -214,7 +214,7 @@ def plain(text: bytes) -> Draft | None:
         role=role,
         body=text if metadata else text[:-1] + b',"metadata":{}}',
         parts=tuple([Part("text", b"", part.text) for part in texts]),
-        keys=(),
+        keys=(b"",) if message.id is not msgspec.UNSET else (),  # an id costs nothing
         reading=_reading_without_keys(
             role, bytes([Shape.TEXT if part.text.strip() else Shape.BLANK for part in texts])
         ),

@@ -11,19 +11,21 @@ goes by place: a message that was revised keeps its place, and its seq is that o
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
-from fastpaca.context.calls import GHOST, Call
+from fastpaca.context.calls import Call
 from fastpaca.context.config import Config
-from fastpaca.context.cut_calls import CutCall, newest_calls, with_result
+from fastpaca.context.cut_calls import CutCall, newest_calls
 from fastpaca.context.groups import Groups
+from fastpaca.context.late_results import is_made_again, of_cut_calls, with_results
 from fastpaca.context.message import Entry
-from fastpaca.context.pairing import Pairing
 from fastpaca.context.path import WHOLE_LOG, Path
 from fastpaca.context.pinned import follows_pinned, pinned_run
 from fastpaca.context.removal import taken_out
@@ -184,7 +186,7 @@ class Window(msgspec.Struct, eq=False, gc=False):
         """Admit the newest message of the log, as `admit`, and return its unpaired results too."""
         if self._may_answer_what_was_cut(entry):
             pairing = self.grouped().finish_ghosts().pairing
-            places, answered, late = _of_cut_calls(pairing, entry)
+            places, answered, late = of_cut_calls(pairing, entry)
             if places:
                 return self._admitted_without(entry, places, answered, late)
         window = self.grown(entry)
@@ -198,11 +200,7 @@ class Window(msgspec.Struct, eq=False, gc=False):
     def _admitted_without(
         self, entry: Entry, places: set[int], answered: Iterable[Call], late: list[ToolReference]
     ) -> tuple[Window, list[ToolReference]]:
-        cut_calls = self.cut_calls
-        for call in answered:
-            before = call.cut
-            call.consume()
-            cut_calls = with_result(cut_calls, before, call.cut)
+        cut_calls = with_results(self.cut_calls, answered)
         reduced = taken_out(entry, places)
         if reduced is not None:
             window = self.grown(reduced, cut_calls)
@@ -250,90 +248,69 @@ class Window(msgspec.Struct, eq=False, gc=False):
         It has everything that was appended, except the results of calls that left the window. If
         the message has left the window, nothing changes.
         """
-        at = self._index(entry.place)
+        place = entry.place
+        at = self._index(place)
         if at is None:
             return self, []
-        pairing = self._groups_before(at, entry).pairing
-        places, answered, late = _of_cut_calls(pairing, entry)
         cut_calls = self.cut_calls
-        for call in answered:
-            before = call.cut
-            call.consume()
-            cut_calls = with_result(cut_calls, before, call.cut)
-        made = [reference for reference in entry.tool_references if not reference.answers]
-        cut_calls = tuple([call for call in cut_calls if not _is_made_again(call, entry, made)])
-        left = taken_out(entry, places)
+        left: Entry | None = entry
+        unpaired: list[ToolReference] = []
+        if self._may_answer_what_was_cut(entry):
+            pairing = self._read_before(at, place).come_to(entry).pairing
+            places, answered, unpaired = of_cut_calls(pairing, entry)
+            cut_calls = with_results(cut_calls, answered)
+            left = taken_out(entry, places)
+        if entry.tool_references:
+            cut_calls = tuple(
+                [call for call in cut_calls if call.seq != place or not is_made_again(call, entry)]
+            )
         if left is not None and self.shared[at].is_task:
             left = replace(left, is_task=True)
-        return self._with(at, left, cut_calls), late
+        window = self._with(at, left, cut_calls)
+        if left is not None and any(reference.answers for reference in left.tool_references):
+            unpaired += window.unpaired_at(at)
+        return window, unpaired
 
     def _index(self, place: int) -> int | None:
         """Return the index of the message at *place*, or None."""
-        for at in range(self.size - 1, -1, -1):
-            entry = self.shared[at]
-            if entry.covers_to == place and entry.seq is not None:
-                return at
-        return None
+        at = bisect_left(self.shared, place, 0, self.size, key=_covers_to)
+        is_there = at < self.size and self.shared[at].covers_to == place
+        return at if is_there and self.shared[at].seq is not None else None
 
-    def _groups_before(self, at: int, entry: Entry) -> Groups:
-        """Return the groups of the entries before *at*, where *entry* comes next."""
-        groups = Groups(self.shared[:at], min(self.pinned, at), self.cut_calls, self.opened_at)
-        return groups.read(at).come_to(entry)
+    def unpaired_at(self, at: int) -> list[ToolReference]:
+        """Return the results in the entry at the index *at* that bind nothing."""
+        return self._read_before(at + 1, self.shared[at].covers_to).pairing.unpaired
+
+    def _read_before(self, at: int, place: int) -> Groups:
+        """Return the groups of the entries before the index *at*, which come to *place*."""
+        opened_at = self.opened_at if self.opened_at < place else 0  # else it comes later
+        entries = self.shared[:at]
+        return Groups(entries, min(self.pinned, at), self.cut_calls, opened_at).read(at)
 
     def _with(self, at: int, entry: Entry | None, cut_calls: tuple[CutCall, ...]) -> Window:
         """Return the window with *entry* at the index *at*, in place of what is there."""
-        entries = self.entries
+        entries, old = self.entries, self.shared[at]
         entries[at : at + 1] = [] if entry is None else [entry]
-        return Window.of(
-            entries,
-            cut_calls,
-            self.pinned - (entry is None and at < self.pinned),
-            self.opened_at,
+        opened_at = self.opened_at
+        if opened_at == old.covers_to and not (entry is not None and entry.opens_turn):
+            before = [other.covers_to for other in entries[:at] if other.opens_turn]
+            opened_at = max(before, default=0)
+        return Window(
+            shared=entries,
+            size=len(entries),
+            tokens=self.tokens - old.tokens + (0 if entry is None else entry.tokens),
+            weight=self.weight - weight_of(old) + (0 if entry is None else weight_of(entry)),
+            cut_calls=cut_calls,
+            pinned=self.pinned - (entry is None and at < self.pinned),
+            opened_at=opened_at,
             # Only what comes after the message has another beginning now.
-            self.through if at == self.size - 1 else max(self.through, self.end),
-            self.path,
-            self.end,
+            through=self.through if at == self.size - 1 else max(self.through, self.end),
+            path=self.path,
+            end=self.end,
         )
 
 
-def _is_made_again(call: CutCall, entry: Entry, made: Iterable[ToolReference]) -> bool:
-    """Return whether *entry* makes a *call* again that was cut from an earlier form of it."""
-    if call.seq != entry.place:
-        return False
-    return not call.id or any(
-        reference.id == call.id and (reference.side is Side.REQUEST) == call.is_request
-        for reference in made
-    )
-
-
-def _of_cut_calls(
-    pairing: Pairing, entry: Entry
-) -> tuple[set[int], list[Call], list[ToolReference]]:
-    """
-    Find the results in *entry* of calls that were cut.
-
-    Return their places, the calls that they answer, and those that answer none since they are late.
-    """
-    places: set[int] = set()
-    answered: list[Call] = []
-    late: list[ToolReference] = []
-    made: set[str] = set()
-    for reference in entry.tool_references:
-        if not reference.answers:
-            made |= {reference.id, reference.name} - {""}
-            continue
-        if reference.id in made or (not reference.id and reference.name in made):
-            continue  # it answers a call of this message
-        call = pairing.match(reference)
-        if call is None or call in answered:
-            call = pairing.owner(reference)
-            if call is not None and call.at == GHOST:
-                late.append(reference)
-        elif call.at == GHOST:
-            answered.append(call)
-        if call is not None and call.at == GHOST:
-            places.update(reference.places)
-    return places, answered, late
+_covers_to: Final = attrgetter("covers_to")
 
 
 def weight_of(entry: Entry) -> int:
@@ -366,9 +343,10 @@ def replaced(before: Window, entries: Sequence[Entry], last_seq: int) -> Window:
         if not reference.answers
     }
     listed = before.shared
-    # A call that was cut before is back if a reference brings its message back.
-    back = {entry.place for entry in entries if entry.seq is not None and entry.tool_references}
-    cut = [call for call in pairing.remembered() if call.seq not in back]
+    # A call that was cut before is back if a reference brings its message back, unless that was
+    # revised and makes the call no more: then its result stays out.
+    back = {entry.place: entry for entry in entries if entry.seq is not None}
+    cut = [call for call in pairing.remembered() if not is_made_again(call, back.get(call.seq))]
     for at, calls in pairing.calls.items():
         place = None if listed[at].seq is None else listed[at].place
         cut += [
