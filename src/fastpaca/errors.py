@@ -69,6 +69,10 @@ class ContextNotFound(NotFound):
     """There is no context with this id; create it with PUT first."""
 
 
+class MessageNotFound(NotFound):
+    """There is no message with this id in this context."""
+
+
 class MethodNotAllowed(FastpacaError):
     """This path does not accept this method; see the Allow header."""
 

@@ -1,8 +1,9 @@
 """
-References: which messages that a caller gives back are messages of the log, unchanged.
+References: which messages that a caller gives back are messages on the path, unchanged.
 
 A compact call sends the window as it should become, and most of it are messages that were read
-before. One that says what the log says under its seq stays that message; any other is a new one.
+before. One that says what the log says under its seq stays that message, if it is on the path; any
+other is a new one.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequen
 from functools import partial
 from typing import Final
 
-from fastpaca.context import ContextState, jsontext
+from fastpaca.context import ContextState
 from fastpaca.context.draft import Draft
-from fastpaca.context.message import Entry, unrendered
+from fastpaca.context.message import Entry, says_the_same
 from fastpaca.engine import rows
 from fastpaca.engine.pages import Pages
 from fastpaca.offload import COMPARE, offload
@@ -31,9 +32,9 @@ async def references(
     pages: Pages, context: ContextState, drafts: Sequence[Draft]
 ) -> dict[int, Entry]:
     """
-    Find which *drafts*, by index, are messages of the log of *context*, given back unchanged.
+    Find which *drafts*, by index, are messages on the path of *context*, given back unchanged.
 
-    They ascend in the log as in *drafts*; one that does not is taken for a new message.
+    They ascend on the path as in *drafts*; one that does not is taken for a new message.
 
     Raises:
         ContextNotFound: The context was purged meanwhile.
@@ -53,7 +54,7 @@ async def references(
 async def _originals(
     pages: Pages, context: ContextState, seqs: Collection[int]
 ) -> AsyncIterator[Sequence[Entry | MessageRow]]:
-    """Yield the messages of the log at *seqs*, those in the window first, a page at a time."""
+    """Yield the messages on the path at *seqs*, those in the window first, a page at a time."""
     in_window = [e for e in context.window if not e.without and e.seq in seqs]
     if in_window:
         yield in_window
@@ -61,8 +62,24 @@ async def _originals(
     for from_seq, to_seq in runs(elsewhere, GAP_MAX):
         at = from_seq
         while page := await pages.messages(context, at, to_seq, MESSAGES_AT_ONCE):
-            yield [row for row in page if row.seq in seqs]
+            wanted = [row for row in page if row.seq in seqs]
+            yield await _on_path(pages, context, wanted)
             at = page[-1].seq + 1
+
+
+async def _on_path(
+    pages: Pages, context: ContextState, rows: Iterable[MessageRow]
+) -> list[MessageRow]:
+    """Return those of *rows* that are on the path, where no later row has taken their place."""
+    path = context.window.path
+    there = [row for row in rows if path.holds(row.place) and path.holds(row.seq)]
+    places = runs(sorted({row.place for row in there}))
+    newest = {
+        place: seq
+        for place, seq in await pages.revisions(context, places)
+        if seq <= context.last_seq and path.holds(seq)
+    }
+    return [row for row in there if row.seq == newest.get(row.place, row.place)]
 
 
 def _unchanged(
@@ -75,24 +92,17 @@ def _unchanged(
     for original in originals:
         entry = original if isinstance(original, Entry) else rows.log_entry_of(original)
         unchanged |= {
-            index: entry for index in named[entry.covers_to] if is_unchanged(drafts[index], entry)
+            index: entry for index in named[entry.seq or 0] if says_the_same(drafts[index], entry)
         }
     return unchanged
 
 
-def is_unchanged(draft: Draft, original: Entry) -> bool:
-    """Return whether *draft* says the same as *original*, value for value."""
-    if draft.token_count is not None and draft.token_count != original.tokens:
-        return False
-    return jsontext.same_value(draft.body, unrendered(original.body))
-
-
 def _ascending(references: Mapping[int, Entry]) -> dict[int, Entry]:
-    """Choose of *references*, by index, each that stands after the chosen ones in the log too."""
+    """Choose of *references*, by index, each that stands after the chosen ones on the path too."""
     chosen: dict[int, Entry] = {}
     newest = 0
     for index in sorted(references):
-        if references[index].covers_to > newest:
+        if references[index].place > newest:
             chosen[index] = references[index]
-            newest = references[index].covers_to
+            newest = references[index].place
     return chosen

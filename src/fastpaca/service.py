@@ -7,22 +7,32 @@ stored response must be written before its commit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
 from fastpaca.context import ContextState, WindowView
 from fastpaca.context.draft import Draft
-from fastpaca.context.events import Appended
+from fastpaca.context.events import Appended, Event
 from fastpaca.context.explain import Explanation, Fate
-from fastpaca.context.message import Entry
-from fastpaca.context.ops import Append, Compact, Counted, Delete, PatchMetadata, Purge, Put
+from fastpaca.context.message import Counts, Entry
+from fastpaca.context.ops import (
+    Append,
+    Compact,
+    Counted,
+    Delete,
+    PatchMetadata,
+    Purge,
+    Put,
+    PutMessage,
+)
 from fastpaca.context.usage import Usage
 from fastpaca.context.window import Window
 from fastpaca.engine import Engine, Keyed, ResponseWriter, Written
-from fastpaca.errors import ContextNotFound, InvalidRequest
+from fastpaca.engine.rows import log_entry_of
+from fastpaca.errors import InvalidRequest, MessageNotFound
 from fastpaca.formats import AskedFormat, RenderedView, rendered_view
 from fastpaca.offload import COUNT, FIT, LOOK_BACK, RENDER, offload
 from fastpaca.references import references
@@ -34,6 +44,27 @@ from fastpaca.tokens import TokenCounter, count_message
 
 REWRITES_AT_ONCE: Final = 100
 """How many rewrites of a window are read at once to find out what became of its messages."""
+
+NOT_COUNTED: Final = Counts(0, 0, (), ())
+"""The counts of a message before they are known."""
+
+PutResponseWriter = Callable[[Sequence[Event], Entry | None], bytes]
+"""Writes a response from the events of a put and the message that was there before, if any."""
+
+
+class PathPage(NamedTuple):
+    """
+    A page of the path.
+
+    Attributes:
+        messages: Its messages, by place.
+        version: The current version.
+        next: The place to continue from; None at the end.
+    """
+
+    messages: Sequence[MessageRow]
+    version: int
+    next: int | None
 
 
 def no_body(*_: object) -> bytes:
@@ -84,6 +115,11 @@ class Service:
         """Append messages, all or none; *usage* is what the call cost that gave the last one."""
         op = Append(await self._counted(drafts), if_version, usage)
         written = await self._engine.write(context_id, op, write_response, keyed)
+        self._note_appended(written, usage)
+        return written
+
+    def _note_appended(self, written: Written, usage: Usage | None) -> None:
+        """Count what was *written* in the metrics."""
         for event in written.events:
             if isinstance(event, Appended):
                 self._metrics.appends.note(
@@ -93,7 +129,76 @@ class Service:
                 )
         if usage is not None and written.events:
             self._metrics.note_reported(usage.by_kind)
+
+    async def put_message(
+        self,
+        context_id: str,
+        message_id: str,
+        draft: Draft,
+        if_version: int | None,
+        write_response: PutResponseWriter,
+        keyed: Keyed | None,
+        usage: Usage | None = None,
+    ) -> Written:
+        """Make *draft* the message with its id: append it, or let it revise the one there is."""
+        (message,) = await self._counted((draft,))
+        op = PutMessage(message, None, if_version, usage)
+        present: list[Entry] = []
+
+        async def prepare(context: ContextState) -> PutMessage:
+            row = await self._pages.message_on_path(context, message_id)
+            present[:] = [] if row is None else [log_entry_of(row)]
+            return replace(op, current=present[0] if present else None)
+
+        def respond(_: ContextState, events: Sequence[Event]) -> bytes:
+            return write_response(events, present[0] if present else None)
+
+        written = await self._engine.write(context_id, op, respond, keyed, prepare)
+        self._note_appended(written, usage)
         return written
+
+    async def message(self, context_id: str, message_id: str) -> MessageRow:
+        """
+        Return the newest message with an id on the path, else the newest in the log.
+
+        Raises:
+            MessageNotFound: There is none.
+        """
+        context = await self._engine.read(context_id)
+        row = await self._pages.message_on_path(context, message_id)
+        row = row or await self._pages.message_in_log(context, message_id)
+        if row is None:
+            await self._engine.read(context_id)  # it may have been purged meanwhile
+            raise MessageNotFound
+        return row
+
+    async def tail_of_path(self, context_id: str, offset: int, limit: int) -> PathPage:
+        """Skip the *offset* newest messages of the path and return the next ones, oldest first."""
+        context = await self._engine.read(context_id)
+        end = context.window.end
+        page = await self._pages.path(context, 1, end, limit, skip=offset, newest_first=True)
+        ranges = context.window.path.ranges(context.last_seq)
+        next_ = page[-1].place - 1 if page and page[-1].place > ranges[0][0] else None
+        return PathPage(page[::-1], context.version, next_)
+
+    async def path(
+        self, context_id: str, from_place: int | None, to_place: int | None, limit: int
+    ) -> PathPage:
+        """
+        Return a page of the path, forward by place.
+
+        A *from_place* of -n starts at the n newest messages of the path.
+        """
+        context = await self._engine.read(context_id)
+        end = context.window.end
+        first = 1 if from_place is None else from_place
+        if first < 0:
+            nth = await self._pages.path(context, 1, end, 1, skip=-first - 1, newest_first=True)
+            first = nth[0].place if nth else 1
+        last = end if to_place is None else min(to_place, end)
+        page = await self._pages.path(context, first, last, limit) if first <= last else []
+        next_ = page[-1].place + 1 if page and page[-1].place < last else None
+        return PathPage(page, context.version, next_)
 
     async def tail(self, context_id: str, offset: int, limit: int) -> Sequence[MessageRow]:
         """Skip the *offset* newest messages and return the next ones, oldest first."""
@@ -189,16 +294,22 @@ class Service:
         write_response: ResponseWriter,
         keyed: Keyed | None,
     ) -> Written:
-        """Replace the window with *drafts*; those that equal messages of the log are references."""
-        kept = await self._references(context_id, drafts)
-        rest = [draft for index, draft in enumerate(drafts) if index not in kept]
-        counted = iter(await self._counted(rest))
-        replacement = tuple(
-            kept[index] if index in kept else next(counted) for index in range(len(drafts))
-        )
-        return await self._engine.write(
-            context_id, Compact(replacement, if_version), write_response, keyed
-        )
+        """Replace the window with *drafts*; those that equal messages on the path refer to them."""
+        if not any(draft.seq for draft in drafts):
+            op = Compact(await self._counted(drafts), if_version)
+            return await self._engine.write(context_id, op, write_response, keyed)
+
+        async def prepare(context: ContextState) -> Compact:
+            kept = await references(self._pages, context, drafts)
+            rest = [draft for index, draft in enumerate(drafts) if index not in kept]
+            counted = iter(await self._counted(rest))
+            replacement = [
+                kept[index] if index in kept else next(counted) for index in range(len(drafts))
+            ]
+            return Compact(tuple(replacement), if_version)
+
+        uncounted = Compact(tuple([Counted(draft, NOT_COUNTED) for draft in drafts]), if_version)
+        return await self._engine.write(context_id, uncounted, write_response, keyed, prepare)
 
     async def _counted(self, drafts: Sequence[Draft]) -> tuple[Counted, ...]:
         """Count the tokens of *drafts*, in a thread if that would block the event loop."""
@@ -207,15 +318,6 @@ class Service:
 
     def _count(self, drafts: Iterable[Draft]) -> tuple[Counted, ...]:
         return tuple([counted(draft, self._counter) for draft in drafts])
-
-    async def _references(self, context_id: str, drafts: Sequence[Draft]) -> dict[int, Entry]:
-        """Return the messages of the log that *drafts* repeat unchanged, by index of the draft."""
-        if not any(draft.seq for draft in drafts):
-            return {}
-        try:
-            return await references(self._pages, await self._engine.read(context_id), drafts)
-        except ContextNotFound:
-            return {}  # the op reports whether it never existed or was purged
 
 
 def counted(draft: Draft, counter: TokenCounter) -> Counted:

@@ -27,7 +27,16 @@ from fastpaca.api.messages import Messages
 from fastpaca.api.operations import Backup, Operations, docs, openapi
 from fastpaca.api.request import Request, Response
 from fastpaca.api.request_ids import request_id
-from fastpaca.api.routes import CONTEXT, Route, Routes, decode_id, no_route
+from fastpaca.api.routes import (
+    CONTEXT,
+    MESSAGE,
+    Route,
+    Routes,
+    Target,
+    decode_id,
+    decode_message_id,
+    no_route,
+)
 from fastpaca.api.stream import Streams
 from fastpaca.api.windows import Windows
 from fastpaca.engine import Engine
@@ -81,6 +90,7 @@ def create_app(
         Route(CONTEXT, {"GET": contexts.get, "PUT": contexts.put, "DELETE": contexts.delete}),
         Route(f"{CONTEXT}/metadata", {"PATCH": contexts.patch_metadata}),
         Route(f"{CONTEXT}/messages", {"GET": messages.read, "POST": messages.append}),
+        Route(MESSAGE, {"GET": messages.get, "PUT": messages.put}),
         Route(f"{CONTEXT}/tail", {"GET": messages.tail}),
         Route(f"{CONTEXT}/context", {"GET": windows.read}),
         Route(f"{CONTEXT}/compact", {"POST": windows.compact}),
@@ -118,9 +128,10 @@ class App:
         """
         started = perf_counter()
         request = Request(incoming)
-        route, raw_id = self._routes.find(request.path)
+        target = self._routes.find(request.path)
+        route = target.route
         try:
-            response = await self._response(request, route, raw_id)
+            response = await self._response(request, target)
             self._hold(request, response)
         except FastpacaError as error:
             response = errors.response(error)
@@ -188,9 +199,8 @@ class App:
         else:
             self._memory.set(request, size if size > SHORT_BYTES else 0)
 
-    async def _response(
-        self, request: Request, route: Route | None, raw_id: bytes | None
-    ) -> Response:
+    async def _response(self, request: Request, target: Target) -> Response:
+        route = target.route
         request.check_headers()
         preflight = self._admission.admit(request, route)
         if preflight is not None:
@@ -206,8 +216,10 @@ class App:
                 f"This path does not accept {request.method}; use {' or '.join(route.methods)}.",
                 route.methods,
             )
-        if raw_id is not None:
-            request.context_id = decode_id(raw_id)
+        if target.raw_id is not None:
+            request.context_id = decode_id(target.raw_id)
+        if target.raw_message_id is not None:
+            request.message_id = decode_message_id(target.raw_message_id)
         return await handler(request)
 
     def _note(self, route: Route | None, method: str, status: int, seconds: float) -> None:

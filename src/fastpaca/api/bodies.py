@@ -18,7 +18,7 @@ import msgspec
 from fastpaca.context import jsontext
 from fastpaca.context.config import parse_factor, parse_policy, parse_ratio
 from fastpaca.context.context import METADATA_BYTES_MAX
-from fastpaca.context.draft import Draft, parse, plain
+from fastpaca.context.draft import Draft, parse, plain, with_id
 from fastpaca.context.ops import PatchMetadata, Put
 from fastpaca.context.usage import Usage, parse_usage
 from fastpaca.errors import InvalidRequest
@@ -33,12 +33,12 @@ REPLACEMENT_MAX: Final = 10_000
 ECHOED_KEYS: Final = frozenset(
     {
         *("id", "status", "version", "last_seq", "created_at", "updated_at"),
-        *("seq", "token_estimate", "inserted_at"),
+        *("seq", "token_estimate", "inserted_at", "revises"),
     }
 )
 """Fields that only the server decides; ignored in a body."""
 
-ECHOED_CONTEXT_KEYS: Final = ECHOED_KEYS | {"usage"}
+ECHOED_CONTEXT_KEYS: Final = ECHOED_KEYS | {"usage", "path", "forked_from"}
 """The same in the body of a context; other bodies have a `usage` of their own, or none."""
 
 _MESSAGE: Final = b'{"message":'
@@ -46,6 +46,7 @@ _MESSAGE: Final = b'{"message":'
 
 _PUT_KEYS: Final = ("token_budget", "trigger_ratio", "token_factor", "policy", "metadata")
 _PATCH_KEYS: Final = ("metadata",)
+_PUT_MESSAGE_KEYS: Final = ("message", "usage", "if_version")
 _APPEND_KEYS: Final = ("message", "messages", "usage", "if_version")
 _COMPACT_KEYS: Final = ("replacement", "if_version")
 
@@ -125,6 +126,22 @@ def parse_append(body: bytes, format_: str | None = None) -> Drafts:
         raise InvalidRequest(f"Send 1 to {BATCH_MAX} messages, not {len(texts)}.", "messages")
     drafts = _drafts(texts, "messages", format_)
     return Drafts(drafts, if_version, is_batch=True, usage=usage)
+
+
+def parse_put_message(body: bytes, message_id: str, format_: str | None = None) -> Drafts:
+    """
+    Parse the body of `PUT /v1/contexts/{id}/messages/{message_id}`, like that of an append.
+
+    The message has the id in the path, even if the body leaves it out.
+
+    Raises:
+        InvalidRequest: It cannot be used; the error names the field.
+    """
+    members = _members(jsontext.minified(body), _PUT_MESSAGE_KEYS)
+    if_version, usage = _if_version(members), _parsed(members, "usage", parse_usage)
+    one = _required(members, "message", "Send the message as it is now.")
+    draft = with_id(_draft(one, "message", format_), message_id, "message")
+    return Drafts([draft], if_version, is_batch=False, usage=usage)
 
 
 def parse_compact(body: bytes, format_: str | None = None) -> Drafts:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
+from urllib.parse import quote
 
 from msgspec import Raw
 
@@ -23,7 +24,7 @@ PLACE: Final = "messages"
 
 
 class Messages:
-    """Handlers of `/v1/contexts/{id}/messages` and `/v1/contexts/{id}/tail`."""
+    """Handlers of `/v1/contexts/{id}/messages`, of one message, and of `/v1/contexts/{id}/tail`."""
 
     def __init__(self, service: Service, request_bodies: RequestBodies) -> None:
         self._service = service
@@ -42,26 +43,68 @@ class Messages:
         )
         return idempotency.response(201, written)
 
+    async def put(self, request: Request) -> Response:
+        """Append a message, or let it revise the one on the path with its id."""
+        format_ = query.message_format(query.parse(request.query, ("format",)))
+        body = await self._bodies.read(request)
+        # No id can hold a slash that is not encoded, so no other place looks like this one.
+        place = f"{PLACE}/{quote(request.message_id, safe='')}"
+        keyed = await idempotency.keyed(request, place, body, format_)
+        parse = partial(bodies.parse_put_message, body, request.message_id, format_)
+        sent = await offload(PARSE, len(body), parse)
+        del body  # a large one need not be here until the commit
+        written = await self._service.put_message(
+            request.context_id,
+            request.message_id,
+            sent.drafts[0],
+            sent.if_version,
+            responses.put_message,
+            keyed,
+            sent.usage,
+        )
+        is_new = (written.events or written.replayed) and not responses.is_revision(
+            written.response
+        )
+        return idempotency.response(201 if is_new else 200, written)
+
+    async def get(self, request: Request) -> Response:
+        """Read the newest message with an id on the path, else the newest in the log."""
+        query.parse(request.query, ())
+        row = await self._service.message(request.context_id, request.message_id)
+        self._bodies.memory.hold_page(request, [len(row.body)])
+        return Response(200, bytes(responses.logged(row)))
+
     async def tail(self, request: Request) -> Response:
         """Read the newest messages, oldest first."""
-        parameters = query.parse(request.query, ("offset", "limit"))
+        parameters = query.parse(request.query, ("offset", "limit", "path"))
         offset = query.integer(parameters, "offset", 0) or 0
         limit = query.limit(parameters)
+        if query.wants_path(parameters):
+            of_path = await self._service.tail_of_path(request.context_id, offset, limit)
+            texts = await self._texts(request, of_path.messages)
+            return Response(200, encode(TailJSON(texts, of_path.version, of_path.next)))
         page = await self._service.tail(request.context_id, offset, limit)
-        self._bodies.memory.hold_page(request, [len(row.body) for row in page])
-        return Response(200, encode(TailJSON(await _written(page))))
+        return Response(200, encode(TailJSON(await self._texts(request, page))))
 
     async def read(self, request: Request) -> Response:
-        """Read a page of the log, forward by seq."""
-        parameters = query.parse(request.query, ("from_seq", "to_seq", "limit"))
+        """Read a page of the log, forward by seq, or of the path, forward by place."""
+        parameters = query.parse(request.query, ("from_seq", "to_seq", "limit", "path"))
         from_seq = query.integer(parameters, "from_seq", -jsontext.INTEGER_MAX)
         to_seq = query.integer(parameters, "to_seq", 0)
         limit = query.limit(parameters)
         if from_seq is not None and to_seq is not None and from_seq > to_seq > 0:
             raise InvalidRequest("Must not be below from_seq.", "to_seq")
+        if query.wants_path(parameters):
+            of_path = await self._service.path(request.context_id, from_seq, to_seq, limit)
+            texts = await self._texts(request, of_path.messages)
+            return Response(200, encode(MessagePageJSON(texts, of_path.version, of_path.next)))
         page, version = await self._service.messages(request.context_id, from_seq, to_seq, limit)
+        return Response(200, encode(MessagePageJSON(await self._texts(request, page), version)))
+
+    async def _texts(self, request: Request, page: Sequence[MessageRow]) -> list[Raw]:
+        """Return the messages of a *page* that answers *request*."""
         self._bodies.memory.hold_page(request, [len(row.body) for row in page])
-        return Response(200, encode(MessagePageJSON(await _written(page), version)))
+        return await _written(page)
 
 
 async def _written(page: Sequence[MessageRow]) -> list[Raw]:

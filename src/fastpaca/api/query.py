@@ -119,6 +119,16 @@ def choice(parameters: Parameters, name: str, known: Sequence[str]) -> str | Non
     return text
 
 
+def wants_path(parameters: Parameters) -> bool:
+    """
+    Return whether the path is to be read instead of the log.
+
+    Raises:
+        InvalidRequest: The value is not `current`.
+    """
+    return choice(parameters, "path", ("current",)) is not None
+
+
 def message_format(parameters: Parameters) -> str | None:
     """
     Return the name of the format of messages; None for the form that they are stored in.

@@ -40,7 +40,8 @@ class Request:
         query: The query string, without its question mark.
         headers: Its headers, names in lower case.
         id: Names it in logs and in `X-Request-Id`.
-        context_id: The id in its path, or empty.
+        context_id: The id of a context in its path, or empty.
+        message_id: The id of a message in its path, or empty.
         is_socket: Whether it asks for a WebSocket.
         held_bytes: What it holds of the memory that large bodies share; see `limits.py`.
         cors: Headers that let a page in a browser read the response.
@@ -54,6 +55,7 @@ class Request:
         "id",
         "incoming",
         "is_socket",
+        "message_id",
         "method",
         "path",
         "query",
@@ -69,6 +71,7 @@ class Request:
         self.is_socket = head.wants_socket
         self.id = request_id(head.headers.get(b"x-request-id"))
         self.context_id = ""
+        self.message_id = ""
         self.held_bytes = 0
         self.cors: Headers = ()
 

@@ -7,6 +7,8 @@ message to send it. Frames of the stream are in `frames.py`.
 These structs are also where the OpenAPI document has its schemas from: `ViewJSON` becomes the
 schema `View`, its docstring and the words of each field the descriptions. `make fix` generates the
 document; see `openapi/openapi.yaml` for everything that is not a struct.
+
+The file is long because it is the whole of what the API sends, with the words of its document.
 """
 
 from __future__ import annotations
@@ -22,11 +24,13 @@ from fastpaca.context import ContextState, WindowView, explain, jsontext, messag
 from fastpaca.context.config import STRATEGIES, TOKEN_FACTOR_MAX
 from fastpaca.context.events import Appended, Event
 from fastpaca.context.explain import Fate
-from fastpaca.context.message import decode_counts, timestamp
+from fastpaca.context.message import Entry, decode_counts, timestamp
+from fastpaca.context.path import RANGES_MAX
 from fastpaca.context.persisted import Persisted
 from fastpaca.context.window import WindowSegment
 from fastpaca.engine.rows import context_row
 from fastpaca.formats import own_path
+from fastpaca.ranges import Range
 from fastpaca.store.base import CompactionRow, ContextRow, MessageRow
 
 # --- what fields are made of ------------------------------------------------------------------
@@ -56,6 +60,13 @@ encode: Final = msgspec.json.Encoder().encode
 
 
 # --- contexts ---------------------------------------------------------------------------------
+
+
+class SeqRangeJSON(Struct, frozen=True, gc=False):
+    """A range of seqs."""
+
+    from_seq: Annotated[Ordinal, doc("The first seq.")]
+    to_seq: Annotated[Ordinal, doc("The last one.")]
 
 
 class ContextUsageJSON(Struct, frozen=True, gc=False):
@@ -95,11 +106,15 @@ class ContextJSON(Struct, frozen=True, gc=False):
     version: Annotated[
         Count,
         doc(
-            "Starts at 0; grows by one with each appended message and each compact call, and"
-            " for nothing else."
+            "Starts at 0; grows by one with each appended or revised message and each compact"
+            " call, and for nothing else."
         ),
     ]
     last_seq: Annotated[Count, doc("Seq of the newest message; 0 if there is none.")]
+    path: Annotated[
+        Annotated[list[SeqRangeJSON], Meta(max_length=RANGES_MAX)] | UnsetType,
+        doc("The ranges of seqs that the path lies in; absent in lists."),
+    ]
     usage: Annotated[
         ContextUsageJSON, doc("What was reported of model calls; each sum ends at 2^53-1.")
     ]
@@ -118,11 +133,12 @@ class ContextPageJSON(Struct, frozen=True, gc=False):
 
 def representation(context: ContextState, _events: object = ()) -> bytes:
     """Write a context; a `ResponseWriter`."""
-    return listed(context_row(context, commit_id=b""))  # which is not shown
+    row = context_row(context, commit_id=b"")  # which is not shown
+    return listed(row, context.window.path.ranges(context.last_seq))
 
 
-def listed(row: ContextRow) -> bytes:
-    """Write the context of *row*."""
+def listed(row: ContextRow, path: Sequence[Range] | None = None) -> bytes:
+    """Write the context of *row*, with the ranges of its *path*, if they are to be shown."""
     return encode(
         ContextJSON(
             id=row.id,
@@ -134,6 +150,7 @@ def listed(row: ContextRow) -> bytes:
             metadata=Raw(row.metadata),
             version=row.version,
             last_seq=row.last_seq,
+            path=UNSET if path is None else [SeqRangeJSON(*between) for between in path],
             usage=_usage(row),
             created_at=timestamp(row.created_at_us).decode(),
             updated_at=timestamp(row.updated_at_us).decode(),
@@ -175,6 +192,10 @@ class AppendedJSON(Struct, frozen=True, gc=False):
     seq: Annotated[Ordinal, doc("Its position in the log.")]
     version: Annotated[Ordinal, doc("The version that it created.")]
     token_estimate: Annotated[Count, doc("Its token count.")]
+    revises: Annotated[
+        Ordinal | UnsetType,
+        doc("The place of the message that it revises; absent if it revises none."),
+    ] = UNSET
     warnings: Annotated[
         Annotated[list[WarningJSON], Meta(min_length=1)] | UnsetType,
         doc("What is unusual about it; absent if there is nothing."),
@@ -193,6 +214,11 @@ class TailJSON(Struct, frozen=True, gc=False):
     messages: Annotated[
         list[Annotated[Raw, schema("Message")]], Meta(max_length=PAGE_MAX), doc("Oldest first.")
     ]
+    version: Annotated[Count | UnsetType, doc("With `path=current`: the current version.")] = UNSET
+    next: Annotated[
+        Ordinal | UnsetType | None,
+        doc("With `path=current`: the place to continue from, backwards; null at the beginning."),
+    ] = UNSET
 
 
 class MessagePageJSON(Struct, frozen=True, gc=False):
@@ -205,8 +231,15 @@ class MessagePageJSON(Struct, frozen=True, gc=False):
     ]
     version: Annotated[
         Count,
-        doc("The current version if the page reaches the end, else that of its last message."),
+        doc(
+            "The current version if the page reaches the end, else that of its last message; with"
+            " `path=current` the current one."
+        ),
     ]
+    next: Annotated[
+        Ordinal | UnsetType | None,
+        doc("With `path=current`: the place to continue from; null at the end."),
+    ] = UNSET
 
 
 def appended(_context: ContextState, events: Sequence[Event]) -> bytes:
@@ -230,7 +263,33 @@ def _appended(event: Appended, field: str) -> AppendedJSON:
     warnings = [
         WarningJSON(oddity.code, field + own_path(origin, oddity.path)) for oddity in event.oddities
     ]
-    return AppendedJSON(entry.seq, entry.version, entry.tokens, warnings or UNSET)
+    revises = UNSET if entry.revises is None else entry.revises
+    return AppendedJSON(entry.seq, entry.version, entry.tokens, revises, warnings or UNSET)
+
+
+def put_message(events: Sequence[Event], current: Entry | None) -> bytes:
+    """Write the response to the put of a message; *current* is what it was before, if anything."""
+    for event in events:
+        if isinstance(event, Appended):
+            return encode(_appended(event, "message"))
+    assert current is not None
+    assert current.seq is not None
+    revises = UNSET if current.revises is None else current.revises
+    return encode(AppendedJSON(current.seq, current.version, current.tokens, revises))
+
+
+class _Revising(Struct):
+    """The field of a response that says whether a message was revised."""
+
+    revises: int | None = None
+
+
+_revising: Final = msgspec.json.Decoder(_Revising)
+
+
+def is_revision(response: bytes) -> bool:
+    """Return whether `put_message` wrote *response* for a revision."""
+    return _revising.decode(response).revises is not None
 
 
 def logged(row: MessageRow) -> Raw:
@@ -315,13 +374,6 @@ class CompactedJSON(Struct, frozen=True, gc=False):
     """The window was replaced."""
 
     version: Annotated[Ordinal, doc("The version that the call created.")]
-
-
-class SeqRangeJSON(Struct, frozen=True, gc=False):
-    """A range of seqs."""
-
-    from_seq: Annotated[Ordinal, doc("The first seq.")]
-    to_seq: Annotated[Ordinal, doc("The last one.")]
 
 
 class CompactionJSON(Struct, frozen=True, gc=False):

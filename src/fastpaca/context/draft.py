@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, Final, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from fastpaca import shapes
 from fastpaca.context import jsontext
@@ -163,6 +164,24 @@ def _oddities_of_keys(
         reference.place == shapes.WHOLE_PLACE for reference in reading.tool_references
     ):
         yield Oddity(EMPTY_CALL_ID, f".{shapes.RESULT_ID_KEY}")
+
+
+def with_id(draft: Draft, message_id: str, field: str) -> Draft:
+    """
+    Return *draft* with the id *message_id*, which it may have already.
+
+    Raises:
+        InvalidRequest: It has another id.
+    """
+    if draft.message_id == message_id:
+        return draft
+    if "id" in jsontext.members(draft.body, (), None):
+        raise InvalidRequest(
+            "The id of the message is not the one in the path; leave it out, or send the same.",
+            f"{field}.id",
+        )
+    body = draft.body[:-1] + b',"id":' + msgspec.json.encode(message_id) + b"}"
+    return replace(draft, body=body, message_id=message_id)
 
 
 class _Text(msgspec.Struct, forbid_unknown_fields=True, gc=False):

@@ -7,7 +7,7 @@ No page is ahead of the published state, so that no reader is ahead of another.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -17,11 +17,22 @@ from fastpaca.engine import rows
 from fastpaca.engine.contexts import ContextStates
 from fastpaca.engine.failures import READING
 from fastpaca.errors import ContextNotFound
-from fastpaca.store.base import CompactionRow, ContextRow, MessageRow, PageBounds, Store
+from fastpaca.ranges import Range, runs
+from fastpaca.store.base import (
+    CompactionRow,
+    ContextRow,
+    MessageRow,
+    PageBounds,
+    Store,
+    message_id_hash,
+)
 from fastpaca.store.pages import R
 
 PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 """Where a page of messages ends early."""
+
+SAME_IDS_MAX: Final = 100
+"""How many messages with one id are looked at to find the newest that has left the path."""
 
 
 class Pages:
@@ -68,6 +79,90 @@ class Pages:
             return []
         reading = self._store.messages_before(context.id, before, _bounds(limit))
         return await self._checked(context, reading)
+
+    async def path(
+        self,
+        context: ContextState,
+        from_place: int,
+        to_place: int,
+        limit: int,
+        *,
+        skip: int = 0,
+        newest_first: bool = False,
+    ) -> list[MessageRow]:
+        """
+        Read a page of the path of *context* between two places, inclusive; see `Store.path`.
+
+        Raises:
+            ContextNotFound: The context was purged meanwhile.
+            Unavailable: The store can't be read.
+        """
+        ranges = context.window.path.ranges(context.last_seq)
+        reading = self._store.path(
+            context.id,
+            ranges,
+            from_place,
+            to_place,
+            _bounds(limit),
+            skip=skip,
+            newest_first=newest_first,
+        )
+        return await self._checked(context, reading)
+
+    async def message_on_path(self, context: ContextState, message_id: str) -> MessageRow | None:
+        """
+        Return the newest message with an id on the path of *context*, as it is now; None if none.
+
+        Raises:
+            Unavailable: The store can't be read.
+        """
+        ranges = context.window.path.ranges(context.last_seq)
+        places = await self._places_of(context, message_id, ranges, 1)
+        for place in places:
+            with READING:
+                page = await self._store.path(context.id, ranges, place, place, _bounds(1))
+            for row in page:
+                return row
+        return None
+
+    async def message_in_log(self, context: ContextState, message_id: str) -> MessageRow | None:
+        """
+        Return the newest message with an id in the log of *context*; None if there is none.
+
+        Raises:
+            Unavailable: The store can't be read.
+        """
+        ranges = [(1, context.last_seq)]
+        places = await self._places_of(context, message_id, ranges, SAME_IDS_MAX)
+        if not places:
+            return None
+        revisions = await self.revisions(context, runs(reversed(places)))
+        newest = max(places[0], *(seq for _, seq in revisions if seq <= context.last_seq))
+        with READING:
+            page = await self._store.messages(context.id, newest, newest, _bounds(1))
+        return page[0] if page else None
+
+    async def _places_of(
+        self, context: ContextState, message_id: str, ranges: Sequence[Range], limit: int
+    ) -> list[int]:
+        with READING:
+            return await self._store.places_of_id(
+                context.id, message_id_hash(message_id), ranges, limit
+            )
+
+    async def revisions(
+        self, context: ContextState, places: Sequence[Range]
+    ) -> list[tuple[int, int]]:
+        """
+        Return which rows of the log revise a message at *places*; see `Store.revisions_of`.
+
+        Raises:
+            Unavailable: The store can't be read.
+        """
+        if not places:
+            return []
+        with READING:
+            return await self._store.revisions_of(context.id, places)
 
     async def compactions(
         self, context: ContextState, after: int, limit: int

@@ -71,7 +71,7 @@ class WriteQueue:
         self._parked: dict[str, list[PendingWrite]] = {}
         self._to_look_up: list[PendingWrite] = []
         self._running: asyncio.Task[None] | None = None
-        self._batch_has_ended = asyncio.Event()
+        self._batch_has_ended = asyncio.Event()  # of the batch that runs, or ran last
         self._looking_up: asyncio.Task[None] | None = None
         self._jobs: set[asyncio.Task[None]] = set()
 
@@ -148,11 +148,11 @@ class WriteQueue:
         try:
             while self._ready:
                 size = min(len(self._ready), BATCH_OPS_MAX)
+                self._batch_has_ended = asyncio.Event()
                 try:
                     await self._run_batch([self._ready.popleft() for _ in range(size)])
                 finally:
                     self._batch_has_ended.set()
-                    self._batch_has_ended.clear()
         finally:
             self._running = None
 
@@ -169,11 +169,12 @@ class WriteQueue:
         If it *is_postponed*, it also waits for the end of the batch that is running.
         """
         self._parked[write.context_id] = [write]
-        self.start(self._unpark(write.context_id, is_postponed=is_postponed))
+        after = self._batch_has_ended if is_postponed else None
+        self.start(self._unpark(write.context_id, after))
 
-    async def _unpark(self, context_id: str, *, is_postponed: bool) -> None:
-        if is_postponed:
-            await self._batch_has_ended.wait()
+    async def _unpark(self, context_id: str, after: asyncio.Event | None) -> None:
+        if after is not None:
+            await after.wait()
         error: Unavailable | None = None
         context: ContextState | None = None
         try:

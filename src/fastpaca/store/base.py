@@ -431,6 +431,7 @@ class Store(Protocol):
         to_place: int,
         bounds: PageBounds,
         *,
+        skip: int = 0,
         newest_first: bool = False,
     ) -> list[MessageRow]:
         """
@@ -442,6 +443,7 @@ class Store(Protocol):
             from_place: The first place.
             to_place: The last place.
             bounds: Where the page ends, in the order of reading.
+            skip: How many messages to skip before the page.
             newest_first: Whether to read and return from the last place to the first.
         """
 

@@ -247,6 +247,7 @@ class MemoryStore:
         to_place: int,
         bounds: PageBounds,
         *,
+        skip: int = 0,
         newest_first: bool = False,
     ) -> list[MessageRow]:
         """Read the messages on the path."""
@@ -255,7 +256,7 @@ class MemoryStore:
             return []
         places = range(max(from_place, 1), min(to_place, len(context.messages)) + 1)
         rows = context.path(ranges, places[::-1] if newest_first else places)
-        return bounded(islice(rows, bounds.rows), bounds.bytes)
+        return bounded(islice(rows, skip, skip + bounds.rows), bounds.bytes)
 
     async def places_of_id(
         self, context_id: str, id_hash: bytes, ranges: Sequence[Range], limit: int

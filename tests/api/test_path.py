@@ -1,0 +1,323 @@
+"""Messages by their ids: put, revise, read; and the path, which shows each message once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.kit.app import append, create, run
+
+MESSAGES = "/v1/contexts/c/messages"
+
+
+def reply(text: str, **keys: Any) -> dict[str, Any]:
+    """Give a message of the assistant."""
+    return {"role": "assistant", "parts": [{"type": "text", "text": text}], **keys}
+
+
+def ask(text: str, **keys: Any) -> dict[str, Any]:
+    """Give a message of the user."""
+    return {"role": "user", "parts": [{"type": "text", "text": text}], **keys}
+
+
+async def put(
+    client: httpx.AsyncClient, message_id: str, message: dict[str, Any], **more: Any
+) -> httpx.Response:
+    """Put a message; `headers` and `params` go with the request, all else in its body."""
+    headers, params = more.pop("headers", None), more.pop("params", None)
+    return await client.put(
+        f"{MESSAGES}/{message_id}",
+        json={"message": message, **more},
+        headers=headers,
+        params=params,
+    )
+
+
+async def read(
+    client: httpx.AsyncClient, where: str = MESSAGES, /, **params: Any
+) -> dict[str, Any]:
+    """Read something that there is."""
+    response = await client.get(where, params=params)
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def texts(page: dict[str, Any]) -> list[str]:
+    """Give the first text of each message of a page."""
+    return [message["parts"][0]["text"] for message in page["messages"]]
+
+
+def test_a_message_is_appended_then_revised() -> None:
+    """
+    The first put appends, the next one revises, and an equal one changes nothing.
+    """
+
+    async def story(client: httpx.AsyncClient) -> None:
+        await create(client)
+        await append(client, ask("What?"))
+        first = await put(client, "m1", reply("Let me"))
+        assert first.status_code == 201
+        assert first.json() == {"seq": 2, "version": 2, "token_estimate": 8}
+        await append(client, ask("Go on"))
+        second = await put(client, "m1", reply("Let me see."))
+        assert second.status_code == 200
+        assert second.json() == {"seq": 4, "version": 4, "token_estimate": 9, "revises": 2}
+        equal = {"parts": [{"text": "Let me see.", "type": "text"}], "role": "assistant"}
+        third = await put(client, "m1", {**equal, "id": "m1"})
+        assert (third.status_code, third.json()) == (200, second.json())
+        log = await read(client)
+        assert texts(log) == ["What?", "Let me", "Go on", "Let me see."]
+        assert [message.get("revises") for message in log["messages"]] == [None, None, None, 2]
+        assert log["messages"][1]["id"] == log["messages"][3]["id"] == "m1"
+        path = await read(client, path="current")
+        assert texts(path) == ["What?", "Let me see.", "Go on"]
+        assert (path["version"], path["next"]) == (4, None)
+        window = await read(client, "/v1/contexts/c/context")
+        assert texts(window) == ["What?", "Let me see.", "Go on"]
+        assert window["segments"] == [{"type": "live", "from_seq": 1, "to_seq": 3}]
+        assert (await read(client, "/v1/contexts/c"))["path"] == [{"from_seq": 1, "to_seq": 4}]
+
+    run(story)
+
+
+def test_a_message_is_read_by_its_id() -> None:
+    """
+    Of several messages with one id the newest is read, with what it revises.
+    """
+
+    async def story(client: httpx.AsyncClient) -> None:
+        await create(client)
+        odd = "a/b?c %é"
+        await append(client, ask("one", id=odd), ask("two", id=odd), ask("other", id="x"))
+        name = "a%2Fb%3Fc%20%25%C3%A9"
+        path = f"{MESSAGES}/{name}"
+        assert texts({"messages": [await read(client, path)]}) == ["two"]
+        assert (await put(client, name, ask("three"))).json()["revises"] == 2
+        found = await read(client, path)
+        assert (found["seq"], found["revises"], found["id"]) == (4, 2, odd)
+        missing = await client.get(f"{MESSAGES}/nothing")
+        assert missing.status_code == 404
+        assert missing.json() == {
+            "error": "not_found",
+            "message": "There is no message with this id in this context.",
+        }
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("message_id", "message", "status", "field"),
+    [
+        ("m", reply("x"), 400, "message.role"),
+        ("m", ask("x", id="other"), 400, "message.id"),
+        ("m", ask("x", id=7), 400, "message.id"),
+        ("m" * 513, ask("x"), 400, "message_id"),
+        ("%FF", ask("x"), 400, "message_id"),
+        ("%2E%2E", ask("x"), 400, "message_id"),
+        ("a%zz", ask("x"), 400, "message_id"),
+        ("m", {"role": "user"}, 400, "message.parts"),
+    ],
+)
+def test_what_cannot_be_put(message_id: str, message: Any, status: int, field: str) -> None:
+    """
+    It is refused with the name of the field, and nothing changes.
+    """
+
+    async def story(client: httpx.AsyncClient) -> None:
+        await create(client)
+        await append(client, ask("first", id="m"))
+        refused = await put(client, message_id, message)
+        assert (refused.status_code, refused.json().get("field")) == (status, field), refused.text
+        assert (await read(client, "/v1/contexts/c"))["version"] == 1
+
+    run(story)
+
+
+def test_a_put_needs_a_context_that_can_be_written() -> None:
+    """
+    404 without one, 409 if it was deleted, and 409 if its version is another.
+    """
+
+    async def story(client: httpx.AsyncClient) -> None:
+        assert (await put(client, "m", ask("x"))).status_code == 404
+        assert (await client.get(f"{MESSAGES}/m")).status_code == 404
+        await create(client)
+        conflict = await put(client, "m", ask("x"), if_version=3)
+        assert (conflict.status_code, conflict.json()["found"]) == (409, 0)
+        assert (await put(client, "m", ask("x"), if_version=0)).status_code == 201
+        assert (await put(client, "m", ask("y"), if_version=1)).status_code == 200
+        assert (await put(client, "m", ask("z"), if_version=1)).status_code == 409
+        assert (await put(client, "m", ask("z"), **{"if-version": 1})).status_code == 400
+        await client.delete("/v1/contexts/c")
+        assert (await put(client, "m", ask("z"))).json()["error"] == "tombstoned"
+        assert (await read(client, f"{MESSAGES}/m"))["parts"][0]["text"] == "y"
+
+    run(story)
+
+
+def test_retries_of_a_put() -> None:
+    """
+    One that changed something is replayed, with its status; one that did not is judged anew.
+    """
+
+    async def story(client: httpx.AsyncClient) -> None:
+        await create(client)
+        one, two = {"Idempotency-Key": "one"}, {"Idempotency-Key": "two"}
+        first = await put(client, "m", reply("a"), headers=one)
+        second = await put(client, "m", reply("b"), headers=two)
+        for key, answer in ((one, first), (two, second)):
+            text = "a" if key is one else "b"
+            again = await put(client, "m", reply(text), headers=key)
+            assert again.headers["Idempotent-Replayed"] == "true"
+            assert (again.status_code, again.content) == (answer.status_code, answer.content)
+        assert (first.status_code, second.status_code) == (201, 200)
+        other = await put(client, "n", reply("b"), headers=two)
+        assert other.json()["error"] == "idempotency_conflict"
+        three = {"Idempotency-Key": "three"}
+        equal = await put(client, "m", reply("b"), headers=three)
+        assert (equal.status_code, equal.json()["version"]) == (200, 2)
+        await put(client, "m", reply("c"))
+        anew = await put(client, "m", reply("b"), headers=three)
+        assert "Idempotent-Replayed" not in anew.headers
+        assert (anew.status_code, anew.json()["version"]) == (200, 4)
+
+    run(story)
+
+
+def test_first_puts_at_once_make_one_message() -> None:
+    """
+    Of many puts of one id at the same time one appends, and the others revise it.
+    """
+
+    async def story(client: httpx.AsyncClient) -> None:
+        await create(client)
+        puts = [put(client, "m", reply(f"{number}")) for number in range(12)]
+        answers = await asyncio.gather(*puts)
+        assert sorted(answer.status_code for answer in answers) == [*[200] * 11, 201]
+        assert [answer.json().get("revises") for answer in answers].count(1) == 11
+        assert len((await read(client))["messages"]) == 12
+        assert len((await read(client, path="current"))["messages"]) == 1
+
+    run(story)
+
+
+def test_puts_and_other_writes_keep_their_order() -> None:
+    """
+    Writes that are sent one after another, without waiting, are done in that order.
+    """
+
+    async def story(client: httpx.AsyncClient) -> None:
+        await create(client)
+        writes = []
+        for number in range(10):
+            writes.append(asyncio.create_task(put(client, "m", reply(f"p{number}"))))
+            body = {"message": ask(f"a{number}")}
+            writes.append(asyncio.create_task(client.post(MESSAGES, json=body)))
+        answers = await asyncio.gather(*writes)
+        assert [answer.json()["version"] for answer in answers] == list(range(1, 21))
+        assert texts(await read(client, path="current"))[:3] == ["p9", "a0", "a1"]
+
+    run(story)
+
+
+def test_pages_of_the_path() -> None:
+    """
+    With `path=current` all numbers count messages on the path, and `next` leads on.
+    """
+
+    async def story(client: httpx.AsyncClient) -> None:
+        await create(client)
+        for number in range(6):
+            await put(client, f"m{number}", ask(f"{number}"))
+            await put(client, f"m{number}", ask(f"{number}!"))
+        assert (await read(client, path="current", from_seq=-2))["messages"][0]["revises"] == 9
+        whole: list[str] = []
+        place: int | None = 1
+        while place is not None:
+            page = await read(client, path="current", from_seq=place, limit=2)
+            whole += texts(page)
+            place = page["next"]
+        assert whole == [f"{number}!" for number in range(6)]
+        tail = await read(client, "/v1/contexts/c/tail", path="current", offset=1, limit=2)
+        assert (texts(tail), tail["next"], tail["version"]) == (["3!", "4!"], 6, 12)
+        assert texts(await read(client, path="current", to_seq=tail["next"])) == ["0!", "1!", "2!"]
+        beginning = await read(client, "/v1/contexts/c/tail", path="current", offset=4, limit=9)
+        assert (texts(beginning), beginning["next"]) == (["0!", "1!"], None)
+        assert (await read(client, path="current", from_seq=99))["messages"] == []
+        assert texts(await read(client, path="current", from_seq=-99))[0] == "0!"
+        odd = await client.get(MESSAGES, params={"path": "past"})
+        assert (odd.status_code, odd.json()["field"]) == (400, "path")
+
+    run(story)
+
+
+def test_a_compact_call_refers_to_the_path() -> None:
+    """
+    What equals a message on the path stays a reference to it, by place; an old form does not.
+    """
+
+    async def story(client: httpx.AsyncClient) -> None:
+        await create(client, policy={"strategy": "manual"})
+        await append(client, ask("one"), reply("old", id="m"), ask("two"))
+        await put(client, "m", reply("new"))
+        log = (await read(client))["messages"]
+        new, two, old = log[3], log[2], log[1]
+        body = {"replacement": [new, two]}
+        assert (await client.post("/v1/contexts/c/compact", json=body)).status_code == 200
+        window = await read(client, "/v1/contexts/c/context")
+        assert [message["seq"] for message in window["messages"]] == [4, 3]
+        assert window["segments"] == [{"type": "live", "from_seq": 2, "to_seq": 3}]
+        body = {"replacement": [old, two]}
+        await client.post("/v1/contexts/c/compact", json=body)
+        window = await read(client, "/v1/contexts/c/context")
+        assert [message["seq"] for message in window["messages"]] == [None, 3]
+        body = {"replacement": [log[0], new]}  # one that is in no window any more
+        await client.post("/v1/contexts/c/compact", json=body)
+        window = await read(client, "/v1/contexts/c/context")
+        assert [message["seq"] for message in window["messages"]] == [1, 4]
+
+    run(story)
+
+
+def test_a_put_in_a_format() -> None:
+    """
+    A message of the AI SDK grows with its tool part: one message, whose call is answered.
+    """
+
+    async def story(client: httpx.AsyncClient) -> None:
+        await create(client)
+        await append(client, ask("What is the weather?"))
+        call = {"type": "tool-weather", "toolCallId": "c1", "input": {"city": "Oslo"}}
+        asked = {"id": "m", "role": "assistant", "parts": [{**call, "state": "input-available"}]}
+        done = {**asked, "parts": [{**call, "state": "output-available", "output": {"t": 3}}]}
+        params = {"format": "ai-sdk"}
+        assert (await put(client, "m", asked, params=params)).status_code == 201
+        assert (await put(client, "m", done, params=params)).status_code == 200
+        view = await read(client, "/v1/contexts/c/context", format="ai-sdk")
+        assert view["messages"][1] == done
+        assert view["repairs"] == []
+        chat = await read(client, "/v1/contexts/c/context", format="openai-chat")
+        assert [message["role"] for message in chat["messages"]] == ["user", "assistant", "tool"]
+
+    run(story)
+
+
+def test_usage_of_a_put() -> None:
+    """
+    What a put cost is summed, once.
+    """
+
+    async def story(client: httpx.AsyncClient) -> None:
+        await create(client)
+        usage = {"input_tokens": 100, "output_tokens": 7}
+        await put(client, "m", reply("a"), usage=usage)
+        await put(client, "m", reply("ab"), usage=usage)
+        await put(client, "m", reply("ab"), usage=usage)
+        context = await read(client, "/v1/contexts/c")
+        assert context["usage"]["input_tokens"] == 200
+
+    run(story)
