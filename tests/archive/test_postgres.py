@@ -160,9 +160,13 @@ async def test_ranges_are_read_within_bounds(fast_dsn: str) -> None:
     assert await archive.messages("c", ranges, PageBounds(9, 30)) == inside[:4]
     assert await archive.messages("c", ranges, PageBounds(9, 29)) == inside[:3]
     assert await archive.messages("c", ranges, PageBounds(9, 0)) == inside[:1]
-    assert (
-        await archive.messages("c", ranges, PageBounds(4, 30), newest_first=True) == inside[:2:-1]
-    )
+    back = await archive.messages("c", ranges[::-1], PageBounds(4, 30), newest_first=True)
+    assert back == inside[:2:-1]
+    mixed = [(9, 10), (3, 4), (11, 12), (5, 5)]
+    wanted = [rows[seq - 1] for seq in (9, 10, 3, 4, 11, 12, 5)]
+    assert await archive.messages("c", mixed) == wanted
+    assert await archive.messages("c", mixed, PageBounds(9, 25)) == wanted[:3]
+    assert await archive.messages("c", mixed, PageBounds(5, 999)) == wanted[:5]
     assert await archive.messages("C", ranges) == []
     await archive.close()
 

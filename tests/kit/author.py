@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 
 from msgspec.structs import replace
 
@@ -13,9 +14,11 @@ from fastpaca.store.base import (
     CompactionRow,
     ContextRow,
     IdempotencyRecord,
+    IdRow,
     MessageRow,
     Store,
     SyntheticRow,
+    message_id_hash,
 )
 
 ALL = 10**9
@@ -87,12 +90,15 @@ class Author:
         size: int = 0,
         trims: Mapping[int, Iterable[Run]] | None = None,
         usage: bytes | None = None,
+        ids: Sequence[str] = (),
+        revises: Sequence[int | None] = (),
     ) -> Change:
         """
         Append *bodies*, or *count* messages of about *size* bytes.
 
         *trims* are rewrites of the window, by the number of the message that causes them. Each
-        message has a report of its own, which is *usage* if it is given.
+        message has a report of its own, which is *usage* if it is given. *ids* are those of the
+        first messages, empty where there is none, and *revises* the places that they take.
         """
         last = self.row.last_seq
         texts = bodies or [body(last + number, size) for number in range(1, count + 1)]
@@ -105,10 +111,16 @@ class Author:
                 at_us=BEGINNING_US + self.row.version + number,
                 origin=ORIGINS[(last + number) % len(ORIGINS)],
                 usage=USAGES[(last + number) % len(USAGES)] if usage is None else usage,
+                revises=place,
             )
-            for number, text in enumerate(texts, 1)
+            for number, (text, place) in enumerate(zip_longest(texts, revises), 1)
         ]
         self.log += messages
+        id_rows = [
+            IdRow(message_id_hash(name), last + number)
+            for number, name in enumerate(ids, 1)
+            if name
+        ]
         values: dict[str, object] = {
             "version": self.row.version + len(messages),
             "last_seq": last + len(messages),
@@ -120,7 +132,13 @@ class Author:
             for number, runs in (trims or {}).items()
         ]
         self.compactions += compactions
-        return self._change(values, messages=messages, compactions=compactions, records=records)
+        return self._change(
+            values, messages=messages, ids=id_rows, compactions=compactions, records=records
+        )
+
+    def revise(self, *places: int, size: int = 0) -> Change:
+        """Let new messages of about *size* bytes take *places*."""
+        return self.append(count=len(places), size=size, revises=places)
 
     def compact(
         self,

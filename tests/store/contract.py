@@ -8,7 +8,7 @@ which makes stores that are not open yet. What only one store does is tested in 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -20,15 +20,19 @@ from fastpaca.context import ContextState
 from fastpaca.context.persisted import Persisted, Run
 from fastpaca.context.window import segments
 from fastpaca.engine import rows
+from fastpaca.ranges import Range, contains
 from fastpaca.store.base import (
     Change,
     ChangesPage,
     CommitFailed,
     ContextRow,
     Have,
+    MessageRow,
     PageBounds,
     Store,
+    message_id_hash,
 )
+from fastpaca.store.pages import bounded
 from tests.context.conversation import image
 from tests.context.telling import Told, tell
 from tests.kit.author import (
@@ -107,6 +111,9 @@ class LifeContract:
         assert await store.contexts("", "", 10) == []
         assert await store.messages("nobody", 1, 10, PageBounds(10, ALL)) == []
         assert await store.messages_before("nobody", 10, PageBounds(10, ALL)) == []
+        assert await store.path("nobody", [(1, 9)], 1, 9, PageBounds(10, ALL)) == []
+        assert await store.places_of_id("nobody", message_id_hash("m"), [(1, 9)], 9) == []
+        assert await store.revisions_of("nobody", [(1, 9)]) == []
         assert await store.idempotency_records(["nothing"]) == {}
         assert await store.load_at("nobody", 0) is None
         assert await store.load_since("nobody", Have(0, 0, [], frozenset())) is None
@@ -504,6 +511,257 @@ class LogContract:
         assert await store.messages("many", 1, ALL, PageBounds(5000, ALL)) == many.log
         assert await store.messages("big", 1, ALL, PageBounds(10, 5 * MIB)) == big.log[:2]
         assert await store.messages_before("big", 7, PageBounds(10, 5 * MIB)) == big.log[4:]
+
+
+def standing(author: Author, ranges: Sequence[Range]) -> list[MessageRow]:
+    """Give the rows that stand on a path, in the order of places."""
+    there: dict[int, MessageRow] = {}
+    for row in author.log:
+        if contains(ranges, row.seq) and (row.revises is None or row.revises in there):
+            there[row.place] = row
+    return list(there.values())
+
+
+async def revised(store: Store, rng: Random, name: str, changes: int) -> Author:
+    """Commit messages, and revisions of the newest or any, and drop all from the window."""
+    (author,) = await create(store, name)
+    await store.commit([author.append(count=2)])
+    for _ in range(changes):
+        places = [row.seq for row in author.log if row.revises is None]
+        if rng.random() < 0.4:
+            await store.commit([author.append(count=rng.randint(1, 4), size=rng.randint(0, 50))])
+        elif rng.random() < 0.5:
+            await store.commit([author.revise(*[places[-1]] * rng.randint(1, 3))])
+        else:
+            await store.commit([author.revise(rng.choice(places), size=rng.randint(0, 50))])
+    await store.commit([author.compact([])])
+    return author
+
+
+def drawn_ranges(rng: Random, last_seq: int) -> list[Range]:
+    """Draw ranges with gaps between them."""
+    ends = sorted(rng.sample(range(1, last_seq + 1), 2 * rng.randint(1, min(6, last_seq // 2))))
+    listed = list(zip(ends[::2], ends[1::2], strict=True))
+    return [(1, last_seq)] if rng.random() < 0.2 else listed
+
+
+class PathContract:
+    """The path: rows that take the places of others, and the ids by which messages are found."""
+
+    @on_store
+    async def test_what_a_row_revises_is_part_of_it(self, store: Store) -> None:
+        """Wherever a row is read, it says which place it takes, if it takes one."""
+        (author,) = await create(store, "c")
+        await store.commit([author.append(count=3)])
+        await store.commit([author.revise(2, 1)])
+        await store.commit([author.append(count=3, revises=[None, 4])])
+        assert [row.revises for row in author.log] == [None, None, None, 2, 1, None, 4, None]
+        bounds = PageBounds(ALL, ALL)
+        for _ in range(2):
+            assert await store.messages("c", 1, ALL, bounds) == author.log
+            assert await store.messages_before("c", ALL, bounds) == author.log
+            assert (await store.changes("c", 0, 8, bounds)).messages == author.log
+            heads = (await store.changes("c", 0, 8, bounds, with_bodies=False)).messages
+            assert [row._replace(body=b"", counts=b"") for row in author.log] == heads
+            past = await store.load_at("c", 5)
+            assert past is not None
+            assert past.messages == author.log[:5]
+            snapshot = await store.load("c")
+            assert snapshot is not None
+            if author.compactions:
+                assert snapshot.messages == [author.log[seq - 1] for seq in (3, 4, 5)]
+            else:
+                assert snapshot.messages == author.log
+                diff = await store.load_since("c", Have(3, 3, [(1, 3)], frozenset()))
+                assert diff is not None
+                assert diff.messages == author.log[3:]
+                await store.commit([author.compact([Run(3, 5)])])
+
+    @on_store
+    async def test_a_path_without_revisions_is_the_log(self, store: Store) -> None:
+        """Where nothing was revised, a page of the path is one of the log, in both directions."""
+        (author,) = await create(store, "c")
+        await store.commit([author.append(count=9)])
+        await store.commit([author.compact([])])
+        whole_log, bounds = [(1, 9)], PageBounds(ALL, ALL)
+        assert await store.path("c", whole_log, 1, ALL, bounds) == author.log
+        assert await store.path("c", whole_log, 3, 5, bounds) == author.log[2:5]
+        assert await store.path("c", whole_log, -5, 2, bounds) == author.log[:2]
+        assert await store.path("c", whole_log, 6, 5, bounds) == []
+        assert await store.path("c", whole_log, 10, ALL, bounds) == []
+        assert await store.path("c", [], 1, ALL, bounds) == []
+        backward = await store.path("c", whole_log, 2, 8, PageBounds(3, ALL), newest_first=True)
+        assert backward == author.log[7:4:-1]
+
+    @on_store
+    async def test_the_newest_revision_stands_in_the_place(self, store: Store) -> None:
+        """Of several revisions of one message the newest on the path counts, and only that."""
+        (author,) = await create(store, "c")
+        await store.commit([author.append(count=3)])
+        await store.commit([author.revise(2)])
+        await store.commit([author.append(count=1)])
+        await store.commit([author.revise(2, 5, 2)])
+        await store.commit([author.compact([])])
+
+        async def seqs(*ranges: Range) -> list[int]:
+            found = await store.path("c", ranges, 1, ALL, PageBounds(ALL, ALL))
+            assert found == standing(author, ranges)
+            back = await store.path("c", ranges, 1, ALL, PageBounds(ALL, ALL), newest_first=True)
+            assert back == found[::-1]
+            return [row.seq for row in found]
+
+        assert await seqs((1, 8)) == [1, 8, 3, 7]
+        assert await seqs((1, 7)) == [1, 6, 3, 7]
+        assert await seqs((1, 4)) == [1, 4, 3]
+        assert await seqs((1, 3), (5, 5)) == [1, 2, 3, 5]
+        assert await seqs((1, 3), (5, 5), (8, 8)) == [1, 8, 3, 5]
+        assert await seqs((1, 1), (3, 8)) == [1, 3, 7]
+        assert await seqs((4, 4), (6, 6), (8, 8)) == []
+
+    @on_store
+    async def test_any_page_of_any_path(self, store: Store) -> None:
+        """Pages end in the order of reading, by rows or by bytes, whatever was revised."""
+        rng = Random(7)
+        authors = [await revised(store, rng, name, 30) for name in ("a", "b")]
+        for author in authors * 25:
+            name = author.row.id
+            ranges = drawn_ranges(rng, author.row.last_seq)
+            first, last = sorted(rng.sample(range(author.row.last_seq + 3), 2))
+            wanted = [row for row in standing(author, ranges) if first <= row.place <= last]
+            for newest_first in (False, True):
+                rows = wanted[::-1] if newest_first else wanted
+                bounds = PageBounds(rng.randint(1, 20), rng.choice([1, 300, 900, ALL]))
+                page = await store.path(
+                    name, ranges, first, last, bounds, newest_first=newest_first
+                )
+                assert page == bounded(rows[: bounds.rows], bounds.bytes), (ranges, bounds)
+
+    @on_store
+    async def test_a_page_of_the_path_ends_at_its_size(self, store: Store) -> None:
+        """Bodies decide where a page ends, but the first row always comes."""
+        (author,) = await create(store, "c")
+        await store.commit([author.append(b"a" * 10, b"b" * 10, b"c" * 10)])
+        await store.commit([author.append(b"d" * 40, b"e" * 10, revises=[2, 3])])
+        a, d, e = author.log[0], author.log[3], author.log[4]
+        for _ in range(2):
+
+            async def page(bytes_max: int, *, back: bool = False) -> list[MessageRow]:
+                bounds = PageBounds(9, bytes_max)
+                return await store.path("c", [(1, 5)], 1, ALL, bounds, newest_first=back)
+
+            assert await page(60) == [a, d, e]
+            assert await page(59) == [a, d]
+            assert await page(49) == [a]
+            assert await page(0) == [a]
+            assert await page(50, back=True) == [e, d]
+            assert await page(49, back=True) == [e]
+            assert await page(0, back=True) == [e]
+            assert await store.path("c", [(1, 5)], 2, 3, PageBounds(9, 5)) == [d]
+            await store.commit([author.compact([])])
+
+    @on_store
+    async def test_a_message_that_was_revised_thousands_of_times(self, store: Store) -> None:
+        """The page after it is found behind all of its revisions."""
+        (author,) = await create(store, "c")
+        await store.commit([author.append(count=2)])
+        await store.commit([author.revise(*[2] * 3000)])
+        await store.commit([author.append(count=2)])
+        await store.commit([author.revise(*[1] * 1000)])
+        last = author.row.last_seq
+        bounds = PageBounds(3, ALL)
+        log = author.log
+        page = await store.path("c", [(1, last)], 1, ALL, bounds)
+        assert page == [log[last - 1], log[3001], log[3002]]
+        page = await store.path("c", [(1, 3004)], 1, ALL, bounds, newest_first=True)
+        assert page == [log[3003], log[3002], log[3001]]
+        odd = [(1, 2), *((seq, seq) for seq in range(3, 1000, 2)), (3003, 3004)]
+        page = await store.path("c", odd, 1, ALL, bounds)
+        assert page == [log[0], log[998], log[3002]]
+
+    @on_store
+    async def test_ids_lead_to_places(self, store: Store) -> None:
+        """Of the messages with an id those in the ranges are found, newest first."""
+        (author,) = await create(store, "c")
+        await store.commit([author.append(count=4, ids=["a", "", "b", "a"])])
+        await store.commit([author.revise(4)])
+        await store.commit([author.append(count=3, ids=["a", "é" * 256, "b"])])
+        other = Author("d")
+        await store.commit([other.create()])
+        await store.commit([other.append(count=1, ids=["a"])])
+        await store.commit([author.compact([])])
+
+        async def places(
+            name: str, ranges: Sequence[Range] = ((1, 8),), limit: int = 9
+        ) -> list[int]:
+            return await store.places_of_id("c", message_id_hash(name), ranges, limit)
+
+        assert await places("a") == [6, 4, 1]
+        assert await places("b") == [8, 3]
+        assert await places("é" * 256) == [7]
+        assert await places("c") == []
+        assert await places("") == []
+        assert await places("a", limit=2) == [6, 4]
+        assert await places("a", limit=0) == []
+        assert await places("a", [(1, 3), (5, 5), (7, 8)]) == [1]
+        assert await places("a", [(2, 3), (5, 5), (7, 8)]) == []
+        assert await places("a", [(2, 5)]) == [4]
+        assert await places("a", [(1, 2), (4, 4), (6, 99)], 2) == [6, 4]
+        assert await places("a", []) == []
+        assert await store.places_of_id("d", message_id_hash("a"), [(1, 9)], 9) == [1]
+
+    @on_store
+    async def test_revisions_of_places(self, store: Store) -> None:
+        """Which rows revise a place is known for any places, by place and seq."""
+        (author,) = await create(store, "c")
+        await store.commit([author.append(count=5)])
+        await store.commit([author.revise(4, 2, 4)])
+        await store.commit([author.append(count=2)])
+        await store.commit([author.revise(2, 10)])
+        await store.commit([author.compact([])])
+        assert await store.revisions_of("c", [(1, ALL)]) == [
+            (2, 7),
+            (2, 11),
+            (4, 6),
+            (4, 8),
+            (10, 12),
+        ]
+        assert await store.revisions_of("c", [(1, 3)]) == [(2, 7), (2, 11)]
+        assert await store.revisions_of("c", [(1, 1), (3, 4), (10, 10)]) == [
+            (4, 6),
+            (4, 8),
+            (10, 12),
+        ]
+        assert await store.revisions_of("c", [(5, 9)]) == []
+        assert await store.revisions_of("c", []) == []
+
+    @on_store
+    async def test_a_purge_takes_the_path_with_it(self, store: Store) -> None:
+        """Nothing of revisions and ids is found after a purge, and the neighbours keep theirs."""
+        authors = await create(store, "gone", "stays")
+        for author in authors:
+            await store.commit([author.append(count=3, ids=["a", "b", "a"])])
+            await store.commit([author.revise(1, 1)])
+        gone, stays = authors
+        await store.commit([gone.purge()])
+        ranges, bounds, hashed = [(1, 9)], PageBounds(9, ALL), message_id_hash("a")
+        assert await store.path("gone", ranges, 1, 9, bounds) == []
+        assert await store.places_of_id("gone", hashed, ranges, 9) == []
+        assert await store.revisions_of("gone", ranges) == []
+        assert await store.path("stays", ranges, 1, 9, bounds) == standing(stays, ranges)
+        assert await store.places_of_id("stays", hashed, ranges, 9) == [3, 1]
+        assert await store.revisions_of("stays", ranges) == [(1, 4), (1, 5)]
+
+    @on_store
+    async def test_refused_commit_leaves_no_path(self, store: Store) -> None:
+        """Neither ids nor revisions of a commit that was refused are there."""
+        author, other = await create(store, "c", "d")
+        await store.commit([author.append(count=2, ids=["a"])])
+        stale = replace(author.append(count=2, ids=["b"], revises=[None, 1]), expected_revision=1)
+        await refused(store, stale, other.append(count=1, ids=["b"]))
+        assert await store.places_of_id("c", message_id_hash("b"), [(1, 9)], 9) == []
+        assert await store.places_of_id("d", message_id_hash("b"), [(1, 9)], 9) == []
+        assert await store.revisions_of("c", [(1, 9)]) == []
+        assert await store.path("c", [(1, 9)], 1, 9, PageBounds(9, ALL)) == author.log[:2]
 
 
 async def told(store: Store) -> Author:
@@ -1246,6 +1504,7 @@ class StoreContract(
     LoadContract,
     CommitContract,
     LogContract,
+    PathContract,
     ChangesContract,
     CompactionsContract,
     PastContract,

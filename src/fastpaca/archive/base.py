@@ -75,7 +75,7 @@ class Archive(Protocol):
         with_bodies: bool = True,
     ) -> list[MessageRow]:
         """
-        Read the messages in *ranges* of a log, oldest or newest first.
+        Read the messages in *ranges* of a log, range by range, each oldest or newest first.
 
         With *bounds*, ends early after so many messages, or after the one with which the sum of
         bodies exceeds the bytes. Without bodies, bodies and counts are empty.

@@ -27,7 +27,7 @@ _STATE: Final = "SELECT identity, archived_place, trimmed_place, has_trimmed FRO
 # As the fields of Logged.
 _PENDING: Final = """
 SELECT m.place, m.context, i.id, m.seq, m.version, m.body, m.counts, m.at_us, m.origin,
-    m.usage
+    m.usage, m.revises
 FROM messages AS m CROSS JOIN contexts AS c ON c.key = m.context
     CROSS JOIN context_ids AS i ON i.key = c.key
 WHERE m.place > ? AND m.seq IS NOT NULL
@@ -38,7 +38,7 @@ ORDER BY m.place LIMIT ?
 # The same of a halted context, up to the place of the others.
 _HALTED: Final = """
 SELECT m.place, m.context, i.id, m.seq, m.version, m.body, m.counts, m.at_us, m.origin,
-    m.usage
+    m.usage, m.revises
 FROM archive_halts AS h CROSS JOIN context_ids AS i ON i.key = h.context
     CROSS JOIN messages AS m INDEXED BY messages_by_seq
     ON m.context = h.context AND m.seq > h.archived_seq

@@ -58,24 +58,25 @@ _IS_IDENTITY: Final = "SELECT true FROM fastpaca_archive WHERE identity = $1 FOR
 
 _INSERT: Final = """
 INSERT INTO messages (context_id, seq, version, role, parts, metadata, token_count, inserted_at,
-    origin, usage, counts, body)
+    origin, usage, revises, counts, body)
 SELECT context_id, seq, version, role, parts::json, metadata::json, token_count, inserted_at,
-    origin, usage::json, counts, body
+    origin, usage::json, revises, counts, body
 FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[],
-    $7::bigint[], $8::timestamptz[], $9::text[], $10::text[], $11::bytea[], $12::bytea[])
+    $7::bigint[], $8::timestamptz[], $9::text[], $10::text[], $11::bigint[], $12::bytea[],
+    $13::bytea[])
     AS new (context_id, seq, version, role, parts, metadata, token_count, inserted_at, origin,
-    usage, counts, body)
+    usage, revises, counts, body)
 ON CONFLICT DO NOTHING
 RETURNING context_id, seq
 """
 
 _DIFFERENT: Final = """
 SELECT new.context_id, min(new.seq) FROM unnest($1::text[], $2::bigint[], $3::bigint[],
-    $4::timestamptz[], $5::bytea[], $6::bytea[])
-    AS new (context_id, seq, version, inserted_at, counts, body)
+    $4::timestamptz[], $5::bigint[], $6::bytea[], $7::bytea[])
+    AS new (context_id, seq, version, inserted_at, revises, counts, body)
 JOIN messages AS old ON old.context_id = new.context_id AND old.seq = new.seq
-WHERE (old.version, old.inserted_at, old.counts, old.body)
-    IS DISTINCT FROM (new.version, new.inserted_at, new.counts, new.body)
+WHERE (old.version, old.inserted_at, old.revises, old.counts, old.body)
+    IS DISTINCT FROM (new.version, new.inserted_at, new.revises, new.counts, new.body)
 GROUP BY new.context_id
 """
 
@@ -84,23 +85,25 @@ def _messages(order: str, content: str) -> str:
     # Each range is read by the index, and only as far as needed; the database ends the page by the
     # sum of sizes.
     return f"""
-SELECT seq, version, body, counts, inserted_at, origin, usage FROM (
-    SELECT *, sum(octet_length(body)) OVER (ORDER BY seq {order}) - octet_length(body) AS before
+SELECT seq, version, body, counts, inserted_at, origin, usage, revises FROM (
+    SELECT *, sum(octet_length(body)) OVER (ORDER BY turn, seq {order}) - octet_length(body)
+        AS before
     FROM (
-        SELECT found.* FROM unnest($2::bigint[], $3::bigint[]) AS wanted (first, last)
+        SELECT found.*, wanted.turn
+        FROM unnest($2::bigint[], $3::bigint[]) WITH ORDINALITY AS wanted (first, last, turn)
         CROSS JOIN LATERAL (
             SELECT m.seq, m.version, {content}, m.inserted_at, m.origin,
-                m.usage::text
+                m.usage::text, m.revises
             FROM messages AS m
             WHERE m.context_id = $1 AND m.seq >= wanted.first AND m.seq <= wanted.last
             ORDER BY m.seq {order} LIMIT $4
         ) AS found
         WHERE EXISTS (SELECT 1 FROM fastpaca_archive WHERE identity = $6)
-        ORDER BY found.seq {order} LIMIT $4
+        ORDER BY wanted.turn, found.seq {order} LIMIT $4
     ) AS page
 ) AS counted
 WHERE ($5::bigint IS NULL OR before <= $5) AND {TAKES_WRITES}
-ORDER BY seq {order}
+ORDER BY turn, seq {order}
 """  # noqa: S608  # order and content are constants
 
 
@@ -188,6 +191,7 @@ class PostgresArchive:
                 again.seqs,
                 again.versions,
                 again.times,
+                again.revises,
                 again.counts,
                 again.bodies,
                 timeout=self._timeout,
@@ -221,8 +225,9 @@ class PostgresArchive:
                 (at - _EPOCH) // _MICROSECOND,
                 origin,
                 (usage or "").encode(),
+                revises,
             )
-            for seq, version, body, counts, at, origin, usage in rows
+            for seq, version, body, counts, at, origin, usage, revises in rows
         ]
 
     async def erase(self, context_ids: Sequence[str]) -> None:
@@ -297,6 +302,7 @@ class _Columns(NamedTuple):
     times: list[datetime]
     origins: list[str]
     usages: list[str | None]
+    revises: list[int | None]
     counts: list[bytes]
     bodies: list[bytes]
 
@@ -329,6 +335,7 @@ def _made_columns(rows: Sequence[LogRow]) -> _Columns:
             _EPOCH + row.at_us * _MICROSECOND,
             row.origin,
             row.usage.decode() or None,
+            row.revises,
             row.counts,
             row.body,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import takewhile
 from operator import attrgetter
 from typing import Final
 
@@ -19,6 +20,7 @@ from fastpaca.archive.base import ArchiveFailed
 from fastpaca.archive.purges import Purges
 from fastpaca.archive.session import ArchiveSession
 from fastpaca.archive.trims import LogPiece
+from fastpaca.context.config import STRATEGIES
 from fastpaca.ranges import Range, clipped, count, missing, named, runs
 from fastpaca.store.base import (
     Change,
@@ -31,11 +33,15 @@ from fastpaca.store.base import (
     ReadFailed,
     Snapshot,
 )
-from fastpaca.store.pages import changes_page, size
+from fastpaca.store.pages import bounded, changes_page, size
 from fastpaca.store.snapshots import needs, needs_besides
+from fastpaca.store.sqlite import paths
 from fastpaca.store.sqlite.store import SqliteStore
 
 AWAY: Final = "Older messages are in the archive, which cannot be read now; try again."
+
+_TRIMS: Final = STRATEGIES.keys() - {"manual"}
+"""The strategies of compactions that policies have made; `manual` is that of a compact call."""
 
 _SEQ: Final = attrgetter("seq")
 
@@ -132,7 +138,8 @@ class ArchivedReads:
         """Return a page of what the store and the archive have of a part of a log."""
         rows = piece.rows
         if piece.gaps:
-            fetched = await self._fetch(context_id, piece.gaps, bounds, newest_first=newest_first)
+            gaps = piece.gaps[::-1] if newest_first else piece.gaps
+            fetched = await self._fetch(context_id, gaps, bounds, newest_first=newest_first)
             rows = sorted((*rows, *fetched), key=_SEQ, reverse=newest_first)
         page, is_whole = _page_of(rows, piece, bounds.bytes, newest_first=newest_first)
         if is_whole:
@@ -140,6 +147,38 @@ class ArchivedReads:
         if not await self._is_there(context_id):
             return []
         _check_whole(missing([(piece.first, piece.last)], runs(sorted(row.seq for row in rows))))
+        raise AssertionError("what is there is not in order")
+
+    async def path(
+        self,
+        context_id: str,
+        ranges: Sequence[Range],
+        from_place: int,
+        to_place: int,
+        bounds: PageBounds,
+        *,
+        newest_first: bool = False,
+    ) -> list[MessageRow]:
+        """Read the messages on the path."""
+        between = (from_place, to_place)
+        piece = await self._store.in_reader(
+            lambda c: paths.piece(c, context_id, ranges, between, bounds, newest_first=newest_first)
+        )
+        if piece is None:
+            return []
+        there = {row.seq: row for row in piece.rows}
+        lacking = [seq for seq in piece.seqs if seq not in there]
+        if lacking:
+            wanted = paths.stretches(lacking, newest_first=newest_first)
+            fetched = await self._fetch(context_id, wanted, bounds, newest_first=newest_first)
+            there |= {row.seq: row for row in fetched}
+        rows = [there[seq] for seq in takewhile(there.__contains__, piece.seqs)]
+        # Each source ends early only after a row with which every page is too big.
+        if len(rows) == len(piece.seqs) or sum(map(size, rows)) > bounds.bytes:
+            return bounded(rows, bounds.bytes)
+        if not await self._is_there(context_id):
+            return []
+        _check_whole(runs(sorted(seq for seq in piece.seqs if seq not in there)))
         raise AssertionError("what is there is not in order")
 
     async def changes(
@@ -209,12 +248,12 @@ class ArchivedReads:
         """
         Restore trimmed messages that a replacement refers to, since windows are kept in the store.
 
-        Policies only drop messages of the window, so other compactions need nothing.
+        Policies only drop messages of the window, so their trims need nothing.
 
         Raises:
             CommitFailed: They can't be restored now.
         """
-        if all(rewrite.strategy != "manual" for rewrite in change.compactions):
+        if all(rewrite.strategy in _TRIMS for rewrite in change.compactions):
             return change
         context_id, new = change.row.id, len(change.messages)
         last_seq = change.row.last_seq

@@ -58,6 +58,8 @@ class ArchivedStore(ArchivedReads):
         super().__init__(store, session, Purges(store, session, self.writer))
         # What the archive has no part in.
         self.revisions = store.revisions
+        self.places_of_id = store.places_of_id
+        self.revisions_of = store.revisions_of
         self.compactions = store.compactions
         self.compactions_before = store.compactions_before
         self.contexts = store.contexts
@@ -131,7 +133,8 @@ class ArchivedStore(ArchivedReads):
         purged = [change.row.id for change in changes if change.purges]
         gone = [await self._count_of(context_id) for context_id in purged]
         await self._store.commit(changes)
-        self.metrics.note_commit([row.at_us for c in changes if not c.purges for row in c.messages])
+        written = [row for c in changes if not c.purges for row in (*c.restored, *c.messages)]
+        self.metrics.note_commit([row.at_us for row in written])
         if purged:
             self.metrics.note_gone(sum(gone))
             await self._purges.erase(purged)

@@ -17,7 +17,15 @@ from fastpaca.ranges import Range, missing, runs
 from fastpaca.store.base import CompactionRow, MessageRow, PageBounds
 from fastpaca.store.pages import R, size
 from fastpaca.store.snapshots import needs, seq_at
-from fastpaca.store.sqlite.reads import COMPACTIONS, LOG, VERSION, WINDOW, compaction_at, one_moment
+from fastpaca.store.sqlite.reads import (
+    COMPACTIONS,
+    KEY_AND_LAST_SEQ,
+    LOG,
+    VERSION,
+    WINDOW,
+    compaction_at,
+    one_moment,
+)
 from fastpaca.store.sqlite.rows import id_bytes
 from fastpaca.store.sqlite.writes import PIECE_BYTES, PIECE_ROWS, transaction
 
@@ -48,8 +56,8 @@ WHERE context = ? AND seq BETWEEN ? AND ? AND place <= ? ORDER BY seq LIMIT ?
 _EMPTY: Final = """
 UPDATE messages SET
     context = iif(EXISTS (SELECT 1 FROM answers WHERE place = messages.place), context, NULL),
-    seq = NULL, version = NULL, at_us = NULL, origin = NULL, usage = NULL, counts = NULL,
-    body = NULL
+    seq = NULL, version = NULL, at_us = NULL, origin = NULL, usage = NULL, revises = NULL,
+    counts = NULL, body = NULL
 WHERE place = ?
 """
 
@@ -57,17 +65,13 @@ _NOTE_TRIMS: Final = "UPDATE archive SET has_trimmed = 1 WHERE NOT has_trimmed"
 
 _NOTE_TRIMMED: Final = "UPDATE archive SET trimmed_place = ? WHERE trimmed_place < ?"
 
-_KEY_AND_LAST_SEQ: Final = """
-SELECT key, last_seq FROM contexts WHERE key = (SELECT context FROM ids WHERE id = ?)
-"""
-
 _SEQS: Final = "SELECT seq FROM messages WHERE context = ? AND seq BETWEEN ? AND ? ORDER BY seq"
 
 _HEADS: Final = LOG.replace("body, counts", "x'', x''")
 
 # As the fields of MessageRow.
 _BACKWARD: Final = """
-SELECT seq, version, body, counts, at_us, origin, usage FROM messages
+SELECT seq, version, body, counts, at_us, origin, usage, revises FROM messages
 WHERE context = ? AND seq BETWEEN ? AND ? ORDER BY seq DESC
 """
 
@@ -122,7 +126,7 @@ def to_trim(connection: apsw.Connection, keep: int) -> tuple[list[int], int]:
 def absent(connection: apsw.Connection, context_id: str, wanted: Sequence[Range]) -> list[Range]:
     """Return what is not here of the ranges *wanted* of a log."""
     with one_moment(connection):
-        key, _ = connection.execute(_KEY_AND_LAST_SEQ, (id_bytes(context_id),)).get or (0, 0)
+        key, _ = connection.execute(KEY_AND_LAST_SEQ, (id_bytes(context_id),)).get or (0, 0)
         cursor = connection.executemany(_SEQS, [(key, *between) for between in wanted])
         return missing(wanted, runs(seq for (seq,) in cursor))
 
@@ -132,7 +136,7 @@ def forward(
 ) -> LogPiece | None:
     """Read what is here of a log *between* two seqs; None if there is no such context."""
     with one_moment(connection):
-        key, last_seq = connection.execute(_KEY_AND_LAST_SEQ, (id_bytes(context_id),)).get or (0, 0)
+        key, last_seq = connection.execute(KEY_AND_LAST_SEQ, (id_bytes(context_id),)).get or (0, 0)
         first = max(between[0], 1)
         last = min(between[1], last_seq, first + bounds.rows - 1)
         return _piece(connection, key, (first, last), bounds, LOG) if key else None
@@ -143,7 +147,7 @@ def backward(
 ) -> LogPiece | None:
     """Read what is here of the newest messages below a seq; None if there is no such context."""
     with one_moment(connection):
-        key, last_seq = connection.execute(_KEY_AND_LAST_SEQ, (id_bytes(context_id),)).get or (0, 0)
+        key, last_seq = connection.execute(KEY_AND_LAST_SEQ, (id_bytes(context_id),)).get or (0, 0)
         last = min(before_seq - 1, last_seq)
         first = max(last - bounds.rows + 1, 1)
         return _piece(connection, key, (first, last), bounds, _BACKWARD) if key else None

@@ -24,6 +24,7 @@ CREATE TABLE messages (
     inserted_at timestamptz NOT NULL, -- exact: both sides count microseconds
     origin text NOT NULL DEFAULT '', -- how it came, such as anthropic/string; no part of what it says
     usage json, -- what the call that gave it cost, if that was reported
+    revises bigint, -- the seq of the message whose place it takes; NULL if it was appended
     counts bytea NOT NULL, -- tokens piece by piece
     body bytea NOT NULL, -- the message as it was sent, with metadata
     PRIMARY KEY (context_id, seq)

@@ -65,7 +65,7 @@ FROM compactions WHERE context = ? AND version <= ? ORDER BY version DESC LIMIT 
 
 # As the fields of MessageRow.
 LOG: Final = """
-SELECT seq, version, body, counts, at_us, origin, usage FROM messages
+SELECT seq, version, body, counts, at_us, origin, usage, revises FROM messages
 WHERE context = ? AND seq BETWEEN ? AND ? ORDER BY seq
 """
 
@@ -76,7 +76,7 @@ WHERE context = ? AND version = ? AND position BETWEEN ? AND ? ORDER BY position
 """
 
 _PAGE: Final = """
-SELECT seq, version, body, counts, at_us, origin, usage FROM messages
+SELECT seq, version, body, counts, at_us, origin, usage, revises FROM messages
 WHERE context = (SELECT context FROM ids WHERE id = ?) AND seq BETWEEN ? AND ?
 ORDER BY seq LIMIT ?
 """
@@ -85,9 +85,13 @@ ORDER BY seq LIMIT ?
 _HEADS: Final = _PAGE.replace("body, counts", "x'', x''")
 
 _PAGE_BEFORE: Final = """
-SELECT seq, version, body, counts, at_us, origin, usage FROM messages
+SELECT seq, version, body, counts, at_us, origin, usage, revises FROM messages
 WHERE context = (SELECT context FROM ids WHERE id = ?) AND seq < ?
 ORDER BY seq DESC LIMIT ?
+"""
+
+KEY_AND_LAST_SEQ: Final = """
+SELECT key, last_seq FROM contexts WHERE key = (SELECT context FROM ids WHERE id = ?)
 """
 
 VERSION: Final = """

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from fastpaca.store.base import Change, CommitFailed
+from fastpaca.store.base import Change, CommitFailed, MessageRow
 
 SHORT_ID_BYTES: Final = 128
 LONG_ID_BYTES: Final = 512
@@ -73,9 +73,13 @@ CLEAR_METADATA: Final = "UPDATE metadata SET context = NULL, body = NULL WHERE c
 INSERT_METADATA: Final = "INSERT INTO metadata (context, body) VALUES (?, ?)"
 
 INSERT_MESSAGE: Final = """
-INSERT INTO messages (place, context, seq, version, body, counts, at_us, origin, usage)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO messages (place, context, seq, version, body, counts, at_us, origin, usage, revises)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+
+INSERT_REVISION: Final = "INSERT INTO revisions VALUES (?, ?, ?)"
+
+INSERT_MESSAGE_ID: Final = "INSERT INTO message_ids VALUES (?1 + (1 << 40), ?2, ?3 + (1 << 40))"
 
 INSERT_SYNTHETIC: Final = """
 INSERT INTO synthetics (context, version, position, body, counts, at_us, origin)
@@ -114,6 +118,8 @@ _ORDER: Final = (
     CLEAR_METADATA,
     INSERT_METADATA,
     INSERT_MESSAGE,
+    INSERT_REVISION,
+    INSERT_MESSAGE_ID,
     INSERT_SYNTHETIC,
     INSERT_COMPACTION,
     INSERT_ANSWER,
@@ -192,8 +198,10 @@ class SqliteBatch:
             return
         key = self._create(change) if change.expected_revision == 0 else self._update(change)
         self._configure(key, change)
+        self._add_messages(key, change.restored)
         first_place = self._place + 1
-        self._add_messages(key, change)
+        self._add_messages(key, change.messages)
+        self._add_path(key, change)
         self._add_compactions(key, change)
         self._add_answers(key, change, range(first_place, self._place + 1))
 
@@ -254,11 +262,17 @@ class SqliteBatch:
         if change.metadata_changed and not is_new:
             self._rows[CLEAR_METADATA].append((key,))
 
-    def _add_messages(self, key: int, change: Change) -> None:
+    def _add_messages(self, key: int, messages: Iterable[MessageRow]) -> None:
         rows = self._rows[INSERT_MESSAGE]
-        for message in change.messages:
+        for message in messages:
             self._place += 1
             rows.append((self._place, key, *message))
+
+    def _add_path(self, key: int, change: Change) -> None:
+        self._rows[INSERT_REVISION] += [
+            (key, row.revises, row.seq) for row in change.messages if row.revises is not None
+        ]
+        self._rows[INSERT_MESSAGE_ID] += [(key, *row) for row in change.ids]
 
     def _add_compactions(self, key: int, change: Change) -> None:
         rows = self._rows[INSERT_COMPACTION]

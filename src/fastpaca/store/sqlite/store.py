@@ -26,7 +26,7 @@ from fastpaca.store.base import (
     Snapshot,
     StoreRefused,
 )
-from fastpaca.store.sqlite import reads, writes
+from fastpaca.store.sqlite import paths, reads, writes
 from fastpaca.store.sqlite.backup import Backup
 from fastpaca.store.sqlite.errors import described
 from fastpaca.store.sqlite.files import DataDirectory
@@ -214,6 +214,9 @@ class SqliteStore:
     load_at = _in_reader(reads.load_at)
     messages = _in_reader(reads.messages)
     messages_before = _in_reader(reads.messages_before)
+    path = _in_reader(paths.path)
+    places_of_id = _in_reader(paths.places_of_id)
+    revisions_of = _in_reader(paths.revisions_of)
     changes = _in_reader(reads.changes)
     compactions = _in_reader(reads.compactions)
     compactions_before = _in_reader(reads.compactions_before)

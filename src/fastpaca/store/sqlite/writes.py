@@ -42,7 +42,7 @@ WHERE place = ? AND NOT EXISTS (SELECT 1 FROM contexts WHERE key = answers.conte
 
 _ERASE_MESSAGE: Final = """
 UPDATE messages SET context = NULL, seq = NULL, version = NULL, at_us = NULL, origin = NULL,
-    usage = NULL, counts = NULL, body = NULL
+    usage = NULL, revises = NULL, counts = NULL, body = NULL
 WHERE place = ?
 """
 
@@ -66,15 +66,30 @@ WHERE place = ?
 
 _ERASE_METADATA: Final = "UPDATE metadata SET context = NULL, body = NULL WHERE place = ?"
 
+# Of tables without content, the rows are deleted; see the first migration.
+_REVISIONS: Final = "SELECT context, place, seq, 0 FROM revisions WHERE context = ? LIMIT ?"
+
+_DELETE_REVISION: Final = "DELETE FROM revisions WHERE context = ? AND place = ? AND seq = ?"
+
+_MESSAGE_IDS: Final = """
+SELECT context, id_hash, place, 0 FROM message_ids WHERE context = ? + (1 << 40) LIMIT ?
+"""
+
+_DELETE_MESSAGE_ID: Final = """
+DELETE FROM message_ids WHERE context = ? AND id_hash = ? AND place = ?
+"""
+
 _END_ERASURE: Final = "DELETE FROM erasures WHERE context = ?"
 
-# Queries for the places of a context's content, and what to run for these places.
+# Queries for the keys of a context's rows and their bytes, and what to run for these keys.
 _CONTENT: Final = (
     (_MESSAGES, (_ERASE_ANSWER, _ERASE_MESSAGE)),
     (_COMPACTIONS, (_ERASE_ANSWER, _ERASE_COMPACTION)),
     (_SYNTHETICS, (_ERASE_SYNTHETIC,)),
     (_CONFIGURATION, (_ERASE_CONFIGURATION,)),
     (_METADATA, (_ERASE_METADATA,)),
+    (_MESSAGE_IDS, (_DELETE_MESSAGE_ID,)),
+    (_REVISIONS, (_DELETE_REVISION,)),
 )
 
 # --- forgetting stored responses ---
@@ -145,27 +160,27 @@ def erase_some(connection: apsw.Connection) -> bool:
         if key is None:
             return False
         for query, statements in _CONTENT:
-            places = _piece(connection, query, key)
-            if places:
+            rows = _piece(connection, query, key)
+            if rows:
                 for statement in statements:
-                    connection.executemany(statement, places)
+                    connection.executemany(statement, rows)
                 break
         else:
             connection.execute(_END_ERASURE, (key,))
     return True
 
 
-def _piece(connection: apsw.Connection, query: str, key: int) -> list[tuple[int]]:
-    """Return the places of as many rows as one transaction should erase."""
-    places: list[tuple[int]] = []
+def _piece(connection: apsw.Connection, query: str, key: int) -> list[tuple[Any, ...]]:
+    """Return the keys of as many rows as one transaction should erase."""
+    keys: list[tuple[Any, ...]] = []
     size = 0
     rows: Iterable[tuple[Any, ...]] = connection.execute(query, (key, PIECE_ROWS)).fetchall()
-    for place, length in rows:
-        places.append((place,))
+    for *row_key, length in rows:
+        keys.append(tuple(row_key))
         size += length
         if size >= PIECE_BYTES:
             break
-    return places
+    return keys
 
 
 def forget_some(connection: apsw.Connection, before_us: int) -> bool:

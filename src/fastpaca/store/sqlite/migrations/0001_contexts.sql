@@ -94,11 +94,32 @@ CREATE TABLE messages (
     at_us INTEGER,
     origin TEXT,
     usage BLOB,
+    revises INTEGER,
     counts BLOB,
     body BLOB
 ) STRICT;
 
 CREATE UNIQUE INDEX messages_by_seq ON messages (context, seq) WHERE context IS NOT NULL;
+
+-- Which rows of a log revise which place: numbers only, so moving them leaves nothing behind that matters.
+-- Trimming leaves them, so that the path of a context is known without its archive.
+CREATE TABLE revisions (
+    context INTEGER NOT NULL,
+    place INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    PRIMARY KEY (context, place, seq)
+) WITHOUT ROWID, STRICT;
+
+CREATE UNIQUE INDEX revisions_by_seq ON revisions (context, seq);
+
+-- Ids that callers gave their messages. This is a table of ids, so all its rows have one size; the context
+-- stands first, so that the ids of one context lie together. Trimming leaves them.
+CREATE TABLE message_ids (
+    context INTEGER NOT NULL, -- contexts.key + 2^40, as above
+    id_hash BLOB NOT NULL, -- 16 bytes
+    place INTEGER NOT NULL, -- + 2^40, for the same reason
+    PRIMARY KEY (context, id_hash, place)
+) WITHOUT ROWID, STRICT;
 
 CREATE TABLE synthetics (
     place INTEGER PRIMARY KEY,
