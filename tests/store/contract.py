@@ -631,10 +631,12 @@ class PathContract:
             for newest_first in (False, True):
                 rows = wanted[::-1] if newest_first else wanted
                 bounds = PageBounds(rng.randint(1, 20), rng.choice([1, 300, 900, ALL]))
+                skip = rng.choice([0, 0, 1, 7])
                 page = await store.path(
-                    name, ranges, first, last, bounds, newest_first=newest_first
+                    name, ranges, first, last, bounds, skip=skip, newest_first=newest_first
                 )
-                assert page == bounded(rows[: bounds.rows], bounds.bytes), (ranges, bounds)
+                left = rows[skip : skip + bounds.rows]
+                assert page == bounded(left, bounds.bytes), (ranges, bounds, skip)
 
     @on_store
     async def test_a_page_of_the_path_ends_at_its_size(self, store: Store) -> None:

@@ -157,12 +157,15 @@ class ArchivedReads:
         to_place: int,
         bounds: PageBounds,
         *,
+        skip: int = 0,
         newest_first: bool = False,
     ) -> list[MessageRow]:
         """Read the messages on the path."""
         between = (from_place, to_place)
         piece = await self._store.in_reader(
-            lambda c: paths.piece(c, context_id, ranges, between, bounds, newest_first=newest_first)
+            lambda c: paths.piece(
+                c, context_id, ranges, between, bounds, skip=skip, newest_first=newest_first
+            )
         )
         if piece is None:
             return []

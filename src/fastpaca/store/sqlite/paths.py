@@ -86,11 +86,14 @@ def path(
     to_place: int,
     bounds: PageBounds,
     *,
+    skip: int = 0,
     newest_first: bool = False,
 ) -> list[MessageRow]:
     """Read the messages on the path."""
     between = (from_place, to_place)
-    page = piece(connection, context_id, ranges, between, bounds, newest_first=newest_first)
+    page = piece(
+        connection, context_id, ranges, between, bounds, skip=skip, newest_first=newest_first
+    )
     return [] if page is None else bounded(page.rows, bounds.bytes)
 
 
@@ -101,6 +104,7 @@ def piece(
     between: Range,
     bounds: PageBounds,
     *,
+    skip: int,
     newest_first: bool,
 ) -> PathPiece | None:
     """Read what is here of the path *between* two places; None if there is no such context."""
@@ -113,8 +117,8 @@ def piece(
             return None
         first, last = max(between[0], 1), min(between[1], last_seq)
         places = divide(ranges, [(first, last)])[0] if first <= last else []
-        standing = _standing(connection, key, ranges, places, bounds.rows, newest_first)
-        seqs = islice(standing, bounds.rows)
+        end = skip + bounds.rows
+        seqs = islice(_standing(connection, key, ranges, places, end, newest_first), skip, end)
         while some := list(islice(seqs, SEQS_AT_ONCE)):
             wanted = stretches(some, newest_first=newest_first)
             cursor = connection.executemany(log, [(key, *stretch) for stretch in wanted])
