@@ -260,14 +260,15 @@ class Service:
         self, context: ContextState, view: WindowView, window: Window
     ) -> list[Fate]:
         """
-        Return what happened to each message of the log in a *view* of *context*.
+        Return what happened to each message of the path in a *view* of *context*.
 
         *window* is the window that was fitted.
 
         Raises:
             ContextNotFound: It was purged meanwhile.
         """
-        begin = partial(Explanation, window, view.entries, context.last_seq)
+        places = await self._pages.places(context)
+        begin = partial(Explanation, window, view.entries, places)
         explanation = await offload(FIT, window.text_bytes, begin, items=len(window))
         before = context.version + 1
         while not explanation.is_done:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -12,6 +13,8 @@ from fastpaca.context import LastN, Manual, SkipParts
 from fastpaca.context.events import Appended, Compacted
 from fastpaca.context.explain import BY_VIEW, OLDER, RANGES_MAX, REWRITES_MAX, Explanation, Fate
 from fastpaca.context.persisted import persisted
+from fastpaca.ranges import runs
+from tests.context import paths
 from tests.context.conversation import Conversation
 from tests.context.story import BUDGETS
 from tests.context.strategies import seeds, the_same_every_time
@@ -33,7 +36,7 @@ def explained(talk: Conversation, budget_tokens: int | None = None, page: int = 
 def explanation(talk: Conversation, budget_tokens: int | None, page: int = 3) -> Explanation:
     """Look back for as long as there is something to find."""
     view = talk.context.view(budget_tokens)
-    told = Explanation(talk.window, view.entries, talk.context.last_seq)
+    told = Explanation(talk.window, view.entries, runs(talk.places))
     history = [(event.version, event.window.encode()) for event in rewrites(talk)]
     while not told.is_done:
         told.look_back(history[:page])
@@ -187,6 +190,69 @@ def test_messages_that_come_back_are_kept() -> None:
     ]
 
 
+def test_revisions_are_no_messages_of_their_own() -> None:
+    """
+    Ranges go along the path: the seq of a revision neither shows nor splits a range.
+    """
+    talk = Conversation(Manual())
+    talk.say(user("a", id="1"), user("b"))
+    for word in ("c", "d", "e"):
+        talk.put(user(word, id="1"))
+    talk.say(user("f"))
+    assert explained(talk) == [(1, 6, "kept", None)]
+    emptied = talk.compact()
+    talk.put(user("g", id="1"))
+    talk.say(user("h"))
+    assert explained(talk) == [(1, 6, "dropped", emptied.version), (8, 8, "kept", None)]
+
+
+def test_a_revision_of_what_was_summarised_changes_nothing() -> None:
+    """
+    A summary stands for what there was when it was written.
+    """
+    talk = Conversation(Manual())
+    talk.say(user("a"), user("b", id="1"))
+    written = talk.compact(assistant("s"))
+    talk.put(user("c", id="1"))
+    assert explained(talk) == [(1, 2, "summarised", written.version)]
+
+
+def test_what_is_stripped_of_a_revision_was_stripped_since() -> None:
+    """
+    A message that was stripped, revised and stripped again names the second rewrite.
+    """
+    talk = Conversation(SkipParts(skip_kinds=("reasoning",)), 300, 0.5)
+    thought = {"type": "thinking", "thinking": "x" * 40}
+    talk.say_one_by_one(user("a"), assistant(thought, "b", id="1"), assistant(thought, "b"))
+    talk.say(user("c"))
+    (first,) = talk.trims()
+    talk.put(assistant(thought, "b!", id="1"))
+    talk.say(user("d" * 60))
+    _, second = talk.trims()
+    assert [piece[:4] for piece in explained(talk)] == [
+        (1, 1, "kept", None),
+        (2, 2, "stripped", second.version),
+        (3, 3, "stripped", first.version),
+        (4, 6, "kept", None),
+    ]
+
+
+def test_a_message_of_which_a_revision_leaves_nothing_is_dropped_by_the_rewrite_before() -> None:
+    """
+    It holds the result of a call that was cut and nothing else: that cut has taken it.
+    """
+    talk = Conversation(Manual())
+    talk.say(user("a"), assistant(call("c")), user("b"), tool("x", result("c"), id="t"))
+    cut = talk.compact(1, 3, 4)
+    talk.put(tool(result("c"), id="t"))
+    assert explained(talk) == [
+        (1, 1, "kept", None),
+        (2, 2, "dropped", cut.version),
+        (3, 3, "kept", None),
+        (4, 4, "dropped", cut.version),
+    ]
+
+
 def test_only_the_newest_ranges_are_told_one_by_one() -> None:
     """
     What is older than the newest 1,000 ranges is one range; unless it is one anyway, its history is
@@ -201,7 +267,7 @@ def test_only_the_newest_ranges_are_told_one_by_one() -> None:
         assert found[0][:3] == (1, found[1].from_seq - 1, oldest)
         assert found[-1].state == "kept"
         assert all(piece.state == "dropped" for piece in found[1:-1])
-        assert tiled(found) == talk.context.last_seq
+        assert tiled(found, talk.places) == talk.places
 
 
 def test_looking_back_ends_after_so_many_rewrites() -> None:
@@ -211,7 +277,7 @@ def test_looking_back_ends_after_so_many_rewrites() -> None:
     talk = Conversation(Manual())
     talk.say(user("a"), user("b"))
     talk.compact(2)
-    told = Explanation(talk.window, talk.window.entries, talk.context.last_seq)
+    told = Explanation(talk.window, talk.window.entries, runs(talk.places))
     window = persisted(talk.window, talk.context.last_seq).encode()
     looks = 0
     while not told.is_done:
@@ -221,14 +287,14 @@ def test_looking_back_ends_after_so_many_rewrites() -> None:
     assert told.ranges() == [Fate(1, 1, OLDER, None), Fate(2, 2, "kept", None)]
 
 
-def tiled(found: list[Fate]) -> int:
-    """Check that ranges follow each other without a gap or an overlap, and return the last seq."""
-    at = 0
+def tiled(found: list[Fate], places: list[int]) -> list[int]:
+    """Check that ranges follow each other along *places*, and return all places in them."""
+    rest, tiles = places, list[int]()
     for piece in found:
-        assert piece.from_seq == at + 1
-        assert piece.from_seq <= piece.to_seq
-        at = piece.to_seq
-    return at
+        assert rest[0] == piece.from_seq <= piece.to_seq
+        size = rest.index(piece.to_seq) + 1
+        tiles, rest = tiles + rest[:size], rest[size:]
+    return tiles
 
 
 @given(seeds)
@@ -239,63 +305,82 @@ def test_every_message_is_explained_once_and_truly(rng: Random) -> None:
     what is said: the window before it had the message, as it was, and the window after it had not.
     """
     for told in tell(rng, 15):
-        talk = told.conversation
-        budget = rng.choice([None, *BUDGETS])
-        view = list(talk.context.view(budget).entries)
-        found = explanation(talk, budget, page=rng.randint(1, 4)).ranges()
-        assert tiled(found) == talk.context.last_seq
-        shown = {entry.seq: entry for entry in view}
-        window = {entry.seq: entry for entry in talk.window}
-        covered = {
-            seq
-            for entry in view
-            if entry.seq is None
-            for seq in range(entry.covers_from, entry.covers_to + 1)
-        }
-        marks = history_of(talk)
-        for piece in found:
-            assert piece.state != OLDER
-            for seq in range(piece.from_seq, piece.to_seq + 1):
-                is_shown = piece.state in ("pinned", "task", "kept", "stripped", "cut")
-                assert is_shown == (seq in shown)
-                if piece.state == "summarised":
-                    assert seq in covered
-                if piece.by == BY_VIEW:
-                    entry = window.get(seq)
-                    assert entry is None or seq not in shown or shown[seq].body != entry.body
-                elif piece.by is not None:
-                    before, after = marks[int(piece.by)]
-                    assert before.get(seq, ()) != after.get(seq)
+        explained_truly(told.conversation, rng)
+
+
+@given(seeds)
+@the_same_every_time
+def test_every_message_of_an_edited_conversation_is_explained_once_and_truly(rng: Random) -> None:
+    """
+    The same where messages are revised: the ranges are the path, and revisions split none of them.
+    """
+    for story in paths.tell(rng, 25):
+        explained_truly(story.talk, rng)
+
+
+def explained_truly(talk: Conversation, rng: Random) -> None:
+    """Hold an explanation of *talk* against its history."""
+    budget = rng.choice([None, *BUDGETS])
+    view = list(talk.context.view(budget).entries)
+    found = explanation(talk, budget, page=rng.randint(1, 4)).ranges()
+    assert tiled(found, talk.places) == talk.places
+    assert all(left[2:] != right[2:] for left, right in pairwise(found)), "no range is split"
+    shown = {entry.place: entry for entry in view if entry.seq is not None}
+    window = {entry.place: entry for entry in talk.window if entry.seq is not None}
+    covered = {
+        place
+        for entry in view
+        if entry.seq is None
+        for place in range(entry.covers_from, entry.covers_to + 1)
+    }
+    marks = history_of(talk)
+    for piece in found:
+        assert piece.state != OLDER
+        for place in talk.places:
+            if not piece.from_seq <= place <= piece.to_seq:
+                continue
+            is_shown = piece.state in ("pinned", "task", "kept", "stripped", "cut")
+            assert is_shown == (place in shown)
+            if piece.state == "summarised":
+                assert place in covered
+            if piece.by == BY_VIEW:
+                entry = window.get(place)
+                assert entry is None or place not in shown or shown[place].body != entry.body
+            elif piece.by is not None:
+                before, after = marks[int(piece.by)]
+                assert before.get(place, ()) != after.get(place)
 
 
 def history_of(talk: Conversation) -> dict[int, tuple[dict[int, Any], dict[int, Any]]]:
     """
     List, by version, what each rewrite had before and after it.
 
-    That is per seq the places that are gone from its message; `summary` if a summary stands for it.
-    What came after the rewrite before counts as there; it is not before only if it was kept out.
+    That is per place what is gone from its message; `summary` if a summary stands for it. What came
+    after the rewrite before counts as there; it is not before only if it was kept out. A message
+    that was revised in the window is whole.
     """
     found: dict[int, tuple[dict[int, Any], dict[int, Any]]] = {}
     before: dict[int, Any] = {}
     for event in talk.events:
         if isinstance(event, Appended):
-            assert event.entry.seq is not None
-            before[event.entry.seq] = ()
+            place = event.entry.place
+            if event.entry.revises is None or before.get(place, "summary") != "summary":
+                before[place] = ()
         elif isinstance(event, Compacted):
             after: dict[int, Any] = {}
             for run in json.loads(event.window.encode())["runs"] if event.window.runs else ():
                 gone = run.get("gone", [])
                 out = {
-                    seq
+                    place
                     for first, last in zip(gone[::2], gone[1::2], strict=True)
-                    for seq in range(first, last + 1)
+                    for place in range(first, last + 1)
                 }
-                without = {seq: tuple(places) for seq, *places in run.get("without", [])}
-                for seq in range(run["from_seq"], run["to_seq"] + 1):
+                without = {place: tuple(flat) for place, *flat in run.get("without", [])}
+                for place in range(run["from_seq"], run["to_seq"] + 1):
                     if run.get("replacement") is not None:
-                        after[seq] = "summary"
-                    elif seq not in out:
-                        after[seq] = without.get(seq, ())
+                        after[place] = "summary"
+                    elif place not in out:
+                        after[place] = without.get(place, ())
             found[event.version] = (before, after)
             before = dict(after)
     return found

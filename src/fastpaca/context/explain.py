@@ -1,17 +1,19 @@
 """
-What became of each message of the log in one view, and what did it.
+What became of each message of the path in one view, and what did it.
 
 Theory of operation
 -------------------
 
-The window and the view say for every seq whether it is in them, and in which form. A seq that is
-not in the window was removed by an earlier rewrite. To find out which, `look_back` compares the
+The window and the view say for every place whether it is in them, and in which form. A place that
+is not in the window was removed by an earlier rewrite. To find out which, `look_back` compares the
 stored windows from the newest to the oldest, each with the one before it. A message that arrived
 between two of them was in the window when the later one was made.
 
-Seqs are kept as ranges, so a rewrite costs as much as its stored window is large, however long the
-log is. Looking back ends when the newest `RANGES_MAX` ranges are known, or after `REWRITES_MAX`
-rewrites.
+Messages are counted along the path, as *ranks*: 1, 2, 3 … without gaps, since the seqs of revisions
+and of what is not on the path are no places. Ranks are kept as ranges, so a rewrite costs as much
+as its stored window is large, however long the log is. Only what is returned is places again.
+
+Looking back ends when the newest `RANGES_MAX` ranges are known, or after `REWRITES_MAX` rewrites.
 
 Decisions that the rules leave open:
 
@@ -19,14 +21,20 @@ Decisions that the rules leave open:
   it was not in the window when the summary was written.
 - If the view drops a summary, everything that it stands for is dropped by the view.
 - A late result that was never admitted, because its call had been cut, counts as dropped by the
-  first rewrite after it, or by the newest one if there is none yet. So do late results in parts.
+  first rewrite after it, or by the newest one if there is none yet. So do late results in parts,
+  and messages of which a revision left nothing but late results.
+- A revision enters whole, so what is stripped of it was stripped since.
+- A summary stands for what was at its places when it was written, revised or not.
 - `stripped` takes precedence over `pinned` and `task`, and `cut` over all others.
 - A provider's compaction part that stands for everything before it is pinned.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 import msgspec
@@ -60,8 +68,8 @@ class Fate(NamedTuple):
     What became of the messages of a range.
 
     Attributes:
-        from_seq: The first seq.
-        to_seq: The last seq.
+        from_seq: The first place.
+        to_seq: The last place.
         state: One of `STATES`; `older` stands for everything before the other ranges.
         by: The version whose rewrite did it, or `view`; None if nothing happened to them.
     """
@@ -72,15 +80,52 @@ class Fate(NamedTuple):
     by: int | str | None
 
 
+class _Ranks:
+    """
+    Counts messages along a path: the first has the rank 1.
+
+    Args:
+        places: The places of the path, as ascending ranges.
+
+    Attributes:
+        last: The rank of the last message; 0 if there is none.
+        end: The last place.
+    """
+
+    def __init__(self, places: Sequence[Range]) -> None:
+        self._places = places
+        self._after = list(accumulate(last - first + 1 for first, last in places))
+        self.last = self._after[-1] if places else 0
+        self.end = places[-1][1] if places else 0
+
+    def up_to(self, seq: int) -> int:
+        """Return how many places there are up to *seq*, which is the rank of *seq* if it is one."""
+        at = bisect_right(self._places, seq, key=itemgetter(0)) - 1
+        if at < 0:
+            return 0
+        _, last = self._places[at]
+        return self._after[at] - (last - min(seq, last))
+
+    def ranges(self, spans: Iterable[Range]) -> list[Range]:
+        """Return the ranks of the places in *spans*, without those that hold none."""
+        ranked = [(self.up_to(first - 1) + 1, self.up_to(last)) for first, last in spans]
+        return [(first, last) for first, last in ranked if first <= last]
+
+    def place(self, rank: int) -> int:
+        """Return the place with that *rank*."""
+        at = bisect_left(self._after, rank)
+        return self._places[at][1] - (self._after[at] - rank)
+
+
 class _Rewrite(msgspec.Struct, frozen=True):
-    """The fields of a stored window (`Persisted`) that say which seqs are in it."""
+    """The fields of a stored window (`Persisted`) that say which places are in it."""
 
     through: int = 0
     runs: tuple[Run, ...] = ()
 
     @property
     def live(self) -> list[Range]:
-        """The messages of the log in it."""
+        """The places of the messages in it."""
         live: list[Range] = []
         for run in self.runs:
             if run.replacement is None:
@@ -101,10 +146,10 @@ class _Rewrite(msgspec.Struct, frozen=True):
     def without(self) -> dict[int, tuple[int, ...]]:
         """What was taken out of each of its messages, as flat ranges of places."""
         return {
-            seq: tuple(places)
+            place: tuple(flat)
             for run in self.runs
             if run.replacement is None
-            for seq, *places in run.without
+            for place, *flat in run.without
         }
 
 
@@ -118,16 +163,16 @@ class Explanation:
     Args:
         window: The window.
         view: The entries of it that were returned, in order.
-        last_seq: The newest seq of the log.
+        places: The places of the path, as ascending ranges.
 
     Attributes:
         is_done: Whether older rewrites would add nothing.
     """
 
-    def __init__(self, window: Window, view: Iterable[Entry], last_seq: int) -> None:
-        self._last_seq = last_seq
+    def __init__(self, window: Window, view: Iterable[Entry], places: Sequence[Range]) -> None:
+        self._ranks = _Ranks(places)
         self._told: list[Fate] = []
-        self._stripped: dict[int, tuple[int, ...]] = {}
+        self._stripped: dict[int, _Stripped] = {}
         self._newer: tuple[int, _Rewrite] | None = None
         self._seen = 0
         live, shown, hidden = self._look_at(window, {_place(entry): entry for entry in view})
@@ -135,7 +180,7 @@ class Explanation:
         for first, last in divide(union(hidden), self._summarised)[1]:
             self._tell(first, last, DROPPED, BY_VIEW)
         there = union([*live, *shown, *hidden])
-        self._lost = divide([(1, last_seq)] if last_seq else [], there)[1]
+        self._lost = divide([(1, self._ranks.last)] if places else [], there)[1]
         self.is_done = self._top == 0
 
     def _look_at(
@@ -149,28 +194,31 @@ class Explanation:
         for index, entry in enumerate(window):
             left = view.get(_place(entry))
             if entry.seq is None:
-                if entry.covers_from <= entry.covers_to:
-                    (hidden if left is None else shown).append((entry.covers_from, entry.covers_to))
+                covered = self._ranks.ranges([(entry.covers_from, entry.covers_to)])
+                (hidden if left is None else shown).extend(covered)
                 continue
-            live.append((entry.seq, entry.seq))
+            rank = self._ranks.up_to(entry.place)
+            live.append((rank, rank))
             state = _state(entry, left, is_pinned=index < window.pinned or index in replacing)
             if state == STRIPPED and left is not None and left.without == entry.without:
-                self._stripped[entry.seq] = tuple(number_ranges(entry.without))
+                without = tuple(number_ranges(entry.without))
+                self._stripped[rank] = _Stripped(entry.place, entry.seq, without)
             else:
                 by = BY_VIEW if state in _DONE_BY_VIEW else None
-                self._tell(entry.seq, entry.seq, state, by)
+                self._tell(rank, rank, state, by)
         return live, shown, hidden
 
-    def _tell(self, from_seq: int, to_seq: int, state: str, by: int | str | None) -> None:
-        last = self._told[-1] if self._told else None
-        if last is not None and last[1:] == (from_seq - 1, state, by):
-            self._told[-1] = last._replace(to_seq=to_seq)
+    def _tell(self, first: int, last: int, state: str, by: int | str | None) -> None:
+        """Note the fate of the messages from the rank *first* to *last*."""
+        before = self._told[-1] if self._told else None
+        if before is not None and before[1:] == (first - 1, state, by):
+            self._told[-1] = before._replace(to_seq=last)
         else:
-            self._told.append(Fate(from_seq, to_seq, state, by))
+            self._told.append(Fate(first, last, state, by))
 
     @property
     def _top(self) -> int:
-        """The newest seq whose fate has no known cause yet; 0 if there is none."""
+        """The last rank whose fate has no known cause yet; 0 if there is none."""
         ends = [spans[-1][1] for spans in (self._lost, self._summarised) if spans]
         return max([*ends, *self._stripped], default=0)
 
@@ -178,7 +226,9 @@ class Explanation:
         """
         Compare the next older *rewrites*, newest first: their versions and stored windows.
 
-        Pass each rewrite once, and an empty sequence when there are no more.
+        Pass each rewrite once, and an empty sequence when there are no more. Skip those that
+        the path has left: after a rewind to a version, the next older rewrite is the last one up
+        to that version.
         """
         for version, window in rewrites:
             self._look(version, _decoder.decode(window))
@@ -194,32 +244,34 @@ class Explanation:
 
     def _look(self, version: int, older: _Rewrite) -> None:
         """Find out what the rewrite after *older* did; at first, what arrived after the newest."""
-        arrived = (older.through + 1, self._last_seq)
+        ranges = self._ranks.ranges
+        live, summaries = ranges(older.live), ranges(older.summaries)
         if self._newer is None:
-            by, after, here = version, _Rewrite(), [arrived]
+            by, after = version, _Rewrite()
+            here = ranges([(older.through + 1, self._ranks.end)])
         else:
             by, after = self._newer
-            here = union([*older.live, (older.through + 1, after.through)])
+            here = union([*live, *ranges([(older.through + 1, after.through)])])
         self._newer = (version, older)
-        gone, self._lost = divide(self._lost, union([*here, *older.summaries]))
+        gone, self._lost = divide(self._lost, union([*here, *live, *summaries]))
         self._tell_all(gone, DROPPED, by)
         gone, self._summarised = divide(self._summarised, here)
-        summarised, dropped = divide(gone, union(after.summaries))
+        summarised, dropped = divide(gone, union(ranges(after.summaries)))
         self._tell_all(summarised, SUMMARISED, by)
         self._tell_all(dropped, DROPPED, by)
         if self._stripped:
             without = older.without
-            for seq, places in list(self._stripped.items()):
-                if without.get(seq) != places:
-                    del self._stripped[seq]
-                    self._tell(seq, seq, STRIPPED, by)
+            for rank, (place, seq, places) in list(self._stripped.items()):
+                if seq > older.through or without.get(place) != places:
+                    del self._stripped[rank]
+                    self._tell(rank, rank, STRIPPED, by)
 
     def _tell_all(self, spans: Iterable[Range], state: str, by: int) -> None:
         for first, last in spans:
             self._tell(first, last, state, by)
 
     def _newest(self) -> list[Fate]:
-        """Return the fates without a gap from the newest message back, newest first."""
+        """Return the fates of ranks without a gap from the newest message back, newest first."""
         top = self._top
         fates: list[Fate] = []
         for fate in sorted(self._told, reverse=True):
@@ -232,16 +284,28 @@ class Explanation:
         return fates
 
     def ranges(self) -> list[Fate]:
-        """Return all ranges, ascending: together they are the log, and each seq is in one."""
+        """Return all ranges, ascending: together they are the path, and each place is in one."""
         newest = self._newest()
         told = newest[:RANGES_MAX]
         rest = newest[RANGES_MAX:]
-        older = told[-1].from_seq - 1 if told else self._last_seq
+        older = told[-1].from_seq - 1 if told else self._ranks.last
         if len(rest) == 1 and rest[0].from_seq == 1:
             told += rest
         elif older:
             told.append(Fate(1, older, OLDER, None))
-        return told[::-1]
+        place = self._ranks.place
+        return [
+            fate._replace(from_seq=place(fate.from_seq), to_seq=place(fate.to_seq))
+            for fate in reversed(told)
+        ]
+
+
+class _Stripped(NamedTuple):
+    """A message that was stripped: its place, its seq, and what was taken out, as flat ranges."""
+
+    place: int
+    seq: int
+    without: tuple[int, ...]
 
 
 _DONE_BY_VIEW: Final = frozenset({DROPPED, CUT, STRIPPED})

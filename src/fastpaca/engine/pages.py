@@ -17,7 +17,7 @@ from fastpaca.engine import rows
 from fastpaca.engine.contexts import ContextStates
 from fastpaca.engine.failures import READING
 from fastpaca.errors import ContextNotFound
-from fastpaca.ranges import Range, runs
+from fastpaca.ranges import Range, missing, runs
 from fastpaca.store.base import (
     CompactionRow,
     ContextRow,
@@ -189,6 +189,17 @@ class Pages:
         """
         reading = self._store.compactions_before(context.id, before, _bounds(limit))
         return await self._checked(context, reading)
+
+    async def places(self, context: ContextState) -> list[Range]:
+        """
+        Return the places of the path of *context*, as ascending ranges.
+
+        Raises:
+            Unavailable: The store can't be read.
+        """
+        path = context.window.path.ranges(context.last_seq)
+        revisions = await self.revisions(context, path)
+        return missing(path, runs(sorted(seq for _, seq in revisions)))
 
     async def _checked(self, context: ContextState, reading: Awaitable[list[R]]) -> list[R]:
         """
