@@ -137,7 +137,7 @@ class Pages:
         if not places:
             return None
         revisions = await self.revisions(context, runs(reversed(places)))
-        newest = max(places[0], *(seq for _, seq in revisions if seq <= context.last_seq))
+        newest = max([places[0], *(seq for _, seq in revisions if seq <= context.last_seq)])
         with READING:
             page = await self._store.messages(context.id, newest, newest, _bounds(1))
         return page[0] if page else None
