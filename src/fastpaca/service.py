@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from fastpaca.context import ContextState, WindowView
+from fastpaca.context.config import REWIND
 from fastpaca.context.draft import Draft
 from fastpaca.context.events import Appended, Event
 from fastpaca.context.explain import Explanation, Fate
@@ -23,11 +24,14 @@ from fastpaca.context.ops import (
     Compact,
     Counted,
     Delete,
+    Past,
     PatchMetadata,
     Purge,
     Put,
     PutMessage,
+    Rewind,
 )
+from fastpaca.context.persisted import Persisted
 from fastpaca.context.usage import Usage
 from fastpaca.context.window import Window
 from fastpaca.engine import Engine, Keyed, ResponseWriter, Written
@@ -273,10 +277,11 @@ class Service:
         before = context.version + 1
         while not explanation.is_done:
             page = await self._pages.compactions_before(context, before, REWRITES_AT_ONCE)
-            look_back = partial(explanation.look_back, [(row.version, row.window) for row in page])
-            size = sum(len(row.window) for row in page)
-            await offload(LOOK_BACK, size, look_back, items=len(page))
-            before = page[-1].version if page else 0
+            rewrites, before = _of_this_path(page, before)
+            if rewrites or not page:
+                size = sum(len(window) for _, window in rewrites)
+                look_back = partial(explanation.look_back, rewrites)
+                await offload(LOOK_BACK, size, look_back, items=len(rewrites))
         return explanation.ranges()
 
     async def follow(
@@ -286,6 +291,46 @@ class Service:
         return await self._engine.hub.follow(
             context_id, cursor, encode, wants_messages=wants_messages
         )
+
+    async def rewind(
+        self,
+        context_id: str,
+        op: Rewind,
+        write_response: ResponseWriter,
+        keyed: Keyed | None,
+    ) -> Written:
+        """Let path and window become what they were after a version."""
+
+        async def prepare(context: ContextState) -> Rewind:
+            version, fault = op.target, ""
+            if op.is_place:
+                version, fault = await self._version_at(context, op.target)
+            if fault or version >= context.version:
+                return replace(op, fault=fault)
+            past = await self._pages.at_version(context, version)
+            return replace(op, past=Past(past.version, past.last_seq, past.window))
+
+        return await self._engine.write(context_id, op, write_response, keyed, prepare)
+
+    async def _version_at(self, context: ContextState, place: int) -> tuple[int, str]:
+        """Return the version before the message after *place*; else why there is none."""
+        window = context.window
+        if place == window.end:
+            return context.version, ""
+        if place > window.end:
+            return 0, f"Must not be after the last place of the path, {window.end}."
+        page = await self._pages.path(context, max(place, 1), window.end, 2)
+        if place and (not page or page[0].place != place):
+            return 0, await self._why_no_place(context, place)
+        following = page[1 if place else 0].place
+        (first,) = await self._pages.messages(context, following, following, 1)
+        return first.version - 1, ""
+
+    async def _why_no_place(self, context: ContextState, seq: int) -> str:
+        (row,) = await self._pages.messages(context, seq, seq, 1)
+        if row.revises is not None:
+            return f"The row {seq} revises the message at place {row.place}: name that place."
+        return f"The message {seq} is not on the path; name one that is, or a version."
 
     async def compact(
         self,
@@ -330,6 +375,28 @@ def counted(draft: Draft, counter: TokenCounter) -> Counted:
     """
     counts = count_message(counter, draft)
     return Counted(replace(draft, parts=()), counts)
+
+
+def _of_this_path(
+    page: Sequence[CompactionRow], before: int
+) -> tuple[list[tuple[int, bytes]], int]:
+    """
+    Return the rewrites of a *page* before a version, newest first, that led to the window after it.
+
+    A rewind drops everything after the version that it goes back to, and has the window of that
+    version. The number is where the next page begins.
+    """
+    rewrites: list[tuple[int, bytes]] = []
+    for row in page:
+        if row.version >= before:
+            continue
+        before = row.version
+        to_version = Persisted.decode(row.window).to_version if row.strategy == REWIND else None
+        if to_version is None:
+            rewrites.append((row.version, row.window))
+        else:
+            before = to_version + 1
+    return rewrites, before
 
 
 def _page_version(page: Sequence[MessageRow], first: int, context: ContextState) -> int:

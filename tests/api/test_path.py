@@ -321,3 +321,124 @@ def test_usage_of_a_put() -> None:
         assert context["usage"]["input_tokens"] == 200
 
     run(story)
+
+
+async def rewind(client: httpx.AsyncClient, **body: Any) -> httpx.Response:
+    """Go back."""
+    return await client.post("/v1/contexts/c/rewind", json=body)
+
+
+def test_regenerate_and_return() -> None:
+    """
+    Back before an answer, another answer, and back to the first one: the log has all of it.
+    """
+
+    async def story(client: httpx.AsyncClient) -> None:
+        await create(client)
+        await append(client, ask("Q"), reply("A1"))
+        first = await read(client, "/v1/contexts/c/context")
+        assert (await rewind(client, to_seq=1)).json() == {"version": 3}
+        await append(client, reply("A2"))
+        assert texts(await read(client, path="current")) == ["Q", "A2"]
+        assert texts(await read(client)) == ["Q", "A1", "A2"]
+        context = await read(client, "/v1/contexts/c")
+        ranges = [{"from_seq": 1, "to_seq": 1}, {"from_seq": 3, "to_seq": 3}]
+        assert (context["path"], context["version"], context["last_seq"]) == (ranges, 4, 3)
+        back = await rewind(client, to_version=2, if_version=4)
+        assert (back.status_code, back.json()) == (200, {"version": 5})
+        again = await read(client, "/v1/contexts/c/context")
+        assert again["messages"] == first["messages"]
+        assert texts(await read(client, path="current")) == ["Q", "A1"]
+        history = await read(client, "/v1/contexts/c/compactions")
+        told = [(row["strategy"], row["to_version"]) for row in history["compactions"]]
+        assert told == [("rewind", 1), ("rewind", 2)]
+        await append(client, ask("next"))
+        assert texts(await read(client, path="current")) == ["Q", "A1", "next"]
+        past = await read(client, "/v1/contexts/c/context", at_version=4)
+        assert texts(past) == ["Q", "A2"]
+        explained = await read(client, "/v1/contexts/c/context", explain="true")
+        fates = [(r["from_seq"], r["to_seq"], r["state"]) for r in explained["explained"]]
+        assert fates == [(1, 4, "kept")]
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "to_version"),
+        ({"to_version": 9}, "to_version"),
+        ({"to_version": -1}, "to_version"),
+        ({"to_version": "1"}, "to_version"),
+        ({"to_version": 1, "to_seq": 1}, "to_seq"),
+        ({"to_seq": 9}, "to_seq"),
+        ({"to_seq": 3}, "to_seq"),
+        ({"to_seq": 4}, "to_seq"),
+        ({"to_seq": None}, "to_seq"),
+        ({"to_place": 1}, "to_place"),
+    ],
+)
+def test_where_nothing_can_go_back_to(body: dict[str, Any], field: str) -> None:
+    """
+    It is refused with the name of the field, and nothing changes.
+    """
+
+    async def story(client: httpx.AsyncClient) -> None:
+        await create(client)
+        await append(client, ask("Q"), reply("A", id="m"), ask("off"))
+        await put(client, "m", reply("A!"))
+        await rewind(client, to_seq=2)  # the revision 4 is undone with the message 3
+        await put(client, "m", reply("A?"))
+        await append(client, ask("on"))
+        before = await read(client, "/v1/contexts/c")
+        refused = await rewind(client, **body)
+        assert (refused.status_code, refused.json()["field"]) == (400, field), refused.text
+        assert await read(client, "/v1/contexts/c") == before
+
+    run(story)
+
+
+def test_a_rewind_that_changes_nothing() -> None:
+    """
+    To the last place or the current version: nothing is written.
+    """
+
+    async def story(client: httpx.AsyncClient) -> None:
+        await create(client)
+        assert (await rewind(client, to_seq=0)).json() == {"version": 0}
+        await append(client, ask("Q"))
+        for body in ({"to_seq": 1}, {"to_version": 1}):
+            assert (await rewind(client, **body)).json() == {"version": 1}
+        assert (await rewind(client, to_version=1, if_version=0)).status_code == 409
+        assert (await rewind(client, to_seq=0)).json() == {"version": 2}
+        assert (await read(client, path="current"))["messages"] == []
+        assert (await read(client, "/v1/contexts/c"))["path"] == []
+        await append(client, ask("R"))
+        assert texts(await read(client, path="current")) == ["R"]
+
+    run(story)
+
+
+def test_revisions_made_later_are_undone() -> None:
+    """
+    A message is what it was at the version that a rewind goes back to.
+    """
+
+    async def story(client: httpx.AsyncClient) -> None:
+        await create(client)
+        await put(client, "m", ask("one"))
+        await put(client, "m", ask("two"))
+        await append(client, reply("A"))
+        await put(client, "m", ask("three"))
+        await rewind(client, to_seq=1)
+        assert texts(await read(client, path="current")) == ["two"]
+        assert texts(await read(client, "/v1/contexts/c/context")) == ["two"]
+        assert (await read(client, f"{MESSAGES}/m"))["seq"] == 2
+        assert (await put(client, "m", ask("two"))).json()["seq"] == 2
+        answer = (await put(client, "m", ask("four"))).json()
+        assert (answer["seq"], answer["revises"]) == (5, 1)
+        await rewind(client, to_version=0)
+        assert (await read(client, f"{MESSAGES}/m"))["seq"] == 5  # the newest of the log
+        assert (await put(client, "m", ask("five"))).status_code == 201
+
+    run(story)

@@ -94,6 +94,7 @@ def create_app(
         Route(f"{CONTEXT}/tail", {"GET": messages.tail}),
         Route(f"{CONTEXT}/context", {"GET": windows.read}),
         Route(f"{CONTEXT}/compact", {"POST": windows.compact}),
+        Route(f"{CONTEXT}/rewind", {"POST": windows.rewind}),
         Route(f"{CONTEXT}/compactions", {"GET": windows.compactions}),
         Route(f"{CONTEXT}/stream", {"GET": streams.stream}),
         Route(f"{CONTEXT}/events", {"GET": streams.events}),

@@ -19,7 +19,7 @@ from fastpaca.context import jsontext
 from fastpaca.context.config import parse_factor, parse_policy, parse_ratio
 from fastpaca.context.context import METADATA_BYTES_MAX
 from fastpaca.context.draft import Draft, parse, plain, with_id
-from fastpaca.context.ops import PatchMetadata, Put
+from fastpaca.context.ops import PatchMetadata, Put, Rewind
 from fastpaca.context.usage import Usage, parse_usage
 from fastpaca.errors import InvalidRequest
 from fastpaca.formats import parse_message
@@ -47,6 +47,7 @@ _MESSAGE: Final = b'{"message":'
 _PUT_KEYS: Final = ("token_budget", "trigger_ratio", "token_factor", "policy", "metadata")
 _PATCH_KEYS: Final = ("metadata",)
 _PUT_MESSAGE_KEYS: Final = ("message", "usage", "if_version")
+_REWIND_KEYS: Final = ("to_version", "to_seq", "if_version")
 _APPEND_KEYS: Final = ("message", "messages", "usage", "if_version")
 _COMPACT_KEYS: Final = ("replacement", "if_version")
 
@@ -142,6 +143,25 @@ def parse_put_message(body: bytes, message_id: str, format_: str | None = None) 
     one = _required(members, "message", "Send the message as it is now.")
     draft = with_id(_draft(one, "message", format_), message_id, "message")
     return Drafts([draft], if_version, is_batch=False, usage=usage)
+
+
+def parse_rewind(body: bytes) -> Rewind:
+    """
+    Parse the body of `POST /v1/contexts/{id}/rewind`.
+
+    Raises:
+        InvalidRequest: It cannot be used; the error names the field.
+    """
+    members = _members(jsontext.minified(body), _REWIND_KEYS)
+    if_version = _if_version(members)
+    if "to_seq" in members:
+        if "to_version" in members:
+            raise InvalidRequest("Send either to_version or to_seq, not both.", "to_seq")
+        place = jsontext.integer(members["to_seq"], "to_seq", 0)
+        return Rewind(place, is_place=True, if_version=if_version)
+    hint = "Send the version to go back to, or to_seq, the last place to keep."
+    version = jsontext.integer(_required(members, "to_version", hint), "to_version", 0)
+    return Rewind(version, if_version=if_version)
 
 
 def parse_compact(body: bytes, format_: str | None = None) -> Drafts:

@@ -18,6 +18,7 @@ from fastpaca.stream.subscription import (
     MessageFrame,
     PingFrame,
     ResetFrame,
+    RewindFrame,
     TombstonedFrame,
 )
 
@@ -49,6 +50,14 @@ class CompactionFrameJSON(Struct, frozen=True, gc=False, tag_field="type", tag="
     ]
     used_tokens_before: Annotated[Count, doc("Tokens in the window before it.")]
     used_tokens_after: Annotated[Count, doc("Tokens in the window after it.")]
+    cursor: Cursor
+
+
+class RewindFrameJSON(Struct, frozen=True, gc=False, tag_field="type", tag="rewind"):
+    """The path went back, or to another branch."""
+
+    version: Version
+    to_version: Annotated[Count, doc("The version whose path it has now.")]
     cursor: Cursor
 
 
@@ -115,6 +124,8 @@ def frame_json(frame: AnyFrame) -> Struct:
                 used_tokens_after=frame.tokens_after,
                 cursor=frame.cursor,
             )
+        case RewindFrame():
+            return RewindFrameJSON(frame.version, frame.to_version, frame.cursor)
         case TombstonedFrame():
             return TombstonedFrameJSON(frame.version, frame.cursor)
         case GapFrame():
@@ -149,7 +160,7 @@ def event(frame: AnyFrame) -> bytes:
     if isinstance(frame, PingFrame):
         return PING_COMMENT
     data = text(frame)
-    has_moved = not isinstance(frame, MessageFrame | CompactionFrame) or (
+    has_moved = not isinstance(frame, MessageFrame | CompactionFrame | RewindFrame) or (
         frame.cursor == frame.version
     )
     return b"id: %d\ndata: %b\n\n" % (frame.cursor, data) if has_moved else b"data: %b\n\n" % data

@@ -21,7 +21,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from fastpaca.api.query import PAGE_MAX
 from fastpaca.context import ContextState, WindowView, explain, jsontext, message, oddities, usage
-from fastpaca.context.config import STRATEGIES, TOKEN_FACTOR_MAX
+from fastpaca.context.config import REWRITES, TOKEN_FACTOR_MAX
 from fastpaca.context.events import Appended, Event
 from fastpaca.context.explain import Fate
 from fastpaca.context.message import Entry, decode_counts, timestamp
@@ -106,8 +106,8 @@ class ContextJSON(Struct, frozen=True, gc=False):
     version: Annotated[
         Count,
         doc(
-            "Starts at 0; grows by one with each appended or revised message and each compact"
-            " call, and for nothing else."
+            "Starts at 0; grows by one with each appended or revised message, each compact"
+            " call and each rewind, and for nothing else."
         ),
     ]
     last_seq: Annotated[Count, doc("Seq of the newest message; 0 if there is none.")]
@@ -382,8 +382,11 @@ class CompactionJSON(Struct, frozen=True, gc=False):
     version: Annotated[Ordinal, doc("The version of the append that it trimmed, or its own.")]
     strategy: Annotated[
         str,
-        one_of(*STRATEGIES),
-        doc("The policy that trimmed, or `manual` for a compact call."),
+        one_of(*REWRITES),
+        doc(
+            "The policy that trimmed, `manual` for a compact call, `rewind`, or `fork` for the"
+            " window that a fork began with."
+        ),
     ]
     range: Annotated[
         SeqRangeJSON | None,
@@ -395,6 +398,17 @@ class CompactionJSON(Struct, frozen=True, gc=False):
     used_tokens_after: Annotated[Count, doc("Sum over the resulting window.")]
     segments: Annotated[list[SegmentJSON], doc("The runs of the resulting window, in order.")]
     at: Annotated[Time, doc("When, UTC.")]
+    to_version: Annotated[
+        Count | UnsetType, doc("Of a rewind: the version that it went back to.")
+    ] = UNSET
+
+
+class RewoundJSON(Struct, frozen=True, gc=False):
+    """The path went back."""
+
+    version: Annotated[
+        Count, doc("The version that the call created, or the current one if it changed nothing.")
+    ]
 
 
 class CompactionPageJSON(Struct, frozen=True, gc=False):
@@ -435,6 +449,11 @@ def compacted(context: ContextState, _events: object) -> bytes:
     return encode(CompactedJSON(context.version))
 
 
+def rewound(context: ContextState, _events: object) -> bytes:
+    """Write the response to a rewind; a `ResponseWriter`."""
+    return encode(RewoundJSON(context.version))
+
+
 def seq_range(from_seq: int | None, to_seq: int | None) -> SeqRangeJSON | None:
     """Return a range of seqs, if there is one."""
     if from_seq is None or to_seq is None:
@@ -448,14 +467,16 @@ def compactions(page: Iterable[CompactionRow]) -> bytes:
 
 
 def _compaction(row: CompactionRow) -> CompactionJSON:
+    window = Persisted.decode(row.window)
     return CompactionJSON(
         version=row.version,
         strategy=row.strategy,
         range=seq_range(row.from_seq, row.to_seq),
         used_tokens_before=row.tokens_before,
         used_tokens_after=row.tokens_after,
-        segments=listed_segments(Persisted.decode(row.window).segments),
+        segments=listed_segments(window.segments),
         at=timestamp(row.at_us).decode(),
+        to_version=UNSET if window.to_version is None else window.to_version,
     )
 
 

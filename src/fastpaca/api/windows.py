@@ -31,7 +31,7 @@ _READ: Final = (
 
 
 class Windows:
-    """Handlers of `/v1/contexts/{id}/context`, `…/compact` and `…/compactions`."""
+    """Handlers of `/v1/contexts/{id}/context`, `…/compact`, `…/rewind` and `…/compactions`."""
 
     def __init__(self, service: Service, request_bodies: RequestBodies) -> None:
         self._service = service
@@ -106,6 +106,15 @@ class Windows:
         written = await self._service.compact(
             request.context_id, sent.drafts, sent.if_version, responses.compacted, keyed
         )
+        return idempotency.response(200, written)
+
+    async def rewind(self, request: Request) -> Response:
+        """Let path and window become what they were after a version."""
+        query.parse(request.query, ())
+        body = await self._bodies.read(request)
+        keyed = await idempotency.keyed(request, "rewind", body)
+        op = bodies.parse_rewind(body)
+        written = await self._service.rewind(request.context_id, op, responses.rewound, keyed)
         return idempotency.response(200, written)
 
     async def compactions(self, request: Request) -> Response:

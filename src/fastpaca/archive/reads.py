@@ -20,7 +20,7 @@ from fastpaca.archive.base import ArchiveFailed
 from fastpaca.archive.purges import Purges
 from fastpaca.archive.session import ArchiveSession
 from fastpaca.archive.trims import LogPiece
-from fastpaca.context.config import STRATEGIES
+from fastpaca.context.config import VERSIONED_REWRITES
 from fastpaca.ranges import Range, clipped, count, missing, named, runs
 from fastpaca.store.base import (
     Change,
@@ -39,9 +39,6 @@ from fastpaca.store.sqlite import paths
 from fastpaca.store.sqlite.store import SqliteStore
 
 AWAY: Final = "Older messages are in the archive, which cannot be read now; try again."
-
-_TRIMS: Final = STRATEGIES.keys() - {"manual"}
-"""The strategies of compactions that policies have made; `manual` is that of a compact call."""
 
 _SEQ: Final = attrgetter("seq")
 
@@ -256,7 +253,7 @@ class ArchivedReads:
         Raises:
             CommitFailed: They can't be restored now.
         """
-        if all(rewrite.strategy in _TRIMS for rewrite in change.compactions):
+        if all(one.strategy not in VERSIONED_REWRITES for one in change.compactions):
             return change
         context_id, new = change.row.id, len(change.messages)
         last_seq = change.row.last_seq

@@ -70,6 +70,16 @@ STRATEGIES: Final[dict[str, type[Policy]]] = {
 }
 """Each policy by its name in the API; the fields of its class are the keys of its `config`."""
 
+MANUAL: Final = "manual"
+REWIND: Final = "rewind"
+FORK: Final = "fork"
+
+REWRITES: Final = (*STRATEGIES, REWIND, FORK)
+"""What rewrites a window: the policies, compact calls (`manual`), rewinds and forks."""
+
+VERSIONED_REWRITES: Final = frozenset({MANUAL, REWIND, FORK})
+"""Those with a version of their own; a policy trims within that of a message."""
+
 
 class Config(NamedTuple):
     """

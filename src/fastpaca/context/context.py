@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from fastpaca import errors
 from fastpaca.context import jsontext
-from fastpaca.context.config import Config, Manual, strategy_of
+from fastpaca.context.config import MANUAL, REWIND, Config, Manual, strategy_of
 from fastpaca.context.draft import Draft
 from fastpaca.context.events import (
     Appended,
@@ -52,7 +52,9 @@ from fastpaca.context.ops import (
     Purge,
     Put,
     PutMessage,
+    Rewind,
 )
+from fastpaca.context.path import RANGES_MAX
 from fastpaca.context.persisted import persisted
 from fastpaca.context.policies import compact, is_above_trigger, is_due
 from fastpaca.context.usage import Usage, UsageTotals
@@ -115,7 +117,8 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
         status: Whether it can be changed.
         config: Budget, trigger and policy.
         metadata: The caller's metadata, a JSON object as text.
-        version: Grows by one with each appended or revised message and each compact call.
+        version: Grows by one with each appended or revised message, each compact call and each
+            rewind.
         last_seq: The seq of the newest row; 0 for an empty log.
         revision: Grows by one with each commit; the engine counts it.
         created_at_us: When it was created, in microseconds since 1970, UTC.
@@ -166,8 +169,8 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
             Tombstoned: The context was deleted for writing.
             Purged: The context was purged.
             VersionConflict: The op's *if_version* is not the current version.
-            InvalidRequest: A compaction refers to a message that is not on the path, or a message
-                has another role than the one that it revises.
+            InvalidRequest: A compaction refers to a message that is not on the path, a message has
+                another role than the one that it revises, or there is nothing to go back to.
         """
         if isinstance(op, Purge):
             return self._purge(now_us)
@@ -178,6 +181,8 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
             return self._append(op, now_us)
         if isinstance(op, PutMessage):
             return self._put_message(op, now_us)
+        if isinstance(op, Rewind):
+            return self._rewind(op, now_us)
         if isinstance(op, Compact):
             return self._compact(op, now_us)
         if isinstance(op, Put):
@@ -317,6 +322,37 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
         budget, binds = self.budget(None)
         return self.usage.reported(usage, admitted, seq, budget if binds else None)
 
+    def _rewind(self, op: Rewind, now_us: int) -> tuple[ContextState, tuple[Event, ...]]:
+        self.check_version(op.if_version)
+        past = op.past
+        field = "to_seq" if op.is_place else "to_version"
+        if past is None:
+            if op.target == (self.window.end if op.is_place else self.version):
+                return self, ()
+            fault = op.fault or f"Must not be above the current version, {self.version}."
+            raise errors.InvalidRequest(fault, field)
+        window = past.window.back(past.last_seq, self.last_seq)
+        if len(window.path.kept) >= RANGES_MAX:  # one more is open
+            raise errors.InvalidRequest(
+                f"The path would have more than {RANGES_MAX:,} ranges; fork instead.", field
+            )
+        at_us = max(now_us, self.spoken_at_us)
+        version = self.version + 1
+        from_seq, to_seq = changed_range(self.window, window, window.entries)
+        event = Compacted(
+            version=version,
+            strategy=REWIND,
+            from_seq=from_seq,
+            to_seq=to_seq,
+            tokens_before=self.window.tokens,
+            tokens_after=window.tokens,
+            window=persisted(window, self.last_seq, past.version),
+            replacement=(),
+            at_us=at_us,
+        )
+        changed = self._touched(at_us, version=version, window=window, spoken_at_us=at_us)
+        return changed, (event,)
+
     def _compacted(
         self,
         before: Window,
@@ -349,7 +385,7 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
         references = [entry for entry in entries if entry.seq is not None]
         event = self._compacted(self.window, after, version, self.last_seq, at_us, references)
         changed = self._touched(at_us, version=version, window=after, spoken_at_us=at_us)
-        return changed, (replace(event, strategy="manual", replacement=tuple(stored)),)
+        return changed, (replace(event, strategy=MANUAL, replacement=tuple(stored)),)
 
     def _placed(
         self, replacement: tuple[Entry | Counted, ...], version: int, at_us: int

@@ -60,11 +60,11 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
 
 class Compacted(msgspec.Struct, frozen=True, gc=False):
     """
-    The window was rewritten, by a compact call (`manual`) or a policy.
+    The window was rewritten: by a compact call (`manual`), a policy, or a rewind.
 
     Attributes:
         version: Its version; for a trim, that of the append that caused it.
-        strategy: The strategy that did it.
+        strategy: The strategy that did it; see `config.REWRITES`.
         from_seq: The first place whose message in the window changed; None if none did.
         to_seq: The last such place.
         tokens_before: The tokens of the window before.
@@ -83,6 +83,11 @@ class Compacted(msgspec.Struct, frozen=True, gc=False):
     window: Persisted
     replacement: tuple[Stored, ...]
     at_us: int
+
+    @property
+    def to_version(self) -> int | None:
+        """The version that a rewind went back to."""
+        return self.window.to_version
 
 
 Event = (

@@ -11,6 +11,7 @@ from fastpaca.context.config import Policy
 from fastpaca.context.draft import Draft
 from fastpaca.context.message import Counts, Entry
 from fastpaca.context.usage import Usage
+from fastpaca.context.window import Window
 
 
 class Put(msgspec.Struct, frozen=True, gc=False):
@@ -70,6 +71,41 @@ class PutMessage(msgspec.Struct, frozen=True, gc=False):
     usage: Usage | None = None
 
 
+class Rewind(msgspec.Struct, frozen=True, gc=False):
+    """
+    Let path and window become what they were after a version.
+
+    Attributes:
+        target: The version that the caller names, or the place after which everything leaves.
+        is_place: Whether *target* is a place.
+        if_version: The version that this relies on, or None.
+        past: The context as it was after the version that *target* stands for; None if that is the
+            current one, or there is none.
+        fault: Why there is none, as a sentence; empty if that is unknown.
+    """
+
+    target: int
+    is_place: bool = False
+    if_version: int | None = None
+    past: Past | None = None
+    fault: str = ""
+
+
+class Past(msgspec.Struct, frozen=True, gc=False):
+    """
+    What a context was after a version.
+
+    Attributes:
+        version: The version.
+        last_seq: The last seq of its log.
+        window: Its window, and its path.
+    """
+
+    version: int
+    last_seq: int
+    window: Window
+
+
 class Compact(msgspec.Struct, frozen=True, gc=False):
     """
     Replace the window with exactly *replacement*: references to the log and synthetic messages.
@@ -82,4 +118,4 @@ class Compact(msgspec.Struct, frozen=True, gc=False):
     if_version: int | None = None
 
 
-Op = Put | PatchMetadata | Delete | Purge | Append | PutMessage | Compact
+Op = Put | PatchMetadata | Delete | Purge | Append | PutMessage | Rewind | Compact

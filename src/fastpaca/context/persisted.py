@@ -76,6 +76,7 @@ class Persisted(msgspec.Struct, frozen=True, omit_defaults=True):
         revised: For messages that were revised, place and seq of the row that is in the window.
         end: The last place of the path; that of *through* if absent.
         path: The ranges of seqs on the path; the whole log if absent.
+        to_version: For a rewind, the version that it went back to.
     """
 
     through: int = 0
@@ -88,6 +89,7 @@ class Persisted(msgspec.Struct, frozen=True, omit_defaults=True):
     revised: tuple[tuple[int, int], ...] = ()
     end: int | None = None
     path: tuple[Range, ...] | None = None
+    to_version: int | None = None
 
     @property
     def segments(self) -> list[WindowSegment]:
@@ -109,8 +111,12 @@ class Persisted(msgspec.Struct, frozen=True, omit_defaults=True):
 _persisted_decoder = msgspec.json.Decoder(Persisted)
 
 
-def persisted(window: Window, last_seq: int) -> Persisted:
-    """Return the stored form of *window*, of a context whose log ends at *last_seq*."""
+def persisted(window: Window, last_seq: int, to_version: int | None = None) -> Persisted:
+    """
+    Return the stored form of *window*, of a context whose log ends at *last_seq*.
+
+    *to_version* is the version that a rewind went back to.
+    """
     task = [index for index, entry in enumerate(window) if entry.is_task]
     return Persisted(
         through=last_seq,
@@ -129,6 +135,7 @@ def persisted(window: Window, last_seq: int) -> Persisted:
         ),
         end=None if window.end == last_seq else window.end,
         path=None if window.path == WHOLE_LOG else tuple(window.path.ranges(last_seq)),
+        to_version=to_version,
     )
 
 

@@ -142,6 +142,15 @@ class Window(msgspec.Struct, eq=False, gc=False):
         """Return the same window with a list of its own, so it may grow in another thread."""
         return replace(self, shared=self.entries, groups=None, stuck=None, seen=[])
 
+    def back(self, past_seq: int, last_seq: int) -> Window:
+        """
+        Return this window of a past, when the log ended at *past_seq*, as that of a present.
+
+        What lies between *past_seq* and *last_seq*, where the log ends now, has left the path.
+        """
+        path = Path.of(self.path.ranges(past_seq), last_seq)
+        return replace(self.apart(), path=path, through=last_seq)
+
     def grouped(self) -> Groups:
         """Read and return the groups of the entries; only for the owner of the window."""
         if self.groups is None:

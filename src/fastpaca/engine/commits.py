@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final
 
+from fastpaca.context.config import FORK, REWIND
 from fastpaca.context.events import Compacted, Event
 from fastpaca.engine import feed, rows
 from fastpaca.engine.batch import Stage
@@ -245,7 +246,7 @@ class Commits:
 
     def _count(self, events: Iterable[Event]) -> None:
         for event in events:
-            if isinstance(event, Compacted):
+            if isinstance(event, Compacted) and event.strategy not in (REWIND, FORK):
                 self._metrics.compactions.labels(event.strategy).inc()
                 removed = event.tokens_before - event.tokens_after
                 self._metrics.compaction_tokens_removed.inc(max(removed, 0))

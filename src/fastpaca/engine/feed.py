@@ -6,8 +6,10 @@ import logging
 from collections.abc import Callable, Iterable
 
 from fastpaca.context import ContextState
+from fastpaca.context.config import REWIND
 from fastpaca.context.events import Appended, Compacted, Event
 from fastpaca.context.message import decode_counts, render
+from fastpaca.context.persisted import Persisted
 from fastpaca.store.base import ChangesPage, CompactionRow, Diff, MessageRow
 from fastpaca.stream.hub import Hub
 from fastpaca.stream.subscription import AppendedMessage, Page, VersionChange, WindowRewrite
@@ -81,6 +83,16 @@ def _message(row: MessageRow) -> AppendedMessage:
 
 
 def _compaction(done: CompactionRow | Compacted) -> WindowRewrite:
+    to_version = None
+    if done.strategy == REWIND:
+        window = done.window
+        stored = Persisted.decode(window) if isinstance(window, bytes) else window
+        to_version = stored.to_version
     return WindowRewrite(
-        done.strategy, done.from_seq, done.to_seq, done.tokens_before, done.tokens_after
+        done.strategy,
+        done.from_seq,
+        done.to_seq,
+        done.tokens_before,
+        done.tokens_after,
+        to_version,
     )

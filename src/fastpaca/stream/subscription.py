@@ -7,9 +7,9 @@ Theory of operation
 -------------------
 
 The changes of a conversation have the versions 1, 2, 3 …, and each is a message (perhaps with the
-trim that it caused) or a compact call. They are in a store. A follower has a **cursor**: the last
-version that it has processed. A `Subscription` is one connection of one follower. It has two
-inputs.
+trim that it caused), a compact call or a rewind. They are in a store. A follower has a **cursor**:
+the last version that it has processed. A `Subscription` is one connection of one follower. It has
+two inputs.
 
 A **doorbell** (`ring`) brings the newest state of the context, without changes. It may be lost,
 doubled, late or out of order: only the newest state counts, and a later doorbell makes up for a
@@ -23,9 +23,9 @@ times.
 
 The output is frames, in an order that depends only on the versions:
 
-- Every version after the cursor once, in order: the message, the compaction, the context. Each
-  frame carries the cursor to resume from, and only the last frame of a version moves it to that
-  version. A follower that is cut off between two frames is sent the whole version again.
+- Every version after the cursor once, in order: the message, the compaction or the rewind, the
+  context. Each frame carries the cursor to resume from, and only the last frame of a version moves
+  it to that version. A follower that is cut off between two frames is sent the whole version again.
 - A **gap** stands for versions that no page has: their rows are lost. A version that has lost its
   message counts as lost, even if its trim is left.
 - The **context** frame is state, not history. It comes when the cursor has reached the newest known
@@ -51,6 +51,8 @@ from typing import Final
 
 import msgspec
 from msgspec.structs import replace
+
+from fastpaca.context.config import VERSIONED_REWRITES
 
 CHANGE_BYTES: Final = 200
 """About the memory that a change takes besides the text of its message."""
@@ -117,10 +119,13 @@ class WindowRewrite(msgspec.Struct, frozen=True, gc=False):
     to_seq: int | None
     tokens_before: int
     tokens_after: int
+    to_version: int | None = None
 
 
 class VersionChange(msgspec.Struct, frozen=True, gc=False):
-    """One version: a message, perhaps with the trim it caused, or the compaction of a call."""
+    """
+    One version: a message, perhaps with the trim it caused, or a rewrite with its own version.
+    """
 
     version: int
     message: AppendedMessage | None
@@ -130,7 +135,7 @@ class VersionChange(msgspec.Struct, frozen=True, gc=False):
     def is_whole(self) -> bool:
         """Whether nothing of it is lost; a trim without its message has lost the message."""
         if self.message is None:
-            return self.compaction is not None and self.compaction.strategy == "manual"
+            return self.compaction is not None and self.compaction.strategy in VERSIONED_REWRITES
         return True
 
     @property
@@ -177,6 +182,14 @@ class CompactionFrame(msgspec.Struct, frozen=True, gc=False):
     tokens_after: int
 
 
+class RewindFrame(msgspec.Struct, frozen=True, gc=False):
+    """The path became what it was after *to_version*."""
+
+    version: int
+    cursor: int
+    to_version: int
+
+
 class ContextFrame(msgspec.Struct, frozen=True, gc=False):
     """How full the LLM context is now."""
 
@@ -209,7 +222,15 @@ class ResetFrame(msgspec.Struct, frozen=True, gc=False):
     cursor: int
 
 
-Frame = MessageFrame | CompactionFrame | ContextFrame | TombstonedFrame | GapFrame | ResetFrame
+Frame = (
+    MessageFrame
+    | CompactionFrame
+    | RewindFrame
+    | ContextFrame
+    | TombstonedFrame
+    | GapFrame
+    | ResetFrame
+)
 
 
 class PingFrame(msgspec.Struct, frozen=True, gc=False):
@@ -343,7 +364,9 @@ class Subscription:
         if (message := change.message) is not None and self.wants_messages:
             cursor = last if change.compaction is None else before
             frames.append(MessageFrame(version, cursor, message.seq, message.body, message.revises))
-        if (rewrite := change.compaction) is not None:
+        if (rewrite := change.compaction) is not None and rewrite.to_version is not None:
+            frames.append(RewindFrame(version, last, rewrite.to_version))
+        elif rewrite is not None:
             frames.append(
                 CompactionFrame(
                     version=version,
