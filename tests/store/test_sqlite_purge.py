@@ -7,8 +7,10 @@ import random
 import re
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from fastpaca.context.persisted import Run
-from fastpaca.store.base import Change, PageBounds
+from fastpaca.store.base import Change, IdRow, PageBounds, message_id_hash
 from fastpaca.store.sqlite.reads import keys, numbers
 from fastpaca.store.sqlite.rows import SqliteBatch
 from fastpaca.store.sqlite.store import SqliteStore
@@ -65,7 +67,14 @@ class Churn:
             return author.compact(runs, [text * rng.choice([3, 900])], kept)
         sizes = [rng.choice([1, 5, 40, 90, 600, 5000]) for _ in range(rng.randint(1, 6))]
         usage = b'{"input_tokens":1,"output_tokens":1,"model":"%s"}' % text
-        return author.append(*(text * size for size in sizes), records=kept, usage=usage)
+        last = author.row.last_seq
+        revises = [rng.randint(1, last) if last and rng.random() < 0.2 else None for _ in sizes]
+        change = author.append(
+            *(text * size for size in sizes), records=kept, usage=usage, revises=revises
+        )
+        # The hash of an id has the mark too, so that each byte of it is looked for.
+        ids = [IdRow(text + rng.randbytes(8), row.seq) for row in change.messages]
+        return replace(change, ids=ids)
 
     def deaths(self) -> list[Change]:
         chosen = self.rng.sample(sorted(self.alive), len(self.alive) // 3)
@@ -111,13 +120,16 @@ async def test_earlier_metadata_and_configurations_go_too(tmp_path: Path) -> Non
 
 
 async def test_what_stays_is_a_hash(tmp_path: Path) -> None:
-    """Neither the id nor a key that came with it is in the files after a purge."""
+    """Neither the id nor a key that came with it is in the files after a purge, nor ids inside."""
     store = SqliteStore(tmp_path)
     await store.open()
     (author,) = await create(store, "SECRET@example.org")
-    await store.commit([author.append(count=1, records=[answer("SECRET-key")])])
+    hashed = message_id_hash("SECRET-id")
+    await store.commit([author.append(count=1, records=[answer("SECRET-key")], ids=["SECRET-id"])])
+    assert files_with(tmp_path, hashed) != []
     await store.commit([author.purge()])
     assert files_with(tmp_path, b"SECRET") == []
+    assert files_with(tmp_path, hashed) == []
     await store.close()
 
 

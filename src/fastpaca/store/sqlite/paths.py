@@ -20,7 +20,7 @@ from fastpaca.ranges import Range, contains, divide
 from fastpaca.store.base import MessageRow, PageBounds
 from fastpaca.store.pages import bounded, size
 from fastpaca.store.sqlite.reads import KEY_AND_LAST_SEQ, LOG, one_moment
-from fastpaca.store.sqlite.rows import id_bytes
+from fastpaca.store.sqlite.rows import id_bytes, message_id_bytes
 
 SEQS_AT_ONCE: Final = 512
 SEQS_AT_ONCE_MAX: Final = 8192
@@ -220,11 +220,12 @@ def places_of_id(
     limit: int,
 ) -> list[int]:
     """Return the places of messages that were appended with an id, newest first."""
+    stored_hash = message_id_bytes(id_hash)
     with one_moment(connection):
         key, _ = connection.execute(KEY_AND_LAST_SEQ, (id_bytes(context_id),)).get or (0, 0)
         places = _inside(
             ranges,
-            lambda place: connection.execute(_NEWEST_WITH_ID, (key, id_hash, place)).get,
+            lambda place: connection.execute(_NEWEST_WITH_ID, (key, stored_hash, place)).get,
         )
         return list(islice(places, limit))
 

@@ -15,6 +15,8 @@ from fastpaca.store.base import Change, CommitFailed, MessageRow
 
 SHORT_ID_BYTES: Final = 128
 LONG_ID_BYTES: Final = 512
+MESSAGE_ID_BYTES: Final = 97
+"""The room of an id in each table of ids; the first migration says why."""
 
 # --- statements, in the order in which they run ---
 
@@ -139,6 +141,11 @@ def id_bytes(context_id: str) -> bytes:
     """Return an id as its table stores it: all rows of a table have the same size."""
     text = context_id.encode()
     return text.ljust(SHORT_ID_BYTES if is_short(text) else LONG_ID_BYTES, b"\0")
+
+
+def message_id_bytes(hashed: bytes) -> bytes:
+    """Return the hash of a message's id as its table stores it."""
+    return hashed.ljust(MESSAGE_ID_BYTES, b"\0")
 
 
 def is_short(stored_id: bytes) -> bool:
@@ -272,7 +279,9 @@ class SqliteBatch:
         self._rows[INSERT_REVISION] += [
             (key, row.revises, row.seq) for row in change.messages if row.revises is not None
         ]
-        self._rows[INSERT_MESSAGE_ID] += [(key, *row) for row in change.ids]
+        self._rows[INSERT_MESSAGE_ID] += [
+            (key, message_id_bytes(row.id_hash), row.place) for row in change.ids
+        ]
 
     def _add_compactions(self, key: int, change: Change) -> None:
         rows = self._rows[INSERT_COMPACTION]

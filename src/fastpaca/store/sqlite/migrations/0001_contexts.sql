@@ -11,7 +11,11 @@
 --   only, and what is erased is set to NULL in its place. The row stays, empty; so the room of short rows
 --   is given back only when the file is rebuilt (VACUUM), that of long ones at once.
 -- * Ids must be kept in order, so they do move; but all rows of a table of ids have one size, and rows of
---   one size leave nothing behind: each page is refilled exactly where it was cleared.
+--   one size leave nothing behind: each page is refilled exactly where it was cleared. A full page must
+--   have some room left, though: when SQLite moves the list of offsets at the head of a page, it moves up to
+--   two bytes more for each row (editPage in btree.c), and these must not be the beginning of a row. So the
+--   rest of 4096 bytes divided by the size of a row matters, in leaves and in inner pages; rows of ids have
+--   sizes for which it is large enough.
 
 -- One row per context, rewritten by every commit and therefore narrow. Nothing else refers to an id.
 CREATE TABLE contexts (
@@ -116,7 +120,7 @@ CREATE UNIQUE INDEX revisions_by_seq ON revisions (context, seq);
 -- stands first, so that the ids of one context lie together. Trimming leaves them.
 CREATE TABLE message_ids (
     context INTEGER NOT NULL, -- contexts.key + 2^40, as above
-    id_hash BLOB NOT NULL, -- 16 bytes
+    id_hash BLOB NOT NULL, -- filled up with NUL to 97 bytes
     place INTEGER NOT NULL, -- + 2^40, for the same reason
     PRIMARY KEY (context, id_hash, place)
 ) WITHOUT ROWID, STRICT;
