@@ -143,6 +143,8 @@ async def test_conflict_inserts_nothing(fast_dsn: str) -> None:
     other = [row(seq, b"other") for seq in (1, 2, 3)]
     done = await archive.insert([*(LogRow("a", one) for one in other), LogRow("b", row(1))])
     assert (done.rows, done.conflicts) == (0, {"a": 2})
+    done = await archive.insert([LogRow("b", row(1)._replace(revises=1))])
+    assert (done.rows, done.conflicts) == (0, {"b": 1})
     assert [seq for _, seq, _ in await archived_rows(fast_dsn)] == [2, 3, 1]
     await archive.close()
 

@@ -13,10 +13,17 @@ import asyncio
 import sys
 from pathlib import Path
 
+from fastpaca.store.base import Change
 from fastpaca.store.sqlite.store import SqliteStore
 from tests.kit.author import Author
 
 NAMES = tuple(f"c{n}" for n in range(5))
+
+
+def turn(author: Author) -> Change:
+    """Append a message that has its seq as its id, and revise it."""
+    seq = author.row.last_seq + 1
+    return author.append(count=2, size=1500, ids=[str(seq)], revises=[None, seq])
 
 
 async def main(directory: Path) -> None:
@@ -31,7 +38,7 @@ async def main(directory: Path) -> None:
     if authors[0].row.revision == 0:
         await store.commit([author.create() for author in authors])
     while True:
-        await store.commit([author.append(count=2, size=1500) for author in authors])
+        await store.commit([turn(author) for author in authors])
         print(authors[0].row.last_seq, flush=True)  # noqa: T201  # it is read by the test
 
 

@@ -21,15 +21,17 @@ from fastpaca.store.base import (
     ChangesPage,
     CommitFailed,
     IdempotencyRecord,
+    MessageRow,
     PageBounds,
     ReadFailed,
     Store,
+    message_id_hash,
 )
 from fastpaca.store.memory import MemoryStore
-from fastpaca.store.sqlite import reads
+from fastpaca.store.sqlite import paths, reads
 from fastpaca.store.sqlite.files import DATABASE_NAME
 from fastpaca.store.sqlite.store import KEYS_KEPT_MAX, SqliteStore
-from tests.kit.author import ALL, Author, body, create
+from tests.kit.author import ALL, Author, answer, body, create
 from tests.store.contract import MakeStore, StoreContract
 
 NAMES = ("a", "a%", "a_", "aé", "b" * 128, "b" * 129, "😀" * 40, "\uffff")
@@ -190,6 +192,64 @@ async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
     await pair.reopen()
     await pair.check()
     await pair.sqlite.close()
+
+
+async def test_restored_rows_are_only_messages(tmp_path: Path) -> None:
+    """A row that was trimmed comes back as it was, and adds nothing to revisions and ids."""
+    store = SqliteStore(tmp_path)
+    await store.open()
+    (author,) = await create(store, "c")
+    await store.commit([author.append(count=3, ids=["a"], revises=[None, None, 1])])
+    connection = apsw.Connection(str(tmp_path / DATABASE_NAME))
+    connection.execute("UPDATE messages SET context = NULL, seq = NULL WHERE seq IN (1, 3)")
+    connection.close()
+    path, bounds = [(1, 4)], PageBounds(ALL, ALL)
+    assert await store.path("c", path, 1, 4, bounds) == [author.log[1]]
+    change = author.append(count=1, records=[answer("k")])
+    restored = [author.log[0], author.log[2]]
+    await store.commit([replace(change, restored=restored)])
+    assert await store.messages("c", 1, 4, bounds) == author.log
+    assert await store.path("c", path, 1, 4, bounds) == [author.log[seq - 1] for seq in (3, 2, 4)]
+    assert await store.revisions_of("c", path) == [(1, 3)]
+    assert await store.places_of_id("c", message_id_hash("a"), path, 9) == [1]
+    await store.commit([author.purge()])
+    assert await store.idempotency_records(["k"]) == {}
+    await store.close()
+
+
+async def test_a_page_of_the_path_costs_the_same_behind_any_history(tmp_path: Path) -> None:
+    """A page runs as many steps of SQLite in a log of thousands of revisions as in a short one."""
+    store = SqliteStore(tmp_path)
+    await store.open()
+    short, long = await create(store, "short", "long")
+    for author, count in ((short, 3), (long, 4000)):
+        await store.commit([author.append(count=50)])
+        await store.commit([author.revise(*[20] * count)])
+        await store.commit([author.revise(*range(1, 40))])
+
+    async def steps(author: Author) -> int:
+        count = 0
+
+        def job(connection: apsw.Connection) -> list[MessageRow]:
+            def one_more() -> bool:
+                nonlocal count
+                count += 1
+                return False
+
+            connection.set_progress_handler(one_more, 1)
+            try:
+                ranges = [(1, author.row.last_seq)]
+                return paths.path(connection, author.row.id, ranges, 11, ALL, PageBounds(20, ALL))
+            finally:
+                connection.set_progress_handler(None)
+
+        rows = await store.in_reader(job)
+        assert [row.place for row in rows] == list(range(11, 31))
+        assert {row.revises is None for row in rows} == {False}
+        return count
+
+    assert await steps(long) <= 1.05 * await steps(short)
+    await store.close()
 
 
 async def test_contexts_that_are_not_remembered_are_found(tmp_path: Path) -> None:

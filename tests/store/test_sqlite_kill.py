@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fastpaca.store.base import PageBounds
+from fastpaca.store.base import PageBounds, message_id_hash
 from fastpaca.store.sqlite.store import SqliteStore
 from tests.kit.author import ALL, body
 from tests.store.committer import NAMES
@@ -41,6 +41,13 @@ async def check(directory: Path, acknowledged: int) -> None:
         log = await store.messages(row.id, 1, ALL, PageBounds(ALL, ALL))
         assert [message.seq for message in log] == list(range(1, row.last_seq + 1))
         assert [message.body for message in log] == [body(m.seq, 1500) for m in log]
+        path = [(1, row.last_seq)]
+        assert await store.path(row.id, path, 1, ALL, PageBounds(ALL, ALL)) == log[1::2]
+        places = range(1, row.last_seq, 2)
+        assert await store.revisions_of(row.id, path) == [(seq, seq + 1) for seq in places]
+        for seq in places:
+            hashed = message_id_hash(str(seq))
+            assert await store.places_of_id(row.id, hashed, path, 2) == [seq]
     await store.close()
 
 
