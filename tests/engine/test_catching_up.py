@@ -6,16 +6,17 @@ import asyncio
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
-from fastpaca.context.message import Entry
-from fastpaca.context.ops import Append, Compact, Counted, Op, PatchMetadata, Purge, Put
-from fastpaca.context.usage import Usage
-from fastpaca.engine import Engine, rows
+from fastpaca.context import ContextState
+from fastpaca.context.ops import Append, Op, Purge, Put, PutMessage
+from fastpaca.engine import Engine, Written
 from fastpaca.errors import ContextNotFound
-from tests.context.story import Talk, drawn_put
+from tests.context.story import drawn_put
 from tests.engine.nodes import SharedStore, as_after_a_restart, nodes
+from tests.engine.turns import Turns, current_of, path_of
 from tests.engine.world import versions as shape
-from tests.kit.messages import append, counted
+from tests.kit.messages import append, counted, user
 from tests.kit.stores import settle
 from tests.store.contract import whole
 
@@ -134,41 +135,55 @@ async def test_a_state_that_caught_up_shares_nothing_with_the_old() -> None:
         assert whole(old) == before
 
 
+async def test_a_revision_is_read_as_any_new_message() -> None:
+    """A node learns of it with what else is new, and has it in the place of the old one."""
+    async with nodes() as (store, (left, right)):
+        await left.write("c", Put(token_budget=10_000), shape)
+        await left.write("c", Append((counted(user("1", id="a")), counted(user("2")))), shape)
+        await right.read("c")
+        current = await current_of(store, await left.read("c"), "a")
+        await left.write("c", PutMessage(counted(user("3", id="a")), current), shape)
+        await left.write("c", append("4"), shape)
+        assert [entry.seq for entry in (await right.read("c")).window] == [3, 2, 4]
+        assert (store.loads, seqs(store)) == (["c", "c"], [[3, 4]])
+        assert whole(await right.read("c")) == whole(await as_after_a_restart(store, "c"))
+
+
+async def test_an_op_that_was_overtaken_revises_what_is_there_then() -> None:
+    """Two nodes put a message that was not there at once, and one revises that of the other."""
+    async with nodes() as (store, engines):
+        await engines[0].write("c", Put(token_budget=10_000), shape)
+        await engines[1].read("c")
+        left, right = await asyncio.gather(
+            *(put_message(store, engine, text) for engine, text in zip(engines, "xy", strict=True))
+        )
+        assert {left.context.version, right.context.version} == {1, 2}
+        assert [row.revises for row in await path_of(store, await engines[0].read("c"))] == [1]
+        assert (await put_message(store, engines[0], "z")).context.version == 3
+        assert not (await put_message(store, engines[1], "z")).events
+
+
+async def put_message(store: SharedStore, engine: Engine, text: str) -> Written:
+    """Put a message of the id `a`, through *engine*."""
+    op = PutMessage(counted(user(text, id="a")))
+
+    async def prepare(context: ContextState) -> Op:
+        return replace(op, current=await current_of(store, context, "a"))
+
+    return await engine.write("c", op, shape, None, prepare)
+
+
 async def test_whatever_others_wrote_it_is_as_after_a_restart(seed: int) -> None:
     """Any node, however long it has not looked, comes to the same as one that reads everything."""
     rng = Random(seed)
     async with nodes(3) as (store, engines):
         await engines[0].write("c", drawn_put(rng), shape)
-        talk = Talk(rng)
+        turns = Turns(rng, store)
         for _ in range(80):
-            await rng.choice(engines).write("c", await drawn(rng, talk, engines[0]), shape)
+            await turns.write(rng.choice(engines))
             if rng.random() < 0.4:
                 read = await rng.choice(engines[1:]).read("c")
                 assert whole(read) == whole(await as_after_a_restart(store, "c"))
         assert len(store.loads) <= len(engines)  # all else was caught up with
         assert len(store.deltas) > 30
-
-
-async def drawn(rng: Random, talk: Talk, engine: Engine) -> Op:
-    """Draw what happens to a context next."""
-    draw = rng.random()
-    if draw < 0.75:
-        messages = tuple(counted(talk.next()) for _ in range(rng.choice((1, 1, 1, 2, 5))))
-        usage = Usage(rng.randrange(10_000), 1, model=rng.choice("ab"))
-        return Append(messages, None, usage if rng.random() < 0.5 else None)
-    if draw < 0.87:
-        return await replacement(rng, talk, engine)
-    return drawn_put(rng) if draw < 0.97 else PatchMetadata({"n": b"%d" % rng.randrange(9)})
-
-
-async def replacement(rng: Random, talk: Talk, engine: Engine) -> Compact:
-    """Draw a window of summaries and of messages of the log, those that were cut included."""
-    context = await engine.read("c")
-    log = await engine.pages.messages(context, 1, context.last_seq, 1000)
-    kept: list[Entry | Counted] = []
-    for row in log:
-        if rng.random() < 0.1:
-            kept.append(counted(talk.summary()))
-        if rng.random() < 0.3:
-            kept.append(rows.log_entry_of(row))
-    return Compact(tuple(kept))
+        assert any(row.revises for diff in store.deltas for row in diff.messages)
