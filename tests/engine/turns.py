@@ -9,7 +9,16 @@ from typing import NamedTuple
 from fastpaca.context import ContextState
 from fastpaca.context.draft import parse
 from fastpaca.context.message import Entry, unrendered
-from fastpaca.context.ops import Append, Compact, Counted, Op, PatchMetadata, PutMessage
+from fastpaca.context.ops import (
+    Append,
+    Compact,
+    Counted,
+    Op,
+    Past,
+    PatchMetadata,
+    PutMessage,
+    Rewind,
+)
 from fastpaca.context.usage import Usage
 from fastpaca.engine import Engine, Written
 from fastpaca.engine.rows import log_entry_of
@@ -54,6 +63,8 @@ class Turns:
             return await self._put_message(engine)
         if draw < 0.87:
             return await self._complete(engine, Compact(()), self._replacement)
+        if draw < 0.9:
+            return await self._rewind(engine)
         if draw < 0.97:
             return await self._write(engine, drawn_put(self._rng))
         return await self._write(engine, PatchMetadata({"n": b"%d" % self._rng.randrange(9)}))
@@ -99,6 +110,18 @@ class Turns:
             return PutMessage(counted({**message, "role": current.role}), current, None, usage)
 
         return await self._complete(engine, PutMessage(counted(message)), complete)
+
+    async def _rewind(self, engine: Engine) -> Turn:
+        share = self._rng.random() ** 0.5  # most go back a little
+
+        async def complete(context: ContextState) -> Rewind:
+            version = int(context.version * share)
+            if version == context.version:
+                return Rewind(version)
+            past = await engine.pages.at_version(context, version)
+            return Rewind(version, past=Past(past.version, past.last_seq, past.window))
+
+        return await self._complete(engine, Rewind(0), complete)
 
     async def _replacement(self, context: ContextState) -> Compact:
         """Draw a window of summaries and of messages on the path, those that were cut included."""

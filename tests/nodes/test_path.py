@@ -103,7 +103,7 @@ async def begun(nodes: Nodes, op: Put) -> Core:
 
 async def test_nodes_have_one_path(dsn: str, seed: int) -> None:
     """
-    Nodes append, put messages by their ids, compact and change the configuration at once. Each has
+    Nodes append, put messages by their ids, compact, rewind and configure, all at once. Each has
     the state and the path that the core has, hot or cold, and can tell every window of the past.
     """
     rng = Random(seed)
