@@ -312,7 +312,7 @@ ORDER BY seq DESC LIMIT $5
 REVISIONS_OF: Final = Statement(
     "revisions of",
     "which messages were revised, and by which rows",
-    "once for each read by its id of a message that is not on the path",
+    "once for each page of the log that a compact call names, and for some reads by id",
     f"""
 SELECT revision.revises, revision.seq
 FROM unnest($2::bigint[], $3::bigint[]) AS places (first, last)
