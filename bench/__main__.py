@@ -35,7 +35,17 @@ from bench import (
     typescript,
 )
 from bench.load import Figures
-from bench.measure import APPEND, APPEND_KEYED, MESSAGE, VIEW, Bench, Result, create, fill
+from bench.measure import (
+    APPEND,
+    APPEND_KEYED,
+    APPEND_WITH_ID,
+    MESSAGE,
+    VIEW,
+    Bench,
+    Result,
+    create,
+    fill,
+)
 from bench.processes import node, serving
 
 TAIL = ("GET /v1/contexts/c{c}/tail HTTP/1.1", "")
@@ -76,6 +86,17 @@ def append_against_nothing(bench: Bench) -> Iterator[Result]:
             tails,
             f"{middle.p99_ms:.1f} ms against {middle.p50_ms:.1f} ms",
         )
+
+
+def append_with_ids(bench: Bench) -> Iterator[Result]:
+    """Durable appends of messages that have an id of their own, against the same without."""
+    with node() as port:
+        create(port, CONTEXTS)
+        ratios, words = bench.turns(
+            lambda: bench.run(port, APPEND_WITH_ID).per_second,
+            lambda: bench.run(port, APPEND).per_second,
+        )
+        yield Result("append with ids / without", ">= 0.85", ratios, f"{words} a second")
 
 
 def syncs_per_second() -> float:
@@ -205,6 +226,7 @@ def append_many(port: int, context: str, messages: int) -> None:
 
 SECTIONS = {
     "append": append_against_nothing,
+    "ids": append_with_ids,
     "view": view_against_nothing,
     "history": history_against_none,
     "wal": wal_after_a_large_compact,

@@ -28,7 +28,8 @@ class Plan(msgspec.Struct):
     Attributes:
         port: The server's port on 127.0.0.1.
         requests: Requests to send in turn, as (head, body). `{n}` in a head becomes a number that
-            no other request of the run has; `{c}` one of the *contexts* numbers.
+            no other request of the run has; `{c}` one of the *contexts* numbers. `{id}` in a body
+            becomes an id that no other request has.
         connections: How many connections.
         seconds: How long to measure, after a fifth of that to warm up.
         contexts: How many different `{c}` there are.
@@ -176,14 +177,20 @@ def _stream(plan: Plan, contexts: Sequence[int]) -> Iterator[bytes]:
         data = body.encode()
         text = f"{head}\r\nHost: 127.0.0.1\r\n"
         if data:
-            text += f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n"
+            size = len(data.replace(b"{id}", _message_id(plan, 0)))
+            text += f"Content-Type: application/json\r\nContent-Length: {size}\r\n"
         ready.append((text + "\r\n", data))
     for number in count():
         text, data = ready[number % len(ready)]
         # A stride prime to the number of contexts visits them all in an order that is no order.
         context = contexts[number * 7919 % len(contexts)]
         head = text.replace("{n}", f"{plan.run}-{number}").replace("{c}", str(context))
-        yield head.encode() + data
+        yield head.encode() + data.replace(b"{id}", _message_id(plan, number))
+
+
+def _message_id(plan: Plan, number: int) -> bytes:
+    """Give an id that no other request has; all have one length."""
+    return f"{plan.run:>06}-{number:09}".encode()
 
 
 def main() -> None:

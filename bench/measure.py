@@ -18,6 +18,10 @@ MESSAGE = {"role": "user", "parts": [{"type": "text", "text": TEXT}]}
 BODY = json.dumps({"message": MESSAGE}, separators=(",", ":"))
 APPEND = ("POST /v1/contexts/c{c}/messages HTTP/1.1", BODY)
 APPEND_KEYED = ("POST /v1/contexts/c{c}/messages HTTP/1.1\r\nIdempotency-Key: k-{n}", BODY)
+APPEND_WITH_ID = (
+    APPEND[0],
+    json.dumps({"message": {"id": "{id}", **MESSAGE}}, separators=(",", ":")),
+)
 VIEW = ("GET /v1/contexts/c{c}/context HTTP/1.1", "")
 
 
