@@ -110,6 +110,12 @@ class Purged(FastpacaError):
     code = "purged"
 
 
+class AlreadyExists(FastpacaError):
+    """There is a context with this id already; choose another id."""
+
+    code = "already_exists"
+
+
 class IdempotencyConflict(FastpacaError):
     """This Idempotency-Key was used with another method, path or body; use a new key."""
 

@@ -37,6 +37,7 @@ from fastpaca.context.window import Window
 from fastpaca.engine import Engine, Keyed, ResponseWriter, Written
 from fastpaca.engine.rows import log_entry_of
 from fastpaca.errors import InvalidRequest, MessageNotFound
+from fastpaca.forks import ForkRequest, Forks
 from fastpaca.formats import AskedFormat, RenderedView, rendered_view
 from fastpaca.offload import COUNT, FIT, LOOK_BACK, RENDER, offload
 from fastpaca.references import references
@@ -82,6 +83,7 @@ class Service:
     def __init__(self, engine: Engine, counter: TokenCounter, metrics: Metrics) -> None:
         self._engine = engine
         self._pages = engine.pages
+        self._forks = Forks(engine)
         self._counter = counter
         self._metrics = metrics
 
@@ -331,6 +333,29 @@ class Service:
         if row.revises is not None:
             return f"The row {seq} revises the message at place {row.place}: name that place."
         return f"The message {seq} is not on the path; name one that is, or a version."
+
+    async def fork(
+        self,
+        source: ContextState,
+        at_version: int | None,
+        fork_id: str,
+        metadata: bytes | None,
+        write_response: ResponseWriter,
+        keyed: Keyed | None,
+    ) -> Written:
+        """
+        Make a new context with the path of *source* up to a version, its window and configuration.
+
+        Raises:
+            AlreadyExists: There is a context with the id *fork_id*.
+        """
+        if keyed is not None:
+            stored = await self._engine.stored_response(keyed)
+            if stored is not None:
+                return Written(source, (), stored, replayed=True)
+        past = source if at_version is None else await self.at_version(source, at_version)
+        metadata = source.metadata if metadata is None else metadata
+        return await self._forks.make(past, ForkRequest(fork_id, metadata, write_response, keyed))
 
     async def compact(
         self,

@@ -442,3 +442,134 @@ def test_revisions_made_later_are_undone() -> None:
         assert (await put(client, "m", ask("five"))).status_code == 201
 
     run(story)
+
+
+async def fork(client: httpx.AsyncClient, source: str = "c", **body: Any) -> httpx.Response:
+    """Fork a context."""
+    headers = body.pop("headers", None)
+    return await client.post(f"/v1/contexts/{source}/fork", json=body, headers=headers)
+
+
+def test_a_fork_has_the_path_of_its_source() -> None:
+    """
+    Renumbered, without revisions; both go on by themselves.
+    """
+
+    async def story(client: httpx.AsyncClient) -> None:
+        await create(client, metadata={"title": "x"}, token_budget=500)
+        await append(client, ask("Q"), reply("A1"))
+        await rewind(client, to_seq=1)
+        await put(client, "m", reply("A2"))
+        await put(client, "m", reply("A3"))
+        made = await fork(client, id="d")
+        assert made.status_code == 201, made.text
+        context = made.json()
+        assert context == await read(client, "/v1/contexts/d")
+        assert context["forked_from"] == {"id": "c", "version": 5}
+        assert (context["version"], context["last_seq"]) == (2, 2)
+        assert context["path"] == [{"from_seq": 1, "to_seq": 2}]
+        assert (context["metadata"], context["token_budget"]) == ({"title": "x"}, 500)
+        log = await read(client, "/v1/contexts/d/messages")
+        assert texts(log) == ["Q", "A3"]
+        assert ["revises" in message for message in log["messages"]] == [False, False]
+        assert texts(await read(client, "/v1/contexts/d/context")) == ["Q", "A3"]
+        assert (await read(client, "/v1/contexts/d/messages/m"))["seq"] == 2
+        await append(client, ask("only here"), context_id="d")
+        assert texts(await read(client, path="current")) == ["Q", "A3"]
+        earlier = await fork(client, id="e", at_version=2, metadata={})
+        assert earlier.json()["metadata"] == {}
+        assert texts(await read(client, "/v1/contexts/e/messages")) == ["Q", "A1"]
+
+    run(story)
+
+
+def test_a_fork_has_the_window_of_its_source() -> None:
+    """
+    What a policy cut, stripped or a caller replaced is so in the fork too.
+    """
+
+    async def story(client: httpx.AsyncClient) -> None:
+        await create(client, policy={"strategy": "manual"})
+        await append(client, *[ask(f"{number}") for number in range(6)])
+        await rewind(client, to_seq=4)
+        await append(client, reply("A"), ask("end"))
+        log = (await read(client))["messages"]
+        body = {"replacement": [reply("summary"), log[3], log[6], log[7]]}
+        assert (await client.post("/v1/contexts/c/compact", json=body)).status_code == 200
+        made = await fork(client, id="d")
+        assert (made.json()["version"], made.json()["last_seq"]) == (7, 6)
+        ours = await read(client, "/v1/contexts/c/context")
+        theirs = await read(client, "/v1/contexts/d/context")
+        assert texts(theirs) == texts(ours) == ["summary", "3", "A", "end"]
+        assert [message["seq"] for message in theirs["messages"]] == [None, 4, 5, 6]
+        assert theirs["segments"] == [
+            {"type": "summary", "from_seq": 1, "to_seq": 3},
+            {"type": "live", "from_seq": 4, "to_seq": 6},
+        ]
+        history = (await read(client, "/v1/contexts/d/compactions"))["compactions"]
+        assert [row["strategy"] for row in history] == ["fork"]
+
+    run(story)
+
+
+def test_forks_that_are_refused() -> None:
+    """
+    An id that is taken, or cannot be one; a version that there is not; a key used otherwise.
+    """
+
+    async def story(client: httpx.AsyncClient) -> None:
+        assert (await fork(client, id="d")).status_code == 404
+        await create(client)
+        await create(client, "taken")
+        await create(client, "gone")
+        await client.delete("/v1/contexts/gone", params={"purge": "true"})
+        await append(client, ask("Q"))
+        for name, status, code in (
+            ("taken", 409, "already_exists"),
+            ("c", 409, "already_exists"),
+            ("gone", 409, "purged"),
+            ("", 400, "invalid_request"),
+            ("..", 400, "invalid_request"),
+        ):
+            refused = await fork(client, id=name)
+            assert (refused.status_code, refused.json()["error"]) == (status, code)
+        ahead = await fork(client, id="d", at_version=9)
+        assert (ahead.status_code, ahead.json()["field"]) == (400, "at_version")
+        key = {"Idempotency-Key": "k"}
+        made = await fork(client, id="d", headers=key)
+        again = await fork(client, id="d", headers=key)
+        assert again.headers["Idempotent-Replayed"] == "true"
+        assert (again.status_code, again.content) == (201, made.content)
+        other = await fork(client, id="e", headers=key)
+        assert other.json()["error"] == "idempotency_conflict"
+        await client.delete("/v1/contexts/c")
+        assert (await fork(client, id="e")).status_code == 201
+        empty = await fork(client, id="f", at_version=0)
+        assert (empty.json()["last_seq"], empty.json()["path"]) == (0, [])
+        listing = await read(client, "/v1/contexts")
+        assert [one["id"] for one in listing["contexts"]] == ["c", "d", "e", "f", "taken"]
+
+    run(story)
+
+
+def test_a_long_fork() -> None:
+    """
+    10,000 messages in one request, while others write.
+    """
+
+    async def story(client: httpx.AsyncClient) -> None:
+        await create(client, token_budget=300)
+        for start in range(0, 10_000, 1000):
+            await append(client, *[ask(f"{start + number}") for number in range(1000)])
+        await create(client, "other")
+        made, *_ = await asyncio.gather(
+            fork(client, id="d"),
+            *[append(client, ask("x"), context_id="other") for _ in range(20)],
+        )
+        assert made.json()["last_seq"] == 10_000
+        ours = await read(client, "/v1/contexts/c/context")
+        theirs = await read(client, "/v1/contexts/d/context")
+        assert texts(ours) == texts(theirs)
+        assert ours["segments"] == theirs["segments"]
+
+    run(story)

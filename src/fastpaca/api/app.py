@@ -89,6 +89,7 @@ def create_app(
         Route("/v1/contexts", {"GET": contexts.listing}),
         Route(CONTEXT, {"GET": contexts.get, "PUT": contexts.put, "DELETE": contexts.delete}),
         Route(f"{CONTEXT}/metadata", {"PATCH": contexts.patch_metadata}),
+        Route(f"{CONTEXT}/fork", {"POST": contexts.fork}),
         Route(f"{CONTEXT}/messages", {"GET": messages.read, "POST": messages.append}),
         Route(MESSAGE, {"GET": messages.get, "PUT": messages.put}),
         Route(f"{CONTEXT}/tail", {"GET": messages.tail}),

@@ -23,6 +23,7 @@ from fastpaca.context.ops import PatchMetadata, Put, Rewind
 from fastpaca.context.usage import Usage, parse_usage
 from fastpaca.errors import InvalidRequest
 from fastpaca.formats import parse_message
+from fastpaca.ids import id_fault
 
 BATCH_MAX: Final = 1000
 """The most messages of one append."""
@@ -48,6 +49,7 @@ _PUT_KEYS: Final = ("token_budget", "trigger_ratio", "token_factor", "policy", "
 _PATCH_KEYS: Final = ("metadata",)
 _PUT_MESSAGE_KEYS: Final = ("message", "usage", "if_version")
 _REWIND_KEYS: Final = ("to_version", "to_seq", "if_version")
+_FORK_KEYS: Final = ("id", "at_version", "metadata")
 _APPEND_KEYS: Final = ("message", "messages", "usage", "if_version")
 _COMPACT_KEYS: Final = ("replacement", "if_version")
 
@@ -162,6 +164,40 @@ def parse_rewind(body: bytes) -> Rewind:
     hint = "Send the version to go back to, or to_seq, the last place to keep."
     version = jsontext.integer(_required(members, "to_version", hint), "to_version", 0)
     return Rewind(version, if_version=if_version)
+
+
+class Fork(msgspec.Struct, frozen=True, gc=False):
+    """
+    The body of a fork.
+
+    Attributes:
+        fork_id: The id of the new context.
+        at_version: The version whose path it begins with; None for the current one.
+        metadata: Its metadata; None for that of the source.
+    """
+
+    fork_id: str
+    at_version: int | None
+    metadata: bytes | None
+
+
+def parse_fork(body: bytes) -> Fork:
+    """
+    Parse the body of `POST /v1/contexts/{id}/fork`.
+
+    Raises:
+        InvalidRequest: It cannot be used; the error names the field.
+    """
+    members = _members(jsontext.minified(body), _FORK_KEYS)
+    hint = "Send the id of the new context."
+    fork_id = jsontext.string(_required(members, "id", hint), "id")
+    if (fault := id_fault(fork_id)) is not None:
+        raise InvalidRequest(f"The context id {fault}.", "id")
+    return Fork(
+        fork_id,
+        _parsed(members, "at_version", lambda text, field: jsontext.integer(text, field, 0)),
+        _parsed(members, "metadata", _metadata),
+    )
 
 
 def parse_compact(body: bytes, format_: str | None = None) -> Drafts:

@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec import Raw
 
-from fastpaca.api import bodies, query, responses
+from fastpaca.api import bodies, idempotency, query, responses
 from fastpaca.api.limits import RequestBodies
 from fastpaca.api.request import Request, Response
 from fastpaca.api.responses import ContextPageJSON, encode
@@ -23,7 +23,7 @@ LIST_BYTES_MAX: Final = 16 * 1024 * 1024
 
 
 class Contexts:
-    """Handlers of `/v1/contexts`, `/v1/contexts/{id}` and `/v1/contexts/{id}/metadata`."""
+    """Handlers of `/v1/contexts`, `/v1/contexts/{id}`, `…/metadata` and `…/fork`."""
 
     def __init__(self, service: Service, request_bodies: RequestBodies) -> None:
         self._service = service
@@ -70,6 +70,22 @@ class Contexts:
             request.context_id, op, responses.representation
         )
         return Response(200, written.response)
+
+    async def fork(self, request: Request) -> Response:
+        """Make a new context with the path of this one."""
+        query.parse(request.query, ())
+        body = await self._bodies.read(request)
+        keyed = await idempotency.keyed(request, "fork", body)
+        fork = bodies.parse_fork(body)
+        written = await self._service.fork(
+            await self._service.get(request.context_id),
+            fork.at_version,
+            fork.fork_id,
+            fork.metadata,
+            responses.representation,
+            keyed,
+        )
+        return idempotency.response(201, written)
 
     async def delete(self, request: Request) -> Response:
         """Tombstone the context, or erase it permanently."""

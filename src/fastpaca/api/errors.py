@@ -26,6 +26,7 @@ STATUS: Final[dict[type[FastpacaError], int]] = {
     errors.VersionConflict: 409,
     errors.Tombstoned: 409,
     errors.Purged: 409,
+    errors.AlreadyExists: 409,
     errors.IdempotencyConflict: 409,
     errors.PayloadTooLarge: 413,
     errors.UnsupportedMediaType: 415,

@@ -28,7 +28,7 @@ from fastpaca.context.message import Entry, decode_counts, timestamp
 from fastpaca.context.path import RANGES_MAX
 from fastpaca.context.persisted import Persisted
 from fastpaca.context.window import WindowSegment
-from fastpaca.engine.rows import context_row
+from fastpaca.engine.rows import context_row, forked_from
 from fastpaca.formats import own_path
 from fastpaca.ranges import Range
 from fastpaca.store.base import CompactionRow, ContextRow, MessageRow
@@ -67,6 +67,13 @@ class SeqRangeJSON(Struct, frozen=True, gc=False):
 
     from_seq: Annotated[Ordinal, doc("The first seq.")]
     to_seq: Annotated[Ordinal, doc("The last one.")]
+
+
+class ForkedFromJSON(Struct, frozen=True, gc=False):
+    """What a context is a fork of."""
+
+    id: Annotated[str, doc("The id of its source, which may have been purged since.")]
+    version: Annotated[Count, doc("The version of the source whose path it began with.")]
 
 
 class ContextUsageJSON(Struct, frozen=True, gc=False):
@@ -115,6 +122,7 @@ class ContextJSON(Struct, frozen=True, gc=False):
         Annotated[list[SeqRangeJSON], Meta(max_length=RANGES_MAX)] | UnsetType,
         doc("The ranges of seqs that the path lies in; absent in lists."),
     ]
+    forked_from: Annotated[ForkedFromJSON | None, doc("What it is a fork of; null if it is none.")]
     usage: Annotated[
         ContextUsageJSON, doc("What was reported of model calls; each sum ends at 2^53-1.")
     ]
@@ -151,11 +159,17 @@ def listed(row: ContextRow, path: Sequence[Range] | None = None) -> bytes:
             version=row.version,
             last_seq=row.last_seq,
             path=UNSET if path is None else [SeqRangeJSON(*between) for between in path],
+            forked_from=_forked_from(row),
             usage=_usage(row),
             created_at=timestamp(row.created_at_us).decode(),
             updated_at=timestamp(row.updated_at_us).decode(),
         )
     )
+
+
+def _forked_from(row: ContextRow) -> ForkedFromJSON | None:
+    source = forked_from(row)
+    return None if source is None else ForkedFromJSON(*source)
 
 
 def _usage(row: ContextRow) -> ContextUsageJSON:

@@ -18,18 +18,20 @@ from msgspec.structs import replace
 
 from fastpaca import errors
 from fastpaca.context import jsontext
-from fastpaca.context.config import MANUAL, REWIND, Config, Manual, strategy_of
+from fastpaca.context.config import FORK, MANUAL, REWIND, Config, Manual, strategy_of
 from fastpaca.context.draft import Draft
 from fastpaca.context.events import (
+    Activated,
     Appended,
     Compacted,
     Configured,
     ContextPurged,
     ContextTombstoned,
+    CopiedMessage,
     Created,
     Event,
     MetadataChanged,
-    Stored,
+    TakenOver,
 )
 from fastpaca.context.fit import Fitted, fit, whole
 from fastpaca.context.message import (
@@ -44,7 +46,9 @@ from fastpaca.context.message import (
 from fastpaca.context.oddities import unpaired
 from fastpaca.context.ops import (
     Append,
+    BeginFork,
     Compact,
+    CopyMessages,
     Counted,
     Delete,
     Op,
@@ -53,9 +57,10 @@ from fastpaca.context.ops import (
     Put,
     PutMessage,
     Rewind,
+    TakeOver,
 )
 from fastpaca.context.path import RANGES_MAX
-from fastpaca.context.persisted import persisted
+from fastpaca.context.persisted import Stored, persisted
 from fastpaca.context.policies import compact, is_above_trigger, is_due
 from fastpaca.context.usage import Usage, UsageTotals
 from fastpaca.context.window import (
@@ -72,9 +77,14 @@ METADATA_BYTES_MAX: Final = 256 * 1024
 T = TypeVar("T")
 
 
-class Status(StrEnum):
-    """Where a context is in its life."""
+FORMING_US: Final = 60_000_000
+"""After how long a context that is forming, and that no node touches, counts as abandoned."""
 
+
+class Status(StrEnum):
+    """Where a context is in its life; a fork that is FORMING is there for nobody yet."""
+
+    FORMING = "forming"
     ACTIVE = "active"
     TOMBSTONED = "tombstoned"
     PURGED = "purged"
@@ -126,6 +136,7 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
         spoken_at_us: When its log or window last changed.
         window: The LLM context, before it is fitted, and the path.
         usage: What was reported of the calls that gave its messages.
+        forked_from: For a fork, the id of its source and the version whose path it began with.
     """
 
     id: str
@@ -140,6 +151,7 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
     spoken_at_us: int
     window: Window
     usage: UsageTotals = UsageTotals()
+    forked_from: tuple[str, int] | None = None
 
     @property
     def needs_compaction(self) -> bool:
@@ -154,6 +166,8 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
             Tombstoned: It was deleted for writing.
             Purged: Its content was erased.
         """
+        if self.status is Status.FORMING:
+            raise errors.ContextNotFound
         if self.status is Status.PURGED:
             raise errors.Purged
         if self.status is Status.TOMBSTONED:
@@ -168,10 +182,18 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
         Raises:
             Tombstoned: The context was deleted for writing.
             Purged: The context was purged.
+            ContextNotFound: The context is forming.
+            AlreadyExists: The context is forming, or a fork is to begin here.
             VersionConflict: The op's *if_version* is not the current version.
             InvalidRequest: A compaction refers to a message that is not on the path, a message has
                 another role than the one that it revises, or there is nothing to go back to.
         """
+        if isinstance(op, BeginFork | CopyMessages | TakeOver):
+            return self._fork(op, now_us)
+        if self.status is Status.FORMING and isinstance(op, Put):
+            raise errors.AlreadyExists
+        if self.status is Status.FORMING:
+            raise errors.ContextNotFound
         if isinstance(op, Purge):
             return self._purge(now_us)
         if isinstance(op, Delete) and self.status is not Status.ACTIVE:
@@ -190,6 +212,57 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
         if isinstance(op, PatchMetadata):
             return self._patch_metadata(op, now_us)
         return self._touched(now_us, status=Status.TOMBSTONED), (ContextTombstoned(),)
+
+    def _fork(
+        self, op: BeginFork | CopyMessages | TakeOver, now_us: int
+    ) -> tuple[ContextState, tuple[Event, ...]]:
+        if self.status is Status.PURGED:
+            raise errors.Purged
+        if self.status is not Status.FORMING or isinstance(op, BeginFork):
+            raise errors.AlreadyExists
+        if isinstance(op, TakeOver):
+            if op.created_at_us != self.created_at_us and not self.is_abandoned(now_us):
+                raise errors.AlreadyExists
+            # Its old owner finds that it was created at another time, and stops.
+            created_at_us = max(now_us, self.created_at_us + 1)
+            return self._touched(now_us, created_at_us=created_at_us), (TakenOver(),)
+        if (op.created_at_us, op.after_seq) != (self.created_at_us, self.last_seq):
+            raise errors.Unavailable("The fork was taken for abandoned; try again.")
+        return self._copy(op, now_us)
+
+    def _copy(self, op: CopyMessages, now_us: int) -> tuple[ContextState, tuple[Event, ...]]:
+        events: list[Event] = []
+        at_us, seq = self.spoken_at_us, self.last_seq
+        for message in op.messages:
+            seq += 1
+            at_us = max(at_us, message.at_us)
+            events.append(CopiedMessage(seq, message, at_us))
+        version, status = seq, Status.FORMING
+        if op.ends:
+            status = Status.ACTIVE
+            events.append(Activated())
+            if op.window is not None:
+                version += 1
+                event = Compacted(
+                    version,
+                    FORK,
+                    None,
+                    None,
+                    op.tokens,
+                    op.tokens,
+                    op.window,
+                    op.replacement,
+                    at_us,
+                )
+                events.append(event)
+        changed = self._touched(
+            now_us, status=status, version=version, last_seq=seq, spoken_at_us=at_us
+        )
+        return changed, tuple(events)
+
+    def is_abandoned(self, now_us: int) -> bool:
+        """Return whether this is forming, and no node has touched it for long."""
+        return self.status is Status.FORMING and now_us - self.updated_at_us >= FORMING_US
 
     def budget(self, budget_tokens: int | None) -> tuple[int, bool]:
         """Return the budget of a read that asks for *budget_tokens*, and whether it binds."""
@@ -479,6 +552,7 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
             window=Window(),
             config=Config(),
             usage=UsageTotals(),
+            forked_from=None,
         )
         return changed, (ContextPurged(),)
 
@@ -489,11 +563,13 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
 
 def create(context_id: str, op: Op, now_us: int) -> tuple[ContextState, tuple[Event, ...]]:
     """
-    Decide what *op* does to a context that does not exist: `Put` creates it.
+    Decide what *op* does to a context that does not exist: `Put` and `BeginFork` create it.
 
     Raises:
         ContextNotFound: It is another op.
     """
+    if isinstance(op, BeginFork):
+        return _forming(context_id, op, now_us), (Created(),)
     if not isinstance(op, Put):
         raise errors.ContextNotFound
     blank = ContextState(
@@ -511,6 +587,23 @@ def create(context_id: str, op: Op, now_us: int) -> tuple[ContextState, tuple[Ev
     )
     context, events = blank.apply(op, now_us)
     return context, (Created(), *events)
+
+
+def _forming(context_id: str, op: BeginFork, now_us: int) -> ContextState:
+    return ContextState(
+        id=context_id,
+        status=Status.FORMING,
+        config=op.config,
+        metadata=op.metadata,
+        version=0,
+        last_seq=0,
+        revision=0,
+        created_at_us=now_us,
+        updated_at_us=now_us,
+        spoken_at_us=0,
+        window=Window(),
+        forked_from=op.forked_from,
+    )
 
 
 def _or(value: T | None, default: T) -> T:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from fastpaca.context.draft import Draft
-from fastpaca.context.message import Counts, Entry
+from fastpaca.context.message import Entry
 from fastpaca.context.oddities import Oddity
-from fastpaca.context.persisted import Persisted
+from fastpaca.context.ops import Copied
+from fastpaca.context.persisted import Persisted, Stored
 from fastpaca.context.usage import Usage
 
 
@@ -50,12 +51,20 @@ class Appended(msgspec.Struct, frozen=True, gc=False):
     usage: Usage | None = None
 
 
-class Stored(msgspec.Struct, frozen=True, gc=False):
-    """A synthetic message of a replacement, at its *position*."""
+class CopiedMessage(msgspec.Struct, frozen=True, gc=False):
+    """A message was copied from another log; *at_us* never falls along the log."""
 
-    position: int
-    draft: Draft
-    counts: Counts
+    seq: int
+    message: Copied
+    at_us: int
+
+
+class Activated(msgspec.Struct, frozen=True, gc=False):
+    """A context that was forming can be used."""
+
+
+class TakenOver(msgspec.Struct, frozen=True, gc=False):
+    """A context that is forming was taken over, to be erased."""
 
 
 class Compacted(msgspec.Struct, frozen=True, gc=False):
@@ -97,5 +106,8 @@ Event = (
     | ContextTombstoned
     | ContextPurged
     | Appended
+    | CopiedMessage
+    | Activated
+    | TakenOver
     | Compacted
 )

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import msgspec
 
-from fastpaca.context.config import Policy
+from fastpaca.context.config import Config, Policy
 from fastpaca.context.draft import Draft
 from fastpaca.context.message import Counts, Entry
+from fastpaca.context.persisted import Persisted, Stored
 from fastpaca.context.usage import Usage
 from fastpaca.context.window import Window
 
@@ -106,6 +107,64 @@ class Past(msgspec.Struct, frozen=True, gc=False):
     window: Window
 
 
+class BeginFork(msgspec.Struct, frozen=True, gc=False):
+    """
+    Create a context that is forming: a fork of *forked_from*, which has none of its messages yet.
+
+    *forked_from* is the id of the source and the version whose path is copied.
+    """
+
+    config: Config
+    metadata: bytes
+    forked_from: tuple[str, int]
+
+
+class Copied(msgspec.Struct, frozen=True, gc=False):
+    """
+    A message of another log, as it is stored: its text, its counts as from `encode_counts`, how it
+    came, the id by which it is found, and when it was appended, in microseconds since 1970, UTC.
+    """
+
+    body: bytes
+    counts: bytes
+    origin: str
+    message_id: str
+    at_us: int
+
+
+class CopyMessages(msgspec.Struct, frozen=True, gc=False):
+    """
+    Append *messages* to a context that is forming, and let it become active if they are the last.
+
+    Attributes:
+        messages: The messages.
+        after_seq: The last seq before them.
+        created_at_us: When the context was created, which shows that the fork is still the same.
+        ends: Whether they are the last.
+        window: With the last of them, the window in its stored form; None if it is the whole path.
+        tokens: The tokens of that window.
+        replacement: The synthetic messages of that window.
+    """
+
+    messages: tuple[Copied, ...]
+    after_seq: int
+    created_at_us: int
+    ends: bool = False
+    window: Persisted | None = None
+    tokens: int = 0
+    replacement: tuple[Stored, ...] = ()
+
+
+class TakeOver(msgspec.Struct, frozen=True, gc=False):
+    """
+    Take over a context that is forming, to erase it.
+
+    The node that forms it knows when it was created; others may take over what is abandoned.
+    """
+
+    created_at_us: int | None = None
+
+
 class Compact(msgspec.Struct, frozen=True, gc=False):
     """
     Replace the window with exactly *replacement*: references to the log and synthetic messages.
@@ -118,4 +177,16 @@ class Compact(msgspec.Struct, frozen=True, gc=False):
     if_version: int | None = None
 
 
-Op = Put | PatchMetadata | Delete | Purge | Append | PutMessage | Rewind | Compact
+Op = (
+    Put
+    | PatchMetadata
+    | Delete
+    | Purge
+    | Append
+    | PutMessage
+    | Rewind
+    | BeginFork
+    | CopyMessages
+    | TakeOver
+    | Compact
+)

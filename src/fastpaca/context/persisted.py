@@ -23,7 +23,8 @@ import msgspec
 from msgspec.structs import replace
 
 from fastpaca.context.cut_calls import CutCall
-from fastpaca.context.message import Entry
+from fastpaca.context.draft import Draft
+from fastpaca.context.message import Counts, Entry
 from fastpaca.context.path import WHOLE_LOG, Path
 from fastpaca.context.removal import taken_out
 from fastpaca.context.window import Window, WindowSegment
@@ -34,6 +35,14 @@ RULES: Final = 1
 
 GAP_MAX: Final = 16
 """How many messages of the log that are not in the window a run may include in one gap."""
+
+
+class Stored(msgspec.Struct, frozen=True, gc=False):
+    """A synthetic message of a replacement, at its *position*."""
+
+    position: int
+    draft: Draft
+    counts: Counts
 
 
 class Run(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -34,6 +34,7 @@ class Stage(msgspec.Struct, eq=False):
         context: The state after the writes; None until a write has created the context.
         events: What the writes did, in order; empty if nothing has changed.
         records: The idempotency records to store, by key.
+        has_formed: Whether the context was forming, and is active now; it must be loaded then.
         outcomes: Each write, and the outcome for its caller once this is committed.
     """
 
@@ -41,6 +42,7 @@ class Stage(msgspec.Struct, eq=False):
     context: ContextState | None
     events: list[Event] = []
     records: dict[str, IdempotencyRecord] = {}
+    has_formed: bool = False
     outcomes: list[tuple[PendingWrite, Written | Exception]] = []
 
 
@@ -90,9 +92,12 @@ class Batch:
         Return whether a write can be applied now.
 
         One that has to be prepared can be applied only to the state that it was prepared for. But
-        what is refused or replayed in any case needs nothing.
+        what is refused or replayed in any case needs nothing. Nothing can be applied to a context
+        that has just been formed, until it is loaded.
         """
         context = stage.context
+        if stage.has_formed:
+            return False
         if write.prepare is None or context is None or context.status is not Status.ACTIVE:
             return True
         if write.keyed is not None and self._record(write, write.keyed) is not None:
@@ -110,6 +115,8 @@ class Batch:
         response = write.write_response(after, events)
         stage.context = after
         stage.events += events
+        is_formed = before is not None and before.status is Status.FORMING
+        stage.has_formed |= is_formed and after.status is Status.ACTIVE
         if write.keyed is not None and events:
             key, fingerprint = write.keyed.key, write.keyed.fingerprint
             record = IdempotencyRecord(key, fingerprint, response, self.now_us)

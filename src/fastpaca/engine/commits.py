@@ -209,7 +209,10 @@ class Commits:
         records: list[IdempotencyRecord] = []
         for stage in stages:
             assert stage.context is not None
-            self._contexts.publish(stage.context)
+            if stage.has_formed:  # memory does not have its window
+                self._contexts.forget(stage.context.id)
+            else:
+                self._contexts.publish(stage.context)
             records += stage.records.values()
             self._count(stage.events)
             self.settle(stage)

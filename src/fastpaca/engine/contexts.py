@@ -70,7 +70,7 @@ class ContextStates:
             context = self.cache.get(context_id)
             if context is None and context_id not in self._absent:
                 context = await self.load(context_id)
-        if context is None:
+        if context is None or context.status is Status.FORMING:
             raise ContextNotFound
         if context.status is Status.PURGED:
             raise ContextNotFound("This context was purged; its id can never be used again.")

@@ -25,12 +25,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple
 
 from fastpaca.clock import Clock
 from fastpaca.context import ContextState, create
-from fastpaca.context.ops import Op
+from fastpaca.context.context import FORMING_US
+from fastpaca.context.ops import Op, TakeOver
 from fastpaca.engine import feed
 from fastpaca.engine.batch import Batch, Stage, work
 from fastpaca.engine.cache import ContextCache
@@ -42,9 +44,15 @@ from fastpaca.engine.idempotency import IdempotencyRecords
 from fastpaca.engine.pages import Pages
 from fastpaca.engine.queue import QUEUE_OPS_MAX, WriteQueue
 from fastpaca.engine.writes import Keyed, PendingWrite, Prepare, ResponseWriter, Written
-from fastpaca.errors import FastpacaError, Unavailable
+from fastpaca.errors import (
+    AlreadyExists,
+    ContextNotFound,
+    FastpacaError,
+    IdempotencyConflict,
+    Unavailable,
+)
 from fastpaca.offload import offload
-from fastpaca.store.base import PageBounds, Store
+from fastpaca.store.base import CommitFailed, CommitUnknown, PageBounds, Store
 from fastpaca.stream.hub import Hub
 from fastpaca.stream.recent import PAGE_BYTES_MAX
 from fastpaca.stream.subscription import Page
@@ -162,8 +170,13 @@ class Engine:
         return self._contexts.cache
 
     async def forget_old_records(self) -> None:
-        """Delete idempotency records after the time for which they are promised."""
+        """Delete idempotency records after their promised time, and forks that were abandoned."""
         await self._store.forget_idempotency_records(self._clock() - RECORDS_KEPT_US)
+        with READING:
+            abandoned = await self._store.abandoned(self._clock() - FORMING_US)
+        for context_id in abandoned:
+            with suppress(AlreadyExists, ContextNotFound):  # another node was first
+                await self.drop_fork(context_id)
 
     # --- reads --------------------------------------------------------------------------------
 
@@ -194,6 +207,40 @@ class Engine:
         return feed.page_of(after, page)
 
     # --- writes -------------------------------------------------------------------------------
+
+    async def stored_response(self, keyed: Keyed) -> bytes | None:
+        """
+        Return the response that is stored under a key; None if there is none.
+
+        Raises:
+            IdempotencyConflict: The key was used with another request.
+            Unavailable: The store can't be read.
+        """
+        record = self._records.recent(keyed.key)
+        if record is None and not keyed.is_new:
+            with READING:
+                record = (await self._records.look_up([keyed.key])).get(keyed.key)
+        if record is not None and record.fingerprint != keyed.fingerprint:
+            raise IdempotencyConflict
+        return None if record is None else record.response
+
+    async def drop_fork(self, context_id: str, created_at_us: int | None = None) -> None:
+        """
+        Erase a context that is forming, and that is abandoned or was created here at a time.
+
+        Raises:
+            AlreadyExists: It is not abandoned, or not forming.
+            ContextNotFound: There is no such context.
+            Unavailable: It can't be erased now.
+        """
+        written = await self.write(context_id, TakeOver(created_at_us), lambda *_: b"")
+        try:
+            await self._store.drop(context_id, written.context.revision + 1)
+        except (CommitFailed, CommitUnknown) as error:
+            logger.warning("a fork could not be erased: %s", error)
+            raise Unavailable from error
+        finally:
+            self._contexts.forget(context_id)
 
     async def write(
         self,

@@ -89,6 +89,7 @@ class Pages:
         *,
         skip: int = 0,
         newest_first: bool = False,
+        bytes_max: int = PAGE_BYTES_MAX,
     ) -> list[MessageRow]:
         """
         Read a page of the path of *context* between two places, inclusive; see `Store.path`.
@@ -103,7 +104,7 @@ class Pages:
             ranges,
             from_place,
             to_place,
-            _bounds(limit),
+            PageBounds(limit, bytes_max),
             skip=skip,
             newest_first=newest_first,
         )

@@ -17,7 +17,15 @@ from fastpaca import ranges
 from fastpaca.context.config import Config, parse_policy, policy_text
 from fastpaca.context.context import ContextState, Status
 from fastpaca.context.draft import parse
-from fastpaca.context.events import Appended, Compacted, Configured, Created, Event, MetadataChanged
+from fastpaca.context.events import (
+    Appended,
+    Compacted,
+    Configured,
+    CopiedMessage,
+    Created,
+    Event,
+    MetadataChanged,
+)
 from fastpaca.context.message import (
     Entry,
     as_appended,
@@ -63,6 +71,13 @@ def change(
             messages.append(_message_row(event))
             if event.draft.message_id and event.entry.revises is None:
                 ids.append(IdRow(message_id_hash(event.draft.message_id), event.entry.place))
+        elif isinstance(event, CopiedMessage):
+            seq, message = event.seq, event.message
+            messages.append(
+                MessageRow(seq, seq, message.body, message.counts, event.at_us, message.origin)
+            )
+            if message.message_id:
+                ids.append(IdRow(message_id_hash(message.message_id), seq))
         elif isinstance(event, Compacted):
             compactions.append(_compaction_row(event))
             synthetics += _synthetic_rows(event)
@@ -87,7 +102,7 @@ def change(
 
 def context_row(context: ContextState, commit_id: bytes) -> ContextRow:
     """Return the row of *context*."""
-    config = context.config
+    config, source = context.config, context.forked_from
     return ContextRow(
         id=context.id,
         status=context.status.value,
@@ -104,6 +119,7 @@ def context_row(context: ContextState, commit_id: bytes) -> ContextRow:
         updated_at_us=context.updated_at_us,
         spoken_at_us=context.spoken_at_us,
         usage=context.usage.encode(),
+        forked_from=b"" if source is None else msgspec.json.encode(source),
     )
 
 
@@ -168,7 +184,16 @@ def state(row: ContextRow, window: Window) -> ContextState:
         spoken_at_us=row.spoken_at_us,
         window=window,
         usage=UsageTotals.decode(row.usage),
+        forked_from=forked_from(row),
     )
+
+
+def forked_from(row: ContextRow) -> tuple[str, int] | None:
+    """Return what the context of *row* is a fork of: the id of its source, and a version."""
+    return _source_decoder.decode(row.forked_from) if row.forked_from else None
+
+
+_source_decoder = msgspec.json.Decoder(tuple[str, int])
 
 
 def _purged(row: ContextRow) -> ContextState:

@@ -47,7 +47,8 @@ class ContextRow(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         id: The caller's id.
-        status: `active`, `tombstoned` or `purged`; of a purged row, only *id* and *status* count.
+        status: `active`, `tombstoned`, `forming` or `purged`; of a purged row, only *id* and
+            *status* count.
         token_budget: In tokens.
         trigger_ratio: In (0, 1].
         token_factor: In (0, 10].
@@ -61,6 +62,7 @@ class ContextRow(msgspec.Struct, frozen=True, gc=False):
         updated_at_us: When anything in it last changed.
         spoken_at_us: When its log or window last changed.
         usage: What was reported of model calls, as from `UsageTotals.encode`.
+        forked_from: JSON text of what it is a fork of; empty if it is none. It never changes.
     """
 
     id: str
@@ -78,6 +80,7 @@ class ContextRow(msgspec.Struct, frozen=True, gc=False):
     updated_at_us: int
     spoken_at_us: int
     usage: bytes = b"[]"
+    forked_from: bytes = b""
 
 
 class MessageRow(NamedTuple):
@@ -499,8 +502,22 @@ class Store(Protocol):
         """
         Read the rows whose ids begin with *prefix* and are above *after*, in byte order of the ids.
 
-        They include tombstoned contexts, but not purged ones.
+        They include tombstoned contexts, but neither forming nor purged ones.
         """
+
+    async def drop(self, context_id: str, /, revision: int) -> None:
+        """
+        Erase a forming context that is at *revision*; then its id is free again.
+
+        If it is at another revision, nothing happens. An interrupted call can be repeated.
+
+        Raises:
+            CommitFailed: It may be erased in part.
+            CommitUnknown: It may be erased in part, or as a whole.
+        """
+
+    async def abandoned(self, before_us: int) -> list[str]:
+        """Return the ids of some forming contexts that were last changed before *before_us*."""
 
     async def idempotency_records(self, keys: Sequence[str]) -> dict[str, IdempotencyRecord]:
         """

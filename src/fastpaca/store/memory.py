@@ -312,10 +312,21 @@ class MemoryStore:
         """Read rows in byte order of their ids."""
         first = prefix.encode()
         start = max(bisect_left(self._ids, first), bisect_right(self._ids, after.encode()))
-        ids = takewhile(
-            lambda name: name.startswith(first), islice(self._ids, start, start + limit)
-        )
-        return [self._contexts[name.decode()].row for name in ids]
+        ids = takewhile(lambda name: name.startswith(first), islice(self._ids, start, None))
+        rows = (self._contexts[name.decode()].row for name in ids)
+        return list(islice((row for row in rows if row.status != "forming"), limit))
+
+    async def drop(self, context_id: str, revision: int) -> None:
+        """Erase a forming context."""
+        context = self._contexts.get(context_id)
+        if context and (context.row.status, context.row.revision) == ("forming", revision):
+            del self._contexts[context_id]
+            del self._ids[bisect_left(self._ids, context_id.encode())]
+
+    async def abandoned(self, before_us: int) -> list[str]:
+        """Return forming contexts that no node has touched."""
+        rows = [context.row for context in self._contexts.values()]
+        return [row.id for row in rows if row.status == "forming" and row.updated_at_us < before_us]
 
     async def idempotency_records(self, keys: Sequence[str]) -> dict[str, IdempotencyRecord]:
         """Return the records of some keys."""

@@ -1,0 +1,155 @@
+"""
+Forks: a new context with the path of another, copied in pieces.
+
+While it is copied, the new context is *forming*: nobody can read or list it, and its id is taken.
+The last piece makes it active in the same commit, so there is the whole fork or none. If a node
+dies in between, what it has left counts as abandoned after a minute, and is erased by the next fork
+to that id, by the periodic cleanup, or on a single node at its start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Final, NamedTuple
+
+from fastpaca.context import ContextState
+from fastpaca.context.draft import parse
+from fastpaca.context.forking import ForkedWindow, forked_window
+from fastpaca.context.ops import BeginFork, Copied, CopyMessages
+from fastpaca.engine import Engine, Keyed, ResponseWriter, Written
+from fastpaca.errors import AlreadyExists, ContextNotFound, FastpacaError
+from fastpaca.offload import PARSE, REBUILD, offload
+from fastpaca.store.base import MessageRow
+
+logger = logging.getLogger(__name__)
+
+PIECE_ROWS: Final = 500
+"""The most messages of a piece."""
+
+PIECE_BYTES: Final = 1024 * 1024
+"""The most bytes of a piece, unless one message has more: so that other commits wait little."""
+
+
+class ForkRequest(NamedTuple):
+    """
+    A fork to make.
+
+    Attributes:
+        fork_id: The id of the new context.
+        metadata: Its metadata.
+        write_response: Writes the response, once it is there.
+        keyed: The idempotency key that the response is stored under, or None.
+    """
+
+    fork_id: str
+    metadata: bytes
+    write_response: ResponseWriter
+    keyed: Keyed | None
+
+
+class Forks:
+    """Makes forks in *engine*. One that has begun goes on, even if its caller leaves."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._tasks: set[asyncio.Task[Written]] = set()
+
+    async def make(self, past: ContextState, request: ForkRequest) -> Written:
+        """
+        Make a fork of *past*, a context as it is or was after a version.
+
+        Raises:
+            AlreadyExists: Its id is taken.
+            Purged: Its id can't be used again.
+            ContextNotFound: The source was purged meanwhile.
+            Unavailable: It can't be made now; nothing of it is left, or soon nothing.
+            OutcomeUnknown: It may have been made.
+        """
+        task = asyncio.create_task(self._make(past, request))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
+    async def _make(self, past: ContextState, request: ForkRequest) -> Written:
+        begun = await self._begun(past, request)
+        try:
+            return await self._copied(past, request, begun.created_at_us)
+        except BaseException:
+            with suppress(FastpacaError):  # it then counts as abandoned
+                await self._engine.drop_fork(request.fork_id, begun.created_at_us)
+            raise
+
+    async def _begun(self, past: ContextState, request: ForkRequest) -> ContextState:
+        """Create the new context, perhaps in place of one that was abandoned."""
+        op = BeginFork(past.config, request.metadata, (past.id, past.version))
+        begin = partial(self._engine.write, request.fork_id, op, _no_response)
+        try:
+            written = await begin()
+        except AlreadyExists:
+            with suppress(ContextNotFound):  # it is gone already
+                await self._engine.drop_fork(request.fork_id)
+            written = await begin()
+        return written.context
+
+    async def _copied(
+        self, past: ContextState, request: ForkRequest, created_at_us: int
+    ) -> Written:
+        """Copy the path of *past*, piece by piece."""
+        places: list[int] = []
+        end = past.window.end
+        while True:
+            after = places[-1] if places else 0
+            rows = await self._engine.pages.path(
+                past, after + 1, end, PIECE_ROWS, bytes_max=PIECE_BYTES
+            )
+            places += [row.place for row in rows]
+            copied = await offload(
+                PARSE, sum([len(row.body) for row in rows]), partial(_copy, rows)
+            )
+            op = CopyMessages(copied, len(places) - len(rows), created_at_us)
+            if not rows or places[-1] == end:
+                break
+            await self._engine.write(request.fork_id, op, _no_response)
+            logger.info(
+                "forking: %d messages are copied",
+                len(places),
+                extra={"context_id": request.fork_id},
+            )
+        window = await self._window(past, places)
+        await self._engine.read(past.id)  # it may have been purged meanwhile
+        last = CopyMessages(
+            op.messages,
+            op.after_seq,
+            created_at_us,
+            ends=True,
+            window=None if window is None else window.window,
+            tokens=0 if window is None else window.tokens,
+            replacement=() if window is None else window.replacement,
+        )
+        return await self._engine.write(
+            request.fork_id, last, request.write_response, request.keyed
+        )
+
+    async def _window(self, past: ContextState, places: Sequence[int]) -> ForkedWindow | None:
+        window = past.window.apart()
+        make = partial(forked_window, window, places)
+        return await offload(REBUILD, window.text_bytes, make, items=len(window))
+
+
+def _copy(rows: Iterable[MessageRow]) -> tuple[Copied, ...]:
+    return tuple(
+        [
+            Copied(
+                row.body, row.counts, row.origin, parse(row.body, "message").message_id, row.at_us
+            )
+            for row in rows
+        ]
+    )
+
+
+def _no_response(*_: object) -> bytes:
+    return b""
