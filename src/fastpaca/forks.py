@@ -1,10 +1,10 @@
 """
 Forks: a new context with the path of another, copied in pieces.
 
-While it is copied, the new context is *forming*: nobody can read or list it, and its id is taken.
-The last piece makes it active in the same commit, so there is the whole fork or none. If a node
-dies in between, what it has left counts as abandoned after a minute, and is erased by the next fork
-to that id, by the periodic cleanup, or on a single node at its start.
+While it is copied, the new context is *forming*: it can be neither read nor listed, and its id is
+taken. The last piece makes it active in the same commit, so there is the whole fork or none. If a
+node dies in between, what it has left counts as abandoned after a minute, and is erased by the next
+fork to that id, by the periodic cleanup, or on a single node at its start.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ SELECT m.place, m.context, i.id, m.seq, m.version, m.body, m.counts, m.at_us, m.
     m.usage, m.revises
 FROM messages AS m CROSS JOIN contexts AS c ON c.key = m.context
     CROSS JOIN context_ids AS i ON i.key = c.key
-WHERE m.place > ? AND m.seq IS NOT NULL
+WHERE m.place > ? AND m.seq IS NOT NULL AND c.status <> 2
     AND NOT EXISTS (SELECT 1 FROM archive_halts AS h WHERE h.context = m.context)
 ORDER BY m.place LIMIT ?
 """

@@ -65,6 +65,8 @@ class ArchivedStore(ArchivedReads):
         self.contexts = store.contexts
         self.idempotency_records = store.idempotency_records
         self.forget_idempotency_records = store.forget_idempotency_records
+        self.drop = store.drop  # what is forming was never archived
+        self.abandoned = store.abandoned
         self.backup = store.backup  # without the archive
         self._job: asyncio.Task[None] | None = None
 
@@ -135,6 +137,8 @@ class ArchivedStore(ArchivedReads):
         await self._store.commit(changes)
         written = [row for c in changes if not c.purges for row in (*c.restored, *c.messages)]
         self.metrics.note_commit([row.at_us for row in written])
+        if any(change.activates for change in changes):
+            self.writer.try_halted()
         if purged:
             self.metrics.note_gone(sum(gone))
             await self._purges.erase(purged)

@@ -45,7 +45,7 @@ SELECT t.context FROM (
 
 _LAST_SEQ: Final = """
 SELECT last_seq FROM contexts
-WHERE key = ?1 AND NOT EXISTS (SELECT 1 FROM archive_halts WHERE context = ?1)
+WHERE key = ?1 AND status <> 2 AND NOT EXISTS (SELECT 1 FROM archive_halts WHERE context = ?1)
 """
 
 _IN_RANGE: Final = """

@@ -130,6 +130,10 @@ class ArchiveWriter:
             halted=survey.halted_contexts,
         )
 
+    def try_halted(self) -> None:
+        """Try at the next turn whether halted contexts can continue."""
+        self._halts_to_try = None
+
     async def catch_up(self) -> None:
         """
         Erase, archive and trim until nothing is left to do.
@@ -209,7 +213,7 @@ class ArchiveWriter:
         return {keys[context_id]: seq for context_id, seq in conflicts.items()}
 
     async def _try_halted(self) -> None:
-        """Try once in the life of a node whether halted contexts can continue."""
+        """Try at the start of a node, and after each fork, whether halted contexts can continue."""
         if self._halts_to_try is None:
             self._halts_to_try = await self._store.in_reader(local.halts)
         while self._halts_to_try:

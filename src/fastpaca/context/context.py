@@ -82,7 +82,7 @@ FORMING_US: Final = 60_000_000
 
 
 class Status(StrEnum):
-    """Where a context is in its life; a fork that is FORMING is there for nobody yet."""
+    """Where a context is in its life; a fork that is FORMING cannot be seen yet."""
 
     FORMING = "forming"
     ACTIVE = "active"

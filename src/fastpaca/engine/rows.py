@@ -18,6 +18,7 @@ from fastpaca.context.config import Config, parse_policy, policy_text
 from fastpaca.context.context import ContextState, Status
 from fastpaca.context.draft import parse
 from fastpaca.context.events import (
+    Activated,
     Appended,
     Compacted,
     Configured,
@@ -61,7 +62,7 @@ def change(
     """
     Return the rows of *events*; *context* is the state after them, with the revision to commit.
     """
-    config_changed = metadata_changed = False
+    config_changed = metadata_changed = activates = False
     messages: list[MessageRow] = []
     ids: list[IdRow] = []
     synthetics: list[SyntheticRow] = []
@@ -85,6 +86,8 @@ def change(
             config_changed = metadata_changed = True
         elif isinstance(event, Configured):
             config_changed = True
+        elif isinstance(event, Activated):
+            activates = True
         elif isinstance(event, MetadataChanged):
             metadata_changed = True
     return Change(
@@ -92,6 +95,7 @@ def change(
         expected_revision=context.revision - 1,
         config_changed=config_changed,
         metadata_changed=metadata_changed,
+        activates=activates,
         messages=messages,
         ids=ids,
         synthetics=synthetics,

@@ -163,6 +163,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
         config_changed: Whether budget, trigger or policy change (true for a new context).
         metadata_changed: Whether the metadata changes (true for a new context).
         messages: Appended and revised messages, ascending, directly after the last ones.
+        activates: Whether the context was forming, and is active now.
         ids: The ids of appended messages that have one.
         restored: Older messages that were trimmed from the store and are needed again, ascending.
         synthetics: Messages of new replacements.
@@ -175,6 +176,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     expected_revision: int
     config_changed: bool = False
     metadata_changed: bool = False
+    activates: bool = False
     messages: Sequence[MessageRow] = ()
     ids: Sequence[IdRow] = ()
     restored: Sequence[MessageRow] = ()

@@ -268,6 +268,10 @@ class Reader:
             lambda row: ContextRow(*row), sql.CONTEXTS, after, prefix, after_prefix(prefix), limit
         )
 
+    async def abandoned(self, before_us: int) -> list[str]:
+        """Return some forming contexts that were last changed before a time."""
+        return [name for (name,) in await self._fetched(sql.ABANDONED, before_us)]
+
     async def idempotency_records(self, keys: Sequence[str]) -> dict[str, IdempotencyRecord]:
         """Return the idempotency records of keys."""
         by_hash = {hashed(key): key for key in keys}

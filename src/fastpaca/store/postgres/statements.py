@@ -24,12 +24,12 @@ COMMIT_IDS_KEPT: Final = 8
 PIECE_ROWS: Final = 1000
 """The most rows that a transaction erases or forgets."""
 
-PARAMETERS_MAX: Final = 2048
+PARAMETERS_MAX: Final = 2176
 """
 The most parameters of a statement.
 
 The protocol allows 32,767. But asyncpg keeps only statements of up to 15 KiB prepared, and each
-parameter takes up to 7 bytes: `$2048, `.
+parameter takes up to 7 bytes: `$2176, `.
 """
 
 
@@ -119,7 +119,7 @@ def _inserting(
 _ROW: Final = f"""
 c.id, c.status, c.token_budget, c.trigger_ratio, c.token_factor, c.policy, c.metadata, c.version,
 c.last_seq, c.revision, substring(c.commit_ids FROM 1 FOR {COMMIT_ID_BYTES}), c.created_at_us,
-c.updated_at_us, c.spoken_at_us, c.usage
+c.updated_at_us, c.spoken_at_us, c.usage, c.forked_from
 """
 
 # As the fields of CompactionRow.
@@ -448,7 +448,8 @@ CONTEXTS: Final = Statement(
     "once for each such request",
     f"""
 SELECT {_ROW} FROM fastpaca.contexts AS c
-WHERE c.id > $1 AND c.id >= $2 AND ($3::text IS NULL OR c.id < $3) AND {TAKES_WRITES}
+WHERE c.id > $1 AND c.id >= $2 AND ($3::text IS NULL OR c.id < $3) AND c.status <> 'forming'
+    AND {TAKES_WRITES}
 ORDER BY c.id LIMIT $4
 """,
     "contexts are listed by id, and every server has some of them",
@@ -476,6 +477,7 @@ UPDATE fastpaca.contexts AS c SET
     updated_at_us = n.updated_at_us,
     spoken_at_us = n.spoken_at_us,
     usage = n.usage,
+    forked_from = CASE WHEN n.status = 'purged' THEN ''::bytea ELSE c.forked_from END,
     must_erase = n.status = 'purged'
 FROM unnest(
     $1::bytea[], $2::bigint[], $3::text[], $4::bigint[], $5::double precision[],
@@ -520,6 +522,7 @@ INSERT_CONTEXTS: Final = _inserting(
         "updated_at_us": "bigint",
         "spoken_at_us": "bigint",
         "usage": "bytea",
+        "forked_from": "bytea",
     },
     keys=1,
     end=" RETURNING context_id",
@@ -615,6 +618,38 @@ TOUCH_ANSWERS: Final = Statement(
     "wait until a stored response is as safe as when it was first sent",
     "once for all requests that are retried at the same time",
     "UPDATE fastpaca.answers SET at_us = at_us WHERE key_hash = ANY($1::bytea[])",
+)
+
+# --- forks that were not finished -----------------------------------------------------------------
+
+ABANDONED: Final = Statement(
+    "abandoned",
+    "forks that no node has touched for a while",
+    "once an hour",
+    f"""
+SELECT id FROM fastpaca.contexts
+WHERE status = 'forming' AND updated_at_us < $1 AND {TAKES_WRITES} LIMIT 100
+""",
+    "they can be anywhere; each server searches an index that holds nothing else",
+)
+
+TOUCH_FORK: Final = Statement(
+    "touch fork",
+    "whether a fork is still the one to erase",
+    "once for each fork that was not finished",
+    """
+UPDATE fastpaca.contexts SET must_erase = must_erase
+WHERE context_id = $1 AND status = 'forming' AND revision = $2
+""",
+)
+
+DROP_FORK: Final = Statement(
+    "drop fork",
+    "its row, after its messages",
+    "once for each fork that was not finished",
+    """
+DELETE FROM fastpaca.contexts WHERE context_id = $1 AND status = 'forming' AND revision = $2
+""",
 )
 
 # --- what is erased -------------------------------------------------------------------------------

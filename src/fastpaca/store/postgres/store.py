@@ -149,6 +149,10 @@ class PostgresStore:
         """Read rows in byte order of their ids."""
         return await self._database.read(lambda r: r.contexts(prefix, after, limit))
 
+    async def abandoned(self, before_us: int) -> list[str]:
+        """Return some forming contexts that no node has touched."""
+        return await self._database.read(lambda r: r.abandoned(before_us))
+
     async def idempotency_records(self, keys: Sequence[str]) -> dict[str, IdempotencyRecord]:
         """Return the idempotency records of *keys*, which are certainly durable."""
         try:
@@ -197,6 +201,19 @@ class PostgresStore:
         batch = PostgresBatch(changes)
         if batch.ids:
             await self._database.run(self._commits.commit(batch))
+
+    async def drop(self, context_id: str, revision: int) -> None:
+        """
+        Erase a forming context.
+
+        Raises:
+            CommitFailed: It may be erased in part.
+            CommitUnknown: It may be erased in part, or as a whole.
+        """
+        key, timeout = hashed(context_id), self._database.timeout
+        await self._database.run(
+            self._database.write(lambda c: writes.drop(c, key, revision, timeout))
+        )
 
     async def forget_idempotency_records(self, before_us: int) -> None:
         """Delete old records, and continue interrupted erasures."""

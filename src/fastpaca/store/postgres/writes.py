@@ -34,6 +34,9 @@ _ERASURES: Final = (
     sql.ERASE_ANSWERS,
 )
 
+# A context that is forming has no stored responses.
+_FORK_ERASURES: Final = (sql.ERASE_MESSAGES, sql.ERASE_SYNTHETICS, sql.ERASE_COMPACTIONS)
+
 
 def _noted(response: asyncio.Future[Any]) -> None:
     """Retrieve the error of *response*, so that asyncio does not report it."""
@@ -261,6 +264,26 @@ async def erase(
             ):
                 pass
         await connection.execute(sql.ERASED.sql, context_id, timeout=timeout)
+
+
+async def drop(
+    connection: Any,
+    context_id: bytes,
+    revision: int,
+    timeout: float,  # noqa: ASYNC109  # that of a statement
+) -> None:
+    """
+    Erase a forming context at *revision*, piece by piece, and its row at last.
+
+    Its revision shows that no other node copies into it any more.
+    """
+    touched = await connection.execute(sql.TOUCH_FORK.sql, context_id, revision, timeout=timeout)
+    if touched == "UPDATE 0":
+        return
+    for statement in _FORK_ERASURES:
+        while await connection.execute(statement.sql, context_id, timeout=timeout) != "DELETE 0":
+            pass
+    await connection.execute(sql.DROP_FORK.sql, context_id, revision, timeout=timeout)
 
 
 async def left_to_erase(connection: Any, timeout: float) -> list[bytes]:  # noqa: ASYNC109  # that of a statement

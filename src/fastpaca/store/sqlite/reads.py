@@ -39,7 +39,8 @@ _KEYS: Final = "SELECT id, context FROM ids WHERE id IN (SELECT value FROM carra
 # As the fields of ContextRow after the id.
 _STATE: Final = """
 SELECT key, status, token_budget, trigger_ratio, token_factor, policy, metadata, version, last_seq,
-    revision, commit_id, created_at_us, updated_at_us, spoken_at_us, usage
+    revision, commit_id, created_at_us, updated_at_us, spoken_at_us, usage,
+    forked_from
 FROM states WHERE key = (SELECT context FROM ids WHERE id = ?)
 """
 
@@ -114,10 +115,14 @@ FROM compactions WHERE context = (SELECT context FROM ids WHERE id = ?)
 # Both tables of ids are read in order and merged, so a page costs the same wherever it begins.
 _STATES: Final = """
 WITH page AS MATERIALIZED (
-    SELECT id, context FROM ids WHERE id > ? AND id >= ? AND id < ? ORDER BY id LIMIT ?
+    SELECT id, context FROM ids
+    WHERE id > ? AND id >= ? AND id < ?
+        AND context NOT IN (SELECT key FROM contexts WHERE status = 2)
+    ORDER BY id LIMIT ?
 )
 SELECT page.id, status, token_budget, trigger_ratio, token_factor, policy, metadata, version,
-    last_seq, revision, commit_id, created_at_us, updated_at_us, spoken_at_us, usage
+    last_seq, revision, commit_id, created_at_us, updated_at_us, spoken_at_us, usage,
+    forked_from
 FROM page CROSS JOIN states ON states.key = page.context ORDER BY page.id
 """
 
@@ -129,6 +134,11 @@ WHERE answers.key_hash IN (SELECT value FROM carray(?))
 """
 
 _ELSEWHERE: Final = "SELECT identity IS NOT NULL, has_trimmed FROM archive"
+
+# Contexts that are forming are few.
+_ABANDONED: Final = """
+SELECT id FROM contexts JOIN context_ids USING (key) WHERE status = 2 AND updated_at_us < ?
+"""
 
 _IS_ERASURE_LEFT: Final = "SELECT EXISTS (SELECT 1 FROM erasures)"
 
@@ -380,6 +390,11 @@ def _behind(prefix: bytes) -> bytes:
 def _array(values: Iterable[bytes]) -> Any:
     """Bind many values as one parameter, which is much faster than a statement for each."""
     return apsw.carray(tuple(values), flags=apsw.SQLITE_CARRAY_BLOB)
+
+
+def abandoned(connection: apsw.Connection, before_us: int) -> list[str]:
+    """Return the forming contexts that were last changed before a time."""
+    return [name.decode() for (name,) in connection.execute(_ABANDONED, (before_us,))]
 
 
 def idempotency_records(

@@ -15,6 +15,9 @@ from fastpaca.store.base import Change, CommitFailed, MessageRow
 
 SHORT_ID_BYTES: Final = 128
 LONG_ID_BYTES: Final = 512
+
+STATUSES: Final = ("active", "tombstoned", "forming")
+"""What the numbers in `contexts.status` stand for."""
 MESSAGE_ID_BYTES: Final = 97
 """The room of an id in each table of ids; the first migration says why."""
 
@@ -35,7 +38,7 @@ WHERE NOT EXISTS (SELECT 1 FROM short_ids WHERE id = ?2)
 INSERT_ERASURE: Final = "INSERT INTO erasures VALUES (?)"
 
 UPDATE_CONTEXT: Final = """
-UPDATE contexts SET version = ?, last_seq = ?, revision = ?, is_tombstoned = ?, updated_at_us = ?,
+UPDATE contexts SET version = ?, last_seq = ?, revision = ?, status = ?, updated_at_us = ?,
     spoken_at_us = ?, commit_id = ?, usage = ?
 WHERE key = ? AND revision = ?
 """
@@ -49,6 +52,9 @@ CLEAR_CONTEXT_ID: Final = "UPDATE context_ids SET id = NULL WHERE key = ?"
 
 INSERT_ARCHIVE_ERASURE: Final = "INSERT INTO archive_erasures VALUES (?)"
 
+# What was copied while it was forming was not archived. So it catches up like one that was halted.
+INSERT_ARCHIVE_HALT: Final = "INSERT INTO archive_halts VALUES (?, 0)"
+
 INSERT_SHORT_ID: Final = """
 INSERT INTO short_ids SELECT ?1, ?2 + (1 << 40)
 WHERE NOT EXISTS (SELECT 1 FROM purged WHERE id_hash = ?3)
@@ -61,13 +67,13 @@ WHERE NOT EXISTS (SELECT 1 FROM purged WHERE id_hash = ?3)
 
 CLEAR_CONFIGURATION: Final = """
 UPDATE configurations SET context = NULL, token_budget = NULL, trigger_ratio = NULL,
-    token_factor = NULL, policy = NULL
+    token_factor = NULL, policy = NULL, forked_from = NULL
 WHERE context = ?
 """
 
 INSERT_CONFIGURATION: Final = """
-INSERT INTO configurations (context, token_budget, trigger_ratio, token_factor, policy)
-VALUES (?, ?, ?, ?, ?)
+INSERT INTO configurations (context, token_budget, trigger_ratio, token_factor, policy, forked_from)
+VALUES (?, ?, ?, ?, ?, ?)
 """
 
 CLEAR_METADATA: Final = "UPDATE metadata SET context = NULL, body = NULL WHERE context = ?"
@@ -110,6 +116,7 @@ _ORDER: Final = (
     INSERT_ERASURE,
     CLEAR_CONTEXT_ID,
     INSERT_ARCHIVE_ERASURE,
+    INSERT_ARCHIVE_HALT,
     UPDATE_CONTEXT,
     INSERT_CONTEXT,
     INSERT_CONTEXT_ID,
@@ -205,6 +212,8 @@ class SqliteBatch:
             return
         key = self._create(change) if change.expected_revision == 0 else self._update(change)
         self._configure(key, change)
+        if change.activates and self._is_archived:
+            self._rows[INSERT_ARCHIVE_HALT].append((key,))
         self._add_messages(key, change.restored)
         first_place = self._place + 1
         self._add_messages(key, change.messages)
@@ -226,7 +235,7 @@ class SqliteBatch:
                 row.version,
                 row.last_seq,
                 row.revision,
-                row.status != "active",
+                STATUSES.index(row.status),
                 row.created_at_us,
                 row.updated_at_us,
                 row.spoken_at_us,
@@ -244,7 +253,7 @@ class SqliteBatch:
                 row.version,
                 row.last_seq,
                 row.revision,
-                row.status != "active",
+                STATUSES.index(row.status),
                 row.updated_at_us,
                 row.spoken_at_us,
                 row.commit_id,
@@ -260,7 +269,14 @@ class SqliteBatch:
         is_new = change.expected_revision == 0
         if is_new or change.config_changed:
             self._rows[INSERT_CONFIGURATION].append(
-                (key, row.token_budget, row.trigger_ratio, row.token_factor, row.policy)
+                (
+                    key,
+                    row.token_budget,
+                    row.trigger_ratio,
+                    row.token_factor,
+                    row.policy,
+                    row.forked_from,
+                )
             )
         if is_new or change.metadata_changed:
             self._rows[INSERT_METADATA].append((key, row.metadata))

@@ -152,6 +152,7 @@ class SqliteStore:
             connections += [self._directory.connect() for _ in range(1 + READERS)]
             for reader in connections[2:]:
                 reader.pragma("query_only", True)
+            writes.drop_forming(connections[0])
             self._numbers = reads.numbers(connections[0])
             self._check_archive(reads.elsewhere(connections[0]))
         except BaseException as error:
@@ -222,6 +223,7 @@ class SqliteStore:
     compactions_before = _in_reader(reads.compactions_before)
     contexts = _in_reader(reads.contexts)
     idempotency_records = _in_reader(reads.idempotency_records)
+    abandoned = _in_reader(reads.abandoned)
 
     async def in_reader(self, job: Job[T]) -> T:
         """
@@ -280,6 +282,18 @@ class SqliteStore:
         self._keys.update(keys)
         while len(self._keys) > KEYS_KEPT_MAX:
             del self._keys[next(iter(self._keys))]
+
+    async def drop(self, context_id: str, revision: int) -> None:
+        """
+        Erase a forming context.
+
+        Raises:
+            CommitFailed: Nothing, or not all of it, is erased yet.
+            CommitUnknown: It may not be erased.
+        """
+        if await self._writer.write(partial(writes.drop, context_id=context_id, revision=revision)):
+            self._keys.pop(context_id, None)
+            await self._erase()
 
     async def forget_idempotency_records(self, before_us: int) -> None:
         """Delete old records, and continue an interrupted erasure."""

@@ -10,7 +10,15 @@ import apsw
 
 from fastpaca.store.base import CommitStale
 from fastpaca.store.sqlite.errors import judged
-from fastpaca.store.sqlite.rows import Rows
+from fastpaca.store.sqlite.rows import (
+    CLEAR_CONTEXT_ID,
+    DELETE_LONG_ID,
+    DELETE_SHORT_ID,
+    INSERT_ERASURE,
+    Rows,
+    id_bytes,
+    is_short,
+)
 
 PIECE_ROWS: Final = 1000
 """The most rows that a transaction erases or deletes, so that commits don't wait for big purges."""
@@ -60,7 +68,7 @@ WHERE place = ?
 
 _ERASE_CONFIGURATION: Final = """
 UPDATE configurations SET context = NULL, token_budget = NULL, trigger_ratio = NULL,
-    token_factor = NULL, policy = NULL
+    token_factor = NULL, policy = NULL, forked_from = NULL
 WHERE place = ?
 """
 
@@ -78,6 +86,17 @@ SELECT context, id_hash, place, 0 FROM message_ids WHERE context = ? + (1 << 40)
 _DELETE_MESSAGE_ID: Final = """
 DELETE FROM message_ids WHERE context = ? AND id_hash = ? AND place = ?
 """
+
+# --- removing forks that were not finished ---
+
+_FORMING: Final = """
+SELECT key FROM contexts
+WHERE key = (SELECT context FROM ids WHERE id = ?) AND revision = ? AND status = 2
+"""
+
+_ALL_FORMING: Final = "SELECT key, id FROM contexts JOIN context_ids USING (key) WHERE status = 2"
+
+_DELETE_FORMING: Final = "DELETE FROM contexts WHERE key = ?"
 
 _END_ERASURE: Final = "DELETE FROM erasures WHERE context = ?"
 
@@ -145,6 +164,48 @@ def commit(connection: apsw.Connection, statements: Sequence[tuple[str, Rows]]) 
             changes += len(rows)
         if connection.total_changes() != changes:
             raise CommitStale("a revision is not the expected one, or an id or a key is taken")
+
+
+def drop(connection: apsw.Connection, context_id: str, revision: int) -> bool:
+    """
+    Remove a forming context at *revision*, and return whether there was one.
+
+    What it holds is erased by `erase_some`.
+
+    Raises:
+        CommitFailed: Certainly nothing was written.
+        CommitUnknown: It may have been written.
+    """
+    with transaction(connection):
+        key = connection.execute(_FORMING, (id_bytes(context_id), revision)).get
+        if key is None:
+            return False
+        _remove(connection, key, context_id)
+    return True
+
+
+def drop_forming(connection: apsw.Connection) -> None:
+    """
+    Remove all forming contexts: the process that copied them is gone.
+
+    Raises:
+        CommitFailed: Certainly nothing was written.
+        CommitUnknown: It may have been written.
+    """
+    forming: list[tuple[Any, ...]] = connection.execute(_ALL_FORMING).fetchall()
+    if not forming:
+        return
+    with transaction(connection):
+        for key, name in forming:
+            _remove(connection, key, name.decode())
+
+
+def _remove(connection: apsw.Connection, key: int, context_id: str) -> None:
+    stored_id = id_bytes(context_id)
+    connection.execute(DELETE_SHORT_ID if is_short(stored_id) else DELETE_LONG_ID, (stored_id,))
+    connection.execute(_DELETE_FORMING, (key,))
+    connection.execute(INSERT_ERASURE, (key,))
+    connection.execute(CLEAR_CONTEXT_ID, (key,))
 
 
 def erase_some(connection: apsw.Connection) -> bool:

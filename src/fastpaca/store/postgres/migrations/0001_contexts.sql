@@ -27,6 +27,7 @@ CREATE TABLE fastpaca.contexts (
     updated_at_us bigint NOT NULL,
     spoken_at_us bigint NOT NULL,
     usage bytea NOT NULL,
+    forked_from bytea NOT NULL, -- empty if it is no fork
     must_erase boolean NOT NULL DEFAULT false, -- purged, but rows of it may be left in the other tables
     PRIMARY KEY (context_id)
 ) WITH (fillfactor = 80);
@@ -34,6 +35,8 @@ CREATE TABLE fastpaca.contexts (
 CREATE INDEX contexts_by_id ON fastpaca.contexts (id) WHERE id IS NOT NULL;
 
 CREATE INDEX contexts_to_erase ON fastpaca.contexts (context_id) WHERE must_erase;
+
+CREATE INDEX contexts_forming ON fastpaca.contexts (context_id) WHERE status = 'forming';
 
 CREATE TABLE fastpaca.messages (
     context_id bytea NOT NULL,

@@ -23,13 +23,15 @@ CREATE TABLE contexts (
     version INTEGER NOT NULL,
     last_seq INTEGER NOT NULL,
     revision INTEGER NOT NULL,
-    is_tombstoned INTEGER NOT NULL,
+    status INTEGER NOT NULL, -- 0: active, 1: tombstoned, 2: forming
     created_at_us INTEGER NOT NULL,
     updated_at_us INTEGER NOT NULL,
     spoken_at_us INTEGER NOT NULL,
     commit_id BLOB NOT NULL,
     usage BLOB NOT NULL -- sums of numbers, and a hash
 ) STRICT;
+
+CREATE INDEX contexts_forming ON contexts (key) WHERE status = 2;
 
 -- Ids in byte order: UTF-8, filled up with NUL (which no id holds) to 128 or to 512 bytes.
 CREATE TABLE short_ids (
@@ -54,7 +56,8 @@ CREATE TABLE configurations (
     token_budget INTEGER,
     trigger_ratio REAL,
     token_factor REAL,
-    policy BLOB
+    policy BLOB,
+    forked_from BLOB -- empty if it is no fork
 ) STRICT;
 
 CREATE UNIQUE INDEX configurations_by_context ON configurations (context) WHERE context IS NOT NULL;
@@ -70,7 +73,7 @@ CREATE UNIQUE INDEX metadata_by_context ON metadata (context) WHERE context IS N
 CREATE VIEW states AS
 SELECT
     contexts.key,
-    iif(contexts.is_tombstoned, 'tombstoned', 'active') AS status,
+    CASE contexts.status WHEN 0 THEN 'active' WHEN 1 THEN 'tombstoned' ELSE 'forming' END AS status,
     configurations.token_budget,
     configurations.trigger_ratio,
     configurations.token_factor,
@@ -83,7 +86,8 @@ SELECT
     contexts.created_at_us,
     contexts.updated_at_us,
     contexts.spoken_at_us,
-    contexts.usage
+    contexts.usage,
+    configurations.forked_from
 FROM contexts
 JOIN configurations ON configurations.context = contexts.key
 JOIN metadata ON metadata.context = contexts.key;
