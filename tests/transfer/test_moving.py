@@ -31,7 +31,7 @@ def test_what_is_moved_is_the_same(rng: Random, versions: int) -> None:
 
     async def main(directory: Path) -> None:
         lived = SqliteStore(directory / "lived")
-        await live(lived, rng)
+        await live(lived, rng, forks=True)
         text = await exported(lived)
         moved = SqliteStore(directory / "moved")
         await _move(text, moved, directory, PageBounds(versions, PAGE.bytes))
@@ -54,7 +54,7 @@ def test_there_and_back_again(fast_server: Server, rng: Random, versions: int) -
 
     async def main(directory: Path, dsn: str) -> None:
         lived = SqliteStore(directory / "lived")
-        await live(lived, rng)
+        await live(lived, rng, forks=True)
         there = PostgresStore(dsn, allow_unsafe=True)
         back = SqliteStore(directory / "back")
         text = await exported(lived)

@@ -27,6 +27,8 @@ from tests.kit.stores import opened
 
 NAMES = ("a", "a/ü %2F?#", "é" * 256, "😀", "z" * 129)
 
+MESSAGE_IDS = ("m", "é/m", "x" * 512)
+
 RAW = (
     '{"message":{"role":"user","parts":[{"type":"n","big":1180591620717411303424,"one":1.0,'
     '"exp":1E400,"zero":-0,"twice":1,"twice":2,"nul":"\\u0000","\\u00e9":"\\ud83d\\ude00"}],'
@@ -43,26 +45,45 @@ def nothing(*_: int) -> None:
     """Report to nobody."""
 
 
-async def live(store: Store, rng: Random, names: tuple[str, ...] = NAMES, steps: int = 20) -> None:
-    """Let something happen to each context of *names* in *store*, which is opened for it."""
+async def live(
+    store: Store,
+    rng: Random,
+    names: tuple[str, ...] = NAMES,
+    steps: int = 20,
+    *,
+    forks: bool = False,
+) -> None:
+    """
+    Let something happen to each context of *names* in *store*, which is opened for it.
+
+    With *forks*, there may be others that were made of them.
+    """
     clock = ManualClock()
     async with running(composed(store, clock=clock)) as client:
         for name in names:
-            await _Life(client, clock, rng, name).live(rng.randint(0, steps))
+            await _Life(client, clock, rng, name, forks=forks).live(rng.randint(0, steps))
 
 
 class _Life:
     """The life of one context, over HTTP."""
 
     def __init__(
-        self, client: httpx.AsyncClient, clock: ManualClock, rng: Random, name: str
+        self,
+        client: httpx.AsyncClient,
+        clock: ManualClock,
+        rng: Random,
+        name: str,
+        *,
+        forks: bool,
     ) -> None:
+        self._may_fork = forks
         self._client = client
         self._clock = clock
         self._rng = rng
         self._path = f"/v1/contexts/{quote(name, safe='')}"
         self._talk = Talk(rng)
         self._tokens = 0
+        self._forks = 0
 
     async def live(self, steps: int) -> None:
         await self._put()
@@ -84,9 +105,19 @@ class _Life:
             await self._send("POST", "/messages", {"messages": messages})
         elif draw < 0.75:
             await self._send("POST", "/messages", self._rng.choice((RAW, CONTENT)))
-        elif draw < 0.87:
+        elif draw < 0.81:
+            name = self._rng.choice(MESSAGE_IDS)
+            body = {"message": {"role": "assistant", "parts": self._talk.summary()["parts"]}}
+            await self._send("PUT", f"/messages/{quote(name, safe='')}", body)
+        elif draw < 0.84:
+            version = (await self._client.get(self._path)).json()["version"]
+            await self._send("POST", "/rewind", {"to_version": self._rng.randint(0, version)})
+        elif draw < 0.86 and self._may_fork:
+            self._forks += 1
+            await self._send("POST", "/fork", {"id": f"{len(self._path)}/fork {self._forks}"})
+        elif draw < 0.91:
             await self._send("POST", "/compact", {"replacement": await self._replacement()})
-        elif draw < 0.95:
+        elif draw < 0.96:
             await self._put()
         else:
             await self._send("PATCH", "/metadata", {"metadata": {"n": self._rng.randint(0, 9)}})
@@ -169,9 +200,13 @@ async def _asked(
 ) -> list[bytes]:
     path = f"/v1/contexts/{quote(context['id'], safe='')}"
     asks = ["", "/context", "/context?budget_tokens=50", "/tail?limit=5", "/compactions"]
-    asks += ["/messages?limit=10000"]
+    asks += ["/messages?limit=10000", "/messages?limit=10000&path=current"]
+    asks += ["/tail?limit=4&path=current", "/context?explain=true"]
     asks += [f"/context?at_version={n}" for n in range(context["version"] + 1)]
-    found: list[bytes] = []
+    found = [
+        (await client.get(f"{path}/messages/{quote(name, safe='')}")).content
+        for name in MESSAGE_IDS
+    ]
     for ask in asks:
         answer = await client.get(path + ask)
         assert answer.status_code == 200, answer.text

@@ -12,6 +12,8 @@ Rules
 - Contexts come in byte order of their ids, each once.
 - Seqs are 1, 2, 3 … The messages of a replacement come before their compaction, and a trim comes
   after the message that caused it.
+- A message that revises another names its place, which is on the path then; the windows of
+  compactions say what the path is.
 - JSON values from a store are copied byte for byte.
 - The digest of a context covers its lines as they are in the file. The digest of the file covers
   the lines that end its contexts. Together they detect any change, truncation or omission.
@@ -30,10 +32,12 @@ from fastpaca.context import jsontext
 from fastpaca.context.config import parse_policy
 from fastpaca.context.draft import parse
 from fastpaca.context.message import decode_counts
+from fastpaca.context.path import RANGES_MAX
 from fastpaca.context.persisted import Persisted
 from fastpaca.context.usage import Usage, UsageTotals
 from fastpaca.errors import InvalidRequest
 from fastpaca.ids import id_fault
+from fastpaca.ranges import union
 
 FORMAT: Final = 1
 """The version of the format."""
@@ -84,6 +88,7 @@ class ContextLine(_Line, tag="context", frozen=True, gc=False):
     updated_at_us: Natural
     spoken_at_us: Natural
     usage: UsageTotals
+    forked_from: tuple[str, Natural] | None = None
 
 
 class MessageLine(_Line, tag="message", frozen=True, gc=False, omit_defaults=True):
@@ -96,6 +101,7 @@ class MessageLine(_Line, tag="message", frozen=True, gc=False, omit_defaults=Tru
     body: Raw
     origin: Origin = ""
     usage: Usage | None = None
+    revises: Positive | None = None
 
 
 class SyntheticLine(_Line, tag="synthetic", frozen=True, gc=False, omit_defaults=True):
@@ -259,9 +265,9 @@ def check_body(body: Raw, counts: bytes) -> None:
         raise BadLine("has counts that don't match the parts of its body")
 
 
-def check_window(window: Raw, last_seq: int) -> None:
+def checked_window(window: Raw, last_seq: int) -> Persisted:
     """
-    Check that a window belongs at the end of a log of *last_seq* messages.
+    Check that a window belongs at the end of a log of *last_seq* messages, and return it.
 
     Raises:
         BadLine: It doesn't, or it can't be read.
@@ -272,3 +278,10 @@ def check_window(window: Raw, last_seq: int) -> None:
         raise BadLine(f"has a window that cannot be read: {error}") from None
     if stored.through != last_seq or any(run.to_seq > last_seq for run in stored.runs):
         raise BadLine("has a window that doesn't fit the log before it")
+    ranges = stored.path or ()
+    is_in_order = list(ranges) == union(ranges) and all(first >= 1 for first, _ in ranges)
+    if len(ranges) > RANGES_MAX or not is_in_order or (ranges and ranges[-1][1] > last_seq):
+        raise BadLine("has a window whose path doesn't fit the log before it")
+    if any(not place < seq <= last_seq for place, seq in stored.revised):
+        raise BadLine("has a window with a revision that doesn't fit the log before it")
+    return stored

@@ -11,17 +11,22 @@ from itertools import chain
 from operator import attrgetter
 from typing import Final, NamedTuple
 
+import msgspec
 from msgspec import Raw
 
+from fastpaca.context.draft import parse
 from fastpaca.context.persisted import Persisted
 from fastpaca.context.usage import Usage, UsageTotals
+from fastpaca.engine.rows import forked_from
 from fastpaca.store.base import (
     CompactionRow,
     ContextRow,
+    IdRow,
     MessageRow,
     PageBounds,
     Store,
     SyntheticRow,
+    message_id_hash,
 )
 from fastpaca.transfer.format import (
     CompactionLine,
@@ -165,6 +170,7 @@ def context_line(row: ContextRow) -> ContextLine:
         updated_at_us=row.updated_at_us,
         spoken_at_us=row.spoken_at_us,
         usage=UsageTotals.decode(row.usage),
+        forked_from=forked_from(row),
     )
 
 
@@ -186,6 +192,7 @@ def context_row(line: ContextLine, revision: int, commit_id: bytes) -> ContextRo
         updated_at_us=line.updated_at_us,
         spoken_at_us=line.spoken_at_us,
         usage=line.usage.encode(),
+        forked_from=b"" if line.forked_from is None else msgspec.json.encode(line.forked_from),
     )
 
 
@@ -203,7 +210,9 @@ def lines(page: HistoryPage) -> list[HistoryLine]:
 def _message_line(row: MessageRow) -> MessageLine:
     usage = Usage.decode(row.usage) if row.usage else None
     body = Raw(row.body)
-    return MessageLine(row.seq, row.version, row.at_us, row.counts, body, row.origin, usage)
+    return MessageLine(
+        row.seq, row.version, row.at_us, row.counts, body, row.origin, usage, row.revises
+    )
 
 
 def _synthetic_line(row: SyntheticRow) -> SyntheticLine:
@@ -269,7 +278,23 @@ def message_row(line: MessageLine) -> MessageRow:
     """Return the row of a message of the log."""
     body = bytes(line.body)
     usage = b"" if line.usage is None else line.usage.encode()
-    return MessageRow(line.seq, line.version, body, line.counts, line.at_us, line.origin, usage)
+    return MessageRow(
+        line.seq, line.version, body, line.counts, line.at_us, line.origin, usage, line.revises
+    )
+
+
+def id_rows(messages: Iterable[MessageRow]) -> list[IdRow]:
+    """Return the ids of those *messages* that were appended with one."""
+    drafts = [
+        (row, parse(row.body, "message"))
+        for row in messages
+        if row.revises is None and b'"id"' in row.body
+    ]
+    return [
+        IdRow(message_id_hash(draft.message_id), row.seq)
+        for row, draft in drafts
+        if draft.message_id
+    ]
 
 
 def synthetic_row(line: SyntheticLine) -> SyntheticRow:

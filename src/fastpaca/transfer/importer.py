@@ -226,6 +226,7 @@ class Importer:
             config_changed=is_new or is_last,
             metadata_changed=is_new or is_last,
             messages=page.messages,
+            ids=history.id_rows(page.messages),
             synthetics=page.synthetics,
             compactions=page.compactions,
         )

@@ -11,6 +11,8 @@ import hashlib
 
 import msgspec
 
+from fastpaca.context.config import REWIND
+from fastpaca.context.path import WHOLE_LOG, Path
 from fastpaca.transfer.format import (
     BadLine,
     CompactionLine,
@@ -26,7 +28,7 @@ from fastpaca.transfer.format import (
     check_body,
     check_context,
     check_header_start,
-    check_window,
+    checked_window,
     decode,
     encode,
     kind,
@@ -44,6 +46,8 @@ class _OpenContext:
         self.compactions = 0
         self.may_trim = False  # true after a message, which may have caused a trim
         self.position: int | None = None  # of the last synthetic whose compaction is still to come
+        self.path = WHOLE_LOG
+        self.revisions: set[int] = set()
         self.digest = hashlib.sha256(text)
 
     def add(self, line: HistoryLine, text: bytes) -> None:
@@ -63,7 +67,15 @@ class _OpenContext:
             raise BadLine("has a message where the compaction of a replacement should be next")
         self._check_next(line.version)
         check_body(line.body, line.counts)
+        if line.revises is not None:
+            self._check_place(line.revises)
+            self.revisions.add(line.seq)
         self.messages, self.version, self.may_trim = line.seq, line.version, True
+
+    def _check_place(self, place: int) -> None:
+        is_there = place <= self.messages and self.path.holds(place)
+        if not is_there or place in self.revisions:
+            raise BadLine(f"revises the place {place}, which is not on the path")
 
     def _add_synthetic(self, line: SyntheticLine) -> None:
         self._check_next(line.version)
@@ -76,7 +88,10 @@ class _OpenContext:
     def _add_compaction(self, line: CompactionLine) -> None:
         if not (self.may_trim and line.version == self.version):
             self._check_next(line.version)
-        check_window(line.window, self.messages)
+        stored = checked_window(line.window, self.messages)
+        if (line.strategy == REWIND) is (stored.to_version is None):
+            raise BadLine("has a version to go back to, which rewinds have, and only they")
+        self.path = WHOLE_LOG if stored.path is None else Path.of(stored.path, self.messages)
         self.version, self.position, self.may_trim = line.version, None, False
         self.compactions += 1
 
