@@ -118,6 +118,25 @@ def test_a_limit_that_is_reached_is_noticed() -> None:
     assert talk.seqs == [2, 3, 4]
 
 
+def test_a_block_that_begins_later_than_before_is_noticed() -> None:
+    """
+    A cut may take a late result with its call, so that more may go than when it was made.
+    """
+    talk = Conversation(LastN(), token_budget=700, trigger_ratio=0.5)
+    talk.say_one_by_one(
+        assistant("x", token_count=40),
+        assistant(call("c"), token_count=80),
+        user("x", token_count=20),
+        system("x", token_count=60),
+        assistant(result("c"), token_count=90),
+        assistant(call("d"), call("e"), token_count=60),
+        system("x", token_count=10),
+    )
+    assert talk.seqs == [3, 4, 6, 7]
+    talk.say(tool(result("d"), token_count=400))
+    assert talk.seqs == [3, 6, 7, 8]
+
+
 def test_a_change_of_the_configuration_is_noticed() -> None:
     """
     What was known under one configuration is looked at again under another.

@@ -75,7 +75,7 @@ def compact(window: Window, config: Config) -> Window:
     if smaller is not window and window.grouped().pairing.size:
         smaller.grouped()  # now, so that no later append costs more
     if smaller is not window and (is_newest_alone or is_due(smaller, config)):
-        again, _ = _smaller(smaller, policy, config)
+        again, is_newest_alone = _smaller(smaller, policy, config)
         if again is not smaller:
             return compact(smaller, config) if is_due(smaller, config) else smaller
     if is_newest_alone:
@@ -156,7 +156,7 @@ def _cut(window: Window, layout: Layout, base: Base, cut: Cut) -> Window:
     entries = [_as_task(index, entry, cut) for index, entry in kept]
     pinned = sum(1 for index, _ in kept if index < window.pinned)
     cut_calls = calls_cut(layout, base, cut)
-    opened_at = layout.groups.pairing.opened_at
+    opened_at = window.opened_before(entries)
     return Window.of(entries, cut_calls, pinned, opened_at, path=window.path, end=window.end)
 
 
