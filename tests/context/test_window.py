@@ -181,7 +181,7 @@ def test_the_stored_form_of_a_trim() -> None:
     talk = Conversation(LastN(limit=2), token_budget=10)
     talk.say_one_by_one(system("be kind"), *[user("hi")] * 5)
     stored = persisted(talk.window, 6)
-    assert stored == Persisted(6, (Run(1, 6, gone=(2, 5)),), (), 1, opened_at=6)
+    assert stored == Persisted(6, (Run(1, 6, gone=(2, 5)),), (), 1, opened_at=5)
     assert ranges(stored, 6) == [(1, 6)]
     assert ranges(stored, 9) == [(1, 9)]
 

@@ -51,7 +51,7 @@ class Groups:
         entries: The list; it may grow at its end.
         pinned: How many entries at the beginning are pinned.
         cut_calls: Calls that were cut, by seq.
-        opened_at: Seq of the newest message that opened a turn, even if it was cut: calls before it
+        opened_at: Place of the newest message that opened a turn and was cut: calls before it
             don't run.
 
     Attributes:
@@ -216,7 +216,10 @@ class Groups:
             self.task_messages.append(index)
 
     def _come_to(self, seq: int) -> None:
-        if 0 < self.pairing.barrier <= seq:
+        barrier = self.pairing.barrier
+        if barrier == seq:
+            self.pairing.pass_barrier()  # the next entry opened that turn itself
+        elif 0 < barrier < seq:
             self._pass_barrier()
         self.pairing.come_to(seq)
 

@@ -55,7 +55,7 @@ class Pairing:
 
     Args:
         cut_calls: Calls that were cut, by seq.
-        opened_at: Seq of the newest message that opened a turn, even if it was cut.
+        opened_at: Place of the newest message that opened a turn and was cut; 0 if none is known.
 
     Attributes:
         opened_at: The same, including the entries that were read.

@@ -49,7 +49,7 @@ def stripped(window: Window, kinds: Iterable[str]) -> Window:
             entries.append(left)
     pairing = groups.pairing
     cut_calls = pairing.gone(layout.size, choice.has_gone)
-    opened_at = pairing.opened_at
+    opened_at = window.opened_before(entries)
     return Window.of(entries, cut_calls, window.pinned, opened_at, path=window.path, end=window.end)
 
 

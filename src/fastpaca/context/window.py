@@ -71,8 +71,7 @@ class Window(msgspec.Struct, eq=False, gc=False):
         weight: About how many bytes they take in memory.
         cut_calls: Calls that left the window, by place.
         pinned: How many entries at the beginning no policy may touch.
-        opened_at: Place of the newest message that opened a turn when the window was last
-            rewritten.
+        opened_at: Place of the newest message that opened a turn and has left the window.
         through: The last seq of the log then, or the last place when a message before others was
             revised; what stands before later messages is as it was when they were appended.
         path: Which messages of the log are on the path.
@@ -137,6 +136,14 @@ class Window(msgspec.Struct, eq=False, gc=False):
     def entries(self) -> list[Entry]:
         """The entries, as a new list."""
         return self.shared[: self.size]
+
+    def opened_before(self, entries: Iterable[Entry]) -> int:
+        """Return `opened_at` for a window of *entries*, which takes the place of this one."""
+        opened = [*range(self.pinned), *self.grouped().task_messages]
+        left = {self.shared[at].covers_to for at in opened if self.shared[at].opens_turn}
+        if left:
+            left.difference_update(entry.covers_to for entry in entries if entry.opens_turn)
+        return max(self.opened_at, *left) if left else self.opened_at
 
     def apart(self) -> Window:
         """Return the same window with a list of its own, so it may grow in another thread."""
@@ -300,10 +307,6 @@ class Window(msgspec.Struct, eq=False, gc=False):
         """Return the window with *entry* at the index *at*, in place of what is there."""
         entries, old = self.entries, self.shared[at]
         entries[at : at + 1] = [] if entry is None else [entry]
-        opened_at = self.opened_at
-        if opened_at == old.covers_to and not (entry is not None and entry.opens_turn):
-            before = [other.covers_to for other in entries[:at] if other.opens_turn]
-            opened_at = max(before, default=0)
         return Window(
             shared=entries,
             size=len(entries),
@@ -311,7 +314,7 @@ class Window(msgspec.Struct, eq=False, gc=False):
             weight=self.weight - weight_of(old) + (0 if entry is None else weight_of(entry)),
             cut_calls=cut_calls,
             pinned=self.pinned - (entry is None and at < self.pinned),
-            opened_at=opened_at,
+            opened_at=self.opened_at,
             # Only what comes after the message has another beginning now.
             through=self.through if at == self.size - 1 else max(self.through, self.end),
             path=self.path,
@@ -368,7 +371,7 @@ def replaced(before: Window, entries: Sequence[Entry], last_seq: int) -> Window:
         entries,
         newest_calls(left),
         pinned_run(entries),
-        pairing.opened_at,
+        before.opened_before(entries),
         last_seq,
         before.path,
         before.end,
