@@ -39,6 +39,7 @@ class Source(Model):
         is_loose: Whether there was one, or others than the assistant make calls: which of these
             takes a result without an id depends on what was cut since.
         predicted: What the append that was noted last leaves; None if nobody can tell.
+        sent: The messages of the log as they were sent.
     """
 
     def __init__(self) -> None:
@@ -46,13 +47,9 @@ class Source(Model):
         self.excused = 0
         self.is_loose = False
         self.predicted: list[Kept] | None = None
+        self.sent: list[Message] = []
         self._numbers: dict[object, int] = {}
         self._items: dict[tuple[int, bytes], frozenset[int]] = {}
-
-    @property
-    def sent(self) -> list[Message]:
-        """The messages of the log as they were sent."""
-        return [self.said[number].message for number in self.log]
 
     def see(self, window: Sequence[Entry]) -> None:
         """Take what has become of the window for what is there."""
@@ -63,13 +60,32 @@ class Source(Model):
 
     def send(self, message: Message, config: Config) -> None:
         """Note a message that is about to be appended under *config*."""
-        said, settings = _said(message), settings_of(config)
+        said = _said(message)
+        self._note(said)
+        self.admit(said)
+        self._predict(config)
+
+    def edit(self, seq: int, message: Message, config: Config) -> None:
+        """Note that *message* takes the place of the one in the row *seq* under *config*."""
+        said, number = _said(message), self.log[seq - 1]
+        self._note(said)
+        # Without ids, which call takes a result depends on steps that a revision may change.
+        items = [item for one in (said, *self.said) for item in one.items]
+        self.is_loose |= any(item.kind in (*ASKS, *ANSWERS) and not item.id for item in items)
+        made = [item.id for item in items if item.kind in ASKS]
+        self.is_loose |= len(made) > len(set(made))
+        self.renew(number, said)
+        self._predict(config)
+
+    def _note(self, said: Said) -> None:
         calls = any(item.kind in ASKS for item in said.items)
         self.is_loose |= calls and said.role not in ASSISTANTS
-        self.admit(said)
+        self.sent.append(said.message)
+
+    def _predict(self, config: Config) -> None:
         if self.is_loose:
             return
-        after = copy(self)
+        after, settings = copy(self), settings_of(config)
         if settings is not None:
             after._settings = settings
             after.trim()
@@ -169,9 +185,9 @@ def check_pairs(source: Source, entries: Sequence[Entry]) -> None:
 
 
 def check_order(entries: Sequence[Entry]) -> None:
-    """Seqs ascend."""
-    seqs = [entry.seq for entry in entries if entry.seq is not None]
-    assert seqs == sorted(set(seqs))
+    """Places ascend."""
+    places = [entry.place for entry in entries if entry.seq is not None]
+    assert places == sorted(set(places))
 
 
 def check_sums(view: WindowView, budget: int | None) -> None:
@@ -191,7 +207,7 @@ def check_segments(view: WindowView) -> None:
         if is_summary:
             expected.append(("summary", run[0].covers_from, run[-1].covers_to))
         else:
-            expected.append(("live", run[0].seq or 0, run[-1].seq or 0))
+            expected.append(("live", run[0].place, run[-1].place))
     assert view.segments == expected
 
 

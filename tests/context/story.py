@@ -19,6 +19,7 @@ from typing import Any, Final
 from fastpaca.context import LastN, Manual, Policy, SkipParts
 from fastpaca.context.ops import Put
 from tests.rules.author import Author
+from tests.rules.edits import edited
 from tests.rules.forms import CROSSED, FORMS, SERVED_ROWS
 from tests.rules.judge import with_numbers
 
@@ -77,6 +78,12 @@ class Talk:
         if rng.random() < 0.05:
             message["metadata"] = {"k": rng.choice((1, 1.5, None, [], "é"))}
         return message
+
+    def edited(self, message: Message) -> Message:
+        """Draw what becomes of a *message* of the log."""
+        other = self._author.next().message
+        left = edited(self._rng, message, other, self._words)
+        return with_numbers({key: value for key, value in left.items() if key != "metadata"})
 
     def summary(self) -> Message:
         """Draw a message for a replacement."""

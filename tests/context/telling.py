@@ -11,7 +11,7 @@ from fastpaca.context import Config, Manual
 from fastpaca.context.context import ContextState
 from fastpaca.context.events import Compacted
 from fastpaca.context.message import Entry
-from fastpaca.context.ops import Append, Compact, Counted, PatchMetadata
+from fastpaca.context.ops import Append, Compact, Counted, PatchMetadata, PutMessage
 from fastpaca.context.persisted import persisted
 from fastpaca.context.policies import compact, is_due
 from fastpaca.context.usage import Usage
@@ -27,7 +27,7 @@ from tests.context.promises import (
     check_view,
 )
 from tests.context.story import BUDGETS, Talk, drawn_policy, drawn_put
-from tests.kit.messages import Message, counted, encoded, user
+from tests.kit.messages import Message, counted, encoded, message, user
 
 
 class Told:
@@ -72,8 +72,10 @@ class Told:
         draw = self.rng.random()
         self.before = None
         self.source.see(self.window)
-        if draw < 0.78:
+        if draw < 0.66 or not self.source.sent:
             self._append()
+        elif draw < 0.78:
+            self._revise()
         elif draw < 0.84:
             self._append_many()
         elif draw < 0.9:
@@ -95,6 +97,22 @@ class Told:
         self.before = window.admit(logged).entries
         self.windows[self.context.version] = self.conversation.window
 
+    def _revise(self) -> None:
+        """Revise the newest message, one in the window, or any."""
+        rng, talk = self.rng, self.conversation
+        there = [entry.place for entry in talk.window if entry.seq is not None]
+        places = talk.places
+        place = rng.choice(rng.choice((places[-1:], there, places)) or places)
+        current = talk.at(place)
+        assert current.seq is not None
+        message = self._talk.edited(self.source.sent[current.seq - 1])
+        window, made = talk.window, counted(message)
+        if not talk.apply(PutMessage(made, current, None, self._usage(made))):
+            return
+        self.source.edit(current.seq, message, self.context.config)
+        self.before = window.revised(talk.logged(self.context.last_seq))[0].entries
+        self.windows[self.context.version] = talk.window
+
     def _usage(self, made: Counted) -> Usage | None:
         """Report of every answer, and draw nothing for it, so that stories stay what they were."""
         if made.draft.role != "assistant":
@@ -114,18 +132,21 @@ class Told:
         self.windows[self.context.version] = self.conversation.window
 
     def _replacement(self) -> list[int | Message]:
-        rng, last = self.rng, self.context.last_seq
+        rng = self.rng
+        newest_rows = [self.conversation.at(place).seq or 0 for place in self.conversation.places]
+        last = len(newest_rows)
         kept: list[int | Message] = []
         draw = rng.random()
         if draw < 0.2:
             pass
         elif draw < 0.6 and last:  # the usual: instructions, a summary, the newest messages
-            kept += [seq for seq in (1,) if rng.random() < 0.5]
+            kept += [seq for seq in newest_rows[:1] if rng.random() < 0.5]
             kept.append(self._talk.summary())
             newest = rng.randint(0, min(last, 6))
-            kept += range(max(last - newest + 1, 2), last + 1)
+            kept += newest_rows[max(last - newest, 1) :]
         else:
-            kept += sorted(rng.sample(range(1, last + 1), rng.randint(0, min(last, 6))))
+            chosen = rng.sample(range(last), rng.randint(0, min(last, 6)))
+            kept += [newest_rows[at] for at in sorted(chosen)]
             for _ in range(rng.randint(0, 3)):
                 summary = self._talk.summary() if rng.random() < 0.7 else self._again()
                 kept.insert(rng.randint(0, len(kept)), summary)
@@ -228,6 +249,14 @@ def refusals_leave_no_trace(told: Told) -> None:
     with pytest.raises(FastpacaError):
         context.apply(Compact((), stale), 1)
     lost = counted(user("lost"))
+    if told.source.sent:
+        current = told.conversation.at(told.rng.choice(told.conversation.places))
+        with pytest.raises(FastpacaError):
+            context.apply(PutMessage(lost, current, stale), 1)
+        with pytest.raises(FastpacaError):
+            context.apply(PutMessage(counted(message("nobody", "lost")), current), 1)
+        same_role = counted(message(current.role, "lost"))
+        context.apply(PutMessage(same_role, current), told.conversation.now_us)
     context.apply(Append((lost, lost)), told.conversation.now_us)
     context.apply(Compact((lost,)), told.conversation.now_us)
     assert image(context.window) == before

@@ -42,6 +42,9 @@ class Author:
         served: Calls that hold their results.
         words: Draws what texts and results say.
         tells_tokens: Whether messages say themselves what they cost.
+
+    Attributes:
+        repeats_ids: Whether calls share a few ids.
     """
 
     def __init__(
@@ -62,7 +65,7 @@ class Author:
         self._waiting: list[Waiting] = []
         self._answered: list[Waiting] = []
         self._approvals: list[tuple[Form, str]] = []
-        self._repeats_ids = rng.random() < 0.2
+        self.repeats_ids = rng.random() < 0.2
         self._has_begun = False
         own = [form.asks.provider for form in forms]
         self._thinkers = rng.sample([*own, *THINKERS], 2)
@@ -118,7 +121,7 @@ class Author:
     def _call(self, form: Form) -> list[Piece]:
         rng = self._rng
         name = rng.choice(NAMES)
-        id_ = rng.choice("ab") if self._repeats_ids else f"c{next(self._numbers)}"
+        id_ = rng.choice("ab") if self.repeats_ids else f"c{next(self._numbers)}"
         self._waiting.append(Waiting(form, id_, name))
         pieces = [form.call(id_, name)]
         if form.requests is not None and rng.random() < 0.5:
@@ -188,7 +191,7 @@ class Author:
         rng = self._rng
         # Which results divided the steps of calls is forgotten with them, and matters without ids
         # of their own.
-        if self._repeats_ids or not all(call.form.has_ids for call in self._waiting):
+        if self.repeats_ids or not all(call.form.has_ids for call in self._waiting):
             return self._reminder()
         before = [self._text()] if rng.random() < 0.3 else []
         after = self._call(rng.choice(self._forms)) if rng.random() < 0.3 else []

@@ -36,7 +36,7 @@ class Groups:
 
     Attributes:
         said: All messages, in the order in which they came; the first has number 0.
-        log: The numbers of those that were appended.
+        log: The numbers of those that were appended, and again of each that was revised.
         window: What is kept.
         pinned: How many messages at the beginning of the window are pinned.
         pairing: Which result answers which call.
@@ -78,6 +78,8 @@ class Groups:
         return self._places[number]
 
     def _is_gone(self, call: Call) -> bool:
+        if call.is_former:
+            return True
         kept = self._there.get(call.spot.number)
         return kept is None or call.spot.at in kept.gone
 
@@ -86,7 +88,10 @@ class Groups:
         if self.said[number].items[at].kind == "both":
             return False
         owners = self.pairing.owners.get(number, {}).get(at, ())
-        return any(call.spot.number != number and self._is_gone(call) for call in owners[:1])
+        return any(
+            call.is_former or (call.spot.number != number and self._is_gone(call))
+            for call in owners[:1]
+        )
 
     def _calls_there(self) -> list[Call]:
         return [call for call in self.pairing.calls if not self._is_gone(call)]
@@ -151,7 +156,7 @@ class Groups:
     def _newest(self, end: int) -> int:
         """Return the number of the newest message of the log before the place *end*."""
         if end == len(self.window):
-            return self.log[-1]  # it may have gone, with a text that is skipped
+            return max(self.log)  # it may have gone, with a text that is skipped
         numbers = [kept.number for kept in self.window[:end]]
         return max((n for n in numbers if not self.said[n].is_synthetic), default=-1)
 

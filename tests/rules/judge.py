@@ -24,7 +24,7 @@ KEPT_CHARACTERS_MIN: Final = 64
 """What is left of a text at the least: its floor is 256 tokens, in dense scripts 3 a character."""
 
 FIXED: Final = ("type", "id", "name", "role", "state")
-ADDED: Final = ("seq", "version", "token_count", "inserted_at", "metadata")
+ADDED: Final = ("seq", "version", "revises", "token_count", "inserted_at", "metadata")
 
 
 class Shown(NamedTuple):

@@ -7,14 +7,14 @@ Where the rules leave a choice, the choice is written beside the line that makes
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import floor
 from typing import NamedTuple
 
 from tests.rules.groups import Cost, Groups, holds_summary
-from tests.rules.meaning import INSTRUCTIONS, USERS, Said
-from tests.rules.pairing import Spot
+from tests.rules.meaning import ASKS, INSTRUCTIONS, USERS, Item, Said
+from tests.rules.pairing import Call, Pairing, Spot
 from tests.rules.stripping import Kept, Stripping
 
 
@@ -100,6 +100,7 @@ class Model(Groups):
         super().__init__(cost)
         self._settings = settings
         self._joins_pinned = True
+        self._unseen: dict[int, Said] = {}
 
     def append(self, said: Said) -> None:
         """Take in a message, and trim the window if that asks for it."""
@@ -130,10 +131,75 @@ class Model(Groups):
         if said.is_emptied(gone):
             self._joins_pinned &= not self.window
             return
-        joins = self._joins_pinned and self.pinned == len(self.window)
+        # Choice: a window that a trim has emptied begins anew.
+        joins = (self._joins_pinned or not self.window) and self.pinned == len(self.window)
         self._joins_pinned = joins and said.role in INSTRUCTIONS
         self.pinned += self._joins_pinned
         self._set([*self.window, Kept(number, gone, self._costs(number, gone))])
+
+    def revise(self, number: int, said: Said) -> None:
+        """Let *said* take the place of a message, and trim the window if that asks for it."""
+        self.renew(number, said)
+        self.trim()
+
+    def renew(self, number: int, said: Said) -> None:
+        """
+        Let *said* take the place of a message; if that has left the window, nothing changes there.
+
+        Choice: the window is read again as if the message had come like this. What is known of
+        calls that have gone stays as it is.
+        """
+        self.log.append(number)
+        if number not in self._there:
+            self._unseen[number] = said
+            return
+        at = self._place(number)
+        before, after = self.window[:at], self.window[at + 1 :]
+        former = [call for call in self.pairing.made.get(number, ()) if self._is_gone(call)]
+        self.said[number] = said
+        self._set([*before, Kept(number, frozenset(), said.tokens), *after])
+        self._pair_again(number, former)
+        gone = frozenset(at for at in range(len(said.items)) if self._has_lost_call(number, at))
+        if said.is_emptied(gone):
+            self.pinned -= at < self.pinned
+            self._set([*before, *after])
+        else:
+            self._set([*before, Kept(number, gone, self._costs(number, gone)), *after])
+        self._let_go()
+
+    def _pair_again(self, revised: int, former: Iterable[Call] = ()) -> None:
+        """Read all messages again, where *revised* made the *former* calls that have gone."""
+        before = self.pairing
+        left = [call for call in former if not self._is_made_again(call)]
+        for call in before.calls:
+            call.is_former |= call in left
+            call.answers = [spot for spot in call.answers if spot.number != revised]
+            call.strays = [spot for spot in call.strays if spot.number != revised]
+        known = {call.spot: call for call in before.calls if not call.is_former}
+        self.pairing = Pairing()
+        for number, said in enumerate(self.said):
+            if said.is_synthetic:
+                continue
+            for call in before.made.get(number, ()):
+                if call.is_former and (number != revised or call in left):
+                    self.pairing.keep(call)
+            kept = self._there.get(number)
+            gone = range(len(said.items)) if kept is None else kept.gone
+            self.pairing.add(number, said, *self._as_it_is(number), gone, known)
+
+    def _as_it_is(self, number: int) -> tuple[Callable[[Call], bool], Callable[[Call], bool]]:
+        """Return what tells of calls before a message whether they are gone, or replaced."""
+        before = sum(kept.number < number for kept in self.window)
+        is_summary = holds_summary(self.said[number])
+        summary = number if is_summary else self._newest_summary(before)
+        return (
+            lambda call: call.spot.number != number and self._is_gone(call),
+            lambda call: call.spot.number < summary,
+        )
+
+    def _is_made_again(self, call: Call) -> bool:
+        """Tell whether a message makes a call again that it made before it was revised."""
+        return any(_is_same(item, call.item) for item in self.said[call.spot.number].items)
 
     def add_synthetic(self, said: Said) -> None:
         """Let a message that stands for what it replaces be the newest of the window."""
@@ -143,20 +209,29 @@ class Model(Groups):
     def replace(self, replacement: Sequence[int | Said]) -> None:
         """Make the window exactly *replacement*: seqs of the log, and synthetic messages."""
         window: list[Kept] = []
+        back: list[int] = []
         for item in replacement:
             if isinstance(item, Said):
                 self.said.append(item)
             number = self.log[item - 1] if isinstance(item, int) else len(self.said) - 1
+            if number in self._unseen:
+                self.said[number] = self._unseen.pop(number)
+                back.append(number)
             window.append(Kept(number, frozenset(), self.said[number].tokens))
         self._set(window)
+        for number in back:
+            self._pair_again(number)
         self._task = frozenset()
         self.pinned = self._leading(0)
         if self.pinned < len(window) and self.said[window[self.pinned].number].is_synthetic:
             is_first = self.pinned == 0
             self.pinned = self._leading(1) if is_first else self.pinned + 1
         self._joins_pinned = self._may_lead_on()
-        # A result that was put back without its call is a message like others.
-        for kept in window:
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """A result that was put back without its call, or has lost it, is a message like others."""
+        for kept in self.window:
             for at, owners in list(self.pairing.owners.get(kept.number, {}).items()):
                 if all(map(self._is_gone, owners)):
                     self.pairing.let_go(Spot(kept.number, at))
@@ -172,7 +247,7 @@ class Model(Groups):
         if not self.window:
             return True
         last = self.said[self.window[-1].number]
-        is_newest = last.is_synthetic or self.window[-1].number == self.log[-1]
+        is_newest = last.is_synthetic or self.window[-1].number == max(self.log)
         leads = last.role in INSTRUCTIONS or (last.is_synthetic and len(self.window) == 1)
         return is_newest and leads and self.pinned == len(self.window)
 
@@ -411,3 +486,10 @@ class Model(Groups):
             look = Look(base, places, end, settings)
             cut = self._moved(look, self._cut_to_target(look, starts, cut.task))
         return self._left_by(base, cut)
+
+
+def _is_same(item: Item, call: Item) -> bool:
+    """Tell whether an *item* of a revision is a *call* that its message made before."""
+    is_like = (item.kind == "request") == (call.kind == "request")
+    is_same = item.id == call.id if call.id else not item.id and item.name == call.name
+    return item.kind in ASKS and is_like and is_same

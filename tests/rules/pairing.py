@@ -7,7 +7,7 @@ Where the rules leave a choice, the choice is written beside the line that makes
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, Literal, NamedTuple
 
 from tests.rules.meaning import ANSWERS, Item, Said
@@ -45,6 +45,7 @@ class Call:
         strays: Where results stand that come too late for it, or twice.
         about: Of a request, the call that it is about.
         requests: The requests that are about it.
+        is_former: Whether it was made by its message before that was revised, and was gone then.
     """
 
     def __init__(self, spot: Spot, item: Item, step: int) -> None:
@@ -57,6 +58,7 @@ class Call:
         self.strays: list[Spot] = []
         self.about: Call | None = None
         self.requests: list[Call] = []
+        self.is_former = False
 
     def end(self, state: State, number: int) -> None:
         """Let it run no more, from the message *number* on."""
@@ -97,12 +99,15 @@ class Pairing:
         said: Said,
         is_gone: Callable[[Call], bool] = lambda call: False,
         is_replaced: Callable[[Call], bool] = lambda call: False,
+        gone: Collection[int] = (),
+        known: Mapping[Spot, Call] | None = None,
     ) -> None:
         """
         Read a message.
 
         *is_gone* tells whether a call is no longer in the window, and *is_replaced* whether it
-        stands before a provider's summary there.
+        stands before a provider's summary there. Of what has *gone* of the message, the calls are
+        those that are *known*, as they have become.
         """
         self._is_gone, self._is_replaced = is_gone, is_replaced
         if said.opens_turn:
@@ -113,6 +118,10 @@ class Pairing:
                     call.end("stopped", number)
         for at, item in enumerate(said.items):
             spot = Spot(number, at)
+            if at in gone:
+                if known is not None and spot in known:
+                    self.keep(known[spot])
+                continue
             if item.kind in ANSWERS:
                 self._read_answer(spot, item)
             elif item.kind == "both":
@@ -120,9 +129,16 @@ class Pairing:
             elif item.kind in ("call", "request"):
                 self._make(spot, item)
 
+    def keep(self, call: Call) -> None:
+        """Take in a call that has gone, as it has become."""
+        self.calls.append(call)
+        self.made.setdefault(call.spot.number, []).append(call)
+
     def let_go(self, spot: Spot) -> None:
         """Forget to which call the result at *spot* belongs."""
-        del self.owners[spot.number][spot.at]
+        for call in self.owners[spot.number].pop(spot.at):
+            call.answers = [one for one in call.answers if one != spot]
+            call.strays = [one for one in call.strays if one != spot]
         self.strays.discard(spot)
 
     def _make(self, spot: Spot, item: Item) -> Call:

@@ -6,13 +6,16 @@ Random conversations against a second telling of the rules.
 
 from __future__ import annotations
 
+import json
 from random import Random
 
 import pytest
 
 from tests.rules.author import Author
+from tests.rules.edits import edited
 from tests.rules.forms import FORMS, SERVED_ROWS
 from tests.rules.model import Settings
+from tests.rules.reading import read
 from tests.rules.told import Told
 
 
@@ -30,12 +33,19 @@ def test_random_conversations_are_kept_by_the_rules(sim_seeds: range) -> None:
     trims = 0
     for seed in sim_seeds:
         rng = Random(seed)
-        author = Author(rng, rng.sample(list(FORMS.values()), rng.randint(1, 3)), SERVED_ROWS)
+        forms = rng.sample(list(FORMS.values()), rng.randint(1, 3))
+        author = Author(rng, forms, SERVED_ROWS)
         told = Told(drawn_settings(rng))
         reads = rng.random() < 0.2
+        # Without ids, which call takes a result depends on steps that a revision may change.
+        has_ids = all(form.has_ids for form in forms) and not author.repeats_ids
+        revises = has_ids and rng.random() < 0.7
         try:
             for _ in range(rng.choice((10, 30, 60))):
-                told.append(author.next())
+                if revises and told.talk.log and rng.random() < 0.25:
+                    revise(rng, told, author)
+                else:
+                    told.append(author.next())
                 if reads and rng.random() < 0.2:
                     told.compare_view(told.settings.token_budget * rng.choice((3, 5, 8)) // 10)
         except BaseException as error:
@@ -43,6 +53,18 @@ def test_random_conversations_are_kept_by_the_rules(sim_seeds: range) -> None:
             raise
         trims += told.trims
     assert trims > 0
+
+
+def revise(rng: Random, told: Told, author: Author) -> None:
+    """Revise the newest message, one in the window, or any."""
+    talk = told.talk
+    there = [entry.place for entry in talk.window if entry.seq is not None]
+    place = rng.choice((talk.places[-1:], there, talk.places)) or talk.places
+    row = talk.at(rng.choice(place))
+    message = json.loads(talk.log[(row.seq or 0) - 1].body)
+    sent = edited(rng, message, author.next().message, lambda: "so")
+    sent["token_count"] = rng.choice((10, 20, 40, 90, 150, 400))
+    told.revise(row.place, read(sent, sent["token_count"]))
 
 
 def drawn_settings(rng: Random) -> Settings:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from fastpaca.context import Config, LastN, Manual, Policy, SkipParts
 from fastpaca.context.context import WindowView
 from fastpaca.context.draft import Draft, parse
+from fastpaca.context.events import Event
 from fastpaca.context.message import Counts
 from fastpaca.shapes import STRUCTURAL_KEYS
 from tests.context.conversation import Conversation, decoded
@@ -40,6 +41,18 @@ class Told:
         """Append a message to both, and compare the windows."""
         events = self.talk.say(said.message)
         self.model.append(said)
+        self._compare_after(events)
+
+    def revise(self, seq: int, said: Said) -> None:
+        """Let a message take the place of the one at *seq* in both, and compare the windows."""
+        number = self.model.log[seq - 1]
+        events = self.talk.revise(self.talk.logged(seq).place, said.message)
+        if events:
+            self.model.revise(number, said)
+            self.compare()
+            self._compare_after(events)
+
+    def _compare_after(self, events: Sequence[Event]) -> None:
         self.trims += len(events) - 1
         newest = self.model.window[-1] if self.model.window else None
         if len(events) > 1 or (newest is not None and newest.gone):
@@ -106,7 +119,7 @@ class Told:
 WHOLE = 2**50
 """More than any window costs."""
 
-_ADDED = ("seq", "version", "token_count", "inserted_at", "metadata")
+_ADDED = ("seq", "version", "revises", "token_count", "inserted_at", "metadata")
 
 
 def _own(message: Json) -> Json:
