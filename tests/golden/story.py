@@ -41,7 +41,7 @@ TRIMMED: Final[dict[str, Json]] = {
 PLAIN_IDS: Final = (
     *("agent/late", "manual", "manual/over", "cut", "cut/pinned", "counts", "numbers", "keyed"),
     *("changed", "empty", "é/ü %2F?#", "x" * 128, "y" * 129, LONG_ID, "deleted"),
-    *("formats", "calls"),
+    *("formats", "calls", "edited", "edited/fork", "edited/whole"),
 )
 IDS: Final = (*TRIMMED, *PLAIN_IDS, "purged", "z" * 300, UNFINISHED, "never was")
 """Every context that is read, those that are not there included."""
@@ -144,6 +144,15 @@ class _Teller:
     def compact(self, name: str, *messages: Json, key: str | None = None, **more: Any) -> None:
         self._ask("POST", name, "/compact", {"replacement": messages, **more}, key)
 
+    def put_message(self, name: str, message_id: str, message: Json) -> None:
+        self._ask("PUT", name, f"/messages/{message_id}", {"message": message})
+
+    def go_back(self, name: str, **where: int) -> None:
+        self.post(name, "rewind", where)
+
+    def post(self, name: str, place: str, body: Json) -> None:
+        self._ask("POST", name, f"/{place}", body)
+
     def delete(self, name: str, query: str = "") -> None:
         self.raw("DELETE", target(name) + query)
 
@@ -180,6 +189,7 @@ def life() -> list[Ask]:
     _configurations(told)
     _formats(told)
     _calls(told)
+    _edits(told)
     _ends(told)
     return told.asks
 
@@ -263,6 +273,25 @@ def _calls(told: _Teller) -> None:
     told.append("calls", assistant("Done."), usage={**last, "output_tokens": 2, "model": "m-2"})
 
 
+def _edits(told: _Teller) -> None:
+    """Let messages grow, go back and forth, and fork what has become of it."""
+    told.put("edited", token_budget=240, metadata={"title": "Edits"})
+    told.append("edited", system("Be kind."), user("Question 1", id="q1"))
+    call = part("tool-look", toolCallId="e1", input={"at": "sky"})
+    for state in ({"state": "input-available"}, {"state": "output-available", "output": "blue"}):
+        told.put_message("edited", "a1", assistant({**call, **state}))
+    told.append("edited", user("Question 2"), assistant("Answer 2. " * 40))
+    told.append("edited", user("Question 3"), assistant("Answer 3. " * 40))
+    told.put_message("edited", "q1", user("Question 1, asked better"))
+    told.go_back("edited", to_seq=5)
+    told.append("edited", assistant("Another answer 2. " * 9))
+    told.go_back("edited", to_version=8)
+    told.put_message("edited", "late", assistant("Said later"))
+    told.put_message("edited", "late", assistant("Said later, and longer"))
+    told.post("edited", "fork", {"id": "edited/fork"})
+    told.post("edited", "fork", {"id": "edited/whole", "at_version": 4, "metadata": {}})
+
+
 def _ends(told: _Teller) -> None:
     """Name contexts in every way, retry requests, and delete and purge."""
     for name in ("empty", "é/ü %2F?#", "x" * 128, "y" * 129, LONG_ID):
@@ -308,6 +337,10 @@ def reads() -> list[Ask]:
             asks.append(Ask("GET", f"{path}/tail?offset=1&limit=2"))
         asks.append(Ask("GET", f"{path}/compactions"))
         asks += [Ask("GET", f"{path}/context?at_version={n}") for n in _versions(name)]
+    for name in ("edited", "edited/fork"):
+        asks.append(Ask("GET", f"{target(name)}/messages?path=current"))
+        asks.append(Ask("GET", f"{target(name)}/context?explain=true"))
+        asks += [Ask("GET", f"{target(name)}/messages/{one}") for one in ("q1", "a1", "late")]
     asks.append(Ask("GET", f"{target('limit')}/messages?from_seq=-3&to_seq=24"))
     return asks
 
@@ -323,6 +356,8 @@ def _versions(name: str) -> tuple[int, ...]:
     """Choose which windows of the past to read."""
     if name in ("tokens", "skip tool"):
         return (0, 12, 13, 19, 25)
+    if name == "edited":
+        return tuple(range(14))
     return {"agent/late": (3, 7, 9, 10), "manual": (7, 8, 9, 11, 12)}.get(name, ())
 
 
@@ -344,6 +379,9 @@ def sequel() -> list[Ask]:
     told.compact("manual/over", logged(10, 12, user("Line 10")), user("New summary", token_count=4))
     told.put("changed", policy={"strategy": "skip_parts"}, token_budget=90, trigger_ratio=0.6)
     told.append("changed", user("Shrink. ", token_count=50))
+    told.put_message("edited", "q1", user("Question 1, at last"))
+    told.go_back("edited", to_version=11)
+    told.append("edited/fork", user("And now? " * 20), assistant("Nothing. " * 20))
     told.patch("deleted", {"kept": False})
     told.delete("keyed")
     return [*told.asks, *reads()]
