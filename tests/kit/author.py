@@ -184,6 +184,14 @@ class Author:
         """Delete the context for writing."""
         return self._change({"status": "tombstoned"})
 
+    def fork(self, **values: object) -> Change:
+        """Begin the context as a fork that is forming, with *values* for its row."""
+        return self.create(**{"status": "forming", "forked_from": b'["source",9]', **values})
+
+    def activate(self, **values: object) -> Change:
+        """Let the context that was forming be there, with *values* for its row."""
+        return self._change({"status": "active", **values}, activates=True)
+
     def purge(self) -> Change:
         """Erase the context."""
         return self._change({"status": "purged"})

@@ -1501,6 +1501,155 @@ class PurgeContract:
         assert await loaded_row(store, "d") == author.row
 
 
+class ForkContract:
+    """Contexts that are forming: copied in pieces, and erased if that is not finished."""
+
+    @on_store
+    async def test_a_fork_is_there_when_it_is_whole(self, store: Store) -> None:
+        """Until then it is listed nowhere, and its state is told without messages."""
+        await create(store, "a", "z")
+        for name in ("fork", "long fork" * 56):
+            author = Author(name)
+            await store.commit([author.fork()])
+            assert await loaded_row(store, name) == author.row
+            await store.commit([author.append(count=3, ids=["m"])])
+            await store.commit([author.append(count=2)])
+            assert await listed(store) == ["a", "z"]
+            assert await listed(store, after="a", limit=1) == ["z"]
+            assert await store.revisions([name, "z"]) == {name: 3, "z": 1}
+            snapshot = await store.load(name)
+            assert snapshot is not None
+            assert (snapshot.row, snapshot.messages) == (author.row, [])
+            activation = author.append(count=1)
+            author.row = replace(author.row, status="active")
+            await store.commit([replace(activation, row=author.row, activates=True)])
+            snapshot = await store.load(name)
+            assert snapshot is not None
+            assert (snapshot.row, snapshot.messages) == (author.row, author.log)
+            assert await listed(store) == ["a", name, "z"]
+            assert await store.places_of_id(name, message_id_hash("m"), [(1, 9)], 9) == [1]
+            await store.commit([author.purge()])
+        assert await store.abandoned(ALL**2) == []
+
+    @on_store
+    async def test_where_a_fork_comes_from_stays(self, store: Store) -> None:
+        """Whatever is configured later, it is kept, up to a purge."""
+        author = Author("fork")
+        await store.commit([author.fork(), Author("plain").create()])
+        await store.commit([author.activate()])
+        changes: tuple[Callable[[], Change], ...] = (
+            lambda: author.configure(token_budget=5),
+            lambda: author.describe(b'{"a":1}'),
+            lambda: author.append(count=1),
+            lambda: author.configure(policy=b"{}"),
+            author.tombstone,
+        )
+        for change in changes:
+            await store.commit([change()])
+            row = await loaded_row(store, "fork")
+            assert (row, row.forked_from) == (author.row, b'["source",9]')
+        assert (await store.contexts("", "", 1))[0] == author.row
+        assert (await loaded_row(store, "plain")).forked_from == b""
+        await store.commit([author.purge()])
+        assert (await loaded_row(store, "fork")).forked_from == b""
+
+    @on_store
+    async def test_a_fork_is_dropped(self, store: Store) -> None:
+        """Nothing is left of it, its id is free, and its neighbours are as they were."""
+        (other,) = await create(store, "other")
+        for name in ("fork", "long fork" * 56):
+            author = Author(name)
+            await store.commit([author.fork(), other.append(count=1)])
+            for _ in range(2):
+                copied = author.append(count=1100, ids=["m", "n"])
+                await store.commit([copied, other.append(count=1)])
+            summary = author.compact([Run(1, 9, replacement=2201)], [b"summary"])
+            await store.commit([summary])
+            revision = author.row.revision
+            for another in (0, 1, revision - 1, revision + 1):
+                await store.drop(name, another)
+            assert await loaded_row(store, name) == author.row
+            for _ in range(2):
+                await store.drop(name, revision)
+                await self._is_gone(store, name)
+            await refused(store, author.append(count=1))
+            assert (await loaded_row(store, "other")) == other.row
+            assert await store.messages("other", 1, ALL, PageBounds(ALL, ALL)) == other.log
+            again = Author(name)
+            await store.commit([again.create()])
+            await store.commit([again.append(count=2, ids=["n"])])
+            snapshot = await store.load(name)
+            assert snapshot is not None
+            assert (snapshot.row, snapshot.messages) == (again.row, again.log)
+            assert await store.places_of_id(name, message_id_hash("m"), [(1, ALL)], 9) == []
+
+    async def _is_gone(self, store: Store, name: str) -> None:
+        everything = PageBounds(ALL, ALL)
+        assert await store.load(name) is None
+        assert await store.revisions([name]) == {}
+        assert name not in await listed(store)
+        assert await store.abandoned(ALL**2) == []
+        assert await store.messages(name, 1, ALL, everything) == []
+        assert await store.path(name, [(1, ALL)], 1, ALL, everything) == []
+        assert await store.places_of_id(name, message_id_hash("m"), [(1, ALL)], 9) == []
+        assert await store.compactions(name, 0, ALL, everything) == []
+        assert await store.load_at(name, 1) is None
+
+    @on_store
+    async def test_only_what_is_forming_is_dropped(self, store: Store) -> None:
+        """A context that is there, or was purged, or never was, stays as it is."""
+        active, tombstoned, purged = await create(store, "active", "tombstoned", "purged")
+        await store.commit([active.append(count=1), tombstoned.tombstone(), purged.purge()])
+        for name in ("active", "tombstoned", "purged", "nobody"):
+            before = await store.load(name)
+            for revision in range(4):
+                await store.drop(name, revision)
+            assert await store.load(name) == before
+
+    @on_store
+    async def test_what_is_abandoned(self, store: Store) -> None:
+        """It is what is forming, and was last touched before a time."""
+        early, late, made = Author("early"), Author("late"), Author("made")
+        await store.commit([early.fork(updated_at_us=5), late.fork(), made.fork(updated_at_us=5)])
+        await store.commit([late.append(count=1), made.activate(updated_at_us=5)])
+        await create(store, "plain")
+        assert await store.abandoned(5) == []
+        assert await store.abandoned(6) == ["early"]
+        assert await store.abandoned(late.row.updated_at_us) == ["early"]
+        assert sorted(await store.abandoned(late.row.updated_at_us + 1)) == ["early", "late"]
+
+    @on_store
+    async def test_an_earlier_fork_is_not_continued(self, store: Store) -> None:
+        """Of an id that was free, revisions come again: a change of what was before is refused."""
+        for successor in ("fork", "create"):
+            earlier = Author(f"c {successor}")
+            name = earlier.row.id
+            await store.commit([earlier.fork()])
+            await store.commit([earlier.append(count=1)])
+            await store.drop(name, earlier.row.revision)
+            later = Author(name)
+            created_at_us = earlier.row.created_at_us + 1
+            await store.commit([getattr(later, successor)(created_at_us=created_at_us)])
+            await store.commit([later.describe(b'{"a":1}')])
+            assert later.row.revision == earlier.row.revision
+            await refused(store, earlier.append(count=1))
+            assert await loaded_row(store, name) == later.row
+            assert await store.messages(name, 1, 9, PageBounds(9, ALL)) == []
+
+    @on_store
+    async def test_taken_over(self, store: Store) -> None:
+        """The time at which a fork was created can grow, which tells its old owner."""
+        author = Author("fork")
+        await store.commit([author.fork()])
+        await store.commit([author.describe(b'{"a":1}')])
+        stale = author.row
+        created_at_us = stale.created_at_us + 7
+        await store.commit([author._change({"created_at_us": created_at_us})])
+        assert (await loaded_row(store, "fork")).created_at_us == created_at_us
+        author.row = stale
+        await refused(store, author.append(count=1))
+
+
 class StoreContract(
     LifeContract,
     LoadContract,
@@ -1514,5 +1663,6 @@ class StoreContract(
     ListContract,
     AnswersContract,
     PurgeContract,
+    ForkContract,
 ):
     """All of it."""

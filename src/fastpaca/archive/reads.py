@@ -34,7 +34,7 @@ from fastpaca.store.base import (
     Snapshot,
 )
 from fastpaca.store.pages import bounded, changes_page, size
-from fastpaca.store.snapshots import needs, needs_besides
+from fastpaca.store.snapshots import needs, needs_besides, needs_of
 from fastpaca.store.sqlite import paths
 from fastpaca.store.sqlite.store import SqliteStore
 
@@ -66,7 +66,7 @@ class ArchivedReads:
         if snapshot.row.status == "purged":
             await self._purges.check(context_id)
             return snapshot
-        wanted = needs(snapshot.window, snapshot.row.last_seq).log
+        wanted = needs_of(snapshot.row, snapshot.window).log
         messages = await self._completed(context_id, wanted, snapshot.messages)
         if messages is None:
             return await self.load(context_id)  # it was purged meanwhile
@@ -88,7 +88,7 @@ class ArchivedReads:
         snapshot = await self._store.load_at(context_id, version)
         if snapshot is None:
             return None
-        wanted = needs(snapshot.window, snapshot.row.last_seq).log
+        wanted = needs_of(snapshot.row, snapshot.window).log
         messages = await self._completed(context_id, wanted, snapshot.messages)
         if messages is None:
             return None

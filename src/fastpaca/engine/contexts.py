@@ -83,7 +83,11 @@ class ContextStates:
         Raises:
             Unavailable: The store can't be read.
         """
-        if context_id not in self.cache and context_id not in self._loads:
+        cached = self.cache.get(context_id)
+        if cached is not None and cached.status is Status.FORMING:
+            self.cache.mark_stale(context_id)  # see `is_current`
+            cached = None
+        if cached is None and context_id not in self._loads:
             return await self.load(context_id)  # it begins now, so it can't be older
         with READING:
             revision = await self._freshness.revision(context_id)
@@ -101,9 +105,19 @@ class ContextStates:
         """
         Return whether the store has *context* in the same revision; None stands for no context.
 
+        After a fork that was not finished, the id is free, and its revisions begin again. So a
+        forming context is the same only if it was created at the same time.
+
         Raises:
             Unavailable: The store can't be read.
         """
+        if context is not None and context.status is Status.FORMING:
+            with READING:
+                snapshot = await self._store.load(context_id)
+            return snapshot is not None and (context.revision, context.created_at_us) == (
+                snapshot.row.revision,
+                snapshot.row.created_at_us,
+            )
         with READING:
             revision = await self._freshness.revision(context_id)
         if context is None:
@@ -157,7 +171,7 @@ class ContextStates:
     async def _read(self, context_id: str) -> tuple[ContextState | None, MakeChanges]:
         """Read a context from the store: all of it, or what is new since an earlier state."""
         earlier = self.cache.earlier(context_id)
-        if earlier is not None:
+        if earlier is not None and earlier.status is not Status.FORMING:  # that has no window
             diff = await self._store.load_since(context_id, rows.have(earlier))
             if diff is None:
                 return None, list
@@ -205,6 +219,8 @@ class ContextStates:
         """Drop what memory has of a context; its next write loads it again."""
         self.cache.drop(context_id)
         self._absent.discard(context_id)
+        if context_id in self._loads:
+            self._stale_loads.add(context_id)
 
     def measure(self) -> None:
         """Update the metrics of what is in memory."""

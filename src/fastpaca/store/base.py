@@ -184,6 +184,14 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     compactions: Sequence[CompactionRow] = ()
     records: Sequence[IdempotencyRecord] = ()
 
+    def is_before(self, created_at_us: int) -> bool:
+        """
+        Return whether this is a change of an earlier context than the one that was created then.
+
+        After a fork that was not finished, its id is free, and revisions begin again.
+        """
+        return not self.purges and self.row.created_at_us < created_at_us
+
     @property
     def purges(self) -> bool:
         """Whether this erases all content of the context, except a hash of its id."""
@@ -411,6 +419,8 @@ class Store(Protocol):
     async def commit(self, changes: Sequence[Change]) -> None:
         """
         Write *changes*, at most one per context, in one durable transaction.
+
+        Each needs the context to be at its expected revision, and none of them `is_before` it.
 
         Raises:
             CommitFailed: Certainly nothing was written.

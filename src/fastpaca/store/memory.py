@@ -30,8 +30,8 @@ from fastpaca.store.pages import VERSION, bounded, changes_page
 from fastpaca.store.snapshots import (
     Needs,
     dated,
-    needs,
     needs_besides,
+    needs_of,
     purged_diff,
     purged_row,
     row_at,
@@ -75,7 +75,7 @@ class _Rows:
 
     def _snapshot(self, row: ContextRow, compaction: CompactionRow | None) -> Snapshot:
         window = None if compaction is None else compaction.window
-        return Snapshot(row, window, *self._needed(needs(window, row.last_seq)))
+        return Snapshot(row, window, *self._needed(needs_of(row, window)))
 
     def since(self, have: Have) -> Diff:
         compaction = self._compaction_at(self.row.version)
@@ -190,7 +190,8 @@ class MemoryStore:
             context_id = change.row.id
             context = self._contexts.get(context_id)
             revision = context.row.revision if context else 0
-            if context_id in self._purged or revision != change.expected_revision:
+            is_later = context is not None and change.is_before(context.row.created_at_us)
+            if context_id in self._purged or revision != change.expected_revision or is_later:
                 raise CommitStale("a revision is not the expected one, or an id is taken")
         self._check_keys(changes)
 

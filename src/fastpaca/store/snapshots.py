@@ -34,6 +34,15 @@ def needs(window: bytes | None, last_seq: int) -> Needs:
     return Needs(ranges(stored, last_seq), sorted(replacements))
 
 
+def needs_of(row: ContextRow, window: bytes | None) -> Needs:
+    """
+    Return what a rebuild of the stored *window* of the context of *row* needs.
+
+    Nothing while it is forming: it has no window yet, and its log may be long.
+    """
+    return Needs([], []) if row.status == "forming" else needs(window, row.last_seq)
+
+
 def needs_besides(have: Have, window: bytes | None, last_seq: int) -> Needs:
     """Return what a rebuild needs besides *have*; *window* is None if it was not rewritten."""
     if window is None:

@@ -34,8 +34,8 @@ from fastpaca.store.postgres.statements import Statement
 from fastpaca.store.snapshots import (
     Needs,
     dated,
-    needs,
     needs_besides,
+    needs_of,
     purged_diff,
     purged_row,
     row_at,
@@ -121,7 +121,7 @@ class Reader:
     ) -> Snapshot | None:
         """Read what *row* and *compaction* need; None if that was purged meanwhile."""
         window = None if compaction is None else compaction.window
-        rows = await self._needed(context_id, needs(window, row.last_seq))
+        rows = await self._needed(context_id, needs_of(row, window))
         return None if rows is None else Snapshot(row, window, *rows)
 
     async def _needed(

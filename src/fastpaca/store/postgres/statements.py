@@ -489,6 +489,7 @@ FROM unnest(
     usage
 )
 WHERE c.context_id = n.context_id AND c.revision = n.expected_revision AND c.status <> 'purged'
+    AND (c.created_at_us <= n.created_at_us OR n.status = 'purged')
 """
 
 # NULL means unchanged. The id of a purged context is erased.

@@ -25,8 +25,8 @@ from fastpaca.store.pages import R, bounded, changes_page
 from fastpaca.store.snapshots import (
     Needs,
     dated,
-    needs,
     needs_besides,
+    needs_of,
     purged_diff,
     purged_row,
     row_at,
@@ -272,7 +272,7 @@ def _purged(connection: apsw.Connection, context_id: str) -> tuple[int, Snapshot
 def _snapshot(
     connection: apsw.Connection, key: int, row: ContextRow, window: bytes | None
 ) -> Snapshot:
-    return Snapshot(row, window, *_needed(connection, key, needs(window, row.last_seq)))
+    return Snapshot(row, window, *_needed(connection, key, needs_of(row, window)))
 
 
 def _needed(

@@ -38,9 +38,9 @@ WHERE NOT EXISTS (SELECT 1 FROM short_ids WHERE id = ?2)
 INSERT_ERASURE: Final = "INSERT INTO erasures VALUES (?)"
 
 UPDATE_CONTEXT: Final = """
-UPDATE contexts SET version = ?, last_seq = ?, revision = ?, status = ?, updated_at_us = ?,
-    spoken_at_us = ?, commit_id = ?, usage = ?
-WHERE key = ? AND revision = ?
+UPDATE contexts SET version = ?1, last_seq = ?2, revision = ?3, status = ?4, created_at_us = ?5,
+    updated_at_us = ?6, spoken_at_us = ?7, commit_id = ?8, usage = ?9
+WHERE key = ?10 AND revision = ?11 AND created_at_us <= ?5
 """
 
 INSERT_CONTEXT: Final = "INSERT INTO contexts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -254,6 +254,7 @@ class SqliteBatch:
                 row.last_seq,
                 row.revision,
                 STATUSES.index(row.status),
+                row.created_at_us,
                 row.updated_at_us,
                 row.spoken_at_us,
                 row.commit_id,
