@@ -18,6 +18,7 @@ from fastpaca.context.cut_calls import CUT_CALLS_MAX
 from fastpaca.context.draft import CALLS_IN_KEYS_MAX, PARTS_MAX
 from fastpaca.context.jsontext import DEPTH_MAX
 from fastpaca.context.message import MESSAGE_OVERHEAD_TOKENS
+from fastpaca.context.path import RANGES_MAX
 from fastpaca.context.shortening import FLOOR_TOKENS, MARKER_TOKENS
 from fastpaca.engine import engine, pages, queue
 from fastpaca.engine.idempotency import RECENT_MAX
@@ -75,6 +76,8 @@ LIMITS = {
     "operations applied at once": f"{queue.BATCH_OPS_MAX}",
     "messages in an append": f"{bodies.BATCH_MAX}",
     "messages in a replacement": f"{bodies.REPLACEMENT_MAX:,}",
+    "id of a message that you put or read": f"1 to {ids.ID_BYTES_MAX} bytes",
+    "ranges of a path": f"{RANGES_MAX:,}",
     "parts of a message": f"{PARTS_MAX:,}",
     "calls in the keys of a message": f"{CALLS_IN_KEYS_MAX}",
     "metadata of a context": f"{METADATA_BYTES_MAX // KIB} KiB of JSON",
