@@ -71,8 +71,13 @@ class Forks:
         """
         task = asyncio.create_task(self._make(past, request))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._end)
         return await asyncio.shield(task)
+
+    def _end(self, task: asyncio.Task[Written]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # so that asyncio does not report it if the caller has left
 
     async def _make(self, past: ContextState, request: ForkRequest) -> Written:
         begun = await self._begun(past, request)

@@ -573,3 +573,35 @@ def test_a_long_fork() -> None:
         assert ours["segments"] == theirs["segments"]
 
     run(story)
+
+
+def test_thinking_is_kept_where_its_beginning_is() -> None:
+    """
+    Going back changes nothing before what stays, and a fork has it too: signed thinking goes out.
+    """
+
+    async def story(client: httpx.AsyncClient) -> None:
+        await create(client)
+        thinking = {"type": "thinking", "thinking": "Look it up.", "signature": "c2lnbmVk"}
+        call = {"type": "tool_use", "id": "t1", "name": "look", "input": {}}
+        result = {"type": "tool_result", "tool_use_id": "t1", "content": "blue"}
+        messages = [
+            {"role": "user", "content": "What colour?"},
+            {"role": "assistant", "content": [thinking, call]},
+            {"role": "user", "content": [result]},
+            {"role": "assistant", "content": "Blue."},
+        ]
+        for message in messages:
+            usage = {"input_tokens": 100, "output_tokens": 9}
+            answer = await client.post(
+                MESSAGES, params={"format": "anthropic"}, json={"message": message, "usage": usage}
+            )
+            assert answer.status_code == 201, answer.text
+        await rewind(client, to_seq=3)
+        await fork(client, id="d")
+        for name in ("c", "d"):
+            view = await read(client, f"/v1/contexts/{name}/context", format="anthropic")
+            assert view["messages"] == messages[:3]
+            assert view["repairs"] == []
+
+    run(story)

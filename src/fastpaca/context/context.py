@@ -423,7 +423,9 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
             replacement=(),
             at_us=at_us,
         )
-        changed = self._touched(at_us, version=version, window=window, spoken_at_us=at_us)
+        changed = self._touched(
+            at_us, version=version, window=window, spoken_at_us=at_us, usage=self.usage.ended()
+        )
         return changed, (event,)
 
     def _compacted(

@@ -57,7 +57,7 @@ def forked_window(window: Window, places: Sequence[int]) -> ForkedWindow | None:
         tuple([call._replace(seq=bisect_right(places, call.seq)) for call in window.cut_calls]),
         window.pinned,
         bisect_right(places, window.opened_at),
-        end,
+        bisect_right(places, window.through),
         end=end,
     )
     if end and _is_path(forked):

@@ -86,6 +86,7 @@ class Persisted(msgspec.Struct, frozen=True, omit_defaults=True):
         end: The last place of the path; that of *through* if absent.
         path: The ranges of seqs on the path; the whole log if absent.
         to_version: For a rewind, the version that it went back to.
+        rewritten: See `Window.through`; that of *through* if absent.
     """
 
     through: int = 0
@@ -99,6 +100,7 @@ class Persisted(msgspec.Struct, frozen=True, omit_defaults=True):
     end: int | None = None
     path: tuple[Range, ...] | None = None
     to_version: int | None = None
+    rewritten: int | None = None
 
     @property
     def segments(self) -> list[WindowSegment]:
@@ -145,6 +147,7 @@ def persisted(window: Window, last_seq: int, to_version: int | None = None) -> P
         end=None if window.end == last_seq else window.end,
         path=None if window.path == WHOLE_LOG else tuple(window.path.ranges(last_seq)),
         to_version=to_version,
+        rewritten=None if window.through == last_seq else window.through,
     )
 
 
@@ -243,7 +246,7 @@ def rebuild(
         stored.cut_calls,
         stored.pinned,
         stored.opened_at,
-        stored.through,
+        stored.through if stored.rewritten is None else stored.rewritten,
         WHOLE_LOG if stored.path is None else Path.of(stored.path, stored.through),
         stored.through if stored.end is None else stored.end,
     )

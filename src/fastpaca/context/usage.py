@@ -219,6 +219,10 @@ class UsageTotals(msgspec.Struct, frozen=True, gc=False, array_like=True):
             answer_from=0,
         )
 
+    def ended(self) -> UsageTotals:
+        """Return the same sums; the next prompt is that of another branch, and compares to none."""
+        return replace(self, answer_from=0) if self.answer_from else self
+
     def recounted(self) -> UsageTotals:
         """Return the same sums without pairs: from now on, tokens are counted otherwise."""
         return replace(self, pairs=0, counted=0, growth=0, answer_from=0)

@@ -73,7 +73,8 @@ class Window(msgspec.Struct, eq=False, gc=False):
         pinned: How many entries at the beginning no policy may touch.
         opened_at: Place of the newest message that opened a turn and has left the window.
         through: The last seq of the log then, or the last place when a message before others was
-            revised; what stands before later messages is as it was when they were appended.
+            revised; what stands before later messages is as it was when they were appended. After
+            a rewind it is what it was at the version that this went back to.
         path: Which messages of the log are on the path.
         end: The last place of the path; 0 if it is empty.
         groups: The groups of its entries, as far as they were read, or None.
@@ -156,7 +157,7 @@ class Window(msgspec.Struct, eq=False, gc=False):
         What lies between *past_seq* and *last_seq*, where the log ends now, has left the path.
         """
         path = Path.of(self.path.ranges(past_seq), last_seq)
-        return replace(self.apart(), path=path, through=last_seq)
+        return replace(self.apart(), path=path)
 
     def grouped(self) -> Groups:
         """Read and return the groups of the entries; only for the owner of the window."""
