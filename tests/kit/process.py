@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -136,11 +136,15 @@ def started(directory: Path, *flags: str, **environment: str) -> Iterator[Proces
     Raises:
         DidNotStart: It refused.
     """
-    command = [sys.executable, "-m", "fastpaca", "serve", "--port", "0"]
+    with running(serving(directory, *flags), directory, environment) as process:
+        yield process
+
+
+def serving(directory: Path, *flags: str, program: Sequence[str] = ("fastpaca",)) -> list[str]:
+    """Give the command for that, or for a *program* of these tests that ends as it does."""
     quick = ("--token-estimator", "chars") if "--token-estimator" not in flags else ()
     data = ("--data-dir", str(directory / "data"))
-    with running([*command, *quick, *data, *flags], directory, environment) as process:
-        yield process
+    return [sys.executable, "-m", *program, "serve", "--port", "0", *quick, *data, *flags]
 
 
 @contextmanager
