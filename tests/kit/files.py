@@ -33,7 +33,7 @@ def content_of(directory: Path) -> dict[str, list[tuple[Any, ...]]]:
     try:
         names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         tables: dict[str, list[tuple[Any, ...]]] = {}
-        for (name,) in names.fetchall():
+        for name in [str(name) for (name,) in names]:
             rows = connection.execute(f'SELECT * FROM "{name}"').fetchall()
             tables[name] = [row for row in rows if any(value is not None for value in row[1:])]
     finally:
