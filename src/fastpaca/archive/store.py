@@ -65,7 +65,6 @@ class ArchivedStore(ArchivedReads):
         self.contexts = store.contexts
         self.idempotency_records = store.idempotency_records
         self.forget_idempotency_records = store.forget_idempotency_records
-        self.drop = store.drop  # what is forming was never archived
         self.abandoned = store.abandoned
         self.backup = store.backup  # without the archive
         self._job: asyncio.Task[None] | None = None
@@ -142,6 +141,18 @@ class ArchivedStore(ArchivedReads):
         if purged:
             self.metrics.note_gone(sum(gone))
             await self._purges.erase(purged)
+
+    async def drop(self, context_id: str, revision: int) -> None:
+        """
+        Erase a forming context; it was never archived.
+
+        Raises:
+            CommitFailed: Nothing, or not all of it, is erased yet.
+            CommitUnknown: It may not be erased.
+        """
+        before = await self._count_of(context_id)
+        await self._store.drop(context_id, revision)
+        self.metrics.note_gone(before - await self._count_of(context_id))
 
     async def _count_of(self, context_id: str) -> int:
         try:

@@ -216,9 +216,10 @@ class ArchiveWriter:
         """Try at the start of a node, and after each fork, whether halted contexts can continue."""
         if self._halts_to_try is None:
             self._halts_to_try = await self._store.in_reader(local.halts)
-        while self._halts_to_try:
-            if not await self._try_some(self._halts_to_try[-1]):
-                self._halts_to_try.pop()
+        keys = self._halts_to_try  # another fork may be made meanwhile
+        while keys:
+            if not await self._try_some(keys[-1]):
+                await self._trim_all([keys.pop()])  # its places were passed long ago
 
     async def _try_some(self, key: int) -> bool:
         """Archive some messages of a halted context, and return whether there is more to try."""
@@ -244,13 +245,16 @@ class ArchiveWriter:
             if known.trimmed_place >= known.archived_place:
                 return
             keys, through = await self._store.in_reader(partial(trims.to_trim, keep=keep))
-            while keys:
-                done, rows = await self._store.in_writer(
-                    partial(trims.trim_some, keys=keys, keep=keep)
-                )
-                keys = keys[done:]
-                self._metrics.note_trimmed(rows)
+            await self._trim_all(keys)
             await self._store.in_writer(partial(trims.note_trimmed, through=through))
+
+    async def _trim_all(self, keys: Sequence[int]) -> None:
+        """Trim the contexts *keys*, piece by piece."""
+        keep = self._pace.tail_keep
+        while keys:
+            done, rows = await self._store.in_writer(partial(trims.trim_some, keys=keys, keep=keep))
+            keys = keys[done:]
+            self._metrics.note_trimmed(rows)
 
     # --- erasing ------------------------------------------------------------------------------
 

@@ -157,8 +157,9 @@ class SqliteStore:
             self._check_archive(reads.elsewhere(connections[0]))
         except BaseException as error:
             self._release(connections)
-            if isinstance(error, apsw.Error):
-                raise StoreRefused(self._directory.refusal(error)) from error
+            cause = error.__cause__ if isinstance(error, CommitFailed | CommitUnknown) else error
+            if isinstance(cause, apsw.Error):
+                raise StoreRefused(self._directory.refusal(cause)) from error
             raise
         return connections
 
