@@ -18,7 +18,7 @@ from fastpaca.context.context import WindowView, create
 from fastpaca.context.draft import parse
 from fastpaca.context.events import Appended, Compacted, Event
 from fastpaca.context.message import Entry, decode_counts, encode_counts, log_entry, synthetic_entry
-from fastpaca.context.ops import Append, Compact, Op, Put, PutMessage
+from fastpaca.context.ops import Append, Compact, Op, Past, Put, PutMessage, Rewind
 from fastpaca.context.persisted import Persisted, ranges, rebuild
 from fastpaca.context.usage import Usage
 from fastpaca.context.window import Window
@@ -126,12 +126,23 @@ class Conversation:
     @property
     def places(self) -> list[int]:
         """The places of the path."""
-        return [seq for seq, row in enumerate(self.log, 1) if row.revises is None]
+        path = self.window.path
+        rows = enumerate(self.log, 1)
+        return [seq for seq, row in rows if row.revises is None and path.holds(seq)]
 
     def at(self, place: int) -> Entry:
-        """Give the newest message at *place*, as it was appended."""
-        seqs = [seq for seq, row in enumerate(self.log, 1) if row.revises == place]
+        """Give the newest message at *place* on the path, as it was appended."""
+        path = self.window.path
+        rows = enumerate(self.log, 1)
+        seqs = [seq for seq, row in rows if row.revises == place and path.holds(seq)]
         return self.logged(max(seqs, default=place))
+
+    def rewind(self, past: ContextState) -> Compacted:
+        """Let path and window become what they were in the *past*."""
+        was = Past(past.version, past.last_seq, past.window)
+        (event,) = self.apply(Rewind(past.version, past=was))
+        assert isinstance(event, Compacted)
+        return event
 
     def compact(self, *replacement: int | Mapping[str, Any]) -> Compacted:
         """Replace the window; a number is the seq of a message of the log."""

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any, NamedTuple
 
+from fastpaca.context.context import ContextState
 from fastpaca.context.events import Appended, Compacted, Event
 from fastpaca.context.message import Entry
 from fastpaca.context.ops import Append
@@ -78,16 +79,18 @@ class Expected:
 
     Attributes:
         rows: Every row of the log.
+        there: The rows that no rewind has taken off the path.
         lost: The ids of calls that have left the window.
     """
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
+        self.there: list[Row] = []
         self.lost: set[str] = set()
 
     def path(self) -> list[Row]:
         """Return the path: of each place the newest row, in the order of places."""
-        newest = {row.place: row for row in self.rows}  # later rows come later
+        newest = {row.place: row for row in self.there}  # later rows come later
         return sorted(newest.values(), key=lambda row: row.place)
 
     def add(self, message: Message, place: int | None = None) -> Row:
@@ -95,6 +98,7 @@ class Expected:
         seq = len(self.rows) + 1
         row = Row(seq, seq if place is None else place, message)
         self.rows.append(row)
+        self.there.append(row)
         return row
 
     def placed(self, message: Message) -> int | None:
@@ -111,14 +115,23 @@ def _calls_in(entries: Iterable[Entry]) -> set[str]:
     return {made for entry in entries for made in calls_of(json.loads(entry.body))}
 
 
+class Moment(NamedTuple):
+    """What a version was: the context, and what the rules say of it."""
+
+    context: ContextState
+    there: list[Row]
+    lost: set[str]
+
+
 class Story:
     """
-    A conversation whose messages grow, are edited, trimmed, replaced and referred to.
+    A conversation whose messages grow, are edited, trimmed, replaced and referred to, or go back.
 
     Attributes:
         talk: The conversation.
         expected: What the rules say of it.
         op: What was done last, in a word.
+        moments: What each version was, apart from those in the middle of a batch.
     """
 
     def __init__(self, rng: Random) -> None:
@@ -127,6 +140,8 @@ class Story:
         self.talk = Conversation(first.policy, first.token_budget or 600, first.trigger_ratio)
         self.expected = Expected()
         self.op = ""
+        self.moments: dict[int, Moment] = {}
+        self._note()
         self._ids = 0
         self._open: list[tuple[str, str]] = []
 
@@ -139,8 +154,10 @@ class Story:
             self._append()
         elif draw < 0.5:
             self._batch()
-        elif draw < 0.82:
+        elif draw < 0.78:
             self._put()
+        elif draw < 0.82:
+            self._rewind()
         elif draw < 0.9:
             self._compact()
         elif draw < 0.95:
@@ -148,6 +165,24 @@ class Story:
         else:
             self.op = "restart"
             self.talk.restart()
+        self._note()
+
+    def _note(self) -> None:
+        context, expected = self.talk.context, self.expected
+        moment = Moment(context, list(expected.there), set(expected.lost))
+        self.moments[context.version] = moment
+
+    def _rewind(self) -> None:
+        self.op = "rewind"
+        version = self._rng.choice(sorted(self.moments)[:-1] or [None])
+        if version is None or version == self.talk.context.version:
+            return
+        past = self.moments[version]
+        event = self.talk.rewind(past.context)
+        assert event.to_version == version
+        assert event.version == self.talk.context.version
+        assert list(self.talk.window) == list(past.context.window)
+        self.expected.there, self.expected.lost = list(past.there), set(past.lost)
 
     def _append(self) -> None:
         self.op = "append"

@@ -28,6 +28,17 @@ def rewrites(talk: Conversation) -> list[Compacted]:
     return found[::-1]
 
 
+def of_this_path(talk: Conversation) -> list[Compacted]:
+    """List what has rewritten the window since it was empty, newest first, without rewinds."""
+    found: list[Compacted] = []
+    before = talk.context.version + 1
+    for event in rewrites(talk):
+        if event.version < before:
+            before = event.version if event.to_version is None else event.to_version + 1
+            found += [event] if event.to_version is None else []
+    return found
+
+
 def explained(talk: Conversation, budget_tokens: int | None = None, page: int = 3) -> list[Any]:
     """Explain a view of *talk* as (from, to, state, by), reading its history in pages."""
     return list(map(tuple, explanation(talk, budget_tokens, page).ranges()))
@@ -37,7 +48,7 @@ def explanation(talk: Conversation, budget_tokens: int | None, page: int = 3) ->
     """Look back for as long as there is something to find."""
     view = talk.context.view(budget_tokens)
     told = Explanation(talk.window, view.entries, runs(talk.places))
-    history = [(event.version, event.window.encode()) for event in rewrites(talk)]
+    history = [(event.version, event.window.encode()) for event in of_this_path(talk)]
     while not told.is_done:
         told.look_back(history[:page])
         del history[:page]
@@ -206,6 +217,21 @@ def test_revisions_are_no_messages_of_their_own() -> None:
     assert explained(talk) == [(1, 6, "dropped", emptied.version), (8, 8, "kept", None)]
 
 
+def test_what_a_rewind_leaves_is_not_explained() -> None:
+    """
+    Ranges are those of the path, and causes those that led to its window.
+    """
+    talk = Conversation(Manual())
+    talk.say(user("a"), user("b"), user("c"))
+    emptied = talk.compact(3)
+    past = talk.context
+    talk.say(user("d"), user("e"))
+    talk.compact(5)
+    talk.rewind(past)
+    talk.say(user("f"))
+    assert explained(talk) == [(1, 2, "dropped", emptied.version), (3, 6, "kept", None)]
+
+
 def test_a_revision_of_what_was_summarised_changes_nothing() -> None:
     """
     A summary stands for what there was when it was written.
@@ -361,11 +387,16 @@ def history_of(talk: Conversation) -> dict[int, tuple[dict[int, Any], dict[int, 
     """
     found: dict[int, tuple[dict[int, Any], dict[int, Any]]] = {}
     before: dict[int, Any] = {}
+    then: dict[int, dict[int, Any]] = {0: {}}
     for event in talk.events:
         if isinstance(event, Appended):
             place = event.entry.place
             if event.entry.revises is None or before.get(place, "summary") != "summary":
                 before[place] = ()
+            then[event.entry.version] = dict(before)
+        elif isinstance(event, Compacted) and event.to_version is not None:
+            before = dict(then[event.to_version])
+            then[event.version] = dict(before)
         elif isinstance(event, Compacted):
             after: dict[int, Any] = {}
             for run in json.loads(event.window.encode())["runs"] if event.window.runs else ():
@@ -383,4 +414,5 @@ def history_of(talk: Conversation) -> dict[int, tuple[dict[int, Any], dict[int, 
                         after[place] = without.get(place, ())
             found[event.version] = (before, after)
             before = dict(after)
+            then[event.version] = dict(after)
     return found
