@@ -140,8 +140,8 @@ class Ghosts:
     The calls that were cut. Each becomes a `Call` at its first lookup, since few are ever needed.
 
     Attributes:
-        cut_calls: What is remembered of them, by seq.
-        last_seq: The seq of the last one.
+        cut_calls: What is remembered of them, by place.
+        last_seq: The place of the last one.
     """
 
     def __init__(self, cut_calls: tuple[CutCall, ...]) -> None:

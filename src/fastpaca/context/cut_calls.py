@@ -40,11 +40,11 @@ class CutCall(NamedTuple):
 
 def newest_calls(cut_calls: Iterable[CutCall]) -> tuple[CutCall, ...]:
     """Sort *cut_calls*, and forget the oldest if there are too many to remember."""
-    by_seq = sorted(cut_calls)
-    if len(by_seq) <= CUT_CALLS_MAX:
-        return tuple(by_seq)
-    answered = [call for call in by_seq if call.state == ANSWERED]
-    open_ = [call for call in by_seq if call.state != ANSWERED]
+    by_place = sorted(cut_calls)
+    if len(by_place) <= CUT_CALLS_MAX:
+        return tuple(by_place)
+    answered = [call for call in by_place if call.state == ANSWERED]
+    open_ = [call for call in by_place if call.state != ANSWERED]
     return tuple(sorted(answered[-CUT_CALLS_MAX:] + open_[-CUT_CALLS_MAX:]))
 
 

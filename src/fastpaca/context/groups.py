@@ -50,7 +50,7 @@ class Groups:
     Args:
         entries: The list; it may grow at its end.
         pinned: How many entries at the beginning are pinned.
-        cut_calls: Calls that were cut, by seq.
+        cut_calls: Calls that were cut, by place.
         opened_at: Place of the newest message that opened a turn and was cut: calls before it
             don't run.
 
@@ -133,7 +133,7 @@ class Groups:
         pairing, start = self.pairing, self.size
         if self._is_held or pairing.running_at is not None:
             return 0
-        awaited_seq = pairing.awaited_seq
+        awaited_place = pairing.awaited_place
         sums, turns, turn, total = self.sums, self.turn, self._turn, self.sums[-1]
         opened_at: int | None = None
         speaker = self._speaker
@@ -144,7 +144,7 @@ class Groups:
                 reading.tool_references
                 or reading.ends_in_reasoning
                 or entry.is_task
-                or entry.covers_to >= awaited_seq
+                or entry.covers_to >= awaited_place
                 or _SUMMARY in reading.shapes
             ):
                 break
@@ -174,13 +174,13 @@ class Groups:
 
     def _read(self, index: int, entry: Entry) -> None:
         reading, pairing = entry.reading, self.pairing
-        at_seq = entry.covers_to  # for a message of the log, its seq
-        if at_seq >= pairing.awaited_seq:
-            self._come_to(at_seq)
+        at_place = entry.covers_to
+        if at_place >= pairing.awaited_place:
+            self._come_to(at_place)
         self.size = index + 1
         self.sums.append(self.sums[-1] + entry.counts.total)
         if reading.opens_turn:
-            self._open_turn(index, at_seq)
+            self._open_turn(index, at_place)
         self.turn.append(self._turn)
         has_summary = _SUMMARY in reading.shapes and reading.holds_summary
         if has_summary:

@@ -54,15 +54,15 @@ class Pairing:
     Pairs the calls and results of a list of entries; see the module.
 
     Args:
-        cut_calls: Calls that were cut, by seq.
+        cut_calls: Calls that were cut, by place.
         opened_at: Place of the newest message that opened a turn and was cut; 0 if none is known.
 
     Attributes:
         opened_at: The same, including the entries that were read.
         barrier: The argument *opened_at*, until the entries before that message were read, whose
             calls don't run any more; then 0.
-        awaited_seq: The next seq before which `come_to` must be called: the barrier, or a call that
-            was cut while it ran.
+        awaited_place: The next place before which `come_to` must be called: the barrier, or a call
+            that was cut while it ran.
         size: How many calls were read.
         running_at: The index of the first entry with a running call, or None.
         calls: The calls of each entry that makes any.
@@ -92,7 +92,7 @@ class Pairing:
             for place in range(len(cut_calls) - 1, -1, -1)
             if cut_calls[place].state == RUNNING
         ]
-        self.awaited_seq = self._awaited()
+        self.awaited_place = self._awaited()
         self._seq: float = 0
         self._by_id: dict[str, list[Call]] = {}
         self._names = CallsByName()
@@ -112,7 +112,7 @@ class Pairing:
             ghost = self._ghosts.call(waiting.pop())
             self._names.unsorted.append(ghost)
             self._open_ghosts.calls.append(ghost)
-        self.awaited_seq = self._awaited()
+        self.awaited_place = self._awaited()
 
     def _awaited(self) -> float:
         waiting = self._ghosts_to_come
@@ -133,7 +133,7 @@ class Pairing:
         """Record that the next entry comes after the message that opened the newest turn."""
         self.come_to(self.barrier - 1)
         self.barrier = 0
-        self.awaited_seq = self._awaited()
+        self.awaited_place = self._awaited()
         self._stop()
 
     def open_turn(self, seq: int) -> None:
