@@ -31,6 +31,7 @@ ITEMS: Final = {
     "Loss": "losses",
     "Part": "objects, each with a string `type`",
     "Repair": "repairs",
+    "SeqRange": "ranges of seqs",
     "Segment": "segments",
     "SentMessage": "messages",
     "WindowMessage": "messages",

@@ -96,6 +96,7 @@ ON_BOTH_SIDES: Final = {
     "MessageFrame",
     "Repair",
     "ResetFrame",
+    "RewindFrame",
     "TombstonedFrame",
 }
 """What a node sends and its client receives: the same thing, so the same name on both sides."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from fastpaca.errors import AlreadyExists as AlreadyExists
 from fastpaca.errors import ContextNotFound as ContextNotFound
 from fastpaca.errors import FastpacaError as FastpacaError
 from fastpaca.errors import Forbidden as Forbidden
@@ -22,6 +23,7 @@ from fastpaca.errors import HeadersTooLarge as HeadersTooLarge
 from fastpaca.errors import IdempotencyConflict as IdempotencyConflict
 from fastpaca.errors import InternalError as InternalError
 from fastpaca.errors import InvalidRequest as InvalidRequest
+from fastpaca.errors import MessageNotFound as MessageNotFound
 from fastpaca.errors import MethodNotAllowed as MethodNotAllowed
 from fastpaca.errors import OutcomeUnknown as OutcomeUnknown
 from fastpaca.errors import PayloadTooLarge as PayloadTooLarge
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from fastpaca.client.sync_context import Context as Context
     from fastpaca.client.values import AppendResult as AppendResult
     from fastpaca.client.values import AppendWarning as AppendWarning
+    from fastpaca.client.values import Branch as Branch
     from fastpaca.client.values import Compaction as Compaction
     from fastpaca.client.values import CompactionFrame as CompactionFrame
     from fastpaca.client.values import CompactResult as CompactResult
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
     from fastpaca.client.values import ContextInfo as ContextInfo
     from fastpaca.client.values import ContextUsage as ContextUsage
     from fastpaca.client.values import Explained as Explained
+    from fastpaca.client.values import ForkedFrom as ForkedFrom
     from fastpaca.client.values import Frame as Frame
     from fastpaca.client.values import GapFrame as GapFrame
     from fastpaca.client.values import Loss as Loss
@@ -67,6 +71,8 @@ if TYPE_CHECKING:
     from fastpaca.client.values import Range as Range
     from fastpaca.client.values import Repair as Repair
     from fastpaca.client.values import ResetFrame as ResetFrame
+    from fastpaca.client.values import RewindFrame as RewindFrame
+    from fastpaca.client.values import RewindResult as RewindResult
     from fastpaca.client.values import Segment as Segment
     from fastpaca.client.values import TokenUsage as TokenUsage
     from fastpaca.client.values import TombstonedFrame as TombstonedFrame
@@ -92,6 +98,7 @@ _ROOMS: Final = {
     "fastpaca.client.values": (
         "AppendWarning",
         "AppendResult",
+        "Branch",
         "CompactResult",
         "Compaction",
         "CompactionFrame",
@@ -99,6 +106,7 @@ _ROOMS: Final = {
         "ContextInfo",
         "ContextUsage",
         "Explained",
+        "ForkedFrom",
         "Frame",
         "GapFrame",
         "Loss",
@@ -109,6 +117,8 @@ _ROOMS: Final = {
         "Range",
         "Repair",
         "ResetFrame",
+        "RewindFrame",
+        "RewindResult",
         "Segment",
         "TokenUsage",
         "TombstonedFrame",

@@ -72,6 +72,9 @@ class ContextNotFound(NotFound):
 class MessageNotFound(NotFound):
     """There is no message with this id in this context."""
 
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message, field="message_id")  # so that clients know it from a context
+
 
 class MethodNotAllowed(FastpacaError):
     """This path does not accept this method; see the Allow header."""

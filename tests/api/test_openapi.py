@@ -55,7 +55,9 @@ def check(schema: dict[str, Any], value: object) -> None:
 def routes() -> list[Route]:
     app = composed().app
     assert isinstance(app, App)
-    return [*app._routes._fixed.values(), *app._routes._of_context.values()]
+    found = app._routes
+    assert found._of_message is not None
+    return [*found._fixed.values(), *found._of_context.values(), found._of_message]
 
 
 # --- the document -----------------------------------------------------------------------------
@@ -103,9 +105,11 @@ def test_links_lead_to_what_takes_an_id() -> None:
     """A context that was put leads to every operation on one context, an append to its reading."""
     on_one = {found["operationId"] for path, _, found in operations() if "{id}" in path}
     assert {"readMessages", "readTail", "readWindow"} < links("appendMessages", "201")
+    for status in ("200", "201"):
+        assert links("putMessage", status) == links("appendMessages", "201") | {"getMessage"}
     assert links("compactWindow", "200") == {"readWindow"}
     for status in ("200", "201"):
-        assert links("putContext", status) == on_one - set(ENDLESS)
+        assert links("putContext", status) == on_one - {*ENDLESS, "getMessage"}
 
 
 def links(name: str, status: str) -> set[str]:
@@ -148,7 +152,7 @@ async def test_examples_of_bodies_are_taken(client: httpx.AsyncClient) -> None:
         for example in content.get("application/json", {}).get("examples", {}).values():
             body = {**example["value"]}
             body.pop("if_version", None)
-            url = path.replace("{id}", "chat-42")
+            url = path.replace("{id}", "chat-42").replace("{message_id}", "msg-7")
             response = await client.request(method, url, json=body)
             assert response.status_code in {200, 201}, response.text
 
@@ -203,6 +207,7 @@ def described(request: httpx.Request) -> dict[str, Any] | None:
     """Find what the document says about a request; nothing about what is not there."""
     raw = request.url.raw_path.decode().partition("?")[0]
     path = re.sub(r"(?<=^/v1/contexts/)[^/]+", "{id}", raw)
+    path = re.sub(r"(?<=/messages/)[^/]+$", "{message_id}", path)
     method = "get" if request.method == "HEAD" else request.method.lower()
     found: dict[str, Any] | None = SPEC["paths"].get(path, {}).get(method)
     return found
@@ -224,6 +229,19 @@ async def test_whole_answers_are_as_described(client: httpx.AsyncClient) -> None
         await client.post(f"{path}/messages", json=both),
         await client.post(f"{path}/messages", json={**both, "if_version": 1}),
         await client.post(f"{path}/messages", content=b"{", headers={"Content-Type": "a/b"}),
+        await client.put(f"{path}/messages/m", json={"message": hello}, headers={**key}),
+        await client.put(f"{path}/messages/m", json={"message": hello}),
+        await client.put(f"{path}/messages/m", json={"message": user("Hello again")}),
+        await client.put(f"{path}/messages/m", json={"message": {**hello, "role": "assistant"}}),
+        await client.get(f"{path}/messages/m"),
+        await client.get(f"{path}/messages/none"),
+        await client.get(f"{path}/messages?path=current"),
+        await client.get(f"{path}/tail?path=current"),
+        await client.post(f"{path}/rewind", json={"to_version": 1}),
+        await client.post(f"{path}/rewind", json={"to_seq": 1, "to_version": 1}),
+        await client.post(f"{path}/fork", json={"id": "b", "at_version": 1}),
+        await client.post(f"{path}/fork", json={"id": "b"}),
+        await client.get(f"{path}/compactions"),
         await client.post(f"{path}/compact", json={"replacement": [hello]}),
         await client.patch(f"{path}/metadata", json={"metadata": {"a": 1.0}}),
         *[await client.get(path + place) for place in reads],

@@ -104,6 +104,7 @@ def test_a_message_is_read_by_its_id() -> None:
         assert missing.json() == {
             "error": "not_found",
             "message": "There is no message with this id in this context.",
+            "field": "message_id",
         }
 
     run(story)

@@ -22,6 +22,7 @@ from fastpaca.stream.subscription import (
     GapFrame,
     MessageFrame,
     ResetFrame,
+    RewindFrame,
     TombstonedFrame,
 )
 from tests.client.rules import repeated, rules
@@ -124,7 +125,7 @@ def test_api_keys_are_those_of_the_clients() -> None:
 # --- frames ---
 
 FRAMES: list[Frame] = [
-    MessageFrame(version=1, seq=1, body=b"{}", cursor=1),
+    MessageFrame(version=2, seq=2, body=b"{}", cursor=2, revises=1),
     CompactionFrame(
         version=1,
         from_seq=1,
@@ -134,6 +135,7 @@ FRAMES: list[Frame] = [
         tokens_after=1,
         cursor=1,
     ),
+    RewindFrame(version=2, to_version=1, cursor=2),
     ContextFrame(version=1, needs_compaction=False, used_tokens=1, token_budget=2, cursor=1),
     TombstonedFrame(version=1, cursor=1),
     GapFrame(expected=1, actual=2, cursor=1),

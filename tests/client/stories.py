@@ -19,6 +19,9 @@ WIRE = Path(__file__).parent.parent / "wire"
 
 TIME = "2026-01-05T09:30:00.000000Z"
 
+NAMED = {("messages", "messages"), ("id", "put")}
+"""What is no positional argument of a verb, though it is one of others."""
+
 Json = Any
 
 
@@ -59,7 +62,7 @@ class Told:
         positional = [
             arguments.pop(name)
             for name in ("id", "message", "messages", "changes", "replacement")
-            if name in arguments and not (name == "messages" and self.verb == "messages")
+            if name in arguments and (name, self.verb) not in NAMED
         ]
         if self.verb == "compact_if_needed":
             summary = arguments.pop("summary")

@@ -15,7 +15,7 @@ from fastpaca.api.views import VIEWS_BYTES_MAX
 from fastpaca.context.config import WINDOW_ENTRIES_MAX, Config, LastN, SkipParts
 from fastpaca.context.context import METADATA_BYTES_MAX
 from fastpaca.context.cut_calls import CUT_CALLS_MAX
-from fastpaca.context.draft import CALLS_IN_KEYS_MAX, PARTS_MAX
+from fastpaca.context.draft import CALLS_IN_KEYS_MAX, MESSAGE_ID_BYTES_MAX, PARTS_MAX
 from fastpaca.context.jsontext import DEPTH_MAX
 from fastpaca.context.message import MESSAGE_OVERHEAD_TOKENS
 from fastpaca.context.path import RANGES_MAX
@@ -128,6 +128,7 @@ REQUEST_LIMITS = {
     "`limit` of `tail`, `messages`, `compactions` and the list of contexts": f"{query.PAGE_MAX:,}",
     "a page of messages or contexts": f"{pages.PAGE_BYTES_MAX // MIB} MiB",
     "context id": f"{ids.ID_BYTES_MAX} bytes",
+    "message id in a path": f"{MESSAGE_ID_BYTES_MAX} bytes",
     "`Idempotency-Key`": "255 characters",
     "waiting writes": f"{queue.QUEUE_OPS_MAX}, or {queue.QUEUE_BYTES_MAX // MIB} MiB",
 }

@@ -141,7 +141,7 @@ def test_routes_are_those_of_the_description(client: httpx.Client) -> None:
     The page and `/openapi.json` name the same methods and paths, and each has its section.
     """
     described = {
-        (method.upper(), re.sub(r"\{\w+\}", "{id}", path))
+        (method.upper(), path)
         for path, methods in client.get("/openapi.json").json()["paths"].items()
         for method in methods
         if method in {"get", "put", "post", "patch", "delete"}
@@ -160,7 +160,7 @@ def test_routes_are_answered(client: httpx.Client) -> None:
     for method, path in (
         (row[0].strip("`"), _path(row[1])) for row in page("rest-api").rows("Routes")
     ):
-        answer = client.options(path.replace("{id}", "x"))
+        answer = client.options(re.sub(r"\{\w+\}", "x", path))
         assert method in answer.headers["allow"].split(", "), path
 
 
@@ -181,14 +181,20 @@ def _answers(client: httpx.Client) -> dict[str, Fields]:
     context = client.put(url).json()
     body = {"message": {"role": "user", "parts": []}}
     client.post(f"{url}/messages", json=body).raise_for_status()
+    for text in ("Hi", "Hello"):
+        said = {"message": {"role": "user", "content": text}}
+        client.put(f"{url}/messages/m", json=said).raise_for_status()
+    revision = client.get(f"{url}/messages/m").json()
+    del revision["id"]  # as it was sent
     view = client.get(f"{url}/context?explain=true").json()
     client.post(f"{url}/compact", json={"replacement": []}).raise_for_status()
-    (compaction,) = client.get(f"{url}/compactions").json()["compactions"]
+    client.post(f"{url}/rewind", json={"to_version": 1}).raise_for_status()
+    _, rewind = client.get(f"{url}/compactions").json()["compactions"]
     return {
         "Contexts": context,
-        "Messages": view["messages"][0],
+        "Messages": revision,
         "GET /v1/contexts/{id}/context": view,
-        "GET /v1/contexts/{id}/compactions": compaction,
+        "GET /v1/contexts/{id}/compactions": rewind,
     }
 
 

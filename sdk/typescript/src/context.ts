@@ -1,5 +1,7 @@
 /**
  * The handle of one context: everything that you can do with a conversation.
+ *
+ * The file is long because it is every verb of a conversation, with its options.
  */
 
 import {
@@ -13,6 +15,7 @@ import {
   windowOf,
 } from './compaction.js';
 import { appendingOf, listedOf } from './appending.js';
+import { branchesOf } from './branching.js';
 import { restoreBytes } from './bytes.js';
 import { VersionConflict } from './errors.js';
 import type {
@@ -26,11 +29,12 @@ import type {
   GeminiResponse,
   SingleResponse,
 } from './formats.js';
-import { checkKey, pathOf, queryOf, refused, textOf, valueOf } from './protocol.js';
+import { checkKey, messagePathOf, pathOf, queryOf, refused, textOf, valueOf } from './protocol.js';
 import { Stream, type StreamOptions } from './stream.js';
 import type { CallOptions, Transport } from './transport.js';
 import type {
   AppendResult,
+  Branch,
   Compaction,
   ContextInfo,
   LlmContext,
@@ -71,6 +75,30 @@ export interface AppendOptions extends BatchOptions {
   tokenCount?: number | undefined;
 }
 
+/** The options of a put. */
+export interface PutOptions extends AppendOptions {
+  /** The id; by default that of the message. */
+  id?: string | undefined;
+}
+
+/** The options of a fork. */
+export interface ForkOptions extends CallOptions {
+  /** The version whose path it begins with; the current one by default. */
+  atVersion?: number | undefined;
+  /** Its metadata; that of this context by default. */
+  metadata?: Readonly<Record<string, unknown>> | undefined;
+  /** A key of your own; random if absent. */
+  idempotencyKey?: string | undefined;
+}
+
+/** Where to go back to: one of the two. */
+export interface RewindOptions extends WriteOptions {
+  /** The version whose path and window to go back to. */
+  toVersion?: number | undefined;
+  /** The seq of a message: everything after it leaves the path. */
+  toSeq?: number | undefined;
+}
+
 export interface ReadOptions extends CallOptions {
   /** Fit the window under this budget instead of the context's own. */
   budgetTokens?: number | undefined;
@@ -102,6 +130,8 @@ export interface TailOptions extends CallOptions {
   offset?: number | undefined;
   /** How many messages to read. */
   limit?: number | undefined;
+  /** `current` reads the conversation as it is now, in place of the log. */
+  path?: 'current' | undefined;
 }
 
 export interface MessagesOptions extends CallOptions {
@@ -111,6 +141,8 @@ export interface MessagesOptions extends CallOptions {
   toSeq?: number | undefined;
   /** The number of messages in one request. */
   limit?: number | undefined;
+  /** `current` reads the conversation as it is now, each message once, in place of the log. */
+  path?: 'current' | undefined;
 }
 
 export interface CompactionsOptions extends CallOptions {
@@ -190,9 +222,7 @@ export class Context {
     );
     const path = `/messages${queryOf({ format })}`;
     if (!isBatch) {
-      const [said] = messages;
-      const message =
-        tokenCount === undefined ? said : { ...(said as object), token_count: tokenCount };
+      const message = counted(messages[0], tokenCount);
       return this.#write<AppendResult>(path, 'seq', { message, usage, if_version }, options);
     }
     if (tokenCount !== undefined) {
@@ -201,6 +231,70 @@ export class Context {
     type Batch = { results: AppendResult[] };
     const body = { messages, usage, if_version };
     return (await this.#write<Batch>(path, 'results', body, options)).results;
+  }
+
+  /**
+   * Append a message under its id, or let it take the place of the one that has the id.
+   *
+   * The log keeps every form; the path and the LLM context have the newest. Use it for a message
+   * that grows or is edited. An equal message changes nothing, and retries never write twice.
+   */
+  async put<M extends PlainMessage | SingleResponse>(
+    message: M | string,
+    options?: PutOptions & { format?: 'parts' | undefined },
+  ): Promise<AppendResult>;
+  async put<M extends GeminiResponse>(
+    chunks: readonly M[],
+    options?: PutOptions & { format?: 'parts' | undefined },
+  ): Promise<AppendResult>;
+  async put<F extends Format>(
+    message: MessageIn<F> | string,
+    options: PutOptions & { format: F },
+  ): Promise<AppendResult>;
+  async put(put: unknown, options: PutOptions = {}): Promise<AppendResult> {
+    const { messages, isBatch, format, usage } = appendingOf(put, options.format, options.usage);
+    if (isBatch) throw refused('Put one message at a time.', 'message');
+    const message = counted(messages[0], options.tokenCount);
+    const id = options.id ?? message['id'];
+    if (id === undefined || id === null) {
+      throw refused('Give the message an id, or name one.', 'id');
+    }
+    const path = messagePathOf(id) + queryOf({ format });
+    const body = { message, usage, if_version: options.ifVersion };
+    return this.#write(path, 'seq', body, options, 'PUT');
+  }
+
+  /** Read the newest message with an id on the path, or else of the log. */
+  async get(id: string, options: CallOptions = {}): Promise<LogMessage> {
+    return this.#read<LogMessage>(messagePathOf(id), 'seq', options);
+  }
+
+  /** Go back: path and window become what they were after a version; the log keeps everything. */
+  async rewind(options: RewindOptions): Promise<{ version: number }> {
+    const { toVersion: to_version, toSeq: to_seq, ifVersion: if_version } = options;
+    if ((to_version === undefined) === (to_seq === undefined)) {
+      throw refused('Name either toVersion or toSeq.', 'toVersion');
+    }
+    return this.#write('/rewind', 'version', { to_version, to_seq, if_version }, options);
+  }
+
+  /**
+   * Make a new context with the path that this one had after a version, and return its handle.
+   *
+   * It has the same messages, renumbered from 1, the same window and the same configuration.
+   */
+  async fork(id: string, options: ForkOptions = {}): Promise<Context> {
+    const fork = new Context(this.#transport, id);
+    const { atVersion: at_version, metadata } = options;
+    await this.#write('/fork', 'version', { id, at_version, metadata }, options);
+    return fork;
+  }
+
+  /** Read the whole history, and return the ends of the branches that rewinds have left. */
+  async branches(options: CallOptions = {}): Promise<Branch[]> {
+    const history: Compaction[] = [];
+    for await (const entry of this.compactions(options)) history.push(entry);
+    return branchesOf(history);
   }
 
   /** Read the LLM context: the messages to send to a model, in the format of its provider. */
@@ -290,7 +384,7 @@ export class Context {
       const { version } = window.context;
       const body = `{"replacement":[${texts.join(',')}],"if_version":${version}}`;
       try {
-        return await this.#post('/compact', 'version', body, call);
+        return await this.#send('/compact', 'version', body, call);
       } catch (error) {
         countConflict(error);
       }
@@ -299,20 +393,26 @@ export class Context {
 
   /** Skip the `offset` (0) newest messages and read the next `limit` (100), oldest first. */
   async getTail(options: TailOptions = {}): Promise<LogMessage[]> {
-    const path = `/tail${queryOf({ offset: options.offset, limit: options.limit })}`;
+    const { offset, limit } = options;
+    const path = `/tail${queryOf({ offset, limit, path: options.path })}`;
     type Page = { messages: LogMessage[] };
     return (await this.#read<Page>(path, 'messages', options)).messages;
   }
 
-  /** Iterate over the log, oldest first, reading pages as they are needed. */
+  /** Iterate over the log or the path, oldest first, reading pages as they are needed. */
   async *messages(options: MessagesOptions = {}): AsyncGenerator<LogMessage, void> {
-    const { toSeq, limit } = options;
+    const { toSeq, limit, path: ofPath } = options;
     let fromSeq = options.fromSeq;
     for (;;) {
-      const path = `/messages${queryOf({ from_seq: fromSeq, to_seq: toSeq, limit })}`;
-      type Page = { messages: LogMessage[]; version: number };
-      const page = await this.#read<Page>(path, 'messages', options);
+      const query = queryOf({ from_seq: fromSeq, to_seq: toSeq, limit, path: ofPath });
+      type Page = { messages: LogMessage[]; version: number; next?: number | null };
+      const page = await this.#read<Page>(`/messages${query}`, 'messages', options);
       yield* page.messages;
+      if (ofPath !== undefined) {
+        if (typeof page.next !== 'number') return;
+        fromSeq = page.next;
+        continue;
+      }
       const last = page.messages.at(-1);
       // A page has the version of its last message, or the current one at the end of the log.
       if (last === undefined || last.seq === toSeq || last.version !== page.version) return;
@@ -415,13 +515,31 @@ export class Context {
     return this.#transport.value({ method: 'GET', path: this.#path + path }, name, call);
   }
 
-  async #write<T>(path: string, name: string, fields: object, options: WriteOptions): Promise<T> {
-    return this.#post(path, name, textOf(fields, this.#transport.json), options);
+  async #write<T>(
+    path: string,
+    name: string,
+    fields: object,
+    options: WriteOptions,
+    method: 'POST' | 'PUT' = 'POST',
+  ): Promise<T> {
+    return this.#send(path, name, textOf(fields, this.#transport.json), options, method);
   }
 
-  async #post<T>(path: string, name: string, body: string, options: WriteOptions): Promise<T> {
+  async #send<T>(
+    path: string,
+    name: string,
+    body: string,
+    options: WriteOptions,
+    method: 'POST' | 'PUT' = 'POST',
+  ): Promise<T> {
     const key = checkKey(options.idempotencyKey ?? this.#transport.platform.key());
-    const request = { method: 'POST', path: this.#path + path, body, key } as const;
+    const request = { method, path: this.#path + path, body, key };
     return this.#transport.value(request, name, options);
   }
+}
+
+/** Return *message* with a count of the caller's own, if there is one. */
+function counted(message: unknown, tokenCount: number | undefined): Record<string, unknown> {
+  const fields = message as Record<string, unknown>;
+  return tokenCount === undefined ? fields : { ...fields, token_count: tokenCount };
 }

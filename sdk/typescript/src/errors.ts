@@ -99,6 +99,12 @@ export class ContextNotFound extends FastpacaError {
   static override readonly code: string = 'not_found';
 }
 
+/** There is no message with this id in this context. */
+export class MessageNotFound extends FastpacaError {
+  static override readonly kind: string = 'MessageNotFound';
+  static override readonly code: string = 'not_found';
+}
+
 /** The address is not that of a node. */
 export class MethodNotAllowed extends FastpacaError {
   static override readonly kind: string = 'MethodNotAllowed';
@@ -137,6 +143,12 @@ export class Tombstoned extends FastpacaError {
 export class Purged extends FastpacaError {
   static override readonly kind: string = 'Purged';
   static override readonly code: string = 'purged';
+}
+
+/** A context has the id that a fork was to have. */
+export class AlreadyExists extends FastpacaError {
+  static override readonly kind: string = 'AlreadyExists';
+  static override readonly code: string = 'already_exists';
 }
 
 /** The `idempotencyKey` was used before, for another request. */
@@ -235,6 +247,7 @@ export const CLASSES: Readonly<
     VersionConflict,
     Tombstoned,
     Purged,
+    AlreadyExists,
     IdempotencyConflict,
     PayloadTooLarge,
     UnsupportedMediaType,

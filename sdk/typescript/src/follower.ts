@@ -48,7 +48,8 @@ export class Follower {
   #isNew(frame: Frame): boolean {
     switch (frame.type) {
       case 'message':
-      case 'compaction': {
+      case 'compaction':
+      case 'rewind': {
         const name = `${frame.type} ${frame.version}`;
         if (frame.version <= this.#cursor || this.#seen.has(name)) return false;
         this.#seen.set(name, frame.version);

@@ -2,14 +2,15 @@
  * How to write requests and read responses. Pure: no I/O, no clock, no randomness.
  *
  * It is safe to send any request of this package twice: reads, PUT, PATCH and DELETE are idempotent,
- * and appends and compactions carry an `Idempotency-Key`, under which a node stores the response in
- * the same commit. One rule for retries therefore holds for all of them (`isWorthRetrying`).
+ * and writes of the conversation carry an `Idempotency-Key`, under which a node stores the response
+ * in the same commit. One rule for retries therefore holds for all of them (`isWorthRetrying`).
  */
 
 import {
   CLASSES,
   FastpacaError,
   InvalidRequest,
+  MessageNotFound,
   UnexpectedResponse,
   VersionConflict,
 } from './errors.js';
@@ -103,9 +104,18 @@ function isAddress(text: string): boolean {
 
 /** Return the path of the context *id*, relative to the base. */
 export function pathOf(id: string, rest = ''): string {
+  return `/contexts/${encodedId(id, 'context')}${rest}`;
+}
+
+/** Return the path of the message *id*, relative to that of its context. */
+export function messagePathOf(id: unknown): string {
+  return `/messages/${encodedId(id, 'message')}`;
+}
+
+function encodedId(id: unknown, of: string): string {
   if (typeof id !== 'string' || id === '' || id === '.' || id === '..' || id.includes('\0')) {
     throw refused(
-      'A context id is a string of 1 to 512 bytes without NUL, other than . and ..',
+      `A ${of} id is a string of 1 to 512 bytes without NUL, other than . and ..`,
       'id',
     );
   }
@@ -113,12 +123,12 @@ export function pathOf(id: string, rest = ''): string {
   try {
     encoded = encodeURIComponent(id).replace(/[!'()*]/g, (char) => `%${hexOf(char)}`);
   } catch (cause) {
-    throw refused('A context id cannot contain lone surrogates.', 'id', cause);
+    throw refused(`A ${of} id cannot contain lone surrogates.`, 'id', cause);
   }
   if (encoded.replace(/%../g, '.').length > ID_BYTES_MAX) {
-    throw refused(`A context id has at most ${ID_BYTES_MAX} bytes of UTF-8.`, 'id');
+    throw refused(`A ${of} id has at most ${ID_BYTES_MAX} bytes of UTF-8.`, 'id');
   }
-  return `/contexts/${encoded}${rest}`;
+  return encoded;
 }
 
 /** All SDKs write a path in the same way, since a proxy may choose a node by it. */
@@ -202,6 +212,9 @@ export function errorOf(response: ClientResponse, json: Json, key?: string): Fas
   }
   const { field } = fields;
   const allDetails = { ...details, fields, ...(typeof field === 'string' && { field }) };
+  if (code === MessageNotFound.code && field === 'message_id') {
+    return new MessageNotFound(message, allDetails);
+  }
   const type = Object.hasOwn(CLASSES, code) ? CLASSES[code] : undefined;
   if (!type || (type === VersionConflict && !hasVersions(fields))) {
     return new FastpacaError(message, { ...allDetails, code });

@@ -21,6 +21,7 @@ export interface StreamOptions extends CallOptions {
 /** The integer fields that each frame must have. */
 export const NUMBERS: Readonly<Record<Frame['type'], readonly string[]>> = {
   message: ['version', 'seq'],
+  rewind: ['version', 'to_version'],
   compaction: ['version', 'used_tokens_before', 'used_tokens_after'],
   context: ['version', 'used_tokens', 'token_budget'],
   tombstoned: ['version'],

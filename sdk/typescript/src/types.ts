@@ -31,6 +31,8 @@ export interface Message {
   metadata: Record<string, unknown>;
   token_count: number;
   inserted_at: string;
+  /** The place that it takes; absent if it revises no message. */
+  revises?: number;
   [key: string]: unknown;
 }
 
@@ -73,6 +75,10 @@ export interface ContextInfo {
   metadata: Record<string, unknown>;
   version: number;
   last_seq: number;
+  /** The ranges of seqs that the path lies in; absent in lists of contexts. */
+  path?: Range[];
+  /** Its source, and the version that it began with; null if it is no fork. */
+  forked_from: { id: string; version: number } | null;
   usage: ContextUsage;
   created_at: string;
   updated_at: string;
@@ -83,6 +89,8 @@ export interface AppendResult {
   seq: number;
   version: number;
   token_estimate: number;
+  /** Of a message that was put: the place that it takes; absent if it was appended. */
+  revises?: number;
   /** What is odd about the message; absent if nothing is. */
   warnings?: AppendWarning[];
 }
@@ -125,7 +133,17 @@ export interface Explained {
   by: number | 'view' | null;
 }
 
-/** A rewrite of the window, by a policy or by `compact`. */
+/** The end of a branch that a rewind left. */
+export interface Branch {
+  /** Its last version; `rewind({ toVersion: branch.version })` goes back to it. */
+  version: number;
+  /** Where the rewind that left it went. */
+  to_version: number;
+  /** When that was. */
+  at: string;
+}
+
+/** A rewrite of the window, by a policy, `compact` or a rewind. */
 export interface Compaction {
   version: number;
   strategy: string;
@@ -134,9 +152,11 @@ export interface Compaction {
   used_tokens_after: number;
   segments: Segment[];
   at: string;
+  /** Of a rewind: the version that it went back to. */
+  to_version?: number;
 }
 
-/** The first and the last seq of a change. */
+/** The first and the last seq of a change, or of a piece of the path. */
 export interface Range {
   from_seq: number;
   to_seq: number;
@@ -148,12 +168,13 @@ interface FrameBase {
   cursor: number;
 }
 
-/** A message was appended. */
+/** A message was appended, or takes the place that `revises` says. */
 export interface MessageFrame extends FrameBase {
   type: 'message';
   version: number;
   seq: number;
   message: LogMessage;
+  revises?: number;
 }
 
 /** The window was rewritten, by a compact call (`manual`) or a policy. */
@@ -164,6 +185,13 @@ export interface CompactionFrame extends FrameBase {
   strategy: string;
   used_tokens_before: number;
   used_tokens_after: number;
+}
+
+/** The path became what it was after `to_version`. */
+export interface RewindFrame extends FrameBase {
+  type: 'rewind';
+  version: number;
+  to_version: number;
 }
 
 /** How full the window is now. */
@@ -196,4 +224,10 @@ export interface ResetFrame extends FrameBase {
 
 /** One thing that a follower is sent. */
 export type Frame =
-  MessageFrame | CompactionFrame | ContextFrame | TombstonedFrame | GapFrame | ResetFrame;
+  | MessageFrame
+  | CompactionFrame
+  | RewindFrame
+  | ContextFrame
+  | TombstonedFrame
+  | GapFrame
+  | ResetFrame;

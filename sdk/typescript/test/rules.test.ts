@@ -6,6 +6,7 @@ import { type ServerResponse, createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type TestContext, test } from 'node:test';
 
+import { branchesOf } from '../src/branching.js';
 import { CONFLICTS_MAX, KEEP_LAST } from '../src/context.js';
 import { EVENT_CHARS_MAX, EventReader } from '../src/events.js';
 import * as fastpaca from '../src/index.js';
@@ -486,6 +487,23 @@ test('the verbs are those of the rules', () => {
   assert.deepEqual(verbs(fastpaca.Client.prototype), options.verbs.client.map(named).sort());
   assert.deepEqual(verbs(fastpaca.Context.prototype), options.verbs.context.map(named).sort());
 });
+
+// --- branches ---
+
+for (const one of rules<{ cases: (Case & { rewinds: [number, number][]; branches: number[] })[] }>(
+  'branches',
+).cases) {
+  test(`branches: ${one.rule}`, () => {
+    const history = one.rewinds.map(
+      ([version, to_version]) => ({ version, to_version, at: '' }) as fastpaca.Compaction,
+    );
+    const left = branchesOf(history);
+    assert.deepEqual(
+      left.map(({ version }) => version),
+      one.branches,
+    );
+  });
+}
 
 // --- conflicts ---
 

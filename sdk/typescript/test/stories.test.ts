@@ -139,7 +139,8 @@ async function made(
   const options: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(given)) {
     if (name === 'summary') positional.push(() => value);
-    else if (POSITIONAL.includes(name) && !isIterated) positional.push(value);
+    else if (POSITIONAL.includes(name) && !isIterated && !(verb === 'put' && name === 'id'))
+      positional.push(value);
     else options[camel(name)] = value;
   }
   const target = (context === undefined

@@ -92,7 +92,7 @@ class ContextUsageJSON(Struct, frozen=True, gc=False):
     ]
 
 
-class ContextJSON(Struct, frozen=True, gc=False):
+class ContextJSON(Struct, frozen=True, gc=False, kw_only=True):
     """A context."""
 
     id: Annotated[str, doc("Yours.")]
@@ -121,7 +121,7 @@ class ContextJSON(Struct, frozen=True, gc=False):
     path: Annotated[
         Annotated[list[SeqRangeJSON], Meta(max_length=RANGES_MAX)] | UnsetType,
         doc("The ranges of seqs that the path lies in; absent in lists."),
-    ]
+    ] = UNSET
     forked_from: Annotated[ForkedFromJSON | None, doc("What it is a fork of; null if it is none.")]
     usage: Annotated[
         ContextUsageJSON, doc("What was reported of model calls; each sum ends at 2^53-1.")

@@ -16,12 +16,14 @@ from fastpaca.client.flow import Flow
 from fastpaca.client.requests import path_of
 from fastpaca.client.values import (
     AppendResult,
+    Branch,
     Compaction,
     CompactResult,
     ContextInfo,
     Message,
     Policy,
     ProviderView,
+    RewindResult,
     View,
 )
 
@@ -47,7 +49,9 @@ if TYPE_CHECKING:
         HasOutput,
         JSONMessage,
         MessageObject,
+        OneMessage,
         OpenCalls,
+        PathName,
         ProviderViewOptions,
         ResponsesItem,
         ResponsesView,
@@ -255,11 +259,45 @@ class AsyncContext:
             )
         )
 
+    async def put(
+        self,
+        message: OneMessage,
+        *,
+        id: str | None = None,
+        format: FormatName | None = None,
+        usage: AnyUsage | None = None,
+        if_version: int | None = None,
+        token_count: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> AppendResult:
+        """
+        Append a message under its id, or let it take the place of the one that has the id.
+
+        See `Context.put`.
+        """
+        return await self._driver.run(
+            self._calls.put(
+                self.id, message, id, if_version, token_count, idempotency_key, format, usage
+            )
+        )
+
+    async def get(self, message_id: str) -> Message:
+        """Read the newest message with an id on the path, or else of the log."""
+        return await self._driver.run(self._calls.get(self.id, message_id))
+
     async def get_tail(
-        self, *, offset: int | None = None, limit: int | None = None
+        self,
+        *,
+        offset: int | None = None,
+        limit: int | None = None,
+        path: PathName | None = None,
     ) -> list[Message]:
-        """Skip the *offset* (0) newest messages and read the next *limit* (100), oldest first."""
-        return await self._driver.run(self._calls.tail(self.id, offset, limit))
+        """
+        Skip the *offset* (0) newest messages and read the next *limit* (100), oldest first.
+
+        See `Context.get_tail`.
+        """
+        return await self._driver.run(self._calls.tail(self.id, offset, limit, path))
 
     def messages(
         self,
@@ -267,9 +305,45 @@ class AsyncContext:
         from_seq: int | None = None,
         to_seq: int | None = None,
         limit: int | None = None,
+        path: PathName | None = None,
     ) -> AsyncIterator[Message]:
         """Iterate over the log, in pages of *limit* (100) messages; see `Context.messages`."""
-        return self._driver.iterate(self._calls.messages(self.id, from_seq, to_seq, limit))
+        return self._driver.iterate(self._calls.messages(self.id, from_seq, to_seq, limit, path))
+
+    async def rewind(
+        self,
+        *,
+        to_version: int | None = None,
+        to_seq: int | None = None,
+        if_version: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> RewindResult:
+        """Go back: path and window become what they were after a version; see `Context.rewind`."""
+        return await self._driver.run(
+            self._calls.rewind(self.id, to_version, to_seq, if_version, idempotency_key)
+        )
+
+    async def fork(
+        self,
+        fork_id: str,
+        *,
+        at_version: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> AsyncContext:
+        """
+        Make a new context with the path that this one had after a version, and return its handle.
+
+        See `Context.fork`.
+        """
+        await self._driver.run(
+            self._calls.fork(self.id, fork_id, at_version, metadata, idempotency_key)
+        )
+        return AsyncContext(fork_id, self._driver, self._calls, self._stream)
+
+    async def branches(self) -> list[Branch]:
+        """Read the whole history, and return the ends of the branches that rewinds have left."""
+        return await self._driver.run(self._calls.branches(self.id))
 
     @overload
     async def context(

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from fastpaca.client import compacting, requests, responses
+from fastpaca.client import branching, compacting, requests, responses
 from fastpaca.client.appending import read_appended, read_listed
 from fastpaca.client.errors import UnexpectedResponse
 from fastpaca.client.flow import Flow, Invoke, Yield, exchange, key_or_new
@@ -20,12 +20,14 @@ from fastpaca.client.requests import ClientRequest, path_of
 from fastpaca.client.responses import BodyReader, ClientResponse
 from fastpaca.client.values import (
     AppendResult,
+    Branch,
     Compaction,
     CompactResult,
     ContextInfo,
     Message,
     Policy,
     ProviderView,
+    RewindResult,
     View,
 )
 from fastpaca.errors import InvalidRequest, VersionConflict
@@ -105,6 +107,19 @@ class Calls:
             )
         )
 
+    def fork(
+        self,
+        context_id: str,
+        fork_id: str,
+        at_version: int | None,
+        metadata: Mapping[str, Any] | None,
+        key: str | None,
+    ) -> Flow[ContextInfo]:
+        """Make a new context from another."""
+        key = yield from key_or_new(key)
+        request = requests.fork(context_id, fork_id, at_version, metadata, key)
+        return (yield from self._read(request, responses.context_info))
+
     def delete(self, context_id: str, *, purge: bool) -> Flow[None]:
         """Delete a context."""
         yield from self._exchange(requests.delete(context_id, purge=purge))
@@ -141,27 +156,87 @@ class Calls:
             return (yield from self._read(request, responses.appended))
         return (yield from self._read(request, responses.batch)).results
 
-    def tail(self, context_id: str, offset: int | None, limit: int | None) -> Flow[list[Message]]:
-        """Read the newest messages."""
-        request = requests.get(path_of(context_id, "tail"), offset=offset, limit=limit)
+    def put(
+        self,
+        context_id: str,
+        message: object,
+        message_id: str | None,
+        if_version: int | None,
+        token_count: int | None,
+        key: str | None,
+        format_: str | None,
+        usage: object,
+    ) -> Flow[AppendResult]:
+        """Append a message under its id, or let it revise the one that has it."""
+        key = yield from key_or_new(key)
+        appending = read_appended(message, format_, usage)
+        request = requests.put_message(
+            context_id, message_id, appending, if_version, token_count, key
+        )
+        return (yield from self._read(request, responses.appended))
+
+    def get(self, context_id: str, message_id: str) -> Flow[Message]:
+        """Read the newest message with an id."""
+        request = requests.get(requests.message_path(context_id, message_id))
+        return (yield from self._read(request, responses.message))
+
+    def tail(
+        self, context_id: str, offset: int | None, limit: int | None, path: str | None
+    ) -> Flow[list[Message]]:
+        """Read the newest messages of the log, or of the path."""
+        request = requests.get(path_of(context_id, "tail"), offset=offset, limit=limit, path=path)
         return (yield from self._read(request, responses.messages_page)).messages
 
     def messages(
-        self, context_id: str, from_seq: int | None, to_seq: int | None, limit: int | None
+        self,
+        context_id: str,
+        from_seq: int | None,
+        to_seq: int | None,
+        limit: int | None,
+        of_path: str | None,
     ) -> Flow[None]:
-        """Yield messages of the log, page by page, up to its end as of the last page."""
+        """Yield messages of the log or the path, up to its end as of the last page."""
         path = path_of(context_id, "messages")
         while True:
-            request = requests.get(path, from_seq=from_seq, to_seq=to_seq, limit=limit)
+            request = requests.get(
+                path, from_seq=from_seq, to_seq=to_seq, limit=limit, path=of_path
+            )
             page = yield from self._read(request, responses.messages_page)
             for message in page.messages:
                 yield Yield(message)
+            if of_path is not None:
+                from_seq = page.next
+                if from_seq is None:
+                    return
+                continue
             last = page.messages[-1] if page.messages else None
             # A page has the version of its last message, or the current one at the end of the log.
             if last is None or last.seq == to_seq or last.version != page.version:
                 return
             assert last.seq is not None
             from_seq = last.seq + 1
+
+    def rewind(
+        self,
+        context_id: str,
+        to_version: int | None,
+        to_seq: int | None,
+        if_version: int | None,
+        key: str | None,
+    ) -> Flow[RewindResult]:
+        """Let path and window become what they were."""
+        key = yield from key_or_new(key)
+        request = requests.rewind(context_id, to_version, to_seq, if_version, key)
+        return (yield from self._read(request, responses.rewound))
+
+    def branches(self, context_id: str) -> Flow[list[Branch]]:
+        """Read the whole history, and tell which ends were left."""
+        history: list[Compaction] = []
+        after: int | None = None
+        while page := (yield from self._history(context_id, after, None)):
+            history += page
+            after = page[-1].version
+        return branching.branches(history)
 
     # --- the LLM context --------------------------------------------------------------------------
 
@@ -238,16 +313,17 @@ class Calls:
 
     def compactions(self, context_id: str, after: int | None, limit: int | None) -> Flow[None]:
         """Yield the rewrites of the window, page by page."""
-        path = path_of(context_id, "compactions")
-        while True:
-            request = requests.get(path, after=after, limit=limit)
-            page = yield from self._read(request, responses.compactions_page)
-            if not page.compactions:
-                return
-            compaction: Compaction
-            for compaction in page.compactions:
+        while page := (yield from self._history(context_id, after, limit)):
+            for compaction in page:
                 yield Yield(compaction)
-            after = page.compactions[-1].version
+            after = page[-1].version
+
+    def _history(
+        self, context_id: str, after: int | None, limit: int | None
+    ) -> Flow[list[Compaction]]:
+        """Read a page of rewrites of the window; it is empty at the end."""
+        request = requests.get(path_of(context_id, "compactions"), after=after, limit=limit)
+        return (yield from self._read(request, responses.compactions_page)).compactions
 
     def compact_if_needed(
         self,

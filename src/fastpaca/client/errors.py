@@ -11,13 +11,19 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from fastpaca import errors
-from fastpaca.errors import FastpacaError, InvalidRequest, VersionConflict
+from fastpaca.errors import (
+    ContextNotFound,
+    FastpacaError,
+    InvalidRequest,
+    MessageNotFound,
+    VersionConflict,
+)
 
 CLASSES: Final[Mapping[str, type[FastpacaError]]] = {
     error_class.code: error_class
     for error_class in vars(errors).values()  # a subclass comes after its base, and has its code
     if isinstance(error_class, type) and issubclass(error_class, FastpacaError)
-    if error_class is not FastpacaError
+    if error_class not in (FastpacaError, MessageNotFound)
 }
 
 
@@ -86,6 +92,8 @@ def error_of_code(code: str, message: str, fields: Mapping[str, Any]) -> Fastpac
 
 def _typed(code: str, message: str, fields: Mapping[str, Any]) -> FastpacaError:
     error_class = CLASSES.get(code, FastpacaError)
+    if error_class is ContextNotFound and fields.get("field") == "message_id":
+        return MessageNotFound(message)
     if error_class is VersionConflict:
         expected, found = fields.get("expected"), fields.get("found")
         if type(expected) is not int or type(found) is not int:

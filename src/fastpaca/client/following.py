@@ -35,6 +35,7 @@ from fastpaca.client.values import (
     Frame,
     MessageFrame,
     ResetFrame,
+    RewindFrame,
     TombstonedFrame,
 )
 
@@ -69,7 +70,7 @@ class Position:
         return is_new
 
     def _is_new(self, frame: Frame | LaterFrame) -> bool:
-        if isinstance(frame, MessageFrame | CompactionFrame):
+        if isinstance(frame, MessageFrame | CompactionFrame | RewindFrame):
             name = (frame.type, frame.version)
             if frame.version <= self.cursor or name in self._seen:
                 return False

@@ -78,15 +78,25 @@ def path_of(context_id: str, *rest: str) -> str:
     return "/".join(("/v1/contexts", quote(_checked_id(context_id), safe=""), *rest))
 
 
-def _checked_id(context_id: object) -> bytes:
-    if not isinstance(context_id, str):
-        raise InvalidRequest("A context id is a string.", "id")
-    if (fault := id_fault(context_id)) is not None:
-        raise InvalidRequest(f"The context id {fault}.", "id")
-    return context_id.encode()
+def message_path(context_id: str, message_id: object) -> str:
+    """
+    Return the path of the message that has an id of the caller's.
+
+    Raises:
+        InvalidRequest: The id can't be in a path.
+    """
+    return path_of(context_id, "messages", quote(_checked_id(message_id, "message"), safe=""))
 
 
-def get(path: str, **query: str | int | bool | None) -> ClientRequest:
+def _checked_id(id_: object, of: str = "context") -> bytes:
+    if not isinstance(id_, str):
+        raise InvalidRequest(f"A {of} id is a string.", "id")
+    if (fault := id_fault(id_)) is not None:
+        raise InvalidRequest(f"The {of} id {fault}.", "id")
+    return id_.encode()
+
+
+def get(path: str, /, **query: str | int | bool | None) -> ClientRequest:
     """Read the resource at *path*."""
     return ClientRequest("GET", path + _query(query))
 
@@ -121,6 +131,19 @@ def patch_metadata(context_id: str, changes: Mapping[str, Any]) -> ClientRequest
     return ClientRequest("PATCH", path_of(context_id, "metadata"), encode({"metadata": changes}))
 
 
+def fork(
+    context_id: str,
+    fork_id: str,
+    at_version: int | None,
+    metadata: Mapping[str, Any] | None,
+    key: str,
+) -> ClientRequest:
+    """Make a new context from another."""
+    _checked_id(fork_id)
+    fields = {"id": fork_id, **_present({"at_version": at_version, "metadata": metadata})}
+    return ClientRequest("POST", path_of(context_id, "fork"), encode(fields), key)
+
+
 def delete(context_id: str, *, purge: bool) -> ClientRequest:
     """Make a context read-only, or erase it permanently."""
     return ClientRequest("DELETE", path_of(context_id) + _query({"purge": True if purge else None}))
@@ -147,10 +170,54 @@ def append(
     else:
         (message,) = appending.messages
         fields = {"message": {**message, **_present({"token_count": token_count})}}
-    others = {"usage": appending.usage, "if_version": if_version}
-    body = encode(fields | _present(others), as_json)
     path = path_of(context_id, "messages") + _query({"format": appending.format})
-    return ClientRequest("POST", path, body, key)
+    return ClientRequest("POST", path, _sent(fields, appending, if_version), key)
+
+
+def put_message(
+    context_id: str,
+    message_id: object,
+    appending: Appending,
+    if_version: int | None,
+    token_count: int | None,
+    key: str,
+) -> ClientRequest:
+    """
+    Put one message under an id; None is the message's own.
+
+    Raises:
+        InvalidRequest: There are several messages, or no id.
+    """
+    if appending.is_batch:
+        raise InvalidRequest("Put one message at a time.", "message")
+    (message,) = appending.messages
+    if message_id is None:
+        message_id = message.get("id")
+    if message_id is None:
+        raise InvalidRequest("Give the message an id, or name one.", "id")
+    path = message_path(context_id, message_id) + _query({"format": appending.format})
+    fields = {"message": {**message, **_present({"token_count": token_count})}}
+    return ClientRequest("PUT", path, _sent(fields, appending, if_version), key)
+
+
+def _sent(fields: dict[str, Any], appending: Appending, if_version: int | None) -> bytes:
+    others = {"usage": appending.usage, "if_version": if_version}
+    return encode(fields | _present(others), as_json)
+
+
+def rewind(
+    context_id: str, to_version: int | None, to_seq: int | None, if_version: int | None, key: str
+) -> ClientRequest:
+    """
+    Let the path become what it was.
+
+    Raises:
+        InvalidRequest: There is no place to go back to, or there are two.
+    """
+    if (to_version is None) == (to_seq is None):
+        raise InvalidRequest("Name either to_version or to_seq.", "to_version")
+    fields = {"to_version": to_version, "to_seq": to_seq, "if_version": if_version}
+    return ClientRequest("POST", path_of(context_id, "rewind"), encode(_present(fields)), key)
 
 
 def compact(

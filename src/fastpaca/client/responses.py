@@ -27,6 +27,7 @@ from fastpaca.client.values import (
     Frame,
     Message,
     ProviderView,
+    RewindResult,
     View,
 )
 from fastpaca.errors import FastpacaError
@@ -61,10 +62,11 @@ class ClientResponse(NamedTuple):
 
 
 class MessagesPage(msgspec.Struct):
-    """A page of the log."""
+    """A page of the log, or of the path, which says where it goes on."""
 
     messages: list[Message]
     version: int = 0
+    next: int | None = None
 
 
 class CompactionsPage(msgspec.Struct):
@@ -138,7 +140,9 @@ context_info: Final[BodyReader[ContextInfo]] = BodyReader(ContextInfo)
 contexts_page: Final[BodyReader[ContextsPage]] = BodyReader(ContextsPage)
 appended: Final[BodyReader[AppendResult]] = BodyReader(AppendResult)
 batch: Final[BodyReader[AppendResults]] = BodyReader(AppendResults)
+rewound: Final[BodyReader[RewindResult]] = BodyReader(RewindResult)
 compacted: Final[BodyReader[CompactResult]] = BodyReader(CompactResult)
+message: Final[BodyReader[Message]] = BodyReader(Message)
 messages_page: Final[BodyReader[MessagesPage]] = BodyReader(MessagesPage)
 compactions_page: Final[BodyReader[CompactionsPage]] = BodyReader(CompactionsPage)
 view: Final[BodyReader[View]] = BodyReader(View)
@@ -155,7 +159,7 @@ class LaterFrame(msgspec.Struct, frozen=True):
 _frame: Final[BodyReader[Frame]] = BodyReader(Frame)
 _later_frame: Final[BodyReader[LaterFrame]] = BodyReader(LaterFrame)
 _FRAME_TYPES: Final = frozenset(
-    {"message", "compaction", "context", "tombstoned", "gap", "reset"},
+    {"message", "compaction", "rewind", "context", "tombstoned", "gap", "reset"},
 )
 
 

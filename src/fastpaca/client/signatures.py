@@ -41,6 +41,9 @@ FormatName: TypeAlias = Literal[
 ]
 """The name of a format; `parts` is that of a node, the default."""
 
+PathName: TypeAlias = Literal["current"]
+"""Which path to read: the conversation as it is now."""
+
 OpenCalls: TypeAlias = Literal["close", "drop", "keep"]
 """What becomes of calls that will not get their result any more."""
 
@@ -80,6 +83,8 @@ if TYPE_CHECKING:
     AnyMessage: TypeAlias = (
         JSONMessage | MessageObject | ChatMessage | ResponsesItem | MessageParam | GeminiContent
     )
+    OneMessage: TypeAlias = str | AnyMessage | HasChoices | HasCandidates | Sequence[HasCandidates]
+    """What is one message for `put`: also a text, and the response of most providers."""
 
 
 class HasInputTokens(Protocol):

@@ -1,7 +1,8 @@
 """
 The handle of one conversation: `Context`.
 
-The overloads say what each format takes and returns; see `signatures`.
+The overloads say what each format takes and returns; see `signatures`. The file is long because it
+is every verb of a conversation, with its words.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from fastpaca.client.requests import path_of
 from fastpaca.client.sync_driver import Driver, Stream
 from fastpaca.client.values import (
     AppendResult,
+    Branch,
     Compaction,
     CompactResult,
     ContextInfo,
     Message,
     Policy,
     ProviderView,
+    RewindResult,
     View,
 )
 
@@ -47,7 +50,9 @@ if TYPE_CHECKING:
         HasOutput,
         JSONMessage,
         MessageObject,
+        OneMessage,
         OpenCalls,
+        PathName,
         ProviderViewOptions,
         ResponsesItem,
         ResponsesView,
@@ -279,9 +284,60 @@ class Context:
             )
         )
 
-    def get_tail(self, *, offset: int | None = None, limit: int | None = None) -> list[Message]:
-        """Skip the *offset* (0) newest messages and read the next *limit* (100), oldest first."""
-        return self._driver.run(self._calls.tail(self.id, offset, limit))
+    def put(
+        self,
+        message: OneMessage,
+        *,
+        id: str | None = None,
+        format: FormatName | None = None,
+        usage: AnyUsage | None = None,
+        if_version: int | None = None,
+        token_count: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> AppendResult:
+        """
+        Append a message under its id, or let it take the place of the one that has the id.
+
+        The log keeps every form; the path and the LLM context have the newest. Use it for a message
+        that grows or is edited. An equal message changes nothing, and retries never write twice.
+
+        Args:
+            message: One message, as `append` takes it; the response of a provider needs an *id*.
+            id: The id; by default that of the message.
+            format: The format of the message.
+            usage: What the provider billed for the call that gave it.
+            if_version: Write only if this is the current version.
+            token_count: Use this count instead of the node's.
+            idempotency_key: The caller's own key.
+
+        Raises:
+            VersionConflict: *if_version* is not the current version.
+            ContextNotFound: The context doesn't exist.
+            InvalidRequest: There is no id, or the message with this id has another role.
+        """
+        return self._driver.run(
+            self._calls.put(
+                self.id, message, id, if_version, token_count, idempotency_key, format, usage
+            )
+        )
+
+    def get(self, message_id: str) -> Message:
+        """Read the newest message with an id on the path, or else of the log."""
+        return self._driver.run(self._calls.get(self.id, message_id))
+
+    def get_tail(
+        self,
+        *,
+        offset: int | None = None,
+        limit: int | None = None,
+        path: PathName | None = None,
+    ) -> list[Message]:
+        """
+        Skip the *offset* (0) newest messages and read the next *limit* (100), oldest first.
+
+        A *path* of `current` reads the conversation as it is now, in place of the log.
+        """
+        return self._driver.run(self._calls.tail(self.id, offset, limit, path))
 
     def messages(
         self,
@@ -289,14 +345,66 @@ class Context:
         from_seq: int | None = None,
         to_seq: int | None = None,
         limit: int | None = None,
+        path: PathName | None = None,
     ) -> Iterator[Message]:
         """
         Iterate over the log, both ends inclusive, in pages of *limit* (100) messages.
 
         A *from_seq* of -n starts at the n newest messages. The iteration stops at the end of the
-        log as it is when it gets there.
+        log as it is when it gets there. A *path* of `current` reads the conversation as it is now,
+        in place of the log: each message once, where it stands.
         """
-        return self._driver.iterate(self._calls.messages(self.id, from_seq, to_seq, limit))
+        return self._driver.iterate(self._calls.messages(self.id, from_seq, to_seq, limit, path))
+
+    def rewind(
+        self,
+        *,
+        to_version: int | None = None,
+        to_seq: int | None = None,
+        if_version: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> RewindResult:
+        """
+        Go back: path and window become what they were after a version; the log keeps everything.
+
+        Args:
+            to_version: The version.
+            to_seq: In its place, the seq of a message: everything after it leaves the path.
+            if_version: Go back only if this is the current version.
+            idempotency_key: The caller's own key.
+        """
+        return self._driver.run(
+            self._calls.rewind(self.id, to_version, to_seq, if_version, idempotency_key)
+        )
+
+    def fork(
+        self,
+        fork_id: str,
+        *,
+        at_version: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Context:
+        """
+        Make a new context with the path that this one had after a version, and return its handle.
+
+        It has the same messages, renumbered from 1, the same window and the same configuration.
+
+        Args:
+            fork_id: The id of the new context.
+            at_version: The version; by default the current one.
+            metadata: Its metadata; by default that of this context.
+            idempotency_key: The caller's own key.
+
+        Raises:
+            AlreadyExists: A context has this id.
+        """
+        self._driver.run(self._calls.fork(self.id, fork_id, at_version, metadata, idempotency_key))
+        return Context(fork_id, self._driver, self._calls, self._stream)
+
+    def branches(self) -> list[Branch]:
+        """Read the whole history, and return the ends of the branches that rewinds have left."""
+        return self._driver.run(self._calls.branches(self.id))
 
     @overload
     def context(

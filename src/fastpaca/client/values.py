@@ -62,9 +62,21 @@ class Message(dict[str, Any]):
         return self.get("id")
 
     @property
+    def revises(self) -> int | None:
+        """The place that it takes; None if it revises no message."""
+        return self.get("revises")
+
+    @property
     def inserted_at(self) -> datetime:
         """When it was appended, or for a synthetic message, made."""
         return datetime.fromisoformat(self["inserted_at"])
+
+
+class Range(msgspec.Struct, frozen=True, kw_only=True):
+    """The first and the last seq of a change, or of a piece of the path."""
+
+    from_seq: int
+    to_seq: int
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,8 +106,20 @@ class ContextUsage(msgspec.Struct, frozen=True, kw_only=True):
     counted_ratio: float | None
 
 
+class ForkedFrom(msgspec.Struct, frozen=True, kw_only=True):
+    """The source of a fork, and the version of it that the fork began with."""
+
+    id: str
+    version: int
+
+
 class ContextInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A context's configuration, version and last seq, and what was reported of its calls."""
+    """
+    A context's configuration, version and last seq, and what was reported of its calls.
+
+    `path` has the ranges of seqs that the path lies in; None in lists of contexts. `forked_from` is
+    what it is a fork of, if it is one.
+    """
 
     id: str
     status: str
@@ -106,6 +130,8 @@ class ContextInfo(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any]
     version: int
     last_seq: int
+    path: list[Range] | None = None
+    forked_from: ForkedFrom | None = None
     usage: ContextUsage
     created_at: datetime
     updated_at: datetime
@@ -125,11 +151,16 @@ class AppendWarning(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AppendResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The seq and version of an appended message, its token count, and what is odd about it."""
+    """
+    The seq and version of an appended message, its token count, and what is odd about it.
+
+    Of a message that was put, `revises` is the place that it takes; None if it was appended.
+    """
 
     seq: int
     version: int
     token_estimate: int
+    revises: int | None = None
     warnings: list[AppendWarning] = []
 
 
@@ -156,6 +187,27 @@ class CompactResult(msgspec.Struct, frozen=True, kw_only=True):
     """The version that a compaction made."""
 
     version: int
+
+
+class RewindResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The version that a rewind made; the current one if there was nothing to do."""
+
+    version: int
+
+
+class Branch(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    The end of a branch that a rewind left.
+
+    Attributes:
+        version: Its last version; `rewind(to_version=branch.version)` goes back to it.
+        to_version: Where the rewind that left it went.
+        at: When that was.
+    """
+
+    version: int
+    to_version: int
+    at: datetime
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True):
@@ -257,15 +309,8 @@ class ProviderView(msgspec.Struct, Generic[MessageT, SystemT], frozen=True, kw_o
     explained: list[Explained] | None = None
 
 
-class Range(msgspec.Struct, frozen=True, kw_only=True):
-    """The first and the last seq of a change."""
-
-    from_seq: int
-    to_seq: int
-
-
 class Compaction(msgspec.Struct, frozen=True, kw_only=True):
-    """A rewrite of the window, by a policy or by `compact`."""
+    """A rewrite of the window, by a policy, `compact` or a rewind, which has a `to_version`."""
 
     version: int
     strategy: str
@@ -274,19 +319,21 @@ class Compaction(msgspec.Struct, frozen=True, kw_only=True):
     used_tokens_after: int
     segments: list[Segment]
     at: datetime
+    to_version: int | None = None
 
 
 # --- frames of a stream ---------------------------------------------------------------------------
 
 
 class MessageFrame(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="message"):
-    """A message was appended."""
+    """A message was appended, or takes the place that `revises` says."""
 
     type: ClassVar[Literal["message"]] = "message"
     version: int
     seq: int
     cursor: int
     message: Message
+    revises: int | None = None
 
 
 class CompactionFrame(
@@ -301,6 +348,15 @@ class CompactionFrame(
     strategy: str
     used_tokens_before: int
     used_tokens_after: int
+
+
+class RewindFrame(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="rewind"):
+    """The path became what it was after `to_version`."""
+
+    type: ClassVar[Literal["rewind"]] = "rewind"
+    version: int
+    to_version: int
+    cursor: int
 
 
 class ContextFrame(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="context"):
@@ -341,4 +397,12 @@ class ResetFrame(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
     cursor: int
 
 
-Frame = MessageFrame | CompactionFrame | ContextFrame | TombstonedFrame | GapFrame | ResetFrame
+Frame = (
+    MessageFrame
+    | CompactionFrame
+    | RewindFrame
+    | ContextFrame
+    | TombstonedFrame
+    | GapFrame
+    | ResetFrame
+)
