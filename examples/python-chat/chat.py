@@ -34,8 +34,8 @@ from starlette.responses import (
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from conversation import Busy, Conversation, writing
-from fastpaca import AsyncFastpaca, FastpacaError
+from conversation import Back, Busy, Conversation, writing
+from fastpaca import AsyncFastpaca, FastpacaError, VersionConflict
 
 PAGE_MESSAGES: Final = 50
 """How many messages a page reads at once."""
@@ -78,10 +78,16 @@ class Chat:
                 Route("/chats/{id}/messages", self.read),
                 Route("/chats/{id}/messages", self.say, methods=["POST"]),
                 Route("/chats/{id}/answer", self.answer_again, methods=["POST"]),
+                Route("/chats/{id}/rewind", self.go_back, methods=["POST"]),
                 Route("/chats/{id}/events", self.follow),
                 Mount("/static", StaticFiles(directory=STATIC)),
             ],
-            exception_handlers={HTTPException: refused, FastpacaError: unreachable, Busy: busy},
+            exception_handlers={
+                HTTPException: refused,
+                FastpacaError: unreachable,
+                VersionConflict: outdated,
+                Busy: busy,
+            },
             lifespan=lifespan,
         )
 
@@ -94,27 +100,35 @@ class Chat:
         return found
 
     async def read(self, request: Request) -> Response:
-        """Give the newest messages, or those before a seq, and where to follow from."""
-        before = number(request.query_params.get("before"), "before")
+        """Return the newest messages, or those before so many, and where to follow from."""
+        offset = number(request.query_params.get("offset"), "offset") or 0
         conversation = self._conversation(request)
-        return JSONResponse(await conversation.page(before, PAGE_MESSAGES))
+        return JSONResponse(await conversation.page(offset, PAGE_MESSAGES))
 
     async def say(self, request: Request) -> Response:
-        """Append what the user writes, and have it answered."""
+        """Append what the user writes, or put it in place of a question, and have it answered."""
         body = await posted(request)
         text, message_id = body.get("text"), body.get("id")
         if not isinstance(text, str) or not text.strip() or len(text) > TEXT_CHARS_MAX:
             raise HTTPException(400, f"A message has 1 to {TEXT_CHARS_MAX} characters.")
         if not isinstance(message_id, str) or not 1 <= len(message_id) <= 64:
             raise HTTPException(400, "A message has an id.")
-        await self._conversation(request).say(message_id, text.strip())
+        await self._conversation(request).say(message_id, text.strip(), back_of(body))
         return JSONResponse({}, 202)
 
     async def answer_again(self, request: Request) -> Response:
-        """Have the conversation answered as it stands, after an answer that failed."""
-        await posted(request)
-        await self._conversation(request).answer()
+        """Have the conversation answered as it stands, after an answer that failed, or again."""
+        back = back_of(await posted(request))
+        await self._conversation(request).answer(back)
         return JSONResponse({}, 202)
+
+    async def go_back(self, request: Request) -> Response:
+        """Show the conversation as it was, such as with the previous answer."""
+        back = back_of(await posted(request))
+        if back is None:
+            raise HTTPException(400, "Say where to go back to.")
+        await self._conversation(request).go_back(back)
+        return JSONResponse({})
 
     async def follow(self, request: Request) -> Response:
         """Stream what happens, from a version on: messages, the state, an answer as it grows."""
@@ -167,6 +181,17 @@ async def posted(request: Request) -> dict[str, Any]:
     return body
 
 
+def back_of(body: dict[str, Any]) -> Back | None:
+    """Read where to go back to, and which version the page shows."""
+    match body.get("back"):
+        case None:
+            return None
+        case {"to_version": int(to_version), "if_version": int(if_version)}:
+            return Back(to_version, if_version)
+        case _:
+            raise HTTPException(400, "To go back, send two versions.")
+
+
 def number(value: str | None, name: str) -> int | None:
     """Read a parameter that is a number."""
     if value is None:
@@ -185,6 +210,11 @@ async def refused(_request: Request, error: Exception) -> Response:
 async def unreachable(_request: Request, error: Exception) -> Response:
     """Say that fastpaca did not do what was asked."""
     return JSONResponse({"error": f"The conversation is not available: {error}"}, 502)
+
+
+async def outdated(_request: Request, _error: Exception) -> Response:
+    """Say that the page did not show everything yet."""
+    return JSONResponse({"error": "The conversation has changed; look at it again."}, 409)
 
 
 async def busy(_request: Request, _error: Exception) -> Response:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
 from openai import APIError, AsyncOpenAI, OpenAIError
@@ -20,6 +20,7 @@ from fastpaca import (
     FastpacaError,
     MessageFrame,
     ProviderView,
+    RewindFrame,
     VersionConflict,
 )
 
@@ -40,6 +41,19 @@ class Busy(Exception):
 
 class BrokenOff(OpenAIError):
     """The model stopped in the middle of its answer."""
+
+
+class Back(NamedTuple):
+    """
+    Where to go back to.
+
+    Attributes:
+        to_version: The conversation becomes what it was after this version.
+        if_version: The version that the page shows; if it is not the current one, nothing is done.
+    """
+
+    to_version: int
+    if_version: int
 
 
 @dataclass
@@ -81,24 +95,34 @@ class Conversation:
                 await context.append(prompt, if_version=0)
         return context
 
-    # --- for people: the log ---
+    # --- for people: the path ---
 
-    async def page(self, before: int | None, limit: int) -> Event:
-        """Give the newest *limit* messages, or those before a seq, and where to follow from."""
+    async def page(self, offset: int, limit: int) -> Event:
+        """
+        Return *limit* messages of the path, without the *offset* newest, and where to follow from.
+
+        `branches` are the ends of what was left by going back: versions to go back to.
+        """
         context = await self.open()
-        if before is None:
-            found = await context.get_tail(limit=limit)
-        else:
-            pages = context.messages(from_seq=max(1, before - limit), to_seq=max(1, before - 1))
-            found = [message async for message in pages]
-        return {"messages": found, "cursor": found[-1].version if found else 0}
+        # Read first, so that a message which arrives meanwhile comes twice and not never.
+        version = (await context.info()).version
+        messages = await context.get_tail(offset=offset, limit=limit, path="current")
+        return {
+            "messages": messages,
+            "has_earlier": len(messages) == limit,
+            "cursor": version,
+            "branches": [branch.version for branch in await context.branches()],
+        }
 
     async def frames(self, cursor: int) -> AsyncGenerator[Event, None]:
-        """Give each message after *cursor* once, and how full the window is."""
+        """Yield each change after *cursor* once, and how full the window is."""
         context = await self.open()
         async with context.stream(cursor=cursor) as stream:
             async for frame in stream:
-                if isinstance(frame, MessageFrame):
+                revises = isinstance(frame, MessageFrame) and frame.revises is not None
+                if isinstance(frame, RewindFrame) or revises:
+                    yield {"type": "path", "cursor": frame.cursor}  # read it again
+                elif isinstance(frame, MessageFrame):
                     yield {"type": "message", "message": frame.message, "cursor": frame.cursor}
                 elif isinstance(frame, ContextFrame):
                     yield {
@@ -110,35 +134,58 @@ class Conversation:
 
     # --- for the model: the LLM context ---
 
-    async def say(self, message_id: str, text: str) -> None:
+    async def say(self, message_id: str, text: str, back: Back | None) -> None:
         """
-        Append what the user says, and begin to answer.
+        Append what the user says, and begin to answer; to edit a question, go *back* before it.
 
         Raises:
             Busy: An answer is being written. Nothing was appended.
+            VersionConflict: There is something that the page does not show. Nothing was appended.
         """
-        await self._begin({"id": message_id, "role": "user", "content": text})
+        await self._begin({"id": message_id, "role": "user", "content": text}, back)
 
-    async def answer(self) -> None:
+    async def answer(self, back: Back | None) -> None:
         """
-        Begin to answer the conversation as it stands.
+        Begin to answer the conversation as it stands; to regenerate, go *back* to the question.
 
         Raises:
             Busy: An answer is being written.
+            VersionConflict: There is something that the page does not show.
         """
-        await self._begin(None)
+        await self._begin(None, back)
 
-    async def _begin(self, message: Mapping[str, Any] | None) -> None:
+    async def go_back(self, back: Back) -> None:
+        """
+        Show the conversation as it was after a version, which can be the end of a branch.
+
+        Raises:
+            Busy: An answer is being written.
+            VersionConflict: There is something that the page does not show.
+        """
+        self._refuse_if_busy()
+        self._draft = None  # an answer that failed is not missing there
+        self._tell()
+        await (await self.open()).rewind(**back._asdict())
+
+    def _refuse_if_busy(self) -> None:
         if self._draft is not None and self._draft.error is None:
             raise Busy
+
+    async def _begin(self, message: Mapping[str, Any] | None, back: Back | None) -> None:
+        self._refuse_if_busy()
         draft = self._draft = Draft(id=uuid4().hex)  # from here on, others are told to wait
         self._tell()
         try:
             context = await self.open()
+            if back is not None:
+                await context.rewind(**back._asdict())
             if message is not None:
                 # A page that had no answer sends its message again, under the same id.
                 key = f"{self._name}/{message['id']}"
                 await context.append(message, idempotency_key=key)
+        except VersionConflict:
+            self._end(draft, None)
+            raise
         except FastpacaError as error:
             self._end(draft, str(error))
             raise

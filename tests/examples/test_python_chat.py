@@ -94,7 +94,7 @@ def test_chat_streams_remembers_and_stays_in_its_budget(
         }
     assert start > 1, "the first messages are no longer sent"
     page.wait_for(".horizon", ["messages above this line are no longer sent to the model"])
-    following = page.evaluate("document.querySelector('.horizon + li').dataset.seq")
+    following = page.evaluate("document.querySelector('.horizon + li').dataset.place")
     assert int(following) == start + 1
     used = context.context().used_tokens
     page.wait_for("#used", [f"{used} of {BUDGET} tokens"])
@@ -132,6 +132,147 @@ def test_two_tabs_show_the_same(
     assert first.texts(".message") == second.texts(".message")
     assert [len(prompt) for prompt in world.model.prompts] == [2, 4]
     assert not first.complaints + second.complaints
+
+
+def wait_for_versions(pages: list[Page], versions: list[int]) -> None:
+    """Wait until all pages show the messages of these versions, and nothing is under way."""
+    shown = "[...document.querySelectorAll('[data-version]')].map((one) => one.dataset.version)"
+    for page in pages:
+        page.wait_until(f"{shown}.join() === '{','.join(map(str, versions))}'")
+        page.wait_until("document.querySelector('#messages').ariaBusy === 'false'")
+
+
+def test_edit_regenerate_and_previous_answer(
+    browser: Browser, world: World, chat: str, context: Context
+) -> None:
+    """
+    A question is answered again, edited, and all answers are there to go back to; a second window
+    shows each step; the model is sent what is shown, and the log keeps everything.
+    """
+    world.model.let_out(None)
+    first, second = pages = [browser.open(chat), browser.open(chat)]
+    say(first, "Which city?")
+    wait_for_versions(pages, [2, 3])
+    first.wait_for("#actions button", ["Regenerate"])
+    first.click("#regenerate")  # 4: back to the question
+    wait_for_versions(pages, [2, 5])
+    first.wait_for("#actions button", ["Regenerate", "Previous answer"])
+
+    second.click(".edit")
+    assert second.evaluate("document.querySelector('#text').value") == "Which city?"
+    second.wait_for("#composer button", ["Cancel", "Save"])
+    second.click("#cancel")
+    assert second.evaluate("document.querySelector('#text').value") == ""
+    second.click(".edit")
+    second.evaluate("document.querySelector('#text').select()")
+    second.type("Which lake?")
+    second.press("Enter")  # 6: back before the question
+    wait_for_versions(pages, [7, 8])
+    for page in pages:
+        page.wait_for(".user .text", ["Which lake?"])
+    second.wait_for("#composer button", ["Send"])
+
+    for button, shown in (("previous", 5), ("previous", 3), ("next", 5)):  # 9, 10, 11
+        first.click(f"#{button}")
+        wait_for_versions(pages, [2, shown])
+    first.wait_for("#actions button", ["Regenerate", "Previous answer", "Next answer"])
+    second.click("#next")  # 12
+    wait_for_versions(pages, [7, 8])
+    second.wait_for("#actions button", ["Regenerate", "Previous answer"])
+    second.click("#previous")  # 13
+    wait_for_versions(pages, [2, 5])
+    say(first, "How far?")
+    wait_for_versions(pages, [2, 5, 14, 15])
+    first.reload()
+    wait_for_versions(pages, [2, 5, 14, 15])
+
+    asked = [("user", "Which city?"), ("user", "Which lake?"), ("user", "How far?")]
+    answers = [one for one in log_of(context) if one[0] == "assistant"]
+    system = log_of(context)[0]
+    assert log_of(context) == [
+        system,
+        asked[0],
+        *answers[:2],
+        asked[1],
+        answers[2],
+        asked[2],
+        answers[3],
+    ]
+    path = list(context.messages(path="current"))
+    assert [message.version for message in path] == [1, 2, 5, 14, 15]
+    assert world.model.prompts == [
+        [system, asked[0]],
+        [system, asked[0]],
+        [system, asked[1]],
+        [system, asked[0], answers[1], asked[2]],
+    ]
+    assert not first.complaints + second.complaints
+
+
+def test_answer_is_there_after_another_failed(browser: Browser, world: World, chat: str) -> None:
+    """
+    If the model fails to answer again, the page offers to try again, and the previous answer.
+    """
+    world.model.let_out(None)
+    page = browser.open(chat)
+    say(page, "Which city?")
+    wait_for_versions([page], [2, 3])
+    world.model.fail(status=400)
+    page.click("#regenerate")
+    page.wait_for("#reason", ["Error code: 400 - The script says no."])
+    wait_for_versions([page], [2])
+    page.wait_for("#actions button", ["Previous answer"])
+    page.click("#previous")
+    wait_for_versions([page], [2, 3])
+    page.wait_for("#notice", [])
+
+
+def test_what_the_page_does_not_show_is_not_left(
+    browser: Browser, world: World, chat: str, context: Context
+) -> None:
+    """
+    Going back is refused if there is a message that the page has not shown, or while an answer is
+    written; and a question that is being edited stays so while others write.
+    """
+    page = browser.open(chat)
+    say(page, "Which city?")
+    back = {"to_version": 1, "if_version": 2}
+    busy = httpx.post(f"{chat}/rewind", json={"back": back})
+    assert (busy.status_code, busy.json()["error"][:9]) == (409, "An answer")
+    world.model.let_out(None)
+    wait_for_versions([page], [2, 3])
+    page.click(".edit")
+    context.rewind(to_version=2)
+    context.append(user("From elsewhere"))
+    wait_for_versions([page], [2, 5])
+    page.wait_for("#composer button", ["Cancel", "Save"])
+    for route, more in (("rewind", {}), ("answer", {}), ("messages", {"id": "m", "text": "x"})):
+        refused = httpx.post(f"{chat}/{route}", json={"back": back, **more})
+        assert refused.status_code == 409
+        assert refused.json()["error"] == "The conversation has changed; look at it again."
+        refused = httpx.post(f"{chat}/{route}", json={"back": {"to_version": 1}, **more})
+        assert refused.status_code == 400
+    assert httpx.post(f"{chat}/rewind", json={}).status_code == 400
+    assert context.info().version == 5
+    page.evaluate("document.querySelector('#text').select()")
+    page.type("Which lake?")
+    page.press("Enter")
+    wait_for_versions([page], [7, 8])
+
+
+def test_same_words_are_another_message(browser: Browser, world: World, chat: str) -> None:
+    """
+    Who says the same once more, or edits a question into itself, is answered once more.
+    """
+    world.model.let_out(None)
+    page = browser.open(chat)
+    say(page, "Hello")
+    wait_for_versions([page], [2, 3])
+    say(page, "Hello")
+    wait_for_versions([page], [2, 3, 4, 5])
+    page.click(".edit")
+    page.press("Enter")  # 6: back before the first
+    wait_for_versions([page], [7, 8])
 
 
 def test_message_is_shown_as_text(browser: Browser, world: World, chat: str) -> None:
@@ -269,6 +410,6 @@ def test_bad_request_is_refused(world: World, address: str, chat: str) -> None:
         answered = httpx.post(f"{chat}/messages", content=body, headers={"Content-Type": kind})
         assert answered.status_code == status
         assert answered.json()["error"]
-    assert httpx.get(f"{chat}/messages?before=x").status_code == 400
+    assert httpx.get(f"{chat}/messages?offset=x").status_code == 400
     assert httpx.get(address).headers["location"] == "/chats/demo"
     assert httpx.get(f"{world.node.address}/v1/contexts/test_bad_request_is_refused").is_error

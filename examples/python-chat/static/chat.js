@@ -12,6 +12,13 @@ let draft = null; // the element of an answer that is being written
 let growing = null; // whether one is; null as long as the stream has not told
 let posting = false;
 let unsent = null; // a message that got no reply, to be sent again under the same id
+let editing = null; // the element of the question that is being edited
+
+let events = null;
+let cursor = 0; // the version that the page shows
+let newest = 0; // the version of the newest message that the page has
+let held = 0; // how many messages it has, shown or not
+let branches = []; // the ends of what was left by going back
 
 // --- the conversation ---
 
@@ -29,6 +36,13 @@ function element(name, className, text) {
     return made;
 }
 
+function button(className, text, act) {
+    const made = element('button', className, text);
+    made.type = 'button';
+    made.addEventListener('click', act);
+    return made;
+}
+
 function bubble(role, text) {
     const item = element('li', `message ${role}`, '');
     const speaker = element('span', 'for-readers', role === 'user' ? 'You:' : 'Answer:');
@@ -40,7 +54,9 @@ function bubble(role, text) {
 function made(message) {
     if (message.role !== 'user' && message.role !== 'assistant') return null;
     const item = bubble(message.role, textOf(message));
-    item.dataset.seq = message.seq;
+    item.dataset.place = message.revises ?? message.seq;
+    item.dataset.version = message.version;
+    if (message.role === 'user') item.append(button('edit', 'Edit', () => edit(item)));
     if (message.id) item.dataset.id = message.id;
     const sent = message.metadata.sent;
     if (sent) {
@@ -52,13 +68,14 @@ function made(message) {
 }
 
 function shown() {
-    return [...list.querySelectorAll('[data-seq]')];
+    return [...list.querySelectorAll('[data-version]')];
 }
 
 /** Add a new message at the end; what was added before is left out. */
 function add(message) {
-    const last = shown().at(-1);
-    if (last && Number(last.dataset.seq) >= message.seq) return;
+    if (message.version <= newest) return;
+    newest = message.version;
+    held += 1;
     const item = made(message);
     if (!item) return;
     if (draft && draft.dataset.id === message.id) removeDraft();
@@ -72,7 +89,7 @@ function drawHorizon() {
     if (!answers.length) return;
     const fromSeq = Number(answers[answers.length - 1].dataset.fromSeq);
     const all = shown();
-    const at = all.findIndex((item) => Number(item.dataset.seq) >= fromSeq);
+    const at = all.findIndex((item) => Number(item.dataset.place) >= fromSeq);
     const isEarlier = at > 0 || !find('earlier').hidden;
     if (at < 0 || !isEarlier) return;
     list.insertBefore(
@@ -117,6 +134,7 @@ function removeDraft() {
 
 const received = {
     message: ({ message }) => add(message),
+    path: () => show(), // it has become another: an edit, a new answer, or a previous one
     context({ used_tokens: used, token_budget: budget }) {
         const meter = find('meter');
         meter.max = budget;
@@ -135,8 +153,8 @@ const received = {
     },
 };
 
-function follow(cursor) {
-    const events = new EventSource(`${url}/events?cursor=${cursor}`);
+function follow() {
+    events = new EventSource(`${url}/events?cursor=${cursor}`);
     // The browser connects again by itself, from the last id on. A draft is told from its beginning.
     events.onopen = () => {
         removeDraft();
@@ -153,8 +171,9 @@ function follow(cursor) {
         );
         update();
     };
-    events.onmessage = ({ data }) => {
+    events.onmessage = ({ data, lastEventId }) => {
         const event = JSON.parse(data);
+        cursor = Number(lastEventId) || cursor;
         received[event.type](event);
         update();
     };
@@ -171,10 +190,56 @@ function update() {
     find('again').hidden = !unanswered;
     find('notice').hidden = !find('reason').textContent;
     find('send').disabled = growing === true || posting;
+    find('send').textContent = editing ? 'Save' : 'Send';
+    find('cancel').hidden = !editing;
+    for (const one of document.querySelectorAll('.edit, #actions button')) {
+        one.disabled = growing !== false || posting;
+    }
+    find('regenerate').hidden = !shown().at(-1)?.classList.contains('assistant');
+    find('previous').hidden = branch(-1) === undefined;
+    find('next').hidden = branch(+1) === undefined;
     list.setAttribute('aria-busy', String(growing !== false));
 }
 
 // --- what the user does ---
+
+/** Give the end of the branch before or after the one that is shown, in the order they were made. */
+function branch(step) {
+    const last = shown().at(-1);
+    // A question without an answer is about to have the newest one.
+    const own = last?.classList.contains('assistant') ? Number(last.dataset.version) : Infinity;
+    const ends = branches.filter((end) => (step < 0 ? end < own : end > own));
+    return step < 0 ? ends.at(-1) : ends[0];
+}
+
+/** Say where to go back to; it is refused if there is something that the page does not show. */
+function backTo(version) {
+    return { to_version: version, if_version: cursor };
+}
+
+/** The version before a message: there, its conversation ends with the message before it. */
+function before(item) {
+    return Number(item.dataset.version) - 1;
+}
+
+function edit(item) {
+    editing = item;
+    input.value = item?.querySelector('.text').textContent ?? '';
+    input.focus();
+    update();
+}
+
+/** Post what a button asks for, and tell if it was refused. */
+async function ask(path, body) {
+    posting = true;
+    tell('');
+    update();
+    const refused = await post(path, body);
+    posting = false;
+    if (refused) tell(refused);
+    update();
+    return !refused;
+}
 
 /** Post, and give the reason of a refusal; null if there is none. */
 async function post(path, body) {
@@ -199,19 +264,13 @@ form.addEventListener('submit', async (event) => {
     event.preventDefault();
     const text = input.value.trim();
     if (!text || growing || posting) return;
-    if (unsent?.text !== text) unsent = { id: newId(), text };
-    posting = true;
-    tell('');
-    update();
-    const refused = await post('/messages', unsent);
-    posting = false;
-    if (refused) {
-        tell(refused);
-    } else {
-        unsent = null;
-        input.value = '';
-    }
-    update();
+    // One that is sent again has the same id, so that it is stored once. An edit takes the place of
+    // what was there, however often it is sent.
+    if (editing || unsent?.text !== text) unsent = { id: newId(), text };
+    const back = editing ? { back: backTo(before(editing)) } : {};
+    if (!(await ask('/messages', { ...unsent, ...back }))) return;
+    unsent = null;
+    edit(null);
 });
 
 input.addEventListener('keydown', (event) => {
@@ -220,40 +279,52 @@ input.addEventListener('keydown', (event) => {
     form.requestSubmit();
 });
 
-find('again').addEventListener('click', async () => {
-    tell('');
-    update();
-    const refused = await post('/answer', {});
-    if (refused) tell(refused);
-    update();
-});
+find('again').addEventListener('click', () => ask('/answer', {}));
+find('cancel').addEventListener('click', () => edit(null));
+find('regenerate').addEventListener('click', () =>
+    ask('/answer', { back: backTo(before(shown().at(-1))) }),
+);
+find('previous').addEventListener('click', () => ask('/rewind', { back: backTo(branch(-1)) }));
+find('next').addEventListener('click', () => ask('/rewind', { back: backTo(branch(+1)) }));
 
 find('earlier').addEventListener('click', async () => {
     const height = log.scrollHeight;
-    await showBefore(find('earlier').dataset.before);
+    const page = await read(held);
+    const first = shown()[0]?.dataset.place ?? Infinity; // what has come since moves the page
+    const earlier = page.messages.filter((one) => (one.revises ?? one.seq) < first);
+    held += earlier.length;
+    keepAtEnd(() => list.prepend(...earlier.map(made).filter((item) => item)));
     log.scrollTop += log.scrollHeight - height;
 });
 
-/** Show the messages before a seq, or the newest ones; gives where to follow from. */
-async function showBefore(seq) {
-    const response = await fetch(`${url}/messages${seq ? `?before=${seq}` : ''}`);
+/** Read the messages before the newest so many. */
+async function read(offset) {
+    const response = await fetch(`${url}/messages?offset=${offset}`);
     const page = await response.json();
     if (!response.ok) throw new Error(page.error);
-    list.prepend(...page.messages.map(made).filter((item) => item));
-    const first = page.messages[0]?.seq ?? 1;
-    find('earlier').dataset.before = first;
-    find('earlier').hidden = first === 1;
-    keepAtEnd(() => {});
-    return page.cursor;
+    find('earlier').hidden = !page.has_earlier;
+    return page;
+}
+
+/** Show the conversation as it is now, and follow it from there. */
+async function show() {
+    events?.close();
+    try {
+        const page = await read(0);
+        ({ cursor, branches } = page);
+        held = page.messages.length;
+        newest = Math.max(0, ...page.messages.map((message) => message.version));
+        draft = null;
+        list.replaceChildren(...page.messages.map(made).filter((item) => item));
+        editing = shown().find((item) => item.dataset.version === editing?.dataset.version) ?? null;
+        keepAtEnd(() => {});
+        log.scrollTop = log.scrollHeight;
+        follow();
+    } catch (error) {
+        tell(`${error.message} Reload the page to try again.`);
+        update();
+    }
 }
 
 find('name').textContent = decodeURIComponent(url.split('/').at(-1));
-showBefore(null)
-    .then((cursor) => {
-        log.scrollTop = log.scrollHeight;
-        follow(cursor);
-    })
-    .catch((error) => {
-        tell(`${error.message} Reload the page to try again.`);
-        update();
-    });
+show();
