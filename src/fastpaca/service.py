@@ -319,8 +319,10 @@ class Service:
         window = context.window
         if place == window.end:
             return context.version, ""
-        if place > window.end:
+        if place > context.last_seq:
             return 0, f"Must not be after the last place of the path, {window.end}."
+        if place > window.end:
+            return 0, await self._why_no_place(context, place)
         page = await self._pages.path(context, max(place, 1), window.end, 2)
         if place and (not page or page[0].place != place):
             return 0, await self._why_no_place(context, place)

@@ -399,6 +399,25 @@ def test_where_nothing_can_go_back_to(body: dict[str, Any], field: str) -> None:
     run(story)
 
 
+def test_a_revision_is_not_a_place() -> None:
+    """
+    The seq of a revision is refused with the place that it takes, even after the last place.
+    """
+
+    async def story(client: httpx.AsyncClient) -> None:
+        await create(client)
+        await append(client, ask("Q"))
+        await put(client, "m", reply("A"))
+        await put(client, "m", reply("A!"))
+        for _ in range(2):
+            refused = await rewind(client, to_seq=3)
+            message = "The row 3 revises the message at place 2: name that place."
+            assert (refused.status_code, refused.json()["message"]) == (400, message)
+            await append(client, ask("R"))
+
+    run(story)
+
+
 def test_a_rewind_that_changes_nothing() -> None:
     """
     To the last place or the current version: nothing is written.
