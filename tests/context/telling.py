@@ -110,7 +110,7 @@ class Told:
         if not talk.apply(PutMessage(made, current, None, self._usage(made))):
             return
         self.source.edit(current.seq, message, self.context.config)
-        self.before = window.revised(talk.logged(self.context.last_seq))[0].entries
+        self.before = window.revised(talk.logged(self.context.last_seq)).entries
         self.windows[self.context.version] = talk.window
 
     def _usage(self, made: Counted) -> Usage | None:

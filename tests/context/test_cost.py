@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from fastpaca.context import ContextState, LastN, Manual, Policy, SkipParts
-from fastpaca.context.ops import Append, Counted
+from fastpaca.context.ops import Append, Counted, PutMessage
 from fastpaca.context.policies import compact
 from tests.context.conversation import Conversation
 from tests.kit.messages import assistant, call, counted, result, system, tool, user
@@ -187,3 +187,29 @@ def test_reading_goes_on_where_many_messages_are_pinned() -> None:
         return steps(lambda: context.view(50))
 
     assert cost(200) < 3 * cost(100)
+
+
+def test_a_message_that_grows_costs_the_same_however_often_it_has_grown() -> None:
+    """
+    A revision is a row more in the log, and no work more in a window of the same size.
+    """
+
+    def grown(times: int) -> int:
+        talk = Conversation(Manual(), 100_000)
+        talk.say(*[user("hi")] * 40)
+        for size in range(times):
+            talk.put(assistant("x" * (size % 7 + 1), id="m"))
+        op = PutMessage(counted(assistant("last", id="m")), talk.current("m"))
+        return steps(lambda: talk.context.apply(op, talk.now_us))
+
+    assert abs(grown(400) - grown(100)) <= 0.02 * grown(100)
+
+
+def test_a_revision_costs_little_beside_a_view() -> None:
+    """
+    Text in the middle of a window is put in its place without a look at the other entries.
+    """
+    talk = Conversation(Manual(), 100_000)
+    talk.say(*[user("hi")] * 2_000)
+    op = PutMessage(counted(user("edited")), talk.at(1_000))
+    assert steps(lambda: talk.context.apply(op, talk.now_us)) < 3_000

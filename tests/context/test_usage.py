@@ -13,11 +13,21 @@ from hypothesis import strategies as st
 
 from fastpaca.context import LastN, Manual, jsontext
 from fastpaca.context.events import Appended, Compacted
-from fastpaca.context.ops import Append, Purge, Put
+from fastpaca.context.ops import Append, Purge, Put, PutMessage
 from fastpaca.context.usage import PAIRS_MIN, Usage, UsageTotals, parse_usage
 from fastpaca.errors import InvalidRequest
 from tests.context.conversation import Conversation
-from tests.kit.messages import Message, assistant, call, counted, encoded, result, tool, user
+from tests.kit.messages import (
+    Message,
+    assistant,
+    call,
+    counted,
+    encoded,
+    message,
+    result,
+    tool,
+    user,
+)
 
 ROOMY = 10**6
 
@@ -384,24 +394,29 @@ class Logged(NamedTuple):
 
 class Ledger:
     """
-    Everything that was appended and rewritten, from which all pairs are found by looking.
+    Everything that was appended, revised and rewritten, from which all pairs are found by looking.
 
     Attributes:
-        log: The messages.
-        rewrites: Where the log ended when the window was rewritten.
-        drops: Messages that a rewrite dropped when they were the newest, and none brought back.
+        log: The messages as they were appended, by place.
+        revisions: The seq of each revision, its place, and what it cost.
+        rewrites: Where the log ended when the window was rewritten, or its middle revised.
+        drops: Where it ended when a rewrite dropped the newest message and none brought it back, or
+            with a revision, which can't be told from that.
         changes: The same of changes of the factor.
+        breaks: The same of reports that came with a revision.
     """
 
     def __init__(self) -> None:
-        self.log: list[Logged] = []
+        self.log: dict[int, Logged] = {}
+        self.revisions: list[tuple[int, int, int]] = []
         self.rewrites: list[int] = []
         self.drops: set[int] = set()
         self.changes: list[int] = []
+        self.breaks: list[int] = []
 
     def pairs(self) -> tuple[int, int, int]:
         """Return how many pairs there are, what was counted for them, and the growth."""
-        reports = {seq: row.usage for seq, row in enumerate(self.log, 1) if row.usage is not None}
+        reports = {place: row.usage for place, row in self.log.items() if row.usage is not None}
         found = []
         for (first, left), (second, right) in pairwise(reports.items()):
             before, after = self._begin(first, reports), self._begin(second, reports)
@@ -409,16 +424,25 @@ class Ledger:
             cut = max([at for at in self.rewrites if at < second], default=0)
             is_one_rule = first > max(self.changes, default=0)
             is_told = before - 1 not in self.drops
-            if left.model == right.model and grown > 0 and cut < before and is_told and is_one_rule:
-                between = self.log[before - 1 : after - 1]
-                found.append((sum(row.counted for row in between), grown))
+            is_chain = not any(first <= at < second for at in self.breaks)
+            is_pair = is_one_rule and is_told and is_chain and cut < before
+            if is_pair and left.model == right.model and grown > 0:
+                between = [place for place in self.log if before <= place < after]
+                found.append((sum(self._counted(place, second) for place in between), grown))
         return len(found), sum(c for c, _ in found), sum(g for _, g in found)
 
-    def _begin(self, seq: int, reports: Collection[int]) -> int:
-        role, begin = self.log[seq - 1].role, seq
-        while begin > 1 and self.log[begin - 2].role == role and begin - 1 not in reports:
-            begin -= 1
-        return begin
+    def _counted(self, place: int, before: int) -> int:
+        """Return what the message at *place* cost *before* a seq, when that was reported."""
+        revised = [counted for seq, at, counted in self.revisions if at == place and seq < before]
+        return revised[-1] if revised else self.log[place].counted
+
+    def _begin(self, place: int, reports: Collection[int]) -> int:
+        places = list(self.log)
+        at = places.index(place)
+        role = self.log[place].role
+        while at and self.log[places[at - 1]].role == role and places[at - 1] not in reports:
+            at -= 1
+        return places[at]
 
 
 @given(st.randoms(use_true_random=False), st.booleans())
@@ -426,8 +450,8 @@ def test_whatever_happens_the_pairs_are_those_of_the_whole_history(
     rng: Random, is_manual: bool
 ) -> None:
     """
-    Appends, batches, rewrites, restarts and changes of the factor: all pairs are found, and only
-    those, by a context that looks at nothing but its window.
+    Appends, batches, revisions, rewrites, restarts and changes of the factor: all pairs are found,
+    and only those, by a context that looks at nothing but its window.
     """
     talk = Conversation(Manual() if is_manual else LastN(limit=6), ROOMY if is_manual else 300, 0.9)
     ledger = Ledger()
@@ -444,9 +468,12 @@ def test_whatever_happens_the_pairs_are_those_of_the_whole_history(
             is_dropped = rng.random() < 0.3
             talk.compact(*([] if is_dropped else [last]))
             ledger.rewrites.append(last)
-            (ledger.drops.add if is_dropped else ledger.drops.discard)(last)
+            is_untold = is_dropped or talk.log[last - 1].revises is not None
+            (ledger.drops.add if is_untold else ledger.drops.discard)(last)
         elif draw < 0.24:
             talk.restart()
+        elif draw < 0.32 and talk.context.last_seq:
+            _revise(talk, ledger, rng)
         else:
             tokens += rng.choice((-20, 0, 7, 30, 90))
             usage = Usage(max(tokens, 0), 1, model=rng.choice(("a", "a", "a", "b")))
@@ -470,4 +497,28 @@ def _append(talk: Conversation, ledger: Ledger, rng: Random, usage: Usage | None
             assert isinstance(event, Appended)
             entry = event.entry
             given = usage if entry.seq == last else None
-            ledger.log.append(Logged(entry.role, entry.counts.counted, given))
+            ledger.log[entry.place] = Logged(entry.role, entry.counts.counted, given)
+
+
+def _revise(talk: Conversation, ledger: Ledger, rng: Random) -> None:
+    """Revise the newest message of the window, or any in it; now and then with a report."""
+    there = [entry.place for entry in talk.window if entry.seq is not None]
+    if not there:
+        return
+    place = rng.choice(rng.choice((there[-1:], there)))
+    current = talk.at(place)
+    made = counted(message(current.role, "y" * rng.choice((1, 5, 20, 60)) + str(talk.now_us)))
+    usage = Usage(50, 1, model="a") if rng.random() < 0.2 else None
+    end = talk.window.end
+    for event in talk.apply(PutMessage(made, current, None, usage)):
+        if isinstance(event, Compacted):
+            ledger.rewrites.append(event.window.through)
+            ledger.drops.add(event.window.through)
+        else:
+            assert isinstance(event, Appended)
+            counted_now = event.entry.counts.counted
+            ledger.revisions.append((talk.context.last_seq, place, counted_now))
+    if place in there[:-1]:
+        ledger.rewrites.append(end)
+    if usage is not None:
+        ledger.breaks.append(talk.context.last_seq)

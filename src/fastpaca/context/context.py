@@ -375,7 +375,7 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
         counts = self._scaled(draft, message.counts)
         place, origin = current.place, draft.origin
         entry = log_entry(draft, counts, seq, version, at_us, origin, place)
-        window, late = self.window.revised(entry)
+        window, late = self.window.revision(entry)
         appended = Appended(entry, draft, at_us, (*draft.oddities, *map(unpaired, late)), usage)
         window, trims = self._trimmed(window, version, seq, at_us)
         changed = self._touched(

@@ -277,7 +277,7 @@ _seq: Final = attrgetter("seq")
 def grown(window: Window, rows: Iterable[Entry]) -> Window:
     """Return *window* after these newer *rows* of the log, in order."""
     for entry in rows:
-        window = window.admit(entry) if entry.revises is None else window.revised(entry)[0]
+        window = window.admit(entry) if entry.revises is None else window.revised(entry)
     return window
 
 

@@ -258,13 +258,28 @@ class Window(msgspec.Struct, eq=False, gc=False):
             seen=seen,
         )
 
-    def revised(self, entry: Entry) -> tuple[Window, list[ToolReference]]:
+    def revised(self, entry: Entry) -> Window:
         """
-        Put *entry* where the message stands that it revises, and return its unpaired results too.
+        Return the window with *entry* where the message stands that it revises.
 
         It has everything that was appended, except the results of calls that left the window. If
         the message has left the window, nothing changes.
         """
+        return self._revision(entry)[0]
+
+    def revision(self, entry: Entry) -> tuple[Window, list[ToolReference]]:
+        """Put *entry* in its place, as `revised`, and return its unpaired results too."""
+        window, unpaired = self._revision(entry)
+        return window, unpaired if window is self else [*unpaired, *window.unpaired_at(entry.place)]
+
+    def unpaired_at(self, place: int) -> list[ToolReference]:
+        """Return the results in the message at *place*, if it is here, that bind nothing."""
+        at = self._index(place)
+        if at is None or not any(one.answers for one in self.shared[at].tool_references):
+            return []
+        return self._read_before(at + 1, place).pairing.unpaired
+
+    def _revision(self, entry: Entry) -> tuple[Window, list[ToolReference]]:
         place = entry.place
         at = self._index(place)
         if at is None:
@@ -283,20 +298,13 @@ class Window(msgspec.Struct, eq=False, gc=False):
             )
         if left is not None and self.shared[at].is_task:
             left = replace(left, is_task=True)
-        window = self._with(at, left, cut_calls)
-        if left is not None and any(reference.answers for reference in left.tool_references):
-            unpaired += window.unpaired_at(at)
-        return window, unpaired
+        return self._with(at, left, cut_calls), unpaired
 
     def _index(self, place: int) -> int | None:
         """Return the index of the message at *place*, or None."""
         at = bisect_left(self.shared, place, 0, self.size, key=_covers_to)
         is_there = at < self.size and self.shared[at].covers_to == place
         return at if is_there and self.shared[at].seq is not None else None
-
-    def unpaired_at(self, at: int) -> list[ToolReference]:
-        """Return the results in the entry at the index *at* that bind nothing."""
-        return self._read_before(at + 1, self.shared[at].covers_to).pairing.unpaired
 
     def _read_before(self, at: int, place: int) -> Groups:
         """Return the groups of the entries before the index *at*, which come to *place*."""
