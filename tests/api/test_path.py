@@ -625,3 +625,36 @@ def test_thinking_is_kept_where_its_beginning_is() -> None:
             assert view["repairs"] == []
 
     run(story)
+
+
+def test_a_path_of_many_ranges() -> None:
+    """
+    A rewind that would need more than 1,000 is refused; a fork has one, and goes back as it likes.
+    """
+
+    async def story(client: httpx.AsyncClient) -> None:
+        await create(client)
+        for _ in range(999):
+            kept, _ = await append(client, reply("kept"), ask("off"))
+            assert (await rewind(client, to_seq=kept["seq"])).status_code == 200
+        context = await read(client, "/v1/contexts/c")
+        assert len(context["path"]) == 999
+        kept, _ = await append(client, reply("kept"), ask("off"))
+        before = await read(client, "/v1/contexts/c")
+        assert len(before["path"]) == 1000
+        for body in ({"to_seq": kept["seq"]}, {"to_version": before["version"] - 1}):
+            refused = await rewind(client, **body)
+            assert (refused.status_code, refused.json()["field"]) == (400, next(iter(body)))
+            assert "fork instead" in refused.json()["message"]
+        assert await read(client, "/v1/contexts/c") == before
+        assert (await rewind(client, to_version=5)).status_code == 200
+        assert (await rewind(client, to_version=before["version"])).status_code == 200
+        made = (await fork(client, id="d")).json()
+        assert (len(made["path"]), made["last_seq"]) == (1, 1001)
+        body = {"to_seq": 1000}
+        assert (await client.post("/v1/contexts/d/rewind", json=body)).status_code == 200
+        theirs = await read(client, "/v1/contexts/d/messages", path="current", limit=2000)
+        ours = await read(client, path="current", limit=2000)
+        assert texts(theirs) == texts(ours)[:-1]
+
+    run(story)
