@@ -19,6 +19,7 @@ from fastpaca.stream.subscription import (
     LatestState,
     MessageFrame,
     ResetFrame,
+    RewindFrame,
     Subscription,
     TombstonedFrame,
     WindowRewrite,
@@ -87,9 +88,11 @@ class Client:
             self._pass_silent_versions(frame)
         match frame:
             case MessageFrame():
-                self._piece(frame, AppendedMessage(frame.seq, frame.body))
+                self._piece(frame, AppendedMessage(frame.seq, frame.body, frame.revises))
             case CompactionFrame():
                 self._piece(frame, _compaction(frame))
+            case RewindFrame():
+                self._rewind(frame)
             case ContextFrame():
                 self._context(frame)
             case GapFrame():
@@ -155,7 +158,7 @@ class Client:
         pieces = (change.message if self.wants_messages else None, change.compaction)
         return tuple(piece for piece in pieces if piece is not None)
 
-    def _piece(self, frame: MessageFrame | CompactionFrame, piece: Piece) -> None:
+    def _piece(self, frame: MessageFrame | CompactionFrame | RewindFrame, piece: Piece) -> None:
         version = self._at + 1
         assert frame.version == version, "the version behind the cursor comes next"
         self._pieces += (piece,)
@@ -165,6 +168,14 @@ class Client:
             self._complete(version)
         else:
             assert frame.cursor == self._at, "nothing else moves the cursor"
+
+    def _rewind(self, frame: RewindFrame) -> None:
+        """A frame tells where it went back to, and not what became of the window."""
+        (rewrite,) = self._whole(self._at + 1)
+        assert isinstance(rewrite, WindowRewrite)
+        assert (rewrite.strategy, rewrite.to_version) == ("rewind", frame.to_version)
+        assert frame.to_version < frame.version, "it goes back"
+        self._piece(frame, rewrite)
 
     def _complete(self, version: int) -> None:
         assert self._pieces == self._whole(version), "the whole change"
@@ -178,7 +189,7 @@ class Client:
         else:
             assert frame.version == self._at, "there is no version to be told of first"
             assert not self._pieces, "a version is told without a break"
-            moved = isinstance(self._previous, MessageFrame | CompactionFrame)
+            moved = isinstance(self._previous, MessageFrame | CompactionFrame | RewindFrame)
             assert not moved, "the cursor moves with the last frame of a version"
         self._told = self._moment_of(frame)
 

@@ -181,10 +181,14 @@ class Story:
         for _ in range(rng.choice((1, 1, 1, 2, 5))):
             used_tokens = rng.choice((0, 10, 20, 90))
             draw, what = rng.random(), rng.choice(tuple(CONFIGURED))
-            if draw < 0.7:
-                world = world.append(trimmed=rng.random() < 0.3, used_tokens=used_tokens)
-            elif draw < 0.85:
+            if draw < 0.65:
+                revises = rng.choice((None, None, rng.randint(1, world.last_seq + 1)))
+                trimmed = rng.random() < 0.3
+                world = world.append(trimmed=trimmed, used_tokens=used_tokens, revises=revises)
+            elif draw < 0.75:
                 world = world.compact(used_tokens)
+            elif draw < 0.85:
+                world = world.rewind(rng.randint(0, world.state.version), used_tokens)
             else:
                 world = world.configure(**{what: rng.choice(CONFIGURED[what])})
         self._publish(world.join(before))

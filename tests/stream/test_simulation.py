@@ -19,6 +19,7 @@ from fastpaca.stream.subscription import (
     GapFrame,
     MessageFrame,
     ResetFrame,
+    RewindFrame,
     TombstonedFrame,
 )
 from tests.stream.exhaustive import explore
@@ -30,7 +31,9 @@ Op = Callable[[World], World]
 WRITES: dict[str, Op] = {
     "append": lambda world: world.append(used_tokens=10),
     "trim": lambda world: world.append(trimmed=True, used_tokens=5),
+    "revise": lambda world: world.append(used_tokens=10, revises=1),
     "compact": World.compact,
+    "rewind": World.rewind,
     "configure": lambda world: world.configure(token_budget=300 - world.state.token_budget),
     "loss": lambda world: world.lose(1, 1),
     "half a loss": lambda world: world.lose(1, 2, messages_only=True),
@@ -57,13 +60,20 @@ def test_followers_are_told_everything_once_and_in_order(sim_seeds: range) -> No
             met[client.wants_messages] |= client.met
             cut_short += client.cut_short
     if len(sim_seeds) >= 100:  # else the checks would have seen too little
-        without = {CompactionFrame, ContextFrame, GapFrame, ResetFrame, TombstonedFrame}
+        without = {
+            CompactionFrame,
+            RewindFrame,
+            ContextFrame,
+            GapFrame,
+            ResetFrame,
+            TombstonedFrame,
+        }
         assert met == {True: {MessageFrame, *without}, False: without}
         assert cut_short >= len(sim_seeds) // 4, "versions must be cut in their middle"
 
 
 @pytest.mark.parametrize("wants_messages", [True, False], ids=["messages", "no messages"])
-@pytest.mark.parametrize("first", ["append", "trim", "compact", "configure"])
+@pytest.mark.parametrize("first", ["append", "trim", "compact", "rewind", "configure"])
 def test_everything_that_can_happen_in_a_small_life_keeps_the_rules(
     first: str, wants_messages: bool
 ) -> None:

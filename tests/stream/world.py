@@ -51,13 +51,24 @@ class World(NamedTuple):
         """The versions of which something is gone for ever."""
         return {change.version for change in set(self.truth) - set(self.rows)}
 
-    def append(self, *, trimmed: bool = False, used_tokens: int = 0) -> World:
-        """Append a message, which perhaps makes a policy trim the window."""
+    @property
+    def last_seq(self) -> int:
+        """How many messages there are."""
+        return sum(change.message is not None for change in self.truth)
+
+    def append(
+        self, *, trimmed: bool = False, used_tokens: int = 0, revises: int | None = None
+    ) -> World:
+        """
+        Append a message, which perhaps makes a policy trim the window, or *revises* a place if
+        there is one.
+        """
         version = self.state.version + 1
-        seq = 1 + sum(change.message is not None for change in self.truth)
-        message = AppendedMessage(
-            seq, b'{"version":%d,"revision":%d}' % (version, self.state.revision)
-        )
+        seq = 1 + self.last_seq
+        if not self.last_seq:
+            revises = None
+        body = b'{"version":%d,"revision":%d}' % (version, self.state.revision)
+        message = AppendedMessage(seq, body, revises)
         trim = WindowRewrite("last_n", 1, seq, version, used_tokens) if trimmed else None
         return self._changed(VersionChange(version, message, trim), used_tokens)
 
@@ -66,6 +77,12 @@ class World(NamedTuple):
         version = self.state.version + 1
         call = WindowRewrite("manual", None, None, version, used_tokens)
         return self._changed(VersionChange(version, None, call), used_tokens)
+
+    def rewind(self, to_version: int = 0, used_tokens: int = 0) -> World:
+        """Go back to what was after a version."""
+        version = self.state.version + 1
+        back = WindowRewrite("rewind", None, None, version, used_tokens, to_version)
+        return self._changed(VersionChange(version, None, back), used_tokens)
 
     def configure(self, **changes: object) -> World:
         """Change the budget, or what comes of it; or nothing that a follower is told of."""
