@@ -12,6 +12,7 @@ import asyncio
 import random
 from pathlib import Path
 
+from fastpaca.store.memory import MemoryStore
 from fastpaca.store.sqlite.store import SqliteStore
 from tests.kit.stores import opened
 from tests.sim.disk import Disk
@@ -89,3 +90,21 @@ def test_power_loss_is_noticed_without_sync(tmp_path: Path) -> None:
         except Exception:  # noqa: BLE001  # lost, torn or unreadable: all are losses here
             losses += 1
     assert losses >= 3
+
+
+async def test_stories_tell_of_everything() -> None:
+    """Among few of them there are revisions, rewinds, and forks of many pieces."""
+    kinds: set[str] = set()
+    forks = forming = revisions = 0
+    for seed in range(5):
+        story = Story(random.Random(seed), MemoryStore())
+        await story.play(BURSTS)
+        check_batches(story.done)
+        kinds |= {type(one.op).__name__ for one in story.done}
+        forks += story.forks_made
+        changes = [change for commit in story.store.commits for change in commit]
+        forming += sum(change.row.status == "forming" for change in changes)
+        revisions += sum(row.revises is not None for c in changes for row in c.messages)
+    assert kinds >= {"Append", "PutMessage", "Rewind", "Compact", "Put", "Delete", "Purge"}
+    assert min(forks, revisions) > 0
+    assert forming > 2 * forks
