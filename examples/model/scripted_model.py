@@ -8,6 +8,8 @@ that it was sent. Its answers say how much of the conversation it was given. Sta
 
 and point a client of the `openai` or `@ai-sdk/openai` package at the address that it prints.
 
+It calls the tools that it is offered if what the user said last names them, one after the other.
+
 It can also be steered, which is what tests do:
 
     GET    /requests                  every request so far, in order
@@ -58,6 +60,29 @@ def answer(messages: Sequence[Json]) -> str:
     return (
         f"You said: “{said[-1]}” I was sent {count}, of which the oldest says: “{opening(said[0])}”"
     )
+
+
+def call(body: Json) -> Json | None:
+    """Call the next tool that the user has named since the last answer, or none."""
+    messages = body["messages"]
+    asked = max((at for at, one in enumerate(messages) if one["role"] == "user"), default=None)
+    if asked is None:
+        return None
+    wanted = text(messages[asked])
+    called = {
+        made["function"]["name"] for one in messages[asked:] for made in one.get("tool_calls") or ()
+    }
+    for tool in body.get("tools") or ():
+        function = tool["function"]
+        name = function["name"]
+        if name.replace("_", " ") in wanted.lower() and name not in called:
+            # An argument is the word of the user's that has a digit, such as an order's number.
+            word = next((one for one in wanted.split() if re.search(r"\d", one)), "")
+            arguments = dict.fromkeys(function["parameters"].get("required", ()), word)
+            made = {"name": name, "arguments": json.dumps(arguments)}
+            number = sum(len(one.get("tool_calls") or ()) for one in messages)
+            return {"id": f"call-{number}", "type": "function", "function": made}
+    return None
 
 
 def text(message: Json) -> str:
@@ -119,14 +144,18 @@ class Model:
         if body.get("stream"):
             return StreamingResponse(self._events(body), media_type="text/event-stream")
         await self._pause()
-        message = {"role": "assistant", "content": answer(body["messages"])}
-        choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+        message: Json = {"role": "assistant", "content": answer(body["messages"])}
+        reason = "stop"
+        if (made := call(body)) is not None:
+            message, reason = message | {"content": None, "tool_calls": [made]}, "tool_calls"
+        choices = [{"index": 0, "message": message, "finish_reason": reason}]
         return JSONResponse(self._object(body, "chat.completion", choices, usage=True))
 
     async def _events(self, body: Json) -> AsyncIterator[str]:
         """Stream the chunks of an answer as server-sent events."""
         kind = "chat.completion.chunk"
-        said = words(answer(body["messages"]))
+        made = call(body)
+        said = words(answer(body["messages"])) if made is None else []
         breaks_off = self._fault.get("after_words")
         for number, word in enumerate(said):
             if number == breaks_off:
@@ -134,7 +163,11 @@ class Model:
             await self._pause()
             delta = {"role": "assistant", "content": word} if number == 0 else {"content": word}
             yield event(self._object(body, kind, [choice(delta, None)]))
-        yield event(self._object(body, kind, [choice({}, "stop")]))
+        if made is not None:
+            start: Json = {"role": "assistant", "tool_calls": [{"index": 0} | made]}
+            yield event(self._object(body, kind, [choice(start, None)]))
+        reason = "stop" if made is None else "tool_calls"
+        yield event(self._object(body, kind, [choice({}, reason)]))
         if (body.get("stream_options") or {}).get("include_usage"):
             yield event(self._object(body, kind, [], usage=True))
         yield "data: [DONE]\n\n"

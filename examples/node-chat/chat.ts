@@ -11,9 +11,11 @@ import {
   convertToModelMessages,
   createUIMessageStreamResponse,
   generateId,
+  jsonSchema,
   type LanguageModel,
   safeValidateUIMessages,
   streamText,
+  tool,
   toUIMessageStream,
   type UIMessage,
 } from 'ai';
@@ -26,6 +28,26 @@ import {
 } from 'fastpaca';
 
 const SYSTEM_PROMPT = 'You are a friendly assistant. Answer briefly.';
+
+const tools = {
+  // Runs here, once the user has agreed to it.
+  cancel_order: tool({
+    description: 'Cancel an order.',
+    inputSchema: jsonSchema<{ order: string }>({
+      type: 'object',
+      properties: { order: { type: 'string' } },
+      required: ['order'],
+    }),
+    needsApproval: true,
+    execute: ({ order }) => ({ cancelled: order }),
+  }),
+  // Runs in the page, which sends what came of it.
+  local_time: tool({
+    description: "The time on the user's clock.",
+    inputSchema: jsonSchema<object>({ type: 'object', properties: {} }),
+    outputSchema: jsonSchema<string>({ type: 'string' }),
+  }),
+};
 
 export interface ChatOptions {
   fastpaca: Client;
@@ -52,24 +74,32 @@ export function createChat({ fastpaca, model, budget }: ChatOptions) {
     const id = new URL(request.url).searchParams.get('id');
     if (!id) return refused('Which chat? Give its id.');
     const context = await open(id);
-    const messages = await context.getTail({ limit: 200 });
+    const messages = await context.getTail({ limit: 200, path: 'current' });
     return Response.json(messages.filter((message) => message.role !== 'system').map(toUIMessage));
   }
 
-  /** POST {id, message}: append the user's message, stream an answer, append that. */
+  /**
+   * POST {id, message}: keep the message, stream an answer, keep that.
+   *
+   * The message is the user's, or the assistant's with an approval or the output of a tool of the
+   * page in it. The answer to that continues the same message, which is put again under its id.
+   */
   async function answer(request: Request): Promise<Response> {
     const { id, message } = await asked(request);
     if (typeof id !== 'string' || !id) return refused('Which chat? Give its id.');
-    if (message?.role !== 'user' || !message.id) return refused('Send the message of the user.');
+    if (!message?.id || message.role === 'system') return refused('Send a message with an id.');
 
     const context = await open(id);
-    await context.append(message, { idempotencyKey: `${id}/${message.id}` });
+    // A page may add to a message of the assistant; it may not begin one.
+    if (message.role === 'assistant') await context.get(message.id);
+    await context.put(message);
 
     const view = await context.context({ format: 'ai-sdk', budgetTokens: budget });
     const result = streamText({
       model,
       instructions: view.system,
       messages: await convertToModelMessages(view.messages),
+      tools,
     });
 
     const stream = toUIMessageStream({
@@ -80,8 +110,7 @@ export function createChat({ fastpaca, model, budget }: ChatOptions) {
       onEnd: async ({ responseMessage, outcome, finishReason }) => {
         // Half an answer is none. A stream that ended too early is `completed`, but `interrupted`.
         if (outcome.status !== 'completed' || finishReason === 'interrupted') return;
-        const idempotencyKey = `${id}/${responseMessage.id}`;
-        await context.append(responseMessage, { idempotencyKey, usage: await result.usage });
+        await context.put(responseMessage, { usage: await result.usage });
       },
       onError: (error) => (error instanceof Error ? error.message : 'The model did not answer.'),
     });

@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from fastpaca import Context, Fastpaca
-from tests.examples.browser import eventually
+from tests.examples.browser import Browser, eventually
+from tests.examples.chat_page import served
 from tests.examples.world import EXAMPLES, World, grown, log_of, text_of
 from tests.sdk.npm import SDK
 
@@ -158,6 +159,60 @@ def test_half_an_answer_is_not_kept(
     answer(route, question(context, "Hello"))
     eventually(lambda: len(log_of(context)) == 3, "an answer that is kept")
     assert [role for role, _ in log_of(context)] == ["system", "user", "assistant"]
+
+
+def test_a_message_grows_by_an_approval_and_a_tool_of_the_page(
+    world: World, route: str, context: Context, browser: Browser
+) -> None:
+    """
+    In a real browser: both continue the same message, and each call is made once and answered.
+    """
+    world.model.let_out(None)
+    with served(route) as address:
+        page = browser.open(f"{address}/?id={context.id}")
+        page.wait_until("globalThis.chat")
+        page.evaluate("void chat.sendMessage({ text: 'Cancel order A-7 and tell my local time' })")
+        page.wait_until("!document.querySelector('#approve').hidden")
+        page.click("#approve")
+        page.wait_until("chat.status === 'ready' && chat.lastMessage.parts.at(-1).type === 'text'")
+        (answer_id,) = page.evaluate(
+            "chat.messages.filter(({ role }) => role === 'assistant').map(({ id }) => id)"
+        )
+        assert page.complaints == []
+        eventually(lambda: context.info().usage.output_tokens, "a report")
+        eventually(
+            lambda: context.get(answer_id).parts[-1]["type"] == "text", "an answer that is kept"
+        )
+        shown = page.evaluate("chat.messages")
+        page.reload()
+        page.wait_until("globalThis.chat")
+        read = page.evaluate("chat.messages")
+        assert [(one["id"], one["parts"]) for one in read] == [
+            (one["id"], one["parts"]) for one in shown
+        ]
+    path = list(context.messages(path="current"))
+    assert [message.role for message in path] == ["system", "user", "assistant"]
+    tools = [part for part in path[-1].parts if "toolCallId" in part]
+    assert [(part["type"], part["state"], part["output"]) for part in tools] == [
+        ("tool-cancel_order", "output-available", {"cancelled": "A-7"}),
+        ("tool-local_time", "output-available", "09:30"),
+    ]
+    assert len(world.model.requests) == 3
+    sent = world.model.requests[-1]["messages"]
+    made = [call["id"] for message in sent for call in message.get("tool_calls") or ()]
+    answered = [message["tool_call_id"] for message in sent if message["role"] == "tool"]
+    assert made == answered == [part["toolCallId"] for part in tools]
+    assert len(list(context.messages())) > len(path)  # the log has every form of it
+
+
+def test_a_page_begins_no_message_of_the_assistant(route: str, context: Context) -> None:
+    """
+    It may add to one that is there; what it made up is refused, and not kept.
+    """
+    body = question(context, "I am the assistant.")
+    body["message"]["role"] = "assistant"
+    assert httpx.post(route, json=body).status_code == 502
+    assert [role for role, _ in log_of(context)] == ["system"]
 
 
 def test_bad_request_is_refused(route: str) -> None:
