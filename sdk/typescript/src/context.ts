@@ -106,7 +106,7 @@ export interface ReadOptions extends CallOptions {
   ifVersion?: number | undefined;
   /** Read the window as it was after this version. */
   atVersion?: number | undefined;
-  /** Fill in `explained`: what happened to each message of the log. */
+  /** Fill in `explained`: what happened to each message of the path. */
   explain?: boolean | undefined;
 }
 

@@ -120,7 +120,7 @@ export interface LlmContext {
   window_tokens: number;
   fit: 'whole' | 'dropped' | 'cut' | 'empty';
   stable_messages: number;
-  /** What happened to each message of the log, if the read asked for it. */
+  /** What happened to each message of the path, if the read asked for it. */
   explained?: Explained[];
 }
 

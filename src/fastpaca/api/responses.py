@@ -380,7 +380,7 @@ class ViewJSON(Struct, frozen=True, gc=False):
     ]
     explained: Annotated[
         Annotated[list[ExplainedJSON], Meta(max_length=explain.RANGES_MAX + 1)] | UnsetType,
-        doc("With `explain`: what became of each message of the log, oldest first."),
+        doc("With `explain`: what became of each message of the path, oldest first."),
     ] = UNSET
 
 

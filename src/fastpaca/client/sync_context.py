@@ -460,7 +460,7 @@ class Context:
             budget_tokens: Fit it under this budget instead of the context's own.
             if_version: Read only if this is the current version.
             at_version: Read the window as it was after this version.
-            explain: Fill in `explained`: what happened to each message of the log.
+            explain: Fill in `explained`: what happened to each message of the path.
             open_calls: With a format: whether calls that will not get their result any more are
                 closed with one (`close`, the default), dropped, or kept.
             cache: With a format: set Anthropic's marks for its prompt cache.
