@@ -94,6 +94,37 @@ def test_an_append_over_a_fault_is_done_once(fault: Fate, node: Process) -> None
 
 
 @pytest.mark.parametrize("fault", FAULTS)
+def test_a_revision_a_rewind_and_a_fork_over_a_fault_are_done_once(
+    fault: Fate, node: Process
+) -> None:
+    """
+    A put whose answer was lost revises once, and so it is with what goes back and what is copied.
+    """
+    with connected(node.address) as direct:
+        name = f"edited-{fault}"
+        context = direct.context(name, budget=8000)
+        context.put({"id": "m", **user("short")})
+
+        def over_the_fault(client: Fastpaca, step: str) -> int:
+            edited = client.context(name)
+            if step == "put":
+                return edited.put({"id": "m", **user("x" * 300)}).version
+            if step == "rewind":
+                return edited.rewind(to_version=1, if_version=2).version
+            fork = edited.fork(f"{name}/fork", at_version=2, metadata={"note": "y" * 300})
+            return len(list(fork.messages()))
+
+        for step, expected in (("put", 2), ("rewind", 3), ("fork", 1)):
+            with (
+                network(node.port, one_by_one(fault, fault)) as broken,
+                connected(broken.address) as client,
+            ):
+                assert over_the_fault(client, step) == expected
+        assert [message.revises for message in context.messages()] == [None, 1]
+        assert context.info().version == 3
+
+
+@pytest.mark.parametrize("fault", FAULTS)
 async def test_the_async_client_does_the_same(fault: Fate, node: Process) -> None:
     """
     The same fault, a batch, and a compaction behind it.

@@ -14,15 +14,17 @@ from typing import Any
 import pytest
 
 from fastpaca import (
+    AlreadyExists,
     AsyncFastpaca,
     CannotCompact,
     CannotOpen,
     ClientClosed,
     ContextNotFound,
     Fastpaca,
+    MessageNotFound,
     VersionConflict,
 )
-from fastpaca.client.values import MessageFrame
+from fastpaca.client.values import ContextFrame, MessageFrame, RewindFrame
 from fastpaca.store.sqlite.store import SqliteStore
 from tests.kit.http import until
 from tests.kit.messages import assistant, system, tool, user
@@ -53,6 +55,40 @@ def test_it_is_a_node(client: Fastpaca) -> None:
     assert [found.id for found in client.list_contexts()] == ["a/b"]
     with pytest.raises(ContextNotFound):
         client.context("none").info()
+
+
+def test_what_was_edited_is_read_and_followed(client: Fastpaca) -> None:
+    """
+    Messages by their ids, the path, rewinds, branches and forks, with their frames.
+    """
+    context = client.context("edited", budget=8000)
+    context.append(user("a"))
+    context.put({"id": "m", **assistant("b")})
+    assert context.put({"id": "m", **assistant("c")}).revises == 2
+    assert [message.seq for message in context.messages(path="current", limit=1)] == [1, 3]
+    assert context.get_tail(limit=1, path="current")[0].revises == 2
+    with pytest.raises(MessageNotFound):
+        context.get("none")
+    context.rewind(to_seq=1)
+    context.append(assistant("d"))
+    (branch,) = context.branches()
+    assert (branch.version, branch.to_version) == (3, 1)
+    context.rewind(to_version=branch.version)
+    assert context.get_tail(path="current")[-1].parts == assistant("c")["parts"]
+    fork = context.fork("copy")
+    assert [message.seq for message in fork.messages()] == [1, 2]
+    with pytest.raises(AlreadyExists):
+        context.fork("copy")
+    frames: list[tuple[int, int | str | None]] = []
+    with context.stream(cursor=0) as stream:
+        for frame in stream:
+            if isinstance(frame, MessageFrame):
+                frames.append((frame.version, frame.revises))
+            elif isinstance(frame, RewindFrame):
+                frames.append((frame.version, f"to {frame.to_version}"))
+            elif isinstance(frame, ContextFrame):
+                break
+    assert frames == [(1, None), (2, None), (3, 2), (4, "to 1"), (5, None), (6, "to 3")]
 
 
 def test_a_window_is_below_its_trigger_after_a_compaction(client: Fastpaca) -> None:

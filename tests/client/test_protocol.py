@@ -178,6 +178,49 @@ def test_a_count_is_of_one_message() -> None:
 
 
 @pytest.mark.parametrize(
+    ("message", "message_id", "field"),
+    [
+        ([{"role": "user", "content": "Hi"}], "m", "message"),
+        ("Hi", None, "id"),
+        ({"role": "user", "content": "Hi", "id": 7}, None, "id"),
+        ("Hi", "..", "id"),
+        ("Hi", "m" * 513, "id"),
+    ],
+)
+def test_what_cannot_be_put_is_refused(message: Any, message_id: str | None, field: str) -> None:
+    """
+    Several messages, and a message without an id that a path can have.
+    """
+    appending = read_appended(message, None, None)
+    with pytest.raises(InvalidRequest) as refused:
+        requests.put_message("c", message_id, appending, None, None, "k")
+    assert refused.value.field == field
+
+
+def test_a_message_is_put_under_its_own_id_or_the_one_that_is_named() -> None:
+    """
+    With all of the id in one segment of the path.
+    """
+    own = read_appended({"role": "user", "parts": [], "id": "a/b"}, "ai-sdk", None)
+    request = requests.put_message("c", None, own, 3, 5, "k")
+    assert request.target == "/v1/contexts/c/messages/a%2Fb?format=ai-sdk"
+    assert json.loads(request.body or b"") == {
+        "message": {"role": "user", "parts": [], "id": "a/b", "token_count": 5},
+        "if_version": 3,
+    }
+    assert requests.put_message("c", "x", own, None, None, "k").target.split("?")[0].endswith("/x")
+
+
+@pytest.mark.parametrize("places", [(None, None), (1, 1)])
+def test_a_rewind_goes_to_one_place(places: tuple[int | None, int | None]) -> None:
+    """
+    Neither to none nor to two.
+    """
+    with pytest.raises(InvalidRequest):
+        requests.rewind("c", *places, None, "k")
+
+
+@pytest.mark.parametrize(
     "value", [float("nan"), float("inf"), "\ud800", {1, 2}, object(), Decimal("NaN"), b"bytes"]
 )
 def test_what_is_no_json_is_not_sent(value: Any) -> None:

@@ -32,6 +32,8 @@ def plain_messages(chat: Context, anything: dict[str, Any]) -> None:
     chat.append([anything], usage={"prompt_tokens": 1, "completion_tokens": 2})
     chat.append("Hi", usage=7)  # type: ignore[call-overload]  # no usage
     chat.append(7)  # type: ignore[call-overload]  # no message
+    assert_type(chat.put(anything, id="m", if_version=0), AppendResult)
+    chat.put([anything])  # type: ignore[list-item]  # one at a time
     chat.append("Hi", format="antropic")  # type: ignore[call-overload]  # no format
 
 
@@ -42,6 +44,7 @@ def openai_chat(chat: Context, client: openai.OpenAI) -> None:
     completion = client.chat.completions.create(model="m", messages=view.messages)
     assert_type(chat.append(completion), AppendResult)
     assert_type(chat.append(completion.choices[0].message), AppendResult)
+    assert_type(chat.put(completion, id="m"), AppendResult)
     assert_type(
         chat.append(completion.choices[0].message, format="openai-chat", usage=completion.usage),
         AppendResult,

@@ -46,6 +46,46 @@ test('a context is made, found and changed; its options are those of the node', 
   assert.equal((await made.info()).token_budget, 4000);
 });
 
+test('what was edited is read and followed: ids, path, rewinds, branches and forks', async () => {
+  const one = await context();
+  await one.append(said('a'));
+  await one.put({ id: 'm', ...said('b', 'assistant') });
+  assert.equal((await one.put({ id: 'm', ...said('c', 'assistant') })).revises, 2);
+  const path = await all(one.messages({ path: 'current', limit: 1 }));
+  assert.deepEqual(
+    path.map(({ seq }) => seq),
+    [1, 3],
+  );
+  assert.equal((await one.getTail({ limit: 1, path: 'current' }))[0]!.revises, 2);
+  await assert.rejects(one.get('none'), fastpaca.MessageNotFound);
+  await assert.rejects(one.put([said('a')] as never), { field: 'message' });
+  await assert.rejects(one.put(said('a')), { field: 'id' });
+  await assert.rejects(one.rewind({}), { field: 'toVersion' });
+  await one.rewind({ toSeq: 1 });
+  await one.append(said('d', 'assistant'));
+  const [branch] = await one.branches();
+  assert.deepEqual([branch!.version, branch!.to_version], [3, 1]);
+  await one.rewind({ toVersion: branch!.version });
+  const copy = await one.fork(`${one.id} copy`);
+  assert.equal((await copy.info()).forked_from!.id, one.id);
+  await assert.rejects(one.fork(copy.id), fastpaca.AlreadyExists);
+  const frames: unknown[] = [];
+  for await (const frame of one.stream({ cursor: 0 })) {
+    if (frame.type === 'message') frames.push([frame.version, frame.revises]);
+    if (frame.type === 'rewind') frames.push([frame.version, `to ${frame.to_version}`]);
+    if (frame.type === 'context') break;
+  }
+  const expected = [
+    [1, undefined],
+    [2, undefined],
+    [3, 2],
+    [4, 'to 1'],
+    [5, undefined],
+    [6, 'to 3'],
+  ];
+  assert.deepEqual(frames, expected);
+});
+
 test('the handle of a context that exists asks nothing', async () => {
   const silent = fastpaca.createClient({
     baseUrl: node.address,
