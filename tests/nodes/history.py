@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 NEVER: Final = float("inf")
 
@@ -23,11 +23,20 @@ Status = Literal["absent", "active", "tombstoned", "purged"]
 
 
 class Message(NamedTuple):
-    """A message of the log, by its name."""
+    """A message of the log, by its name; *revises* is the place that it takes, if it does."""
 
     id: str
     seq: int
     version: int
+    revises: int | None = None
+
+
+class Placed(NamedTuple):
+    """A message on the path: its place, its name, and the id that it can be put by, or none."""
+
+    place: int
+    id: str
+    key: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,8 @@ class State:
     Attributes:
         window: Names of what a model's caller reads; nothing is rewritten but by compact calls.
         marks: What PUT and PATCH have left in the metadata.
+        path: The messages as people see them.
+        pasts: Path and window after each version before this one.
     """
 
     status: Status = "absent"
@@ -45,6 +56,8 @@ class State:
     log: tuple[Message, ...] = ()
     window: tuple[str, ...] = ()
     marks: frozenset[str] = frozenset()
+    path: tuple[Placed, ...] = ()
+    pasts: tuple[tuple[tuple[Placed, ...], tuple[str, ...]], ...] = ()
 
 
 # --- what is asked --------------------------------------------------------------------------------
@@ -76,13 +89,42 @@ class Compact(NamedTuple):
     if_version: int | None = None
 
 
+class PutMessage(NamedTuple):
+    """Make a message with a name the one of a key: append it, or revise the one that is there."""
+
+    key: str
+    id: str
+    if_version: int | None = None
+
+
+class Rewind(NamedTuple):
+    """Go back to a version."""
+
+    to_version: int
+    if_version: int | None = None
+
+
+class Fork(NamedTuple):
+    """
+    Create the context as another is after a version: its path, and its window; with one mark.
+
+    *source* and *version* say which; what it holds is filled in when all is over.
+    """
+
+    source: str
+    mark: str
+    version: int | None = None
+    path: tuple[Placed, ...] = ()
+    window: tuple[str, ...] = ()
+
+
 class Delete(NamedTuple):
     """Tombstone, or purge."""
 
     purge: bool = False
 
 
-Write = Put | Patch | Append | Compact | Delete
+Write = Put | Patch | Append | PutMessage | Compact | Rewind | Fork | Delete
 
 
 class Read(NamedTuple):
@@ -121,6 +163,25 @@ class Compacted(NamedTuple):
     version: int
 
 
+class Rewound(NamedTuple):
+    """The version of a rewind."""
+
+    version: int
+
+
+class Forked(NamedTuple):
+    """The representation of a fork."""
+
+    version: int
+    last_seq: int
+
+
+class AtVersion(NamedTuple):
+    """That a context had a version: a fork was made of it."""
+
+    version: int
+
+
 class Deleted(NamedTuple):
     """204."""
 
@@ -140,7 +201,26 @@ class Window(NamedTuple):
     ids: tuple[str, ...]
 
 
-Answer = Refused | Found | Appended | Compacted | Deleted | Log | Window
+class Path(NamedTuple):
+    """The messages on the path, by their names, and the version."""
+
+    version: int
+    ids: tuple[str, ...]
+
+
+Answer = (
+    Refused
+    | Found
+    | Appended
+    | Compacted
+    | Rewound
+    | Forked
+    | AtVersion
+    | Deleted
+    | Log
+    | Window
+    | Path
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +245,8 @@ def outcomes(state: State, asked: Write) -> tuple[State, Answer]:
     """Do what was *asked*, and give the answer to it."""
     if isinstance(asked, Delete):
         return _deleted(state, asked)
+    if isinstance(asked, Fork):
+        return _forked(state, asked)
     if state.status == "absent" and not isinstance(asked, Put):
         return state, Refused("not_found")
     if state.status in {"tombstoned", "purged"}:
@@ -178,26 +260,72 @@ def outcomes(state: State, asked: Write) -> tuple[State, Answer]:
     if asked.if_version not in {None, state.version}:
         return state, Refused("conflict", state.version)
     if isinstance(asked, Compact):
-        version = state.version + 1
-        return replace(state, version=version, window=(asked.id,)), Compacted(version)
-    messages = tuple(
-        Message(name, len(state.log) + place, state.version + place)
-        for place, name in enumerate(asked.ids, 1)
-    )
-    changed = replace(
+        changed = _changed(state, window=(asked.id,))
+        return changed, Compacted(changed.version)
+    if isinstance(asked, Rewind):
+        if asked.to_version == state.version:
+            return state, Rewound(state.version)
+        path, window = state.pasts[asked.to_version]
+        changed = _changed(state, path=path, window=window)
+        return changed, Rewound(changed.version)
+    first = len(state.log)
+    if isinstance(asked, PutMessage):
+        changed = _put(state, asked)
+    else:
+        changed = state
+        for name in asked.ids:
+            changed = _appended(changed, name, None)
+    return changed, Appended(changed.log[first:])
+
+
+def _changed(state: State, **changes: Any) -> State:
+    """Give the next version."""
+    pasts = (*state.pasts, (state.path, state.window))
+    return replace(state, version=state.version + 1, pasts=pasts, **changes)
+
+
+def _appended(state: State, name: str, key: str | None) -> State:
+    seq = len(state.log) + 1
+    return _changed(
         state,
-        version=state.version + len(messages),
-        log=state.log + messages,
-        window=state.window + asked.ids,
+        log=(*state.log, Message(name, seq, state.version + 1)),
+        path=(*state.path, Placed(seq, name, key)),
+        window=(*state.window, name),
     )
-    return changed, Appended(messages)
+
+
+def _put(state: State, asked: PutMessage) -> State:
+    there = [placed for placed in state.path if placed.key == asked.key]
+    if not there:
+        return _appended(state, asked.id, asked.key)
+    revised = there[-1]
+    message = Message(asked.id, len(state.log) + 1, state.version + 1, revised.place)
+    standing = revised._replace(id=asked.id)
+    return _changed(
+        state,
+        log=(*state.log, message),
+        path=tuple(standing if placed == revised else placed for placed in state.path),
+        window=tuple(asked.id if name == revised.id else name for name in state.window),
+    )
+
+
+def _forked(state: State, asked: Fork) -> tuple[State, Answer]:
+    if state.status != "absent":
+        return state, Refused("already_exists")
+    changed = replace(state, status="active", marks=frozenset({asked.mark}))
+    for placed in asked.path:
+        changed = _appended(changed, placed.id, placed.key)
+    if changed.window != asked.window or not asked.path:  # what holds the window is a version
+        changed = _changed(changed, window=asked.window)
+    return changed, Forked(changed.version, len(changed.log))
 
 
 def _deleted(state: State, asked: Delete) -> tuple[State, Answer]:
     if state.status == "absent":
         return state, Refused("not_found")
     if asked.purge and state.status != "purged":
-        return replace(state, status="purged", marks=frozenset(), window=()), Deleted()
+        purged = replace(state, status="purged", marks=frozenset(), window=(), path=(), pasts=())
+        return purged, Deleted()
     if state.status == "active":
         return replace(state, status="tombstoned"), Deleted()
     return state, Deleted()
@@ -218,6 +346,10 @@ def reads(state: State, answer: Answer) -> bool:
         return answer == Log(answer.wanted, messages, state.version)
     if isinstance(answer, Window):
         return answer == Window(state.version, state.window)
+    if isinstance(answer, Path):
+        return answer == Path(state.version, tuple(placed.id for placed in state.path))
+    if isinstance(answer, AtVersion):
+        return answer.version == state.version
     return answer == _found(state)
 
 

@@ -14,13 +14,20 @@ from tests.nodes.history import (
     Compacted,
     Delete,
     Deleted,
+    Fork,
+    Forked,
     Found,
     Log,
     Message,
     Patch,
+    Path,
+    Placed,
     Put,
+    PutMessage,
     Read,
     Refused,
+    Rewind,
+    Rewound,
     Window,
     Write,
     not_linearizable,
@@ -30,6 +37,11 @@ MADE = Call(0, 1, Put("a"), Found("active", 0, 0, frozenset("a"), made=True))
 M1, M2 = Message("m1", 1, 1), Message("m2", 2, 2)
 FIRST = Call(2, 3, Append(("m1",)), Appended((M1,)))
 KEPT = frozenset("a")
+U2, U3 = Message("u2", 2, 2), Message("u3", 3, 3, revises=2)
+PUT = Call(4, 5, PutMessage("k", "u2"), Appended((U2,)))
+REVISED = Call(6, 7, PutMessage("k", "u3"), Appended((U3,)))
+BACK = Call(8, 9, Rewind(2), Rewound(4))
+FORK = Fork("c", "f", 2, (Placed(1, "m1", None), Placed(2, "u3", "k")), ("m1", "u3"))
 
 
 def lost(asked: Write, began: float) -> Call:
@@ -55,8 +67,15 @@ def read(answer: Answer, began: float, ended: float) -> Call:
         [FIRST, lost(Patch("b"), 4), read(Found("active", 1, 1, frozenset("ab")), 9, 10)],
         [Call(2, 3, Delete(purge=True), Deleted()), read(Refused("not_found"), 3, 4)],
         [Call(2, 3, Delete(), Deleted()), Call(4, 5, Patch("b"), Refused("tombstoned"))],
+        [FIRST, PUT, REVISED, read(Path(3, ("m1", "u3")), 7, 8)],
+        [FIRST, PUT, REVISED, read(Log(9, (M1, U2, U3), 3), 7, 8)],
+        [FIRST, PUT, REVISED, BACK, read(Path(4, ("m1", "u2")), 9, 10)],
+        [FIRST, PUT, REVISED, BACK, read(Window(4, ("m1", "u2")), 9, 10)],
+        [FIRST, PUT, Call(6, 7, Rewind(2), Rewound(2)), read(Path(2, ("m1", "u2")), 8, 9)],
+        [FIRST, PUT, lost(Rewind(1), 6), read(Path(3, ("m1",)), 8, 9)],
+        [FIRST, PUT, lost(Rewind(1), 6), read(Path(2, ("m1", "u2")), 8, 9)],
     ],
-)
+)  # fmt: skip
 def test_what_fits_one_order(calls: list[Call]) -> None:
     """
     Calls at the same time may have happened in any order, and unanswered ones at any time or never.
@@ -86,6 +105,12 @@ def test_what_fits_one_order(calls: list[Call]) -> None:
         [FIRST, read(Log(5, (M1, M2), 2), 4, 5), lost(Append(("m2",)), 6)],
         [FIRST, lost(Append(("m2",)), 4), read(Log(5, (M1, M2), 2), 5, 6),
          read(Log(5, (M1,), 1), 7, 8)],
+        [FIRST, PUT, REVISED, read(Path(3, ("m1", "u2")), 8, 9)],  # a path that is late
+        [FIRST, PUT, REVISED, read(Window(3, ("m1", "u2")), 8, 9)],
+        [FIRST, PUT, Call(6, 7, PutMessage("k", "u3"), Appended((Message("u3", 3, 3),)))],  # twice
+        [FIRST, PUT, REVISED, BACK, read(Path(4, ("m1", "u3")), 9, 10)],  # one not undone
+        [FIRST, PUT, REVISED, BACK, read(Log(9, (M1, U2), 4), 9, 10)],  # a log that was cut
+        [FIRST, PUT, REVISED, Call(8, 9, Rewind(2), Rewound(3))],
     ],
 )  # fmt: skip
 def test_what_fits_no_order(calls: list[Call]) -> None:
@@ -95,3 +120,44 @@ def test_what_fits_no_order(calls: list[Call]) -> None:
     found = not_linearizable([MADE, *calls])
     assert found is not None
     assert "none of these fits" in str(found)
+
+
+FORKED = Call(4, 5, FORK, Forked(2, 2))
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        [FORKED, read(Refused("not_found"), 1, 4.5), read(Path(2, ("m1", "u3")), 4.5, 6)],
+        [FORKED, read(Found("active", 2, 2, frozenset("f")), 6, 7)],
+        [FORKED, Call(6, 7, Rewind(1), Rewound(3)), read(Path(3, ("m1",)), 8, 9)],
+        [FORKED, Call(6, 7, PutMessage("k", "u4"), Appended((Message("u4", 3, 3, 2),)))],
+        [lost(FORK, 4), read(Refused("not_found"), 8, 9)],
+        [lost(FORK, 4), read(Window(2, ("m1", "u3")), 8, 9)],
+        [Call(4, 5, FORK._replace(window=("s1", "u3")), Forked(3, 2)), lost(FORK, 4)],
+    ],
+)
+def test_forks_that_fit(calls: list[Call]) -> None:
+    """
+    A fork is there at one moment, with all that it holds.
+    """
+    assert not_linearizable(calls) is None
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        [FORKED, read(Refused("not_found"), 6, 7)],
+        [FORKED, read(Path(1, ("m1",)), 4.5, 6)],  # half of it
+        [FORKED, read(Log(9, (M1,), 1), 4.5, 6)],
+        [FORKED, Call(6, 7, FORK, Forked(2, 2))],  # made twice
+        [FORKED, read(Path(2, ("m1", "u2")), 6, 7)],  # what was revised
+        [Call(4, 5, FORK._replace(window=("s1", "u3")), Forked(2, 2))],
+        [lost(FORK, 4), read(Path(1, ("m1",)), 8, 9)],
+    ],
+)
+def test_forks_that_do_not_fit(calls: list[Call]) -> None:
+    """
+    None is seen in part, or made twice, or gone again.
+    """
+    assert not_linearizable(calls) is not None

@@ -12,12 +12,13 @@ import pytest
 
 from tests.nodes.clients import Clients
 from tests.nodes.cluster import cluster
-from tests.nodes.history import not_linearizable
+from tests.nodes.history import Fork, PutMessage, Rewind, not_linearizable
 
 NODES = 3
 CLIENTS = 50
 CONTEXTS = 20
 TOMBS = 4
+FORKS = 6
 
 KILLS = 3
 
@@ -33,7 +34,7 @@ async def test_nodes_are_one(dsn: str, tmp_path: Path, seed: int) -> None:
     was told before it; nobody is refused for a state that is no more.
     """
     async with cluster(dsn, tmp_path, NODES) as nodes:
-        clients = Clients(nodes, CONTEXTS, seed, TOMBS)
+        clients = Clients(nodes, CONTEXTS, seed, TOMBS, FORKS)
         async with clients.busy(CLIENTS):
             for kill in range(KILLS):
                 await clients.answered(WRITES_BETWEEN)
@@ -42,8 +43,11 @@ async def test_nodes_are_one(dsn: str, tmp_path: Path, seed: int) -> None:
                 await nodes.start((seed + kill) % NODES)
             await clients.answered(WRITES_BETWEEN)
         await clients.read_all()
+        await clients.fill_in_forks()
     for context_id in clients.ids:
         stuck = not_linearizable(clients.calls[context_id])
         assert stuck is None, f"{context_id}: {stuck}"
     assert clients.lost, "no request met a kill"
     assert clients.replays
+    asked = [type(call.asked) for calls in clients.calls.values() for call in calls]
+    assert {PutMessage, Rewind, Fork} <= set(asked)
