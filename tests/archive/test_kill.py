@@ -56,7 +56,7 @@ async def test_killed_while_archiving(tmp_path: Path, seed: int, server: Server)
     archive once, as the log has them, and most in the archive only.
     """
     chance = random.Random(seed)
-    load = Load(CONTEXTS, seed)
+    load = Load(CONTEXTS, seed, archive=True)
     dsn = server.dsn(await asyncio.to_thread(server.create_database))
     with node(tmp_path, dsn) as process:
         await load.create(process.port)
@@ -78,7 +78,7 @@ async def test_killed_while_archiving(tmp_path: Path, seed: int, server: Server)
         await check_nothing_is_missing(tmp_path, dsn)
     with node(tmp_path, dsn) as process:
         await load.check_to_the_end(process.port)
-        await check_archive(tmp_path, process, dsn)
+        await check_archive(load, process, dsn)
         await load.check(process.port)
         assert process.stop() == 0
     trimmed = [last_seq - len(there) for last_seq, there in left_of(tmp_path / "data").values()]
@@ -122,11 +122,11 @@ async def check_nothing_is_missing(directory: Path, dsn: str) -> None:
             assert len(found) == 1, f"{name} {seq}: {len(found)} messages"
 
 
-async def check_archive(directory: Path, process: Process, dsn: str) -> None:
+async def check_archive(load: Load, process: Process, dsn: str) -> None:
     """Wait until all is archived, and hold it against the log that the node gives."""
     async with connected(process.port) as http:
         logs = {}
-        for context_id in [f"c{number}" for number in range(CONTEXTS)]:
+        for context_id in sorted([*load.known, *load.forks]):
             path = f"/v1/contexts/{context_id}/messages?limit=10000"
             logs[context_id] = (await http.ask("GET", path)).json["messages"]
     expected = [(name, message["seq"], message["id"]) for name in logs for message in logs[name]]

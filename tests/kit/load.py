@@ -23,6 +23,10 @@ CONFIGS: Final[tuple[dict[str, Any], ...]] = (
 )
 
 
+PUT_IDS: Final = 3
+"""So few ids of messages that are put, so that most of these are revisions."""
+
+
 class Write(NamedTuple):
     """A request that writes: where to, with which messages, under which key."""
 
@@ -32,6 +36,21 @@ class Write(NamedTuple):
     ids: tuple[str, ...]
     key: str | None
 
+    @property
+    def method(self) -> str:
+        """The method: messages with an id of their own are put."""
+        return "PUT" if self.place.startswith("messages/") else "POST"
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether it may need messages that were trimmed."""
+        return self.place not in {"messages", "compact"}
+
+    @property
+    def has_messages(self) -> bool:
+        """Whether it appends messages, or revises one."""
+        return self.place.startswith("messages")
+
 
 @dataclass
 class Known:
@@ -39,11 +58,12 @@ class Known:
     What the clients know of one context.
 
     Attributes:
-        sent: Messages that were ever sent, by their id.
-        acknowledged: Ids of messages by the seq that was answered.
-        refused: Ids of messages that certainly did not get in.
+        sent: Messages that were ever sent, by their name.
+        acknowledged: Names of messages by the seq that was answered.
+        refused: Names of messages that certainly did not get in.
         doubtful: Writes that were not answered yet.
-        compacts: How many compact calls were acknowledged.
+        compacts: How many compact calls and rewinds were acknowledged.
+        newest: The newest version that was answered.
         windows: What reading the LLM context gave, by version.
         log: The log as it was read last.
         version: Its version then.
@@ -54,6 +74,7 @@ class Known:
     refused: set[str] = field(default_factory=set)
     doubtful: list[Write] = field(default_factory=list)
     compacts: int = 0
+    newest: int = 0
     windows: dict[int, bytes] = field(default_factory=dict)
     log: list[dict[str, Any]] = field(default_factory=list)
     version: int = 0
@@ -73,12 +94,19 @@ class Load:
 
     A write with a key that was not answered is sent again, as it was, to the server that comes
     next, until it is answered. One without a key is not.
+
+    With an *archive*, which may be away, what needs it may be refused, and its client goes on.
+
+    Attributes:
+        forks: For each fork that was acknowledged, its source, and which version of it.
     """
 
-    def __init__(self, contexts: int, seed: int) -> None:
+    def __init__(self, contexts: int, seed: int, *, archive: bool = False) -> None:
         self.known = {f"c{number}": Known() for number in range(contexts)}
         self.answers = 0
         self.replays = 0
+        self.forks: dict[str, tuple[str, int]] = {}
+        self._has_archive = archive
         self._seed = seed
         self._numbers = itertools.count(1)
         self._clients = itertools.count(1)
@@ -110,7 +138,8 @@ class Load:
 
     async def _write_on(self, http: Client, chance: random.Random) -> None:
         while True:
-            write = self._unanswered.popleft() if self._unanswered else self._any_write(chance)
+            is_repeated = self._unanswered and chance.random() < 0.7
+            write = self._unanswered.popleft() if is_repeated else self._any_write(chance)
             if not await self._sent(http, write):
                 return
             if chance.random() < 0.3:
@@ -126,17 +155,31 @@ class Load:
             text = f"Summary {next(self._numbers)}."
             summary = user(text)
             return Write(context_id, "compact", {"replacement": [summary]}, (), key)
-        if chance.random() < 0.3:
+        known, drawn = self.known[context_id], chance.random()
+        if drawn < 0.05 and known.newest:
+            back = {"to_version": chance.randrange(known.newest)}
+            return Write(context_id, "rewind", back, (), f"key {next(self._numbers)}")
+        if drawn < 0.08:
+            number = next(self._numbers)
+            return Write(context_id, "fork", {"id": f"fork{number}"}, (), f"key {number}")
+        place = "messages"
+        if drawn < 0.2:
+            (message,) = self._batch(chance, 1)
+            part = {"type": "text", "text": "put " * chance.randint(1, 40)}
+            message_id = f"put{chance.randrange(PUT_IDS)}"
+            messages = [{**message, "role": "user", "parts": [part], "id": message_id}]
+            body: dict[str, Any] = {"message": messages[0]}
+            place = f"messages/{message_id}"
+        elif drawn < 0.44:
             messages = self._batch(chance, chance.randint(2, 12))
-            body: dict[str, Any] = {"messages": messages}
+            body = {"messages": messages}
         else:
             messages = self._batch(chance, 1)
             body = {"message": messages[0]}
         if messages[0]["metadata"]["batch"] % 2:  # the others are as small as requests get
             body["usage"] = {"input_tokens": 10, "output_tokens": len(messages)}
-        known = self.known[context_id]
-        known.sent |= {message["id"]: message for message in messages}
-        return Write(context_id, "messages", body, tuple(m["id"] for m in messages), key)
+        known.sent |= {name_of(message): message for message in messages}
+        return Write(context_id, place, body, tuple(map(name_of, messages)), key)
 
     def _batch(self, chance: random.Random, size: int) -> list[dict[str, Any]]:
         numbers = [next(self._numbers) for _ in range(size)]
@@ -149,7 +192,7 @@ class Load:
         role, part = chance.choice(
             [("user", text), ("assistant", text), ("assistant", call), ("tool", result)]
         )
-        metadata = {"batch": number - place, "size": size}
+        metadata = {"batch": number - place, "size": size, "name": f"m{number}"}
         return {"role": role, "parts": [part], "metadata": metadata, "id": f"m{number}"}
 
     async def _sent(self, http: Client, write: Write) -> bool:
@@ -163,8 +206,9 @@ class Load:
             self._leave(write, certain=False)
             raise
         if response.status == 503:
-            self._leave(write, certain=response.json["error"] == "unavailable")
-            return False
+            is_certain = response.json["error"] == "unavailable"
+            self._leave(write, certain=is_certain)
+            return self._has_archive and is_certain and write.looks_back
         self._check_replay(write, response)
         self._acknowledge(write, response)
         return True
@@ -189,9 +233,9 @@ class Load:
         is_replayed: bool = response.headers.get("idempotent-replayed") == "true"
         if write.key not in self._broken_off:
             assert not is_replayed, "a write that was refused has got in"
-        elif write.place == "messages":
+        elif write.has_messages:
             log = self.known[write.context_id].log
-            landed = [message["id"] for message in log if message["id"] in write.ids]
+            landed = [name for name in map(name_of, log) if name in write.ids]
             assert landed in ([], list(write.ids)), "a batch is half there"
             assert is_replayed is bool(landed), "the key and the message did not land together"
         return is_replayed
@@ -207,7 +251,7 @@ class Load:
 
     async def _post(self, http: Client, write: Write) -> Reply:
         path = f"/v1/contexts/{write.context_id}/{write.place}"
-        return await http.ask("POST", path, write.body, write.key)
+        return await http.ask(write.method, path, write.body, write.key)
 
     def _acknowledge(self, write: Write, response: Reply) -> None:
         known = self.known[write.context_id]
@@ -215,13 +259,19 @@ class Load:
         if write.key is not None:
             self._kept.append(Answer(write, response.status, response.body))
         known.doubtful.remove(write)
-        if write.place == "compact":
+        if write.place == "fork":
+            origin = answer["forked_from"]
+            assert origin["id"] == write.context_id
+            self.forks[answer["id"]] = (write.context_id, origin["version"])
+        elif write.place in {"compact", "rewind"}:
             known.compacts += 1
+            known.newest = max(known.newest, answer["version"])
         else:
             results = answer.get("results", [answer])
             assert len(results) == len(write.ids)
             for result, message_id in zip(results, write.ids, strict=True):
                 assert known.acknowledged.setdefault(result["seq"], message_id) == message_id
+                known.newest = max(known.newest, result["version"])
         self.answers += 1
         if self._awaited and self.answers >= self._awaited[0]:
             self._awaited[1].set()
@@ -243,8 +293,9 @@ class Load:
                 await self._check_log(http, context_id, known)
                 await self._note_window(http, context_id)
                 for write in list(known.doubtful):
-                    if write.key is None and write.place == "messages":
+                    if write.key is None and write.has_messages:
                         self._settle_keyless(known, write)
+            await self._check_forks(http)
 
     async def check_to_the_end(self, port: int) -> None:
         """Check, settle whatever is still in doubt, and check again."""
@@ -269,7 +320,7 @@ class Load:
         found = (await http.ask("GET", path)).json
         page = (await http.ask("GET", f"{path}/messages?limit=10000")).json
         log = page["messages"]
-        ids = [message["id"] for message in log]
+        ids = [name_of(message) for message in log]
         assert [message["seq"] for message in log] == list(range(1, len(log) + 1))
         assert (found["last_seq"], found["version"]) == (len(log), page["version"])
         assert log[: len(known.log)] == known.log, "the log was rewritten"
@@ -278,7 +329,7 @@ class Load:
         for seq, message_id in known.acknowledged.items():
             assert ids[seq - 1 : seq] == [message_id], f"message {seq} of {context_id} is lost"
         for message in log:
-            sent = known.sent[message["id"]]
+            sent = known.sent[name_of(message)]
             assert {name: message[name] for name in sent} == sent
         known.log, known.version = log, found["version"]
         self._check_batches(log)
@@ -286,6 +337,30 @@ class Load:
         reported = [m["metadata"]["batch"] for m in log if m["metadata"]["batch"] % 2]
         assert found["usage"]["input_tokens"] == 10 * len(set(reported)), "a report is lost"
         assert found["usage"]["output_tokens"] == len(reported)
+
+    async def _check_forks(self, http: Client) -> None:
+        """Each fork that was acknowledged is there with all that it began with, and no half one."""
+        listing = (await http.ask("GET", "/v1/contexts?prefix=fork&limit=1000")).json["contexts"]
+        there = {context["id"] for context in listing}
+        doubtful = {
+            write.body["id"]
+            for known in self.known.values()
+            for write in known.doubtful
+            if write.place == "fork"
+        }
+        assert self.forks.keys() <= there <= self.forks.keys() | doubtful
+        for context in listing:
+            source, version = context["forked_from"]["id"], context["forked_from"]["version"]
+            assert self.forks.get(context["id"], (source, version)) == (source, version)
+            path = f"/v1/contexts/{source}/compactions?limit=1000"
+            rewrites = (await http.ask("GET", path)).json["compactions"]
+            rewinds = {row["version"]: row["to_version"] for row in rewrites if "to_version" in row}
+            expected = standing(self.known[source].log, rewinds, version)
+            path = f"/v1/contexts/{context['id']}/messages?limit=10000"
+            log = (await http.ask("GET", path)).json["messages"]
+            assert [message["seq"] for message in log] == list(range(1, context["last_seq"] + 1))
+            assert list(map(name_of, log)) == list(map(name_of, expected))
+            assert [message["parts"] for message in log] == [m["parts"] for m in expected]
 
     def _check_batches(self, log: list[dict[str, Any]]) -> None:
         """Messages that were sent together stand together, all of them."""
@@ -295,10 +370,10 @@ class Load:
         assert sum(map(len, sizes.values())) == len(log)
 
     def _check_versions(self, known: Known) -> None:
-        """Each message and each compact call has brought one version, and nothing else has."""
+        """Each message, compact call and rewind has brought one version, and nothing else has."""
         extra = [message["version"] - message["seq"] for message in known.log]
         assert extra == sorted(extra)
-        in_doubt = sum(write.place == "compact" for write in known.doubtful)
+        in_doubt = sum(write.place in {"compact", "rewind"} for write in known.doubtful)
         compacts = known.version - len(known.log)
         assert known.compacts <= compacts <= known.compacts + in_doubt
         assert not extra or extra[-1] <= compacts
@@ -306,7 +381,7 @@ class Load:
     def _settle_keyless(self, known: Known, write: Write) -> None:
         """Read off the log what became of messages that nobody will send again."""
         known.doubtful.remove(write)
-        seqs = {message["id"]: message["seq"] for message in known.log}
+        seqs = {name_of(message): message["seq"] for message in known.log}
         landed = [name for name in write.ids if name in seqs]
         assert landed in ([], list(write.ids)), "a batch is half there"
         if landed:
@@ -315,8 +390,32 @@ class Load:
             known.refused.update(write.ids)
 
     async def _settle(self, http: Client, write: Write) -> bool:
-        """Send *write* again; True if it was a compact call that had landed."""
+        """Send *write* again; True if it was a compact call or a rewind that had landed."""
         response = await self._post(http, write)
         is_replayed = self._check_replay(write, response)
         self._acknowledge(write, response)
-        return is_replayed and write.place == "compact"
+        return is_replayed and write.place in {"compact", "rewind"}
+
+
+def name_of(message: dict[str, Any]) -> str:
+    """Tell which message it is; of revisions, each has a name of its own."""
+    name: str = message["metadata"]["name"]
+    return name
+
+
+def standing(
+    log: list[dict[str, Any]], rewinds: dict[int, int | None], version: int
+) -> list[dict[str, Any]]:
+    """Give the messages on the path after a version; *rewinds* say which version each leads to."""
+    messages = {message["version"]: message for message in log}
+    paths: list[dict[int, dict[str, Any]]] = [{}]
+    for number in range(1, version + 1):
+        target = rewinds.get(number)
+        if target is not None:
+            paths.append(paths[target])
+        elif number in messages:
+            message = messages[number]
+            paths.append({**paths[-1], message.get("revises") or message["seq"]: message})
+        else:
+            paths.append(paths[-1])
+    return [paths[version][place] for place in sorted(paths[version])]
