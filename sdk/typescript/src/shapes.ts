@@ -109,7 +109,7 @@ export const ASSISTANT_ROLES = new Set<string>(["assistant", "model"]);
 export const INSTRUCTION_ROLES = new Set<string>(["developer", "system"]);
 
 // prettier-ignore
-export const STRUCTURAL_KEYS = new Set<string>(["inserted_at", "metadata", "parts", "role", "seq", "token_count", "version"]);
+export const STRUCTURAL_KEYS = new Set<string>(["inserted_at", "metadata", "parts", "revises", "role", "seq", "token_count", "version"]);
 
 // prettier-ignore
 export const BOOKKEEPING_KEYS = new Set<string>(["annotations", "created", "createdAt", "created_at", "experimental_attachments", "finishReason", "finish_reason", "id", "index", "invalid_tool_calls", "lc_kwargs", "logprobs", "message_id", "model", "model_name", "object", "parentId", "parent_id", "provider_details", "provider_name", "provider_response_id", "response_metadata", "run_id", "service_tier", "sessionId", "session_id", "status", "stopReason", "stop_details", "stop_reason", "stop_sequence", "system_fingerprint", "thread_id", "timestamp", "updatedAt", "updated_at", "usage", "usageMetadata", "usage_metadata", "uuid"]);
