@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
@@ -43,6 +44,9 @@ PAGE_MESSAGES: Final = 50
 TEXT_CHARS_MAX: Final = 20_000
 PENDING_EVENTS_MAX: Final = 100
 
+RECENT_MAX: Final = 100
+"""How many of the newest requests keep their conversation in memory."""
+
 RETRY_MS: Final = 1000
 """How long a page waits before it connects again."""
 
@@ -57,8 +61,10 @@ class Chat:
         self._model = model
         self._model_name = name
         self._budget = budget
-        # A conversation is in memory as long as somebody looks at it, or an answer is written.
+        # A conversation is in memory as long as a page looks at it, or an answer is written, and
+        # for some requests more: a page that connects again learns why there is no answer.
         self._conversations: WeakValueDictionary[str, Conversation] = WeakValueDictionary()
+        self._recent: deque[Conversation] = deque(maxlen=RECENT_MAX)
 
     def app(self) -> Starlette:
         """Give the application."""
@@ -97,6 +103,7 @@ class Chat:
         if found is None:
             found = Conversation(name, self._fastpaca, self._model, self._model_name, self._budget)
             self._conversations[name] = found
+        self._recent.append(found)
         return found
 
     async def read(self, request: Request) -> Response:

@@ -363,6 +363,8 @@ def test_failure_is_shown_and_leaves_no_half_answer(
     page.wait_for("#reason", [reason])
     page.wait_for(".message .text", ["Hello"])
     assert log_of(context)[1:] == [("user", "Hello")]
+    page.reload()
+    page.wait_for("#reason", [reason])
     world.model.fail()
     page.click("#again")
     page.wait_until(f"document.querySelector('{ANSWERS}')")
