@@ -572,6 +572,31 @@ def test_forks_that_are_refused() -> None:
     run(story)
 
 
+def test_what_a_fork_keeps_of_its_source() -> None:
+    """
+    The metadata unless there are others, no usage, and its copy when the source is purged.
+    """
+
+    async def story(client: httpx.AsyncClient) -> None:
+        await create(client, metadata={"title": "x"})
+        message = {"message": ask("Q"), "usage": {"input_tokens": 9, "output_tokens": 1}}
+        assert (await client.post(MESSAGES, json=message)).status_code == 201
+        await fork(client, id="whole")
+        await fork(client, id="bare", metadata={})
+        empty = (await fork(client, id="empty", at_version=0)).json()
+        assert (empty["version"], empty["last_seq"], empty["metadata"]) == (1, 0, {"title": "x"})
+        history = await read(client, "/v1/contexts/empty/compactions")
+        assert [row["strategy"] for row in history["compactions"]] == ["fork"]
+        await client.delete("/v1/contexts/c", params={"purge": "true"})
+        forks = {one["id"]: one for one in (await read(client, "/v1/contexts"))["contexts"]}
+        assert [one["forked_from"]["id"] for one in forks.values()] == ["c", "c", "c"]
+        assert [one["usage"]["input_tokens"] for one in forks.values()] == [0, 0, 0]
+        assert (forks["bare"]["metadata"], forks["whole"]["metadata"]) == ({}, {"title": "x"})
+        assert texts(await read(client, "/v1/contexts/whole/messages")) == ["Q"]
+
+    run(story)
+
+
 def test_a_long_fork() -> None:
     """
     10,000 messages in one request, while others write.
