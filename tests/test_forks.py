@@ -118,6 +118,51 @@ async def test_a_commit_fails(number: int, fault: str) -> None:
         assert await all_of(client) == await all_of(client, "source")
 
 
+class Down(ScriptedStore):
+    """
+    Fails from a commit of a fork on.
+
+    Attributes:
+        fails_from: The number of that commit; None if all is well.
+        can_take_over: Whether the commit of a take-over succeeds all the same.
+    """
+
+    fails_from: int | None = None
+    can_take_over = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._numbers = itertools.count(1)
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        if self.fails_from is not None:
+            is_piece = any(one.messages or not one.expected_revision for one in changes)
+            if next(self._numbers) >= self.fails_from and (is_piece or not self.can_take_over):
+                raise CommitFailed("full")
+        await super().commit(changes)
+
+    async def drop(self, context_id: str, revision: int) -> None:
+        if self.fails_from is not None:
+            raise CommitFailed("full")
+        await super().drop(context_id, revision)
+
+
+@pytest.mark.parametrize("can_take_over", [False, True])
+@pytest.mark.parametrize("number", range(1, COMMITS + 1))
+async def test_the_store_is_down_for_a_while(number: int, can_take_over: bool) -> None:
+    """What could not even be erased is erased by a retry, which need not wait a minute."""
+    store = Down()
+    async with running(composed(store)) as client:
+        await fill(client)
+        store.fails_from, store.can_take_over = number, can_take_over
+        for _ in range(2):
+            error_of(await fork(client, key="k"), 503, "unavailable")
+        error_of(await client.get("/v1/contexts/fork"), 404, "not_found")
+        store.fails_from = None
+        assert (await fork(client, key="k")).status_code == 201
+        assert await all_of(client) == await all_of(client, "source")
+
+
 async def test_the_source_is_purged_meanwhile() -> None:
     """A fork of what is gone is not made, and nothing of it is left."""
     store = ScriptedStore()

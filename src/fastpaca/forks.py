@@ -21,7 +21,13 @@ from fastpaca.context.draft import parse
 from fastpaca.context.forking import ForkedWindow, forked_window
 from fastpaca.context.ops import BeginFork, Copied, CopyMessages
 from fastpaca.engine import Engine, Keyed, ResponseWriter, Written
-from fastpaca.errors import AlreadyExists, ContextNotFound, FastpacaError
+from fastpaca.errors import (
+    AlreadyExists,
+    ContextNotFound,
+    FastpacaError,
+    OutcomeUnknown,
+    Unavailable,
+)
 from fastpaca.offload import PARSE, REBUILD, offload
 from fastpaca.store.base import MessageRow
 
@@ -32,6 +38,9 @@ PIECE_ROWS: Final = 500
 
 PIECE_BYTES: Final = 1024 * 1024
 """The most bytes of a piece, unless one message has more: so that other commits wait little."""
+
+LEFT_MAX: Final = 1000
+"""How many forks to remember that could not be erased, so that a retry need not wait a minute."""
 
 
 class ForkRequest(NamedTuple):
@@ -57,6 +66,7 @@ class Forks:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._tasks: set[asyncio.Task[Written]] = set()
+        self._left: dict[str, int] = {}  # by id, when those were created that are still to erase
 
     async def make(self, past: ContextState, request: ForkRequest) -> Written:
         """
@@ -84,8 +94,19 @@ class Forks:
         try:
             return await self._copied(past, request, begun.created_at_us)
         except BaseException:
-            with suppress(FastpacaError):  # it then counts as abandoned
-                await self._engine.drop_fork(request.fork_id, begun.created_at_us)
+            with suppress(FastpacaError):  # a retry, or another node, then erases it
+                await self._drop(request.fork_id, begun.created_at_us)
+            raise
+
+    async def _drop(self, fork_id: str, created_at_us: int | None) -> None:
+        """Erase a fork of this node, or one that was abandoned."""
+        try:
+            await self._engine.drop_fork(fork_id, created_at_us)
+        except (Unavailable, OutcomeUnknown):
+            if created_at_us is not None:
+                self._left[fork_id] = created_at_us
+                if len(self._left) > LEFT_MAX:
+                    del self._left[next(iter(self._left))]
             raise
 
     async def _begun(self, past: ContextState, request: ForkRequest) -> ContextState:
@@ -96,7 +117,7 @@ class Forks:
             written = await begin()
         except AlreadyExists:
             with suppress(ContextNotFound):  # it is gone already
-                await self._engine.drop_fork(request.fork_id)
+                await self._drop(request.fork_id, self._left.pop(request.fork_id, None))
             written = await begin()
         return written.context
 

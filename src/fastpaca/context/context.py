@@ -221,7 +221,9 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
         if self.status is not Status.FORMING or isinstance(op, BeginFork):
             raise errors.AlreadyExists
         if isinstance(op, TakeOver):
-            if op.created_at_us != self.created_at_us and not self.is_abandoned(now_us):
+            if op.created_at_us == self.created_at_us:
+                return self._touched(now_us), (TakenOver(),)
+            if not self.is_abandoned(now_us):
                 raise errors.AlreadyExists
             # Its old owner finds that it was created at another time, and stops.
             created_at_us = max(now_us, self.created_at_us + 1)
