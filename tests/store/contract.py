@@ -1092,6 +1092,7 @@ class PastContract:
     @on_store
     async def test_every_window_of_a_story_can_be_made_again(self, store: Store) -> None:
         """Whatever happened, in whatever batches, each version's window is rebuilt as it was."""
+        rewrites = 0
         for seed in range(4):
             told = await committed(store, Random(seed), f"story-{seed}")
             log = told.conversation.log
@@ -1104,10 +1105,11 @@ class PastContract:
                 assert past.last_seq == sum(row.version <= version for row in log)
                 assert past.version == version
             found = await store.compactions(f"story-{seed}", 0, ALL, PageBounds(ALL, ALL))
-            assert len(found) > 10
+            rewrites += len(found)
             for row in found:
                 stored = Persisted.decode(row.window)
                 assert stored.segments == segments(told.windows[row.version])
+        assert rewrites > 40
 
 
 class SinceContract:
