@@ -26,6 +26,7 @@ from fastpaca.errors import (
     ContextNotFound,
     FastpacaError,
     OutcomeUnknown,
+    Purged,
     Unavailable,
 )
 from fastpaca.offload import PARSE, REBUILD, offload
@@ -115,6 +116,11 @@ class Forks:
         begin = partial(self._engine.write, request.fork_id, op, _no_response)
         try:
             written = await begin()
+        except Purged:
+            raise Purged(
+                "A context with this id was purged; choose another id.",
+                field="id",
+            ) from None
         except AlreadyExists:
             with suppress(ContextNotFound):  # it is gone already
                 await self._drop(request.fork_id, self._left.pop(request.fork_id, None))

@@ -597,6 +597,30 @@ def test_what_a_fork_keeps_of_its_source() -> None:
     run(story)
 
 
+def test_the_stored_response_of_a_fork_that_was_purged() -> None:
+    """
+    A retry does not tell of it again; its id is used up, and the source stays as it was.
+    """
+
+    async def story(client: httpx.AsyncClient) -> None:
+        await create(client)
+        key = {"Idempotency-Key": "k"}
+        assert (await fork(client, id="d", metadata={"a": 1}, headers=key)).status_code == 201
+        await client.delete("/v1/contexts/d", params={"purge": "true"})
+        again = await fork(client, id="d", metadata={"a": 1}, headers=key)
+        assert (again.status_code, again.json()) == (
+            409,
+            {
+                "error": "purged",
+                "message": "A context with this id was purged; choose another id.",
+                "field": "id",
+            },
+        )
+        assert (await client.get("/v1/contexts/c")).status_code == 200
+
+    run(story)
+
+
 def test_a_long_fork() -> None:
     """
     10,000 messages in one request, while others write.

@@ -60,6 +60,7 @@ def forked_window(window: Window, places: Sequence[int]) -> ForkedWindow | None:
         bisect_right(places, window.through),
         end=end,
     )
+    # An empty fork has a rewrite, too: a stored response needs a row, and there is no message.
     if end and _is_path(forked):
         return None
     return ForkedWindow(persisted(forked, end), forked.tokens, tuple(replacement))
