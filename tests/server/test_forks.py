@@ -145,6 +145,26 @@ async def test_a_client_that_leaves(tmp_path: Path) -> None:
         assert "Traceback" not in process.errors
 
 
+async def test_stopped_after_its_client_has_left(tmp_path: Path) -> None:
+    """A node that ends while a fork is made that nobody waits for any more keeps all or nothing."""
+    async with serving_source(tmp_path) as (process, _):
+        assert process.stop() == 0
+    before = await settled(tmp_path)
+    with started(tmp_path) as process:
+        async with connected(process.port) as leaving:
+            body = b'{"id": "fork"}'
+            head = b"POST /v1/contexts/source/fork HTTP/1.1\r\nHost: localhost\r\n"
+            await leaving.send(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            await until(lambda: "forking: 500 messages" in process.errors)
+        assert await asyncio.to_thread(process.stop) == 0
+    assert "Traceback" not in process.errors
+    assert "never retrieved" not in process.errors
+    if await settled(tmp_path) != before:
+        with started(tmp_path) as process:
+            async with connected(process.port) as http:
+                assert await all_of(http, "fork") == await all_of(http, "source")
+
+
 async def test_two_forks_to_one_id(tmp_path: Path) -> None:
     """Of two at once one is made, and the other is told that the id is taken."""
     async with serving_source(tmp_path) as (process, one), connected(process.port) as two:
