@@ -573,10 +573,22 @@ def create(context_id: str, op: Op, now_us: int) -> tuple[ContextState, tuple[Ev
         ContextNotFound: It is another op.
     """
     if isinstance(op, BeginFork):
-        return _forming(context_id, op, now_us), (Created(),)
+        forming = replace(
+            _blank(context_id, now_us),
+            status=Status.FORMING,
+            config=op.config,
+            metadata=op.metadata,
+            forked_from=op.forked_from,
+        )
+        return forming, (Created(),)
     if not isinstance(op, Put):
         raise errors.ContextNotFound
-    blank = ContextState(
+    context, events = _blank(context_id, now_us).apply(op, now_us)
+    return context, (Created(), *events)
+
+
+def _blank(context_id: str, now_us: int) -> ContextState:
+    return ContextState(
         id=context_id,
         status=Status.ACTIVE,
         config=Config(),
@@ -588,25 +600,6 @@ def create(context_id: str, op: Op, now_us: int) -> tuple[ContextState, tuple[Ev
         updated_at_us=now_us,
         spoken_at_us=0,
         window=Window(),
-    )
-    context, events = blank.apply(op, now_us)
-    return context, (Created(), *events)
-
-
-def _forming(context_id: str, op: BeginFork, now_us: int) -> ContextState:
-    return ContextState(
-        id=context_id,
-        status=Status.FORMING,
-        config=op.config,
-        metadata=op.metadata,
-        version=0,
-        last_seq=0,
-        revision=0,
-        created_at_us=now_us,
-        updated_at_us=now_us,
-        spoken_at_us=0,
-        window=Window(),
-        forked_from=op.forked_from,
     )
 
 
