@@ -181,6 +181,34 @@ async def test_the_source_is_purged_meanwhile() -> None:
         assert (await client.put("/v1/contexts/fork", json={})).status_code == 201
 
 
+async def test_a_retry_that_comes_while_it_is_made() -> None:
+    """
+    A client that gave up asks again with its key, and gets the fork once it is there; others are
+    told that its id is taken, and that the key is used.
+    """
+    store = ScriptedStore()
+    async with running(composed(store)) as client:
+        await fill(client)
+        store.gate.clear()
+        first = asyncio.create_task(fork(client, key="k"))
+        while len(store.commits) < 4:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        first.cancel()
+        retry = asyncio.create_task(fork(client, key="k"))
+        other = asyncio.create_task(fork(client, key="other"))
+        body = {"id": "another"}
+        key = {"Idempotency-Key": "k"}
+        misused = await client.post("/v1/contexts/source/fork", json=body, headers=key)
+        error_of(misused, 409, "idempotency_conflict")
+        store.gate.set()
+        error_of(await other, 409, "already_exists")
+        made = await retry
+        assert (made.status_code, made.headers["Idempotent-Replayed"]) == (201, "true")
+        assert await all_of(client) == await all_of(client, "source")
+        again = await fork(client, key="k")
+        assert (again.status_code, again.content) == (201, made.content)
+
+
 async def test_what_comes_after_the_version_is_not_copied() -> None:
     """Messages and revisions that come while it is copied are not part of it."""
     store = ScriptedStore()

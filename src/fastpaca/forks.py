@@ -16,6 +16,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from fastpaca.context import ContextState
 from fastpaca.context.draft import parse
 from fastpaca.context.forking import ForkedWindow, forked_window
@@ -25,6 +27,7 @@ from fastpaca.errors import (
     AlreadyExists,
     ContextNotFound,
     FastpacaError,
+    IdempotencyConflict,
     OutcomeUnknown,
     Purged,
     Unavailable,
@@ -66,7 +69,7 @@ class Forks:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._tasks: set[asyncio.Task[Written]] = set()
+        self._tasks: dict[asyncio.Task[Written], Keyed | None] = {}
         self._left: dict[str, int] = {}  # by id, when those were created that are still to erase
 
     async def make(self, past: ContextState, request: ForkRequest) -> Written:
@@ -81,12 +84,27 @@ class Forks:
             OutcomeUnknown: It may have been made.
         """
         task = asyncio.create_task(self._make(past, request))
-        self._tasks.add(task)
+        self._tasks[task] = request.keyed
         task.add_done_callback(self._end)
         return await asyncio.shield(task)
 
+    async def running(self, keyed: Keyed) -> Written | None:
+        """
+        Wait for the fork that is being made here under this key; None if there is none.
+
+        Raises:
+            IdempotencyConflict: The key was used with another request.
+            FastpacaError: As in `make`.
+        """
+        for task, other in self._tasks.items():
+            if other is not None and other.key == keyed.key:
+                if other.fingerprint != keyed.fingerprint:
+                    raise IdempotencyConflict
+                return replace(await asyncio.shield(task), replayed=True)
+        return None
+
     def _end(self, task: asyncio.Task[Written]) -> None:
-        self._tasks.discard(task)
+        del self._tasks[task]
         if not task.cancelled():
             task.exception()  # so that asyncio does not report it if the caller has left
 

@@ -352,6 +352,9 @@ class Service:
             AlreadyExists: There is a context with the id *fork_id*.
         """
         if keyed is not None:
+            running = await self._forks.running(keyed)
+            if running is not None:
+                return running
             stored = await self._engine.stored_response(keyed)
             if stored is not None and await self._is_there(fork_id):
                 return Written(source, (), stored, replayed=True)
