@@ -277,7 +277,7 @@ def _appended(event: Appended, field: str) -> AppendedJSON:
     warnings = [
         WarningJSON(oddity.code, field + own_path(origin, oddity.path)) for oddity in event.oddities
     ]
-    revises = UNSET if entry.revises is None else entry.revises
+    revises = UNSET if entry.seq == entry.covers_to else entry.covers_to
     return AppendedJSON(entry.seq, entry.version, entry.tokens, revises, warnings or UNSET)
 
 

@@ -188,7 +188,10 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
             InvalidRequest: A compaction refers to a message that is not on the path, a message has
                 another role than the one that it revises, or there is nothing to go back to.
         """
-        if isinstance(op, BeginFork | CopyMessages | TakeOver):
+        if isinstance(op, Append):  # most are
+            self.check_writable()
+            return self._append(op, now_us)
+        if isinstance(op, (BeginFork, CopyMessages, TakeOver)):
             return self._fork(op, now_us)
         if self.status is Status.FORMING and isinstance(op, Put):
             raise errors.AlreadyExists
@@ -199,8 +202,6 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
         if isinstance(op, Delete) and self.status is not Status.ACTIVE:
             return self, ()
         self.check_writable()
-        if isinstance(op, Append):
-            return self._append(op, now_us)
         if isinstance(op, PutMessage):
             return self._put_message(op, now_us)
         if isinstance(op, Rewind):
@@ -329,8 +330,9 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
             usage = op.usage if seq == newest else None
             events.append(Appended(entry, draft, at_us, oddities, usage))
             admitted = window
-            window, trims = self._trimmed(window, version, seq, at_us)
-            events += trims
+            if is_due(window, self.config):
+                window, trims = self._trimmed(window, version, seq, at_us)
+                events += trims
         assert version - self.version == seq - self.last_seq == len(op.messages)
         changed = self._touched(
             at_us,
@@ -345,9 +347,7 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
     def _trimmed(
         self, window: Window, version: int, last_seq: int, at_us: int
     ) -> tuple[Window, Sequence[Compacted]]:
-        """Shrink *window* if that is due; return it, and what was done."""
-        if not is_due(window, self.config):
-            return window, ()
+        """Shrink *window* if that is possible; return it, and what was done."""
         smaller = compact(window, self.config)
         if smaller is window:
             return window, ()
@@ -379,7 +379,9 @@ class ContextState(msgspec.Struct, frozen=True, gc=False):
         entry = log_entry(draft, counts, seq, version, at_us, origin, place)
         window, late = self.window.revision(entry)
         appended = Appended(entry, draft, at_us, (*draft.oddities, *map(unpaired, late)), usage)
-        window, trims = self._trimmed(window, version, seq, at_us)
+        trims: Sequence[Compacted] = ()
+        if is_due(window, self.config):
+            window, trims = self._trimmed(window, version, seq, at_us)
         changed = self._touched(
             at_us,
             version=version,

@@ -305,7 +305,7 @@ class Engine:
                 self._queue.park(write)
                 return
             stage = Stage(context, context)
-        if not batch.is_prepared(write, stage):
+        if (write.prepare or stage.has_formed) and not batch.is_prepared(write, stage):
             batch.postponed.add(context_id)
             self._queue.park(write, is_postponed=True)
             return

@@ -69,9 +69,10 @@ def change(
     compactions: list[CompactionRow] = []
     for event in events:
         if isinstance(event, Appended):
-            messages.append(_message_row(event))
-            if event.draft.message_id and event.entry.revises is None:
-                ids.append(IdRow(message_id_hash(event.draft.message_id), event.entry.place))
+            row = _message_row(event)
+            messages.append(row)
+            if event.draft.message_id and row.revises is None:
+                ids.append(IdRow(message_id_hash(event.draft.message_id), row.seq))
         elif isinstance(event, CopiedMessage):
             seq, message = event.seq, event.message
             messages.append(
@@ -138,7 +139,7 @@ def _message_row(event: Appended) -> MessageRow:
         event.at_us,
         event.draft.origin,
         b"" if event.usage is None else event.usage.encode(),
-        entry.revises,
+        None if entry.seq == entry.covers_to else entry.covers_to,
     )
 
 
