@@ -86,9 +86,37 @@ class Forks:
         task = asyncio.create_task(self._make(past, request))
         self._tasks[task] = request.keyed
         task.add_done_callback(self._end)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except AlreadyExists:  # perhaps the same request has just ended
+            made = await self.made(past, request.fork_id, request.keyed)
+            if made is None:
+                raise
+            return made
 
-    async def running(self, keyed: Keyed) -> Written | None:
+    async def made(self, source: ContextState, fork_id: str, keyed: Keyed | None) -> Written | None:
+        """
+        Return what the same request made before, or is making; None if there is none.
+
+        Raises:
+            IdempotencyConflict: The key was used with another request.
+            FastpacaError: As in `make`.
+        """
+        if keyed is None:
+            return None
+        running = await self._running(keyed)
+        if running is not None:
+            return running
+        stored = await self._engine.stored_response(keyed)
+        if stored is None:
+            return None
+        try:
+            await self._engine.read(fork_id)
+        except ContextNotFound:  # it was purged since
+            return None
+        return Written(source, (), stored, replayed=True)
+
+    async def _running(self, keyed: Keyed) -> Written | None:
         """
         Wait for the fork that is being made here under this key; None if there is none.
 

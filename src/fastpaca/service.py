@@ -36,7 +36,7 @@ from fastpaca.context.usage import Usage
 from fastpaca.context.window import Window
 from fastpaca.engine import Engine, Keyed, ResponseWriter, Written
 from fastpaca.engine.rows import log_entry_of
-from fastpaca.errors import ContextNotFound, InvalidRequest, MessageNotFound
+from fastpaca.errors import InvalidRequest, MessageNotFound
 from fastpaca.forks import ForkRequest, Forks
 from fastpaca.formats import AskedFormat, RenderedView, rendered_view
 from fastpaca.offload import COUNT, FIT, LOOK_BACK, RENDER, offload
@@ -351,24 +351,12 @@ class Service:
         Raises:
             AlreadyExists: There is a context with the id *fork_id*.
         """
-        if keyed is not None:
-            running = await self._forks.running(keyed)
-            if running is not None:
-                return running
-            stored = await self._engine.stored_response(keyed)
-            if stored is not None and await self._is_there(fork_id):
-                return Written(source, (), stored, replayed=True)
+        made = await self._forks.made(source, fork_id, keyed)
+        if made is not None:
+            return made
         past = source if at_version is None else await self.at_version(source, at_version)
         metadata = source.metadata if metadata is None else metadata
         return await self._forks.make(past, ForkRequest(fork_id, metadata, write_response, keyed))
-
-    async def _is_there(self, fork_id: str) -> bool:
-        """Return whether a fork is there, and was not purged since."""
-        try:
-            await self._engine.read(fork_id)
-        except ContextNotFound:
-            return False
-        return True
 
     async def compact(
         self,

@@ -307,6 +307,25 @@ def test_a_put_in_a_format() -> None:
     run(story)
 
 
+def test_a_message_that_is_put_can_be_cut() -> None:
+    """
+    One whose id is only in the path is cut like any other, with every key in place.
+    """
+
+    async def story(client: httpx.AsyncClient) -> None:
+        await create(client)
+        sent = reply("word " * 900, metadata={"a": 1}, name="Ada")
+        given = {key: value for key, value in sent.items() if key != "role"}
+        for name, message in (("a", sent), ("b", {**given, "role": "assistant", "id": "b"})):
+            await put(client, name, message)
+            view = await read(client, "/v1/contexts/c/context", budget_tokens=300)
+            assert view["used_tokens"] <= 300
+            assert view["messages"][0]["id"] == name
+            await rewind(client, to_seq=0)
+
+    run(story)
+
+
 def test_usage_of_a_put() -> None:
     """
     What a put cost is summed, once.

@@ -181,7 +181,8 @@ def with_id(draft: Draft, message_id: str, field: str) -> Draft:
             f"{field}.id",
         )
     body = draft.body[:-1] + b',"id":' + msgspec.json.encode(message_id) + b"}"
-    return replace(draft, body=body, message_id=message_id)
+    # Each key has its place among the counts, and an id costs nothing.
+    return replace(draft, body=body, keys=(*draft.keys, b""), message_id=message_id)
 
 
 class _Text(msgspec.Struct, forbid_unknown_fields=True, gc=False):
