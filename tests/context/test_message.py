@@ -413,3 +413,20 @@ def test_a_factor_scales_each_piece_and_rounds_it_up(
     The sum is that of the scaled pieces, unless the caller has counted the message.
     """
     assert scaled(Counts(16, 4, (0, 7), (5,)), factor, token_count) == expected
+
+
+def test_an_id_that_is_null_is_kept_and_finds_nothing() -> None:
+    """
+    Only a string of 1 to 512 bytes is an id by which a message is found.
+    """
+    for sent, expected in (
+        ("null", ""),
+        ('"m"', "m"),
+        ('""', ""),
+        ("7", ""),
+        (f'"{"x" * 513}"', ""),
+    ):
+        text = f'{{"role":"user","parts":[{{"type":"text","text":"hi"}}],"id":{sent}}}'.encode()
+        draft = parse(text, "message")
+        assert draft.message_id == expected
+        assert f'"id":{sent}'.encode() in draft.body

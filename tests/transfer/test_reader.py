@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
+from fastpaca.context.persisted import Persisted
 from fastpaca.context.usage import UsageTotals
 from fastpaca.store.memory import MemoryStore
-from fastpaca.transfer.format import BadLine, ContextLine, check_context
+from fastpaca.transfer.format import BadLine, ContextLine, check_context, checked_window
 from fastpaca.transfer.reader import ExportReader
 from tests.client.rules import repeated, rules
 from tests.transfer.world import exported, live
@@ -241,3 +242,62 @@ def test_a_replacement_waits_for_its_compaction() -> None:
     again = json.dumps(found).encode() + b"\n"
     with pytest.raises(BadLine, match=r"has the position \d+ after \d+"):
         reading.read(again)
+
+
+@pytest.mark.parametrize(
+    ("stored", "why"),
+    [
+        (Persisted(4, path=((1, 2), (2, 4))), "a window whose path"),
+        (Persisted(4, path=((0, 2),)), "a window whose path"),
+        (Persisted(4, path=((1, 5),)), "a window whose path"),
+        (Persisted(4, path=tuple((n, n) for n in range(1, 2004, 2))), "a window whose path"),
+        (Persisted(4, revised=((3, 5),)), "a window with a revision"),
+        (Persisted(4, revised=((3, 3),)), "a window with a revision"),
+        (Persisted(3), "a window that doesn't fit"),
+    ],
+    ids=repr,
+)
+def test_a_window_fits_its_path(stored: Persisted, why: str) -> None:
+    """
+    Ranges and revisions lie in the log before the window, in order.
+    """
+    with pytest.raises(BadLine, match=why):
+        checked_window(Raw(stored.encode()), 4)
+
+
+def test_a_window_of_any_path_is_read() -> None:
+    """
+    Ranges may end before the log does, and there may be none.
+    """
+    for path in ((), ((1, 2),), ((1, 1), (3, 4))):
+        stored = Persisted(4, revised=((1, 3),), path=path)
+        assert checked_window(Raw(stored.encode()), 4) == stored
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [({"revises": 1}, "revises the place 1"), ({"revises": 2}, "revises the place 2")],
+    ids=repr,
+)
+def test_a_message_revises_a_place_of_the_path(change: dict[str, Any], why: str) -> None:
+    """
+    What it revises is there before it.
+    """
+    place = first("message")
+    line = {**json.loads(LINES[place]), **change}
+    lines = [*LINES[:place], json.dumps(line, separators=(",", ":")).encode() + b"\n"]
+    with pytest.raises(BadLine, match=why):
+        read(lines)
+
+
+def test_only_a_rewind_says_where_it_went() -> None:
+    """
+    And each of them does.
+    """
+    place = first("compaction")
+    line = json.loads(LINES[place])
+    line["window"].pop("to_version", None)
+    line["strategy"] = "rewind"
+    lines = [*LINES[:place], json.dumps(line, separators=(",", ":")).encode() + b"\n"]
+    with pytest.raises(BadLine, match="a version to go back to"):
+        read(lines)
