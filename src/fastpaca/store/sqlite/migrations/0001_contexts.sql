@@ -12,8 +12,8 @@
 --   is given back only when the file is rebuilt (VACUUM), that of long ones at once.
 -- * Ids must be kept in order, so they do move; but all rows of a table of ids have one size, and rows of
 --   one size leave nothing behind: each page is refilled exactly where it was cleared. A full page must
---   have some room left, though: when SQLite moves the list of offsets at the head of a page, it moves up to
---   two bytes more for each row (editPage in btree.c), and these must not be the beginning of a row. So the
+--   have some room left, though: when SQLite moves the list of offsets at the head of a page, it seems to move up
+--   to two bytes more for each row, and these must not be the beginning of a row. So the
 --   rest of 4096 bytes divided by the size of a row matters, in leaves and in inner pages; rows of ids have
 --   sizes for which it is large enough.
 
